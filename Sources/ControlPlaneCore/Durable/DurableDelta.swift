@@ -1,0 +1,74 @@
+public import FederationModel
+public import WorkflowCore
+
+/// What one unit writes: the whole image of every row that its inputs changed.
+///
+/// Order inside a unit does not matter to the reader, because a unit is one transaction; deletions are applied last.
+public struct DurableDelta: Hashable, Sendable {
+  /// The greatest `now` that any input of the unit was applied at; persisted, so that time never runs backwards across leaders.
+  public var now: Timestamp
+  public var workflows: [WorkflowRow] = []
+  public var nodes: [NodeRow] = []
+  public var runs: [RunRow] = []
+  public var clusters: [ClusterRow] = []
+  public var explanations: [ExplanationRow] = []
+  public var events: [EventRow] = []
+  public var idempotency: [IdempotencyRow] = []
+  public var audit: [AuditRow] = []
+  /// Nodes that `retry` removed.
+  public var deletedNodes: [TaskID] = []
+  /// With everything that belongs to them.
+  public var deletedWorkflows: [WorkflowID] = []
+  /// Clusters forgotten for good.
+  public var deletedClusters: [ClusterName] = []
+
+  public init(now: Timestamp) { self.now = now }
+
+  public var isEmpty: Bool {
+    workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty && explanations.isEmpty && events.isEmpty
+      && idempotency.isEmpty && audit.isEmpty && deletedNodes.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
+  }
+}
+
+/// The durable state as Postgres holds it: what a new leader's core is rebuilt from.
+public struct DurableState: Hashable, Sendable {
+  /// The last persisted `now`.
+  public var now: Timestamp
+  /// Workflows whose phase is not terminal, or that wait to be deleted, by id.
+  public var workflows: [LoadedWorkflow]
+  /// Runs whose phase is not terminal, by id.
+  public var runs: [RunRow]
+  /// The greatest epoch of every task of `workflows` that ever had a run.
+  public var epochs: [TaskID: Int32]
+  public var clusters: [ClusterRow]
+  /// Not older than a day.
+  public var idempotency: [IdempotencyRow]
+  /// The greatest ever used; 0 for none.
+  public var lastWorkflowID: WorkflowID
+  /// The greatest ever used; 0 for none.
+  public var lastExplanationID: Int64
+
+  public init(
+    now: Timestamp, workflows: [LoadedWorkflow] = [], runs: [RunRow] = [], epochs: [TaskID: Int32] = [:], clusters: [ClusterRow] = [],
+    idempotency: [IdempotencyRow] = [], lastWorkflowID: WorkflowID = WorkflowID(0), lastExplanationID: Int64 = 0
+  ) {
+    self.now = now
+    self.workflows = workflows
+    self.runs = runs
+    self.epochs = epochs
+    self.clusters = clusters
+    self.idempotency = idempotency
+    self.lastWorkflowID = lastWorkflowID
+    self.lastExplanationID = lastExplanationID
+  }
+}
+
+/// A workflow with all its nodes, by ordinal.
+public struct LoadedWorkflow: Hashable, Sendable {
+  public var row: WorkflowRow
+  public var nodes: [NodeRecord]
+  public init(row: WorkflowRow, nodes: [NodeRecord]) {
+    self.row = row
+    self.nodes = nodes
+  }
+}

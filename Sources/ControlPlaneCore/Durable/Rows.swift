@@ -1,0 +1,215 @@
+public import FederationModel
+public import WorkflowCore
+
+/// The durable state, row by row. Soft state (inventories, bandwidths, sessions, explanations of what waits) has no row here.
+///
+/// A row is always the whole current image, so writing it twice changes nothing. Within one unit each key appears at most once.
+
+/// A submitted workflow. Key: `id`; (`project`, `name`) and `uid` are unique too.
+public struct WorkflowRow: Hashable, Sendable {
+  public var id: WorkflowID
+  public var uid: String
+  public var project: ProjectName
+  public var name: String
+  /// `WorkflowDefinition.canonicalJSON`, arguments of the submission included. Written once.
+  public var document: String
+  public var labels: [String: String]
+  public var status: WorkflowStatus
+  public var createdAt: Timestamp
+  public var createdBy: String
+  /// Grows by one with every `retry`, so that a stale copy is told from the current one.
+  public var generation: Int32
+  /// Asked for by a user while runs were still alive: the rows go when the last run has ended.
+  public var deletionRequested: Bool
+
+  public init(
+    id: WorkflowID, uid: String, project: ProjectName, name: String, document: String, labels: [String: String], status: WorkflowStatus,
+    createdAt: Timestamp, createdBy: String, generation: Int32 = 0, deletionRequested: Bool = false
+  ) {
+    self.id = id
+    self.uid = uid
+    self.project = project
+    self.name = name
+    self.document = document
+    self.labels = labels
+    self.status = status
+    self.createdAt = createdAt
+    self.createdBy = createdBy
+    self.generation = generation
+    self.deletionRequested = deletionRequested
+  }
+}
+
+/// A node of a workflow. Key: (`workflow`, `record.id`).
+public struct NodeRow: Hashable, Sendable {
+  public var workflow: WorkflowID
+  public var record: NodeRecord
+  public init(workflow: WorkflowID, record: NodeRecord) {
+    self.workflow = workflow
+    self.record = record
+  }
+}
+
+/// A run. Key: `id`; (`task`, `epoch`) is unique too. The moments are those of its transitions, each written with the unit that made it durable.
+public struct RunRow: Hashable, Sendable {
+  public var id: RunID
+  public var task: TaskID
+  /// The attempt's number at this task, from 1; fences the earlier ones.
+  public var epoch: Int32
+  public var cluster: ClusterName
+  public var phase: RunPhase
+  public var boundAt: Timestamp
+  public var dispatchedAt: Timestamp?
+  public var startedAt: Timestamp?
+  public var finishedAt: Timestamp?
+  public var exitCode: Int32?
+  public var message: String
+  /// Why an end is wanted; nil while none is.
+  public var cancelReason: String?
+  /// Set while the cluster cannot say whether it runs (a new journal); such a run is neither sent again nor replaced without an operator's word.
+  public var isUnaccounted: Bool
+  /// Key of the placement's `ExplanationRow`; 0 for none.
+  public var explanation: Int64
+  /// The price sheet that binds this run, as quoted at placement; nil when the cluster has no price.
+  public var quote: PriceSheet?
+  /// What it asked for, so that a charge can be computed without the document.
+  public var resources: Resources
+  /// Minor units of the quote's currency, settled at the end and rounded up.
+  public var charge: Int64?
+  public var bytesIn: ByteCount
+  public var bytesOut: ByteCount
+  public var stagingMilliseconds: Int64
+  public var wallMilliseconds: Int64
+  /// What really ran, as the agent says (`host`, a root file system, an image digest).
+  public var runsAs: String
+
+  public init(
+    id: RunID, task: TaskID, epoch: Int32, cluster: ClusterName, phase: RunPhase = .bound, boundAt: Timestamp,
+    dispatchedAt: Timestamp? = nil, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil, exitCode: Int32? = nil,
+    message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0, quote: PriceSheet? = nil,
+    resources: Resources = .zero, charge: Int64? = nil, bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero,
+    stagingMilliseconds: Int64 = 0, wallMilliseconds: Int64 = 0, runsAs: String = ""
+  ) {
+    self.id = id
+    self.task = task
+    self.epoch = epoch
+    self.cluster = cluster
+    self.phase = phase
+    self.boundAt = boundAt
+    self.dispatchedAt = dispatchedAt
+    self.startedAt = startedAt
+    self.finishedAt = finishedAt
+    self.exitCode = exitCode
+    self.message = message
+    self.cancelReason = cancelReason
+    self.isUnaccounted = isUnaccounted
+    self.explanation = explanation
+    self.quote = quote
+    self.resources = resources
+    self.charge = charge
+    self.bytesIn = bytesIn
+    self.bytesOut = bytesOut
+    self.stagingMilliseconds = stagingMilliseconds
+    self.wallMilliseconds = wallMilliseconds
+    self.runsAs = runsAs
+  }
+}
+
+/// The candidate table of one placement decision, shared by every run that the same decision placed. Key: `id`. Written once.
+public struct ExplanationRow: Hashable, Sendable {
+  public var id: Int64
+  public var at: Timestamp
+  /// JSON: the candidate table as the API shows it.
+  public var document: String
+  public init(id: Int64, at: Timestamp, document: String) {
+    self.id = id
+    self.at = at
+    self.document = document
+  }
+}
+
+/// A cluster and what is durably known of its agent. Key: `spec.name`.
+public struct ClusterRow: Hashable, Sendable {
+  public var spec: ClusterSpec
+  public var createdAt: Timestamp
+  /// Why nothing new is placed there; nil when it is open.
+  public var cordonReason: String?
+  public var isDraining: Bool
+  /// Certificates issued up to this moment are void; the agent must join anew.
+  public var revokedAt: Timestamp?
+  /// The journal whose events were taken last.
+  public var journal: String?
+  /// Every event of `journal` up to here is durable.
+  public var ackedSequence: Int64
+  /// The database is behind what its agent has seen: its runs are kept as they are until `fubini recover`.
+  public var isAdopting: Bool
+  public init(
+    spec: ClusterSpec, createdAt: Timestamp, cordonReason: String? = nil, isDraining: Bool = false, revokedAt: Timestamp? = nil,
+    journal: String? = nil, ackedSequence: Int64 = 0, isAdopting: Bool = false
+  ) {
+    self.spec = spec
+    self.createdAt = createdAt
+    self.cordonReason = cordonReason
+    self.isDraining = isDraining
+    self.revokedAt = revokedAt
+    self.journal = journal
+    self.ackedSequence = ackedSequence
+    self.isAdopting = isAdopting
+  }
+}
+
+/// Something that a reader of a workflow's history wants to see. Append only; the store numbers it.
+public struct EventRow: Hashable, Sendable {
+  public var at: Timestamp
+  public var workflow: WorkflowID?
+  public var node: NodeID?
+  public var cluster: ClusterName?
+  /// A short CamelCase word: `Submitted`, `RunLost`, `ClusterOffline`.
+  public var reason: String
+  public var message: String
+  public init(
+    at: Timestamp, workflow: WorkflowID? = nil, node: NodeID? = nil, cluster: ClusterName? = nil, reason: String, message: String
+  ) {
+    self.at = at
+    self.workflow = workflow
+    self.node = node
+    self.cluster = cluster
+    self.reason = reason
+    self.message = message
+  }
+}
+
+/// The first answer to a write, so that its repetition gets the same. Key: (`principal`, `key`).
+public struct IdempotencyRow: Hashable, Sendable {
+  public var principal: String
+  public var key: String
+  /// SHA-256 of the request, so that the same key with another request is refused.
+  public var requestHash: String
+  /// JSON of the `Reply`.
+  public var reply: String
+  public var at: Timestamp
+  public init(principal: String, key: String, requestHash: String, reply: String, at: Timestamp) {
+    self.principal = principal
+    self.key = key
+    self.requestHash = requestHash
+    self.reply = reply
+    self.at = at
+  }
+}
+
+/// Who changed what. Append only.
+public struct AuditRow: Hashable, Sendable {
+  public var at: Timestamp
+  public var actor: String
+  /// Verb and object in dotted words: `cluster.cordon`.
+  public var action: String
+  public var object: String
+  public var detail: String
+  public init(at: Timestamp, actor: String, action: String, object: String, detail: String = "") {
+    self.at = at
+    self.actor = actor
+    self.action = action
+    self.object = object
+    self.detail = detail
+  }
+}

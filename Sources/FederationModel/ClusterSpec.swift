@@ -1,0 +1,85 @@
+/// What an operator declares about a cluster. Durable; changed only by commands.
+public struct ClusterSpec: Hashable, Sendable, Codable {
+  public var name: ClusterName
+  public var kind: ClusterKind
+  public var labels: [String: String]
+  public var prices: PriceSheet?
+  /// Who may use it; nil means every project (`mapped` tenancy), a name means that project alone (`single`).
+  public var project: ProjectName?
+
+  public init(
+    name: ClusterName, kind: ClusterKind, labels: [String: String] = [:], prices: PriceSheet? = nil, project: ProjectName? = nil
+  ) {
+    self.name = name
+    self.kind = kind
+    self.labels = labels
+    self.prices = prices
+    self.project = project
+  }
+}
+
+/// What an agent says about its cluster. Soft: rebuilt from the agent's hello and updates, and no invariant depends on it.
+public struct ClusterInventory: Hashable, Sendable, Codable {
+  public var capacity: Resources
+  /// Runs that the cluster takes at once; nil means as many as the resources allow.
+  public var slots: Int?
+  /// Patterns of the images that the cluster can honour (`*` matches any run of characters), with what really runs.
+  public var images: [ImageRule]
+  public var gpuTypes: [String]
+  /// Whether the executor can prove that a run has ended (invariant I1), and so may offer `onDisconnect: replace`.
+  public var canFence: Bool
+  /// Bytes per second that the agent allows itself for transfers; nil when it sets no limit.
+  public var linkBytesPerSecond: Int64?
+  /// Conditions to be shown with the cluster: "memory limits are not enforced here".
+  public var notices: [String]
+
+  public init(
+    capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [], canFence: Bool = false,
+    linkBytesPerSecond: Int64? = nil, notices: [String] = []
+  ) {
+    self.capacity = capacity
+    self.slots = slots
+    self.images = images
+    self.gpuTypes = gpuTypes
+    self.canFence = canFence
+    self.linkBytesPerSecond = linkBytesPerSecond
+    self.notices = notices
+  }
+}
+
+/// One line of an operator's image list.
+public struct ImageRule: Hashable, Sendable, Codable {
+  /// Matches the whole image reference; `*` stands for any run of characters.
+  public var pattern: String
+  /// What runs instead: `host`, or a root file system's name.
+  public var runsAs: String
+  public init(pattern: String, runsAs: String) {
+    self.pattern = pattern
+    self.runsAs = runsAs
+  }
+
+  /// Whether `image` matches `pattern`. Linear in the product of the lengths, without recursion.
+  public func matches(_ image: String) -> Bool {
+    let text = Array(image.utf8)
+    let glob = Array(pattern.utf8)
+    var position = 0
+    var place = 0
+    var star: (glob: Int, text: Int)?
+    while position < text.count {
+      if place < glob.count, glob[place] == 0x2a {
+        star = (place, position)
+        place += 1
+      } else if place < glob.count, glob[place] == text[position] {
+        place += 1
+        position += 1
+      } else if let last = star {
+        star = (last.glob, last.text + 1)
+        place = last.glob + 1
+        position = last.text + 1
+      } else {
+        return false
+      }
+    }
+    return glob[place...].allSatisfy { $0 == 0x2a }
+  }
+}

@@ -1,0 +1,177 @@
+/// Everything that a run needs to know: a leaf template with every tag replaced.
+///
+/// The control plane derives it from the workflow's definition and the node's inputs, so it is never stored there; the agent
+/// journals it with the assignment.
+public struct TaskSpec: Hashable, Sendable, Codable {
+  /// The image as the author wrote it; a cluster may map it to a root file system or to the host.
+  public var image: String
+  public var command: [String]
+  public var arguments: [String]
+  /// A `script` template's source: written to a file whose path is appended to `command`.
+  public var script: String?
+  public var environment: [EnvironmentVariable]
+  /// Absolute; nil leaves the choice to the executor.
+  public var workingDirectory: String?
+  public var resources: Resources
+  /// Empty directories of the run's own, as absolute paths inside the run.
+  public var scratchPaths: [String]
+  public var inputs: [InputArtifact]
+  public var outputArtifacts: [OutputArtifact]
+  public var outputParameters: [OutputParameter]
+  /// Whether standard output is wanted as `outputs.result`.
+  public var capturesResult: Bool
+  /// The author's limit (`activeDeadlineSeconds`), counted from the start of the program; enforced beside the run.
+  public var activeDeadline: Duration?
+  /// From SIGTERM to SIGKILL.
+  public var terminationGrace: Duration
+  public var federation: FederationHints
+  /// `nodeSelector` of the template: labels that the cluster must have.
+  public var nodeSelector: [String: String]
+
+  public init(
+    image: String = "", command: [String] = [], arguments: [String] = [], script: String? = nil,
+    environment: [EnvironmentVariable] = [], workingDirectory: String? = nil, resources: Resources = .zero,
+    scratchPaths: [String] = [], inputs: [InputArtifact] = [], outputArtifacts: [OutputArtifact] = [],
+    outputParameters: [OutputParameter] = [], capturesResult: Bool = false, activeDeadline: Duration? = nil,
+    terminationGrace: Duration = .seconds(30), federation: FederationHints = FederationHints(), nodeSelector: [String: String] = [:]
+  ) {
+    self.image = image
+    self.command = command
+    self.arguments = arguments
+    self.script = script
+    self.environment = environment
+    self.workingDirectory = workingDirectory
+    self.resources = resources
+    self.scratchPaths = scratchPaths
+    self.inputs = inputs
+    self.outputArtifacts = outputArtifacts
+    self.outputParameters = outputParameters
+    self.capturesResult = capturesResult
+    self.activeDeadline = activeDeadline
+    self.terminationGrace = terminationGrace
+    self.federation = federation
+    self.nodeSelector = nodeSelector
+  }
+}
+
+public struct EnvironmentVariable: Hashable, Sendable, Codable {
+  public var name: String
+  public var value: String
+  public init(name: String, value: String) {
+    self.name = name
+    self.value = value
+  }
+}
+
+/// An artifact to be put at `path` before the program starts.
+public struct InputArtifact: Hashable, Sendable, Codable {
+  public enum Source: Hashable, Sendable, Codable {
+    /// The bytes themselves, from the document.
+    case raw(String)
+    /// An object in the artifact repository.
+    case stored(StoredArtifact)
+    /// An optional input that nobody supplied: nothing is put at `path`.
+    case absent
+  }
+  public var name: String
+  public var path: String
+  public var source: Source
+  /// POSIX permission bits; nil keeps what the artifact has.
+  public var mode: Int32?
+  public init(name: String, path: String, source: Source, mode: Int32? = nil) {
+    self.name = name
+    self.path = path
+    self.source = source
+    self.mode = mode
+  }
+}
+
+/// Where an artifact's bytes are, and how to know that they are the right ones.
+public struct StoredArtifact: Hashable, Sendable, Codable {
+  /// The object's key in its project's artifact repository.
+  public var key: String
+  /// Of the stored bytes (after packing).
+  public var size: ByteCount
+  /// Of the stored bytes, lower-case hexadecimal.
+  public var sha256: String
+  public var archive: ArchiveFormat
+  /// The cluster whose run made it; nil for what a user uploaded.
+  public var producedOn: ClusterName?
+  public init(key: String, size: ByteCount, sha256: String, archive: ArchiveFormat, producedOn: ClusterName? = nil) {
+    self.key = key
+    self.size = size
+    self.sha256 = sha256
+    self.archive = archive
+    self.producedOn = producedOn
+  }
+}
+
+public enum ArchiveFormat: String, Hashable, Sendable, Codable, CaseIterable {
+  /// The file as it is. Directories cannot be stored so.
+  case none
+  /// A gzip-compressed tar archive with one top-level entry. Argo's default.
+  case tar
+  case zip
+}
+
+public struct OutputArtifact: Hashable, Sendable, Codable {
+  public var name: String
+  public var path: String
+  public var archive: ArchiveFormat
+  /// When false, a missing file ends the task in Error.
+  public var optional: Bool
+  /// The key that the author asked for; nil lets the control plane name it.
+  public var key: String?
+  public init(name: String, path: String, archive: ArchiveFormat = .tar, optional: Bool = false, key: String? = nil) {
+    self.name = name
+    self.path = path
+    self.archive = archive
+    self.optional = optional
+    self.key = key
+  }
+}
+
+public struct OutputParameter: Hashable, Sendable, Codable {
+  public var name: String
+  public var path: String
+  /// Used when the file is missing; without it a missing file ends the task in Error.
+  public var defaultValue: String?
+  public init(name: String, path: String, defaultValue: String? = nil) {
+    self.name = name
+    self.path = path
+    self.defaultValue = defaultValue
+  }
+}
+
+/// The `federation:` block: where a task may run and on which terms.
+public struct FederationHints: Hashable, Sendable, Codable {
+  public var kinds: [ClusterKind]
+  public var labels: [String: String]
+  public var exclude: [ClusterName]
+  /// The upper bound of a run's wall time.
+  public var walltime: Duration?
+  public var priorityClass: PriorityClass
+  public var onDisconnect: DisconnectPolicy
+  public var maxPrice: Money?
+
+  public init(
+    kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
+    priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil
+  ) {
+    self.kinds = kinds
+    self.labels = labels
+    self.exclude = exclude
+    self.walltime = walltime
+    self.priorityClass = priorityClass
+    self.onDisconnect = onDisconnect
+    self.maxPrice = maxPrice
+  }
+}
+
+/// Order of precedence, highest first.
+public enum PriorityClass: String, Hashable, Sendable, Codable, CaseIterable, Comparable {
+  case realtime, interruptible, offline, idle
+  private var rank: Int { Self.allCases.firstIndex(of: self)! }
+  /// A class is *less* than another when it goes first.
+  public static func < (a: Self, b: Self) -> Bool { a.rank < b.rank }
+}
