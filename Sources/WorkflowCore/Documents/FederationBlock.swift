@@ -1,0 +1,47 @@
+public import FederationModel
+
+/// A `federation:` block as written: nil where the author said nothing, so that a template's block can be laid over its workflow's.
+public struct FederationBlock: Hashable, Sendable, Codable {
+  public var kinds: [ClusterKind]?
+  public var labels: [String: String]?
+  public var exclude: [ClusterName]?
+  public var walltime: Duration?
+  public var priorityClass: PriorityClass?
+  public var onDisconnect: DisconnectPolicy?
+  public var maxPrice: Money?
+
+  public init(
+    kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
+    walltime: Duration? = nil,
+    priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil
+  ) {
+    self.kinds = kinds
+    self.labels = labels
+    self.exclude = exclude
+    self.walltime = walltime
+    self.priorityClass = priorityClass
+    self.onDisconnect = onDisconnect
+    self.maxPrice = maxPrice
+  }
+
+  /// This block, with every field that it leaves open taken from `base`. A field is taken whole; lists are not joined.
+  public func filled(from base: FederationBlock) -> FederationBlock {
+    FederationBlock(
+      kinds: kinds ?? base.kinds, labels: labels ?? base.labels, exclude: exclude ?? base.exclude,
+      walltime: walltime ?? base.walltime, priorityClass: priorityClass ?? base.priorityClass,
+      onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice)
+  }
+
+  /// The terms, with defaults for what is still open.
+  public var hints: FederationHints {
+    var hints = FederationHints()
+    hints.kinds = kinds ?? hints.kinds
+    hints.labels = labels ?? hints.labels
+    hints.exclude = exclude ?? hints.exclude
+    hints.walltime = walltime ?? hints.walltime
+    hints.priorityClass = priorityClass ?? hints.priorityClass
+    hints.onDisconnect = onDisconnect ?? hints.onDisconnect
+    hints.maxPrice = maxPrice ?? hints.maxPrice
+    return hints
+  }
+}

@@ -1,0 +1,126 @@
+public import FederationModel
+
+/// An accepted Argo `Workflow` document: what its author asked for, immutable, with every name checked.
+///
+/// It is made by `decode(_:format:strict:)` from what a user sent, or by `init(json:)` from the canonical text that was stored
+/// beside the workflow. `templateDefaults` are merged into the templates, and every `inline` template is lifted into
+/// `templates` under a name of its own, so a step always refers to a template by name.
+///
+/// Equality and hashing look at the canonical text alone.
+public struct WorkflowDefinition: Sendable {
+  public let metadata: WorkflowMetadata
+  public let spec: WorkflowSpec
+  /// The whole document as compact JSON with sorted keys: the same document always gives the same bytes.
+  ///
+  /// It keeps what this version accepts without effect, too, so nothing that the author wrote is lost.
+  public let canonicalJSON: String
+  /// Position in `spec.templates` by name.
+  private let positions: [String: Int]
+
+  public init(metadata: WorkflowMetadata, spec: WorkflowSpec, canonicalJSON: String) {
+    self.metadata = metadata
+    self.spec = spec
+    self.canonicalJSON = canonicalJSON
+    var positions: [String: Int] = [:]
+    positions.reserveCapacity(spec.templates.count)
+    for (index, template) in spec.templates.enumerated() where positions[template.name] == nil {
+      positions[template.name] = index
+    }
+    self.positions = positions
+  }
+
+  /// The template called `name`, or nil. O(1).
+  public func template(named name: String) -> WorkflowTemplate? {
+    positions[name].map { spec.templates[$0] }
+  }
+
+  /// The position in `spec.templates` of the template called `name`, or nil. O(1).
+  public func templatePosition(named name: String) -> Int? { positions[name] }
+
+  /// The federation terms of `template`: its own block, then the workflow's, then the defaults, field by field.
+  public func federationHints(for template: WorkflowTemplate) -> FederationHints {
+    (template.federation ?? FederationBlock()).filled(from: spec.federation ?? FederationBlock()).hints
+  }
+}
+
+extension WorkflowDefinition: Hashable {
+  public static func == (a: Self, b: Self) -> Bool { a.canonicalJSON == b.canonicalJSON }
+  public func hash(into hasher: inout Hasher) { hasher.combine(canonicalJSON) }
+}
+
+/// `metadata` of a workflow, as far as users set it.
+public struct WorkflowMetadata: Hashable, Sendable, Codable {
+  /// nil when `generateName` is to make one.
+  public var name: String?
+  public var generateName: String?
+  /// Names the project.
+  public var namespace: String?
+  public var labels: [String: String]
+  public var annotations: [String: String]
+
+  public init(
+    name: String? = nil, generateName: String? = nil, namespace: String? = nil, labels: [String: String] = [:],
+    annotations: [String: String] = [:]
+  ) {
+    self.name = name
+    self.generateName = generateName
+    self.namespace = namespace
+    self.labels = labels
+    self.annotations = annotations
+  }
+}
+
+/// `spec` of a workflow.
+public struct WorkflowSpec: Hashable, Sendable, Codable {
+  public var entrypoint: String
+  public var arguments: WorkflowArguments
+  /// In the document's order, then the lifted `inline` templates.
+  public var templates: [WorkflowTemplate]
+  /// Runs after everything else, whatever the outcome (`onExit` or `hooks.exit`).
+  public var onExit: ExitHook?
+  /// Task nodes that may run at once; nil for no bound.
+  public var parallelism: Int?
+  /// Seconds that the whole workflow may take, from its start.
+  public var activeDeadlineSeconds: Int64?
+  /// Starts suspended.
+  public var suspend: Bool
+  /// For every template that has none of its own.
+  public var retryStrategy: RetryStrategy?
+  /// For every template; a template's own entries win.
+  public var nodeSelector: [String: String]
+  /// Names of the `emptyDir` volumes.
+  public var volumes: [String]
+  public var federation: FederationBlock?
+
+  public init(
+    entrypoint: String, arguments: WorkflowArguments = WorkflowArguments(), templates: [WorkflowTemplate] = [],
+    onExit: ExitHook? = nil, parallelism: Int? = nil, activeDeadlineSeconds: Int64? = nil, suspend: Bool = false,
+    retryStrategy: RetryStrategy? = nil, nodeSelector: [String: String] = [:], volumes: [String] = [],
+    federation: FederationBlock? = nil
+  ) {
+    self.entrypoint = entrypoint
+    self.arguments = arguments
+    self.templates = templates
+    self.onExit = onExit
+    self.parallelism = parallelism
+    self.activeDeadlineSeconds = activeDeadlineSeconds
+    self.suspend = suspend
+    self.retryStrategy = retryStrategy
+    self.nodeSelector = nodeSelector
+    self.volumes = volumes
+    self.federation = federation
+  }
+}
+
+/// A template to run when a workflow, template, step or task has ended.
+public struct ExitHook: Hashable, Sendable, Codable {
+  public var template: String
+  public var arguments: WorkflowArguments
+  /// An expr-lang condition; nil runs the hook always.
+  public var expression: String?
+  public init(template: String, arguments: WorkflowArguments = WorkflowArguments(), expression: String? = nil) {
+    self.template = template
+    self.arguments = arguments
+    self.expression = expression
+  }
+}
