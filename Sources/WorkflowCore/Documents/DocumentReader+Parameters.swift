@@ -1,0 +1,133 @@
+import FederationModel
+
+extension DocumentReader {
+  mutating func readArguments(_ node: DocumentNode) -> WorkflowArguments {
+    var arguments = WorkflowArguments()
+    fields(of: node, FieldTables.arguments) { reader, key, value in
+      if key == "parameters" {
+        arguments.parameters = reader.readParameters(value)
+      } else {
+        arguments.artifacts = reader.readArtifacts(value)
+      }
+    }
+    return arguments
+  }
+
+  mutating func readInputs(_ node: DocumentNode) -> TemplateInputs {
+    let arguments = readArguments(node)
+    return TemplateInputs(parameters: arguments.parameters, artifacts: arguments.artifacts)
+  }
+
+  mutating func readOutputs(_ node: DocumentNode) -> TemplateOutputs {
+    var outputs = TemplateOutputs()
+    fields(of: node, FieldTables.outputs) { reader, key, value in
+      if key == "parameters" {
+        outputs.parameters = reader.readParameters(value)
+      } else {
+        outputs.artifacts = reader.readArtifacts(value)
+      }
+    }
+    return outputs
+  }
+
+  mutating func readParameters(_ node: DocumentNode) -> [WorkflowParameter] {
+    var names: Set<String> = []
+    return list(node) { reader, item in
+      let parameter = reader.readParameter(item)
+      reader.checkName(parameter.name, of: "parameter", pattern: .parameter, seen: &names, at: item)
+      return parameter
+    }
+  }
+
+  private mutating func readParameter(_ node: DocumentNode) -> WorkflowParameter {
+    var parameter = WorkflowParameter(name: "")
+    fields(of: node, FieldTables.parameter) { reader, key, value in
+      switch key {
+      case "name": parameter.name = reader.text(value) ?? ""
+      case "value": parameter.value = reader.text(value)
+      case "default": parameter.defaultValue = reader.text(value)
+      case "enum":
+        parameter.allowedValues = reader.texts(value)
+        if parameter.allowedValues?.isEmpty == true { reader.report("must list at least one value", at: value.mark) }
+      case "globalName": parameter.globalName = reader.text(value)
+      default: parameter.valueFrom = reader.readValueFrom(value)
+      }
+    }
+    if let allowed = parameter.allowedValues, let value = parameter.value, !value.contains("{{"),
+      !allowed.contains(value)
+    {
+      report("the value \"\(value)\" is not one of the enum: \(allowed.joined(separator: ", "))", at: node.mark)
+    }
+    return parameter
+  }
+
+  private mutating func readValueFrom(_ node: DocumentNode) -> ValueFrom {
+    var valueFrom = ValueFrom(source: nil)
+    var sourceCount = 0
+    fields(of: node, FieldTables.valueFrom) { reader, key, value in
+      if key == "default" {
+        valueFrom.defaultValue = reader.text(value)
+        return
+      }
+      sourceCount += 1
+      switch key {
+      case "path": valueFrom.source = reader.absolutePath(value).map { .path($0) }
+      case "parameter": valueFrom.source = reader.text(value).map { .parameter($0) }
+      case "expression": valueFrom.source = reader.text(value).map { .expression($0) }
+      default: valueFrom.source = .supplied
+      }
+    }
+    if sourceCount > 1 { report("takes one source, not \(sourceCount)", at: node.mark) }
+    return valueFrom
+  }
+
+  mutating func readArtifacts(_ node: DocumentNode) -> [WorkflowArtifact] {
+    var names: Set<String> = []
+    return list(node) { reader, item in
+      let artifact = reader.readArtifact(item)
+      reader.checkName(artifact.name, of: "artifact", pattern: .parameter, seen: &names, at: item)
+      return artifact
+    }
+  }
+
+  private mutating func readArtifact(_ node: DocumentNode) -> WorkflowArtifact {
+    var artifact = WorkflowArtifact(name: "")
+    fields(of: node, FieldTables.artifact) { reader, key, value in
+      switch key {
+      case "name": artifact.name = reader.text(value) ?? ""
+      case "path": artifact.path = reader.absolutePath(value)
+      case "mode": artifact.mode = reader.integer(value, in: 0...0o7777).map { Int32($0) }
+      case "from": artifact.from = reader.text(value)
+      case "optional": artifact.optional = reader.bool(value) ?? false
+      case "archive": artifact.archive = reader.readArchive(value)
+      case "globalName": artifact.globalName = reader.text(value)
+      case "raw":
+        reader.fields(of: value, FieldTables.raw) { reader, _, data in artifact.raw = reader.text(data) ?? "" }
+      default:
+        reader.fields(of: value, FieldTables.s3) { reader, _, key in artifact.key = reader.readKey(key) }
+      }
+    }
+    let sources = [artifact.from, artifact.raw, artifact.key].compactMap { $0 }.count
+    if sources > 1 { report("takes one of from, raw and s3, not \(sources)", at: node.mark) }
+    return artifact
+  }
+
+  /// A key is a relative path inside the repository; nothing may climb out of it.
+  private mutating func readKey(_ node: DocumentNode) -> String? {
+    guard let key = text(node) else { return nil }
+    if key.hasPrefix("/") || key.utf8.contains(0) || key.split(separator: "/").contains("..") {
+      report("must be a key inside the repository: not absolute, without \"..\"", at: node.mark)
+    }
+    return key
+  }
+
+  private mutating func readArchive(_ node: DocumentNode) -> ArchiveFormat? {
+    var archive: ArchiveFormat?
+    fields(of: node, FieldTables.archive) { reader, key, value in
+      if archive != nil { reader.report("an artifact has one archive format", at: value.mark) }
+      reader.fields(of: value, key == "tar" ? FieldTables.tar : FieldTables.nothing) { _, _, _ in }
+      archive = ArchiveFormat(rawValue: key)
+    }
+    return archive
+  }
+}

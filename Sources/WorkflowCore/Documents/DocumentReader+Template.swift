@@ -1,0 +1,272 @@
+extension DocumentReader {
+  /// The fields of which a template has exactly one.
+  static let bodyFields: Set<String> = [
+    "container", "containerSet", "dag", "data", "http", "plugin", "resource", "script", "steps", "suspend",
+  ]
+
+  /// A template; `inlineName` names one that stands inside a step.
+  mutating func readTemplate(_ node: DocumentNode, inlineName: String? = nil) -> WorkflowTemplate {
+    let name = inlineName ?? node["name"]?.scalarText ?? ""
+    var template = WorkflowTemplate(
+      name: name, isInline: inlineName != nil, body: .container(ContainerTemplate()))
+    var annotationBlock: FederationBlock?
+    var bodyCount = 0
+    if case .mapping(let members) = node.value {
+      bodyCount = members.count { Self.bodyFields.contains($0.key) && !$0.value.isNull }
+    }
+    fields(of: node, FieldTables.template) { reader, key, value in
+      switch key {
+      case "name": if let text = reader.text(value), inlineName == nil { template.name = text }
+      case "container", "script", "steps", "dag", "suspend":
+        if !value.isNull { template.body = reader.readBody(value, key: key, template: name) }
+      case "metadata":
+        let labels = reader.readObjectLabels(value, FieldTables.objectLabels)
+        template.labels = labels.labels
+        template.annotations = labels.annotations
+        annotationBlock = reader.readFederationAnnotation(
+          labels.annotations, at: value["annotations"]?.mark ?? value.mark)
+      default: reader.readTemplateField(key, value, into: &template)
+      }
+    }
+    if bodyCount != 1 {
+      report(
+        bodyCount == 0
+          ? "a template needs one of container, script, steps, dag and suspend"
+          : "a template has one of container, script, steps, dag and suspend, not \(bodyCount)", at: node.mark)
+    }
+    if let annotationBlock {
+      template.federation = (template.federation ?? FederationBlock()).filled(from: annotationBlock)
+    }
+    return template
+  }
+
+  private mutating func readTemplateField(_ key: String, _ value: DocumentNode, into template: inout WorkflowTemplate) {
+    switch key {
+    case "inputs": template.inputs = readInputs(value)
+    case "outputs": template.outputs = readOutputs(value)
+    case "retryStrategy": template.retryStrategy = value.isNull ? nil : readRetryStrategy(value)
+    case "timeout": template.timeout = durationText(value)
+    case "activeDeadlineSeconds": template.activeDeadlineSeconds = integerText(value, in: 1...Self.secondsMax)
+    case "parallelism":
+      template.parallelism = integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
+    case "failFast": template.failFast = bool(value)
+    case "nodeSelector": template.nodeSelector = textMap(value)
+    case "volumes": template.volumes = readVolumes(value)
+    case "federation": template.federation = readFederation(value)
+    default: break
+    }
+  }
+
+  /// A hundred years: anything longer is a mistake.
+  static let secondsMax: Int64 = 100 * 365 * 86_400
+  static let parallelismMax: Int64 = 1_000_000
+  static let retryLimitMax: Int64 = 1_000_000
+  static let sequenceMax: Int64 = 1_000_000_000
+
+  private mutating func readBody(_ node: DocumentNode, key: String, template: String) -> WorkflowTemplate.Body {
+    switch key {
+    case "container": return .container(readContainer(node, isScript: false))
+    case "script": return .container(readContainer(node, isScript: true))
+    case "steps": return .steps(readSteps(node, template: template))
+    case "dag": return .dag(readDAG(node, template: template))
+    default:
+      var duration: String?
+      fields(of: node, FieldTables.suspend) { reader, _, value in duration = reader.durationText(value) }
+      return .suspend(duration: duration)
+    }
+  }
+
+  mutating func readRetryStrategy(_ node: DocumentNode) -> RetryStrategy {
+    var strategy = RetryStrategy()
+    fields(of: node, FieldTables.retryStrategy) { reader, key, value in
+      switch key {
+      case "limit": strategy.limit = reader.integerText(value, in: 0...Self.retryLimitMax)
+      case "retryPolicy": strategy.policy = reader.choice(value)
+      case "expression": strategy.expression = reader.text(value)
+      default: strategy.backoff = reader.readBackoff(value)
+      }
+    }
+    return strategy
+  }
+
+  private mutating func readBackoff(_ node: DocumentNode) -> RetryStrategy.Backoff {
+    var backoff = RetryStrategy.Backoff()
+    fields(of: node, FieldTables.backoff) { reader, key, value in
+      switch key {
+      case "duration": backoff.duration = reader.durationText(value)
+      case "maxDuration": backoff.maxDuration = reader.durationText(value)
+      case "cap": backoff.cap = reader.durationText(value)
+      default:
+        guard let text = reader.text(value) else { return }
+        backoff.factor = text
+        if !text.contains("{{"), Double(text).map({ $0 >= 0 && $0 <= 1000 }) != true {
+          reader.report("must be a number between 0 and 1000, not \"\(text)\"", at: value.mark)
+        }
+      }
+    }
+    return backoff
+  }
+
+  mutating func readObjectLabels(
+    _ node: DocumentNode, _ table: FieldTable
+  ) -> (labels: [String: String], annotations: [String: String]) {
+    var labels: [String: String] = [:]
+    var annotations: [String: String] = [:]
+    fields(of: node, table) { reader, key, value in
+      if key == "labels" { labels = reader.textMap(value) } else { annotations = reader.textMap(value) }
+    }
+    return (labels, annotations)
+  }
+
+  // MARK: Steps and tasks
+
+  private mutating func readSteps(_ node: DocumentNode, template: String) -> [[WorkflowStep]] {
+    var names: Set<String> = []
+    let groups = list(node) { reader, group -> [WorkflowStep]? in
+      if case .mapping = group.value {
+        reader.report("must be a list of the steps that run at once: write \"- - name: ...\"", at: group.mark)
+        return nil
+      }
+      return reader.list(group) { reader, item in
+        let step = reader.readStep(item, FieldTables.step, template: template)
+        reader.checkName(step.name, of: "step", pattern: .field, seen: &names, at: item)
+        return step
+      }
+    }
+    return groups.filter { !$0.isEmpty }
+  }
+
+  private mutating func readDAG(_ node: DocumentNode, template: String) -> DAGTemplate {
+    var dag = DAGTemplate(tasks: [])
+    var names: Set<String> = []
+    fields(of: node, FieldTables.dag) { reader, key, value in
+      switch key {
+      case "target": dag.target = reader.text(value).flatMap { $0.isEmpty ? nil : $0 }
+      case "failFast": dag.failFast = reader.bool(value) ?? true
+      default:
+        dag.tasks = reader.list(value) { reader, item in
+          let task = reader.readStep(item, FieldTables.task, template: template)
+          reader.checkName(task.name, of: "task", pattern: .field, seen: &names, at: item)
+          return task
+        }
+      }
+    }
+    if dag.tasks.isEmpty { report("a dag needs at least one task", at: node.mark) }
+    return dag
+  }
+
+  private mutating func readStep(_ node: DocumentNode, _ table: FieldTable, template: String) -> WorkflowStep {
+    let name = node["name"]?.scalarText ?? ""
+    var step = WorkflowStep(name: name, template: "")
+    var loopCount = 0
+    var templateCount = 0
+    fields(of: node, table) { reader, key, value in
+      if value.isNull { return }
+      switch key {
+      case "name": step.name = reader.text(value) ?? ""
+      case "template":
+        step.template = reader.text(value) ?? ""
+        templateCount += 1
+      case "inline":
+        let inline = reader.readTemplate(value, inlineName: "\(template).\(name)")
+        reader.inlineTemplates.append((inline, reader.path))
+        step.template = inline.name
+        templateCount += 1
+      case "withItems", "withParam", "withSequence":
+        step.loop = reader.readLoop(value, key: key)
+        loopCount += 1
+      default: reader.readStepField(key, value, into: &step)
+      }
+    }
+    if case .mapping = node.value {
+      if templateCount != 1, node["templateRef"] == nil {
+        report("a step or task names one template, by template or inline", at: node.mark)
+      }
+      if loopCount > 1 { report("takes one of withItems, withParam and withSequence, not \(loopCount)", at: node.mark) }
+      if step.depends != nil, !step.dependencies.isEmpty {
+        report("takes depends or dependencies, not both", at: node.mark)
+      }
+    }
+    return step
+  }
+
+  private mutating func readStepField(_ key: String, _ value: DocumentNode, into step: inout WorkflowStep) {
+    switch key {
+    case "arguments": step.arguments = readArguments(value)
+    case "when": step.when = text(value).flatMap { $0.isEmpty ? nil : $0 }
+    case "continueOn":
+      var continueOn = ContinueOn()
+      fields(of: value, FieldTables.continueOn) { reader, key, value in
+        if key == "error" {
+          continueOn.error = reader.bool(value) ?? false
+        } else {
+          continueOn.failed = reader.bool(value) ?? false
+        }
+      }
+      step.continueOn = continueOn
+    case "onExit": step.onExit = readOnExit(value) ?? step.onExit
+    case "hooks": step.onExit = readHooks(value) ?? step.onExit
+    case "depends": step.depends = text(value).flatMap { $0.isEmpty ? nil : $0 }
+    case "dependencies": step.dependencies = texts(value)
+    default: break
+    }
+  }
+
+  private mutating func readLoop(_ node: DocumentNode, key: String) -> Loop? {
+    switch key {
+    case "withItems":
+      // Argo's own type is a list; older documents give a tag in a text, which is what withParam is for.
+      if case .string(let text) = node.value, text.contains("{{") { return .param(text) }
+      return .items(list(node) { _, item in item.jsonValue })
+    case "withParam": return text(node).map { .param($0) }
+    default:
+      var sequence = Loop.Sequence()
+      fields(of: node, FieldTables.sequence) { reader, key, value in
+        let range = -Self.sequenceMax...Self.sequenceMax
+        switch key {
+        case "count": sequence.count = reader.integerText(value, in: 0...Self.sequenceMax)
+        case "start": sequence.start = reader.integerText(value, in: range)
+        case "end": sequence.end = reader.integerText(value, in: range)
+        default: sequence.format = reader.text(value)
+        }
+      }
+      if (sequence.count == nil) == (sequence.end == nil) { report("needs either count or end", at: node.mark) }
+      return .sequence(sequence)
+    }
+  }
+
+  // MARK: Hooks
+
+  /// `onExit: template`; an empty name means none.
+  mutating func readOnExit(_ node: DocumentNode) -> ExitHook? {
+    text(node).flatMap { $0.isEmpty ? nil : ExitHook(template: $0) }
+  }
+
+  /// `hooks`: only `exit` among them.
+  mutating func readHooks(_ node: DocumentNode) -> ExitHook? {
+    guard case .mapping(let members) = node.value else {
+      if !node.isNull { report("must be a map, not \(node.kindName)", at: node.mark) }
+      return nil
+    }
+    var exit: ExitHook?
+    for member in members {
+      at(member.key) { reader in
+        guard member.key == "exit" else {
+          reader.report("only the exit hook is supported yet", at: member.keyMark)
+          return
+        }
+        var hook = ExitHook(template: "")
+        reader.fields(of: member.value, FieldTables.hook) { reader, key, value in
+          switch key {
+          case "template": hook.template = reader.text(value) ?? ""
+          case "expression": hook.expression = reader.text(value)
+          default: hook.arguments = reader.readArguments(value)
+          }
+        }
+        if hook.template.isEmpty { reader.report("a hook names a template", at: member.value.mark) }
+        exit = hook
+      }
+    }
+    return exit
+  }
+}

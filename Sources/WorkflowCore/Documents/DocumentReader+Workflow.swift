@@ -1,0 +1,160 @@
+extension DocumentReader {
+  static let apiVersion = "argoproj.io/v1alpha1"
+
+  /// The document's values, and where each template stands.
+  struct Workflow {
+    var metadata = WorkflowMetadata()
+    var spec = WorkflowSpec(entrypoint: "")
+    /// Of `spec.templates[i]`, the lifted ones included.
+    var templatePaths: [DocumentPath] = []
+  }
+
+  mutating func readWorkflow(_ root: DocumentNode) -> Workflow {
+    var workflow = Workflow()
+    var annotationBlock: FederationBlock?
+    fields(of: root, FieldTables.workflow) { reader, key, value in
+      switch key {
+      case "apiVersion":
+        if let text = reader.text(value), text != Self.apiVersion {
+          reader.report("must be \(Self.apiVersion), not \"\(text)\"", at: value.mark)
+        }
+      case "kind": break
+      case "metadata":
+        workflow.metadata = reader.readMetadata(value)
+        annotationBlock = reader.readFederationAnnotation(
+          workflow.metadata.annotations, at: value["annotations"]?.mark ?? value.mark)
+      default:
+        let defaults = reader.readTemplateDefaults(value["templateDefaults"])
+        reader.readSpec(value, templateDefaults: defaults, into: &workflow)
+      }
+    }
+    if root["apiVersion"] == nil {
+      report("apiVersion is missing: write apiVersion: \(Self.apiVersion)", at: root.mark)
+    }
+    if root["spec"]?.isNull ?? true { report("spec is missing", at: root.mark) }
+    if let annotationBlock {
+      workflow.spec.federation = (workflow.spec.federation ?? FederationBlock()).filled(from: annotationBlock)
+    }
+    return workflow
+  }
+
+  private mutating func readMetadata(_ node: DocumentNode) -> WorkflowMetadata {
+    var metadata = WorkflowMetadata()
+    fields(of: node, FieldTables.metadata) { reader, key, value in
+      switch key {
+      case "name": metadata.name = reader.name(value, pattern: .subdomain)
+      case "generateName": metadata.generateName = reader.name(value, pattern: .generatePrefix)
+      case "namespace": metadata.namespace = reader.name(value, pattern: .subdomain)
+      case "labels": metadata.labels = reader.textMap(value)
+      default: metadata.annotations = reader.textMap(value)
+      }
+    }
+    return metadata
+  }
+
+  private mutating func name(_ node: DocumentNode, pattern: NamePattern) -> String? {
+    guard let name = text(node), !name.isEmpty else { return nil }
+    if !pattern.matches(name) { report("\"\(name)\" must consist of \(pattern.rule)", at: node.mark) }
+    return name
+  }
+
+  private mutating func readSpec(_ node: DocumentNode, templateDefaults: DocumentNode?, into workflow: inout Workflow) {
+    var result = workflow
+    fields(of: node, FieldTables.spec) { reader, key, value in
+      switch key {
+      case "entrypoint": result.spec.entrypoint = reader.text(value) ?? ""
+      case "arguments": result.spec.arguments = reader.readArguments(value)
+      case "templates": reader.readTemplates(value, defaults: templateDefaults, into: &result)
+      case "onExit": result.spec.onExit = reader.readOnExit(value) ?? result.spec.onExit
+      case "hooks": result.spec.onExit = reader.readHooks(value) ?? result.spec.onExit
+      case "parallelism":
+        result.spec.parallelism = reader.integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
+      case "activeDeadlineSeconds": result.spec.activeDeadlineSeconds = reader.integer(value, in: 1...Self.secondsMax)
+      case "suspend": result.spec.suspend = reader.bool(value) ?? false
+      case "retryStrategy": result.spec.retryStrategy = value.isNull ? nil : reader.readRetryStrategy(value)
+      case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
+      case "volumes": result.spec.volumes = reader.readVolumes(value)
+      case "federation": result.spec.federation = reader.readFederation(value)
+      case "workflowMetadata":
+        let added = reader.readObjectLabels(value, FieldTables.workflowMetadata)
+        result.metadata.labels.merge(added.labels) { $1 }
+        result.metadata.annotations.merge(added.annotations) { $1 }
+      default: break  // templateDefaults: read before
+      }
+    }
+    for (template, path) in inlineTemplates {
+      result.spec.templates.append(template)
+      result.templatePaths.append(path)
+    }
+    workflow = result
+  }
+
+  private mutating func readTemplates(_ node: DocumentNode, defaults: DocumentNode?, into workflow: inout Workflow) {
+    var names: Set<String> = []
+    var paths: [DocumentPath] = []
+    workflow.spec.templates = list(node) { reader, item in
+      let template = reader.readTemplate(defaults.map { Self.merge(item, over: $0) } ?? item)
+      reader.checkName(template.name, of: "template", pattern: .field, seen: &names, at: item)
+      paths.append(reader.path)
+      return template
+    }
+    workflow.templatePaths = paths
+  }
+
+  // MARK: templateDefaults
+
+  /// Checks the defaults as if they were a template, once; nil when there are none or they are no use.
+  private mutating func readTemplateDefaults(_ node: DocumentNode?) -> DocumentNode? {
+    guard let node, !node.isNull else { return nil }
+    let countBefore = problems.count + omittedCount
+    at("templateDefaults") { reader in
+      // Values are read again inside each template; here only the shape of the fields is of interest.
+      reader.fields(of: node, FieldTables.template) { reader, key, value in
+        var ignored = WorkflowTemplate(name: "", body: .container(ContainerTemplate()))
+        reader.readDefaultsField(key, value, into: &ignored)
+      }
+    }
+    return problems.count + omittedCount == countBefore ? node : nil
+  }
+
+  private mutating func readDefaultsField(_ key: String, _ value: DocumentNode, into template: inout WorkflowTemplate) {
+    switch key {
+    case "container", "script":
+      if case .mapping = value.value { return }
+      report("must be a map, not \(value.kindName)", at: value.mark)
+    case "metadata": _ = readObjectLabels(value, FieldTables.objectLabels)
+    default: break
+    }
+  }
+
+  /// `template` with every field that it leaves open taken from `defaults`; maps are merged, lists are taken whole. A default
+  /// for a kind of template that this one is not does not apply.
+  /// - Source: Argo Workflows, docs/template-defaults.md.
+  private static func merge(_ template: DocumentNode, over defaults: DocumentNode) -> DocumentNode {
+    guard case .mapping(let members) = template.value, case .mapping(let added) = defaults.value else {
+      return template
+    }
+    var result = members
+    for member in added where member.key != "name" {
+      if let position = members.firstIndex(where: { $0.key == member.key }) {
+        result[position].value = fill(members[position].value, from: member.value)
+      } else if !bodyFields.contains(member.key) {
+        result.append(member)
+      }
+    }
+    return DocumentNode(.mapping(result), mark: template.mark)
+  }
+
+  private static func fill(_ node: DocumentNode, from base: DocumentNode) -> DocumentNode {
+    guard case .mapping(let members) = node.value, case .mapping(let added) = base.value else { return node }
+    var result = members
+    for member in added {
+      if let position = members.firstIndex(where: { $0.key == member.key }) {
+        result[position].value = fill(members[position].value, from: member.value)
+      } else {
+        result.append(member)
+      }
+    }
+    return DocumentNode(.mapping(result), mark: node.mark)
+  }
+}

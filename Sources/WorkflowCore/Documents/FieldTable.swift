@@ -1,0 +1,201 @@
+/// The fields that Argo knows of one kind of object, and what becomes of each here.
+struct FieldTable: Sendable {
+  /// Read and obeyed.
+  var honoured: Set<String>
+  /// Read and kept, without any effect: each speaks of a Kubernetes object that does not exist here, or asks for what
+  /// happens anyway, so that leaving it out changes no result.
+  var accepted: Set<String>
+  /// Refused by name, with the reason: obeying it is not possible yet, and ignoring it would change results.
+  var refused: [String: String]
+
+  init(_ honoured: Set<String>, accepted: Set<String> = [], refused: [String: String] = [:]) {
+    self.honoured = honoured
+    self.accepted = accepted
+    self.refused = refused
+  }
+
+  func nearest(to name: String) -> String? {
+    NearestName.find(name, among: (honoured.union(accepted).union(refused.keys)).sorted())
+  }
+}
+
+/// Every object of an Argo `Workflow` document, field by field. The reference table in the documentation is made from this.
+///
+/// - Source: Argo Workflows v3.7, docs/fields.md.
+enum FieldTables {
+  static let workflow = FieldTable(["apiVersion", "kind", "metadata", "spec"], accepted: ["status"])
+
+  static let metadata = FieldTable(
+    ["name", "generateName", "namespace", "labels", "annotations"],
+    accepted: [
+      "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generation",
+      "managedFields",
+      "ownerReferences", "resourceVersion", "selfLink", "uid",
+    ])
+
+  static let spec = FieldTable(
+    [
+      "activeDeadlineSeconds", "arguments", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
+      "parallelism",
+      "retryStrategy", "suspend", "templateDefaults", "templates", "volumes", "workflowMetadata",
+    ],
+    accepted: [
+      "archiveLogs", "artifactGC", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
+      "imagePullSecrets", "metrics", "podDisruptionBudget", "podGC", "podMetadata", "podPriority",
+      "podPriorityClassName",
+      "priority", "schedulerName", "securityContext", "serviceAccountName", "tolerations", "ttlStrategy",
+      "volumeClaimGC",
+    ],
+    refused: [
+      "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
+      "artifactRepositoryRef": "artifacts always go to the project's own repository",
+      "hostNetwork": "runs never share the host's network identity",
+      "podResources": "resources of a whole pod are not supported yet; give resources to the container",
+      "podSpecPatch": "patches of Kubernetes pods are not supported yet",
+      "resourceClaims": "Kubernetes resource claims are not supported yet",
+      "shutdown": "a workflow is shut down by the stop and terminate commands, not by its document",
+      "synchronization": "mutexes and semaphores are not supported yet",
+      "volumeClaimTemplates": "persistent volume claims are not supported yet; use emptyDir volumes and artifacts",
+      "workflowTemplateRef": "workflow templates are not supported yet; submit the whole workflow",
+    ])
+
+  static let template = FieldTable(
+    [
+      "activeDeadlineSeconds", "container", "dag", "failFast", "federation", "inputs", "metadata", "name",
+      "nodeSelector",
+      "outputs", "parallelism", "retryStrategy", "script", "steps", "suspend", "timeout", "volumes",
+    ],
+    accepted: [
+      "archiveLocation", "automountServiceAccountToken", "executor", "hostAliases", "metrics", "priority",
+      "priorityClassName", "schedulerName", "securityContext", "serviceAccountName", "tolerations",
+    ],
+    refused: [
+      "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
+      "annotations": "write annotations below metadata",
+      "containerSet": "container sets are not supported yet; use steps or a dag",
+      "daemon": "daemon containers are not supported yet",
+      "data": "data templates are not supported yet",
+      "http": "http templates are not supported yet; use a container with an HTTP client",
+      "initContainers": "init containers are not supported yet; use an earlier step",
+      "memoize": "memoization is not supported yet",
+      "plugin": "plugin templates are not supported",
+      "podSpecPatch": "patches of Kubernetes pods are not supported yet",
+      "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
+      "resourceClaims": "Kubernetes resource claims are not supported yet",
+      "sidecars": "sidecars are not supported yet",
+      "synchronization": "mutexes and semaphores are not supported yet",
+    ])
+
+  private static let containerFields: Set<String> = [
+    "args", "command", "env", "image", "resources", "volumeMounts", "workingDir",
+  ]
+  private static let containerAccepted: Set<String> = [
+    "imagePullPolicy", "livenessProbe", "name", "ports", "readinessProbe", "resizePolicy", "securityContext",
+    "startupProbe", "stdin", "stdinOnce", "terminationMessagePath", "terminationMessagePolicy", "tty",
+  ]
+  private static let containerRefused: [String: String] = [
+    "envFrom": "environments from config maps and secrets are not supported yet",
+    "lifecycle": "Kubernetes life-cycle handlers are not supported",
+    "restartPolicy": "restart policies of containers are not supported; use retryStrategy",
+    "volumeDevices": "block devices are not supported",
+  ]
+  static let container = FieldTable(containerFields, accepted: containerAccepted, refused: containerRefused)
+  static let script = FieldTable(
+    containerFields.union(["source"]), accepted: containerAccepted, refused: containerRefused)
+
+  static let environmentVariable = FieldTable(
+    ["name", "value"],
+    refused: ["valueFrom": "environment variables from secrets, config maps and fields are not supported yet"])
+  static let resources = FieldTable(
+    ["limits", "requests"], refused: ["claims": "Kubernetes resource claims are not supported yet"])
+  static let volumeMount = FieldTable(
+    ["mountPath", "name"], accepted: ["mountPropagation", "readOnly", "recursiveReadOnly"],
+    refused: [
+      "subPath": "mounting a part of a volume is not supported yet",
+      "subPathExpr": "mounting a part of a volume is not supported yet",
+    ])
+  static let volume = FieldTable(
+    ["emptyDir", "name"],
+    refused: Dictionary(
+      uniqueKeysWithValues: [
+        "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI",
+        "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image",
+        "iscsi", "nfs", "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "projected", "quobyte",
+        "rbd",
+        "scaleIO", "secret", "storageos", "vsphereVolume",
+      ].map { ($0, "only emptyDir volumes are supported yet") }))
+  static let emptyDir = FieldTable([], accepted: ["medium", "sizeLimit"])
+
+  private static let stepFields: Set<String> = [
+    "arguments", "continueOn", "hooks", "inline", "name", "onExit", "template", "when", "withItems", "withParam",
+    "withSequence",
+  ]
+  private static let stepRefused = [
+    "templateRef": "templates of other documents are not supported yet; copy them into this one"
+  ]
+  static let step = FieldTable(stepFields, refused: stepRefused)
+  static let task = FieldTable(stepFields.union(["dependencies", "depends"]), refused: stepRefused)
+  static let dag = FieldTable(["failFast", "target", "tasks"])
+  static let suspend = FieldTable(["duration"])
+  static let continueOn = FieldTable(["error", "failed"])
+  static let sequence = FieldTable(["count", "end", "format", "start"])
+  static let hook = FieldTable(["arguments", "expression", "template"], refused: stepRefused)
+
+  static let retryStrategy = FieldTable(
+    ["backoff", "expression", "limit", "retryPolicy"],
+    refused: ["affinity": "retrying on another host or cluster by affinity is not supported yet"])
+  static let backoff = FieldTable(["cap", "duration", "factor", "maxDuration"])
+
+  static let arguments = FieldTable(["artifacts", "parameters"])
+  static let outputs = FieldTable(["artifacts", "parameters"], accepted: ["exitCode", "result"])
+  static let parameter = FieldTable(
+    ["default", "enum", "globalName", "name", "value", "valueFrom"], accepted: ["description"])
+  static let valueFrom = FieldTable(
+    ["default", "expression", "parameter", "path", "supplied"],
+    refused: [
+      "configMapKeyRef": "values from config maps are not supported yet",
+      "event": "values from events are not supported",
+      "jqFilter": "jq filters belong to resource templates, which are not supported yet",
+      "jsonPath": "JSON paths belong to resource templates, which are not supported yet",
+    ])
+
+  static let artifact = FieldTable(
+    ["archive", "from", "globalName", "mode", "name", "optional", "path", "raw", "s3"],
+    accepted: ["archiveLogs", "artifactGC", "deleted", "recurseMode"],
+    refused: [
+      "artifactory": "Artifactory artifacts are not supported",
+      "azure": "Azure artifacts are not supported yet",
+      "fromExpression": "artifacts chosen by an expression are not supported yet",
+      "gcs": "Google Cloud Storage artifacts are not supported yet",
+      "git": "git artifacts are not supported yet",
+      "hdfs": "HDFS artifacts are not supported",
+      "http": "HTTP artifacts are not supported yet",
+      "oss": "OSS artifacts are not supported yet",
+      "plugin": "artifact plugins are not supported",
+      "subPath": "a part of an artifact cannot be taken yet",
+    ])
+  static let raw = FieldTable(["data"])
+  static let s3 = FieldTable(
+    ["key"],
+    refused: Dictionary(
+      uniqueKeysWithValues: [
+        "accessKeySecret", "bucket", "caSecret", "createBucketIfNotPresent", "encryptionOptions", "endpoint",
+        "insecure",
+        "region", "roleARN", "secretKeySecret", "sessionTokenSecret", "useSDKCreds",
+      ].map { ($0, "only the project's own repository is supported yet: give the key alone") }))
+  static let archive = FieldTable(["none", "tar", "zip"])
+  static let tar = FieldTable([], accepted: ["compressionLevel"])
+  static let nothing = FieldTable([])
+
+  static let objectLabels = FieldTable(["annotations", "labels"])
+  static let workflowMetadata = FieldTable(
+    ["annotations", "labels"], refused: ["labelsFrom": "labels from expressions are not supported yet"])
+
+  static let federation = FieldTable(
+    ["clusters", "maxPrice", "onDisconnect", "priorityClass", "walltime"],
+    refused: [
+      "datasets": "data sets are not supported yet; use artifacts",
+      "gang": "gangs are not supported yet",
+    ])
+  static let clusters = FieldTable(["exclude", "kinds", "labels"])
+}
