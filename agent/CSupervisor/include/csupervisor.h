@@ -1,0 +1,84 @@
+// System calls that Swift cannot make itself: between vfork and exec only a few calls are allowed, and variadic ones are
+// not imported at all.
+#ifndef FUBINI_CSUPERVISOR_H
+#define FUBINI_CSUPERVISOR_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+// What a child process is made of. Arrays of strings end with NULL.
+struct csupervisor_spawn {
+  const char *const *arguments;
+  const char *const *environment;
+  // NULL: stays where it is.
+  const char *directory;
+  // Host paths that are bound, in a mount namespace of the child's own, at `stage`/0, `stage`/1, ... . Needs CAP_SYS_ADMIN.
+  const char *const *mounts;
+  const char *stage;
+  // Becomes descriptor 0, 1, 2.
+  int standard_input, standard_output, standard_error;
+  // Becomes descriptor 3 and stays open across exec; -1 for none.
+  int kept;
+  // Opened `cgroup.procs` files to which the child writes itself before anything else; -1 for none.
+  int cgroup_procs[2];
+  // Negative: as the parent.
+  int64_t user, group;
+  // 1: no_new_privs is set before exec.
+  int no_new_privileges;
+};
+
+// Which step failed, when `csupervisor_spawn` returned a negative number.
+enum csupervisor_step {
+  CSUPERVISOR_FORK = 1,
+  CSUPERVISOR_CGROUP,
+  CSUPERVISOR_MOUNT,
+  CSUPERVISOR_IDENTITY,
+  CSUPERVISOR_DESCRIPTORS,
+  CSUPERVISOR_DIRECTORY,
+  CSUPERVISOR_EXEC,
+};
+
+// Starts a child in a session of its own that dies with the calling thread. Returns its pid, or -errno with `*step` set.
+pid_t csupervisor_spawn(const struct csupervisor_spawn *spawn, int *step);
+
+// Opens `path` for reading as if `directory` were the root: no link and no `..` leads out of it, no device or FIFO is
+// opened and nothing blocks. Returns a descriptor or -errno.
+int csupervisor_open_in_root(int directory, const char *path);
+
+int csupervisor_set_subreaper(void);
+// Opens or creates; returns a descriptor (close-on-exec) or -errno.
+int csupervisor_open(const char *path, int flags, unsigned mode);
+// The uid of the process at the other end of a unix socket, or -errno.
+int64_t csupervisor_peer_uid(int socket);
+// Starts a process in a session of its own that outlives the caller (two forks). Returns 0 or -errno.
+int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path);
+// Nanoseconds since boot, time asleep included.
+uint64_t csupervisor_boottime_ns(void);
+// 1 if a TCP connection to the numeric address can be opened within the time, else 0.
+int csupervisor_tcp_reachable(const char *address, uint16_t port, int timeout_ms);
+
+int csupervisor_set_nonblocking(int file);
+
+// The event loop's descriptors: each returns a descriptor (close-on-exec) or -errno.
+int csupervisor_poll_create(void);
+// Watches `file` for input (and room for output, if `writing`); `again` changes what is watched.
+int csupervisor_poll_watch(int poll, int file, int writing, int again);
+// Waits without limit and writes the ready descriptors. Returns their number (0 when interrupted) or -errno.
+int csupervisor_poll_wait(int poll, int *ready, int count);
+// A timer on CLOCK_BOOTTIME.
+int csupervisor_timer_create(void);
+// Absolute nanoseconds since boot; UINT64_MAX disarms.
+int csupervisor_timer_arm(int timer, uint64_t at_ns);
+// Blocks SIGCHLD, SIGTERM, SIGINT and SIGHUP and makes them readable; ignores SIGPIPE.
+int csupervisor_signals_create(void);
+// The next signal, or 0.
+int csupervisor_signals_next(int signals);
+int csupervisor_pipe(int ends[2]);
+int csupervisor_accept(int listener);
+
+// wait(2)'s macros.
+int csupervisor_exited(int status);
+int csupervisor_exit_code(int status);
+int csupervisor_signal(int status);
+
+#endif

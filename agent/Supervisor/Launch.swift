@@ -1,0 +1,95 @@
+internal import CSupervisor
+internal import Glibc
+
+/// Starts one run's process. Everything that it opens is closed again unless it becomes part of the `LiveRun`.
+struct Launch {
+  let run: SupervisedRun
+  let directory: RunDirectory
+  let bootID: String
+  let controlGroup: ControlGroup?
+
+  /// Why the run cannot start although it was claimed. It ends with this message.
+  struct Failure: Error {
+    var message: String
+  }
+
+  /// - Parameter lock: what `RunDirectory.claim` returned. The caller closes it.
+  func start(lock: Int32, now: UInt64) throws(Failure) -> LiveRun {
+    var opened: [Int32] = []
+    var kept: [Int32] = []
+    defer { for file in opened where !kept.contains(file) { close(file) } }
+    do throws(SystemFailure) {
+      try directory.writeSpec(run)
+      let log = try Files.open(directory.log, O_WRONLY | O_CREAT | O_APPEND)
+      opened.append(log)
+      let null = try Files.open("/dev/null", O_RDONLY)
+      opened.append(null)
+      let output = try makePipe(&opened)
+      let error = run.capturesStandardOutput ? try makePipe(&opened) : output
+      let group = try controlGroup.map { group throws(SystemFailure) in try group.open(run) } ?? -1
+      if group >= 0 { opened.append(group) }
+      let (pid, step) = spawn(input: null, output: output.write, error: error.write, lock: lock, group: group)
+      guard pid > 0 else { throw SystemFailure(explain(step), -pid) }
+      let ticks = ProcessTable.entry(pid)?.startTicks ?? 0
+      // If this cannot be written the lock alone still proves whether the run lives.
+      try? directory.writeMark(
+        .init(pid: pid, startTicks: ticks, bootID: bootID, isSandboxed: run.isSandboxed), to: lock)
+      let pipes = run.capturesStandardOutput ? [output.read, error.read] : [output.read]
+      kept = pipes + [log]
+      return LiveRun(run: run, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes)
+    } catch {
+      throw Failure(message: "\(error)")
+    }
+  }
+
+  private func makePipe(_ opened: inout [Int32]) throws(SystemFailure) -> (read: Int32, write: Int32) {
+    var ends: [Int32] = [0, 0]
+    let result = csupervisor_pipe(&ends)
+    guard result == 0 else { throw SystemFailure("pipe", -result) }
+    opened += ends
+    // Ours alone: the program's end blocks as programs expect.
+    csupervisor_set_nonblocking(ends[0])
+    return (ends[0], ends[1])
+  }
+
+  private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, group: Int32) -> (pid: Int32, step: Int32)
+  {
+    let environment = run.isSandboxed ? run.environment : run.environment + [LiveRun.environmentMark(run.id)]
+    return withCStrings(run.arguments) { arguments in
+      withCStrings(environment) { environment in
+        withCStrings(run.mounts) { mounts in
+          withCStrings([run.workingDirectory ?? directory.path, run.stage]) { texts in
+            var spawn = csupervisor_spawn()
+            spawn.arguments = arguments
+            spawn.environment = environment
+            // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
+            spawn.directory = run.isSandboxed ? nil : texts[0]
+            spawn.mounts = mounts
+            spawn.stage = texts[1]
+            (spawn.standard_input, spawn.standard_output, spawn.standard_error) = (input, output, error)
+            spawn.kept = lock
+            spawn.cgroup_procs = (group, -1)
+            spawn.user = run.user.map { Int64($0) } ?? -1
+            spawn.group = run.group.map { Int64($0) } ?? -1
+            // A setuid bubblewrap needs its privilege to begin with, and sets the flag itself.
+            spawn.no_new_privileges = run.isSandboxed ? 0 : 1
+            var step: Int32 = 0
+            return (csupervisor_spawn(&spawn, &step), step)
+          }
+        }
+      }
+    }
+  }
+
+  private func explain(_ step: Int32) -> String {
+    switch csupervisor_step(UInt32(bitPattern: step)) {
+    case CSUPERVISOR_FORK: "cannot make a process"
+    case CSUPERVISOR_CGROUP: "cannot enter the control group"
+    case CSUPERVISOR_MOUNT: "cannot bind the run's files"
+    case CSUPERVISOR_IDENTITY: "cannot become the run's user"
+    case CSUPERVISOR_DESCRIPTORS: "cannot place descriptors"
+    case CSUPERVISOR_DIRECTORY: "cannot enter the working directory \(run.workingDirectory ?? directory.path)"
+    default: "cannot execute \(run.arguments[0])"
+    }
+  }
+}

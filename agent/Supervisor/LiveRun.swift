@@ -1,0 +1,135 @@
+internal import Glibc
+
+/// A run that lives.
+final class LiveRun {
+  let run: SupervisedRun
+  let directory: RunDirectory
+  let pid: Int32
+  let startedAt: UInt64
+  let log: Int32
+  /// Read ends of the output pipes that are still open. The first is standard output when that is captured.
+  var pipes: [Int32] = []
+  let capturedPipe: Int32
+  /// Set once the leader has been reaped.
+  var waitStatus: Int32?
+  var reapedAt: UInt64 = 0
+  var logBytes: UInt64 = 0
+  var discardedBytes: UInt64 = 0
+  var hintedBytes: UInt64 = 0
+  var hintedAt: UInt64 = 0
+  /// Why it is being ended, and when SIGKILL is due (CLOCK_BOOTTIME).
+  var ending: (reason: RunEnd.Reason, killAt: UInt64, killed: Bool)?
+  private var tail: [UInt8] = []
+
+  static let tailBytesMax = 256 << 10
+
+  init(run: SupervisedRun, directory: RunDirectory, pid: Int32, startedAt: UInt64, log: Int32, pipes: [Int32]) {
+    self.run = run
+    self.directory = directory
+    self.pid = pid
+    self.startedAt = startedAt
+    self.log = log
+    self.pipes = pipes
+    capturedPipe = run.capturesStandardOutput ? pipes[0] : -1
+  }
+
+  /// Whether its leader is gone and nobody holds its output any more: then everything of it is gone.
+  var isOver: Bool { waitStatus != nil && pipes.isEmpty }
+
+  /// The next moment at which something must be done about it without being asked.
+  func nextDeadline(lease: Lease, now: UInt64) -> UInt64 {
+    var next = UInt64.max
+    if run.disconnectLimitMs > 0 { next = min(next, lease.expiry(limitMs: run.disconnectLimitMs, now: now)) }
+    if let ending {
+      if !ending.killed { next = min(next, ending.killAt) }
+    } else {
+      for limit in [run.walltimeMs, run.activeDeadlineMs] where limit > 0 { next = min(next, after(limit)) }
+    }
+    if logBytes > hintedBytes { next = min(next, hintedAt + Server.hintIntervalNs) }
+    if waitStatus != nil { next = min(next, reapedAt + Server.lingerNs) }
+    return next
+  }
+
+  private func after(_ ms: UInt64) -> UInt64 {
+    let (ns, overflow) = ms.multipliedReportingOverflow(by: 1_000_000)
+    return overflow ? .max : startedAt &+ ns < startedAt ? .max : startedAt + ns
+  }
+
+  /// The limit that has passed, if any.
+  func passedLimit(now: UInt64) -> RunEnd.Reason? {
+    guard ending == nil, waitStatus == nil else { return nil }
+    if run.activeDeadlineMs > 0, now >= after(run.activeDeadlineMs) { return .activeDeadline }
+    if run.walltimeMs > 0, now >= after(run.walltimeMs) { return .walltime }
+    return nil
+  }
+
+  /// Takes what the program wrote. Beyond the limit, or when the disk is full, it is counted and dropped: the program
+  /// must never wait for us.
+  func take(_ bytes: UnsafeRawBufferPointer, from pipe: Int32) {
+    if pipe == capturedPipe { keepTail(bytes) }
+    let room = Int(clamping: run.logBytesMax - min(run.logBytesMax, logBytes))
+    let wanted = min(room, bytes.count)
+    var done = 0
+    while done < wanted {
+      let put = Glibc.write(log, bytes.baseAddress! + done, wanted - done)
+      if put < 0, errno == EINTR { continue }
+      if put <= 0 { break }
+      done += put
+    }
+    logBytes += UInt64(done)
+    discardedBytes += UInt64(bytes.count - done)
+  }
+
+  private func keepTail(_ bytes: UnsafeRawBufferPointer) {
+    tail.append(contentsOf: bytes)
+    // Cut only now and then, so that each byte is moved a bounded number of times.
+    if tail.count > 2 * Self.tailBytesMax { tail.removeFirst(tail.count - Self.tailBytesMax) }
+  }
+
+  func writeTail() throws(SystemFailure) {
+    guard run.capturesStandardOutput else { return }
+    try Files.replace(directory.standardOutput, with: Array(tail.suffix(Self.tailBytesMax)))
+  }
+
+  /// Marks the place where output was dropped.
+  func markDiscarded() {
+    guard discardedBytes > 0 else { return }
+    let line = "\n[fubini: \(discardedBytes) bytes of output beyond the limit were dropped]\n"
+    if (try? Files.writeAll(log, Array(line.utf8))) != nil { logBytes += UInt64(line.utf8.count) }
+  }
+
+  /// SIGTERM to the program and its group. The sandbox's own processes are spared: with them the program would die at once.
+  func terminate() {
+    let children = run.isSandboxed ? ProcessTable.children(of: pid) : []
+    if children.isEmpty {
+      kill(-pid, SIGTERM)
+    } else {
+      for child in children { kill(-child, SIGTERM) }
+    }
+  }
+
+  /// SIGKILL to everything. In a PID namespace the kernel ends the rest when its init dies.
+  func killAll() {
+    if run.isSandboxed {
+      for child in ProcessTable.children(of: pid) {
+        kill(-child, SIGKILL)
+        kill(child, SIGKILL)
+      }
+    } else {
+      Self.killMembers(session: pid, id: run.id)
+    }
+    // Once reaped, the number may belong to somebody else.
+    if waitStatus == nil { kill(-pid, SIGKILL) }
+  }
+
+  static func environmentMark(_ id: UInt64) -> String { "FUBINI_RUN=" + RunDirectory.hexadecimal(id) }
+
+  static func killMembers(session: Int32, id: UInt64) {
+    // Repeated, because a process may fork while the table is read.
+    for _ in 0..<64 {
+      let members = ProcessTable.members(session: session, mark: environmentMark(id))
+      if members.isEmpty { return }
+      for member in members { kill(member, SIGKILL) }
+    }
+  }
+}

@@ -1,0 +1,105 @@
+internal import CSupervisor
+internal import Glibc
+
+/// The files of one run: `started`, `spec`, `exit`, `output.log`, `stdout`.
+///
+/// Nothing here is fsynced, on purpose. The files must survive the death of any process, and page cache does. They need not
+/// survive a loss of power: no run survives that either, so a missing `exit` is answered truthfully by "lost", and the agent's
+/// journal, which is synced, remembers the ends that were already told. A torn `exit` fails its checksum and counts as missing.
+struct RunDirectory {
+  let path: String
+  init(stateDirectory: String, id: UInt64) { path = "\(stateDirectory)/runs/\(Self.hexadecimal(id))" }
+
+  static func hexadecimal(_ id: UInt64) -> String {
+    let digits = String(id, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+  static func id(fromHexadecimal text: String) -> UInt64? {
+    text.utf8.count == 16 ? UInt64(text, radix: 16) : nil
+  }
+
+  var log: String { path + "/output.log" }
+  var standardOutput: String { path + "/stdout" }
+  private var started: String { path + "/started" }
+  private var exit: String { path + "/exit" }
+  private var spec: String { path + "/spec" }
+
+  /// What `started` says: which process, in which boot.
+  struct Mark: Equatable {
+    var pid: Int32 = 0
+    var startTicks: UInt64 = 0
+    var bootID = ""
+    var isSandboxed = true
+  }
+
+  /// The fence of I1: creates `started`, or fails with EEXIST when any supervisor ever started this run.
+  ///
+  /// The descriptor holds an exclusive lock that the run's processes inherit: as long as one of them lives, nobody else gets it.
+  func claim() throws(SystemFailure) -> Int32 {
+    try Files.makeDirectory(path)
+    let file = try Files.open(started, O_RDWR | O_CREAT | O_EXCL)
+    if flock(file, LOCK_EX | LOCK_NB) != 0 { throw SystemFailure("lock \(started)") }
+    return file
+  }
+
+  func writeMark(_ mark: Mark, to file: Int32) throws(SystemFailure) {
+    var writer = WireWriter()
+    writer.put(mark.pid)
+    writer.put(mark.startTicks)
+    writer.put(mark.bootID)
+    writer.put(mark.isSandboxed)
+    try Files.writeAll(file, writer.bytes)
+  }
+
+  /// nil when the run was never started. Empty when the supervisor died between claiming and spawning.
+  func readMark() -> Mark? {
+    guard let bytes = Files.read(started, limit: 512) else { return nil }
+    var reader = WireReader(bytes[...])
+    do {
+      return Mark(
+        pid: try reader.number(), startTicks: try reader.number(), bootID: try reader.text(),
+        isSandboxed: try reader.flag())
+    } catch { return Mark() }
+  }
+
+  /// Whether no process holds the lock that `claim` took.
+  func lockIsFree() -> Bool {
+    let file = csupervisor_open(started, O_RDWR, 0)
+    guard file >= 0 else { return true }
+    defer { close(file) }
+    return flock(file, LOCK_EX | LOCK_NB) == 0
+  }
+
+  /// Kept for people and for post-mortems; without the environment, which may hold secrets.
+  func writeSpec(_ run: SupervisedRun) throws(SystemFailure) {
+    var copy = run
+    copy.environment = []
+    var writer = WireWriter()
+    copy.encode(into: &writer)
+    let file = try Files.open(spec, O_WRONLY | O_CREAT | O_TRUNC)
+    defer { close(file) }
+    try Files.writeAll(file, writer.bytes)
+  }
+
+  func writeEnd(_ end: RunEnd) throws(SystemFailure) {
+    var writer = WireWriter()
+    end.encode(into: &writer)
+    let sum = Self.checksum(writer.bytes[...])
+    writer.put(sum)
+    try Files.replace(exit, with: writer.bytes)
+  }
+
+  func readEnd() -> RunEnd? {
+    guard let bytes = Files.read(exit, limit: 16 << 10), bytes.count > 8 else { return nil }
+    let body = bytes[..<(bytes.count - 8)]
+    var tail = WireReader(bytes[(bytes.count - 8)...])
+    var reader = WireReader(body)
+    guard let sum = try? tail.number(UInt64.self), sum == Self.checksum(body) else { return nil }
+    return try? RunEnd(from: &reader)
+  }
+
+  /// - Source: FNV-1a, 64 bits.
+  private static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+    bytes.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+  }
+}

@@ -1,0 +1,113 @@
+internal import CSupervisor
+internal import Glibc
+
+/// The process that owns the runs of a `process` cluster and outlives its agent (DESIGN, sections 5 and 6).
+///
+/// One per state directory. It knows nothing of workflows, networks or sandboxes: it starts command lines once, keeps their
+/// output, and ends them at their limits. If it dies, its runs die with it.
+public enum Supervisor {
+  public static func socketPath(in stateDirectory: String) -> String { stateDirectory + "/supervisor.sock" }
+
+  /// Runs until it is told to leave. Returns an exit code: 0, 2 for wrong usage, 75 when another one has the directory.
+  ///
+  /// Arguments: `--state-dir DIR [--cgroup DIR]`.
+  public static func main(_ arguments: [String]) -> Int32 {
+    var options: [String: String] = [:]
+    var index = 0
+    while index < arguments.count {
+      let name = arguments[index]
+      guard name == "--state-dir" || name == "--cgroup", index + 1 < arguments.count else {
+        return complain("usage: supervisor --state-dir DIR [--cgroup DIR]", 2)
+      }
+      options[name] = arguments[index + 1]
+      index += 2
+    }
+    guard let directory = options["--state-dir"], directory.hasPrefix("/") else {
+      return complain("--state-dir must name an absolute directory", 2)
+    }
+    do throws(SystemFailure) {
+      umask(0o077)
+      try Files.makeDirectory(directory)
+      try Files.makeDirectory(directory + "/runs")
+      let lock = try Files.open(directory + "/supervisor.lock", O_RDWR | O_CREAT)
+      guard flock(lock, LOCK_EX | LOCK_NB) == 0 else { return complain("another supervisor has \(directory)", 75) }
+      raiseDescriptorLimit()
+      let group = options["--cgroup"].flatMap { ControlGroup(delegated: $0) }
+      if options["--cgroup"] != nil, group == nil {
+        _ = complain("limits are not enforced: the control group is not delegated to this process", 0)
+      }
+      let server = try Server(
+        stateDirectory: directory, controlGroup: group, listener: try listen(at: socketPath(in: directory)))
+      try server.run()
+      unlink(socketPath(in: directory))
+      return 0
+    } catch {
+      return complain("\(error)", 1)
+    }
+  }
+
+  /// Starts `executable arguments...` in a session of its own that outlives the caller.
+  public static func daemonise(executable: String, arguments: [String], log: String) throws(SystemFailure) {
+    let path = getenv("PATH").map { "PATH=" + String(cString: $0) } ?? "PATH=/usr/local/bin:/usr/bin:/bin"
+    let result = withCStrings([executable] + arguments) { arguments in
+      withCStrings([path]) { csupervisor_daemonise(arguments, $0, log) }
+    }
+    if result != 0 { throw SystemFailure("start \(executable)", -result) }
+  }
+
+  private static func complain(_ text: String, _ code: Int32) -> Int32 {
+    try? Files.writeAll(2, Array("fubini supervisor: \(text)\n".utf8))
+    return code
+  }
+
+  /// Each run takes up to four descriptors.
+  private static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+
+  private static func listen(at path: String) throws(SystemFailure) -> Int32 {
+    // Whoever holds the lock owns the socket: a file that is there was left by a supervisor that is gone.
+    unlink(path)
+    let file = try UnixSocket.make()
+    guard UnixSocket.withAddress(path, { bind(file, $0, $1) }) == 0 else { throw SystemFailure("bind \(path)") }
+    guard chmod(path, 0o600) == 0, Glibc.listen(file, 64) == 0 else { throw SystemFailure("listen \(path)") }
+    csupervisor_set_nonblocking(file)
+    return file
+  }
+}
+
+/// Unix stream sockets.
+public enum UnixSocket {
+  static func make() throws(SystemFailure) -> Int32 {
+    let file = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard file >= 0 else { throw SystemFailure("socket") }
+    return file
+  }
+
+  /// -1 with ENAMETOOLONG when the path does not fit (107 bytes).
+  static func withAddress(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else {
+      errno = ENAMETOOLONG
+      return -1
+    }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    return withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+    }
+  }
+
+  public static func connect(to path: String) throws(SystemFailure) -> Int32 {
+    let file = try make()
+    guard withAddress(path, { Glibc.connect(file, $0, $1) }) == 0 else {
+      let code = errno
+      close(file)
+      throw SystemFailure("connect \(path)", code)
+    }
+    return file
+  }
+}
