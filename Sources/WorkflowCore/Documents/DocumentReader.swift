@@ -17,16 +17,18 @@ struct DocumentReader {
 
   // MARK: Problems
 
-  mutating func report(_ message: String, at mark: SourceMark, suggestion: String? = nil) {
-    report(message, path: path, mark: mark, suggestion: suggestion)
+  mutating func report(_ message: String, at mark: SourceMark, suggestion: @autoclosure () -> String? = nil) {
+    report(message, path: path, mark: mark, suggestion: suggestion())
   }
 
-  mutating func report(_ message: String, path: DocumentPath, mark: SourceMark, suggestion: String? = nil) {
+  mutating func report(
+    _ message: String, path: DocumentPath, mark: SourceMark, suggestion: @autoclosure () -> String? = nil
+  ) {
     guard problems.count < DocumentErrors.limit else {
       omittedCount += 1
       return
     }
-    problems.append(DocumentProblem(path: path.description, mark: mark, message: message, suggestion: suggestion))
+    problems.append(DocumentProblem(path: path.description, mark: mark, message: message, suggestion: suggestion()))
   }
 
   /// Runs `body` one step further down the path.

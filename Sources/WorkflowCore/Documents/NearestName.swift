@@ -1,11 +1,14 @@
 /// Finding what somebody meant to write.
 enum NearestName {
+  /// Finding a suggestion must stay cheap beside the problem that it belongs to.
+  private static let candidateCountMax = 2_000
+
   /// The candidate with the smallest edit distance, if it is small enough to be meant; the first in order among equals.
   static func find(_ name: String, among candidates: some Sequence<String>) -> String? {
     let source = Array(name.lowercased().utf8.prefix(80))
     let distanceMax = max(1, min(3, source.count / 3))
     var best: (distance: Int, name: String)?
-    for candidate in candidates {
+    for candidate in candidates.prefix(candidateCountMax) {
       let target = Array(candidate.lowercased().utf8.prefix(80))
       guard abs(target.count - source.count) <= distanceMax else { continue }
       let distance = editDistance(source, target)

@@ -1,15 +1,230 @@
-/// Checks what a document's parts say about each other.
+import FederationModel
+
+/// Checks what a document's parts say about each other: names that must exist, arguments that must be given, tags that must
+/// resolve, graphs that must have no cycle.
+///
+/// It reports everything that it finds. Time is linear in the document, apart from a factor of 1/64 per distinct ancestor that
+/// dag tasks refer to without depending on it directly.
 struct WorkflowValidator {
   let workflow: DocumentReader.Workflow
   let root: DocumentNode
+  /// Positions in `spec.templates`.
+  let positions: [String: Int]
+  /// Of `spec.templates[i]`: the names that tags may use.
+  let names: [TemplateNames]
+  /// Templates that the workflow's exit handler reaches: they may speak of `workflow.status`.
+  private(set) var exitTemplates: Set<Int> = []
+  /// Names of the workflow's own outputs; nil when a name is made from tags, so that any may exist.
+  let globalOutputs: (parameters: Set<String>?, artifacts: Set<String>?)
+  let workflowParameters: Set<String>
   private(set) var problems: [DocumentProblem] = []
   private(set) var omittedCount = 0
 
   init(workflow: DocumentReader.Workflow, root: DocumentNode) {
     self.workflow = workflow
     self.root = root
+    positions = Dictionary(
+      workflow.spec.templates.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    names = workflow.spec.templates.map(TemplateNames.init)
+    workflowParameters = Set(workflow.spec.arguments.parameters.map(\.name))
+    globalOutputs = Self.globalOutputs(of: workflow.spec.templates)
   }
 
   mutating func validate() {
+    let spec = DocumentPath() / "spec"
+    exitTemplates = templatesReached(from: workflow.spec.onExit?.template)
+    validateEntrypoint(at: spec)
+    if let onExit = workflow.spec.onExit {
+      validate(onExit, at: spec, scope: TagScope(isInExitHandler: true), defaults: workflowParameters)
+    }
+    let scope = TagScope()
+    validateArgumentTags(workflow.spec.arguments, scope, at: spec / "arguments")
+    if let retry = workflow.spec.retryStrategy {
+      validateTags(of: retry, TagScope(hasRetries: true), at: spec / "retryStrategy")
+    }
+    for (name, value) in workflow.spec.nodeSelector.sorted(by: { $0.key < $1.key }) {
+      check(value, scope, at: spec / "nodeSelector" / name)
+    }
+    for index in workflow.spec.templates.indices { validateTemplate(index) }
+  }
+
+  mutating func report(_ message: String, at path: DocumentPath, suggestion: @autoclosure () -> String? = nil) {
+    guard problems.count < DocumentErrors.limit else {
+      omittedCount += 1
+      return
+    }
+    problems.append(
+      DocumentProblem(path: path.description, mark: path.mark(in: root), message: message, suggestion: suggestion()))
+  }
+
+  // MARK: Entrypoint and reach
+
+  private mutating func validateEntrypoint(at spec: DocumentPath) {
+    let name = workflow.spec.entrypoint
+    guard !name.isEmpty else {
+      report("entrypoint is missing: name the template to begin with", at: spec)
+      return
+    }
+    guard let index = positions[name], !workflow.spec.templates[index].isInline else {
+      reportMissingTemplate(name, at: spec / "entrypoint")
+      return
+    }
+    let template = workflow.spec.templates[index]
+    let path = workflow.templatePaths[index] / "inputs"
+    let artifacts = Set(workflow.spec.arguments.artifacts.map(\.name))
+    for (position, parameter) in template.inputs.parameters.enumerated()
+    where parameter.isRequired && !workflowParameters.contains(parameter.name) {
+      report(
+        "the entrypoint needs the parameter \"\(parameter.name)\": give it in spec.arguments.parameters or give it a default",
+        at: path / "parameters" / position)
+    }
+    for (position, artifact) in template.inputs.artifacts.enumerated()
+    where artifact.isRequired && !artifacts.contains(artifact.name) {
+      report(
+        "the entrypoint needs the artifact \"\(artifact.name)\": give it in spec.arguments.artifacts",
+        at: path / "artifacts" / position)
+    }
+  }
+
+  mutating func reportMissingTemplate(_ name: String, at path: DocumentPath) {
+    let workflow = workflow
+    report(
+      "there is no template \"\(name)\"", at: path,
+      suggestion: NearestName.find(name, among: workflow.spec.templates.lazy.filter { !$0.isInline }.map(\.name)))
+  }
+
+  private func templatesReached(from name: String?) -> Set<Int> {
+    var reached: Set<Int> = []
+    var open = name.flatMap { positions[$0] }.map { [$0] } ?? []
+    while let index = open.popLast() {
+      guard reached.insert(index).inserted else { continue }
+      for step in workflow.spec.templates[index].allSteps {
+        open += [step.template, step.onExit?.template].compactMap { $0.flatMap { positions[$0] } }
+      }
+    }
+    return reached
+  }
+
+  private static func globalOutputs(
+    of templates: [WorkflowTemplate]
+  ) -> (parameters: Set<String>?, artifacts: Set<String>?) {
+    func names(_ all: [String]) -> Set<String>? { all.contains { $0.contains("{{") } ? nil : Set(all) }
+    return (
+      names(templates.flatMap { $0.outputs.parameters.compactMap(\.globalName) }),
+      names(templates.flatMap { $0.outputs.artifacts.compactMap(\.globalName) })
+    )
+  }
+
+  // MARK: Templates
+
+  private mutating func validateTemplate(_ index: Int) {
+    let template = workflow.spec.templates[index]
+    let path = workflow.templatePaths[index]
+    var scope = TagScope(template: index, isTask: template.isTask, isInExitHandler: exitTemplates.contains(index))
+    scope.hasRetries = template.retryStrategy != nil || workflow.spec.retryStrategy != nil
+    validateCommonTags(of: template, scope, at: path)
+    switch template.body {
+    case .container(let container):
+      let isScript = container.source != nil
+      validateContainer(container, of: template, scope, at: path / (isScript ? "script" : "container"))
+      validateLeafOutputs(template, at: path / "outputs")
+    case .suspend(let duration):
+      if let duration { check(duration, scope, at: path / "suspend" / "duration") }
+    case .steps(let groups): validateSteps(groups, of: template, scope, at: path)
+    case .dag(let dag): validateDAG(dag, of: template, scope, at: path)
+    }
+    if template.isTask { validateArtifactPaths(template, at: path) }
+  }
+
+  private mutating func validateContainer(
+    _ container: ContainerTemplate, of template: WorkflowTemplate, _ scope: TagScope, at path: DocumentPath
+  ) {
+    check(container.image, scope, at: path / "image")
+    for (index, text) in container.command.enumerated() { check(text, scope, at: path / "command" / index) }
+    for (index, text) in container.args.enumerated() { check(text, scope, at: path / "args" / index) }
+    if let source = container.source { check(source, scope, at: path / "source") }
+    for (index, variable) in container.env.enumerated() {
+      check(variable.value, scope, at: path / "env" / index / "value")
+    }
+    if let directory = container.workingDir { check(directory, scope, at: path / "workingDir") }
+    for (key, amounts) in [("requests", container.resources.requests), ("limits", container.resources.limits)] {
+      for (name, amount) in amounts { check(amount, scope, at: path / "resources" / key / name) }
+    }
+    if container.volumeMounts.isEmpty { return }
+    let volumes = Set(workflow.spec.volumes + template.volumes)
+    for (index, mount) in container.volumeMounts.enumerated() {
+      check(mount.mountPath, scope, at: path / "volumeMounts" / index / "mountPath")
+      if !volumes.contains(mount.name) {
+        report(
+          "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",
+          suggestion: NearestName.find(mount.name, among: volumes.sorted()))
+      }
+    }
+  }
+
+  /// What a container hands on lies in a file; what a steps or dag template hands on is another's.
+  private mutating func validateLeafOutputs(_ template: WorkflowTemplate, at path: DocumentPath) {
+    for (index, parameter) in template.outputs.parameters.enumerated() {
+      switch parameter.valueFrom?.source {
+      case .path, .expression: continue
+      case .parameter, .supplied, nil:
+        if parameter.value != nil || parameter.valueFrom?.defaultValue != nil { continue }
+        report("an output parameter of a container needs valueFrom.path", at: path / "parameters" / index)
+      }
+    }
+    for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.path == nil {
+      report("an output artifact of a container needs a path", at: path / "artifacts" / index)
+    }
+  }
+
+  private mutating func validateArtifactPaths(_ template: WorkflowTemplate, at path: DocumentPath) {
+    var seen: [String: String] = [:]
+    for (index, artifact) in template.inputs.artifacts.enumerated() {
+      guard let place = artifact.path else {
+        report("an input artifact of a container needs a path", at: path / "inputs" / "artifacts" / index)
+        continue
+      }
+      if let other = seen.updateValue(artifact.name, forKey: place) {
+        report(
+          "the artifacts \"\(other)\" and \"\(artifact.name)\" have the same path \(place)",
+          at: path / "inputs" / "artifacts" / index / "path")
+      }
+    }
+  }
+}
+
+/// The names of a template's inputs and outputs.
+struct TemplateNames {
+  let inputParameters: Set<String>
+  let inputArtifacts: Set<String>
+  let outputParameters: Set<String>
+  let outputArtifacts: Set<String>
+
+  init(_ template: WorkflowTemplate) {
+    inputParameters = Set(template.inputs.parameters.map(\.name))
+    inputArtifacts = Set(template.inputs.artifacts.map(\.name))
+    outputParameters = Set(template.outputs.parameters.map(\.name))
+    outputArtifacts = Set(template.outputs.artifacts.map(\.name))
+  }
+}
+
+extension WorkflowParameter {
+  /// Whether an input must be given by the caller.
+  var isRequired: Bool { value == nil && defaultValue == nil && valueFrom == nil }
+}
+
+extension WorkflowArtifact {
+  /// Whether an input must be given by the caller.
+  var isRequired: Bool { !optional && raw == nil && key == nil && from == nil }
+}
+
+extension WorkflowTemplate {
+  /// Steps of all groups, or tasks; empty for leaves.
+  var allSteps: [WorkflowStep] {
+    switch body {
+    case .steps(let groups): groups.flatMap { $0 }
+    case .dag(let dag): dag.tasks
+    case .container, .suspend: []
+    }
   }
 }
