@@ -1,0 +1,145 @@
+public import FederationModel
+
+/// The body of `POST /v1/clusters` and `PUT /v1/clusters/{cluster}`.
+public struct ClusterRequest: Hashable, Sendable, Codable {
+  /// Of a creation; taken from the path in an update.
+  public var name: String?
+  public var kind: ClusterKind
+  public var labels: [String: String]?
+  public var prices: PriceSheet?
+  /// The one project that may use it; nil: every project.
+  public var project: String?
+  /// Of a creation: how long the join token is good for. 60 to 86,400; 3,600 when left out.
+  public var tokenLifetimeSeconds: Int?
+  public init(
+    name: String? = nil, kind: ClusterKind, labels: [String: String]? = nil, prices: PriceSheet? = nil,
+    project: String? = nil,
+    tokenLifetimeSeconds: Int? = nil
+  ) {
+    self.name = name
+    self.kind = kind
+    self.labels = labels
+    self.prices = prices
+    self.project = project
+    self.tokenLifetimeSeconds = tokenLifetimeSeconds
+  }
+}
+
+public struct ClusterCreated: Hashable, Sendable, Codable {
+  public var cluster: ClusterDocument
+  public var join: JoinDocument
+  public init(cluster: ClusterDocument, join: JoinDocument) {
+    self.cluster = cluster
+    self.join = join
+  }
+}
+
+/// A one-time join token: shown once, kept nowhere.
+public struct JoinDocument: Hashable, Sendable, Codable {
+  public var cluster: String
+  /// Secret. Holds the pin of the control plane's CA.
+  public var token: String
+  public var expiresAt: WireTime
+  /// Where agents dial: `host:port`.
+  public var server: String
+  /// The line to paste on the cluster, word by word: `["fubini-agent", "join", ...]`. Holds the token.
+  public var command: [String]
+  public init(cluster: String, token: String, expiresAt: WireTime, server: String, command: [String]) {
+    self.cluster = cluster
+    self.token = token
+    self.expiresAt = expiresAt
+    self.server = server
+    self.command = command
+  }
+}
+
+/// A cluster: what was declared, and what is known of it now.
+public struct ClusterDocument: Hashable, Sendable, Codable {
+  public var name: String
+  public var kind: ClusterKind
+  public var labels: [String: String]
+  public var prices: PriceSheet?
+  public var project: String?
+  public var createdAt: WireTime
+  /// Ready, Offline, Cordoned, Draining, Revoked, Adopting, NeverJoined.
+  public var state: String
+  /// Why nothing new is placed there, for people; empty when it is open.
+  public var reason: String
+  public var cordonReason: String?
+  public var isDraining: Bool
+  public var isAdopting: Bool
+  public var revokedAt: WireTime?
+  /// What only the leader knows; nil where it could not be asked.
+  public var live: ClusterLiveDocument?
+  public init(
+    name: String, kind: ClusterKind, labels: [String: String], prices: PriceSheet?, project: String?,
+    createdAt: WireTime,
+    state: String, reason: String, cordonReason: String?, isDraining: Bool, isAdopting: Bool, revokedAt: WireTime?,
+    live: ClusterLiveDocument?
+  ) {
+    self.name = name
+    self.kind = kind
+    self.labels = labels
+    self.prices = prices
+    self.project = project
+    self.createdAt = createdAt
+    self.state = state
+    self.reason = reason
+    self.cordonReason = cordonReason
+    self.isDraining = isDraining
+    self.isAdopting = isAdopting
+    self.revokedAt = revokedAt
+    self.live = live
+  }
+}
+
+public struct ClusterLiveDocument: Hashable, Sendable, Codable {
+  public var isConnected: Bool
+  public var agentVersion: String
+  public var activeRuns: Int
+  public var cpuMillicores: Int64
+  public var memoryBytes: Int64
+  public var gpus: Int64
+  public var gpuTypes: [String]
+  public var slots: Int?
+  /// Bytes per second, measured; nil until something was moved.
+  public var measuredBandwidth: Double?
+  /// What the agent warns of ("memory limits are not enforced here").
+  public var notices: [String]
+  public init(
+    isConnected: Bool, agentVersion: String, activeRuns: Int, cpuMillicores: Int64, memoryBytes: Int64, gpus: Int64,
+    gpuTypes: [String], slots: Int?, measuredBandwidth: Double?, notices: [String]
+  ) {
+    self.isConnected = isConnected
+    self.agentVersion = agentVersion
+    self.activeRuns = activeRuns
+    self.cpuMillicores = cpuMillicores
+    self.memoryBytes = memoryBytes
+    self.gpus = gpus
+    self.gpuTypes = gpuTypes
+    self.slots = slots
+    self.measuredBandwidth = measuredBandwidth
+    self.notices = notices
+  }
+}
+
+public struct ClusterList: Hashable, Sendable, Codable {
+  /// By name.
+  public var items: [ClusterDocument]
+  public init(items: [ClusterDocument]) { self.items = items }
+}
+
+/// The body of cordon, drain and forget. Optional but for `forget` with `confirmStopped`.
+public struct ClusterActionRequest: Hashable, Sendable, Codable {
+  /// Of `cordon` and `drain`: why, shown to those who wait.
+  public var reason: String?
+  /// Of `forget`: the operator vouches that none of the cluster's runs can run any more, so they may be replaced.
+  public var confirmStopped: Bool?
+  /// Of `join-token`: 60 to 86,400.
+  public var tokenLifetimeSeconds: Int?
+  public init(reason: String? = nil, confirmStopped: Bool? = nil, tokenLifetimeSeconds: Int? = nil) {
+    self.reason = reason
+    self.confirmStopped = confirmStopped
+    self.tokenLifetimeSeconds = tokenLifetimeSeconds
+  }
+}

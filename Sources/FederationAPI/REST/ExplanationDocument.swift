@@ -1,0 +1,54 @@
+public import FederationModel
+
+/// Why a node is where it is, or why it waits: one line for each cluster (invariant I10).
+public struct ExplanationDocument: Hashable, Sendable, Codable {
+  /// The sentence that sums it up; nil when the core gave none.
+  public var message: String?
+  /// When the decision was made; nil for a node that still waits.
+  public var decidedAt: WireTime?
+  public var candidates: [CandidateDocument]
+  public init(message: String? = nil, decidedAt: WireTime? = nil, candidates: [CandidateDocument]) {
+    self.message = message
+    self.decidedAt = decidedAt
+    self.candidates = candidates
+  }
+}
+
+/// One cluster of the candidate table.
+public struct CandidateDocument: Hashable, Sendable, Codable {
+  public var cluster: String
+  public var chosen: Bool
+  /// A word that programs may compare (`KindNotAllowed`, `Full`); nil when the cluster could take the task.
+  public var rejected: String?
+  /// The sentence behind `rejected`.
+  public var reason: String?
+  public var bytesToMove: Int64?
+  public var stageSeconds: Double?
+  public var waitSeconds: Double?
+  public var runSeconds: Double?
+  /// max(stage, wait) + run.
+  public var finishSeconds: Double?
+  /// Minor units of `currency`, not rounded; nil where the cluster has no price.
+  public var priceMinorUnits: Double?
+  public var currency: String?
+  /// The least wins.
+  public var score: Double?
+  public init(
+    cluster: String, chosen: Bool, rejected: String? = nil, reason: String? = nil, bytesToMove: Int64? = nil,
+    stageSeconds: Double? = nil, waitSeconds: Double? = nil, runSeconds: Double? = nil, finishSeconds: Double? = nil,
+    priceMinorUnits: Double? = nil, currency: String? = nil, score: Double? = nil
+  ) {
+    self.cluster = cluster
+    self.chosen = chosen
+    self.rejected = rejected
+    self.reason = reason
+    self.bytesToMove = bytesToMove
+    self.stageSeconds = stageSeconds
+    self.waitSeconds = waitSeconds
+    self.runSeconds = runSeconds
+    self.finishSeconds = finishSeconds
+    self.priceMinorUnits = priceMinorUnits
+    self.currency = currency
+    self.score = score
+  }
+}

@@ -1,0 +1,58 @@
+/// What answers at this URL.
+public struct VersionDocument: Hashable, Sendable, Codable {
+  public var version: String
+  public var federationID: String
+  /// The agent protocol versions that it speaks.
+  public var agentProtocolMin: UInt32
+  public var agentProtocolMax: UInt32
+  public var isLeader: Bool
+  public var leaderURL: String?
+  public init(
+    version: String, federationID: String, agentProtocolMin: UInt32, agentProtocolMax: UInt32, isLeader: Bool,
+    leaderURL: String?
+  ) {
+    self.version = version
+    self.federationID = federationID
+    self.agentProtocolMin = agentProtocolMin
+    self.agentProtocolMax = agentProtocolMax
+    self.isLeader = isLeader
+    self.leaderURL = leaderURL
+  }
+}
+
+/// Who a token speaks for.
+public struct UserDocument: Hashable, Sendable, Codable {
+  public var user: String
+  public var isAdmin: Bool
+  /// Projects that it may use; an administrator may use all.
+  public var projects: [String]
+  public init(user: String, isAdmin: Bool, projects: [String]) {
+    self.user = user
+    self.isAdmin = isAdmin
+    self.projects = projects
+  }
+}
+
+/// The answer to a write that has nothing else to say.
+public struct AcceptedDocument: Hashable, Sendable, Codable {
+  /// The workflow or cluster that was changed.
+  public var name: String
+  public var project: String?
+  public var uid: String?
+  public init(name: String, project: String? = nil, uid: String? = nil) {
+    self.name = name
+    self.project = project
+    self.uid = uid
+  }
+}
+
+/// The body of `/readyz`.
+public struct ReadinessDocument: Hashable, Sendable, Codable {
+  public var ready: Bool
+  /// What is missing, for people; empty when ready.
+  public var reason: String
+  public init(ready: Bool, reason: String) {
+    self.ready = ready
+    self.reason = reason
+  }
+}
