@@ -472,8 +472,8 @@ public nonisolated struct Fubini_Agent_V1_ImageRule: Sendable {
   public init() {}
 }
 
-/// The complete desired set: what the agent should have. It stops and forgets every other run that carries our mark,
-/// unless `adopting` is set.
+/// The complete desired set: what the agent should have. It stops and forgets every run that carries our mark and is not in
+/// `desired_runs`, unless `adopting` is set.
 public nonisolated struct Fubini_Agent_V1_Welcome: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -507,6 +507,10 @@ public nonisolated struct Fubini_Agent_V1_Welcome: Sendable {
 
   /// How often to send heartbeats.
   public var heartbeatIntervalMs: Int64 = 0
+
+  /// The run ids of the complete desired set. `assignments` holds the first of them; the others follow in Assignments messages
+  /// of bounded size. Stopping what is not desired goes by this list.
+  public var desiredRuns: [Int64] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1898,7 +1902,7 @@ nonisolated extension Fubini_Agent_V1_ImageRule: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Welcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}federation_id\0\u{1}position\0\u{1}assignments\0\u{1}cancels\0\u{1}draining\0\u{1}adopting\0\u{3}acked_sequence\0\u{3}heartbeat_interval_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}federation_id\0\u{1}position\0\u{1}assignments\0\u{1}cancels\0\u{1}draining\0\u{1}adopting\0\u{3}acked_sequence\0\u{3}heartbeat_interval_ms\0\u{3}desired_runs\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1915,6 +1919,7 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
       case 7: try { try decoder.decodeSingularBoolField(value: &self.adopting) }()
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.ackedSequence) }()
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.heartbeatIntervalMs) }()
+      case 10: try { try decoder.decodeRepeatedInt64Field(value: &self.desiredRuns) }()
       default: break
       }
     }
@@ -1952,6 +1957,9 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
     if self.heartbeatIntervalMs != 0 {
       try visitor.visitSingularInt64Field(value: self.heartbeatIntervalMs, fieldNumber: 9)
     }
+    if !self.desiredRuns.isEmpty {
+      try visitor.visitPackedInt64Field(value: self.desiredRuns, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1965,6 +1973,7 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
     if lhs.adopting != rhs.adopting {return false}
     if lhs.ackedSequence != rhs.ackedSequence {return false}
     if lhs.heartbeatIntervalMs != rhs.heartbeatIntervalMs {return false}
+    if lhs.desiredRuns != rhs.desiredRuns {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
