@@ -15,18 +15,25 @@ public struct DurableDelta: Hashable, Sendable {
   public var events: [EventRow] = []
   public var idempotency: [IdempotencyRow] = []
   public var audit: [AuditRow] = []
-  /// Nodes that `retry` removed.
-  public var deletedNodes: [TaskID] = []
   /// With everything that belongs to them.
   public var deletedWorkflows: [WorkflowID] = []
   /// Clusters forgotten for good.
   public var deletedClusters: [ClusterName] = []
 
+  /// When set, the unit moves `commit_seq` to at least this value instead of one step: `recover` lifts a restored database above
+  /// everything that any agent has seen.
+  public var minimumSequence: Int64?
+
   public init(now: Timestamp) { self.now = now }
 
+  /// Rows that the unit writes.
+  public var rowCount: Int {
+    workflows.count + nodes.count + runs.count + clusters.count + explanations.count + events.count + idempotency.count + audit.count
+  }
+
   public var isEmpty: Bool {
-    workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty && explanations.isEmpty && events.isEmpty
-      && idempotency.isEmpty && audit.isEmpty && deletedNodes.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
+    minimumSequence == nil && workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty && explanations.isEmpty && events.isEmpty
+      && idempotency.isEmpty && audit.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
   }
 }
 

@@ -1,0 +1,224 @@
+import FederationModel
+import WorkflowCore
+
+extension ControlPlaneCore {
+  // MARK: Sessions
+
+  /// A session begins: whatever the agent has is made equal to what it should have.
+  mutating func connected(_ name: ClusterName, _ session: SessionID, _ hello: AgentHello) {
+    guard clusters[name] != nil else {
+      output.add(
+        .close(name, session, FederationError(.notFound, "cluster \(name) is not part of this federation; create it and join anew")))
+      return
+    }
+    clusters[name]!.session = session
+    clusters[name]!.inventory = hello.inventory
+    clusters[name]!.highestSeen = hello.highestSeen
+    clusters[name]!.isSilent = false
+    wantsPlacement = true
+    output.clusters.insert(name)
+    output.dropCollected(for: name)
+    // The database was restored to an earlier moment: this agent's runs may be newer than what we know.
+    if hello.highestSeen > position { adoptAgent(name) }
+    if clusters[name]!.row.isAdopting {
+      welcome(name, session, assignments: [], cancels: [])
+      return
+    }
+    reconcile(name, hello)
+    let live = clusters[name]!.runs.sorted().compactMap { runs[$0]?.row }.filter { !$0.isUnaccounted }
+    welcome(name, session, assignments: live.compactMap(assignment), cancels: live.filter { $0.cancelReason != nil }.map(\.id))
+  }
+
+  private mutating func welcome(_ name: ClusterName, _ session: SessionID, assignments: [RunAssignment], cancels: [RunID]) {
+    let row = clusters[name]!.row
+    output.add(
+      .send(
+        name, session,
+        .welcome(
+          AgentWelcome(
+            assignments: assignments, cancels: cancels, isDraining: row.isDraining, isAdopting: row.isAdopting,
+            ackedSequence: row.ackedSequence))))
+  }
+
+  private mutating func adoptAgent(_ name: ClusterName) {
+    guard !clusters[name]!.row.isAdopting else { return }
+    clusters[name]!.row.isAdopting = true
+    output.events.append(
+      EventRow(
+        at: now, cluster: name, reason: "Adopting",
+        message: "the agent of \(name) has seen commits that this database does not hold; its runs are kept as they are until "
+          + "`fubini recover`"))
+  }
+
+  /// Compares the runs that we believe to be alive there with those that the agent's journal knows.
+  private mutating func reconcile(_ name: ClusterName, _ hello: AgentHello) {
+    let known = clusters[name]!.row.journal
+    let isNewJournal = known != hello.journal
+    if isNewJournal {
+      clusters[name]!.row.journal = hello.journal
+      clusters[name]!.row.ackedSequence = 0
+    }
+    for id in clusters[name]!.runs.sorted() {
+      guard let run = runs[id] else { continue }
+      if hello.runs[id] != nil {
+        if run.row.isUnaccounted {
+          runs[id]!.row.isUnaccounted = false
+          output.runs[id] = runs[id]!.row
+        }
+      } else if isNewJournal && known != nil {
+        // Another journal may have started it: only the operator can know whether it still runs (invariant I1).
+        guard !run.row.isUnaccounted else { continue }
+        runs[id]!.row.isUnaccounted = true
+        output.runs[id] = runs[id]!.row
+        output.events.append(
+          EventRow(
+            at: now, workflow: run.row.task.workflow, node: run.row.task.node, cluster: name, reason: "RunUnaccounted",
+            message: "the agent of \(name) came back with a new journal and cannot say what became of run \(id.hexadecimal)"))
+      } else if run.row.phase != .bound, !run.row.isUnaccounted {
+        // The journal that took it does not hold it any more: it has ended there and was forgotten, in a history that this
+        // database has lost. It does not run.
+        lose(id, "its agent has forgotten it: the database was restored to an earlier moment")
+      }
+    }
+  }
+
+  mutating func disconnected(_ name: ClusterName, _ session: SessionID) {
+    guard clusters[name]?.session == session else { return }
+    clusters[name]!.session = nil
+    output.dropCollected(for: name)
+  }
+
+  mutating func changed(_ inventory: ClusterInventory, of name: ClusterName, _ session: SessionID) {
+    guard clusters[name]?.session == session else { return }
+    clusters[name]!.inventory = inventory
+    wantsPlacement = true
+  }
+
+  // MARK: Events
+
+  mutating func received(_ events: [AgentEvent], from name: ClusterName, _ session: SessionID) {
+    guard let cluster = clusters[name], cluster.session == session, !cluster.row.isAdopting else { return }
+    for event in events where event.sequence > clusters[name]!.row.ackedSequence {
+      clusters[name]!.row.ackedSequence = event.sequence
+      output.clusters.insert(name)
+      apply(event, from: name, session)
+    }
+    output.acknowledge(clusters[name]!.row.ackedSequence, of: name, session)
+  }
+
+  private mutating func apply(_ event: AgentEvent, from name: ClusterName, _ session: SessionID) {
+    guard let run = runs[event.run], run.row.cluster == name else {
+      // Over here, or never ours on this cluster: what has ended may be deleted there, what has not must not go on.
+      output.add(.send(name, session, .cancel([event.run], reason: "the control plane has no such run on this cluster")))
+      if event.phase.isTerminal { output.forget(event.run, on: name, session) }
+      return
+    }
+    guard event.phase.rawValue > run.row.phase.rawValue || event.phase == run.row.phase else { return }
+    if event.phase.isTerminal {
+      close(event, from: name, session)
+    } else {
+      advance(event, on: name)
+    }
+  }
+
+  private mutating func advance(_ event: AgentEvent, on name: ClusterName) {
+    let before = runs[event.run]!
+    var run = before
+    run.row.phase = event.phase
+    run.row.message = event.message
+    run.row.dispatchedAt = run.row.dispatchedAt ?? now
+    if event.phase == .running {
+      run.row.startedAt = run.row.startedAt ?? now
+      run.row.runsAs = event.runsAs
+    }
+    move(before, to: run, on: name)
+    runs[event.run] = run
+    output.runs[event.run] = run.row
+    if event.phase == .running, before.row.phase != .running {
+      handle(.taskStarted(run.row.task.node, cluster: name, runsAs: event.runsAs), in: run.row.task.workflow)
+    }
+  }
+
+  /// Keeps the cluster's slots and link backlog in step with a run's phase.
+  private mutating func move(_ before: RunEntry, to run: RunEntry, on name: ClusterName) {
+    if before.holdsSlot, !run.holdsSlot {
+      clusters[name]!.giveBack(run.row.resources)
+      wantsPlacement = true
+    } else if !before.holdsSlot, run.holdsSlot {
+      clusters[name]!.take(run.row.resources)
+    }
+  }
+
+  private mutating func close(_ event: AgentEvent, from name: ClusterName, _ session: SessionID) {
+    let entry = runs[event.run]!
+    var row = entry.row
+    let outcome = event.outcome ?? TaskOutcome(phase: event.phase, message: event.message)
+    row.phase = event.phase
+    row.dispatchedAt = row.dispatchedAt ?? now
+    if !event.runsAs.isEmpty { row.runsAs = event.runsAs }
+    row.finishedAt = now
+    row.exitCode = outcome.exitCode
+    row.message = outcome.message
+    row.bytesIn = event.usage.bytesIn
+    row.bytesOut = event.usage.bytesOut
+    row.wallMilliseconds = event.usage.wallMilliseconds
+    row.stagingMilliseconds = event.usage.stagingMilliseconds
+    row.charge = charge(of: row)
+    clusters[name]!.measured(event.usage.bytesIn, inMilliseconds: event.usage.stagingMilliseconds)
+    if event.phase == .succeeded { learn(entry.template, Double(event.usage.wallMilliseconds) / 1000) }
+    retire(entry, as: row)
+    output.forget(event.run, on: name, session)
+    if event.phase == .lost, entry.isReplaceable, replace(row) { return }
+    end(row.task, TaskOutcome(phase: event.phase, exitCode: outcome.exitCode, message: outcome.message, outputs: outcome.outputs))
+  }
+
+  /// Minor units for what was really used at the quoted price, rounded up.
+  private func charge(of row: RunRow) -> Int64? {
+    guard let quote = row.quote else { return nil }
+    let cost = quote.cost(of: row.resources, for: .milliseconds(row.wallMilliseconds), moving: row.bytesIn).rounded(.up)
+    return cost.isFinite && cost < 9e18 ? Int64(cost) : Int64.max
+  }
+
+  private mutating func learn(_ template: String, _ seconds: Double) {
+    // Bounded: what users name their templates must not grow this for ever. New names are learnt when old ones have made room.
+    if runtimes[template] == nil, runtimes.count >= 10_000 { runtimes.removeAll(keepingCapacity: true) }
+    runtimes[template] = runtimes[template].map { $0 * 0.7 + seconds * 0.3 } ?? seconds
+  }
+
+  /// A run leaves memory with its last image.
+  private mutating func retire(_ entry: RunEntry, as row: RunRow) {
+    runs[row.id] = nil
+    clusters[row.cluster]?.remove(entry)
+    output.runs[row.id] = row
+    wantsPlacement = true
+  }
+
+  // MARK: Losses
+
+  /// Ends a run that provably does not run any more, without an outcome.
+  mutating func lose(_ id: RunID, _ reason: String) {
+    guard let entry = runs[id] else { return }
+    var row = entry.row
+    row.phase = .lost
+    row.finishedAt = now
+    row.message = reason
+    row.isUnaccounted = false
+    row.charge = charge(of: row)
+    retire(entry, as: row)
+    output.events.append(
+      EventRow(
+        at: now, workflow: row.task.workflow, node: row.task.node, cluster: row.cluster, reason: "RunLost",
+        message: "run \(id.hexadecimal) on \(row.cluster): \(reason)"))
+    if replace(row) { return }
+    end(row.task, TaskOutcome(phase: .lost, message: reason))
+  }
+
+  /// Lets the task of a lost run wait for another cluster. False when it must not: its end is wanted, or it was lost too often.
+  private mutating func replace(_ row: RunRow) -> Bool {
+    guard row.cancelReason == nil, row.epoch < configuration.epochLimit, workflows[row.task.workflow]?.tasks[row.task.node] != nil
+    else { return false }
+    workflows[row.task.workflow]!.tasks[row.task.node]!.run = nil
+    enqueue(row.task, epoch: row.epoch)
+    return true
+  }
+}

@@ -1,0 +1,99 @@
+import FederationModel
+
+extension ControlPlaneCore {
+  mutating func create(_ spec: ClusterSpec, _ principal: Principal) throws -> Reply {
+    guard spec.name.isDNSLabel else {
+      throw FederationError(
+        .invalidArgument, "a cluster's name is 1 to 63 lower-case letters, digits and hyphens, not \"\(spec.name)\"")
+    }
+    guard clusters[spec.name] == nil else { throw FederationError(.alreadyExists, "cluster \(spec.name) exists already") }
+    clusters[spec.name] = ClusterEntry(row: ClusterRow(spec: spec, createdAt: now))
+    return changed(spec.name, principal, "cluster.create")
+  }
+
+  mutating func update(_ spec: ClusterSpec, _ principal: Principal) throws -> Reply {
+    let old = try entry(spec.name).row.spec
+    guard old.kind == spec.kind else {
+      throw FederationError(.failedPrecondition, "cluster \(spec.name) is of kind \(old.kind.rawValue); that cannot be changed")
+    }
+    clusters[spec.name]!.row.spec = spec
+    return changed(spec.name, principal, "cluster.update")
+  }
+
+  mutating func cordon(_ name: ClusterName, reason: String?, _ principal: Principal) throws -> Reply {
+    _ = try entry(name)
+    clusters[name]!.row.cordonReason = reason
+    return changed(name, principal, reason == nil ? "cluster.uncordon" : "cluster.cordon", reason ?? "")
+  }
+
+  mutating func drain(_ name: ClusterName, _ isDraining: Bool, reason: String, _ principal: Principal) throws -> Reply {
+    let cluster = try entry(name)
+    clusters[name]!.row.isDraining = isDraining
+    if let session = cluster.session { output.add(.send(name, session, .drain(isDraining))) }
+    return changed(name, principal, isDraining ? "cluster.drain" : "cluster.undrain", reason)
+  }
+
+  mutating func revoke(_ name: ClusterName, _ principal: Principal) throws -> Reply {
+    let cluster = try entry(name)
+    clusters[name]!.row.revokedAt = now
+    if let session = cluster.session {
+      output.add(
+        .close(name, session, FederationError(.permissionDenied, "the certificate of cluster \(name) was revoked; join anew")))
+    }
+    return changed(name, principal, "cluster.revoke")
+  }
+
+  /// The cluster will not come back. Its runs are replaced, which only an operator who knows that they have ended may allow.
+  mutating func forget(_ name: ClusterName, confirmStopped: Bool, _ principal: Principal) throws -> Reply {
+    let cluster = try entry(name)
+    guard confirmStopped || cluster.runs.isEmpty else {
+      throw FederationError(
+        .failedPrecondition,
+        "\(cluster.runs.count) runs may still be alive on \(name); make sure that they are not, then say --confirm-stopped")
+    }
+    if let session = cluster.session {
+      output.add(.close(name, session, FederationError(.notFound, "cluster \(name) was removed from the federation")))
+    }
+    for run in cluster.runs.sorted() { lose(run, "its cluster was forgotten by \(principal.user), who confirmed that it has stopped") }
+    clusters[name] = nil
+    output.deletedClusters.insert(name)
+    note(principal, "cluster.forget", name.text, confirmStopped ? "runs confirmed stopped" : "no runs")
+    return .cluster(name)
+  }
+
+  /// Ends the adoption after a restore: the database is lifted above all that the agents have seen, and they are told anew what to
+  /// run. Runs that this database does not know are stopped by their agents then.
+  mutating func recover(_ name: ClusterName?, _ principal: Principal) throws -> Reply {
+    if let name { _ = try entry(name) }
+    let chosen = clusters.keys.sorted().filter { clusters[$0]!.row.isAdopting && (name == nil || name == $0) }
+    guard !chosen.isEmpty else {
+      throw FederationError(.failedPrecondition, name.map { "cluster \($0) is not being adopted" } ?? "no cluster is being adopted")
+    }
+    for cluster in chosen {
+      let entry = clusters[cluster]!
+      guard let session = entry.session else {
+        throw FederationError(
+          .failedPrecondition, "the agent of \(cluster) is away; recover it when it is back, or forget the cluster")
+      }
+      output.minimumSequence = max(output.minimumSequence ?? 0, entry.highestSeen.sequence)
+      clusters[cluster]!.row.isAdopting = false
+      output.clusters.insert(cluster)
+      output.add(
+        .close(cluster, session, FederationError(.unavailable, "recovered: connect again", retryAfter: .milliseconds(100))))
+      note(principal, "cluster.recover", cluster.text)
+    }
+    return .cluster(chosen[0])
+  }
+
+  private func entry(_ name: ClusterName) throws -> ClusterEntry {
+    guard let entry = clusters[name] else { throw FederationError(.notFound, "there is no cluster \(name)") }
+    return entry
+  }
+
+  private mutating func changed(_ name: ClusterName, _ principal: Principal, _ action: String, _ detail: String = "") -> Reply {
+    output.clusters.insert(name)
+    wantsPlacement = true
+    note(principal, action, name.text, detail)
+    return .cluster(name)
+  }
+}

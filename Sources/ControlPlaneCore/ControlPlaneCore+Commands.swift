@@ -1,0 +1,173 @@
+import FederationModel
+import FoundationEssentials
+import SchedulerCore
+import WorkflowCore
+
+/// What the database said about a finished workflow.
+enum Loaded {
+  case notAsked
+  case missing
+  case found(LoadedWorkflow)
+}
+
+extension ControlPlaneCore {
+  mutating func apply(
+    _ command: Command, _ request: RequestID, _ principal: Principal, _ idempotency: IdempotencyKey?, loaded: Loaded
+  ) {
+    if let idempotency, let first = replies[ReplyKey(principal: principal.user, key: idempotency.key)] {
+      output.add(.reply(request, repeated(first, idempotency)))
+      return
+    }
+    do {
+      guard let reply = try perform(command, principal, loaded: loaded) else {
+        if case .workflow(let reference, _) = command {
+          output.add(.load(reference, command, request, principal, idempotency))
+        }
+        return
+      }
+      if let idempotency { remember(reply, principal, idempotency) }
+      output.add(.reply(request, .success(reply)))
+    } catch let error as FederationError {
+      output.add(.reply(request, .failure(error)))
+    } catch {
+      output.add(.reply(request, .failure(FederationError(.internal, "the request could not be carried out", cause: error))))
+    }
+  }
+
+  /// nil: the workflow has to be loaded first.
+  private mutating func perform(_ command: Command, _ principal: Principal, loaded: Loaded) throws -> Reply? {
+    switch command {
+    case .submit(let submission): return try submit(submission, principal)
+    case .workflow(let reference, let command):
+      if let id = workflowByName[reference] { return try perform(command, on: id, principal) }
+      switch loaded {
+      case .notAsked: return nil
+      case .missing:
+        throw FederationError(.notFound, "there is no workflow \(reference.name) in project \(reference.project)")
+      case .found(let workflow): return try perform(command, onFinished: workflow, principal)
+      }
+    case .createCluster(let spec): return try create(spec, principal)
+    case .updateCluster(let spec): return try update(spec, principal)
+    case .cordon(let cluster, let reason): return try cordon(cluster, reason: reason, principal)
+    case .drain(let cluster, let isDraining, let reason): return try drain(cluster, isDraining, reason: reason, principal)
+    case .revokeAgent(let cluster): return try revoke(cluster, principal)
+    case .forgetCluster(let cluster, let confirmStopped): return try forget(cluster, confirmStopped: confirmStopped, principal)
+    case .recover(let cluster): return try recover(cluster, principal)
+    case .explain(let reference, let node): return try explain(reference, node)
+    }
+  }
+
+  // MARK: Repeated writes
+
+  private func repeated(_ first: IdempotencyRow, _ key: IdempotencyKey) -> Result<Reply, FederationError> {
+    guard first.requestHash == key.requestHash else {
+      return .failure(
+        FederationError(.invalidArgument, "this Idempotency-Key was used for another request; use a new key for a new request"))
+    }
+    do { return .success(try JSONDecoder().decode(Reply.self, from: Data(first.reply.utf8))) } catch {
+      return .failure(FederationError(.internal, "the first answer to this request cannot be read back", cause: error))
+    }
+  }
+
+  private mutating func remember(_ reply: Reply, _ principal: Principal, _ key: IdempotencyKey) {
+    guard let data = try? JSONEncoder().encode(reply) else { return }
+    let row = IdempotencyRow(
+      principal: principal.user, key: key.key, requestHash: key.requestHash, reply: String(decoding: data, as: UTF8.self), at: now)
+    replies[ReplyKey(row)] = row
+    output.idempotency.append(row)
+  }
+
+  mutating func note(_ principal: Principal, _ action: String, _ object: String, _ detail: String = "") {
+    output.audit.append(AuditRow(at: now, actor: principal.user, action: action, object: object, detail: detail))
+  }
+
+  // MARK: Explaining
+
+  /// The candidate table of a task that waits, or where its run is. JSON members: `state` (`Waiting` or a run phase), and
+  /// `candidates` as `CandidateTable.json` has them, or `cluster`, `run` and `explanation`.
+  private func explain(_ reference: WorkflowReference, _ name: String) throws -> Reply {
+    guard let id = workflowByName[reference] else {
+      throw FederationError(.notFound, "workflow \(reference.name) does not run in project \(reference.project)")
+    }
+    guard let node = node(named: name, in: id) else {
+      throw FederationError(.notFound, "workflow \(reference.name) has no node \(name)")
+    }
+    return .explanation(try state(of: TaskID(workflow: id, node: node)).description)
+  }
+
+  private func state(of task: TaskID) throws -> JSONValue {
+    let machine = workflows[task.workflow]!.machine
+    guard let entry = workflows[task.workflow]!.tasks[task.node] else {
+      let record = machine[task.node]
+      return ["state": .string(record.phase.rawValue), "message": .string(record.message)]
+    }
+    if let run = entry.run.flatMap({ runs[$0] }) {
+      return [
+        "state": .string(run.row.phase.name), "cluster": .string(run.row.cluster.text), "run": .string(run.row.id.hexadecimal),
+        "explanation": .integer(run.row.explanation), "message": .string(reason(of: run)),
+      ]
+    }
+    guard let requirement = entry.group.flatMap({ pending.requirement(of: $0) }) else {
+      throw FederationError(.internal, "the task waits in no queue")
+    }
+    let table = PlacementPlanner(weights: configuration.weights).explain(
+      requirement, expectedRuntime: expectedRuntime(of: requirement), on: views())
+    guard case .object(var members) = table.json else { return table.json }
+    members["state"] = "Waiting"
+    members["message"] = .string(summary(of: table))
+    return .object(members)
+  }
+
+  /// Why every pending or placed task of a workflow is where it is, by node (invariant I10).
+  public func reasons(in reference: WorkflowReference) -> [NodeID: String] {
+    guard let id = workflowByName[reference] else { return [:] }
+    var byGroup: [Int64: String] = [:]
+    var reasons: [NodeID: String] = [:]
+    let views = views()
+    for (node, entry) in workflows[id]!.tasks {
+      if let run = entry.run.flatMap({ runs[$0] }) {
+        reasons[node] = reason(of: run)
+      } else if let group = entry.group, let requirement = pending.requirement(of: group) {
+        if byGroup[group] == nil {
+          let planner = PlacementPlanner(weights: configuration.weights)
+          byGroup[group] = summary(
+            of: planner.explain(requirement, expectedRuntime: expectedRuntime(of: requirement), on: views))
+        }
+        reasons[node] = byGroup[group]
+      }
+    }
+    return reasons
+  }
+
+  private func reason(of run: RunEntry) -> String {
+    let cluster = clusters[run.row.cluster]
+    var text = "\(run.row.phase.name) on \(run.row.cluster)"
+    if let reason = run.row.cancelReason { text += ", being ended: \(reason)" }
+    if run.row.isUnaccounted {
+      text += "; its agent came back without its journal and cannot say whether it runs: check, then `fubini cluster forget "
+        + "\(run.row.cluster) --confirm-stopped`"
+    } else if let closed = cluster?.closedBecause, cluster?.session == nil || cluster?.isSilent == true {
+      text += "; \(closed)"
+    }
+    return text
+  }
+
+  private func summary(of table: CandidateTable) -> String {
+    if table.candidates.isEmpty { return "no cluster has joined the federation yet" }
+    if table.candidates.contains(where: { $0.rejection == nil }) { return "about to be placed" }
+    return table.candidates.map { "\($0.cluster): \($0.rejection!.message)" }.joined(separator: "; ")
+  }
+
+  private func node(named name: String, in id: WorkflowID) -> NodeID? {
+    let machine = workflows[id]!.machine
+    var byDisplayName: NodeID?
+    for ordinal in 0..<Int32(machine.nodeCount) {
+      let record = machine[NodeID(ordinal)]
+      if record.isSuperseded { continue }
+      if record.name == name { return record.id }
+      // The latest of a display name is the one that a person means: the last attempt.
+      if record.displayName == name, byDisplayName == nil || workflows[id]!.tasks[record.id] != nil { byDisplayName = record.id }
+    }
+    return byDisplayName
+  }
+}

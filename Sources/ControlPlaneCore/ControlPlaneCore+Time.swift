@@ -1,0 +1,78 @@
+public import FederationModel
+import WorkflowCore
+
+extension ControlPlaneCore {
+  /// The earliest moment at which a tick would change a workflow.
+  public var nextWake: Timestamp? { wakes.min?.at }
+
+  mutating func tick(silence: [ClusterName: Duration]) {
+    note(silence)
+    replaceUnreachableRuns(silence)
+    wakeWorkflows()
+    forgetOldReplies()
+  }
+
+  // MARK: Agents' leases
+
+  private mutating func note(_ silence: [ClusterName: Duration]) {
+    for name in clusters.keys.sorted() {
+      let isSilent = (silence[name] ?? .zero) > configuration.agentLease
+      guard clusters[name]!.isSilent != isSilent else { continue }
+      clusters[name]!.isSilent = isSilent
+      wantsPlacement = true
+      guard clusters[name]!.row.journal != nil else { continue }
+      output.events.append(
+        EventRow(
+          at: now, cluster: name, reason: isSilent ? "ClusterOffline" : "ClusterOnline",
+          message: isSilent ? "no answer from the agent of \(name) for longer than its lease" : "the agent of \(name) answers again"))
+    }
+  }
+
+  /// Ends the runs whose fence must have ended them (invariant I1): silence is counted from the last heartbeat that was answered, and
+  /// the lease beside the run from the moment that heartbeat was sent, which is earlier.
+  private mutating func replaceUnreachableRuns(_ silence: [ClusterName: Duration]) {
+    suspectOurselves(silence)
+    var limit = configuration.disconnectLimit + configuration.fenceMargin
+    if isMassLoss { limit += configuration.massLossExtension }
+    for name in clusters.keys.sorted() {
+      guard let quiet = silence[name], quiet > limit, !clusters[name]!.row.isAdopting else { continue }
+      for id in clusters[name]!.runs.sorted() {
+        guard let run = runs[id], run.isReplaceable, !run.row.isUnaccounted else { continue }
+        lose(id, "no answer from the agent of \(name) for longer than the disconnect limit; the fence beside the run has ended it")
+      }
+    }
+  }
+
+  /// When most agents vanish at once it is more likely that we were cut off than that they died (invariant I8): every limit is
+  /// extended once, by a bounded time, until most are back.
+  private mutating func suspectOurselves(_ silence: [ClusterName: Duration]) {
+    let known = clusters.values.filter { $0.row.journal != nil }
+    let away = known.count { $0.isSilent }
+    let isMassLoss = known.count >= 3 && away * 2 > known.count
+    guard isMassLoss != self.isMassLoss else { return }
+    self.isMassLoss = isMassLoss
+    output.events.append(
+      EventRow(
+        at: now, reason: isMassLoss ? "MassLoss" : "MassLossOver",
+        message: isMassLoss
+          ? "\(away) of \(known.count) agents are silent: the control plane suspects its own network and extends every disconnect limit"
+          : "most agents answer again"))
+  }
+
+  // MARK: Workflows' moments
+
+  private mutating func wakeWorkflows() {
+    while let wake = wakes.min, wake.at <= now {
+      wakes.removeMin()
+      guard let workflow = workflows[wake.workflow], workflow.scheduledWake == wake.at else { continue }
+      workflows[wake.workflow]!.scheduledWake = nil
+      handle(.timeReached, in: wake.workflow)
+    }
+  }
+
+  private mutating func forgetOldReplies() {
+    let oldest = now + (.zero - configuration.idempotencyWindow)
+    guard replies.count > 1000 || (replies.values.first.map { $0.at < oldest } ?? false) else { return }
+    replies = replies.filter { $0.value.at >= oldest }
+  }
+}

@@ -1,0 +1,286 @@
+import FederationModel
+import SchedulerCore
+import WorkflowCore
+
+extension ControlPlaneCore {
+  // MARK: Restoring
+
+  /// Rebuilds the machines, the live runs and the waiting tasks from what was durable.
+  mutating func restore(_ state: DurableState) {
+    for loaded in state.workflows {
+      do { try insert(loaded) } catch { quarantine(loaded.row, error) }
+    }
+    for row in state.runs {
+      guard let entry = workflows[row.task.workflow] else { continue }
+      let spec = try? entry.machine.taskSpec(for: row.task.node)
+      let run = RunEntry(
+        row: row, promisedBytes: .zero, isReplaceable: spec?.federation.onDisconnect == .replace,
+        template: template(of: row.task))
+      runs[row.id] = run
+      clusters[row.cluster]?.add(run)
+      workflows[row.task.workflow]!.tasks[row.task.node, default: TaskEntry(epoch: row.epoch)].run = row.id
+    }
+    // What was launched and has neither a live run nor an end waits for a placement, as it did before.
+    for loaded in state.workflows {
+      let id = loaded.row.id
+      guard workflows[id] != nil else { continue }
+      for record in loaded.nodes where record.type.isTask && record.hasBegun && !record.phase.isTerminal {
+        let task = TaskID(workflow: id, node: record.id)
+        if workflows[id]!.tasks[record.id]?.run != nil { continue }
+        if record.cancelReason != nil {
+          workflows[id]!.tasks[record.id] = TaskEntry(epoch: state.epochs[task] ?? 0)
+          end(task, TaskOutcome(phase: .cancelled, message: record.cancelReason!))
+        } else {
+          enqueue(task, epoch: state.epochs[task] ?? 0)
+        }
+      }
+    }
+  }
+
+  /// One workflow that cannot be read back must not keep all others from running: it ends in Error, with the reason.
+  private mutating func quarantine(_ row: WorkflowRow, _ error: any Error) {
+    var row = row
+    row.status.phase = .error
+    row.status.message = "the workflow cannot be read back: \(error)"
+    row.status.finishedAt = now
+    output.quarantined.append(row)
+    output.events.append(EventRow(at: now, workflow: row.id, reason: "Error", message: row.status.message))
+  }
+
+  @discardableResult
+  mutating func insert(_ loaded: LoadedWorkflow) throws -> WorkflowID {
+    let row = loaded.row
+    let identity = WorkflowIdentity(name: row.name, uid: row.uid, project: row.project, createdAt: row.createdAt)
+    let machine = try WorkflowMachine(
+      definition: try WorkflowDefinition(json: row.document), identity: identity, status: row.status, nodes: loaded.nodes)
+    workflows[row.id] = WorkflowEntry(row: row, machine: machine)
+    workflowByName[WorkflowReference(project: row.project, name: row.name)] = row.id
+    workflowByName[WorkflowReference(project: row.project, name: row.uid)] = row.id
+    scheduleWake(row.id)
+    return row.id
+  }
+
+  // MARK: Commands
+
+  mutating func submit(_ submission: Submission, _ principal: Principal) throws -> Reply {
+    let name = WorkflowReference(project: submission.project, name: submission.name)
+    guard workflowByName[name] == nil else {
+      throw FederationError(.alreadyExists, "workflow \(submission.name) exists already in project \(submission.project)")
+    }
+    let identity = WorkflowIdentity(name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
+    let machine: WorkflowMachine
+    do {
+      machine = try WorkflowMachine(definition: submission.definition, identity: identity)
+    } catch {
+      throw FederationError(.invalidArgument, "\(error)", cause: error)
+    }
+    lastWorkflow = WorkflowID(lastWorkflow.number + 1)
+    let id = lastWorkflow
+    let row = WorkflowRow(
+      id: id, uid: submission.uid, project: submission.project, name: submission.name, document: submission.definition.canonicalJSON,
+      labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user)
+    workflows[id] = WorkflowEntry(row: row, machine: machine)
+    workflowByName[name] = id
+    workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
+    output.events.append(EventRow(at: now, workflow: id, reason: "Submitted", message: "submitted by \(principal.user)"))
+    handle(.start, in: id)
+    return .submitted(project: submission.project, name: submission.name, uid: submission.uid)
+  }
+
+  /// Applies a command to a workflow in memory.
+  mutating func perform(_ command: WorkflowCommand, on id: WorkflowID, _ principal: Principal) throws -> Reply {
+    let row = workflows[id]!.row
+    switch command {
+    case .suspend: handle(.suspend, in: id)
+    case .resume: handle(.resume, in: id)
+    case .resumeNodes(let selector, let parameters): handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
+    case .stop(let message): handle(.stop(message: message), in: id)
+    case .terminate: handle(.terminate, in: id)
+    case .retry:
+      throw FederationError(.failedPrecondition, "workflow \(row.name) still runs; only a finished one can be retried")
+    case .delete:
+      workflows[id]!.row.deletionRequested = true
+      output.workflows.insert(id)
+      handle(.terminate, in: id)
+      note(principal, "workflow.delete", "\(row.project)/\(row.name)")
+      return .deleted
+    }
+    note(principal, "workflow.\(command.verb)", "\(row.project)/\(row.name)")
+    return .workflow(project: row.project, name: row.name, uid: row.uid)
+  }
+
+  /// Applies a command to a finished workflow that was loaded for it.
+  mutating func perform(_ command: WorkflowCommand, onFinished loaded: LoadedWorkflow, _ principal: Principal) throws -> Reply {
+    let row = loaded.row
+    guard row.status.phase.isTerminal, row.generation >= generations[row.id] ?? 0 else {
+      throw FederationError(
+        .unavailable, "workflow \(row.name) has just changed; ask again", retryAfter: .milliseconds(200))
+    }
+    switch command {
+    case .delete:
+      output.deletedWorkflows.insert(row.id)
+      note(principal, "workflow.delete", "\(row.project)/\(row.name)")
+      return .deleted
+    case .retry(let restartSuccessful, let selector):
+      guard row.status.phase != .succeeded || restartSuccessful else {
+        throw FederationError(.failedPrecondition, "workflow \(row.name) succeeded; there is nothing to retry")
+      }
+      let id: WorkflowID
+      do { id = try insert(loaded) } catch {
+        throw FederationError(.internal, "workflow \(row.name) cannot be read back", cause: error)
+      }
+      workflows[id]!.row.generation += 1
+      workflows[id]!.row.deletionRequested = false
+      generations[id] = workflows[id]!.row.generation
+      output.workflows.insert(id)
+      output.events.append(EventRow(at: now, workflow: id, reason: "Retried", message: "retried by \(principal.user)"))
+      handle(.retry(restartSuccessful: restartSuccessful, selector: selector), in: id)
+      note(principal, "workflow.retry", "\(row.project)/\(row.name)")
+      return .workflow(project: row.project, name: row.name, uid: row.uid)
+    case .suspend, .resume, .resumeNodes, .stop, .terminate:
+      throw FederationError(
+        .failedPrecondition, "workflow \(row.name) has already finished (\(row.status.phase.rawValue))")
+    }
+  }
+
+  // MARK: The machines
+
+  /// Tells a machine what happened and does what it answers. Loops instead of recursing: an action may end a task at once, which
+  /// is the next event.
+  mutating func handle(_ event: WorkflowEvent, in id: WorkflowID) {
+    var events = [event]
+    while !events.isEmpty {
+      let next = events.removeFirst()
+      guard workflows[id] != nil else { return }
+      output.workflows.insert(id)
+      for action in workflows[id]!.machine.handle(next, at: now) {
+        switch action {
+        case .launch(let node):
+          if let failure = launch(TaskID(workflow: id, node: node)) { events.append(.taskEnded(node, failure)) }
+        case .cancel(let node, let reason):
+          if let ended = cancel(TaskID(workflow: id, node: node), reason: reason) { events.append(.taskEnded(node, ended)) }
+        case .finished:
+          finish(id)
+        }
+      }
+    }
+    scheduleWake(id)
+  }
+
+  /// Returns how the task ended when it cannot even be described.
+  private mutating func launch(_ task: TaskID) -> TaskOutcome? {
+    do {
+      try wait(task, epoch: 0, first: false)
+      return nil
+    } catch {
+      return TaskOutcome(phase: .error, message: (error as? FederationError)?.publicMessage ?? "\(error)")
+    }
+  }
+
+  /// Puts a launched task among those that wait; a task that cannot be described ends in Error.
+  mutating func enqueue(_ task: TaskID, epoch: Int32) {
+    do { try wait(task, epoch: epoch, first: epoch > 0) } catch {
+      workflows[task.workflow]?.tasks[task.node] = TaskEntry(epoch: epoch)
+      end(task, TaskOutcome(phase: .error, message: (error as? FederationError)?.publicMessage ?? "\(error)"))
+    }
+  }
+
+  private mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
+    // Read in place: a copy of the entry would be copied again by the mutation below.
+    let spec = try workflows[task.workflow]!.machine.taskSpec(for: task.node)
+    let requirement = Requirement(project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
+    let group = pending.add(task, requirement: requirement, first: first)
+    workflows[task.workflow]!.tasks[task.node] = TaskEntry(epoch: epoch, run: nil, group: group)
+    wantsPlacement = true
+  }
+
+  /// Returns how the task ended when it had no run; otherwise its run is asked to end, and answers later.
+  private mutating func cancel(_ task: TaskID, reason: String) -> TaskOutcome? {
+    guard let entry = workflows[task.workflow]?.tasks[task.node] else { return nil }
+    guard let run = entry.run else {
+      leaveQueue(task)
+      workflows[task.workflow]!.tasks[task.node] = nil
+      return TaskOutcome(phase: .cancelled, message: reason)
+    }
+    guard runs[run]!.row.cancelReason == nil else { return nil }
+    runs[run]!.row.cancelReason = reason
+    output.runs[run] = runs[run]!.row
+    let cluster = runs[run]!.row.cluster
+    if let session = clusters[cluster]?.session, !clusters[cluster]!.row.isAdopting {
+      output.add(.send(cluster, session, .cancel([run], reason: reason)))
+    }
+    return nil
+  }
+
+  mutating func leaveQueue(_ task: TaskID) {
+    guard let group = workflows[task.workflow]?.tasks[task.node]?.group else { return }
+    workflows[task.workflow]!.tasks[task.node]!.group = nil
+    pending.leave(group)
+  }
+
+  /// A task is over: its machine hears of it.
+  mutating func end(_ task: TaskID, _ outcome: TaskOutcome) {
+    guard workflows[task.workflow]?.tasks.removeValue(forKey: task.node) != nil else { return }
+    handle(.taskEnded(task.node, outcome), in: task.workflow)
+  }
+
+  private mutating func finish(_ id: WorkflowID) {
+    let entry = workflows[id]!
+    output.events.append(
+      EventRow(at: now, workflow: id, reason: entry.machine.status.phase.rawValue, message: entry.machine.status.message))
+    output.retired.insert(id)
+  }
+
+  func template(of task: TaskID) -> String {
+    guard let project = workflows[task.workflow]?.row.project else { return "" }
+    return "\(project)/\(workflows[task.workflow]!.machine[task.node].templateName)"
+  }
+
+  mutating func scheduleWake(_ id: WorkflowID) {
+    guard let wake = workflows[id]?.machine.nextWake else { return }
+    if let scheduled = workflows[id]!.scheduledWake, scheduled <= wake { return }
+    workflows[id]!.scheduledWake = wake
+    wakes.insert(Wake(at: wake, workflow: id))
+  }
+
+  // MARK: Rows
+
+  /// Writes what the machines changed, and lets go of the workflows that are over.
+  mutating func collectWorkflows(into delta: inout DurableDelta) {
+    delta.workflows = output.quarantined
+    for id in output.workflows.sorted() {
+      guard workflows[id] != nil else { continue }
+      let changes = workflows[id]!.machine.takeChanges()
+      workflows[id]!.row.status = workflows[id]!.machine.status
+      if output.deletedWorkflows.contains(id) { continue }
+      delta.workflows.append(workflows[id]!.row)
+      for node in changes.nodes { delta.nodes.append(NodeRow(workflow: id, record: workflows[id]!.machine[node])) }
+    }
+    for id in output.retired {
+      guard let entry = workflows[id], entry.machine.status.phase.isTerminal else { continue }
+      workflows[id] = nil
+      workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.name)] = nil
+      workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.uid)] = nil
+      if entry.row.deletionRequested {
+        output.deletedWorkflows.insert(id)
+        delta.workflows.removeAll { $0.id == id }
+        delta.nodes.removeAll { $0.workflow == id }
+      }
+    }
+  }
+}
+
+extension WorkflowCommand {
+  /// For the audit log.
+  var verb: String {
+    switch self {
+    case .suspend: "suspend"
+    case .resume: "resume"
+    case .resumeNodes: "resumeNodes"
+    case .stop: "stop"
+    case .terminate: "terminate"
+    case .retry: "retry"
+    case .delete: "delete"
+    }
+  }
+}

@@ -1,0 +1,168 @@
+public import FederationModel
+import HeapModule
+import SchedulerCore
+import WorkflowCore
+
+/// The control plane as one deterministic state machine: `apply(input, at: now)`, then `takeOutput()`.
+///
+/// It does no I/O, reads no clock and draws nothing at random, so the leader, the tests and the simulator run the same code. The
+/// leader applies a batch of inputs, commits the delta as one unit, and releases the effects only after that commit (DESIGN
+/// section 4). When a unit is lost, the core is thrown away and rebuilt from the durable state: it holds nothing that matters
+/// besides.
+///
+/// The parts: `+Workflows` (submissions and the machines' actions), `+Placement` (what waits, plans), `+Agents` (sessions and
+/// events), `+Clusters` (operators' commands), `+Time` (leases, deadlines).
+public struct ControlPlaneCore: Sendable {
+  public let configuration: CoreConfiguration
+  /// The last committed position that the leader knows of: set by the loop, compared with what agents have seen.
+  public var position: CommitPosition
+  /// Upper half of the run ids of this leader; see `RunID`.
+  let incarnation: UInt32
+  /// Lower half of the last run id.
+  public internal(set) var runCounter: UInt32
+  var lastWorkflow: WorkflowID
+  var lastExplanation: Int64
+  /// Never smaller than any `now` before, this leader's or another's.
+  public internal(set) var now: Timestamp
+
+  var workflows: [WorkflowID: WorkflowEntry] = [:]
+  var workflowByName: [WorkflowReference: WorkflowID] = [:]
+  var runs: [RunID: RunEntry] = [:]
+  var clusters: [ClusterName: ClusterEntry] = [:]
+  var pending = PendingTasks()
+  var replies: [ReplyKey: IdempotencyRow] = [:]
+  /// Lower bound on the generation of finished workflows that were retried in this term: an older copy is stale.
+  var generations: [WorkflowID: Int32] = [:]
+  /// Seconds, an exponentially weighted mean by template; soft.
+  var runtimes: [String: Double] = [:]
+  var wakes = Heap<Wake>()
+  /// While most agents are away at once, every disconnect limit is longer (invariant I8).
+  var isMassLoss = false
+  /// Something changed since the last snapshot that may let a waiting task be placed.
+  var wantsPlacement = true
+
+  var output: Output
+
+  public init(
+    state: DurableState, position: CommitPosition, incarnation: UInt32, configuration: CoreConfiguration = CoreConfiguration(),
+    runCounter: UInt32 = 0
+  ) {
+    self.configuration = configuration
+    self.position = position
+    self.incarnation = incarnation
+    self.runCounter = runCounter
+    lastWorkflow = state.lastWorkflowID
+    lastExplanation = state.lastExplanationID
+    now = state.now
+    output = Output(now: state.now)
+    for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
+    for row in state.idempotency { replies[ReplyKey(row)] = row }
+    restore(state)
+  }
+
+  /// Reacts to one input. What is to be written and done is collected until `takeOutput()`.
+  public mutating func apply(_ input: Input, at moment: Timestamp) {
+    now = max(now, moment)
+    output.now = now
+    switch input {
+    case .command(let command, let request, let principal, let idempotency):
+      apply(command, request, principal, idempotency, loaded: .notAsked)
+    case .loaded(let workflow, let command, let request, let principal, let idempotency):
+      apply(command, request, principal, idempotency, loaded: workflow.map { .found($0) } ?? .missing)
+    case .agentConnected(let cluster, let session, let hello): connected(cluster, session, hello)
+    case .agentDisconnected(let cluster, let session): disconnected(cluster, session)
+    case .agentEvents(let cluster, let session, let events): received(events, from: cluster, session)
+    case .inventoryChanged(let cluster, let session, let inventory): changed(inventory, of: cluster, session)
+    case .plan(let plan): adopt(plan)
+    case .tick(let silence): tick(silence: silence)
+    }
+  }
+
+  /// Whether anything has to be written or done.
+  public var hasOutput: Bool { output.isDirty }
+
+  /// What the inputs since the last call wrote and want done. The delta is one unit; the effects wait for its commit.
+  public mutating func takeOutput() -> (delta: DurableDelta, effects: [Effect]) {
+    var delta = DurableDelta(now: now)
+    delta.minimumSequence = output.minimumSequence
+    collectWorkflows(into: &delta)
+    delta.runs = output.runs.values.sorted { $0.id < $1.id }
+    delta.clusters = output.clusters.sorted().compactMap { clusters[$0]?.row }
+    delta.explanations = output.explanations
+    delta.events = output.events
+    delta.idempotency = output.idempotency
+    delta.audit = output.audit
+    delta.deletedWorkflows = output.deletedWorkflows.sorted()
+    delta.deletedClusters = output.deletedClusters.sorted()
+    let effects = output.finishedEffects()
+    output = Output(now: now)
+    return (delta, effects)
+  }
+
+  /// Whose run it is that `cluster` holds and that is not over; nil for any other.
+  public func owner(of run: RunID, on cluster: ClusterName) -> RunOwner? {
+    guard let row = runs[run]?.row, row.cluster == cluster, let workflow = workflows[row.task.workflow] else { return nil }
+    return RunOwner(
+      project: workflow.row.project, workflowUID: workflow.row.uid, nodeName: workflow.machine[row.task.node].name)
+  }
+
+  /// The soft side of every cluster.
+  public func clusterStatuses() -> [ClusterName: ClusterSoftStatus] {
+    clusters.mapValues {
+      ClusterSoftStatus(
+        isConnected: $0.session != nil && !$0.isSilent, inventory: $0.inventory, activeRuns: $0.runs.count,
+        measuredBandwidth: $0.measuredBandwidth, closedBecause: $0.closedBecause ?? "")
+    }
+  }
+
+  /// Counts for metrics.
+  public var census: Census {
+    Census(
+      workflows: workflows.count, pendingTasks: pending.count, runs: runs.count,
+      connectedClusters: clusters.values.count { $0.session != nil })
+  }
+}
+
+/// How much the core holds.
+public struct Census: Hashable, Sendable {
+  public var workflows: Int
+  public var pendingTasks: Int
+  public var runs: Int
+  public var connectedClusters: Int
+}
+
+/// Whose a run is.
+public struct RunOwner: Hashable, Sendable {
+  public var project: ProjectName
+  public var workflowUID: String
+  public var nodeName: String
+}
+
+/// What is known of a cluster and written nowhere.
+public struct ClusterSoftStatus: Hashable, Sendable {
+  public var isConnected: Bool
+  public var inventory: ClusterInventory
+  public var activeRuns: Int
+  /// Bytes per second; nil until something was moved.
+  public var measuredBandwidth: Double?
+  /// Why nothing new is placed there; empty when it is open.
+  public var closedBecause: String
+}
+
+/// Makes `IdempotencyRow`s findable.
+struct ReplyKey: Hashable, Sendable {
+  var principal: String
+  var key: String
+  init(principal: String, key: String) {
+    self.principal = principal
+    self.key = key
+  }
+  init(_ row: IdempotencyRow) { self.init(principal: row.principal, key: row.key) }
+}
+
+/// A workflow's next moment. Entries are dropped lazily: a machine is asked again when its moment comes.
+struct Wake: Comparable, Sendable {
+  var at: Timestamp
+  var workflow: WorkflowID
+  static func < (a: Self, b: Self) -> Bool { (a.at, a.workflow) < (b.at, b.workflow) }
+}

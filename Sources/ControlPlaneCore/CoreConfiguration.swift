@@ -1,0 +1,40 @@
+public import FederationModel
+public import SchedulerCore
+
+/// What an operator may set about the core's behaviour. The same on every replica.
+public struct CoreConfiguration: Hashable, Sendable {
+  /// Silence after which an agent counts as away: nothing new is placed on its cluster.
+  public var agentLease: Duration
+  /// For `onDisconnect: replace`: silence after which the fence beside a run ends it.
+  public var disconnectLimit: Duration
+  /// Added to `disconnectLimit` before a run counts as ended: the supervisor's period, the kill itself, and clocks that drift.
+  public var fenceMargin: Duration
+  /// Added once to every disconnect limit while most agents are away at once (invariant I8).
+  public var massLossExtension: Duration
+  /// Runs of one task that the control plane starts by itself after losses, before the task ends in Error.
+  public var epochLimit: Int32
+  /// Expected where neither history nor walltime says anything.
+  public var defaultRuntime: Duration
+  /// Bytes per second assumed of a link that was neither declared nor measured.
+  public var defaultBandwidth: Double
+  /// How long a first answer is kept for a repeated write.
+  public var idempotencyWindow: Duration
+  public var weights: PlacementWeights
+
+  public init(
+    agentLease: Duration = .seconds(15), disconnectLimit: Duration = .seconds(60), fenceMargin: Duration = .seconds(10),
+    massLossExtension: Duration = .seconds(300), epochLimit: Int32 = 5, defaultRuntime: Duration = .seconds(10),
+    defaultBandwidth: Double = 50_000_000, idempotencyWindow: Duration = .seconds(86_400),
+    weights: PlacementWeights = PlacementWeights()
+  ) {
+    self.agentLease = agentLease
+    self.disconnectLimit = disconnectLimit
+    self.fenceMargin = fenceMargin
+    self.massLossExtension = massLossExtension
+    self.epochLimit = epochLimit
+    self.defaultRuntime = defaultRuntime
+    self.defaultBandwidth = defaultBandwidth
+    self.idempotencyWindow = idempotencyWindow
+    self.weights = weights
+  }
+}

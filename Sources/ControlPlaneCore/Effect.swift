@@ -1,0 +1,66 @@
+public import FederationModel
+
+/// What is done about an input, only after the unit that holds its deltas has committed, and in order.
+public enum Effect: Sendable {
+  case reply(RequestID, Result<Reply, FederationError>)
+  /// A message for the session, dropped when that session is not the cluster's current one: its successor gets a welcome.
+  case send(ClusterName, SessionID, AgentCommand)
+  /// Ends the session after what was sent before.
+  case close(ClusterName, SessionID, FederationError)
+  /// The command needs a finished workflow that is no longer in memory: load it and offer the command again.
+  case load(WorkflowReference, Command, RequestID, Principal, IdempotencyKey?)
+}
+
+/// What the control plane tells an agent.
+public enum AgentCommand: Sendable {
+  case welcome(AgentWelcome)
+  case assign([RunAssignment])
+  case cancel([RunID], reason: String)
+  case forget([RunID])
+  case acknowledge(sequence: Int64)
+  case drain(Bool)
+}
+
+/// The complete desired set of a cluster.
+public struct AgentWelcome: Sendable {
+  public var assignments: [RunAssignment]
+  public var cancels: [RunID]
+  public var isDraining: Bool
+  public var isAdopting: Bool
+  public var ackedSequence: Int64
+  public init(assignments: [RunAssignment], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64) {
+    self.assignments = assignments
+    self.cancels = cancels
+    self.isDraining = isDraining
+    self.isAdopting = isAdopting
+    self.ackedSequence = ackedSequence
+  }
+}
+
+/// A run for an agent, with all that it needs.
+public struct RunAssignment: Sendable {
+  public var run: RunID
+  public var epoch: Int32
+  public var project: ProjectName
+  public var workflowName: String
+  public var workflowUID: String
+  public var nodeName: String
+  public var spec: TaskSpec
+  /// nil: the run is left alone however long its agent is away.
+  public var disconnectLimit: Duration?
+  public var walltime: Duration?
+  public init(
+    run: RunID, epoch: Int32, project: ProjectName, workflowName: String, workflowUID: String, nodeName: String, spec: TaskSpec,
+    disconnectLimit: Duration?, walltime: Duration?
+  ) {
+    self.run = run
+    self.epoch = epoch
+    self.project = project
+    self.workflowName = workflowName
+    self.workflowUID = workflowUID
+    self.nodeName = nodeName
+    self.spec = spec
+    self.disconnectLimit = disconnectLimit
+    self.walltime = walltime
+  }
+}

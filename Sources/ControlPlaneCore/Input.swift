@@ -1,0 +1,192 @@
+public import FederationModel
+public import SchedulerCore
+public import WorkflowCore
+
+/// What the core reacts to. Everything that a reaction depends on is in here: the core reads no clock and draws nothing.
+public enum Input: Sendable {
+  /// A user's or an operator's request; answered by exactly one `Effect.reply` with the same `request`.
+  case command(Command, request: RequestID, principal: Principal, idempotency: IdempotencyKey?)
+  /// The answer to `Effect.load`: the command again, with the workflow as the database holds it (nil: there is none).
+  case loaded(LoadedWorkflow?, Command, request: RequestID, principal: Principal, idempotency: IdempotencyKey?)
+  /// An agent's session began with this hello. Replaces an earlier session of the same cluster.
+  case agentConnected(ClusterName, SessionID, AgentHello)
+  case agentDisconnected(ClusterName, SessionID)
+  /// In order of sequence. Events whose sequence is already durable are dropped.
+  case agentEvents(ClusterName, SessionID, [AgentEvent])
+  case inventoryChanged(ClusterName, SessionID, ClusterInventory)
+  /// A finished placement pass; every placement is revalidated.
+  case plan(PlacementPlan)
+  /// Time passes. `silence[c]`: how long, by the leader's monotonic clock, since the leader last answered a heartbeat of `c`
+  /// (since its own term began, for a cluster that it has not heard yet).
+  case tick(silence: [ClusterName: Duration])
+}
+
+/// Names a waiting caller of the leader; drawn by the runtime, never persisted.
+public struct RequestID: NumberValue {
+  public let number: Int64
+  public init(_ number: Int64) { self.number = number }
+}
+
+/// One agent session; drawn by the gateway, greater than every earlier one of this leader, never persisted.
+public struct SessionID: NumberValue {
+  public let number: Int64
+  public init(_ number: Int64) { self.number = number }
+}
+
+/// Who asks.
+public struct Principal: Hashable, Sendable, Codable {
+  public var user: String
+  public init(user: String) { self.user = user }
+}
+
+/// Makes a repeated write answer as the first one did.
+public struct IdempotencyKey: Hashable, Sendable {
+  /// Chosen by the client, at most 128 bytes.
+  public var key: String
+  /// SHA-256 of the request, lower-case hexadecimal.
+  public var requestHash: String
+  public init(key: String, requestHash: String) {
+    self.key = key
+    self.requestHash = requestHash
+  }
+}
+
+/// What users and operators can ask for.
+public enum Command: Sendable {
+  case submit(Submission)
+  case workflow(WorkflowReference, WorkflowCommand)
+  case createCluster(ClusterSpec)
+  case updateCluster(ClusterSpec)
+  /// nil reopens it.
+  case cordon(ClusterName, reason: String?)
+  /// Cordoned, and its agent lets what runs end. False reopens it.
+  case drain(ClusterName, Bool, reason: String)
+  /// The agent's certificates so far are void and its session is closed.
+  case revokeAgent(ClusterName)
+  /// The cluster is gone for good. Its runs are replaced only when `confirmStopped` says that they cannot run any more.
+  case forgetCluster(ClusterName, confirmStopped: Bool)
+  /// Ends the adoption that follows a restored database: the agent's set is made equal to ours again. nil: every cluster.
+  case recover(ClusterName?)
+  /// Why a pending or running node is where it is. Changes nothing.
+  case explain(WorkflowReference, node: String)
+}
+
+/// A validated workflow that wants to run.
+public struct Submission: Sendable {
+  public var definition: WorkflowDefinition
+  public var project: ProjectName
+  /// Complete; a `generateName` has been given its suffix.
+  public var name: String
+  /// A random UUID, lower case.
+  public var uid: String
+  public init(definition: WorkflowDefinition, project: ProjectName, name: String, uid: String) {
+    self.definition = definition
+    self.project = project
+    self.name = name
+    self.uid = uid
+  }
+}
+
+/// A workflow as a user names it: `name` may be its name or its UID.
+public struct WorkflowReference: Hashable, Sendable, Codable {
+  public var project: ProjectName
+  public var name: String
+  public init(project: ProjectName, name: String) {
+    self.project = project
+    self.name = name
+  }
+}
+
+public enum WorkflowCommand: Hashable, Sendable, Codable {
+  case suspend
+  case resume
+  case resumeNodes(NodeSelector, parameters: [String: String])
+  case stop(message: String)
+  case terminate
+  case retry(restartSuccessful: Bool, NodeSelector?)
+  case delete
+}
+
+/// The answer to a command.
+public enum Reply: Hashable, Sendable, Codable {
+  case submitted(project: ProjectName, name: String, uid: String)
+  case workflow(project: ProjectName, name: String, uid: String)
+  case deleted
+  case cluster(ClusterName)
+  /// JSON: the candidate table as the API shows it.
+  case explanation(String)
+}
+
+/// A session's first words, checked and translated by the gateway.
+public struct AgentHello: Hashable, Sendable {
+  public var journal: String
+  public var lastSequence: Int64
+  public var highestSeen: CommitPosition
+  public var runs: [RunID: RunPhase]
+  public var inventory: ClusterInventory
+  public var protocolVersion: UInt32
+  public init(
+    journal: String, lastSequence: Int64, highestSeen: CommitPosition, runs: [RunID: RunPhase], inventory: ClusterInventory,
+    protocolVersion: UInt32
+  ) {
+    self.journal = journal
+    self.lastSequence = lastSequence
+    self.highestSeen = highestSeen
+    self.runs = runs
+    self.inventory = inventory
+    self.protocolVersion = protocolVersion
+  }
+}
+
+/// How far the database had come.
+public struct CommitPosition: Hashable, Comparable, Sendable, Codable {
+  public var term: Int64
+  public var sequence: Int64
+  public init(term: Int64, sequence: Int64) {
+    self.term = term
+    self.sequence = sequence
+  }
+  /// `commit_seq` alone orders units: it never restarts, and a term only names who wrote.
+  public static func < (a: Self, b: Self) -> Bool { a.sequence < b.sequence }
+}
+
+/// One transition of a run as its agent journaled it.
+public struct AgentEvent: Hashable, Sendable {
+  public var sequence: Int64
+  public var run: RunID
+  public var phase: RunPhase
+  /// The agent's wall clock: shown, never compared with ours.
+  public var at: Timestamp
+  public var message: String
+  /// With a terminal phase.
+  public var outcome: TaskOutcome?
+  public var runsAs: String
+  public var usage: RunUsage
+  public init(
+    sequence: Int64, run: RunID, phase: RunPhase, at: Timestamp, message: String = "", outcome: TaskOutcome? = nil,
+    runsAs: String = "", usage: RunUsage = RunUsage()
+  ) {
+    self.sequence = sequence
+    self.run = run
+    self.phase = phase
+    self.at = at
+    self.message = message
+    self.outcome = outcome
+    self.runsAs = runsAs
+    self.usage = usage
+  }
+}
+
+/// What a run used, metered by its agent.
+public struct RunUsage: Hashable, Sendable {
+  public var bytesIn: ByteCount
+  public var bytesOut: ByteCount
+  public var wallMilliseconds: Int64
+  public var stagingMilliseconds: Int64
+  public init(bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero, wallMilliseconds: Int64 = 0, stagingMilliseconds: Int64 = 0) {
+    self.bytesIn = bytesIn
+    self.bytesOut = bytesOut
+    self.wallMilliseconds = wallMilliseconds
+    self.stagingMilliseconds = stagingMilliseconds
+  }
+}

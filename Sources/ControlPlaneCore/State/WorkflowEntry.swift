@@ -1,0 +1,38 @@
+import FederationModel
+import WorkflowCore
+
+/// A workflow that is not over, in memory.
+struct WorkflowEntry: Sendable {
+  /// `row.status` is brought up to date when the row is written.
+  var row: WorkflowRow
+  var machine: WorkflowMachine
+  /// The tasks that were launched and have not ended.
+  var tasks: [NodeID: TaskEntry] = [:]
+  /// The earliest moment that the heap of wakes holds for it.
+  var scheduledWake: Timestamp?
+}
+
+/// A task between its launch and its end.
+///
+/// States: *waiting* (`group` is set, no `run`) -> *placed* (`run` is set, no `group`) -> gone, or back to waiting when its run was lost.
+struct TaskEntry: Hashable, Sendable {
+  /// Of the latest run; 0 before the first.
+  var epoch: Int32
+  var run: RunID?
+  /// The pending group that it waits in.
+  var group: Int64?
+}
+
+/// A run that is not over, in memory.
+struct RunEntry: Hashable, Sendable {
+  var row: RunRow
+  /// Bytes that its cluster's link was promised for it and that are not there yet.
+  var promisedBytes: ByteCount
+  /// Its task asked for `onDisconnect: replace`.
+  var isReplaceable: Bool
+  /// Names the runtime history that its end adds to.
+  var template: String
+
+  /// Waiting for data holds no slot (invariant I5).
+  var holdsSlot: Bool { row.phase != .staging }
+}

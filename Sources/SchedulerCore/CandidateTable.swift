@@ -1,0 +1,80 @@
+public import FederationModel
+
+/// Why a task was placed where it was, or what keeps it waiting: one line for each cluster (invariant I10).
+public struct CandidateTable: Hashable, Sendable {
+  public var candidates: [Candidate]
+  public init(candidates: [Candidate]) { self.candidates = candidates }
+
+  public var chosen: ClusterName? { candidates.first { $0.isChosen }?.cluster }
+
+  /// As the API shows it.
+  public var json: JSONValue { .object(["candidates": .array(candidates.map(\.json))]) }
+}
+
+/// One cluster in a candidate table.
+public struct Candidate: Hashable, Sendable {
+  public var cluster: ClusterName
+  /// Why it cannot take the task; nil when it can.
+  public var rejection: Rejection?
+  /// The terms of the score; nil when a filter rejected the cluster.
+  public var estimate: Estimate?
+  public var isChosen: Bool
+  public init(cluster: ClusterName, rejection: Rejection? = nil, estimate: Estimate? = nil, isChosen: Bool = false) {
+    self.cluster = cluster
+    self.rejection = rejection
+    self.estimate = estimate
+    self.isChosen = isChosen
+  }
+
+  var json: JSONValue {
+    var members: [String: JSONValue] = ["cluster": .string(cluster.text), "chosen": .bool(isChosen)]
+    if let rejection {
+      members["rejected"] = .string(rejection.code)
+      members["reason"] = .string(rejection.message)
+    }
+    if let estimate {
+      members["bytesToMove"] = .integer(estimate.missing.bytes)
+      members["stageSeconds"] = .number(estimate.stageSeconds)
+      members["waitSeconds"] = .number(estimate.waitSeconds)
+      members["runSeconds"] = .number(estimate.runSeconds)
+      members["finishSeconds"] = .number(estimate.finishSeconds)
+      members["score"] = .number(estimate.score)
+      if let price = estimate.priceMinorUnits, let currency = estimate.currency {
+        members["priceMinorUnits"] = .number(price)
+        members["currency"] = .string(currency)
+      }
+    }
+    return .object(members)
+  }
+}
+
+/// Why a cluster cannot take a task.
+public struct Rejection: Hashable, Sendable {
+  /// A CamelCase word that programs may compare: `KindNotAllowed`, `Full`.
+  public var code: String
+  /// A sentence for people.
+  public var message: String
+  /// Whether the cluster may take it later as both are now (it is full, or closed for a while).
+  public var isTemporary: Bool
+  public init(_ code: String, _ message: String, isTemporary: Bool = false) {
+    self.code = code
+    self.message = message
+    self.isTemporary = isTemporary
+  }
+}
+
+/// The terms of DESIGN section 8's score, as far as they are known.
+public struct Estimate: Hashable, Sendable {
+  /// Bytes to be moved in.
+  public var missing: ByteCount
+  public var stageSeconds: Double
+  public var waitSeconds: Double
+  public var runSeconds: Double
+  /// max(stage, wait) + run: staging overlaps queueing.
+  public var finishSeconds: Double
+  /// Of the whole run at the expected runtime, egress included, not rounded; nil when the cluster has no price.
+  public var priceMinorUnits: Double?
+  public var currency: String?
+  /// J: the least wins.
+  public var score: Double
+}

@@ -1,0 +1,57 @@
+public import FederationModel
+
+/// What a task asks of a cluster: all that a placement depends on. Tasks with equal requirements are interchangeable to the
+/// scheduler and are filtered and scored once, as one group (a fan-out of 10,000 is one requirement).
+public struct Requirement: Hashable, Sendable {
+  public var project: ProjectName
+  public var image: String
+  public var resources: Resources
+  public var nodeSelector: [String: String]
+  public var hints: FederationHints
+  /// Inputs by where their bytes are already, in order of cluster name; the repository (nil) first.
+  public var inputs: [InputVolume]
+  /// Names the history that the runtime is estimated from: `<project>/<template>`.
+  public var template: String
+
+  public init(
+    project: ProjectName, image: String, resources: Resources, nodeSelector: [String: String] = [:],
+    hints: FederationHints = FederationHints(), inputs: [InputVolume] = [], template: String = ""
+  ) {
+    self.project = project
+    self.image = image
+    self.resources = resources
+    self.nodeSelector = nodeSelector
+    self.hints = hints
+    self.inputs = inputs
+    self.template = template
+  }
+
+  /// The requirement of a task as the workflow machine resolved it.
+  public init(project: ProjectName, template: String, spec: TaskSpec) {
+    var volumes: [ClusterName?: Int64] = [:]
+    for input in spec.inputs {
+      if case .stored(let artifact) = input.source { volumes[artifact.producedOn, default: 0] += artifact.size.bytes }
+    }
+    self.init(
+      project: project, image: spec.image, resources: spec.resources, nodeSelector: spec.nodeSelector, hints: spec.federation,
+      inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
+        .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
+      template: template)
+  }
+
+  /// Bytes that would have to be moved to `cluster`.
+  public func missing(on cluster: ClusterName) -> ByteCount {
+    inputs.reduce(.zero) { $1.cluster == cluster ? $0 : $0 + $1.size }
+  }
+}
+
+/// Input bytes that one cluster holds.
+public struct InputVolume: Hashable, Sendable {
+  /// nil: in the artifact repository alone.
+  public var cluster: ClusterName?
+  public var size: ByteCount
+  public init(cluster: ClusterName?, size: ByteCount) {
+    self.cluster = cluster
+    self.size = size
+  }
+}

@@ -1,0 +1,59 @@
+public import FederationModel
+
+/// What one placement pass sees: a value, taken from the core between two turns and planned on outside its loop.
+public struct SchedulingSnapshot: Sendable {
+  /// By name, so that equal scores are broken the same way everywhere.
+  public var clusters: [ClusterView]
+  /// In order of precedence.
+  public var groups: [PendingGroup]
+  public init(clusters: [ClusterView], groups: [PendingGroup]) {
+    self.clusters = clusters
+    self.groups = groups
+  }
+}
+
+/// A cluster as a placement pass sees it.
+public struct ClusterView: Sendable {
+  public var spec: ClusterSpec
+  public var inventory: ClusterInventory
+  /// Why nothing new goes there; nil when it is open.
+  public var closedBecause: String?
+  /// Capacity less what runs that hold a slot use.
+  public var free: Resources
+  /// Runs that may still be added; nil when only resources limit them.
+  public var freeSlots: Int?
+  /// Bytes per second into the cluster: measured, else declared, else a default.
+  public var bandwidth: Double
+  /// Bytes that are promised to its link and not there yet.
+  public var backlogIn: ByteCount
+
+  public init(
+    spec: ClusterSpec, inventory: ClusterInventory, closedBecause: String? = nil, free: Resources, freeSlots: Int?, bandwidth: Double,
+    backlogIn: ByteCount = .zero
+  ) {
+    self.spec = spec
+    self.inventory = inventory
+    self.closedBecause = closedBecause
+    self.free = free
+    self.freeSlots = freeSlots
+    self.bandwidth = bandwidth
+    self.backlogIn = backlogIn
+  }
+
+  public func hasRoom(for resources: Resources) -> Bool {
+    (freeSlots ?? 1) > 0 && resources.fits(in: free)
+  }
+}
+
+/// Tasks with one requirement, first come first.
+public struct PendingGroup: Sendable {
+  public var requirement: Requirement
+  public var tasks: [TaskID]
+  /// From the template's history, else walltime, else a default.
+  public var expectedRuntime: Duration
+  public init(requirement: Requirement, tasks: [TaskID], expectedRuntime: Duration) {
+    self.requirement = requirement
+    self.tasks = tasks
+    self.expectedRuntime = expectedRuntime
+  }
+}

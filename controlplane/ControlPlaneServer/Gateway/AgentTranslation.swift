@@ -1,0 +1,171 @@
+import ControlPlaneCore
+import FederationAPI
+import FederationModel
+
+// From the agents' messages to the core's words, and back. Whatever an agent sends is checked here and nowhere later.
+
+extension AgentHello {
+  /// - Throws: `.invalidArgument` for what no agent of ours would send.
+  init(_ hello: Fubini_Agent_V1_Hello, protocolVersion: UInt32) throws(FederationError) {
+    guard (8...128).contains(hello.journalID.utf8.count) else {
+      throw FederationError(.invalidArgument, "the journal id is missing or too long")
+    }
+    var runs: [RunID: RunPhase] = [:]
+    for report in hello.runs { runs[RunID(report.runID)] = try RunPhase(report.phase) }
+    self.init(
+      journal: hello.journalID, lastSequence: Int64(clamping: hello.lastSequence),
+      highestSeen: CommitPosition(term: hello.highestSeen.term, sequence: hello.highestSeen.commitSeq), runs: runs,
+      inventory: ClusterInventory(hello.inventory), protocolVersion: protocolVersion)
+  }
+}
+
+extension RunPhase {
+  init(_ phase: Fubini_Agent_V1_RunPhase) throws(FederationError) {
+    guard let value = RunPhase(rawValue: Int16(clamping: phase.rawValue)) else {
+      throw FederationError(.invalidArgument, "run phase \(phase.rawValue) is not known; the agent may be newer than this control plane")
+    }
+    self = value
+  }
+}
+
+extension ClusterInventory {
+  /// Bounds what is kept of an agent's claims; the rest is cut.
+  init(_ inventory: Fubini_Agent_V1_Inventory) {
+    self.init(
+      capacity: Resources(
+        cpuMillicores: max(0, inventory.cpuMillicores), memory: ByteCount(max(0, inventory.memoryBytes)), gpus: max(0, inventory.gpus)),
+      slots: inventory.slots > 0 ? Int(inventory.slots) : nil,
+      images: inventory.images.prefix(256).map { ImageRule(pattern: String($0.pattern.prefix(256)), runsAs: String($0.runsAs.prefix(256))) },
+      gpuTypes: inventory.gpuTypes.prefix(64).map { String($0.prefix(64)) }, canFence: inventory.canFence,
+      linkBytesPerSecond: inventory.linkBytesPerSecond > 0 ? inventory.linkBytesPerSecond : nil,
+      notices: inventory.notices.prefix(16).map { String($0.prefix(512)) })
+  }
+}
+
+extension AgentEvent {
+  /// - Parameter cluster: whose agent sends it: what it stores is marked as made there, whatever it says.
+  init(_ event: Fubini_Agent_V1_RunEvent, from cluster: ClusterName) throws(FederationError) {
+    let phase = try RunPhase(event.phase)
+    let message = String(event.message.prefix(4096))
+    var outcome: TaskOutcome?
+    if phase.isTerminal {
+      outcome = TaskOutcome(
+        phase: phase, exitCode: event.outcome.hasExitCode ? event.outcome.exitCode : nil, message: message,
+        outputs: TaskOutputs(event.outcome, from: cluster))
+    }
+    self.init(
+      sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase, at: Timestamp(milliseconds: event.atMs),
+      message: message, outcome: outcome, runsAs: String(event.runsAs.prefix(256)),
+      usage: RunUsage(
+        bytesIn: ByteCount(max(0, event.outcome.bytesIn)), bytesOut: ByteCount(max(0, event.outcome.bytesOut)),
+        wallMilliseconds: max(0, event.outcome.wallMs), stagingMilliseconds: max(0, event.outcome.stagingMs)))
+  }
+}
+
+extension TaskOutputs {
+  init(_ outcome: Fubini_Agent_V1_Outcome, from cluster: ClusterName) {
+    self.init(
+      result: outcome.hasResult ? outcome.result : nil, parameters: outcome.parameters,
+      artifacts: outcome.artifacts.mapValues {
+        StoredArtifact(
+          key: $0.key, size: ByteCount($0.size), sha256: $0.sha256, archive: ArchiveFormat($0.archive), producedOn: cluster)
+      })
+  }
+}
+
+extension ArchiveFormat {
+  init(_ format: Fubini_Agent_V1_ArchiveFormat) {
+    switch format {
+    case .tar: self = .tar
+    case .zip: self = .zip
+    case .none, .UNRECOGNIZED: self = .none
+    }
+  }
+
+  var message: Fubini_Agent_V1_ArchiveFormat {
+    switch self {
+    case .none: .none
+    case .tar: .tar
+    case .zip: .zip
+    }
+  }
+}
+
+extension CommitPosition {
+  var message: Fubini_Agent_V1_CommitPosition { .with { ($0.term, $0.commitSeq) = (term, sequence) } }
+}
+
+extension Fubini_Agent_V1_Assignment {
+  init(_ assignment: RunAssignment) {
+    self.init()
+    runID = assignment.run.number
+    epoch = assignment.epoch
+    project = assignment.project.text
+    workflowName = assignment.workflowName
+    workflowUid = assignment.workflowUID
+    nodeName = assignment.nodeName
+    spec = Fubini_Agent_V1_TaskSpec(assignment.spec)
+    disconnectLimitMs = assignment.disconnectLimit?.milliseconds ?? 0
+    walltimeMs = assignment.walltime?.milliseconds ?? 0
+  }
+}
+
+extension Fubini_Agent_V1_TaskSpec {
+  init(_ spec: TaskSpec) {
+    self.init()
+    image = spec.image
+    command = spec.command
+    arguments = spec.arguments
+    if let source = spec.script { script = source }
+    environment = spec.environment.map { variable in .with { ($0.name, $0.value) = (variable.name, variable.value) } }
+    if let directory = spec.workingDirectory { workingDirectory = directory }
+    resources = .with {
+      $0.cpuMillicores = spec.resources.cpuMillicores
+      $0.memoryBytes = spec.resources.memory.bytes
+      $0.gpus = spec.resources.gpus
+      $0.gpuType = spec.resources.gpuType ?? ""
+    }
+    scratchPaths = spec.scratchPaths
+    inputs = spec.inputs.map(Fubini_Agent_V1_InputArtifact.init)
+    outputArtifacts = spec.outputArtifacts.map { output in
+      .with {
+        $0.name = output.name
+        $0.path = output.path
+        $0.archive = output.archive.message
+        $0.optional = output.optional
+        $0.key = output.key ?? ""
+      }
+    }
+    outputParameters = spec.outputParameters.map { output in
+      .with {
+        $0.name = output.name
+        $0.path = output.path
+        if let value = output.defaultValue { $0.defaultValue = value }
+      }
+    }
+    capturesResult = spec.capturesResult
+    activeDeadlineMs = spec.activeDeadline?.milliseconds ?? 0
+    terminationGraceMs = spec.terminationGrace.milliseconds
+  }
+}
+
+extension Fubini_Agent_V1_InputArtifact {
+  init(_ artifact: InputArtifact) {
+    self.init()
+    name = artifact.name
+    path = artifact.path
+    switch artifact.source {
+    case .raw(let text): raw = text
+    case .absent: absent = true
+    case .stored(let artifact):
+      stored = .with {
+        $0.key = artifact.key
+        $0.size = artifact.size.bytes
+        $0.sha256 = artifact.sha256
+        $0.archive = artifact.archive.message
+        $0.producedOn = artifact.producedOn?.text ?? ""
+      }
+    }
+    if let bits = artifact.mode { mode = bits }
+  }
+}

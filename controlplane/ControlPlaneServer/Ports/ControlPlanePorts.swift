@@ -1,0 +1,87 @@
+public import ControlPlaneCore
+public import FederationModel
+
+/// What the REST API asks of the control plane. The leader implements it over its core; a standby by asking the leader.
+public protocol CommandPort: Sendable {
+  /// Waits until the command's unit is durable.
+  ///
+  /// - Throws: `FederationError`: `.resourceExhausted` with `retryAfter` when the queue is full, `.unavailable` with
+  ///   `retryAfter` when nobody leads or the database is away, otherwise the core's answer.
+  func perform(_ command: Command, as principal: Principal, idempotency: IdempotencyKey?) async throws -> Reply
+  /// Whether this process leads now, and where the leader's API is (nil: not known).
+  var leadership: LeadershipView { get async }
+  /// What the leader knows of clusters and has nowhere written down. Empty on a standby.
+  func clusterStatuses() async -> [ClusterName: ClusterStatus]
+}
+
+public struct LeadershipView: Sendable, Hashable {
+  public var isLeader: Bool
+  /// The base URL that the leader announced.
+  public var leaderURL: String?
+  /// The last commit of the database that this process knows of.
+  public var commitSequence: Int64
+  public init(isLeader: Bool, leaderURL: String?, commitSequence: Int64) {
+    self.isLeader = isLeader
+    self.leaderURL = leaderURL
+    self.commitSequence = commitSequence
+  }
+}
+
+/// The soft side of a cluster.
+public struct ClusterStatus: Sendable, Hashable {
+  public var isConnected: Bool
+  public var inventory: ClusterInventory
+  public var activeRuns: Int
+  /// Bytes per second, measured; nil until something was moved.
+  public var measuredBandwidth: Double?
+  /// Why nothing new is placed there; empty when it is open.
+  public var closedBecause: String
+  public var agentVersion: String
+  public init(
+    isConnected: Bool, inventory: ClusterInventory, activeRuns: Int, measuredBandwidth: Double?, closedBecause: String,
+    agentVersion: String
+  ) {
+    self.isConnected = isConnected
+    self.inventory = inventory
+    self.activeRuns = activeRuns
+    self.measuredBandwidth = measuredBandwidth
+    self.closedBecause = closedBecause
+    self.agentVersion = agentVersion
+  }
+}
+
+/// What the gateway asks of the leader, for one authenticated agent session.
+public protocol AgentPort: Sendable {
+  /// Takes the session's hello. Messages for the agent, the welcome first, go to `outbox` in order; `closed` ends the session.
+  ///
+  /// - Throws: `FederationError` `.unavailable` (this process does not lead; the message says who does) or `.resourceExhausted`.
+  func connect(_ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox) async throws -> SessionID
+  func disconnect(_ cluster: ClusterName, _ session: SessionID) async
+  /// Waits while the agents' lane is full: back-pressure reaches the agent's stream.
+  func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [AgentEvent]) async throws
+  func receive(_ cluster: ClusterName, _ session: SessionID, _ inventory: ClusterInventory) async throws
+  /// Notes that the agent lives, and says whether it may be answered: only while this leader's own lease holds. Never queued.
+  /// Returns the position to answer with; nil: do not answer.
+  func heartbeat(_ cluster: ClusterName, _ session: SessionID) -> CommitPosition?
+  /// Whether `run` is one that `cluster` has been given and that is not over: only then may it move artifacts and logs for it.
+  /// Returns what the transfer may touch; nil when the run is not this cluster's. Served from memory, also shortly after the end.
+  func access(of run: RunID, on cluster: ClusterName) async -> RunAccess?
+}
+
+/// What a run's agent may read and write for it.
+public struct RunAccess: Sendable, Hashable {
+  public var project: ProjectName
+  public var workflowUID: String
+  public var nodeName: String
+  public init(project: ProjectName, workflowUID: String, nodeName: String) {
+    self.project = project
+    self.workflowUID = workflowUID
+    self.nodeName = nodeName
+  }
+}
+
+/// The way back to one agent session. Never blocks: a session that cannot keep up is closed by its own bound, and resumes with a welcome.
+public protocol AgentOutbox: Sendable {
+  func send(_ command: AgentCommand, position: CommitPosition)
+  func close(_ error: FederationError)
+}
