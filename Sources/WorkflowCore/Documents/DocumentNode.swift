@@ -83,7 +83,7 @@ struct DocumentNode: Sendable {
     case .null: text += "null"
     case .bool(let value): text += value ? "true" : "false"
     case .number(let number): text += number
-    case .string(let string): JSONText.quote(string, into: &text)
+    case .string(let string): Self.quote(string, into: &text)
     case .sequence(let items):
       text += "["
       for (index, item) in items.enumerated() {
@@ -95,7 +95,7 @@ struct DocumentNode: Sendable {
       text += "{"
       for (index, member) in members.sorted(by: { $0.key < $1.key }).enumerated() {
         if index > 0 { text += "," }
-        JSONText.quote(member.key, into: &text)
+        Self.quote(member.key, into: &text)
         text += ":"
         member.value.writeCanonicalJSON(to: &text)
       }
@@ -104,9 +104,9 @@ struct DocumentNode: Sendable {
   }
 }
 
-/// Writing JSON string literals quickly: most texts need no escape at all.
-enum JSONText {
-  static func quote(_ value: String, into text: inout String) {
+extension DocumentNode {
+  /// Appends a JSON string literal. Most texts need no escape at all and are copied whole.
+  private static func quote(_ value: String, into text: inout String) {
     let needsEscape = value.utf8.contains { $0 < 0x20 || $0 == 0x22 || $0 == 0x5c }
     if needsEscape {
       JSONValue.quote(value, into: &text)

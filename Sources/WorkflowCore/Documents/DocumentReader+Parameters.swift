@@ -41,6 +41,7 @@ extension DocumentReader {
 
   private mutating func readParameter(_ node: DocumentNode) -> WorkflowParameter {
     var parameter = WorkflowParameter(name: "")
+    let countBefore = problemCount
     fields(of: node, FieldTables.parameter) { reader, key, value in
       switch key {
       case "name": parameter.name = reader.text(value) ?? ""
@@ -58,6 +59,8 @@ extension DocumentReader {
     {
       report("the value \"\(value)\" is not one of the enum: \(allowed.joined(separator: ", "))", at: node.mark)
     }
+    // What is wrong with it is said; that it now has no value would be said a second time.
+    if problemCount > countBefore, parameter.value == nil { parameter.defaultValue = parameter.defaultValue ?? "" }
     return parameter
   }
 
@@ -92,6 +95,7 @@ extension DocumentReader {
 
   private mutating func readArtifact(_ node: DocumentNode) -> WorkflowArtifact {
     var artifact = WorkflowArtifact(name: "")
+    let countBefore = problemCount
     fields(of: node, FieldTables.artifact) { reader, key, value in
       switch key {
       case "name": artifact.name = reader.text(value) ?? ""
@@ -109,6 +113,8 @@ extension DocumentReader {
     }
     let sources = [artifact.from, artifact.raw, artifact.key].compactMap { $0 }.count
     if sources > 1 { report("takes one of from, raw and s3, not \(sources)", at: node.mark) }
+    // As with parameters: a source that is refused must not be missed as well.
+    if problemCount > countBefore { artifact.optional = true }
     return artifact
   }
 

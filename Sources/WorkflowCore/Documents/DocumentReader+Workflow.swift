@@ -106,7 +106,7 @@ extension DocumentReader {
   /// Checks the defaults as if they were a template, once; nil when there are none or they are no use.
   private mutating func readTemplateDefaults(_ node: DocumentNode?) -> DocumentNode? {
     guard let node, !node.isNull else { return nil }
-    let countBefore = problems.count + omittedCount
+    let countBefore = problemCount
     at("templateDefaults") { reader in
       // Values are read again inside each template; here only the shape of the fields is of interest.
       reader.fields(of: node, FieldTables.template) { reader, key, value in
@@ -114,7 +114,7 @@ extension DocumentReader {
         reader.readDefaultsField(key, value, into: &ignored)
       }
     }
-    return problems.count + omittedCount == countBefore ? node : nil
+    return problemCount == countBefore ? node : nil
   }
 
   private mutating func readDefaultsField(_ key: String, _ value: DocumentNode, into template: inout WorkflowTemplate) {

@@ -15,6 +15,9 @@ struct DocumentReader {
 
   init(isStrict: Bool) { self.isStrict = isStrict }
 
+  /// How many problems were found, listed or not.
+  var problemCount: Int { problems.count + omittedCount }
+
   // MARK: Problems
 
   mutating func report(_ message: String, at mark: SourceMark, suggestion: @autoclosure () -> String? = nil) {

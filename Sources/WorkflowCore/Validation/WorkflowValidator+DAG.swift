@@ -74,10 +74,11 @@ extension WorkflowValidator {
     for (index, task) in tasks.enumerated() {
       var names = task.dependencies
       if let depends = task.depends {
-        do throws(DependsSyntaxError) {
-          names = try DependsReferences.names(in: depends)
+        do {
+          names = try DependsExpression(parsing: depends).taskNames
         } catch {
-          report("not a valid depends expression: \(error.message)", at: path / index / "depends")
+          let reason = (error as? FederationError)?.publicMessage ?? "\(error)"
+          report("not a valid depends expression: \(reason)", at: path / index / "depends")
         }
       }
       var found: [Int] = []

@@ -133,7 +133,7 @@ extension WorkflowValidator {
       case .path:
         report("a steps or dag template has no files: use valueFrom.parameter", at: place / "valueFrom" / "path")
       case nil:
-        if parameter.value == nil, parameter.valueFrom?.defaultValue == nil {
+        if parameter.isRequired {
           report("an output parameter needs valueFrom.parameter or valueFrom.expression", at: place)
         }
       }

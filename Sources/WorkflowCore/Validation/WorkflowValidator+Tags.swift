@@ -133,7 +133,7 @@ extension WorkflowValidator {
   // MARK: Of other steps and tasks
 
   private static let siblingFields: Set<String> = [
-    "finishedAt", "hostNodeName", "id", "ip", "startedAt", "status",
+    "exitCode", "finishedAt", "hostNodeName", "id", "ip", "startedAt", "status",
   ]
 
   private func siblingProblem(_ parts: [String], in scope: TagScope) -> TagProblem? {

@@ -60,6 +60,8 @@ struct WorkflowValidator {
   // MARK: Entrypoint and reach
 
   private mutating func validateEntrypoint(at spec: DocumentPath) {
+    // Refused by the reader; the entrypoint would be the other document's.
+    if let reference = root["spec"]?["workflowTemplateRef"], !reference.isNull { return }
     let name = workflow.spec.entrypoint
     guard !name.isEmpty else {
       report("entrypoint is missing: name the template to begin with", at: spec)
@@ -151,10 +153,12 @@ struct WorkflowValidator {
       for (name, amount) in amounts { check(amount, scope, at: path / "resources" / key / name) }
     }
     if container.volumeMounts.isEmpty { return }
+    // Refused by the reader; the volumes that are mounted may be theirs.
+    let hasClaims = root["spec"]?["volumeClaimTemplates"] != nil
     let volumes = Set(workflow.spec.volumes + template.volumes)
     for (index, mount) in container.volumeMounts.enumerated() {
       check(mount.mountPath, scope, at: path / "volumeMounts" / index / "mountPath")
-      if !volumes.contains(mount.name) {
+      if !hasClaims, !volumes.contains(mount.name) {
         report(
           "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",
           suggestion: NearestName.find(mount.name, among: volumes.sorted()))
@@ -168,11 +172,11 @@ struct WorkflowValidator {
       switch parameter.valueFrom?.source {
       case .path, .expression: continue
       case .parameter, .supplied, nil:
-        if parameter.value != nil || parameter.valueFrom?.defaultValue != nil { continue }
+        if parameter.value != nil || parameter.defaultValue != nil || parameter.valueFrom?.defaultValue != nil { continue }
         report("an output parameter of a container needs valueFrom.path", at: path / "parameters" / index)
       }
     }
-    for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.path == nil {
+    for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.path == nil && !artifact.optional {
       report("an output artifact of a container needs a path", at: path / "artifacts" / index)
     }
   }
