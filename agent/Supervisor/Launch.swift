@@ -54,31 +54,12 @@ struct Launch {
 
   private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, group: Int32) -> (pid: Int32, step: Int32)
   {
-    let environment = run.isSandboxed ? run.environment : run.environment + [LiveRun.environmentMark(run.id)]
-    return withCStrings(run.arguments) { arguments in
-      withCStrings(environment) { environment in
-        withCStrings(run.mounts) { mounts in
-          withCStrings([run.workingDirectory ?? directory.path, run.stage]) { texts in
-            var spawn = csupervisor_spawn()
-            spawn.arguments = arguments
-            spawn.environment = environment
-            // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
-            spawn.directory = run.isSandboxed ? nil : texts[0]
-            spawn.mounts = mounts
-            spawn.stage = texts[1]
-            (spawn.standard_input, spawn.standard_output, spawn.standard_error) = (input, output, error)
-            spawn.kept = lock
-            spawn.cgroup_procs = (group, -1)
-            spawn.user = run.user.map { Int64($0) } ?? -1
-            spawn.group = run.group.map { Int64($0) } ?? -1
-            // A setuid bubblewrap needs its privilege to begin with, and sets the flag itself.
-            spawn.no_new_privileges = run.isSandboxed ? 0 : 1
-            var step: Int32 = 0
-            return (csupervisor_spawn(&spawn, &step), step)
-          }
-        }
-      }
-    }
+    var marked = run
+    if !run.isSandboxed { marked.environment.append(LiveRun.environmentMark(run.id)) }
+    // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
+    let start = run.isSandboxed ? nil : run.workingDirectory ?? directory.path
+    return ProcessSpawn.start(
+      marked, input: input, output: output, error: error, kept: lock, group: group, directory: start)
   }
 
   private func explain(_ step: Int32) -> String {

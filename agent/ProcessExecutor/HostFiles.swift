@@ -1,0 +1,167 @@
+internal import CSupervisor
+public import Execution
+public import FederationModel
+internal import Glibc
+
+/// File operations of the agent on its own host, without Foundation.
+enum HostFiles {
+  static func failure(_ operation: String, _ code: Int32 = currentError()) -> FederationError {
+    let text = String(cString: strerror(code))
+    if code == ENOSPC || code == EDQUOT {
+      return FederationError(
+        .resourceExhausted, "the agent's disk is full; free some space in its state directory",
+        internalContext: operation,
+        retryAfter: .seconds(30))
+    }
+    return FederationError(.internal, "the agent cannot \(operation): \(text)")
+  }
+  private static func currentError() -> Int32 { errno }
+
+  static func makeDirectory(_ path: String, mode: UInt32 = 0o700) throws(FederationError) {
+    if mkdir(path, mode) != 0, errno != EEXIST { throw failure("make the directory \(path)") }
+  }
+
+  /// Makes `path` and its missing parents below `root`, whose content nobody else can have touched yet.
+  static func makeDirectories(_ path: String, below root: String) throws(FederationError) {
+    var current = root
+    for part in path.split(separator: "/") {
+      current += "/" + part
+      try makeDirectory(current, mode: 0o755)
+    }
+  }
+
+  static func write(_ path: String, _ bytes: some Collection<UInt8>, mode: UInt32) throws(FederationError) {
+    let file = csupervisor_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode)
+    guard file >= 0 else { throw failure("write \(path)", -file) }
+    defer { close(file) }
+    let content = Array(bytes)
+    var done = 0
+    while done < content.count {
+      let put = content.withUnsafeBytes { Glibc.write(file, $0.baseAddress! + done, content.count - done) }
+      if put < 0, errno == EINTR { continue }
+      if put < 0 { throw failure("write \(path)") }
+      done += put
+    }
+    // The mode that was asked for, whatever the umask is.
+    fchmod(file, mode)
+  }
+
+  static func read(_ path: String, limit: Int) -> [UInt8]? {
+    let file = csupervisor_open(path, O_RDONLY | O_NOFOLLOW, 0)
+    guard file >= 0 else { return nil }
+    defer { close(file) }
+    var bytes = [UInt8](repeating: 0, count: limit)
+    var count = 0
+    while count < limit {
+      let got = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress! + count, limit - count) }
+      if got < 0, errno == EINTR { continue }
+      if got <= 0 { break }
+      count += got
+    }
+    return Array(bytes[..<count])
+  }
+
+  /// The real path behind links; nil when there is none.
+  static func resolve(_ path: String) -> String? {
+    guard let real = realpath(path, nil) else { return nil }
+    defer { free(real) }
+    return String(cString: real)
+  }
+
+  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+  static func list(_ directory: String) -> [Sandbox.Entry]? {
+    guard let stream = opendir(directory) else { return nil }
+    defer { closedir(stream) }
+    var entries: [Sandbox.Entry] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name == "." || name == ".." { continue }
+      let path = directory == "/" ? "/" + name : directory + "/" + name
+      var status = stat()
+      guard lstat(path, &status) == 0 else { continue }
+      switch status.st_mode & S_IFMT {
+      case S_IFDIR: entries.append(.init(name, .directory))
+      case S_IFLNK: entries.append(.init(name, .link(target: linkTarget(path))))
+      default: entries.append(.init(name, .file))
+      }
+    }
+    return entries
+  }
+
+  private static func linkTarget(_ path: String) -> String {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = buffer.withUnsafeMutableBytes {
+      readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+    }
+    return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
+  }
+
+  /// Gives everything below `path` to a user, links themselves instead of what they point at.
+  static func give(_ path: String, to identity: RunIdentity) {
+    lchown(path, identity.user, identity.group)
+    guard let entries = list(path) else { return }
+    for entry in entries {
+      if entry.kind == .directory {
+        give(path + "/" + entry.name, to: identity)
+      } else {
+        lchown(path + "/" + entry.name, identity.user, identity.group)
+      }
+    }
+  }
+
+  /// Deletes a tree. Follows no link. Nothing of its owner may be alive.
+  static func remove(_ path: String) {
+    guard let directory = opendir(path) else {
+      unlink(path)
+      return
+    }
+    closedir(directory)
+    // A program may have taken its own permissions away.
+    chmod(path, 0o700)
+    for entry in list(path) ?? [] {
+      if entry.kind == .directory { remove(path + "/" + entry.name) } else { unlink(path + "/" + entry.name) }
+    }
+    rmdir(path)
+  }
+
+  /// The first executable file of that name along `PATH`.
+  static func find(_ name: String, path: String) -> String? {
+    if name.contains("/") { return access(name, X_OK) == 0 ? name : nil }
+    return path.split(separator: ":").map { "\($0)/\(name)" }.first { access($0, X_OK) == 0 }
+  }
+}
+
+/// Reads what a run left behind, without ever being led out of its directory.
+public enum OutputFile {
+  /// Opens an output for reading. Symbolic links and `..` are followed as if the run's root were `/`, so they cannot lead
+  /// out; devices, sockets and FIFOs are refused.
+  ///
+  /// - Parameter path: absolute, as the run saw it.
+  /// - Returns: a descriptor that the caller closes, of a file or a directory; nil when there is nothing at the path.
+  /// - Throws: `.failedPrecondition` when what is there cannot be an output.
+  public static func open(_ path: String, in workspace: RunWorkspace) throws(FederationError) -> Int32? {
+    let root = csupervisor_open(workspace.root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0)
+    guard root >= 0 else { return nil }
+    defer { close(root) }
+    let file = csupervisor_open_in_root(root, path)
+    if file >= 0 { return file }
+    if file == -ENOENT || file == -ENOTDIR { return nil }
+    throw FederationError(
+      .failedPrecondition, "the output \(path) cannot be collected: \(String(cString: strerror(-file)))")
+  }
+}
+
+/// The user that runs become when the agent is root.
+public struct RunIdentity: Hashable, Sendable {
+  public var user: UInt32
+  public var group: UInt32
+  public init(user: UInt32, group: UInt32) {
+    self.user = user
+    self.group = group
+  }
+  /// Debian's and Red Hat's `nobody`.
+  public static let nobody = RunIdentity(user: 65534, group: 65534)
+}

@@ -1,0 +1,209 @@
+internal import Execution
+internal import FederationModel
+internal import Glibc
+internal import Supervisor
+
+extension ProcessExecutor {
+  /// What the supervisor is asked to do for a run; writes the script and hands the workspace to the run's user.
+  func supervisedRun(_ run: RunRequest) throws(FederationError) -> SupervisedRun {
+    let runsAs = try resolveImage(run.spec.image)
+    guard !run.spec.command.isEmpty || runsAs == "host" && !run.spec.arguments.isEmpty else {
+      throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
+    }
+    let workspace = try prepareSynchronously(run)
+    let layout = try RunLayout(run)
+    // A run that was started has its files already, and may be writing them.
+    let isNew = !HostFiles.exists(workspace.directory + "/started")
+    var command = run.spec.command
+    if let script = run.spec.script {
+      let path = workspace.root + RunLayout.scriptPath
+      if isNew { try HostFiles.write(path, script.utf8, mode: 0o755) }
+      command.append(probe == nil ? path : RunLayout.scriptPath)
+    }
+    command += run.spec.arguments
+    if isNew {
+      try HostFiles.write(workspace.directory + "/runs-as", runsAs.utf8, mode: 0o600)
+      if let identity { HostFiles.give(workspace.root, to: identity) }
+    }
+    var supervised = SupervisedRun(
+      id: UInt64(bitPattern: run.id.number), arguments: command, environment: environment(run, workspace),
+      user: identity?.user, group: identity?.group, isSandboxed: probe != nil,
+      capturesStandardOutput: run.spec.capturesResult, walltimeMs: Self.milliseconds(run.walltime),
+      activeDeadlineMs: Self.milliseconds(run.spec.activeDeadline),
+      disconnectLimitMs: Self.milliseconds(run.disconnectLimit),
+      graceMs: UInt64(max(0, run.spec.terminationGrace.milliseconds)),
+      logBytesMax: UInt64(max(0, configuration.logLimit.bytes)),
+      memoryBytesMax: UInt64(max(0, run.spec.resources.memory.bytes)),
+      cpuMillicoresMax: UInt64(max(0, run.spec.resources.cpuMillicores)))
+    if let probe {
+      let launch = try sandbox(run, layout, command, workspace, runsAs, probe).launch(listing: list)
+      supervised.arguments = launch.arguments
+      supervised.mounts = launch.mounts
+    } else {
+      supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory
+      // Unsandboxed the run could not enter the agent's directories as somebody else.
+      (supervised.user, supervised.group) = (nil, nil)
+    }
+    return supervised
+  }
+
+  private func sandbox(
+    _ run: RunRequest, _ layout: RunLayout, _ command: [String], _ workspace: RunWorkspace, _ runsAs: String,
+    _ probe: SandboxProbe
+  ) throws(FederationError) -> Sandbox {
+    var base = Sandbox.Base.host(etc: preparedConfiguration)
+    if runsAs != "host" {
+      guard let directory = configuration.rootFileSystems[runsAs] else {
+        throw FederationError(
+          .failedPrecondition, "the cluster's operator names no directory for the root file system \(runsAs)")
+      }
+      base = .directory(directory)
+    }
+    return Sandbox(
+      bubblewrap: probe.bubblewrap, base: base, root: workspace.root, allowedHostPaths: configuration.allowedHostPaths,
+      inputs: run.inputs.map { Sandbox.Binding(source: $0.hostPath, path: AbsolutePath.normalise($0.path) ?? $0.path) },
+      writableDirectories: layout.directories, sharesNetwork: sharesNetwork,
+      disablesUserNamespaces: probe.disablesUserNamespaces, stage: identity == nil ? nil : "/tmp",
+      workingDirectory: layout.workingDirectory, command: command)
+  }
+
+  func prepareSynchronously(_ run: RunRequest) throws(FederationError) -> RunWorkspace {
+    let workspace = workspace(for: run.id)
+    guard !HostFiles.exists(workspace.directory + "/started") else { return workspace }
+    let layout = try RunLayout(run)
+    try HostFiles.makeDirectory(workspace.directory)
+    try HostFiles.makeDirectory(workspace.root, mode: 0o755)
+    for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
+    return workspace
+  }
+
+  private func resolveImage(_ image: String) throws(FederationError) -> String {
+    guard let rule = configuration.images.first(where: { $0.matches(image) }) else {
+      throw FederationError(.unplaceable, "this cluster has no rule for the image \(image)")
+    }
+    if probe == nil, rule.runsAs != "host" {
+      throw FederationError(
+        .unplaceable, "without a sandbox this cluster runs the host's own tools only, not \(rule.runsAs)")
+    }
+    return rule.runsAs
+  }
+
+  /// A small, fixed environment; then what the author and the secrets say. Nothing of the agent's own.
+  private func environment(_ run: RunRequest, _ workspace: RunWorkspace) -> [String] {
+    let home = probe == nil ? workspace.root + RunLayout.defaultWorkingDirectory : RunLayout.defaultWorkingDirectory
+    var values = [
+      "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8",
+      "TMPDIR": "/tmp",
+      "USER": "fubini",
+    ]
+    for variable in run.spec.environment + run.secrets { values[variable.name] = variable.value }
+    return values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+  }
+
+  private static func milliseconds(_ duration: Duration?) -> UInt64 {
+    // A limit of nothing is a limit: it must not turn into "none".
+    duration.map { UInt64(max(1, $0.milliseconds)) } ?? 0
+  }
+
+  /// The host's root and /etc change rarely, and are listed for every run.
+  private func list(_ directory: String) -> [Sandbox.Entry]? {
+    guard directory == "/" || directory == "/etc" else { return HostFiles.list(directory) }
+    if let known = hostListings[directory] { return known }
+    let entries = HostFiles.list(directory)
+    hostListings[directory] = entries
+    return entries
+  }
+
+  // MARK: The supervisor
+
+  /// The open connection; starts the supervisor when there is none.
+  func connected() async throws -> SupervisorConnection {
+    if isClosed { throw SupervisorConnection.gone }
+    if let connection, connection.isOpen { return connection }
+    let deadline = ContinuousClock.now + .seconds(15)
+    var pause = Duration.milliseconds(2)
+    var hasStarted = false
+    while true {
+      do {
+        let new = try SupervisorConnection.open(stateDirectory: configuration.stateDirectory) { [weak self] event in
+          self?.received(event)
+        }
+        // Another call may have connected while this one waited.
+        if let connection, connection.isOpen {
+          new.close()
+          return connection
+        }
+        connection = new
+        try await greet(new)
+        return new
+      } catch let failure as SystemFailure {
+        if !hasStarted {
+          try startSupervisor()
+          hasStarted = true
+        }
+        guard ContinuousClock.now < deadline else {
+          throw FederationError(
+            .unavailable, "the supervisor does not start; see \(configuration.stateDirectory)/supervisor.log",
+            cause: failure,
+            retryAfter: .seconds(5))
+        }
+        try await Task.sleep(for: pause)
+        pause = min(pause * 2, .milliseconds(200))
+      }
+    }
+  }
+
+  private func greet(_ connection: SupervisorConnection) async throws {
+    var range = WireWriter()
+    range.put(SupervisorProtocol.version)
+    range.put(SupervisorProtocol.version)
+    let answers = try await connection.send([(.hello, range.bytes), (.subscribe, [])])
+    guard answers[0].last?.reply == .hello else {
+      throw FederationError(
+        .failedPrecondition,
+        "the supervisor that runs here speaks another protocol version; drain the cluster and restart it")
+    }
+  }
+
+  private func startSupervisor() throws {
+    var arguments = ["supervisor", "--state-dir", configuration.stateDirectory]
+    if let group = configuration.controlGroup { arguments += ["--cgroup", group] }
+    try Supervisor.daemonise(
+      executable: configuration.supervisorExecutable, arguments: arguments,
+      log: configuration.stateDirectory + "/supervisor.log")
+  }
+
+  private nonisolated func received(_ event: SupervisorConnection.Event) {
+    if case .closed = event {
+      Task { await self.supervisorVanished() }
+    } else if let observation = observation(event) {
+      observers.yield(observation)
+    }
+  }
+
+  /// A new supervisor is started at once, because it alone can prove what became of the runs; then everything is told again.
+  private func supervisorVanished() async {
+    connection = nil
+    guard !isClosed, let all = try? await reattach(known: []) else { return }
+    for observation in all { observers.yield(observation) }
+  }
+
+  nonisolated func observation(_ event: SupervisorConnection.Event) -> RunObservation? {
+    switch event {
+    case .started(let id, let logBytes), .logGrew(let id, let logBytes):
+      let id = RunID(Int64(bitPattern: id))
+      return RunObservation(id: id, phase: .running, runsAs: runsAs(id), logBytes: Int64(clamping: logBytes))
+    case .ended(let id, let end):
+      let id = RunID(Int64(bitPattern: id))
+      let mayBeSandbox = end.reason == .exited && RunOutcome.exitCode(end.waitStatus) == 1 && end.logBytes < 1024
+      let head = mayBeSandbox ? HostFiles.read(workspace(for: id).log, limit: 1024) : nil
+      return RunOutcome.observation(
+        id: id, end: end, runsAs: runsAs(id), isSandboxed: probe != nil, logHead: head)
+    case .closed: return nil
+    }
+  }
+
+  private nonisolated func runsAs(_ id: RunID) -> String? {
+    HostFiles.read(workspace(for: id).directory + "/runs-as", limit: 256).map { String(decoding: $0, as: UTF8.self) }
+  }
+}

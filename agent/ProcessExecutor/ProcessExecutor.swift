@@ -1,0 +1,185 @@
+internal import CSupervisor
+public import Execution
+public import FederationModel
+internal import Glibc
+internal import Supervisor
+internal import Synchronization
+
+/// Runs work as sandboxed processes of this machine, through the supervisor beside the agent.
+///
+/// What a run may not reach, and why, is said at `Sandbox`; limits, the fence and the truth about ends are the supervisor's.
+/// With `sandbox: none` a run is a plain process of the agent's user: it sees the host, its absolute paths are the host's,
+/// `RunWorkspace.root` is its working directory's parent only, and such a cluster offers no fence.
+public actor ProcessExecutor: Executor {
+  nonisolated let configuration: ProcessExecutorConfiguration
+  nonisolated let probe: SandboxProbe?
+  nonisolated let sharesNetwork: Bool
+  nonisolated let notices: [String]
+  nonisolated let identity: RunIdentity?
+  nonisolated let preparedConfiguration: String
+  nonisolated let observers = Observers()
+  var connection: SupervisorConnection?
+  var isClosed = false
+  var hostListings: [String: [Sandbox.Entry]] = [:]
+
+  /// Probes the machine; starts the supervisor if none runs.
+  /// - Throws: `.failedPrecondition` when no sandbox can be made and `sandbox: none` was not chosen.
+  public init(configuration: ProcessExecutorConfiguration) async throws {
+    self.configuration = configuration
+    let directory = configuration.stateDirectory
+    guard AbsolutePath.normalise(directory) == directory, directory.utf8.count <= 80 else {
+      throw FederationError(.invalidArgument, "the state directory must be an absolute path of at most 80 bytes")
+    }
+    for path in [directory, directory + "/runs", directory + "/sandbox"] { try HostFiles.makeDirectory(path) }
+    preparedConfiguration = try PreparedConfiguration.write(
+      in: directory + "/sandbox", identity: configuration.identity)
+    let isRoot = geteuid() == 0
+    identity = isRoot ? configuration.identity : nil
+    var notices: [String] = []
+    var shares = configuration.network == .host
+    switch configuration.sandbox {
+    case .none:
+      probe = nil
+      shares = true
+      notices.append("runs are not sandboxed here: they see the host's files, processes and network")
+    case .bubblewrap:
+      let scratch = directory + "/sandbox/probe"
+      try HostFiles.makeDirectory(scratch)
+      if let identity { HostFiles.give(scratch, to: identity) }
+      probe = try SandboxProbe.run(etc: preparedConfiguration, scratch: scratch, identity: identity)
+      if configuration.network == .auto {
+        if let address = SandboxProbe.reachableMetadataAddress() {
+          notices.append(
+            "runs have no network here, because a cloud metadata service answers at \(address): block it for uid "
+              + "\(configuration.identity.user) by a firewall rule and set `network: host`")
+        } else {
+          shares = true
+        }
+      } else if configuration.network == .host {
+        notices.append("runs share the host's network here; the operator answers for the cloud metadata address")
+      }
+    }
+    if configuration.controlGroup == nil { notices.append("memory and CPU limits are not enforced here") }
+    sharesNetwork = shares
+    self.notices = notices
+    _ = try await connected()
+  }
+
+  public nonisolated func workspace(for id: RunID) -> RunWorkspace {
+    let directory = "\(configuration.stateDirectory)/runs/\(id.hexadecimal)"
+    return RunWorkspace(directory: directory, root: directory + "/root")
+  }
+
+  public nonisolated func observe() -> AsyncStream<RunObservation> { observers.open() }
+
+  public func prepare(_ run: RunRequest) async throws -> RunWorkspace {
+    try prepareSynchronously(run)
+  }
+
+  public func submit(_ runs: [RunRequest]) async throws {
+    let connection = try await connected()
+    var commands: [(SupervisorCommand, [UInt8])] = []
+    for run in runs {
+      do throws(FederationError) {
+        let supervised = try supervisedRun(run)
+        var writer = WireWriter()
+        supervised.encode(into: &writer)
+        guard writer.bytes.count < SupervisorProtocol.frameBytesMax - 16 else {
+          throw FederationError(.invalidArgument, "the command line and environment are larger than 4 MiB")
+        }
+        commands.append((.start, writer.bytes))
+      } catch {
+        // A full disk is no fault of the run's.
+        if error.isRetryable { throw error }
+        observers.yield(RunObservation(id: run.id, phase: .error, message: error.publicMessage))
+      }
+    }
+    let answers = try await connection.send(commands)
+    var refusal: String?
+    for answer in answers.compactMap(\.last) where answer.reply == .refused {
+      refusal = String(decoding: answer.body.dropFirst(5), as: UTF8.self)
+    }
+    if let refusal {
+      throw FederationError(.unavailable, "the supervisor refused: \(refusal)", retryAfter: .seconds(1))
+    }
+  }
+
+  public func cancel(_ id: RunID, grace: Duration) async throws {
+    var writer = WireWriter()
+    writer.put(UInt64(bitPattern: id.number))
+    writer.put(UInt64(max(0, grace.milliseconds)))
+    _ = try await connected().send([(.cancel, writer.bytes)])
+  }
+
+  public func reattach(known: [RunID]) async throws -> [RunObservation] {
+    let answers = try await connected().send([(.list, [])])[0]
+    var found: [RunID: RunObservation] = [:]
+    for answer in answers {
+      guard let event = try SupervisorConnection.event(answer.reply, answer.body[...]) else { continue }
+      if let observation = observation(event) { found[observation.id] = observation }
+    }
+    for id in known where found[id] == nil { found[id] = RunObservation(id: id, phase: .bound) }
+    return found.values.sorted { $0.id < $1.id }
+  }
+
+  public func forget(_ ids: [RunID]) async throws {
+    let commands = ids.map { id in
+      var writer = WireWriter()
+      writer.put(UInt64(bitPattern: id.number))
+      return (SupervisorCommand.forget, writer.bytes)
+    }
+    let answers = try await connected().send(commands)
+    for (id, answer) in zip(ids, answers) where answer.last?.reply == .done {
+      let directory = workspace(for: id).directory
+      // The fence goes last: a half-deleted run still counts as started.
+      for entry in HostFiles.list(directory) ?? [] where entry.name != "started" && entry.name != "exit" {
+        HostFiles.remove(directory + "/" + entry.name)
+      }
+      HostFiles.remove(directory)
+    }
+  }
+
+  public func inventory() async -> ClusterInventory {
+    ClusterInventory(
+      capacity: configuration.capacity, slots: configuration.slots, images: configuration.images,
+      canFence: probe != nil, notices: notices)
+  }
+
+  public func renewLease(boottimeNanoseconds: UInt64) async throws {
+    do throws(SystemFailure) {
+      try Lease(startNanoseconds: boottimeNanoseconds).write(in: configuration.stateDirectory)
+    } catch {
+      throw FederationError(.resourceExhausted, "the lease cannot be written", cause: error, retryAfter: .seconds(1))
+    }
+  }
+
+  /// Lets go of the supervisor, which goes on; observers end. Nothing else may be called afterwards.
+  public func close() {
+    isClosed = true
+    connection?.close()
+    observers.finish()
+  }
+
+  /// Asks the supervisor to leave once nothing runs: for uninstalling and for tests.
+  public func shutdownSupervisorWhenIdle() async throws { _ = try await connected().send([(.shutdownWhenIdle, [])]) }
+}
+
+/// Who observes. Ends are also on disk, so an observer that comes late asks `reattach`.
+final class Observers: Sendable {
+  private let continuation = Mutex<AsyncStream<RunObservation>.Continuation?>(nil)
+
+  func open() -> AsyncStream<RunObservation> {
+    let (stream, new) = AsyncStream.makeStream(of: RunObservation.self)
+    let previous = continuation.withLock { current in
+      let previous = current
+      current = new
+      return previous
+    }
+    previous?.finish()
+    return stream
+  }
+
+  func finish() { continuation.withLock { $0 }?.finish() }
+
+  func yield(_ observation: RunObservation) { continuation.withLock { _ = $0?.yield(observation) } }
+}

@@ -1,0 +1,55 @@
+public import FederationModel
+
+/// What an operator decides about a `process` cluster.
+public struct ProcessExecutorConfiguration: Sendable {
+  public enum SandboxMode: String, Sendable, Codable { case bubblewrap, none }
+
+  /// Which network runs see.
+  ///
+  /// A run must not reach a cloud's metadata service, which hands the machine's credentials to whoever asks, and bubblewrap
+  /// cannot filter addresses. But people expect `curl` and `pip` to work. So `auto` looks: where no metadata service answers
+  /// (laptops, HPC nodes, edge boxes), runs share the host's network; where one does, they get a loopback of their own, and
+  /// the inventory's notice says so. `host` is for operators who have blocked the address for the runs' user by a firewall
+  /// rule (`iptables -I OUTPUT -m owner --uid-owner 65534 -d 169.254.0.0/16 -j REJECT`).
+  public enum Network: String, Sendable, Codable { case auto, none, host }
+
+  /// Absolute; shared with the supervisor. At most 80 bytes, because a socket's path is short.
+  public var stateDirectory: String
+  /// Started with the arguments `supervisor --state-dir DIR [--cgroup DIR]` when none runs.
+  public var supervisorExecutable: String
+  public var sandbox: SandboxMode
+  public var network: Network
+  /// First match wins. Without a rule for it a task's image cannot be honoured.
+  public var images: [ImageRule]
+  /// Root file systems by name: directories with an unpacked image.
+  public var rootFileSystems: [String: String]
+  /// Shown to every run, read-only.
+  public var allowedHostPaths: [String]
+  /// Whom runs become when the agent is root; without effect otherwise.
+  public var identity: RunIdentity
+  public var capacity: Resources
+  public var slots: Int?
+  public var logLimit: ByteCount
+  /// A delegated cgroup v2 directory for memory and CPU limits; nil enforces none.
+  public var controlGroup: String?
+
+  public init(
+    stateDirectory: String, supervisorExecutable: String, sandbox: SandboxMode = .bubblewrap, network: Network = .auto,
+    images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
+    allowedHostPaths: [String] = [], identity: RunIdentity = .nobody, capacity: Resources = .zero, slots: Int? = nil,
+    logLimit: ByteCount = .mebibytes(64), controlGroup: String? = nil
+  ) {
+    self.stateDirectory = stateDirectory
+    self.supervisorExecutable = supervisorExecutable
+    self.sandbox = sandbox
+    self.network = network
+    self.images = images
+    self.rootFileSystems = rootFileSystems
+    self.allowedHostPaths = allowedHostPaths
+    self.identity = identity
+    self.capacity = capacity
+    self.slots = slots
+    self.logLimit = logLimit
+    self.controlGroup = controlGroup
+  }
+}

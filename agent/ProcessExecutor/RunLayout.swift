@@ -1,0 +1,31 @@
+internal import Execution
+internal import FederationModel
+
+/// The places inside a run that must exist and be writable. Pure.
+struct RunLayout {
+  static let defaultWorkingDirectory = "/workspace"
+  static let scriptPath = "/argo/staging/script"
+
+  var workingDirectory: String
+  /// Normalised, absolute, without the root.
+  var directories: Set<String>
+
+  /// - Throws: `.invalidArgument` for a path that is not absolute.
+  init(_ run: RunRequest) throws(FederationError) {
+    func absolute(_ path: String) throws(FederationError) -> String {
+      guard let path = AbsolutePath.normalise(path) else {
+        throw FederationError(
+          .invalidArgument, "the path \(path) is not absolute; paths of artifacts and parameters must be")
+      }
+      return path
+    }
+    workingDirectory = try absolute(run.spec.workingDirectory ?? Self.defaultWorkingDirectory)
+    directories = [workingDirectory, "/tmp", Self.defaultWorkingDirectory]
+    for path in run.spec.scratchPaths { directories.insert(try absolute(path)) }
+    let files =
+      run.spec.outputArtifacts.map(\.path) + run.spec.outputParameters.map(\.path) + run.spec.inputs.map(\.path)
+      + run.inputs.map(\.path) + (run.spec.script == nil ? [] : [Self.scriptPath])
+    for path in files { directories.insert(AbsolutePath.parent(of: try absolute(path))) }
+    directories.remove("/")
+  }
+}

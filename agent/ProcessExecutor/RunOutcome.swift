@@ -1,0 +1,66 @@
+internal import CSupervisor
+internal import Execution
+internal import FederationModel
+internal import Supervisor
+
+/// What a run's end means to the federation. Pure.
+enum RunOutcome {
+  /// - Parameter logHead: the beginning of the log, when bubblewrap may have spoken instead of the program.
+  static func observation(id: RunID, end: RunEnd, runsAs: String?, isSandboxed: Bool, logHead: [UInt8]?)
+    -> RunObservation
+  {
+    var result = RunObservation(
+      id: id, phase: .succeeded, runsAs: runsAs, logBytes: Int64(clamping: end.logBytes),
+      wallTime: .milliseconds(Int64(clamping: end.wallMs)))
+    let code = exitCode(end.waitStatus)
+    if end.reason != .lost, end.reason != .notStarted { result.exitCode = code }
+    switch end.reason {
+    case .exited: describeExit(&result, end, code: code, isSandboxed: isSandboxed, logHead: logHead)
+    case .cancelled: (result.phase, result.message) = (.cancelled, "cancelled")
+    case .fenced:
+      (result.phase, result.message) = (.lost, "fenced: the agent had no contact for longer than the disconnect limit")
+    case .walltime: (result.phase, result.message) = (.failed, "the walltime has passed")
+    case .activeDeadline: (result.phase, result.message) = (.failed, "activeDeadlineSeconds has passed")
+    case .lost: (result.phase, result.message, result.wallTime) = (.lost, "lost", nil)
+    case .notStarted:
+      (result.phase, result.message, result.wallTime) = (.error, "the program could not be started", nil)
+    }
+    if !end.message.isEmpty { result.message += (result.message.isEmpty ? "" : ": ") + end.message }
+    return result
+  }
+
+  /// 128 + n when signal n ended it, as a shell says.
+  static func exitCode(_ status: Int32) -> Int32 {
+    csupervisor_exited(status) != 0 ? csupervisor_exit_code(status) : 128 + csupervisor_signal(status)
+  }
+
+  private static func describeExit(
+    _ result: inout RunObservation, _ end: RunEnd, code: Int32, isSandboxed: Bool, logHead: [UInt8]?
+  ) {
+    guard code != 0 else { return }
+    if end.ranOutOfMemory {
+      (result.phase, result.message) = (.failed, "ended by its memory limit (out of memory), exit code \(code)")
+    } else if isSandboxed, code == 1, let complaint = sandboxComplaint(logHead) {
+      (result.phase, result.message, result.exitCode) = (.error, complaint, nil)
+    } else if csupervisor_exited(end.waitStatus) == 0 || code > 128 && code <= 192 {
+      (result.phase, result.message) = (.failed, "ended by signal \(code - 128), exit code \(code)")
+    } else {
+      (result.phase, result.message) = (.failed, "exit code \(code)")
+    }
+  }
+
+  /// bubblewrap ends with 1 and one line of its own when it cannot make the sandbox or find the program. A program that
+  /// prints just that line and ends with 1 is taken for it, which harms nobody but itself.
+  static func sandboxComplaint(_ logHead: [UInt8]?) -> String? {
+    guard let logHead, logHead.count < 1024 else { return nil }
+    let text = String(decoding: logHead, as: UTF8.self)
+    guard text.hasPrefix("bwrap: "), text.hasSuffix("\n"), text.dropLast().allSatisfy({ $0 != "\n" }) else {
+      return nil
+    }
+    let complaint = text.dropFirst(7).dropLast()
+    guard complaint.hasPrefix("execvp ") else { return "the sandbox could not be made: \(complaint)" }
+    let rest = complaint.dropFirst(7)
+    if rest.hasSuffix(": No such file or directory") { return "command not found: \(rest.dropLast(27))" }
+    return "the command cannot be executed: \(rest)"
+  }
+}

@@ -1,0 +1,73 @@
+internal import CSupervisor
+internal import FederationModel
+internal import Glibc
+internal import Supervisor
+
+/// What this machine can do, found by doing it.
+struct SandboxProbe: Sendable {
+  var bubblewrap: String
+  var disablesUserNamespaces: Bool
+
+  /// Runs `true` in a sandbox as runs will be.
+  /// - Throws: `.failedPrecondition` when it cannot, with what bubblewrap said.
+  static func run(etc: String, scratch: String, identity: RunIdentity?) throws(FederationError) -> SandboxProbe {
+    let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
+    guard let bubblewrap = HostFiles.find("bwrap", path: path) else {
+      throw FederationError(
+        .failedPrecondition,
+        "bubblewrap (bwrap) is not installed: install the package bubblewrap, or set `sandbox: none`")
+    }
+    var said = ""
+    for disables in [true, false] {
+      let sandbox = Sandbox(
+        bubblewrap: bubblewrap, base: .host(etc: etc), root: scratch, sharesNetwork: false,
+        disablesUserNamespaces: disables,
+        stage: identity == nil ? nil : "/tmp", workingDirectory: "/", command: ["/bin/sh", "-c", "exit 0"])
+      let launch = try sandbox.launch(listing: HostFiles.list)
+      let result = ProbeProcess.run(launch, identity: identity)
+      if result.status == 0 { return SandboxProbe(bubblewrap: bubblewrap, disablesUserNamespaces: disables) }
+      said = result.output
+    }
+    throw FederationError(
+      .failedPrecondition,
+      "this machine does not let the agent make sandboxes (\(said)); allow unprivileged user namespaces "
+        + "(sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone), or set `sandbox: none` to run without any"
+    )
+  }
+
+  /// Where clouds hand out credentials: AWS, Azure, Google, OpenStack; AWS by IPv6; AWS containers; Alibaba.
+  static let metadataAddresses = ["169.254.169.254", "fd00:ec2::254", "169.254.170.2", "100.100.100.200"]
+
+  static func reachableMetadataAddress() -> String? {
+    metadataAddresses.first { csupervisor_tcp_reachable($0, 80, 150) == 1 }
+  }
+}
+
+/// One short process, waited for; only for probes.
+private enum ProbeProcess {
+  static func run(_ launch: Sandbox.Launch, identity: RunIdentity?) -> (status: Int32, output: String) {
+    var ends: [Int32] = [0, 0]
+    guard csupervisor_pipe(&ends) == 0 else { return (-1, "no pipe") }
+    let null = csupervisor_open("/dev/null", O_RDWR, 0)
+    // What the supervisor's lock is to a run.
+    let kept = csupervisor_open("/dev/null", O_RDONLY, 0)
+    defer { for file in [ends[0], null, kept] { close(file) } }
+    let request = SupervisedRun(
+      id: 0, arguments: launch.arguments, environment: ["PATH=/usr/bin:/bin"], mounts: launch.mounts,
+      user: identity?.user,
+      group: identity?.group, isSandboxed: true)
+    let (pid, step) = ProcessSpawn.start(request, input: null, output: ends[1], error: ends[1], kept: kept)
+    close(ends[1])
+    guard pid > 0 else { return (-1, "step \(step): \(String(cString: strerror(-pid)))") }
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    var text: [UInt8] = []
+    while text.count < 4096 {
+      let got = read(ends[0], &bytes, bytes.count)
+      if got <= 0 { break }
+      text += bytes[..<got]
+    }
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    return (status, String(decoding: text.filter { $0 != 0x0a }, as: UTF8.self))
+  }
+}

@@ -1,0 +1,36 @@
+internal import CSupervisor
+internal import Glibc
+
+/// Starts one process as a run is started, without a run around it: for the supervisor, and for the agent's probes.
+public enum ProcessSpawn {
+  /// The child is in a session of its own and dies with the calling thread.
+  /// - Returns: its pid, or -errno with the step that failed.
+  public static func start(
+    _ run: SupervisedRun, input: Int32, output: Int32, error: Int32, kept: Int32, group: Int32 = -1,
+    directory: String? = nil
+  ) -> (pid: Int32, step: Int32) {
+    withCStrings(run.arguments) { arguments in
+      withCStrings(run.environment) { environment in
+        withCStrings(run.mounts) { mounts in
+          withCStrings([run.stage, directory ?? ""]) { texts in
+            var spawn = csupervisor_spawn()
+            spawn.arguments = arguments
+            spawn.environment = environment
+            spawn.directory = directory == nil ? nil : texts[1]
+            spawn.mounts = mounts
+            spawn.stage = texts[0]
+            (spawn.standard_input, spawn.standard_output, spawn.standard_error) = (input, output, error)
+            spawn.kept = kept
+            spawn.cgroup_procs = (group, -1)
+            spawn.user = run.user.map { Int64($0) } ?? -1
+            spawn.group = run.group.map { Int64($0) } ?? -1
+            // A setuid bubblewrap needs its privilege to begin with, and sets the flag itself.
+            spawn.no_new_privileges = run.isSandboxed ? 0 : 1
+            var step: Int32 = 0
+            return (csupervisor_spawn(&spawn, &step), step)
+          }
+        }
+      }
+    }
+  }
+}
