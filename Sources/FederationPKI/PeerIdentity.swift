@@ -43,7 +43,7 @@ public struct AgentIdentity: Hashable, Sendable {
   }
 }
 
-/// The SHA-256 of a certificate's DER.
+/// The SHA-256 of a certificate's DER. For people and caches: a signature has several encodings, so revocation goes by serial.
 public struct CertificateFingerprint: Hashable, Sendable, CustomStringConvertible {
   public let bytes: [UInt8]
   public init(der: [UInt8]) { bytes = sha256(der) }

@@ -45,8 +45,8 @@ public final class AgentAuthenticator: ServerInterceptor {
     var bundle: TrustBundle
     /// Classified before; bounded by `cacheLimit`, forgotten as a whole when full.
     var peers: [Certificate: PeerIdentity] = [:]
-    /// When each certificate was last found unrevoked.
-    var clearedAt: [CertificateFingerprint: Timestamp] = [:]
+    /// When each certificate, by serial, was last found unrevoked.
+    var clearedAt: [String: Timestamp] = [:]
     /// Certificates of a cluster issued up to this moment are void: what this process has been told of.
     var voidUntil: [ClusterName: Timestamp] = [:]
     var streams: [ClusterName: [Int: OpenStream]] = [:]
@@ -179,7 +179,7 @@ extension AgentAuthenticator {
   private func isRevoked(_ agent: AgentIdentity, at moment: Timestamp) async throws -> Bool {
     let cached: Bool? = state.withLock { state in
       if let until = state.voidUntil[agent.cluster], agent.issuedAt <= until { return true }
-      guard let cleared = state.clearedAt[agent.fingerprint], moment >= cleared, moment < cleared + Self.clearedFor
+      guard let cleared = state.clearedAt[agent.serial], moment >= cleared, moment < cleared + Self.clearedFor
       else { return nil }
       return false
     }
@@ -187,7 +187,7 @@ extension AgentAuthenticator {
     if try await revocations.isRevoked(agent) { return true }
     state.withLock {
       if $0.clearedAt.count >= Self.cacheLimit { $0.clearedAt.removeAll() }
-      $0.clearedAt[agent.fingerprint] = moment
+      $0.clearedAt[agent.serial] = moment
     }
     return false
   }
