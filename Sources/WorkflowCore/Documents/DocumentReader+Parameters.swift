@@ -102,6 +102,7 @@ extension DocumentReader {
       case "path": artifact.path = reader.absolutePath(value)
       case "mode": artifact.mode = reader.integer(value, in: 0...0o7777).map { Int32($0) }
       case "from": artifact.from = reader.text(value)
+      case "fromExpression": artifact.fromExpression = reader.text(value)
       case "optional": artifact.optional = reader.bool(value) ?? false
       case "archive": artifact.archive = reader.readArchive(value)
       case "globalName": artifact.globalName = reader.text(value)
@@ -111,8 +112,8 @@ extension DocumentReader {
         reader.fields(of: value, FieldTables.s3) { reader, _, key in artifact.key = reader.readKey(key) }
       }
     }
-    let sources = [artifact.from, artifact.raw, artifact.key].compactMap { $0 }.count
-    if sources > 1 { report("takes one of from, raw and s3, not \(sources)", at: node.mark) }
+    let sources = [artifact.from, artifact.fromExpression, artifact.raw, artifact.key].compactMap { $0 }.count
+    if sources > 1 { report("takes one of from, fromExpression, raw and s3, not \(sources)", at: node.mark) }
     // As with parameters: a source that is refused must not be missed as well.
     if problemCount > countBefore { artifact.optional = true }
     return artifact

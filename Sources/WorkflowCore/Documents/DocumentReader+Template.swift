@@ -50,6 +50,7 @@ extension DocumentReader {
     case "parallelism":
       template.parallelism = integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
     case "failFast": template.failFast = bool(value)
+    case "onExit": template.onExit = readOnExit(value)
     case "nodeSelector": template.nodeSelector = textMap(value)
     case "volumes": template.volumes = readVolumes(value)
     case "federation": template.federation = readFederation(value)

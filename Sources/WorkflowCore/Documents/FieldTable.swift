@@ -63,7 +63,7 @@ enum FieldTables {
     [
       "activeDeadlineSeconds", "container", "dag", "failFast", "federation", "inputs", "metadata", "name",
       "nodeSelector",
-      "outputs", "parallelism", "retryStrategy", "script", "steps", "suspend", "timeout", "volumes",
+      "onExit", "outputs", "parallelism", "retryStrategy", "script", "steps", "suspend", "timeout", "volumes",
     ],
     accepted: [
       "archiveLocation", "automountServiceAccountToken", "executor", "hostAliases", "metrics", "priority",
@@ -160,12 +160,11 @@ enum FieldTables {
     ])
 
   static let artifact = FieldTable(
-    ["archive", "from", "globalName", "mode", "name", "optional", "path", "raw", "s3"],
+    ["archive", "from", "fromExpression", "globalName", "mode", "name", "optional", "path", "raw", "s3"],
     accepted: ["archiveLogs", "artifactGC", "deleted", "recurseMode"],
     refused: [
       "artifactory": "Artifactory artifacts are not supported",
       "azure": "Azure artifacts are not supported yet",
-      "fromExpression": "artifacts chosen by an expression are not supported yet",
       "gcs": "Google Cloud Storage artifacts are not supported yet",
       "git": "git artifacts are not supported yet",
       "hdfs": "HDFS artifacts are not supported",

@@ -96,13 +96,11 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
   public var optional: Bool
   /// nil means Argo's default: `tar` for outputs, whatever the stored artifact is for inputs.
   public var archive: ArchiveFormat?
-  /// A path inside the artifact that `from` names.
-  public var subPath: String?
   /// An output that is also a workflow output, as `workflow.outputs.artifacts.<globalName>`.
   public var globalName: String?
   public init(
     name: String, path: String? = nil, mode: Int32? = nil, raw: String? = nil, key: String? = nil, from: String? = nil,
-    fromExpression: String? = nil, optional: Bool = false, archive: ArchiveFormat? = nil, subPath: String? = nil,
+    fromExpression: String? = nil, optional: Bool = false, archive: ArchiveFormat? = nil,
     globalName: String? = nil
   ) {
     self.name = name
@@ -114,7 +112,6 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
     self.fromExpression = fromExpression
     self.optional = optional
     self.archive = archive
-    self.subPath = subPath
     self.globalName = globalName
   }
 }

@@ -75,7 +75,9 @@ struct YAMLDocumentParser {
   private mutating func readEvents(from libyaml: inout yaml_parser_t) throws(DocumentErrors) {
     while true {
       var event = yaml_event_t()
-      guard yaml_parser_parse(&libyaml, &event) == 1 else { throw Self.syntaxError(libyaml) }
+      guard yaml_parser_parse(&libyaml, &event) == 1 else {
+        throw Self.syntaxError(libyaml, depthLimit: budget.limits.depth)
+      }
       defer { yaml_event_delete(&event) }
       if event.type == YAML_STREAM_END_EVENT { return }
       try take(event)
@@ -83,8 +85,12 @@ struct YAMLDocumentParser {
     }
   }
 
-  private static func syntaxError(_ libyaml: yaml_parser_t) -> DocumentErrors {
+  private static func syntaxError(_ libyaml: yaml_parser_t, depthLimit: Int) -> DocumentErrors {
     let problem = libyaml.problem.map { String(cString: $0) } ?? "the text is no YAML"
+    // libyaml has a bound of its own for what it must look ahead.
+    if problem.contains("nesting level") {
+      return .syntax("lists and maps are nested deeper than \(depthLimit) levels")
+    }
     let context = libyaml.context.map { String(cString: $0) + ": " } ?? ""
     if libyaml.error == YAML_READER_ERROR { return .syntax("not readable as YAML: \(problem)") }
     return .syntax("not readable as YAML: \(context)\(problem)", at: mark(libyaml.problem_mark))

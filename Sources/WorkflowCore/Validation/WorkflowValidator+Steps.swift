@@ -140,11 +140,12 @@ extension WorkflowValidator {
       if let value = parameter.value { check(value, scope, at: place / "value") }
     }
     for (index, artifact) in template.outputs.artifacts.enumerated() {
-      guard let from = artifact.from else {
-        report("an output artifact of a steps or dag template needs from", at: path / "artifacts" / index)
-        continue
+      if let from = artifact.from {
+        check(from, scope, at: path / "artifacts" / index / "from")
+      } else if artifact.isRequired {
+        report(
+          "an output artifact of a steps or dag template needs from or fromExpression", at: path / "artifacts" / index)
       }
-      check(from, scope, at: path / "artifacts" / index / "from")
     }
   }
 }

@@ -16,13 +16,18 @@ extension WorkflowValidator {
   /// Expressions (`{{=...}}`) are checked when they are evaluated.
   mutating func check(_ text: String, _ scope: TagScope, at path: @autoclosure () -> DocumentPath) {
     guard text.hasTags else { return }
-    let (tags, isUnclosed) = DocumentTag.scan(text)
+    let (tags, unclosed) = DocumentTag.scan(text)
     for tag in tags where !tag.isExpression {
       guard let problem = problem(of: tag.text, in: scope) else { continue }
       report("{{\(tag.text)}} cannot be resolved: \(problem.message)", at: path(), suggestion: problem.suggestion())
     }
-    if isUnclosed { report("a tag is opened with {{ but never closed with }}", at: path()) }
+    // Braces that another tool wants are left alone; what begins like one of ours was meant as a tag.
+    if let unclosed, Self.tagRoots.contains(where: { unclosed.drop { $0 == " " }.hasPrefix($0 + ".") }) {
+      report("a tag is opened with {{ but never closed with }}", at: path())
+    }
   }
+
+  private static let tagRoots = ["inputs", "item", "outputs", "steps", "tasks", "workflow"]
 
   private func problem(of tag: String, in scope: TagScope) -> TagProblem? {
     let parts = tag.split(separator: ".", omittingEmptySubsequences: false).map(String.init)

@@ -125,6 +125,7 @@ struct WorkflowValidator {
     var scope = TagScope(template: index, isTask: template.isTask, isInExitHandler: exitTemplates.contains(index))
     scope.hasRetries = template.retryStrategy != nil || workflow.spec.retryStrategy != nil
     validateCommonTags(of: template, scope, at: path)
+    if let onExit = template.onExit { validate(onExit, at: path, scope: scope) }
     switch template.body {
     case .container(let container):
       let isScript = container.source != nil
@@ -172,7 +173,9 @@ struct WorkflowValidator {
       switch parameter.valueFrom?.source {
       case .path, .expression: continue
       case .parameter, .supplied, nil:
-        if parameter.value != nil || parameter.defaultValue != nil || parameter.valueFrom?.defaultValue != nil { continue }
+        if parameter.value != nil || parameter.defaultValue != nil || parameter.valueFrom?.defaultValue != nil {
+          continue
+        }
         report("an output parameter of a container needs valueFrom.path", at: path / "parameters" / index)
       }
     }
@@ -219,7 +222,7 @@ extension WorkflowParameter {
 
 extension WorkflowArtifact {
   /// Whether an input must be given by the caller.
-  var isRequired: Bool { !optional && raw == nil && key == nil && from == nil }
+  var isRequired: Bool { !optional && raw == nil && key == nil && from == nil && fromExpression == nil }
 }
 
 extension WorkflowTemplate {
