@@ -37,13 +37,15 @@ public struct WorkflowStatus: Hashable, Sendable, Codable {
   public var shutdown: Shutdown?
   /// Why it was stopped, in the user's words; empty when nobody said.
   public var shutdownMessage: String
+  /// Its `activeDeadlineSeconds` have passed: nothing but exit handlers starts any more.
+  public var isPastDeadline: Bool
   /// The workflow's global outputs (`globalName`).
   public var outputs: TaskOutputs
 
   public init(
     phase: NodePhase = .pending, message: String = "", startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil,
     isSuspended: Bool = false, shutdown: Shutdown? = nil, shutdownMessage: String = "",
-    outputs: TaskOutputs = TaskOutputs()
+    isPastDeadline: Bool = false, outputs: TaskOutputs = TaskOutputs()
   ) {
     self.phase = phase
     self.message = message
@@ -52,6 +54,7 @@ public struct WorkflowStatus: Hashable, Sendable, Codable {
     self.isSuspended = isSuspended
     self.shutdown = shutdown
     self.shutdownMessage = shutdownMessage
+    self.isPastDeadline = isPastDeadline
     self.outputs = outputs
   }
 }

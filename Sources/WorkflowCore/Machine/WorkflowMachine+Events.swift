@@ -1,0 +1,289 @@
+import FederationModel
+
+/// What happens to a workflow from outside.
+extension WorkflowMachine {
+  mutating func start() {
+    guard status.phase == .pending else { return }
+    status.phase = .running
+    status.startedAt = now
+    if definition.spec.suspend { status.isSuspended = true }
+    statusChanged = true
+    invokeEntrypoint()
+  }
+
+  mutating func invokeEntrypoint() {
+    let spec = definition.spec
+    let place = NodePlace(name: identity.name, displayName: identity.name, role: .entrypoint)
+    do {
+      invoke(spec.entrypoint, with: try resolve(spec.arguments, in: .workflow), at: place)
+    } catch {
+      add(place.record(.skipped, .error, template: spec.entrypoint, message: Self.message(of: error)))
+    }
+  }
+
+  mutating func taskStarted(_ node: NodeID, _ cluster: ClusterName, _ runsAs: String) {
+    guard let index = liveTask(node) else { return }
+    nodes[index].hostCluster = cluster
+    nodes[index].runsAs = runsAs
+    nodes[index].phase = .running
+    markChanged(node.ordinal)
+  }
+
+  mutating func taskEnded(_ node: NodeID, _ outcome: TaskOutcome) {
+    guard let index = liveTask(node), outcome.phase.isTerminal else { return }
+    nodes[index].outputs = outcome.outputs
+    nodes[index].exitCode = outcome.exitCode
+    let reason = nodes[index].cancelReason
+    switch outcome.phase {
+    case .succeeded: end(node.ordinal, .succeeded, outcome.message)
+    case .failed: end(node.ordinal, .failed, reason ?? outcome.message)
+    case .error, .lost: end(node.ordinal, reason == nil ? .error : .failed, reason ?? outcome.message)
+    case .cancelled: end(node.ordinal, .failed, reason ?? (outcome.message.isEmpty ? "cancelled" : outcome.message))
+    case .bound, .dispatched, .staging, .queued, .running: break
+    }
+  }
+
+  /// The index of a task that was launched and has not ended; nil for everything else.
+  private func liveTask(_ node: NodeID) -> Int? {
+    let index = Int(node.ordinal)
+    guard nodes.indices.contains(index), nodes[index].type == .pod, nodes[index].hasBegun,
+      !nodes[index].phase.isTerminal
+    else { return nil }
+    return index
+  }
+
+  // MARK: Time
+
+  mutating func timeReached() {
+    if let deadline = workflowDeadline, deadline <= now {
+      status.isPastDeadline = true
+      statusChanged = true
+      endEverything(because: { _ in Self.deadlineMessage })
+    }
+    while let top = wakes.top, top.at <= now {
+      wakes.pop()
+      let node = nodes[Int(top.node)]
+      guard node.wakeAt == top.at, !node.phase.isTerminal, !node.isSuperseded else { continue }
+      nodes[Int(top.node)].wakeAt = nil
+      markChanged(top.node)
+      switch node.type {
+      case .pod: cancel(top.node, reason: Self.deadlineMessage)
+      case .suspend: finishSuspend(top.node, supplied: [:], isForced: true)
+      case .retry:
+        nodes[Int(top.node)].message = ""
+        startAttempt(of: top.node)
+      case .steps, .stepGroup, .dag, .taskGroup, .skipped: break
+      }
+    }
+  }
+
+  // MARK: Suspension
+
+  mutating func suspend() {
+    guard !status.phase.isTerminal, !status.isSuspended else { return }
+    status.isSuspended = true
+    statusChanged = true
+  }
+
+  /// Resumes the workflow as a whole. (Suspend nodes are resumed by `resumeNodes`.)
+  mutating func resume() {
+    guard status.isSuspended else { return }
+    status.isSuspended = false
+    statusChanged = true
+  }
+
+  mutating func beginSuspend(_ node: Int32) {
+    guard case .suspend(let written)? = plan(of: node)?.template.body, let written, !written.isEmpty else { return }
+    do {
+      let text = try substitute(written, in: .leaf(node))
+      guard let duration = GoDuration.parse(text) else {
+        throw FederationError(
+          .invalidArgument, "suspend.duration '\(text)' is no duration; write for example 90s or 1h30m")
+      }
+      wake(node, at: now + duration)
+    } catch {
+      end(node, .error, Self.message(of: error))
+    }
+  }
+
+  mutating func resumeNodes(_ selector: NodeSelector, _ parameters: [String: String]) {
+    for index in nodes.indices where nodes[index].type == .suspend && nodes[index].phase == .running {
+      if !nodes[index].isSuperseded, matches(selector, Int32(index)) {
+        finishSuspend(Int32(index), supplied: parameters, isForced: false)
+      }
+    }
+  }
+
+  func matches(_ selector: NodeSelector, _ node: Int32) -> Bool {
+    let record = nodes[Int(node)]
+    return switch selector {
+    case .all: true
+    case .name(let text): record.name == text || argoID(of: node) == text
+    case .displayName(let text): record.displayName == text
+    case .templateName(let text): record.templateName == text
+    }
+  }
+
+  /// Ends a suspend node with what was supplied. Without a value for every output it stays suspended, unless its time is up.
+  private mutating func finishSuspend(_ node: Int32, supplied: [String: String], isForced: Bool) {
+    for parameter in plan(of: node)?.template.outputs.parameters ?? [] {
+      let fallback = parameter.value ?? parameter.valueFrom?.defaultValue ?? parameter.defaultValue
+      if let value = supplied[parameter.name] ?? fallback {
+        nodes[Int(node)].outputs.parameters[parameter.name] = value
+      } else {
+        nodes[Int(node)].outputs = TaskOutputs()
+        let message = "output parameter '\(parameter.name)' has not been set and does not have a default value"
+        if isForced { end(node, .error, message) }
+        return
+      }
+    }
+    end(node, .succeeded, "")
+  }
+
+  // MARK: Shutdown
+
+  mutating func shutDown(_ shutdown: Shutdown, message: String) {
+    guard !status.phase.isTerminal, status.shutdown == nil || (status.shutdown == .stop && shutdown == .terminate)
+    else { return }
+    status.shutdown = shutdown
+    status.isSuspended = false
+    if !message.isEmpty { status.shutdownMessage = message }
+    statusChanged = true
+    if status.phase == .pending {
+      status.startedAt = now
+      return finish(.failed, "Stopped with strategy '\(shutdown.rawValue)'")
+    }
+    endEverything { type in
+      type == .pod
+        ? "workflow shutdown with strategy:  \(shutdown.rawValue)" : "Stopped with strategy '\(shutdown.rawValue)'"
+    }
+  }
+
+  /// Asks every running task to end, and ends what waits, wherever nothing may begin any more.
+  private mutating func endEverything(because reason: (NodeType) -> String) {
+    for index in nodes.indices where !nodes[index].phase.isTerminal && !nodes[index].isSuperseded {
+      let node = Int32(index)
+      guard refusal(for: node) != nil else { continue }
+      switch nodes[index].type {
+      case .pod: cancel(node, reason: reason(.pod))
+      case .suspend, .skipped: end(node, .failed, reason(.suspend))
+      case .retry:
+        if nodes[index].wakeAt != nil || !nodes[index].hasBegun { end(node, .failed, reason(.retry)) }
+      case .steps, .dag, .stepGroup, .taskGroup:
+        if !nodes[index].hasBegun { end(node, .failed, reason(.steps)) }
+      }
+    }
+  }
+
+  /// Asks for the end of a task that runs; one that was not launched ends at once.
+  mutating func cancel(_ node: Int32, reason: String) {
+    let index = Int(node)
+    guard !nodes[index].phase.isTerminal else { return }
+    guard nodes[index].hasBegun else { return end(node, .failed, reason) }
+    guard nodes[index].cancelReason == nil else { return }
+    nodes[index].cancelReason = reason
+    markChanged(node)
+    actions.append(.cancel(NodeID(node), reason: reason))
+  }
+
+  /// Cancels everything below a node.
+  mutating func cancelTree(_ node: Int32, reason: String) {
+    var open = [node]
+    var seen = Set<Int32>()
+    while let next = open.popLast() {
+      guard seen.insert(next).inserted, !nodes[Int(next)].phase.isTerminal, !nodes[Int(next)].isSuperseded else {
+        continue
+      }
+      switch nodes[Int(next)].type {
+      case .pod, .suspend, .skipped:
+        nodes[Int(next)].type == .pod ? cancel(next, reason: reason) : end(next, .failed, reason)
+      case .steps, .dag, .stepGroup, .taskGroup, .retry:
+        if !nodes[Int(next)].hasBegun || nodes[Int(next)].wakeAt != nil { end(next, .failed, reason) }
+        nodes[Int(next)].cancelReason = nodes[Int(next)].cancelReason ?? reason
+        markChanged(next)
+        open.append(contentsOf: liveDescendants(of: next))
+      }
+    }
+  }
+
+  private func liveDescendants(of node: Int32) -> [Int32] {
+    if let dag = dagFrames[node] { return dag.nodes.filter { $0 >= 0 } }
+    if let steps = stepsFrames[node] { return steps.groups }
+    if let group = groupFrames[node] { return Array(group.members.joined()) }
+    return liveAttempts(of: node)
+  }
+
+  // MARK: The workflow's own end
+
+  mutating func entrypointEnded(_ node: Int32) {
+    guard status.phase == .running else { return }
+    if node == exitHandler { return finishAfterExitHandler() }
+    guard node == root else { return }
+    guard let hook = definition.spec.onExit, status.shutdown != .terminate, holds(hook, in: .workflow) else {
+      return finishAfterRoot()
+    }
+    let name = identity.name + ".onExit"
+    let place = NodePlace(name: name, displayName: name, role: .entrypoint)
+    do {
+      invoke(hook.template, with: try resolve(hook.arguments, in: .workflow), at: place)
+    } catch {
+      add(place.record(.skipped, .error, template: hook.template, message: Self.message(of: error)))
+    }
+  }
+
+  private mutating func finishAfterRoot() {
+    let record = nodes[Int(root)]
+    if let shutdown = status.shutdown, record.phase != .succeeded {
+      return finish(record.phase == .error ? .error : .failed, "Stopped with strategy '\(shutdown.rawValue)'")
+    }
+    switch record.phase {
+    case .failed, .error: finish(record.phase, record.message)
+    case .succeeded, .skipped, .omitted, .pending, .running: finish(.succeeded, "")
+    }
+  }
+
+  /// A workflow whose exit handler failed has failed.
+  private mutating func finishAfterExitHandler() {
+    let (main, exit) = (nodes[Int(root)], nodes[Int(exitHandler)])
+    if main.phase.isFulfilledWell, exit.phase == .failed || exit.phase == .error {
+      return finish(exit.phase, exit.message)
+    }
+    finishAfterRoot()
+  }
+
+  private mutating func finish(_ phase: NodePhase, _ message: String) {
+    status.phase = phase
+    status.message = message
+    status.finishedAt = now
+    statusChanged = true
+  }
+
+  // MARK: Exit handlers of steps and tasks
+
+  /// Starts the exit handler of a step that has ended, if it has one; whether it did.
+  mutating func startExitHandler(of node: Int32) -> Bool {
+    let record = nodes[Int(node)]
+    guard record.type != .skipped, record.type != .taskGroup, record.startedAt != nil, exitNodes[node] == nil,
+      let boundary = record.boundary, let hook = step(of: node)?.onExit ?? plan(of: node)?.template.onExit,
+      status.shutdown != .terminate
+    else { return false }
+    let item = record.itemJSON.flatMap { try? JSONText.parse($0) }
+    let context = TagContext(owner: boundary.ordinal, item: item)
+    guard holds(hook, in: context) else { return false }
+    let place = NodePlace(
+      name: record.name + ".onExit", displayName: record.displayName + ".onExit", role: .exitHandler, parent: record.id,
+      boundary: boundary, upstream: [record.id])
+    do {
+      invoke(hook.template, with: try resolve(hook.arguments, in: context), at: place)
+    } catch {
+      add(place.record(.skipped, .error, template: hook.template, message: Self.message(of: error)))
+    }
+    return true
+  }
+
+  private func holds(_ hook: ExitHook, in context: TagContext) -> Bool {
+    guard let expression = hook.expression, !expression.isEmpty else { return true }
+    let result = try? ExprLang.evaluate(expression) { lookup($0, in: context).string }
+    return (try? result?.value()) == .bool(true)
+  }
+}

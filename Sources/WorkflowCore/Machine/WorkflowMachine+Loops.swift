@@ -1,0 +1,214 @@
+import FederationModel
+
+/// A step or task about to become nodes.
+struct StepCall: Sendable {
+  var step: WorkflowStep
+  /// In its group or dag.
+  var position: Int32
+  /// The parent of the new nodes: a StepGroup, a TaskGroup or a DAG node.
+  var container: Int32
+  /// The steps or dag node whose template mentions the step.
+  var boundary: Int32
+  var upstream: [NodeID]
+}
+
+/// Loops, conditions, and the nodes that they make.
+extension WorkflowMachine {
+  /// Descriptions of loop items in node names are cut at this many characters; the item's number keeps names unique.
+  static let itemDescriptionLimit = 1024
+
+  /// Makes the node of a step, or one for each item of its loop. Those that exist already (a retried workflow) are left alone.
+  ///
+  /// - Throws: `FederationError` (`invalidArgument`) when a tag, a condition or the loop makes no sense.
+  mutating func instantiate(_ call: StepCall) throws {
+    let existing = Set(liveMembers(of: call).map { nodes[Int($0)].item })
+    let isTaskGroup = nodes[Int(call.container)].type == .taskGroup
+    let base = isTaskGroup ? nodes[Int(call.container)].name : "\(nodes[Int(call.container)].name).\(call.step.name)"
+    guard call.step.loop != nil else {
+      guard !existing.contains(-1) else { return }
+      return try instantiate(call, name: base, displayName: call.step.name, item: nil, index: -1, TagCache())
+    }
+    let items = try loopItems(of: call)
+    guard nodes.count + items.count <= Self.nodeLimit else {
+      throw FederationError(
+        .invalidArgument,
+        "the loop of '\(call.step.name)' has \(items.count) items; a workflow may have \(Self.nodeLimit) nodes at most")
+    }
+    guard !items.isEmpty else {
+      if existing.isEmpty { addSkipped(call, .skipped, "Skipped, empty params") }
+      return
+    }
+    let cache = TagCache()
+    for (index, item) in items.enumerated() where !existing.contains(Int32(index)) {
+      let suffix = "(\(index):\(Self.describe(item)))"
+      try instantiate(
+        call, name: base + suffix, displayName: call.step.name + suffix, item: item, index: Int32(index), cache)
+    }
+  }
+
+  private func liveMembers(of call: StepCall) -> [Int32] {
+    guard let frame = groupFrames[call.container] else { return [] }
+    return frame.members[nodes[Int(call.container)].type == .taskGroup ? 0 : Int(call.position)]
+  }
+
+  private mutating func instantiate(
+    _ call: StepCall, name: String, displayName: String, item: JSONValue?, index: Int32, _ cache: TagCache
+  ) throws {
+    let context = TagContext(owner: call.boundary, item: item, cache: cache)
+    var place = NodePlace(
+      name: name, displayName: displayName, role: .step, parent: NodeID(call.container),
+      boundary: NodeID(call.boundary),
+      step: call.position, item: index, upstream: call.upstream)
+    if let when = call.step.when, !when.isEmpty {
+      let text = try substitute(when, in: context)
+      guard try WhenExpression.evaluate(text) else {
+        add(place.record(.skipped, .skipped, template: call.step.template, message: "when '\(text)' evaluated false"))
+        return
+      }
+    }
+    if let item, let hook = call.step.onExit, hook.mentionsItem { place.itemJSON = item.description }
+    invoke(call.step.template, with: try resolve(call.step.arguments, in: context), at: place)
+  }
+
+  /// A node for a step that does not run.
+  mutating func addSkipped(_ call: StepCall, _ phase: NodePhase, _ message: String) {
+    let name = "\(nodes[Int(call.container)].name).\(call.step.name)"
+    let place = NodePlace(
+      name: name, displayName: call.step.name, role: .step, parent: NodeID(call.container),
+      boundary: NodeID(call.boundary),
+      step: call.position, upstream: call.upstream)
+    add(place.record(.skipped, phase, template: call.step.template, message: message))
+  }
+
+  /// Makes a node that runs a template, or that ends in Error because it cannot.
+  mutating func invoke(_ template: String, with arguments: ResolvedArguments, at place: NodePlace) {
+    guard let plan = plan(named: template) else {
+      add(place.record(.skipped, .error, template: template, message: "template '\(template)' not found"))
+      return
+    }
+    if let boundary = place.boundary, depths[Int(boundary.ordinal)] + 1 >= Self.depthLimit {
+      let message =
+        "Maximum recursion depth exceeded: templates call each other more than \(Self.depthLimit) deep; "
+        + "make '\(template)' stop earlier with a 'when'"
+      add(place.record(.skipped, .error, template: template, message: message))
+      return
+    }
+    do {
+      let isRetried = retryStrategy(of: plan.template) != nil
+      var record = place.record(isRetried ? .retry : plan.nodeType, .pending, template: template, message: "")
+      record.inputs = try bind(arguments, to: plan.template)
+      add(record)
+    } catch {
+      add(place.record(.skipped, .error, template: template, message: Self.message(of: error)))
+    }
+  }
+
+  // MARK: Items
+
+  /// The items of a step's loop; empty when it has none.
+  func loopItems(of call: StepCall) throws -> [JSONValue] {
+    let context = TagContext(owner: call.boundary)
+    switch call.step.loop {
+    case nil: return []
+    case .items(let items): return try items.map { try substitute($0, in: context) }
+    case .param(let text):
+      let list = try substitute(text, in: context)
+      guard case .array(let items)? = try? JSONText.parse(list) else {
+        throw FederationError(
+          .invalidArgument,
+          "withParam value could not be parsed as a JSON list: \(list.prefix(200))")
+      }
+      return items
+    case .sequence(let sequence): return try numbers(of: sequence, in: context)
+    }
+  }
+
+  private func substitute(_ value: JSONValue, in context: TagContext) throws -> JSONValue {
+    switch value {
+    case .string(let text): return .string(try substitute(text, in: context))
+    case .array(let elements): return .array(try elements.map { try substitute($0, in: context) })
+    case .object(let members): return .object(try members.mapValues { try substitute($0, in: context) })
+    case .null, .bool, .integer, .number: return value
+    }
+  }
+
+  /// - Source: Argo `expandSequence`: `count` numbers from `start`, or `start` to `end` inclusive, downwards when end is less.
+  private func numbers(of sequence: Loop.Sequence, in context: TagContext) throws -> [JSONValue] {
+    func number(_ text: String?, _ field: String) throws -> Int? {
+      guard let text, !text.isEmpty else { return nil }
+      let value = try substitute(text, in: context)
+      guard let number = Int(value), abs(number) <= 1 << 53 else {
+        throw FederationError(.invalidArgument, "withSequence.\(field) is '\(value)', which is no whole number")
+      }
+      return number
+    }
+    let start = try number(sequence.start, "start") ?? 0
+    var end = try number(sequence.end, "end") ?? start
+    if let count = try number(sequence.count, "count") {
+      if count <= 0 { return [] }
+      end = start + count - 1
+    }
+    guard abs(end - start) < Self.nodeLimit else {
+      throw FederationError(.invalidArgument, "withSequence has more than \(Self.nodeLimit) numbers")
+    }
+    return try stride(from: start, through: end, by: start <= end ? 1 : -1).map { value in
+      guard let format = sequence.format, !format.isEmpty else { return .string(String(value)) }
+      return .string(try GoFormat.format(format, Int64(value)))
+    }
+  }
+
+  /// What stands for an item in a node's name: `a:1,b:2` for a map, the text itself for a scalar.
+  static func describe(_ item: JSONValue) -> String {
+    let text: String
+    if case .object(let members) = item {
+      text = members.keys.sorted().map { "\($0):\(members[$0]!.tagText)" }.joined(separator: ",")
+    } else {
+      text = item.tagText
+    }
+    return text.utf8.count <= itemDescriptionLimit ? text : String(text.prefix(itemDescriptionLimit))
+  }
+}
+
+/// Where a new node belongs.
+struct NodePlace: Sendable {
+  var name: String
+  var displayName: String
+  var role: NodeRole
+  var parent: NodeID?
+  var boundary: NodeID?
+  var step: Int32 = -1
+  var item: Int32 = -1
+  var itemJSON: String?
+  var upstream: [NodeID] = []
+
+  func record(_ type: NodeType, _ phase: NodePhase, template: String, message: String) -> NodeRecord {
+    var record = NodeRecord(
+      id: .root, name: name, displayName: displayName, type: type, role: role, phase: phase, templateName: template,
+      parent: parent, boundary: boundary, step: step, item: item, upstream: upstream)
+    record.message = message
+    record.itemJSON = itemJSON
+    return record
+  }
+}
+
+extension ExitHook {
+  /// Whether its arguments or its condition look at the loop's item.
+  var mentionsItem: Bool {
+    let texts = arguments.parameters.flatMap { [$0.value, $0.valueFrom.flatMap(\.text)] } + [expression]
+    return texts.contains { $0?.contains("item") ?? false }
+  }
+}
+
+extension ValueFrom {
+  fileprivate var text: String? {
+    switch source {
+    case .parameter(let text), .expression(let text), .path(let text): text
+    case .supplied, nil: nil
+    }
+  }
+}
+
+extension JSONValue {
+  /// What a tag is replaced by: the text itself for a string, JSON for everything else.
+  var tagText: String { if case .string(let text) = self { text } else { description } }
+}

@@ -1,0 +1,131 @@
+import FederationModel
+
+/// Steps templates and the groups of both kinds.
+extension WorkflowMachine {
+  /// Starts the group after the last one, or ends the Steps node when there is none.
+  mutating func startNextGroup(of node: Int32) {
+    guard case .steps(let groups)? = plan(of: node)?.template.body else { return }
+    let previous = stepsFrames[node]?.groups.last
+    let next = stepsFrames[node]?.groups.count ?? 0
+    guard next < groups.count else { return finishTemplate(node) }
+    if let reason = refusal(for: node) { return end(node, .failed, reason) }
+    var upstream = [NodeID(node)]
+    if let previous {
+      upstream = nodes[Int(previous)].children.flatMap { outbound(of: $0.ordinal) }
+      if upstream.isEmpty { upstream = [NodeID(previous)] }
+    }
+    let name = "[\(next)]"
+    add(
+      NodeRecord(
+        id: .root, name: nodes[Int(node)].name + name, displayName: name, type: .stepGroup, role: .group,
+        phase: .pending,
+        templateName: "", parent: NodeID(node), boundary: NodeID(node), step: Int32(next), upstream: upstream))
+  }
+
+  /// Makes the nodes of a StepGroup's steps or of a TaskGroup's items that do not exist yet.
+  mutating func expand(_ group: Int32) {
+    do {
+      if nodes[Int(group)].type == .stepGroup {
+        let owner = nodes[Int(group)].parent!.ordinal
+        for (index, step) in stepGroup(of: owner, at: nodes[Int(group)].step).enumerated() {
+          try instantiate(
+            StepCall(step: step, position: Int32(index), container: group, boundary: owner, upstream: [NodeID(group)]))
+        }
+      } else if let task = step(of: group) {
+        let owner = nodes[Int(group)].parent!.ordinal
+        try instantiate(
+          StepCall(
+            step: task, position: nodes[Int(group)].step, container: group, boundary: owner, upstream: [NodeID(group)]))
+      }
+      if groupFrames[group]!.outstanding == 0 { finishGroup(group) }
+    } catch {
+      failGroup(group, Self.message(of: error))
+    }
+  }
+
+  /// A group whose members cannot all be made ends in Error, once those that were made have ended.
+  private mutating func failGroup(_ group: Int32, _ message: String) {
+    if groupFrames[group]!.outstanding == 0 { return end(group, .error, message) }
+    nodes[Int(group)].cancelReason = message
+    for member in groupFrames[group]!.members.joined() { cancelTree(member, reason: message) }
+  }
+
+  /// All members have settled: the group ends as Argo assesses it.
+  mutating func finishGroup(_ group: Int32) {
+    if let reason = nodes[Int(group)].cancelReason { return end(group, .error, reason) }
+    let isStepGroup = nodes[Int(group)].type == .stepGroup
+    var phase = NodePhase.succeeded
+    for member in nodes[Int(group)].children {
+      let node = nodes[Int(member.ordinal)]
+      guard !node.isSuperseded, node.phase == .failed || node.phase == .error else { continue }
+      if !isStepGroup {
+        phase = node.phase
+      } else if let step = step(of: member.ordinal), !step.continueOn.covers(node.phase) {
+        return end(group, .failed, "child '\(argoID(of: member.ordinal))' failed")
+      }
+    }
+    end(group, phase, "")
+  }
+
+  mutating func groupEnded(_ group: Int32, of node: Int32) {
+    guard !nodes[Int(node)].phase.isTerminal else { return }
+    let record = nodes[Int(group)]
+    if record.phase == .succeeded { startNextGroup(of: node) } else { end(node, record.phase, record.message) }
+  }
+
+  /// A steps or dag template has come to a good end: its outputs are made from those of its children.
+  mutating func finishTemplate(_ node: Int32) {
+    do {
+      nodes[Int(node)].outputs = try templateOutputs(of: node)
+      end(node, .succeeded, "")
+    } catch {
+      end(node, .error, Self.message(of: error))
+    }
+  }
+
+  /// The step or task that a node was made for; nil for groups, attempts and entrypoints.
+  func step(of node: Int32) -> WorkflowStep? {
+    let record = nodes[Int(node)]
+    guard record.role == .step, let boundary = record.boundary?.ordinal, let plan = plan(of: boundary) else {
+      return nil
+    }
+    if let dag = plan.dag { return dag.tasks[Int(record.step)] }
+    guard let group = record.parent?.ordinal, nodes[Int(group)].type == .stepGroup else { return nil }
+    let steps = stepGroup(of: boundary, at: nodes[Int(group)].step)
+    return steps.indices.contains(Int(record.step)) ? steps[Int(record.step)] : nil
+  }
+
+  /// The nodes at which a node's work leaves it: where the edges to what follows begin.
+  ///
+  /// - Source: Argo `workflow/controller/operator.go`, `getOutboundNodes`.
+  func outbound(of node: Int32) -> [NodeID] {
+    var found: [NodeID] = []
+    var open = [node]
+    while let next = open.popLast() {
+      let record = nodes[Int(next)]
+      if record.isSuperseded { continue }
+      switch record.type {
+      case .pod, .skipped, .suspend: found.append(record.id)
+      case .retry:
+        if let last = liveAttempts(of: next).last { open.append(last) } else { found.append(record.id) }
+      case .taskGroup, .stepGroup:
+        let members = record.children.filter {
+          !nodes[Int($0.ordinal)].isSuperseded && nodes[Int($0.ordinal)].role == .step
+        }
+        if members.isEmpty { found.append(record.id) }
+        open.append(contentsOf: members.reversed().map(\.ordinal))
+      case .steps:
+        if let last = stepsFrames[next]?.groups.last { open.append(last) } else { found.append(record.id) }
+      case .dag:
+        let targets = (dagFrames[next]?.targets ?? []).map { dagFrames[next]!.nodes[Int($0)] }.filter { $0 >= 0 }
+        if targets.isEmpty { found.append(record.id) }
+        open.append(contentsOf: targets.reversed())
+      }
+    }
+    return found
+  }
+}
+
+extension ContinueOn {
+  func covers(_ phase: NodePhase) -> Bool { (phase == .failed && failed) || (phase == .error && error) }
+}

@@ -1,0 +1,82 @@
+public import FederationModel
+
+/// What a run needs to know.
+extension WorkflowMachine {
+  /// The spec of a leaf node's run: its template with every tag replaced. A pure function of definition, identity and records.
+  ///
+  /// - Throws: `FederationError` (`invalidArgument`) when a tag cannot be resolved or a quantity makes no sense; the caller then
+  ///   reports the task's end with `.error`.
+  public func taskSpec(for node: NodeID) throws -> TaskSpec {
+    let ordinal = node.ordinal
+    guard nodes.indices.contains(Int(ordinal)), let template = plan(of: ordinal)?.template,
+      case .container(let container) = template.body
+    else { throw FederationError(.invalidArgument, "node \(node) runs no container") }
+    let context = TagContext.leaf(ordinal)
+    func text(_ value: String) throws -> String { try substitute(value, in: context) }
+    var spec = TaskSpec(
+      image: try text(container.image), command: try container.command.map(text),
+      arguments: try container.args.map(text),
+      script: try container.source.map(text),
+      environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try text($0.value)) },
+      workingDirectory: try container.workingDir.map(text), resources: try resources(container.resources, in: context))
+    let scratch = Set(template.volumes + definition.spec.volumes)
+    spec.scratchPaths = try container.volumeMounts.filter { scratch.contains($0.name) }.map { try text($0.mountPath) }
+    spec.inputs = try template.inputs.artifacts.compactMap { artifact in
+      guard let path = artifact.path, let source = nodes[Int(ordinal)].inputs.artifact(artifact.name) else {
+        return nil
+      }
+      return InputArtifact(name: artifact.name, path: try text(path), source: source, mode: artifact.mode)
+    }
+    spec.outputArtifacts = try template.outputs.artifacts.compactMap { artifact in
+      guard let path = artifact.path else { return nil }
+      let archive = artifact.archive ?? .tar
+      return OutputArtifact(
+        name: artifact.name, path: try text(path), archive: archive, optional: artifact.optional,
+        key: try artifact.key.map(text) ?? defaultKey(of: artifact.name, archive, at: ordinal))
+    }
+    spec.outputParameters = try template.outputs.parameters.compactMap { parameter in
+      guard case .path(let path)? = parameter.valueFrom?.source else { return nil }
+      let fallback = try (parameter.valueFrom?.defaultValue ?? parameter.defaultValue).map(text)
+      return OutputParameter(name: parameter.name, path: try text(path), defaultValue: fallback)
+    }
+    spec.capturesResult = mentionsResult
+    if let seconds = template.activeDeadlineSeconds {
+      guard let limit = Int64(try text(seconds)), limit > 0 else {
+        throw FederationError(
+          .invalidArgument, "activeDeadlineSeconds '\(try text(seconds))' is no positive whole number")
+      }
+      spec.activeDeadline = .seconds(limit)
+    }
+    spec.federation = definition.federationHints(for: template)
+    spec.nodeSelector = try definition.spec.nodeSelector.merging(template.nodeSelector) { $1 }.mapValues(text)
+    return spec
+  }
+
+  /// `<workflow>/<node id>/<artifact>`, with an ending that tells how it is packed.
+  private func defaultKey(of artifact: String, _ archive: ArchiveFormat, at node: Int32) -> String {
+    let ending =
+      switch archive {
+      case .tar: ".tgz";
+      case .zip: ".zip";
+      case .none: ""
+      }
+    return "\(identity.name)/\(argoID(of: node))/\(artifact)\(ending)"
+  }
+
+  /// A request, else the limit, is what the task asks for.
+  private func resources(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources {
+    func quantity(_ name: String, scale: Double = 1) throws -> Int64 {
+      guard let written = requirements.requests[name] ?? requirements.limits[name] else { return 0 }
+      let text = try substitute(written, in: context)
+      guard let value = Quantity.parse(text, scale: scale) else {
+        throw FederationError(
+          .invalidArgument, "resources: '\(text)' is no quantity for \(name); write for example 500m or 2Gi")
+      }
+      return value
+    }
+    let gpuNames = (Array(requirements.requests.keys) + Array(requirements.limits.keys)).filter { $0.hasSuffix("/gpu") }
+    return Resources(
+      cpuMillicores: try quantity("cpu", scale: 1000), memory: ByteCount(try quantity("memory")),
+      gpus: try gpuNames.min().map { try quantity($0) } ?? 0)
+  }
+}

@@ -1,0 +1,196 @@
+import FederationModel
+
+/// Arguments with every tag replaced.
+struct ResolvedArguments: Sendable {
+  var parameters: [String: String] = [:]
+  var artifacts: [String: InputArtifact.Source] = [:]
+}
+
+/// Arguments into inputs, children's outputs into outputs.
+extension WorkflowMachine {
+  // MARK: Inputs
+
+  func resolve(_ arguments: WorkflowArguments, in context: TagContext) throws -> ResolvedArguments {
+    var resolved = ResolvedArguments()
+    for parameter in arguments.parameters {
+      if let value = try value(of: parameter, in: context) { resolved.parameters[parameter.name] = value }
+    }
+    for artifact in arguments.artifacts {
+      if let source = try source(of: artifact, in: context) { resolved.artifacts[artifact.name] = source }
+    }
+    return resolved
+  }
+
+  /// What a parameter is worth; nil when nobody gives it a value.
+  private func value(of parameter: WorkflowParameter, in context: TagContext) throws -> String? {
+    if let value = parameter.value { return try substitute(value, in: context) }
+    if let valueFrom = parameter.valueFrom {
+      let fallback = valueFrom.defaultValue ?? parameter.defaultValue
+      switch valueFrom.source {
+      case .parameter(let text):
+        if case .text(let value) = try reference(text, in: context) { return value }
+        guard let fallback else { throw Self.unresolved(text) }
+        return try substitute(fallback, in: context)
+      case .expression(let text):
+        do {
+          return try ExprLang.evaluate(text, lookup: { lookup($0, in: context).string }).value().tagText
+        } catch {
+          guard let fallback else { throw error }
+          return try substitute(fallback, in: context)
+        }
+      case .path, .supplied, nil: return try fallback.map { try substitute($0, in: context) }
+      }
+    }
+    return try parameter.defaultValue.map { try substitute($0, in: context) }
+  }
+
+  /// The value of the one tag that `text` is, with or without its braces.
+  private func reference(_ text: String, in context: TagContext) throws -> TagValue {
+    if let name = Tags.onlyName(in: text) { return lookup(name, in: context) }
+    return Tags.mayContainTag(text) ? .text(try substitute(text, in: context)) : lookup(text, in: context)
+  }
+
+  static func unresolved(_ tag: String) -> FederationError {
+    FederationError(.invalidArgument, "failed to resolve \(tag)")
+  }
+
+  /// Where an artifact's bytes are; nil when the document does not say.
+  private func source(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
+    if let raw = artifact.raw { return .raw(try substitute(raw, in: context)) }
+    if let key = artifact.key {
+      let key = try substitute(key, in: context)
+      let archive: ArchiveFormat =
+        key.hasSuffix(".tgz") || key.hasSuffix(".tar.gz") ? .tar : key.hasSuffix(".zip") ? .zip : .none
+      return .stored(StoredArtifact(key: key, size: .zero, sha256: "", archive: artifact.archive ?? archive))
+    }
+    var name: String?
+    if let from = artifact.from {
+      name = Tags.onlyName(in: from) ?? from
+    } else if let expression = artifact.fromExpression {
+      name = try ExprLang.evaluate(expression, lookup: { lookup($0, in: context).string }).reference
+    } else {
+      return nil
+    }
+    if let name, let found = artifactSource(named: name, in: context), found != .absent { return found }
+    if artifact.optional { return .absent }
+    throw Self.unresolved("artifact \(artifact.from ?? artifact.fromExpression ?? artifact.name)")
+  }
+
+  /// The artifact that a name such as `steps.a.outputs.artifacts.b` stands for.
+  private func artifactSource(named name: String, in context: TagContext) -> InputArtifact.Source? {
+    let prefixes = ["inputs.artifacts.", "workflow.outputs.artifacts."]
+    if name.hasPrefix(prefixes[0]), context.owner >= 0 {
+      return nodes[Int(context.owner)].inputs.artifact(String(name.dropFirst(prefixes[0].count)))
+    }
+    if name.hasPrefix(prefixes[1]) {
+      return status.outputs.artifacts[String(name.dropFirst(prefixes[1].count))].map { .stored($0) }
+    }
+    let parts = name.split(separator: ".", maxSplits: 4)
+    guard parts.count == 5, parts[0] == "steps" || parts[0] == "tasks", parts[2] == "outputs", parts[3] == "artifacts",
+      context.owner >= 0, let found = members(ofStep: String(parts[1]), in: context.owner), found.nodes.count == 1
+    else { return nil }
+    return nodes[Int(found.nodes[0])].outputs.artifacts[String(parts[4])].map { .stored($0) }
+  }
+
+  /// Gives a template what it asks for: the caller's values, else its own, else its defaults.
+  ///
+  /// - Throws: `FederationError` (`invalidArgument`) naming the input that nobody supplied.
+  func bind(_ arguments: ResolvedArguments, to template: WorkflowTemplate) throws -> NodeInputs {
+    var inputs = NodeInputs()
+    for parameter in template.inputs.parameters {
+      if let value = try arguments.parameters[parameter.name] ?? value(of: parameter, in: .workflow) {
+        inputs.parameters.append(NodeParameter(name: parameter.name, value: value))
+      } else {
+        throw FederationError(.invalidArgument, "inputs.parameters.\(parameter.name) was not supplied")
+      }
+    }
+    for artifact in template.inputs.artifacts {
+      var source = arguments.artifacts[artifact.name]
+      if source == nil || source == .absent { source = try self.source(of: artifact, in: .workflow) }
+      if source == nil || source == .absent {
+        guard artifact.optional else {
+          throw FederationError(.invalidArgument, "inputs.artifacts.\(artifact.name) was not supplied")
+        }
+        source = .absent
+      }
+      inputs.artifacts.append(NodeArtifact(name: artifact.name, source: source ?? .absent))
+    }
+    return inputs
+  }
+
+  /// Whether the entrypoint can be given what it asks for.
+  func checkArguments() throws {
+    var problems: [DocumentProblem] = []
+    let spec = definition.spec
+    for (index, parameter) in spec.arguments.parameters.enumerated() {
+      let path = "spec.arguments.parameters[\(index)]"
+      guard let value = constants["workflow.parameters.\(parameter.name)"] else {
+        problems.append(
+          DocumentProblem(
+            path: path, message: "parameter '\(parameter.name)' has no value; give one with -p \(parameter.name)=..."))
+        continue
+      }
+      if let allowed = parameter.allowedValues, !allowed.contains(value) {
+        problems.append(
+          DocumentProblem(
+            path: path,
+            message: "parameter '\(parameter.name)' is '\(value)'; it must be one of \(allowed.joined(separator: ", "))"
+          ))
+      }
+    }
+    if let plan = plan(named: spec.entrypoint) {
+      do {
+        if problems.isEmpty { _ = try bind(try resolve(spec.arguments, in: .workflow), to: plan.template) }
+      } catch {
+        problems.append(DocumentProblem(path: "spec.arguments", message: Self.message(of: error)))
+      }
+    } else {
+      problems.append(DocumentProblem(path: "spec.entrypoint", message: "template '\(spec.entrypoint)' not found"))
+    }
+    guard problems.isEmpty else { throw DocumentErrors(problems: problems) }
+  }
+
+  // MARK: Outputs
+
+  /// The outputs of a steps or dag template, made from its children's.
+  func templateOutputs(of node: Int32) throws -> TaskOutputs {
+    guard let template = plan(of: node)?.template else { return TaskOutputs() }
+    var outputs = TaskOutputs()
+    let context = TagContext.children(of: node)
+    for parameter in template.outputs.parameters {
+      guard let value = try value(of: parameter, in: context) else {
+        throw FederationError(.invalidArgument, "outputs.parameters.\(parameter.name) has no value")
+      }
+      outputs.parameters[parameter.name] = value
+    }
+    for artifact in template.outputs.artifacts {
+      switch try source(of: artifact, in: context) {
+      case .stored(let stored): outputs.artifacts[artifact.name] = stored
+      case .absent where artifact.optional: break
+      case .raw, .absent, nil:
+        if artifact.optional { break }
+        throw FederationError(.invalidArgument, "outputs.artifacts.\(artifact.name) names no stored artifact")
+      }
+    }
+    return outputs
+  }
+
+  /// Makes outputs with a `globalName` the workflow's.
+  mutating func publishOutputs(of node: Int32) {
+    guard let outputs = plan(of: node)?.template.outputs, nodes[Int(node)].type != .taskGroup else { return }
+    for parameter in outputs.parameters {
+      guard let global = parameter.globalName, let value = nodes[Int(node)].outputs.parameters[parameter.name] else {
+        continue
+      }
+      status.outputs.parameters[global] = value
+      statusChanged = true
+    }
+    for artifact in outputs.artifacts {
+      guard let global = artifact.globalName, let value = nodes[Int(node)].outputs.artifacts[artifact.name] else {
+        continue
+      }
+      status.outputs.artifacts[global] = value
+      statusChanged = true
+    }
+  }
+}

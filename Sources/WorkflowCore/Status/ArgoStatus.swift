@@ -1,0 +1,143 @@
+public import FederationModel
+
+/// A workflow as Argo's API shows it: `metadata`, the author's `spec`, and `status` with the tree of nodes.
+///
+/// - Source: Argo Workflows v3.7, `workflow_types.go`, `WorkflowStatus` and `NodeStatus`.
+public enum ArgoStatus {
+  /// The whole object. O(nodes + edges).
+  public static func render(_ machine: WorkflowMachine) -> JSONValue {
+    let document = (try? JSONText.parse(machine.definition.canonicalJSON)) ?? .object([:])
+    var object = document.objectValue ?? [:]
+    object["apiVersion"] = object["apiVersion"] ?? "argoproj.io/v1alpha1"
+    object["kind"] = object["kind"] ?? "Workflow"
+    object["metadata"] = metadata(machine, written: object["metadata"]?.objectValue ?? [:])
+    object["status"] = status(machine)
+    return .object(object)
+  }
+
+  /// `metadata` with what the system adds: the name, the namespace, the uid, the moment of creation and Argo's labels.
+  private static func metadata(_ machine: WorkflowMachine, written: [String: JSONValue]) -> JSONValue {
+    var metadata = written
+    let phase = machine.status.phase
+    metadata["name"] = .string(machine.identity.name)
+    metadata["namespace"] = .string(machine.identity.project.text)
+    metadata["uid"] = .string(machine.identity.uid)
+    metadata["creationTimestamp"] = .string(RFC3339.format(machine.identity.createdAt))
+    var labels = written["labels"]?.objectValue ?? [:]
+    labels["workflows.argoproj.io/phase"] = .string(phase.rawValue)
+    if phase.isTerminal { labels["workflows.argoproj.io/completed"] = "true" }
+    metadata["labels"] = .object(labels)
+    return .object(metadata)
+  }
+
+  /// `status` alone.
+  public static func status(_ machine: WorkflowMachine) -> JSONValue {
+    let status = machine.status
+    var object: [String: JSONValue] = [
+      "phase": .string(status.phase.rawValue), "progress": .string(progress(machine)),
+      "startedAt": time(status.startedAt), "finishedAt": time(status.finishedAt),
+      "conditions": conditions(status), "nodes": nodes(machine),
+    ]
+    if !status.message.isEmpty { object["message"] = .string(status.message) }
+    let outputs = outputs(status.outputs, exitCode: nil)
+    if outputs != .object([:]) { object["outputs"] = outputs }
+    return .object(object)
+  }
+
+  /// `status.nodes`, by Argo's ids. Superseded nodes are left out.
+  public static func nodes(_ machine: WorkflowMachine) -> JSONValue {
+    var nodes: [String: JSONValue] = [:]
+    nodes.reserveCapacity(machine.nodeCount)
+    for ordinal in 0..<Int32(machine.nodeCount) {
+      let record = machine[NodeID(ordinal)]
+      if !record.isSuperseded { nodes[machine.argoID(of: ordinal)] = node(record, machine) }
+    }
+    return .object(nodes)
+  }
+
+  private static func conditions(_ status: WorkflowStatus) -> JSONValue {
+    var conditions: [JSONValue] = []
+    if status.phase.isTerminal { conditions.append(["type": "Completed", "status": "True"]) }
+    if status.isSuspended { conditions.append(["type": "Suspended", "status": "True"]) }
+    return .array(conditions)
+  }
+
+  /// Tasks that ended well, of all tasks.
+  private static func progress(_ machine: WorkflowMachine) -> String {
+    var (done, all) = (0, 0)
+    for ordinal in 0..<Int32(machine.nodeCount) {
+      let record = machine[NodeID(ordinal)]
+      guard record.type == .pod, !record.isSuperseded else { continue }
+      all += 1
+      if record.phase == .succeeded { done += 1 }
+    }
+    return "\(done)/\(all)"
+  }
+
+  private static func node(_ record: NodeRecord, _ machine: WorkflowMachine) -> JSONValue {
+    var object: [String: JSONValue] = [
+      "id": .string(machine.argoID(of: record.id.ordinal)), "name": .string(record.name),
+      "displayName": .string(record.displayName), "type": .string(record.type.rawValue),
+      "phase": .string(record.phase.rawValue), "startedAt": time(record.startedAt),
+      "finishedAt": time(record.finishedAt),
+      "templateScope": .string("local/\(machine.identity.name)"),
+    ]
+    if !record.templateName.isEmpty { object["templateName"] = .string(record.templateName) }
+    if !record.message.isEmpty { object["message"] = .string(record.message) }
+    if let boundary = record.boundary { object["boundaryID"] = .string(machine.argoID(of: boundary.ordinal)) }
+    if let cluster = record.hostCluster { object["hostNodeName"] = .string(cluster.text) }
+    if record.role == .exitHandler { object["nodeFlag"] = ["hooked": true] }
+    if record.role == .attempt { object["nodeFlag"] = ["retried": true] }
+    let children = record.children.filter { !machine[$0].isSuperseded }
+    if !children.isEmpty { object["children"] = ids(children, machine) }
+    if record.type == .steps || record.type == .dag, record.phase.isTerminal {
+      let outbound = machine.outbound(of: record.id.ordinal)
+      if !outbound.isEmpty, outbound != [record.id] { object["outboundNodes"] = ids(outbound, machine) }
+    }
+    if record.type == .pod { object["progress"] = record.phase == .succeeded ? "1/1" : "0/1" }
+    if !record.inputs.isEmpty { object["inputs"] = inputs(record.inputs) }
+    let outputs = outputs(record.outputs, exitCode: record.exitCode)
+    if outputs != .object([:]) { object["outputs"] = outputs }
+    return .object(object)
+  }
+
+  private static func ids(_ nodes: [NodeID], _ machine: WorkflowMachine) -> JSONValue {
+    .array(nodes.map { .string(machine.argoID(of: $0.ordinal)) })
+  }
+
+  private static func time(_ moment: Timestamp?) -> JSONValue { moment.map { .string(RFC3339.format($0)) } ?? .null }
+
+  private static func inputs(_ inputs: NodeInputs) -> JSONValue {
+    var object: [String: JSONValue] = [:]
+    if !inputs.parameters.isEmpty {
+      object["parameters"] = .array(inputs.parameters.map { ["name": .string($0.name), "value": .string($0.value)] })
+    }
+    let artifacts = inputs.artifacts.map { artifact in
+      switch artifact.source {
+      case .raw(let data): JSONValue.object(["name": .string(artifact.name), "raw": ["data": .string(data)]])
+      case .stored(let stored): self.artifact(artifact.name, stored)
+      case .absent: JSONValue.object(["name": .string(artifact.name), "optional": true])
+      }
+    }
+    if !artifacts.isEmpty { object["artifacts"] = .array(artifacts) }
+    return .object(object)
+  }
+
+  private static func artifact(_ name: String, _ stored: StoredArtifact) -> JSONValue {
+    ["name": .string(name), "s3": ["key": .string(stored.key)]]
+  }
+
+  private static func outputs(_ outputs: TaskOutputs, exitCode: Int32?) -> JSONValue {
+    var object: [String: JSONValue] = [:]
+    if let result = outputs.result { object["result"] = .string(result) }
+    if let exitCode { object["exitCode"] = .string(String(exitCode)) }
+    if !outputs.parameters.isEmpty {
+      object["parameters"] = .array(
+        outputs.parameters.sorted { $0.key < $1.key }.map { ["name": .string($0.key), "value": .string($0.value)] })
+    }
+    if !outputs.artifacts.isEmpty {
+      object["artifacts"] = .array(outputs.artifacts.sorted { $0.key < $1.key }.map { artifact($0.key, $0.value) })
+    }
+    return .object(object)
+  }
+}
