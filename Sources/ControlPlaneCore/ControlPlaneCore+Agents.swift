@@ -8,7 +8,9 @@ extension ControlPlaneCore {
   mutating func connected(_ name: ClusterName, _ session: SessionID, _ hello: AgentHello) {
     guard clusters[name] != nil else {
       output.add(
-        .close(name, session, FederationError(.notFound, "cluster \(name) is not part of this federation; create it and join anew")))
+        .close(
+          name, session,
+          FederationError(.notFound, "cluster \(name) is not part of this federation; create it and join anew")))
       return
     }
     clusters[name]!.session = session
@@ -26,10 +28,14 @@ extension ControlPlaneCore {
     }
     reconcile(name, hello)
     let live = clusters[name]!.runs.sorted().compactMap { runs[$0]?.row }.filter { !$0.isUnaccounted }
-    welcome(name, session, assignments: live.compactMap(assignment), cancels: live.filter { $0.cancelReason != nil }.map(\.id))
+    welcome(
+      name, session, assignments: live.compactMap(assignment), cancels: live.filter { $0.cancelReason != nil }.map(\.id)
+    )
   }
 
-  private mutating func welcome(_ name: ClusterName, _ session: SessionID, assignments: [RunAssignment], cancels: [RunID]) {
+  private mutating func welcome(
+    _ name: ClusterName, _ session: SessionID, assignments: [RunAssignment], cancels: [RunID]
+  ) {
     let row = clusters[name]!.row
     output.add(
       .send(
@@ -46,7 +52,8 @@ extension ControlPlaneCore {
     output.events.append(
       EventRow(
         at: now, cluster: name, reason: "Adopting",
-        message: "the agent of \(name) has seen commits that this database does not hold; its runs are kept as they are until "
+        message:
+          "the agent of \(name) has seen commits that this database does not hold; its runs are kept as they are until "
           + "`fubini recover`"))
   }
 
@@ -73,7 +80,8 @@ extension ControlPlaneCore {
         output.events.append(
           EventRow(
             at: now, workflow: run.row.task.workflow, node: run.row.task.node, cluster: name, reason: "RunUnaccounted",
-            message: "the agent of \(name) came back with a new journal and cannot say what became of run \(id.hexadecimal)"))
+            message:
+              "the agent of \(name) came back with a new journal and cannot say what became of run \(id.hexadecimal)"))
       } else if run.row.phase != .bound, !run.row.isUnaccounted {
         // The journal that took it does not hold it any more: it has ended there and was forgotten, in a history that this
         // database has lost. It does not run.
@@ -109,7 +117,8 @@ extension ControlPlaneCore {
   private mutating func apply(_ event: AgentEvent, from name: ClusterName, _ session: SessionID) {
     guard let run = runs[event.run], run.row.cluster == name else {
       // Over here, or never ours on this cluster: what has ended may be deleted there, what has not must not go on.
-      output.add(.send(name, session, .cancel([event.run], reason: "the control plane has no such run on this cluster")))
+      output.add(
+        .send(name, session, .cancel([event.run], reason: "the control plane has no such run on this cluster")))
       if event.phase.isTerminal { output.forget(event.run, on: name, session) }
       return
     }
@@ -169,7 +178,9 @@ extension ControlPlaneCore {
     retire(entry, as: row)
     output.forget(event.run, on: name, session)
     if event.phase == .lost, entry.isReplaceable, replace(row) { return }
-    end(row.task, TaskOutcome(phase: event.phase, exitCode: outcome.exitCode, message: outcome.message, outputs: outcome.outputs))
+    end(
+      row.task,
+      TaskOutcome(phase: event.phase, exitCode: outcome.exitCode, message: outcome.message, outputs: outcome.outputs))
   }
 
   /// Minor units for what was really used at the quoted price, rounded up.
@@ -215,7 +226,8 @@ extension ControlPlaneCore {
 
   /// Lets the task of a lost run wait for another cluster. False when it must not: its end is wanted, or it was lost too often.
   private mutating func replace(_ row: RunRow) -> Bool {
-    guard row.cancelReason == nil, row.epoch < configuration.epochLimit, workflows[row.task.workflow]?.tasks[row.task.node] != nil
+    guard row.cancelReason == nil, row.epoch < configuration.epochLimit,
+      workflows[row.task.workflow]?.tasks[row.task.node] != nil
     else { return false }
     workflows[row.task.workflow]!.tasks[row.task.node]!.run = nil
     enqueue(row.task, epoch: row.epoch)

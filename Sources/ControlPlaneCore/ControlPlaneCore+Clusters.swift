@@ -6,7 +6,9 @@ extension ControlPlaneCore {
       throw FederationError(
         .invalidArgument, "a cluster's name is 1 to 63 lower-case letters, digits and hyphens, not \"\(spec.name)\"")
     }
-    guard clusters[spec.name] == nil else { throw FederationError(.alreadyExists, "cluster \(spec.name) exists already") }
+    guard clusters[spec.name] == nil else {
+      throw FederationError(.alreadyExists, "cluster \(spec.name) exists already")
+    }
     clusters[spec.name] = ClusterEntry(row: ClusterRow(spec: spec, createdAt: now))
     return changed(spec.name, principal, "cluster.create")
   }
@@ -14,7 +16,8 @@ extension ControlPlaneCore {
   mutating func update(_ spec: ClusterSpec, _ principal: Principal) throws -> Reply {
     let old = try entry(spec.name).row.spec
     guard old.kind == spec.kind else {
-      throw FederationError(.failedPrecondition, "cluster \(spec.name) is of kind \(old.kind.rawValue); that cannot be changed")
+      throw FederationError(
+        .failedPrecondition, "cluster \(spec.name) is of kind \(old.kind.rawValue); that cannot be changed")
     }
     clusters[spec.name]!.row.spec = spec
     return changed(spec.name, principal, "cluster.update")
@@ -38,7 +41,9 @@ extension ControlPlaneCore {
     clusters[name]!.row.revokedAt = now
     if let session = cluster.session {
       output.add(
-        .close(name, session, FederationError(.permissionDenied, "the certificate of cluster \(name) was revoked; join anew")))
+        .close(
+          name, session, FederationError(.permissionDenied, "the certificate of cluster \(name) was revoked; join anew")
+        ))
     }
     return changed(name, principal, "cluster.revoke")
   }
@@ -49,12 +54,15 @@ extension ControlPlaneCore {
     guard confirmStopped || cluster.runs.isEmpty else {
       throw FederationError(
         .failedPrecondition,
-        "\(cluster.runs.count) runs may still be alive on \(name); make sure that they are not, then say --confirm-stopped")
+        "\(cluster.runs.count) runs may still be alive on \(name); make sure that they are not, then say --confirm-stopped"
+      )
     }
     if let session = cluster.session {
       output.add(.close(name, session, FederationError(.notFound, "cluster \(name) was removed from the federation")))
     }
-    for run in cluster.runs.sorted() { lose(run, "its cluster was forgotten by \(principal.user), who confirmed that it has stopped") }
+    for run in cluster.runs.sorted() {
+      lose(run, "its cluster was forgotten by \(principal.user), who confirmed that it has stopped")
+    }
     clusters[name] = nil
     output.deletedClusters.insert(name)
     note(principal, "cluster.forget", name.text, confirmStopped ? "runs confirmed stopped" : "no runs")
@@ -67,7 +75,8 @@ extension ControlPlaneCore {
     if let name { _ = try entry(name) }
     let chosen = clusters.keys.sorted().filter { clusters[$0]!.row.isAdopting && (name == nil || name == $0) }
     guard !chosen.isEmpty else {
-      throw FederationError(.failedPrecondition, name.map { "cluster \($0) is not being adopted" } ?? "no cluster is being adopted")
+      throw FederationError(
+        .failedPrecondition, name.map { "cluster \($0) is not being adopted" } ?? "no cluster is being adopted")
     }
     for cluster in chosen {
       let entry = clusters[cluster]!
@@ -79,7 +88,8 @@ extension ControlPlaneCore {
       clusters[cluster]!.row.isAdopting = false
       output.clusters.insert(cluster)
       output.add(
-        .close(cluster, session, FederationError(.unavailable, "recovered: connect again", retryAfter: .milliseconds(100))))
+        .close(
+          cluster, session, FederationError(.unavailable, "recovered: connect again", retryAfter: .milliseconds(100))))
       note(principal, "cluster.recover", cluster.text)
     }
     return .cluster(chosen[0])
@@ -90,7 +100,9 @@ extension ControlPlaneCore {
     return entry
   }
 
-  private mutating func changed(_ name: ClusterName, _ principal: Principal, _ action: String, _ detail: String = "") -> Reply {
+  private mutating func changed(_ name: ClusterName, _ principal: Principal, _ action: String, _ detail: String = "")
+    -> Reply
+  {
     output.clusters.insert(name)
     wantsPlacement = true
     note(principal, action, name.text, detail)

@@ -1,4 +1,4 @@
-import FederationModel
+public import FederationModel
 import FoundationEssentials
 import SchedulerCore
 import WorkflowCore
@@ -30,7 +30,8 @@ extension ControlPlaneCore {
     } catch let error as FederationError {
       output.add(.reply(request, .failure(error)))
     } catch {
-      output.add(.reply(request, .failure(FederationError(.internal, "the request could not be carried out", cause: error))))
+      output.add(
+        .reply(request, .failure(FederationError(.internal, "the request could not be carried out", cause: error))))
     }
   }
 
@@ -49,9 +50,11 @@ extension ControlPlaneCore {
     case .createCluster(let spec): return try create(spec, principal)
     case .updateCluster(let spec): return try update(spec, principal)
     case .cordon(let cluster, let reason): return try cordon(cluster, reason: reason, principal)
-    case .drain(let cluster, let isDraining, let reason): return try drain(cluster, isDraining, reason: reason, principal)
+    case .drain(let cluster, let isDraining, let reason):
+      return try drain(cluster, isDraining, reason: reason, principal)
     case .revokeAgent(let cluster): return try revoke(cluster, principal)
-    case .forgetCluster(let cluster, let confirmStopped): return try forget(cluster, confirmStopped: confirmStopped, principal)
+    case .forgetCluster(let cluster, let confirmStopped):
+      return try forget(cluster, confirmStopped: confirmStopped, principal)
     case .recover(let cluster): return try recover(cluster, principal)
     case .explain(let reference, let node): return try explain(reference, node)
     }
@@ -62,7 +65,8 @@ extension ControlPlaneCore {
   private func repeated(_ first: IdempotencyRow, _ key: IdempotencyKey) -> Result<Reply, FederationError> {
     guard first.requestHash == key.requestHash else {
       return .failure(
-        FederationError(.invalidArgument, "this Idempotency-Key was used for another request; use a new key for a new request"))
+        FederationError(
+          .invalidArgument, "this Idempotency-Key was used for another request; use a new key for a new request"))
     }
     do { return .success(try JSONDecoder().decode(Reply.self, from: Data(first.reply.utf8))) } catch {
       return .failure(FederationError(.internal, "the first answer to this request cannot be read back", cause: error))
@@ -72,7 +76,8 @@ extension ControlPlaneCore {
   private mutating func remember(_ reply: Reply, _ principal: Principal, _ key: IdempotencyKey) {
     guard let data = try? JSONEncoder().encode(reply) else { return }
     let row = IdempotencyRow(
-      principal: principal.user, key: key.key, requestHash: key.requestHash, reply: String(decoding: data, as: UTF8.self), at: now)
+      principal: principal.user, key: key.key, requestHash: key.requestHash,
+      reply: String(decoding: data, as: UTF8.self), at: now)
     replies[ReplyKey(row)] = row
     output.idempotency.append(row)
   }
@@ -103,7 +108,8 @@ extension ControlPlaneCore {
     }
     if let run = entry.run.flatMap({ runs[$0] }) {
       return [
-        "state": .string(run.row.phase.name), "cluster": .string(run.row.cluster.text), "run": .string(run.row.id.hexadecimal),
+        "state": .string(run.row.phase.name), "cluster": .string(run.row.cluster.text),
+        "run": .string(run.row.id.hexadecimal),
         "explanation": .integer(run.row.explanation), "message": .string(reason(of: run)),
       ]
     }
@@ -144,7 +150,8 @@ extension ControlPlaneCore {
     var text = "\(run.row.phase.name) on \(run.row.cluster)"
     if let reason = run.row.cancelReason { text += ", being ended: \(reason)" }
     if run.row.isUnaccounted {
-      text += "; its agent came back without its journal and cannot say whether it runs: check, then `fubini cluster forget "
+      text +=
+        "; its agent came back without its journal and cannot say whether it runs: check, then `fubini cluster forget "
         + "\(run.row.cluster) --confirm-stopped`"
     } else if let closed = cluster?.closedBecause, cluster?.session == nil || cluster?.isSilent == true {
       text += "; \(closed)"
@@ -166,7 +173,9 @@ extension ControlPlaneCore {
       if record.isSuperseded { continue }
       if record.name == name { return record.id }
       // The latest of a display name is the one that a person means: the last attempt.
-      if record.displayName == name, byDisplayName == nil || workflows[id]!.tasks[record.id] != nil { byDisplayName = record.id }
+      if record.displayName == name, byDisplayName == nil || workflows[id]!.tasks[record.id] != nil {
+        byDisplayName = record.id
+      }
     }
     return byDisplayName
   }

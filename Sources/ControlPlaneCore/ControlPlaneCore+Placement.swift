@@ -22,7 +22,8 @@ extension ControlPlaneCore {
       clusters: views,
       groups: groups.compactMap { requirement, tasks in
         tasks.isEmpty
-          ? nil : PendingGroup(requirement: requirement, tasks: tasks, expectedRuntime: expectedRuntime(of: requirement))
+          ? nil
+          : PendingGroup(requirement: requirement, tasks: tasks, expectedRuntime: expectedRuntime(of: requirement))
       })
   }
 
@@ -56,13 +57,16 @@ extension ControlPlaneCore {
         output.explanations.append(
           ExplanationRow(id: lastExplanation, at: now, document: plan.tables[placement.table].json.description))
       }
-      bind(placement.task, requirement, to: placement.cluster, session, epoch: entry.epoch + 1, explanations[placement.table]!)
+      bind(
+        placement.task, requirement, to: placement.cluster, session, epoch: entry.epoch + 1,
+        explanations[placement.table]!)
     }
     if plan.placements.count >= Self.passLimit { wantsPlacement = true }
   }
 
   private mutating func bind(
-    _ task: TaskID, _ requirement: Requirement, to cluster: ClusterName, _ session: SessionID, epoch: Int32, _ explanation: Int64
+    _ task: TaskID, _ requirement: Requirement, to cluster: ClusterName, _ session: SessionID, epoch: Int32,
+    _ explanation: Int64
   ) {
     runCounter += 1
     let id = RunID(incarnation: incarnation, counter: runCounter)
@@ -70,7 +74,8 @@ extension ControlPlaneCore {
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
       quote: clusters[cluster]!.row.spec.prices, resources: requirement.resources)
     let run = RunEntry(
-      row: row, promisedBytes: requirement.missing(on: cluster), isReplaceable: requirement.hints.onDisconnect == .replace,
+      row: row, promisedBytes: requirement.missing(on: cluster),
+      isReplaceable: requirement.hints.onDisconnect == .replace,
       template: requirement.template)
     leaveQueue(task)
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
@@ -87,7 +92,8 @@ extension ControlPlaneCore {
 
   /// What the agent needs to know about a run; nil when its workflow is gone.
   func assignment(of row: RunRow) -> RunAssignment? {
-    guard let workflow = workflows[row.task.workflow]?.row, let spec = try? workflows[row.task.workflow]!.machine.taskSpec(for: row.task.node)
+    guard let workflow = workflows[row.task.workflow]?.row,
+      let spec = try? workflows[row.task.workflow]!.machine.taskSpec(for: row.task.node)
     else { return nil }
     return RunAssignment(
       run: row.id, epoch: row.epoch, project: workflow.project, workflowName: workflow.name, workflowUID: workflow.uid,

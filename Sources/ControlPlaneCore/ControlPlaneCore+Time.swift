@@ -1,4 +1,5 @@
 public import FederationModel
+import HeapModule
 import WorkflowCore
 
 extension ControlPlaneCore {
@@ -24,7 +25,8 @@ extension ControlPlaneCore {
       output.events.append(
         EventRow(
           at: now, cluster: name, reason: isSilent ? "ClusterOffline" : "ClusterOnline",
-          message: isSilent ? "no answer from the agent of \(name) for longer than its lease" : "the agent of \(name) answers again"))
+          message: isSilent
+            ? "no answer from the agent of \(name) for longer than its lease" : "the agent of \(name) answers again"))
     }
   }
 
@@ -38,7 +40,10 @@ extension ControlPlaneCore {
       guard let quiet = silence[name], quiet > limit, !clusters[name]!.row.isAdopting else { continue }
       for id in clusters[name]!.runs.sorted() {
         guard let run = runs[id], run.isReplaceable, !run.row.isUnaccounted else { continue }
-        lose(id, "no answer from the agent of \(name) for longer than the disconnect limit; the fence beside the run has ended it")
+        lose(
+          id,
+          "no answer from the agent of \(name) for longer than the disconnect limit; the fence beside the run has ended it"
+        )
       }
     }
   }

@@ -1,4 +1,5 @@
 import FederationModel
+import HeapModule
 import SchedulerCore
 import WorkflowCore
 
@@ -52,7 +53,8 @@ extension ControlPlaneCore {
     let row = loaded.row
     let identity = WorkflowIdentity(name: row.name, uid: row.uid, project: row.project, createdAt: row.createdAt)
     let machine = try WorkflowMachine(
-      definition: try WorkflowDefinition(json: row.document), identity: identity, status: row.status, nodes: loaded.nodes)
+      definition: try WorkflowDefinition(json: row.document), identity: identity, status: row.status,
+      nodes: loaded.nodes)
     workflows[row.id] = WorkflowEntry(row: row, machine: machine)
     workflowByName[WorkflowReference(project: row.project, name: row.name)] = row.id
     workflowByName[WorkflowReference(project: row.project, name: row.uid)] = row.id
@@ -65,9 +67,11 @@ extension ControlPlaneCore {
   mutating func submit(_ submission: Submission, _ principal: Principal) throws -> Reply {
     let name = WorkflowReference(project: submission.project, name: submission.name)
     guard workflowByName[name] == nil else {
-      throw FederationError(.alreadyExists, "workflow \(submission.name) exists already in project \(submission.project)")
+      throw FederationError(
+        .alreadyExists, "workflow \(submission.name) exists already in project \(submission.project)")
     }
-    let identity = WorkflowIdentity(name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
+    let identity = WorkflowIdentity(
+      name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
     let machine: WorkflowMachine
     do {
       machine = try WorkflowMachine(definition: submission.definition, identity: identity)
@@ -77,12 +81,14 @@ extension ControlPlaneCore {
     lastWorkflow = WorkflowID(lastWorkflow.number + 1)
     let id = lastWorkflow
     let row = WorkflowRow(
-      id: id, uid: submission.uid, project: submission.project, name: submission.name, document: submission.definition.canonicalJSON,
+      id: id, uid: submission.uid, project: submission.project, name: submission.name,
+      document: submission.definition.canonicalJSON,
       labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user)
     workflows[id] = WorkflowEntry(row: row, machine: machine)
     workflowByName[name] = id
     workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
-    output.events.append(EventRow(at: now, workflow: id, reason: "Submitted", message: "submitted by \(principal.user)"))
+    output.events.append(
+      EventRow(at: now, workflow: id, reason: "Submitted", message: "submitted by \(principal.user)"))
     handle(.start, in: id)
     return .submitted(project: submission.project, name: submission.name, uid: submission.uid)
   }
@@ -93,7 +99,8 @@ extension ControlPlaneCore {
     switch command {
     case .suspend: handle(.suspend, in: id)
     case .resume: handle(.resume, in: id)
-    case .resumeNodes(let selector, let parameters): handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
+    case .resumeNodes(let selector, let parameters):
+      handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
     case .stop(let message): handle(.stop(message: message), in: id)
     case .terminate: handle(.terminate, in: id)
     case .retry:
@@ -110,7 +117,9 @@ extension ControlPlaneCore {
   }
 
   /// Applies a command to a finished workflow that was loaded for it.
-  mutating func perform(_ command: WorkflowCommand, onFinished loaded: LoadedWorkflow, _ principal: Principal) throws -> Reply {
+  mutating func perform(_ command: WorkflowCommand, onFinished loaded: LoadedWorkflow, _ principal: Principal) throws
+    -> Reply
+  {
     let row = loaded.row
     guard row.status.phase.isTerminal, row.generation >= generations[row.id] ?? 0 else {
       throw FederationError(
@@ -158,7 +167,9 @@ extension ControlPlaneCore {
         case .launch(let node):
           if let failure = launch(TaskID(workflow: id, node: node)) { events.append(.taskEnded(node, failure)) }
         case .cancel(let node, let reason):
-          if let ended = cancel(TaskID(workflow: id, node: node), reason: reason) { events.append(.taskEnded(node, ended)) }
+          if let ended = cancel(TaskID(workflow: id, node: node), reason: reason) {
+            events.append(.taskEnded(node, ended))
+          }
         case .finished:
           finish(id)
         }
@@ -188,7 +199,8 @@ extension ControlPlaneCore {
   private mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
     // Read in place: a copy of the entry would be copied again by the mutation below.
     let spec = try workflows[task.workflow]!.machine.taskSpec(for: task.node)
-    let requirement = Requirement(project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
+    let requirement = Requirement(
+      project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
     let group = pending.add(task, requirement: requirement, first: first)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(epoch: epoch, run: nil, group: group)
     wantsPlacement = true
@@ -227,7 +239,8 @@ extension ControlPlaneCore {
   private mutating func finish(_ id: WorkflowID) {
     let entry = workflows[id]!
     output.events.append(
-      EventRow(at: now, workflow: id, reason: entry.machine.status.phase.rawValue, message: entry.machine.status.message))
+      EventRow(
+        at: now, workflow: id, reason: entry.machine.status.phase.rawValue, message: entry.machine.status.message))
     output.retired.insert(id)
   }
 

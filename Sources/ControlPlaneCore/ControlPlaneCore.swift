@@ -44,7 +44,8 @@ public struct ControlPlaneCore: Sendable {
   var output: Output
 
   public init(
-    state: DurableState, position: CommitPosition, incarnation: UInt32, configuration: CoreConfiguration = CoreConfiguration(),
+    state: DurableState, position: CommitPosition, incarnation: UInt32,
+    configuration: CoreConfiguration = CoreConfiguration(),
     runCounter: UInt32 = 0
   ) {
     self.configuration = configuration
@@ -101,10 +102,14 @@ public struct ControlPlaneCore: Sendable {
 
   /// Whose run it is that `cluster` holds and that is not over; nil for any other.
   public func owner(of run: RunID, on cluster: ClusterName) -> RunOwner? {
-    guard let row = runs[run]?.row, row.cluster == cluster, let workflow = workflows[row.task.workflow] else { return nil }
+    guard let row = runs[run]?.row, row.cluster == cluster, let workflow = workflows[row.task.workflow] else {
+      return nil
+    }
     return RunOwner(
       project: workflow.row.project, workflowUID: workflow.row.uid, nodeName: workflow.machine[row.task.node].name)
   }
+
+  public var clusterNames: some Sequence<ClusterName> { clusters.keys }
 
   /// The soft side of every cluster.
   public func clusterStatuses() -> [ClusterName: ClusterSoftStatus] {

@@ -1,4 +1,3 @@
-public import FederationModel
 public import SchedulerCore
 
 /// What an operator may set about the core's behaviour. The same on every replica.

@@ -28,7 +28,8 @@ public struct AgentWelcome: Sendable {
   public var isDraining: Bool
   public var isAdopting: Bool
   public var ackedSequence: Int64
-  public init(assignments: [RunAssignment], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64) {
+  public init(assignments: [RunAssignment], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64)
+  {
     self.assignments = assignments
     self.cancels = cancels
     self.isDraining = isDraining
@@ -50,7 +51,8 @@ public struct RunAssignment: Sendable {
   public var disconnectLimit: Duration?
   public var walltime: Duration?
   public init(
-    run: RunID, epoch: Int32, project: ProjectName, workflowName: String, workflowUID: String, nodeName: String, spec: TaskSpec,
+    run: RunID, epoch: Int32, project: ProjectName, workflowName: String, workflowUID: String, nodeName: String,
+    spec: TaskSpec,
     disconnectLimit: Duration?, walltime: Duration?
   ) {
     self.run = run

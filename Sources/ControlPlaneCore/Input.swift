@@ -126,7 +126,8 @@ public struct AgentHello: Hashable, Sendable {
   public var inventory: ClusterInventory
   public var protocolVersion: UInt32
   public init(
-    journal: String, lastSequence: Int64, highestSeen: CommitPosition, runs: [RunID: RunPhase], inventory: ClusterInventory,
+    journal: String, lastSequence: Int64, highestSeen: CommitPosition, runs: [RunID: RunPhase],
+    inventory: ClusterInventory,
     protocolVersion: UInt32
   ) {
     self.journal = journal
@@ -183,7 +184,9 @@ public struct RunUsage: Hashable, Sendable {
   public var bytesOut: ByteCount
   public var wallMilliseconds: Int64
   public var stagingMilliseconds: Int64
-  public init(bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero, wallMilliseconds: Int64 = 0, stagingMilliseconds: Int64 = 0) {
+  public init(
+    bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero, wallMilliseconds: Int64 = 0, stagingMilliseconds: Int64 = 0
+  ) {
     self.bytesIn = bytesIn
     self.bytesOut = bytesOut
     self.wallMilliseconds = wallMilliseconds

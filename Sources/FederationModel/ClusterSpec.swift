@@ -8,7 +8,8 @@ public struct ClusterSpec: Hashable, Sendable, Codable {
   public var project: ProjectName?
 
   public init(
-    name: ClusterName, kind: ClusterKind, labels: [String: String] = [:], prices: PriceSheet? = nil, project: ProjectName? = nil
+    name: ClusterName, kind: ClusterKind, labels: [String: String] = [:], prices: PriceSheet? = nil,
+    project: ProjectName? = nil
   ) {
     self.name = name
     self.kind = kind
@@ -34,7 +35,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var notices: [String]
 
   public init(
-    capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [], canFence: Bool = false,
+    capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],
+    canFence: Bool = false,
     linkBytesPerSecond: Int64? = nil, notices: [String] = []
   ) {
     self.capacity = capacity

@@ -10,7 +10,8 @@ public struct FederationError: Error, Sendable, CustomStringConvertible {
   public var retryAfter: Duration?
 
   public init(
-    _ code: ErrorCode, _ publicMessage: String, internalContext: String? = nil, cause: (any Error)? = nil, retryAfter: Duration? = nil
+    _ code: ErrorCode, _ publicMessage: String, internalContext: String? = nil, cause: (any Error)? = nil,
+    retryAfter: Duration? = nil
   ) {
     self.code = code
     self.publicMessage = publicMessage

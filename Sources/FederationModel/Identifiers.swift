@@ -33,7 +33,9 @@ public struct TaskID: Hashable, Comparable, Sendable, CustomStringConvertible {
     self.workflow = workflow
     self.node = node
   }
-  public static func < (a: Self, b: Self) -> Bool { (a.workflow.number, a.node.ordinal) < (b.workflow.number, b.node.ordinal) }
+  public static func < (a: Self, b: Self) -> Bool {
+    (a.workflow.number, a.node.ordinal) < (b.workflow.number, b.node.ordinal)
+  }
   public var description: String { "\(workflow)/\(node)" }
 }
 
@@ -62,7 +64,8 @@ public struct RunID: NumberValue {
 }
 
 /// A string identifier with a type of its own.
-public protocol NameValue: Hashable, Comparable, Sendable, Codable, CustomStringConvertible, ExpressibleByStringLiteral {
+public protocol NameValue: Hashable, Comparable, Sendable, Codable, CustomStringConvertible, ExpressibleByStringLiteral
+{
   var text: String { get }
   init(_ text: String)
 }
@@ -81,7 +84,9 @@ extension NameValue {
   public var isDNSLabel: Bool {
     let bytes = Array(text.utf8)
     func isAlphanumeric(_ byte: UInt8) -> Bool { (0x61...0x7a).contains(byte) || (0x30...0x39).contains(byte) }
-    guard (1...63).contains(bytes.count), isAlphanumeric(bytes[0]), isAlphanumeric(bytes[bytes.count - 1]) else { return false }
+    guard (1...63).contains(bytes.count), isAlphanumeric(bytes[0]), isAlphanumeric(bytes[bytes.count - 1]) else {
+      return false
+    }
     return bytes.allSatisfy { isAlphanumeric($0) || $0 == 0x2d }
   }
 }

@@ -14,9 +14,13 @@ public struct Money: Hashable, Sendable, Codable, CustomStringConvertible {
   /// Reads `12.50 CNY`; nil for anything else or more than two decimals.
   public init?(_ text: some StringProtocol) {
     let parts = text.split(separator: " ")
-    guard parts.count == 2, parts[1].utf8.count == 3, parts[1].utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else { return nil }
+    guard parts.count == 2, parts[1].utf8.count == 3, parts[1].utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else {
+      return nil
+    }
     let halves = parts[0].split(separator: ".", omittingEmptySubsequences: false)
-    guard (1...2).contains(halves.count), let whole = Int64(halves[0]), whole >= 0, whole <= Int64.max / 1000 else { return nil }
+    guard (1...2).contains(halves.count), let whole = Int64(halves[0]), whole >= 0, whole <= Int64.max / 1000 else {
+      return nil
+    }
     var cents: Int64 = 0
     if halves.count == 2 {
       guard (1...2).contains(halves[1].utf8.count), let value = Int64(halves[1]), value >= 0 else { return nil }
@@ -45,7 +49,9 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   /// Minor units for one GiB that leaves its source for this cluster.
   public var egressGibibyte: Double
 
-  public init(currency: String, coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0, egressGibibyte: Double = 0) {
+  public init(
+    currency: String, coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0, egressGibibyte: Double = 0
+  ) {
     self.currency = currency
     self.coreHour = coreHour
     self.gibibyteHour = gibibyteHour

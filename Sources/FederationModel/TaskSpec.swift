@@ -33,7 +33,8 @@ public struct TaskSpec: Hashable, Sendable, Codable {
     environment: [EnvironmentVariable] = [], workingDirectory: String? = nil, resources: Resources = .zero,
     scratchPaths: [String] = [], inputs: [InputArtifact] = [], outputArtifacts: [OutputArtifact] = [],
     outputParameters: [OutputParameter] = [], capturesResult: Bool = false, activeDeadline: Duration? = nil,
-    terminationGrace: Duration = .seconds(30), federation: FederationHints = FederationHints(), nodeSelector: [String: String] = [:]
+    terminationGrace: Duration = .seconds(30), federation: FederationHints = FederationHints(),
+    nodeSelector: [String: String] = [:]
   ) {
     self.image = image
     self.command = command

@@ -3,7 +3,8 @@ import FederationModel
 /// The hard conditions: whether a cluster may take a requirement at all, in the order in which a reader wants to hear of them.
 enum Filter {
   /// nil when every condition holds. What depends on the moment alone (room) is asked last and is temporary.
-  static func rejection(of cluster: ClusterView, for requirement: Requirement, expectedRuntime: Duration) -> Rejection? {
+  static func rejection(of cluster: ClusterView, for requirement: Requirement, expectedRuntime: Duration) -> Rejection?
+  {
     permission(cluster, requirement) ?? fitness(cluster, requirement) ?? price(cluster, requirement, expectedRuntime)
       ?? moment(cluster, requirement)
   }
@@ -47,7 +48,9 @@ enum Filter {
     return nil
   }
 
-  private static func price(_ cluster: ClusterView, _ requirement: Requirement, _ expectedRuntime: Duration) -> Rejection? {
+  private static func price(_ cluster: ClusterView, _ requirement: Requirement, _ expectedRuntime: Duration)
+    -> Rejection?
+  {
     guard let limit = requirement.hints.maxPrice else { return nil }
     guard let sheet = cluster.spec.prices else {
       return Rejection("NoPrice", "maxPrice is \(limit) and the cluster has no price")
@@ -57,7 +60,8 @@ enum Filter {
     }
     // The bound is what may be charged at most, so it is the walltime that counts where one is given.
     let bound = requirement.hints.walltime ?? expectedRuntime
-    let cost = sheet.cost(of: requirement.resources, for: bound, moving: requirement.missing(on: cluster.spec.name)).rounded(.up)
+    let cost = sheet.cost(of: requirement.resources, for: bound, moving: requirement.missing(on: cluster.spec.name))
+      .rounded(.up)
     guard cost <= Double(limit.minorUnits) else {
       let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
       return Rejection("TooExpensive", "it would cost \(price), maxPrice is \(limit)")
@@ -72,7 +76,8 @@ enum Filter {
     if let slots = cluster.freeSlots, slots <= 0 {
       return Rejection("Full", "all \(cluster.inventory.slots ?? 0) slots are taken", isTemporary: true)
     }
-    return Rejection("Full", "\(describe(requirement.resources)) asked for, \(describe(cluster.free)) free now", isTemporary: true)
+    return Rejection(
+      "Full", "\(describe(requirement.resources)) asked for, \(describe(cluster.free)) free now", isTemporary: true)
   }
 
   private static func describe(_ resources: Resources) -> String {

@@ -53,7 +53,9 @@ public struct PlacementPlanner: Sendable {
   }
 
   /// The candidate table of a task that waits: what `explain` shows for it.
-  public func explain(_ requirement: Requirement, expectedRuntime: Duration, on clusters: [ClusterView]) -> CandidateTable {
+  public func explain(_ requirement: Requirement, expectedRuntime: Duration, on clusters: [ClusterView])
+    -> CandidateTable
+  {
     let rejections = clusters.map { Filter.rejection(of: $0, for: requirement, expectedRuntime: expectedRuntime) }
     let estimates: [Estimate?] = clusters.indices.map { index in
       if let rejection = rejections[index], !rejection.isTemporary { return nil }
@@ -111,7 +113,8 @@ public struct PlacementPlanner: Sendable {
       taken = 1 - Double(cluster.free.cpuMillicores) / Double(cluster.inventory.capacity.cpuMillicores)
     }
     return Estimate(
-      missing: missing, stageSeconds: stage, waitSeconds: 0, runSeconds: run, finishSeconds: finish, priceMinorUnits: price,
+      missing: missing, stageSeconds: stage, waitSeconds: 0, runSeconds: run, finishSeconds: finish,
+      priceMinorUnits: price,
       currency: cluster.spec.prices?.currency,
       score: weights.alpha * finish + weights.lambda * (price ?? 0) + weights.spread * taken)
   }
@@ -121,7 +124,8 @@ public struct PlacementPlanner: Sendable {
   ) -> CandidateTable {
     CandidateTable(
       candidates: clusters.indices.map {
-        Candidate(cluster: clusters[$0].spec.name, rejection: rejections[$0], estimate: estimates[$0], isChosen: $0 == chosen)
+        Candidate(
+          cluster: clusters[$0].spec.name, rejection: rejections[$0], estimate: estimates[$0], isChosen: $0 == chosen)
       })
   }
 }

@@ -33,7 +33,8 @@ public struct Requirement: Hashable, Sendable {
       if case .stored(let artifact) = input.source { volumes[artifact.producedOn, default: 0] += artifact.size.bytes }
     }
     self.init(
-      project: project, image: spec.image, resources: spec.resources, nodeSelector: spec.nodeSelector, hints: spec.federation,
+      project: project, image: spec.image, resources: spec.resources, nodeSelector: spec.nodeSelector,
+      hints: spec.federation,
       inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
       template: template)

@@ -28,7 +28,8 @@ public struct ClusterView: Sendable {
   public var backlogIn: ByteCount
 
   public init(
-    spec: ClusterSpec, inventory: ClusterInventory, closedBecause: String? = nil, free: Resources, freeSlots: Int?, bandwidth: Double,
+    spec: ClusterSpec, inventory: ClusterInventory, closedBecause: String? = nil, free: Resources, freeSlots: Int?,
+    bandwidth: Double,
     backlogIn: ByteCount = .zero
   ) {
     self.spec = spec

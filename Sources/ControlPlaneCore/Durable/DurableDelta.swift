@@ -28,11 +28,13 @@ public struct DurableDelta: Hashable, Sendable {
 
   /// Rows that the unit writes.
   public var rowCount: Int {
-    workflows.count + nodes.count + runs.count + clusters.count + explanations.count + events.count + idempotency.count + audit.count
+    workflows.count + nodes.count + runs.count + clusters.count + explanations.count + events.count + idempotency.count
+      + audit.count
   }
 
   public var isEmpty: Bool {
-    minimumSequence == nil && workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty && explanations.isEmpty && events.isEmpty
+    minimumSequence == nil && workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty
+      && explanations.isEmpty && events.isEmpty
       && idempotency.isEmpty && audit.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
   }
 }
@@ -56,7 +58,8 @@ public struct DurableState: Hashable, Sendable {
   public var lastExplanationID: Int64
 
   public init(
-    now: Timestamp, workflows: [LoadedWorkflow] = [], runs: [RunRow] = [], epochs: [TaskID: Int32] = [:], clusters: [ClusterRow] = [],
+    now: Timestamp, workflows: [LoadedWorkflow] = [], runs: [RunRow] = [], epochs: [TaskID: Int32] = [:],
+    clusters: [ClusterRow] = [],
     idempotency: [IdempotencyRow] = [], lastWorkflowID: WorkflowID = WorkflowID(0), lastExplanationID: Int64 = 0
   ) {
     self.now = now

@@ -23,7 +23,8 @@ public struct WorkflowRow: Hashable, Sendable {
   public var deletionRequested: Bool
 
   public init(
-    id: WorkflowID, uid: String, project: ProjectName, name: String, document: String, labels: [String: String], status: WorkflowStatus,
+    id: WorkflowID, uid: String, project: ProjectName, name: String, document: String, labels: [String: String],
+    status: WorkflowStatus,
     createdAt: Timestamp, createdBy: String, generation: Int32 = 0, deletionRequested: Bool = false
   ) {
     self.id = id
@@ -86,7 +87,8 @@ public struct RunRow: Hashable, Sendable {
   public init(
     id: RunID, task: TaskID, epoch: Int32, cluster: ClusterName, phase: RunPhase = .bound, boundAt: Timestamp,
     dispatchedAt: Timestamp? = nil, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil, exitCode: Int32? = nil,
-    message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0, quote: PriceSheet? = nil,
+    message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0,
+    quote: PriceSheet? = nil,
     resources: Resources = .zero, charge: Int64? = nil, bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero,
     stagingMilliseconds: Int64 = 0, wallMilliseconds: Int64 = 0, runsAs: String = ""
   ) {
@@ -144,7 +146,8 @@ public struct ClusterRow: Hashable, Sendable {
   /// The database is behind what its agent has seen: its runs are kept as they are until `fubini recover`.
   public var isAdopting: Bool
   public init(
-    spec: ClusterSpec, createdAt: Timestamp, cordonReason: String? = nil, isDraining: Bool = false, revokedAt: Timestamp? = nil,
+    spec: ClusterSpec, createdAt: Timestamp, cordonReason: String? = nil, isDraining: Bool = false,
+    revokedAt: Timestamp? = nil,
     journal: String? = nil, ackedSequence: Int64 = 0, isAdopting: Bool = false
   ) {
     self.spec = spec
@@ -168,7 +171,8 @@ public struct EventRow: Hashable, Sendable {
   public var reason: String
   public var message: String
   public init(
-    at: Timestamp, workflow: WorkflowID? = nil, node: NodeID? = nil, cluster: ClusterName? = nil, reason: String, message: String
+    at: Timestamp, workflow: WorkflowID? = nil, node: NodeID? = nil, cluster: ClusterName? = nil, reason: String,
+    message: String
   ) {
     self.at = at
     self.workflow = workflow

@@ -36,7 +36,8 @@ struct ClusterEntry: Sendable {
     ClusterView(
       spec: row.spec, inventory: inventory, closedBecause: closedBecause, free: inventory.capacity - used,
       freeSlots: inventory.slots.map { $0 - slotsUsed },
-      bandwidth: measuredBandwidth ?? inventory.linkBytesPerSecond.map(Double.init) ?? defaultBandwidth, backlogIn: backlogIn)
+      bandwidth: measuredBandwidth ?? inventory.linkBytesPerSecond.map(Double.init) ?? defaultBandwidth,
+      backlogIn: backlogIn)
   }
 
   mutating func add(_ run: RunEntry) {

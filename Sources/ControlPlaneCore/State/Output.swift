@@ -19,23 +19,37 @@ struct Output: Sendable {
   var audit: [AuditRow] = [] { didSet { isDirty = true } }
   var deletedWorkflows: Set<WorkflowID> = [] { didSet { isDirty = true } }
   var deletedClusters: Set<ClusterName> = [] { didSet { isDirty = true } }
-  private var effects: [Effect] = []
+  private var steps: [Step] = []
   /// Messages that grow while the unit does, so that an agent gets one of each kind instead of thousands.
-  private var assignments: [ClusterName: (session: SessionID, runs: [RunAssignment])] = [:]
+  private var batches: [(cluster: ClusterName, session: SessionID, runs: [RunAssignment])] = []
+  /// The batch that the next assignment of a cluster joins.
+  private var openBatch: [ClusterName: Int] = [:]
   private var forgotten: [ClusterName: (session: SessionID, runs: [RunID])] = [:]
   private var acknowledged: [ClusterName: (session: SessionID, sequence: Int64)] = [:]
+
+  private enum Step {
+    case effect(Effect)
+    /// Stands where the first assignment of a batch was made: a cancel of one of its runs comes later, a welcome that did not know of
+    /// them comes before.
+    case batch(Int)
+  }
 
   init(now: Timestamp) { self.now = now }
 
   mutating func add(_ effect: Effect) {
     isDirty = true
-    effects.append(effect)
+    steps.append(.effect(effect))
   }
 
   mutating func assign(_ assignment: RunAssignment, to cluster: ClusterName, _ session: SessionID) {
     isDirty = true
-    assignments[cluster, default: (session, [])].session = session
-    assignments[cluster]!.runs.append(assignment)
+    if let open = openBatch[cluster], batches[open].session == session {
+      batches[open].runs.append(assignment)
+    } else {
+      openBatch[cluster] = batches.count
+      steps.append(.batch(batches.count))
+      batches.append((cluster, session, [assignment]))
+    }
   }
 
   mutating func forget(_ run: RunID, on cluster: ClusterName, _ session: SessionID) {
@@ -49,22 +63,24 @@ struct Output: Sendable {
     acknowledged[cluster] = (session, sequence)
   }
 
-  /// A welcome says all that was collected for the session before, and more.
+  /// A welcome follows: it says all that was collected for the cluster before, and what comes after it must come after it.
   mutating func dropCollected(for cluster: ClusterName) {
-    assignments[cluster] = nil
+    openBatch[cluster] = nil
     forgotten[cluster] = nil
     acknowledged[cluster] = nil
   }
 
-  /// Assignments first, so that a cancel of the same unit finds its run at the agent; then the rest in order.
+  /// In the order in which they were wanted; acknowledgements and what may be forgotten last.
   func finishedEffects() -> [Effect] {
-    var all: [Effect] = []
-    for cluster in assignments.keys.sorted() {
-      all.append(.send(cluster, assignments[cluster]!.session, .assign(assignments[cluster]!.runs)))
+    var all: [Effect] = steps.map { step in
+      switch step {
+      case .effect(let effect): effect
+      case .batch(let index): .send(batches[index].cluster, batches[index].session, .assign(batches[index].runs))
+      }
     }
-    all += effects
     for cluster in acknowledged.keys.sorted() {
-      all.append(.send(cluster, acknowledged[cluster]!.session, .acknowledge(sequence: acknowledged[cluster]!.sequence)))
+      all.append(
+        .send(cluster, acknowledged[cluster]!.session, .acknowledge(sequence: acknowledged[cluster]!.sequence)))
     }
     for cluster in forgotten.keys.sorted() {
       all.append(.send(cluster, forgotten[cluster]!.session, .forget(forgotten[cluster]!.runs)))

@@ -53,7 +53,9 @@ struct PendingTasks: Sendable {
   /// The first `limit` waiting tasks of each group, groups in order of precedence; drops what no longer waits from the queues' fronts.
   mutating func next(limit: Int, isWaiting: (TaskID, Int64) -> Bool) -> [(requirement: Requirement, tasks: [TaskID])] {
     // Keys alone: a copy of the groups would share their queues, and every removal below would copy one.
-    let order = groups.map { (key: $0.key, rank: ($0.value.requirement.hints.priorityClass, $0.value.order)) }.sorted { $0.rank < $1.rank }
+    let order = groups.map { (key: $0.key, rank: ($0.value.requirement.hints.priorityClass, $0.value.order)) }.sorted {
+      $0.rank < $1.rank
+    }
     return order.map { key, _ in
       while let front = groups[key]!.queue.first, !isWaiting(front, key) { groups[key]!.queue.removeFirst() }
       var tasks: [TaskID] = []

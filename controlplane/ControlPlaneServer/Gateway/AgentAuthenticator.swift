@@ -98,6 +98,9 @@ public final class AgentAuthenticator: ServerInterceptor {
     for stream in ended { stream.kill.finish() }
   }
 
+  /// How many calls of `cluster` with a response stream are open.
+  public func openStreamCount(of cluster: ClusterName) -> Int { state.withLock { $0.streams[cluster]?.count ?? 0 } }
+
   @concurrent
   public func intercept<Input: Sendable, Output: Sendable>(
     request: StreamingServerRequest<Input>, context: ServerContext,

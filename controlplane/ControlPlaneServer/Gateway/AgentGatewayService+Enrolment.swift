@@ -5,7 +5,9 @@ import GRPCCore
 
 extension AgentGatewayService {
   /// Exchanges a one-time token for a certificate of the key that the TLS session was made with.
-  func join(request: Fubini_Agent_V1_JoinRequest, context: ServerContext) async throws -> Fubini_Agent_V1_CertificateReply {
+  func join(request: Fubini_Agent_V1_JoinRequest, context: ServerContext) async throws
+    -> Fubini_Agent_V1_CertificateReply
+  {
     guard case .joining(let publicKey) = AgentAuthenticator.peer else {
       throw RPCError(FederationError(.failedPrecondition, "this agent has joined already"))
     }
@@ -24,15 +26,19 @@ extension AgentGatewayService {
       let issued = try authority.issueAgentCertificate(
         for: cluster, requestDER: Array(request.csrDer), expectedKey: publicKey, at: moment, using: &Self.random)
       let keyHash = SecretHash(of: publicKey).description
-      guard try await identities.redeem(record, keyHash: keyHash, certificate: issued.record(for: cluster), at: moment) else {
+      guard try await identities.redeem(record, keyHash: keyHash, certificate: issued.record(for: cluster), at: moment)
+      else {
         throw FederationError(
           .unauthenticated, "this join token has been used; make a new one with `fubini cluster token \(cluster)`")
       }
       try await identities.audit(
-        at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text, detail: "from \(context.remotePeer)")
+        at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text,
+        detail: "from \(context.remotePeer)")
       return try reply(issued, cluster)
     } catch let error as FederationError {
-      logger.warning("a join was refused", metadata: ["token": "\(tokenID)", "remote": "\(context.remotePeer)", "code": "\(error.code)"])
+      logger.warning(
+        "a join was refused",
+        metadata: ["token": "\(tokenID)", "remote": "\(context.remotePeer)", "code": "\(error.code)"])
       try? await identities.audit(
         at: now(), actor: "token:\(tokenID)", action: "agent.joinRefused", object: "",
         detail: "from \(context.remotePeer): \(error.publicMessage)")
@@ -41,11 +47,14 @@ extension AgentGatewayService {
   }
 
   /// Exchanges a certificate, valid or expired for at most 30 days, for a new one of the same cluster.
-  func renew(request: Fubini_Agent_V1_RenewRequest, context: ServerContext) async throws -> Fubini_Agent_V1_CertificateReply {
+  func renew(request: Fubini_Agent_V1_RenewRequest, context: ServerContext) async throws
+    -> Fubini_Agent_V1_CertificateReply
+  {
     let agent: AgentIdentity
     switch AgentAuthenticator.peer {
     case .agent(let identity), .expiredAgent(let identity): agent = identity
-    case .joining, nil: throw RPCError(FederationError(.unauthenticated, "only an agent's own certificate can be renewed"))
+    case .joining, nil:
+      throw RPCError(FederationError(.unauthenticated, "only an agent's own certificate can be renewed"))
     }
     do {
       let moment = now()

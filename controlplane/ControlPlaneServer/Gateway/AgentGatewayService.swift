@@ -26,7 +26,8 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   private static let helloTimeout = Duration.seconds(10)
 
   func session(
-    request: RPCAsyncSequence<Fubini_Agent_V1_AgentMessage, any Error>, response: RPCWriter<Fubini_Agent_V1_ControlMessage>,
+    request: RPCAsyncSequence<Fubini_Agent_V1_AgentMessage, any Error>,
+    response: RPCWriter<Fubini_Agent_V1_ControlMessage>,
     context: ServerContext
   ) async throws {
     let agent = try authenticated()
@@ -38,8 +39,11 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
       }
       let version = try Self.negotiate(hello)
       let session = try await port.connect(
-        agent.cluster, try AgentHello(hello, protocolVersion: version), version: String(hello.agentVersion.prefix(64)), outbox: outbox)
-      logger.info("an agent's session began", metadata: ["cluster": "\(agent.cluster)", "version": "\(hello.agentVersion.prefix(64))"])
+        agent.cluster, try AgentHello(hello, protocolVersion: version), version: String(hello.agentVersion.prefix(64)),
+        outbox: outbox)
+      logger.info(
+        "an agent's session began",
+        metadata: ["cluster": "\(agent.cluster)", "version": "\(hello.agentVersion.prefix(64))"])
       defer { Task { await port.disconnect(agent.cluster, session) } }
       let writer = Task { try await write(outbox, to: response, protocolVersion: version) }
       defer { writer.cancel() }
@@ -53,14 +57,17 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
       }
       _ = try? await writer.value
     } catch let error as FederationError {
-      try? await response.write(.with { $0.refused = .with { ($0.code, $0.message) = (error.code.rawValue, error.publicMessage) } })
+      try? await response.write(
+        .with { $0.refused = .with { ($0.code, $0.message) = (error.code.rawValue, error.publicMessage) } })
       throw RPCError(error)
     }
   }
 
   private static func negotiate(_ hello: Fubini_Agent_V1_Hello) throws -> UInt32 {
-    let common = max(hello.protocolMin, protocolVersions.lowerBound)...max(
-      max(hello.protocolMin, protocolVersions.lowerBound), min(hello.protocolMax, protocolVersions.upperBound))
+    let common =
+      max(
+        hello.protocolMin, protocolVersions.lowerBound)...max(
+        max(hello.protocolMin, protocolVersions.lowerBound), min(hello.protocolMax, protocolVersions.upperBound))
     guard hello.protocolMin <= protocolVersions.upperBound, hello.protocolMax >= protocolVersions.lowerBound else {
       throw FederationError(
         .failedPrecondition,
@@ -110,7 +117,8 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
         try await response.write(contentsOf: items.flatMap { messages($0, protocolVersion) })
       }
     } catch let error as FederationError where error.code != .cancelled {
-      try? await response.write(.with { $0.refused = .with { ($0.code, $0.message) = (error.code.rawValue, error.publicMessage) } })
+      try? await response.write(
+        .with { $0.refused = .with { ($0.code, $0.message) = (error.code.rawValue, error.publicMessage) } })
       throw RPCError(error)
     }
   }
@@ -135,7 +143,8 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     stride(from: 0, to: runs.count, by: Self.assignmentsPerMessage).map { start in
       .with {
         $0.assign = .with {
-          $0.assignments = runs[start..<min(start + Self.assignmentsPerMessage, runs.count)].map(Fubini_Agent_V1_Assignment.init)
+          $0.assignments = runs[start..<min(start + Self.assignmentsPerMessage, runs.count)].map(
+            Fubini_Agent_V1_Assignment.init)
           $0.position = position.message
         }
       }

@@ -9,7 +9,8 @@ public protocol AgentIdentityStore: RevocationSource {
   ///
   /// - Parameter keyHash: of the joining key: a repetition by the same key, whose first answer was lost, is let through.
   /// - Returns: false when another key has used the token.
-  func redeem(_ token: JoinTokenRecord, keyHash: String, certificate: IssuedCertificateRecord, at now: Timestamp) async throws -> Bool
+  func redeem(_ token: JoinTokenRecord, keyHash: String, certificate: IssuedCertificateRecord, at now: Timestamp)
+    async throws -> Bool
   func record(_ certificate: IssuedCertificateRecord) async throws
   func audit(at: Timestamp, actor: String, action: String, object: String, detail: String) async throws
 }

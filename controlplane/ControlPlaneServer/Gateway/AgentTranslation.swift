@@ -22,7 +22,8 @@ extension AgentHello {
 extension RunPhase {
   init(_ phase: Fubini_Agent_V1_RunPhase) throws(FederationError) {
     guard let value = RunPhase(rawValue: Int16(clamping: phase.rawValue)) else {
-      throw FederationError(.invalidArgument, "run phase \(phase.rawValue) is not known; the agent may be newer than this control plane")
+      throw FederationError(
+        .invalidArgument, "run phase \(phase.rawValue) is not known; the agent may be newer than this control plane")
     }
     self = value
   }
@@ -33,9 +34,12 @@ extension ClusterInventory {
   init(_ inventory: Fubini_Agent_V1_Inventory) {
     self.init(
       capacity: Resources(
-        cpuMillicores: max(0, inventory.cpuMillicores), memory: ByteCount(max(0, inventory.memoryBytes)), gpus: max(0, inventory.gpus)),
+        cpuMillicores: max(0, inventory.cpuMillicores), memory: ByteCount(max(0, inventory.memoryBytes)),
+        gpus: max(0, inventory.gpus)),
       slots: inventory.slots > 0 ? Int(inventory.slots) : nil,
-      images: inventory.images.prefix(256).map { ImageRule(pattern: String($0.pattern.prefix(256)), runsAs: String($0.runsAs.prefix(256))) },
+      images: inventory.images.prefix(256).map {
+        ImageRule(pattern: String($0.pattern.prefix(256)), runsAs: String($0.runsAs.prefix(256)))
+      },
       gpuTypes: inventory.gpuTypes.prefix(64).map { String($0.prefix(64)) }, canFence: inventory.canFence,
       linkBytesPerSecond: inventory.linkBytesPerSecond > 0 ? inventory.linkBytesPerSecond : nil,
       notices: inventory.notices.prefix(16).map { String($0.prefix(512)) })
@@ -54,7 +58,8 @@ extension AgentEvent {
         outputs: TaskOutputs(event.outcome, from: cluster))
     }
     self.init(
-      sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase, at: Timestamp(milliseconds: event.atMs),
+      sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase,
+      at: Timestamp(milliseconds: event.atMs),
       message: message, outcome: outcome, runsAs: String(event.runsAs.prefix(256)),
       usage: RunUsage(
         bytesIn: ByteCount(max(0, event.outcome.bytesIn)), bytesOut: ByteCount(max(0, event.outcome.bytesOut)),
@@ -68,7 +73,8 @@ extension TaskOutputs {
       result: outcome.hasResult ? outcome.result : nil, parameters: outcome.parameters,
       artifacts: outcome.artifacts.mapValues {
         StoredArtifact(
-          key: $0.key, size: ByteCount($0.size), sha256: $0.sha256, archive: ArchiveFormat($0.archive), producedOn: cluster)
+          key: $0.key, size: ByteCount($0.size), sha256: $0.sha256, archive: ArchiveFormat($0.archive),
+          producedOn: cluster)
       })
   }
 }

@@ -61,7 +61,8 @@ final class SessionOutbox: AgentOutbox {
     wake { state in
       guard state.end == nil else { return }
       guard state.items.count < Self.limit else {
-        state.end = FederationError(.resourceExhausted, "the agent does not keep up with its session", retryAfter: .seconds(1))
+        state.end = FederationError(
+          .resourceExhausted, "the agent does not keep up with its session", retryAfter: .seconds(1))
         return
       }
       state.items.append(item)

@@ -32,7 +32,8 @@ final class InputQueue: Sendable {
       if state.isClosed { throw FederationError.notLeading }
       guard state.commands.count < commandLimit else {
         throw FederationError(
-          .resourceExhausted, "the control plane has more requests than it can take just now; try again", retryAfter: .seconds(1))
+          .resourceExhausted, "the control plane has more requests than it can take just now; try again",
+          retryAfter: .seconds(1))
       }
       state.commands.append(command)
       return state.takeConsumer()

@@ -71,7 +71,8 @@ extension Leader {
   }
 
   private func load(
-    _ reference: WorkflowReference, for command: Command, _ request: RequestID, _ principal: Principal, _ idempotency: IdempotencyKey?
+    _ reference: WorkflowReference, for command: Command, _ request: RequestID, _ principal: Principal,
+    _ idempotency: IdempotencyKey?
   ) {
     Task {
       do {
@@ -81,7 +82,8 @@ extension Leader {
       } catch {
         waiters.removeValue(forKey: request)?.resume(
           throwing: FederationError(
-            .unavailable, "the workflow could not be read from the database; try again", cause: error, retryAfter: .seconds(1)))
+            .unavailable, "the workflow could not be read from the database; try again", cause: error,
+            retryAfter: .seconds(1)))
       }
     }
   }
@@ -95,7 +97,9 @@ extension Leader {
       logger.warning("a unit was fenced off: another leader has taken over", metadata: ["term": "\(term)"])
       throw End.deposed
     case .connectionLost(let error):
-      logger.warning("the database connection broke with units in flight", metadata: ["units": "\(inFlight.count)", "error": "\(error)"])
+      logger.warning(
+        "the database connection broke with units in flight",
+        metadata: ["units": "\(inFlight.count)", "error": "\(error)"])
       try await resend()
     case .rejected(let error):
       logger.error("the database refused a unit; rebuilding from the database", metadata: ["error": "\(error)"])
@@ -108,7 +112,9 @@ extension Leader {
     isDatabaseAway = true
     let position = try await positionAfterReconnect()
     isDatabaseAway = false
-    for index in inFlight.indices where inFlight[index].fence.next <= position.sequence { inFlight[index].isCommitted = true }
+    for index in inFlight.indices where inFlight[index].fence.next <= position.sequence {
+      inFlight[index].isCommitted = true
+    }
     releaseCommitted()
     failure = nil
     for unit in inFlight { watch(store.send(unit.delta, fence: unit.fence), unit.fence.next) }
@@ -186,13 +192,16 @@ extension Leader {
   private func reload() async throws {
     inFlight = []
     failure = nil
-    closeSessions(FederationError(.unavailable, "the control plane rebuilds its state; connect again", retryAfter: .milliseconds(200)))
+    closeSessions(
+      FederationError(
+        .unavailable, "the control plane rebuilds its state; connect again", retryAfter: .milliseconds(200)))
     let position = try await positionAfterReconnect()
     let state = try await store.load()
     sequence = position.sequence
     // Run ids go on where they were: the counter of the old core is not forgotten.
     core = ControlPlaneCore(
-      state: state, position: position, incarnation: incarnation, configuration: configuration, runCounter: core.runCounter)
+      state: state, position: position, incarnation: incarnation, configuration: configuration,
+      runCounter: core.runCounter)
   }
 
   private func refuse(_ input: Input, _ error: any Error) {

@@ -127,7 +127,8 @@ actor Leader {
     }
     send(inputs)
     plan()
-    metrics.turn(inputs: inputs.count, seconds: (ContinuousClock.now - started).seconds, queueDepth: queue.depth, core.census)
+    metrics.turn(
+      inputs: inputs.count, seconds: (ContinuousClock.now - started).seconds, queueDepth: queue.depth, core.census)
   }
 
   /// Takes the core's output as one unit and puts it on the wire.
@@ -163,7 +164,8 @@ actor Leader {
   /// Offers a command and waits for its effect.
   func perform(_ command: Command, _ principal: Principal, _ idempotency: IdempotencyKey?) async throws -> Reply {
     if isDatabaseAway {
-      throw FederationError(.unavailable, "the control plane's database cannot be reached; try again", retryAfter: .seconds(2))
+      throw FederationError(
+        .unavailable, "the control plane's database cannot be reached; try again", retryAfter: .seconds(2))
     }
     lastRequest += 1
     let request = RequestID(lastRequest)
@@ -177,7 +179,9 @@ actor Leader {
     }
   }
 
-  func connect(_ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox) throws -> SessionID {
+  func connect(_ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox) throws
+    -> SessionID
+  {
     lastSession += 1
     let session = SessionID(lastSession)
     if let old = sessions[cluster] {
@@ -204,9 +208,20 @@ actor Leader {
     for (name, soft) in core.clusterStatuses() {
       statuses[name] = ClusterStatus(
         isConnected: soft.isConnected, inventory: soft.inventory, activeRuns: soft.activeRuns,
-        measuredBandwidth: soft.measuredBandwidth, closedBecause: soft.closedBecause, agentVersion: sessions[name]?.version ?? "")
+        measuredBandwidth: soft.measuredBandwidth, closedBecause: soft.closedBecause,
+        agentVersion: sessions[name]?.version ?? "")
     }
     return statuses
+  }
+
+  func offerTick() { queue.pushTick(board.silence(of: core.clusterNames)) }
+
+  /// The database says that another process leads.
+  func depose() {
+    failure = .fenced
+    queue.poke()
+    answerWaiter?.resume()
+    answerWaiter = nil
   }
 
   /// The next moment at which a tick would change a workflow, from now.

@@ -14,6 +14,8 @@ protocol LeaderStore: Sendable {
   /// False: the term is over.
   func renew(term: Int64) async throws -> Bool
   func release(term: Int64) async throws
+  /// Whose run it is or was on that cluster; nil for any other.
+  func owner(of run: RunID, on cluster: ClusterName) async throws -> RunAccess?
 }
 
 /// A unit on the wire.

@@ -12,6 +12,8 @@ public protocol CommandPort: Sendable {
   var leadership: LeadershipView { get async }
   /// What the leader knows of clusters and has nowhere written down. Empty on a standby.
   func clusterStatuses() async -> [ClusterName: ClusterStatus]
+  /// Why each pending or placed task of a workflow is where it is, by node (invariant I10). Empty on a standby.
+  func reasons(in workflow: WorkflowReference) async -> [NodeID: String]
 }
 
 public struct LeadershipView: Sendable, Hashable {
@@ -55,7 +57,8 @@ public protocol AgentPort: Sendable {
   /// Takes the session's hello. Messages for the agent, the welcome first, go to `outbox` in order; `closed` ends the session.
   ///
   /// - Throws: `FederationError` `.unavailable` (this process does not lead; the message says who does) or `.resourceExhausted`.
-  func connect(_ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox) async throws -> SessionID
+  func connect(_ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox) async throws
+    -> SessionID
   func disconnect(_ cluster: ClusterName, _ session: SessionID) async
   /// Waits while the agents' lane is full: back-pressure reaches the agent's stream.
   func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [AgentEvent]) async throws

@@ -1,0 +1,169 @@
+import ControlPlaneCore
+import FederationModel
+import Testing
+import WorkflowCore
+
+private let single = """
+  apiVersion: argoproj.io/v1alpha1
+  kind: Workflow
+  metadata: {name: one}
+  spec:
+    entrypoint: main
+    templates:
+    - name: main
+      container: {image: any, command: ["true"]}
+  """
+
+private func replaceable(_ policy: String) -> String {
+  single.replacing("spec:\n", with: "spec:\n  federation: {onDisconnect: \(policy)}\n", maxReplacements: 1)
+}
+
+@Suite("Commands to the core")
+struct CoreCommandTests {
+  @Test("A repeated submission with the same key gets the first answer and makes nothing new, also from a new leader")
+  func repeatsAnswers() throws {
+    var federation = Federation(seed: 1, clusters: ["a"])
+    let key = IdempotencyKey(key: "k", requestHash: "h")
+    let first = try federation.submit("one", single, key: key)
+    federation.settle()
+    federation.crash()
+    let second = try federation.submit("one", single, key: key)
+    federation.settle()
+    guard case .success(let a)? = federation.replies[first], case .success(let b)? = federation.replies[second] else {
+      Issue.record("both are answered: \(federation.replies)")
+      return
+    }
+    #expect(a == b)
+    #expect(federation.database.workflows.count == 1)
+    let other = try federation.submit("two", single, key: IdempotencyKey(key: "k", requestHash: "other"))
+    federation.settle()
+    guard case .failure(let error)? = federation.replies[other] else {
+      Issue.record("the same key for another request is refused")
+      return
+    }
+    #expect(error.code == .invalidArgument)
+  }
+
+  @Test("Nothing is answered before its unit has committed")
+  func commitsThenActs() throws {
+    var federation = Federation(seed: 2, clusters: ["a"])
+    let request = try federation.submit("one", single)
+    federation.send()
+    #expect(federation.replies[request] == nil)
+    federation.answer()
+    #expect(federation.replies[request] != nil)
+  }
+
+  @Test(
+    "A run that waits out a disconnection is left alone; one that may be replaced is, after the limit and no sooner (I1)"
+  )
+  func replacesAfterTheLimit() throws {
+    for policy in ["wait", "replace"] {
+      var federation = Federation(seed: 3, clusters: ["a"])
+      _ = try federation.submit("one", replaceable(policy))
+      federation.settle()
+      federation.plan()
+      federation.settle()
+      federation.deliver("a")
+      federation.deliver("a")
+      federation.work("a")
+      federation.report("a")
+      federation.settle()
+      federation.disconnect("a")
+      federation.apply(.tick(silence: ["a": .seconds(69)]))
+      federation.settle()
+      #expect(federation.database.runs.values.allSatisfy { !$0.phase.isTerminal }, "\(policy): before the limit")
+      federation.apply(.tick(silence: ["a": .seconds(71)]))
+      federation.settle()
+      let lost = federation.database.runs.values.filter { $0.phase == .lost }
+      #expect(lost.count == (policy == "replace" ? 1 : 0), "\(policy): after the limit")
+    }
+  }
+
+  @Test("I8: when most agents vanish at once every limit is extended once, by a bounded time")
+  func suspectsItself() throws {
+    var federation = Federation(seed: 4, clusters: ["a", "b", "c"])
+    _ = try federation.submit("one", replaceable("replace"))
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    for name in ["a", "b", "c"] as [ClusterName] { federation.disconnect(name) }
+    let silence = { (time: Duration) in ["a": time, "b": time, "c": time] as [ClusterName: Duration] }
+    federation.apply(.tick(silence: silence(.seconds(100))))
+    federation.settle()
+    #expect(federation.database.runs.values.allSatisfy { $0.phase == .bound }, "extended")
+    federation.apply(.tick(silence: silence(.seconds(371))))
+    federation.settle()
+    #expect(federation.database.runs.values.contains { $0.phase == .lost }, "not for ever")
+  }
+
+  @Test("An agent that comes back without its journal leaves its runs unaccounted, not doubled (I1)")
+  func newJournal() throws {
+    var federation = Federation(seed: 5, clusters: ["a"])
+    _ = try federation.submit("one", single)
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    while !federation.agents["a"]!.inbox.isEmpty { federation.deliver("a") }
+    federation.work("a")
+    federation.report("a")
+    federation.settle()
+    federation.disconnect("a")
+    federation.agents["a"] = SimulatedAgent(cluster: "a", journal: "another-journal")
+    federation.connect("a")
+    federation.settle()
+    while !federation.agents["a"]!.inbox.isEmpty { federation.deliver("a") }
+    #expect(federation.agents["a"]!.runs.isEmpty, "it is not told to run it again")
+    #expect(federation.database.runs.values.map(\.isUnaccounted) == [true])
+    let refused = federation.command(.forgetCluster("a", confirmStopped: false))
+    federation.settle()
+    guard case .failure(let error)? = federation.replies[refused] else {
+      Issue.record("forgetting without a word about the runs is refused")
+      return
+    }
+    #expect(error.code == .failedPrecondition)
+  }
+
+  @Test("I10: what waits has a reason, and each cluster that was rejected its own")
+  func explains() throws {
+    var federation = Federation(seed: 6, clusters: ["a", "b"])
+    federation.command(.cordon("a", reason: "new disks"))
+    _ = try federation.submit(
+      "one", single.replacing("spec:\n", with: "spec:\n  nodeSelector: {gpu: big}\n", maxReplacements: 1))
+    federation.settle()
+    let request = federation.command(.explain(WorkflowReference(project: "default", name: "one"), node: "one"))
+    federation.settle()
+    guard case .success(.explanation(let text))? = federation.replies[request] else {
+      Issue.record("explained: \(String(describing: federation.replies[request]))")
+      return
+    }
+    #expect(text.contains("\"cluster\":\"a\"") && text.contains("\"cluster\":\"b\""))
+    #expect(text.contains("gpu=big is asked for"))
+    #expect(!federation.core.reasons(in: WorkflowReference(project: "default", name: "one")).isEmpty)
+  }
+
+  @Test("A failed workflow can be retried and deleted after it has left memory")
+  func retriesAndDeletes() throws {
+    var federation = Federation(seed: 7, clusters: ["a"])
+    let reference = WorkflowReference(project: "default", name: "one")
+    _ = try federation.submit("one", single)
+    federation.settle()
+    federation.command(.workflow(reference, .terminate))
+    let isOver1 = federation.runToEnd()
+    #expect(isOver1, "\(federation.remains)")
+    #expect(federation.database.workflows.values.first?.status.phase == .failed)
+    let retry = federation.command(.workflow(reference, .retry(restartSuccessful: false, nil)))
+    federation.settle()
+    guard case .success? = federation.replies[retry] else {
+      Issue.record("retried: \(String(describing: federation.replies[retry]))")
+      return
+    }
+    let isOver2 = federation.runToEnd()
+    #expect(isOver2, "\(federation.remains)")
+    let delete = federation.command(.workflow(reference, .delete))
+    federation.settle()
+    #expect(federation.replies[delete].map { if case .success(.deleted) = $0 { true } else { false } } == true)
+    #expect(
+      federation.database.workflows.isEmpty && federation.database.nodes.isEmpty && federation.database.runs.isEmpty)
+  }
+}

@@ -1,0 +1,54 @@
+import ControlPlaneCore
+import FederationModel
+import WorkflowCore
+
+/// What Postgres would hold: rows by key, changed only by whole units.
+struct InMemoryDatabase: Equatable {
+  var now = Timestamp.epoch
+  var sequence: Int64 = 0
+  var workflows: [WorkflowID: WorkflowRow] = [:]
+  var nodes: [TaskID: NodeRecord] = [:]
+  var runs: [RunID: RunRow] = [:]
+  var clusters: [ClusterName: ClusterRow] = [:]
+  var explanations: [Int64: ExplanationRow] = [:]
+  var events: [EventRow] = []
+  var idempotency: [String: IdempotencyRow] = [:]
+  var audit: [AuditRow] = []
+
+  mutating func commit(_ delta: DurableDelta) {
+    sequence = max(sequence + 1, (delta.minimumSequence ?? 0) + 1)
+    now = delta.now
+    for row in delta.workflows { workflows[row.id] = row }
+    for row in delta.nodes { nodes[TaskID(workflow: row.workflow, node: row.record.id)] = row.record }
+    for row in delta.runs { runs[row.id] = row }
+    for row in delta.clusters { clusters[row.spec.name] = row }
+    for row in delta.explanations { explanations[row.id] = row }
+    for row in delta.idempotency { idempotency["\(row.principal)/\(row.key)"] = row }
+    events += delta.events
+    audit += delta.audit
+    for id in delta.deletedWorkflows {
+      workflows[id] = nil
+      nodes = nodes.filter { $0.key.workflow != id }
+      runs = runs.filter { $0.value.task.workflow != id }
+    }
+    for name in delta.deletedClusters { clusters[name] = nil }
+  }
+
+  func loaded(_ id: WorkflowID) -> LoadedWorkflow? {
+    workflows[id].map { row in
+      LoadedWorkflow(
+        row: row, nodes: nodes.filter { $0.key.workflow == id }.map(\.value).sorted { $0.id < $1.id })
+    }
+  }
+
+  func load() -> DurableState {
+    let live = workflows.values.filter { !$0.status.phase.isTerminal }.sorted { $0.id < $1.id }
+    var epochs: [TaskID: Int32] = [:]
+    for run in runs.values { epochs[run.task] = max(epochs[run.task] ?? 0, run.epoch) }
+    return DurableState(
+      now: now, workflows: live.compactMap { loaded($0.id) },
+      runs: runs.values.filter { !$0.phase.isTerminal }.sorted { $0.id < $1.id }, epochs: epochs,
+      clusters: clusters.values.sorted { $0.spec.name < $1.spec.name }, idempotency: Array(idempotency.values),
+      lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
+  }
+}

@@ -1,0 +1,129 @@
+import ControlPlaneCore
+import FederationModel
+
+/// An agent and what runs beside it, as far as the core can tell: a journal that survives its crashes, and programs that end some time.
+struct SimulatedAgent {
+  struct Run {
+    var assignment: RunAssignment
+    var phase: RunPhase
+    var isCancelWanted = false
+  }
+
+  let cluster: ClusterName
+  var journal: String
+  var sequence: Int64 = 0
+  var unacknowledged: [AgentEvent] = []
+  var runs: [RunID: Run] = [:]
+  var highestSeen = CommitPosition(term: 0, sequence: 0)
+  /// Nil while no session is open.
+  var session: SessionID?
+  /// Messages of the session that have not been read.
+  var inbox: [AgentCommand] = []
+  /// Every program that was ever started here, to be checked for doubles.
+  var started: Set<RunID> = []
+
+  init(cluster: ClusterName, journal: String) {
+    self.cluster = cluster
+    self.journal = journal
+  }
+
+  var hello: AgentHello {
+    AgentHello(
+      journal: journal, lastSequence: sequence, highestSeen: highestSeen, runs: runs.mapValues(\.phase),
+      inventory: ClusterInventory(
+        capacity: Resources(cpuMillicores: 64_000, memory: .gibibytes(64)), slots: 4,
+        images: [ImageRule(pattern: "*", runsAs: "host")],
+        canFence: true),
+      protocolVersion: 1)
+  }
+
+  mutating func read(_ command: AgentCommand) {
+    switch command {
+    case .welcome(let welcome):
+      unacknowledged.removeAll { $0.sequence <= welcome.ackedSequence }
+      guard !welcome.isAdopting else { return }
+      let desired = Set(welcome.assignments.map(\.run))
+      for id in runs.keys.sorted() where !desired.contains(id) {
+        // Told nothing of it any more: stopped and forgotten, like a real agent, whose journal keeps events until they are acknowledged.
+        runs[id] = nil
+      }
+      for assignment in welcome.assignments { accept(assignment) }
+      for id in welcome.cancels { runs[id]?.isCancelWanted = true }
+    case .assign(let assignments): for assignment in assignments { accept(assignment) }
+    case .cancel(let ids, _): for id in ids { runs[id]?.isCancelWanted = true }
+    case .forget(let ids): for id in ids where runs[id]?.phase.isTerminal == true { runs[id] = nil }
+    case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
+    case .drain: break
+    }
+  }
+
+  private mutating func accept(_ assignment: RunAssignment) {
+    guard runs[assignment.run] == nil else { return }
+    runs[assignment.run] = Run(assignment: assignment, phase: .dispatched)
+    report(assignment.run, .dispatched)
+  }
+
+  /// One step of one run: it starts, or ends.
+  mutating func step(_ id: RunID, using random: inout SeededGenerator, world: inout World) {
+    guard let run = runs[id], !run.phase.isTerminal else { return }
+    if run.isCancelWanted {
+      end(id, TaskOutcome(phase: .cancelled, message: "cancelled"), &world)
+    } else if run.phase == .running {
+      let fails = random.next(upTo: 10) == 0
+      end(
+        id,
+        fails
+          ? TaskOutcome(phase: .failed, exitCode: 1, message: "exit 1") : TaskOutcome(phase: .succeeded, exitCode: 0),
+        &world)
+    } else {
+      runs[id]!.phase = .running
+      world.started(id, run.assignment, on: cluster)
+      started.insert(id)
+      report(id, .running)
+    }
+  }
+
+  private mutating func end(_ id: RunID, _ outcome: TaskOutcome, _ world: inout World) {
+    runs[id]!.phase = outcome.phase
+    world.ended(id)
+    report(id, outcome.phase, outcome)
+  }
+
+  private mutating func report(_ id: RunID, _ phase: RunPhase, _ outcome: TaskOutcome? = nil) {
+    sequence += 1
+    unacknowledged.append(
+      AgentEvent(sequence: sequence, run: id, phase: phase, at: .epoch, outcome: outcome, runsAs: "host"))
+  }
+}
+
+/// What really happened, seen from outside: the checker of I1.
+struct World {
+  private(set) var live: [RunID: String] = [:]
+  private(set) var startedEver: Set<RunID> = []
+  private(set) var violations: [String] = []
+
+  mutating func started(_ run: RunID, _ assignment: RunAssignment, on cluster: ClusterName) {
+    let task = "\(assignment.workflowUID)/\(assignment.nodeName)"
+    if !startedEver.insert(run).inserted { violations.append("run \(run) of \(task) started twice") }
+    if let other = live.first(where: { $0.value == task }) {
+      violations.append("task \(task): run \(run) on \(cluster) started while \(other.key) was alive")
+    }
+    live[run] = task
+  }
+
+  mutating func ended(_ run: RunID) { live[run] = nil }
+}
+
+/// SplitMix64: small, fast, and the same everywhere for the same seed.
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+  mutating func next(upTo bound: Int) -> Int { Int(next() % UInt64(bound)) }
+}

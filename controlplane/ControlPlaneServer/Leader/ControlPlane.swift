@@ -1,0 +1,266 @@
+public import ControlPlaneCore
+public import FederationModel
+public import Logging
+import Synchronization
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// What a control-plane process asks of the leadership row.
+public protocol LeadershipStore: Sendable {
+  /// Takes the lead if the lease in the database has run out or was released; nil when another process holds it.
+  func acquire(_ candidate: LeadershipCandidate) async throws -> LeadershipGrant?
+  /// Who leads, as the database says.
+  func current() async throws -> LeadershipHolder?
+}
+
+/// Who wants to lead.
+public struct LeadershipCandidate: Sendable, Hashable {
+  /// Names this process among the replicas.
+  public var holder: String
+  /// Base URL of its API, for standbys.
+  public var url: String
+  /// `host:port` of its agent port, for agents that dialled a standby.
+  public var agentAddress: String
+  /// Upper half of the run ids of the term.
+  public var incarnation: UInt32
+  public var lease: Duration
+}
+
+public struct LeadershipGrant: Sendable, Hashable {
+  public var term: Int64
+  public var commitSequence: Int64
+  public init(term: Int64, commitSequence: Int64) {
+    self.term = term
+    self.commitSequence = commitSequence
+  }
+}
+
+public struct LeadershipHolder: Sendable, Hashable {
+  public var term: Int64
+  public var commitSequence: Int64
+  public var url: String
+  public var agentAddress: String
+  /// The lease has not run out by the database's clock.
+  public var isCurrent: Bool
+  public init(term: Int64, commitSequence: Int64, url: String, agentAddress: String, isCurrent: Bool) {
+    self.term = term
+    self.commitSequence = commitSequence
+    self.url = url
+    self.agentAddress = agentAddress
+    self.isCurrent = isCurrent
+  }
+}
+
+/// One control-plane process: it leads when it can, and stands by when it cannot.
+///
+/// Standby -> leading when the lease can be taken; leading -> standby when a unit is fenced off or the loop fails. Everything that
+/// callers see goes through the current role, so that the API and the gateway need not know which it is.
+public final class ControlPlane: Sendable {
+  private enum Role {
+    case standby(LeadershipHolder?)
+    case leading(Leader, LeaseBoard)
+  }
+
+  private let role = Mutex(Role.standby(nil))
+  private let store: any LeaderStore & LeadershipStore
+  private let candidate: LeadershipCandidate
+  private let configuration: CoreConfiguration
+  private let metrics: any LeaderMetrics
+  private let logger: Logger
+  private let random: @Sendable () -> UInt32
+
+  init(
+    store: any LeaderStore & LeadershipStore, candidate: LeadershipCandidate, configuration: CoreConfiguration,
+    metrics: any LeaderMetrics, logger: Logger,
+    random: @escaping @Sendable () -> UInt32 = { UInt32.random(in: .min ... .max) }
+  ) {
+    self.store = store
+    self.candidate = candidate
+    self.configuration = configuration
+    self.metrics = metrics
+    self.logger = logger
+    self.random = random
+  }
+
+  /// Leads and stands by in turn until the task is cancelled.
+  public func run() async {
+    while !Task.isCancelled {
+      do {
+        if try await !lead() {
+          let holder = try await store.current()
+          role.withLock { $0 = .standby(holder) }
+          try await Task.sleep(for: candidate.lease / 4)
+        }
+      } catch is CancellationError {
+        break
+      } catch {
+        role.withLock { $0 = .standby(nil) }
+        logger.warning("the database cannot be reached; waiting for it", metadata: ["error": "\(error)"])
+        try? await Task.sleep(for: .milliseconds(500))
+      }
+    }
+  }
+
+  /// One term, from the grant to its end. False when another process leads.
+  private func lead() async throws -> Bool {
+    var candidate = candidate
+    candidate.incarnation = random() & 0x7fff_ffff
+    // The lease counts from before the request, so that it can only run out early here, never late.
+    let asked = ContinuousClock.now
+    guard let grant = try await store.acquire(candidate) else { return false }
+    logger.info("leading", metadata: ["term": "\(grant.term)", "commit": "\(grant.commitSequence)"])
+    let position = CommitPosition(term: grant.term, sequence: grant.commitSequence)
+    let board = LeaseBoard(lease: candidate.lease, acquiredAt: asked, position: position)
+    try await store.reconnect()
+    let state = try await store.load()
+    let leader = Leader(
+      term: grant.term, state: state, position: position, incarnation: candidate.incarnation,
+      configuration: configuration,
+      store: store, board: board, metrics: metrics, logger: logger,
+      wallClock: { Timestamp.wallClock })
+    role.withLock { $0 = .leading(leader, board) }
+    let end = await withTaskGroup(of: Leader.End?.self) { group in
+      group.addTask { await leader.run() }
+      group.addTask { await self.keepLease(grant.term, leader, board) }
+      group.addTask { await Self.keepTime(leader, board) }
+      var end: Leader.End?
+      await withTaskCancellationHandler {
+        for await result in group where result != nil {
+          end = result
+          group.cancelAll()
+        }
+      } onCancel: {
+        leader.shutDown()
+      }
+      return end
+    }
+    role.withLock { $0 = .standby(nil) }
+    logger.info("no longer leading", metadata: ["term": "\(grant.term)", "reason": "\(end ?? .shutdown)"])
+    if end == .shutdown { try? await store.release(term: grant.term) }
+    return true
+  }
+
+  /// Renews the lease three times in its length. A leader whose lease ran out unrenewed closes its sessions: its agents must not take
+  /// it for alive while another may be leading. It goes on as leader if the database still says so.
+  private func keepLease(_ term: Int64, _ leader: Leader, _ board: LeaseBoard) async -> Leader.End? {
+    var wasValid = true
+    while !Task.isCancelled {
+      let sent = ContinuousClock.now
+      do {
+        guard try await store.renew(term: term) else {
+          await leader.depose()
+          return nil
+        }
+        board.renewed(sentAt: sent)
+      } catch {
+        logger.warning("the lease could not be renewed", metadata: ["error": "\(error)"])
+      }
+      if wasValid, !board.isValid {
+        logger.warning("the lease has run out; closing all sessions")
+        await leader.closeSessions(
+          FederationError(.unavailable, "the control plane has lost its lease", retryAfter: .seconds(1)))
+      }
+      wasValid = board.isValid
+      try? await Task.sleep(for: candidate.lease / 3)
+    }
+    return nil
+  }
+
+  /// Offers a tick every half second, and at the moments that workflows wait for.
+  private static func keepTime(_ leader: Leader, _ board: LeaseBoard) async -> Leader.End? {
+    while !Task.isCancelled {
+      await leader.offerTick()
+      var pause = Duration.milliseconds(500)
+      if let wake = await leader.untilNextWake() { pause = min(pause, max(wake, .milliseconds(5))) }
+      try? await Task.sleep(for: pause)
+    }
+    return nil
+  }
+}
+
+extension Timestamp {
+  /// The system's wall clock. Only shells read it; the cores are given the moment.
+  static var wallClock: Timestamp {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Timestamp(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
+  }
+}
+
+// MARK: Ports
+
+extension ControlPlane: CommandPort {
+  private var leader: Leader? {
+    role.withLock { if case .leading(let leader, _) = $0 { leader } else { nil } }
+  }
+
+  public func perform(_ command: Command, as principal: Principal, idempotency: IdempotencyKey?) async throws -> Reply {
+    guard let leader else { throw FederationError.notLeading }
+    return try await leader.perform(command, principal, idempotency)
+  }
+
+  public var leadership: LeadershipView {
+    get async {
+      role.withLock {
+        switch $0 {
+        case .leading(_, let board):
+          LeadershipView(isLeader: true, leaderURL: candidate.url, commitSequence: board.position.sequence)
+        case .standby(let holder):
+          LeadershipView(
+            isLeader: false, leaderURL: holder?.isCurrent == true ? holder?.url : nil,
+            commitSequence: holder?.commitSequence ?? 0)
+        }
+      }
+    }
+  }
+
+  public func clusterStatuses() async -> [ClusterName: ClusterStatus] { await leader?.statuses() ?? [:] }
+
+  public func reasons(in workflow: WorkflowReference) async -> [NodeID: String] {
+    await leader?.reasons(in: workflow) ?? [:]
+  }
+}
+
+extension ControlPlane: AgentPort {
+  public func connect(
+    _ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox
+  ) async throws -> SessionID {
+    guard let leader else {
+      let address = role.withLock {
+        if case .standby(let holder?) = $0, holder.isCurrent { holder.agentAddress } else { "" }
+      }
+      throw FederationError(
+        .unavailable, "this control plane does not lead" + (address.isEmpty ? "" : "; the leader is at \(address)"),
+        retryAfter: .seconds(1))
+    }
+    return try await leader.connect(cluster, hello, version: version, outbox: outbox)
+  }
+
+  public func disconnect(_ cluster: ClusterName, _ session: SessionID) async {
+    await leader?.disconnect(cluster, session)
+  }
+
+  public func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [AgentEvent]) async throws {
+    guard let leader else { throw FederationError.notLeading }
+    try await leader.queue.offer(event: .agentEvents(cluster, session, events))
+  }
+
+  public func receive(_ cluster: ClusterName, _ session: SessionID, _ inventory: ClusterInventory) async throws {
+    guard let leader else { throw FederationError.notLeading }
+    try await leader.queue.offer(event: .inventoryChanged(cluster, session, inventory))
+  }
+
+  public func heartbeat(_ cluster: ClusterName, _ session: SessionID) -> CommitPosition? {
+    role.withLock { if case .leading(_, let board) = $0 { board.heartbeat(cluster, session) } else { nil } }
+  }
+
+  public func access(of run: RunID, on cluster: ClusterName) async -> RunAccess? {
+    if let owner = await leader?.owner(of: run, on: cluster) {
+      return RunAccess(project: owner.project, workflowUID: owner.workflowUID, nodeName: owner.nodeName)
+    }
+    // Its end is durable, and its last logs may still be on their way.
+    return try? await store.owner(of: run, on: cluster)
+  }
+}
