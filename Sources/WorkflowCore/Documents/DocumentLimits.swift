@@ -1,6 +1,7 @@
 /// What a document may cost before anybody looks at what it means.
 ///
-/// The first value that passes a bound ends the reading, so a hostile document costs time in proportion to the bound, not to
+/// The first value that passes a bound ends the reading, so a hostile document costs time in proportion to the bound,
+/// not to
 /// what it would have become.
 public struct DocumentLimits: Hashable, Sendable {
   /// Of the source.

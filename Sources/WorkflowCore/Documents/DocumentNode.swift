@@ -7,7 +7,8 @@ struct SourceMark: Hashable, Sendable {
   static let none = SourceMark(line: 0, column: 0)
 }
 
-/// A document as a tree that remembers where each value stood: what YAML and JSON both become before anything is understood.
+/// A document as a tree that remembers where each value stood: what YAML and JSON both become before anything is
+/// understood.
 ///
 /// Its height is bounded by `DocumentLimits.depth`, so walking it may recurse.
 struct DocumentNode: Sendable {

@@ -127,7 +127,8 @@ extension DocumentReader {
     }
   }
 
-  /// `template` with every field that it leaves open taken from `defaults`; maps are merged, lists are taken whole. A default
+  /// `template` with every field that it leaves open taken from `defaults`; maps are merged, lists are taken whole. A
+  /// default
   /// for a kind of template that this one is not does not apply.
   /// - Source: Argo Workflows, docs/template-defaults.md.
   private static func merge(_ template: DocumentNode, over defaults: DocumentNode) -> DocumentNode {

@@ -2,7 +2,8 @@ import FederationModel
 
 /// Turns a document's tree into values, noting every problem on its way instead of stopping at the first.
 ///
-/// Each `read...` method of its extensions understands one kind of object and answers with the best value that it can make, so
+/// Each `read...` method of its extensions understands one kind of object and answers with the best value that it can
+/// make, so
 /// that what follows can still be checked. A document with problems is never used.
 struct DocumentReader {
   /// Whether unknown fields are problems.

@@ -1,6 +1,7 @@
 public import FederationModel
 
-/// A `federation:` block as written: nil where the author said nothing, so that a template's block can be laid over its workflow's.
+/// A `federation:` block as written: nil where the author said nothing, so that a template's block can be laid over
+/// its workflow's.
 public struct FederationBlock: Hashable, Sendable, Codable {
   public var kinds: [ClusterKind]?
   public var labels: [String: String]?

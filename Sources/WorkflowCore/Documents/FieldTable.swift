@@ -19,7 +19,8 @@ struct FieldTable: Sendable {
   }
 }
 
-/// Every object of an Argo `Workflow` document, field by field. The reference table in the documentation is made from this.
+/// Every object of an Argo `Workflow` document, field by field. The reference table in the documentation is made from
+/// this.
 ///
 /// - Source: Argo Workflows v3.7, docs/fields.md.
 enum FieldTables {

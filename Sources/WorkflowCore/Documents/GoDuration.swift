@@ -1,6 +1,7 @@
 /// Reads the durations that Argo takes.
 public enum GoDuration {
-  /// Seconds as a plain number (`30`), or a Go duration (`30s`, `1h30m`, `1.5h`, `250ms`, also `2d` as Argo's helper takes it).
+  /// Seconds as a plain number (`30`), or a Go duration (`30s`, `1h30m`, `1.5h`, `250ms`, also `2d` as Argo's helper
+  /// takes it).
   ///
   /// nil when the text is neither, is negative, or is longer than 100 years.
   /// - Source: Argo `util/time/parser.go` (`ParseDuration`: an integer is seconds) and Go's `time.ParseDuration`.

@@ -1,6 +1,7 @@
 /// Reads one JSON text (RFC 8259) into a tree, under the same bounds as YAML.
 ///
-/// Used for stored documents and for requests, so it is written for speed: one pass over the bytes, strings without escapes
+/// Used for stored documents and for requests, so it is written for speed: one pass over the bytes, strings without
+/// escapes
 /// copied whole.
 struct JSONDocumentParser {
   private let bytes: UnsafeBufferPointer<UInt8>

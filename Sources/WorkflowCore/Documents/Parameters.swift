@@ -81,7 +81,8 @@ public struct ValueFrom: Hashable, Sendable, Codable {
 /// A file or directory that is handed on.
 public struct WorkflowArtifact: Hashable, Sendable, Codable {
   public var name: String
-  /// Absolute; where it appears, or is found, in the container. May hold tags. nil in arguments and in outputs of steps and dags.
+  /// Absolute; where it appears, or is found, in the container. May hold tags. nil in arguments and in outputs of
+  /// steps and dags.
   public var path: String?
   /// POSIX permission bits.
   public var mode: Int32?

@@ -10,11 +10,13 @@ extension WorkflowDefinition {
   /// Reads and checks a document that a user sent.
   ///
   /// The document must hold exactly one `Workflow`. Everything that is wrong with it is found in one pass, up to
-  /// `DocumentErrors.limit`, in the document's order. Time and memory are bounded by `limits`; no recursion goes deeper than
+  /// `DocumentErrors.limit`, in the document's order. Time and memory are bounded by `limits`; no recursion goes
+  /// deeper than
   /// `limits.depth`.
   /// - Parameters:
   ///   - format: `auto` looks at the first character.
-  ///   - strict: When false, fields that Argo does not know are kept without effect. Fields that Argo knows and this version
+  ///   - strict: When false, fields that Argo does not know are kept without effect. Fields that Argo knows and this
+  /// version
   ///     cannot obey are refused either way.
   /// - Throws: `DocumentErrors` with every problem.
   public static func decode(

@@ -3,7 +3,8 @@ import FederationModel
 extension WorkflowDefinition {
   /// The same workflow with values for its arguments: `submit -p name=value`.
   ///
-  /// - Throws: `DocumentErrors` for each name that `spec.arguments.parameters` does not have and each value outside an enum.
+  /// - Throws: `DocumentErrors` for each name that `spec.arguments.parameters` does not have and each value outside
+  ///   an enum.
   public func withArguments(_ parameters: [String: String]) throws(DocumentErrors) -> WorkflowDefinition {
     if parameters.isEmpty { return self }
     try checkArguments(parameters)

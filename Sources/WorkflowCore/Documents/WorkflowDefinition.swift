@@ -2,7 +2,8 @@ public import FederationModel
 
 /// An accepted Argo `Workflow` document: what its author asked for, immutable, with every name checked.
 ///
-/// It is made by `decode(_:format:strict:)` from what a user sent, or by `init(json:)` from the canonical text that was stored
+/// It is made by `decode(_:format:strict:)` from what a user sent, or by `init(json:)` from the canonical text that
+/// was stored
 /// beside the workflow. `templateDefaults` are merged into the templates, and every `inline` template is lifted into
 /// `templates` under a name of its own, so a step always refers to a template by name.
 ///

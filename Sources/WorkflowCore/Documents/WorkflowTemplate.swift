@@ -2,7 +2,8 @@ public import FederationModel
 
 /// One entry of `spec.templates`, or a lifted `inline` template.
 ///
-/// Texts that may hold `{{tags}}` are kept as written: limits and durations, too, are texts until the tags are replaced.
+/// Texts that may hold `{{tags}}` are kept as written: limits and durations, too, are texts until the tags are
+/// replaced.
 public struct WorkflowTemplate: Hashable, Sendable, Codable {
   /// What a template does.
   public enum Body: Hashable, Sendable, Codable {

@@ -157,7 +157,8 @@ extension WorkflowValidator {
 }
 
 extension WorkflowStep {
-  /// Names of the tasks that its texts mention by `tasks.<name>.`, without repetitions. Its own exit hook may mention itself.
+  /// Names of the tasks that its texts mention by `tasks.<name>.`, without repetitions. Its own exit hook may mention
+  /// itself.
   var mentionedTasks: Set<String> {
     var names: Set<String> = []
     func scan(_ text: String?) {

@@ -58,6 +58,7 @@ extension WorkflowValidator {
     let isHook = path.node(in: root)?["hooks"]?["exit"] != nil
     let place = isHook ? path / "hooks" / "exit" : path
     validateArgumentTags(hook.arguments, scope, at: place / "arguments")
+    if let expression = hook.expression { checkExpression(expression, at: place / "expression") }
     validateCall(
       of: hook.template, arguments: hook.arguments, at: place, key: isHook ? "template" : "onExit", defaults: defaults)
   }
@@ -129,7 +130,8 @@ extension WorkflowValidator {
       let place = path / "parameters" / index
       switch parameter.valueFrom?.source {
       case .parameter(let text): check(text, scope, at: place / "valueFrom" / "parameter")
-      case .expression, .supplied: break
+      case .expression(let text): checkExpression(text, at: place / "valueFrom" / "expression")
+      case .supplied: break
       case .path:
         report("a steps or dag template has no files: use valueFrom.parameter", at: place / "valueFrom" / "path")
       case nil:
@@ -142,6 +144,8 @@ extension WorkflowValidator {
     for (index, artifact) in template.outputs.artifacts.enumerated() {
       if let from = artifact.from {
         check(from, scope, at: path / "artifacts" / index / "from")
+      } else if let text = artifact.fromExpression {
+        checkExpression(text, at: path / "artifacts" / index / "fromExpression")
       } else if artifact.isRequired {
         report(
           "an output artifact of a steps or dag template needs from or fromExpression", at: path / "artifacts" / index)

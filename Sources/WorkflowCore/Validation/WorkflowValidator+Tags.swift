@@ -1,3 +1,5 @@
+import FederationModel
+
 /// Why a tag cannot be resolved.
 private struct TagProblem {
   var message: String
@@ -12,18 +14,33 @@ private struct TagProblem {
 extension WorkflowValidator {
   /// Reports the tags of `text` that nothing in `scope` can resolve.
   ///
-  /// A tag that begins with no name of Argo's is somebody else's (`{{.State}}` of another tool) and left as it is, as in Argo.
-  /// Expressions (`{{=...}}`) are checked when they are evaluated.
+  /// A tag that begins with no name of Argo's is somebody else's (`{{.State}}` of another tool) and left as it is, as
+  /// in Argo.
+  /// Of an expression (`{{=...}}`) only the grammar is checked: what its names mean is known when it is evaluated.
   mutating func check(_ text: String, _ scope: TagScope, at path: @autoclosure () -> DocumentPath) {
     guard text.hasTags else { return }
     let (tags, unclosed) = DocumentTag.scan(text)
-    for tag in tags where !tag.isExpression {
+    for tag in tags {
+      if tag.isExpression {
+        checkExpression(tag.text, at: path())
+        continue
+      }
       guard let problem = problem(of: tag.text, in: scope) else { continue }
       report("{{\(tag.text)}} cannot be resolved: \(problem.message)", at: path(), suggestion: problem.suggestion())
     }
     // Braces that another tool wants are left alone; what begins like one of ours was meant as a tag.
     if let unclosed, Self.tagRoots.contains(where: { unclosed.drop { $0 == " " }.hasPrefix($0 + ".") }) {
       report("a tag is opened with {{ but never closed with }}", at: path())
+    }
+  }
+
+  /// Reports an expr-lang text that is none. One with tags inside becomes an expression only when they are replaced.
+  mutating func checkExpression(_ text: String, at path: @autoclosure () -> DocumentPath) {
+    if text.hasTags { return }
+    do {
+      _ = try ExpressionParser.parse(text, .exprLang)
+    } catch {
+      report((error as? FederationError)?.publicMessage ?? "\(error)", at: path())
     }
   }
 
@@ -191,9 +208,9 @@ extension WorkflowValidator {
   mutating func validateArgumentTags(_ arguments: WorkflowArguments, _ scope: TagScope, at path: DocumentPath) {
     for (index, parameter) in arguments.parameters.enumerated() {
       if let value = parameter.value { check(value, scope, at: path / "parameters" / index / "value") }
-      if case .parameter(let text) = parameter.valueFrom?.source {
-        check(text, scope, at: path / "parameters" / index / "valueFrom" / "parameter")
-      }
+      let source = path / "parameters" / index / "valueFrom"
+      if case .parameter(let text) = parameter.valueFrom?.source { check(text, scope, at: source / "parameter") }
+      if case .expression(let text) = parameter.valueFrom?.source { checkExpression(text, at: source / "expression") }
     }
     for (index, artifact) in arguments.artifacts.enumerated() {
       validateTags(of: artifact, scope, at: path / "artifacts" / index)
@@ -202,6 +219,7 @@ extension WorkflowValidator {
 
   private mutating func validateTags(of artifact: WorkflowArtifact, _ scope: TagScope, at path: DocumentPath) {
     if let from = artifact.from { check(from, scope, at: path / "from") }
+    if let text = artifact.fromExpression { checkExpression(text, at: path / "fromExpression") }
     if let raw = artifact.raw { check(raw, scope, at: path / "raw" / "data") }
     if let key = artifact.key { check(key, scope, at: path / "s3" / "key") }
     if let place = artifact.path { check(place, scope, at: path / "path") }
@@ -209,6 +227,7 @@ extension WorkflowValidator {
 
   mutating func validateTags(of retry: RetryStrategy, _ scope: TagScope, at path: DocumentPath) {
     if let limit = retry.limit { check(limit, scope, at: path / "limit") }
+    if let text = retry.expression { checkExpression(text, at: path / "expression") }
     if let backoff = retry.backoff {
       if let text = backoff.duration { check(text, scope, at: path / "backoff" / "duration") }
       if let text = backoff.factor { check(text, scope, at: path / "backoff" / "factor") }

@@ -1,9 +1,11 @@
 import FederationModel
 
-/// Checks what a document's parts say about each other: names that must exist, arguments that must be given, tags that must
+/// Checks what a document's parts say about each other: names that must exist, arguments that must be given, tags
+/// that must
 /// resolve, graphs that must have no cycle.
 ///
-/// It reports everything that it finds. Time is linear in the document, apart from a factor of 1/64 per distinct ancestor that
+/// It reports everything that it finds. Time is linear in the document, apart from a factor of 1/64 per distinct
+/// ancestor that
 /// dag tasks refer to without depending on it directly.
 struct WorkflowValidator {
   let workflow: DocumentReader.Workflow
@@ -77,7 +79,7 @@ struct WorkflowValidator {
     for (position, parameter) in template.inputs.parameters.enumerated()
     where parameter.isRequired && !workflowParameters.contains(parameter.name) {
       report(
-        "the entrypoint needs the parameter \"\(parameter.name)\": give it in spec.arguments.parameters or give it a default",
+        "the entrypoint needs the parameter \"\(parameter.name)\": give it in spec.arguments.parameters or a default",
         at: path / "parameters" / position)
     }
     for (position, artifact) in template.inputs.artifacts.enumerated()

@@ -58,7 +58,7 @@ struct ArgoExamplesTests {
           #expect(isUnsupported, "\(entry.path): \(problem)")
         }
         print(
-          "refused: \(entry.path) (\(entry.tier)): \(Set(error.problems.map(\.message)).sorted().joined(separator: "; "))"
+          "refused: \(entry.path) (\(entry.tier)):", Set(error.problems.map(\.message)).sorted().joined(separator: "; ")
         )
       }
     }

@@ -3,10 +3,15 @@ import WorkflowCore
 
 @Suite("Large documents")
 struct DocumentScaleTests {
+  private static func head(_ name: String) -> String {
+    "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: \(name)}\n"
+      + "spec:\n  entrypoint: main\n  templates:\n"
+  }
+
   /// 5,000 templates: one dag that calls each of the others.
   static func manyTemplates(_ count: Int) -> String {
     var text =
-      "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: big}\nspec:\n  entrypoint: main\n  templates:\n"
+      head("big")
     text += "  - name: main\n    dag:\n      tasks:\n"
     for index in 1..<count {
       let depends = index > 1 ? ", depends: t\(index - 1)" : ""
@@ -23,12 +28,14 @@ struct DocumentScaleTests {
   /// A dag in which every task refers to the first one, far above its own parent.
   static func longChain(_ count: Int) -> String {
     var text =
-      "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: chain}\nspec:\n  entrypoint: main\n  templates:\n"
+      head("chain")
     text +=
-      "  - {name: leaf, container: {image: b}}\n  - name: main\n    dag:\n      tasks:\n      - {name: t0, template: leaf}\n"
+      "  - {name: leaf, container: {image: b}}\n"
+    text += "  - name: main\n    dag:\n      tasks:\n      - {name: t0, template: leaf}\n"
     for index in 1..<count {
       text +=
-        "      - {name: t\(index), template: leaf, depends: t\(index - 1), when: '{{tasks.t\(index / 2).status}} == x'}\n"
+        "      - {name: t\(index), template: leaf, depends: t\(index - 1), "
+      text += "when: '{{tasks.t\(index / 2).status}} == x'}\n"
     }
     return text
   }

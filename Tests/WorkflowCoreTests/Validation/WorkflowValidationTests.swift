@@ -145,6 +145,14 @@ struct WorkflowValidationTests {
         (12, "spec.templates[0].container.command[0]", "{{workflow.parameters.size}} cannot be resolved"),
       ]),
     BadDocument(
+      name: "expressions with broken grammar",
+      text: workflow(
+        leaf + "\n  retryStrategy: {limit: 1, expression: 'lastRetry.exitCode =='}\n  timeout: '{{=1 +}}'"),
+      expected: [
+        (10, "spec.templates[0].retryStrategy.expression", "the expression 'lastRetry.exitCode =='"),
+        (11, "spec.templates[0].timeout", "the expression '1 +'"),
+      ]),
+    BadDocument(
       name: "item keys that no item has",
       text: steps("- - {name: a, template: leaf, withItems: [{os: linux}], when: \"{{item.so}} == {{item.os}}\"}"),
       expected: [(10, "spec.templates[0].steps[0][0].when", "{{item.so}} cannot be resolved: no item has the key")]),
