@@ -105,7 +105,7 @@ enum Tags {
     return parts
   }
 
-  /// Where `}}` closes a tag. In an expression, braces inside quotes do not count, and `}}}` closes at its last two.
+  /// Where `}}` closes a tag. In an expression, braces inside quotes do not count.
   private static func closing(_ bytes: [UInt8], from start: Int) -> Int? {
     let isExpression = start < bytes.count && bytes[start] == UInt8(ascii: "=")
     var quote: UInt8?
@@ -117,8 +117,10 @@ enum Tags {
       } else if isExpression, byte == 0x22 || byte == 0x27 {
         quote = byte
       } else if byte == 0x7d, bytes[index + 1] == 0x7d {
-        let hasThird = isExpression && index + 2 < bytes.count && bytes[index + 2] == 0x7d
-        return hasThird ? index + 1 : index
+        // Of a longer run of braces, the last two close an expression: `{{={'k': 1}}}`.
+        var last = index
+        while isExpression, last + 2 < bytes.count, bytes[last + 2] == 0x7d { last += 1 }
+        return last
       }
       index += 1
     }

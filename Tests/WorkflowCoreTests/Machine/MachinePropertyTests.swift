@@ -1,0 +1,124 @@
+import FederationModel
+import Testing
+
+@testable import WorkflowCore
+
+@Suite("WorkflowMachine under random events")
+struct MachinePropertyTests {
+  /// One random event that fits the moment, or does not fit at all.
+  private func event(_ driver: MachineDriver, _ random: inout SeededGenerator, allowStops: Bool) -> WorkflowEvent {
+    let nodes = Int32(max(1, driver.machine.nodeCount))
+    let outcomes: [TaskOutcome] = [
+      .good(result: "1"), .good(), .bad(), TaskOutcome(phase: .error, message: "no such command"),
+      TaskOutcome(phase: .lost, message: "lost"), TaskOutcome(phase: .cancelled),
+    ]
+    switch Int.random(in: 0..<20, using: &random) {
+    case 0: return .suspend
+    case 1, 2: return .resume
+    case 3: return .resumeNodes(selector: .all, parameters: [:])
+    case 4 where allowStops: return .stop(message: "enough")
+    case 5 where allowStops && Bool.random(using: &random): return .terminate
+    case 6: return .timeReached
+    case 7:
+      return .taskEnded(
+        NodeID(Int32.random(in: 0..<(nodes + 3), using: &random)), outcomes.randomElement(using: &random)!)
+    case 8: return .start
+    case 9: return .taskStarted(NodeID(Int32.random(in: 0..<nodes, using: &random)), cluster: "c", runsAs: "host")
+    case 10 where allowStops:
+      return .retry(restartSuccessful: Bool.random(using: &random), selector: .displayName("a(0:x)"))
+    default:
+      guard let node = driver.open.randomElement(using: &random) else { return .timeReached }
+      return .taskEnded(node, outcomes.randomElement(using: &random)!)
+    }
+  }
+
+  private func apply(_ event: WorkflowEvent, to driver: inout MachineDriver) {
+    if case .taskEnded(let node, _) = event { driver.open.removeAll { $0 == node } }
+    driver.send(event)
+  }
+
+  @Test("A machine rebuilt from its records answers every further event alike", arguments: 0..<60 as Range<UInt64>)
+  func rebuiltMachinesAgree(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    var driver = try MachineDriver(spec: SampleWorkflows.all[Int(seed) % SampleWorkflows.all.count])
+    driver.send(.start)
+    _ = driver.machine.takeChanges()
+    for step in 0..<60 {
+      let records = (0..<Int32(driver.machine.nodeCount)).map { driver.machine[NodeID($0)] }
+      var twin = try WorkflowMachine(
+        definition: driver.machine.definition, identity: driver.machine.identity, status: driver.machine.status,
+        nodes: records.map { record in
+          var stored = record
+          stored.children = []
+          return stored
+        })
+      driver.now = driver.now + .milliseconds(Int64.random(in: 0..<20_000, using: &random))
+      let event = event(driver, &random, allowStops: true)
+      let answer = twin.handle(event, at: driver.now)
+      var original = driver.machine
+      let expected = original.handle(event, at: driver.now)
+      #expect(answer == expected, "seed \(seed), step \(step), \(event)")
+      #expect(twin.status == original.status, "seed \(seed), step \(step), \(event)")
+      #expect(twin.nextWake == original.nextWake, "seed \(seed), step \(step), \(event)")
+      let (mine, theirs) = (twin.takeChanges(), original.takeChanges())
+      #expect(mine == theirs, "seed \(seed), step \(step), \(event)")
+      try #require(twin.nodeCount == original.nodeCount, "seed \(seed), step \(step), \(event)")
+      for ordinal in 0..<Int32(twin.nodeCount) where twin[NodeID(ordinal)] != original[NodeID(ordinal)] {
+        Issue.record(
+          "seed \(seed), step \(step), \(event): \(twin[NodeID(ordinal)]) is not \(original[NodeID(ordinal)])")
+      }
+      apply(event, to: &driver)
+      _ = driver.machine.takeChanges()
+    }
+  }
+
+  @Test(
+    "I2: every launched task ends exactly once and the workflow becomes terminal", arguments: 0..<120 as Range<UInt64>)
+  func everythingEnds(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    var driver = try MachineDriver(spec: SampleWorkflows.all[Int(seed) % SampleWorkflows.all.count])
+    driver.send(.start)
+    for _ in 0..<Int.random(in: 0..<80, using: &random) {
+      driver.now = driver.now + .milliseconds(Int64.random(in: 0..<30_000, using: &random))
+      let event = event(driver, &random, allowStops: seed % 2 == 0)
+      if case .retry = event { continue }
+      apply(event, to: &driver)
+    }
+    driver.send(.resume)
+    var steps = 0
+    while !driver.machine.status.phase.isTerminal, steps < 1000 {
+      steps += 1
+      if let node = driver.open.first {
+        driver.end(node, driver.cancelled.contains(node) ? TaskOutcome(phase: .cancelled) : .good())
+      } else if let wake = driver.machine.nextWake {
+        driver.now = max(driver.now, wake)
+        driver.send(.timeReached)
+      } else {
+        break
+      }
+    }
+    #expect(driver.machine.status.phase.isTerminal, "seed \(seed): stuck after \(steps) steps")
+    #expect(driver.finishedCount == 1, "seed \(seed)")
+    #expect(Set(driver.launched).count == driver.launched.count, "seed \(seed): launched twice")
+    for node in driver.live { #expect(node.phase.isTerminal, "seed \(seed): \(node.name) is \(node.phase)") }
+  }
+
+  @Test("Late, foreign and repeated events change nothing")
+  func illegalEventsChangeNothing() throws {
+    var driver = try MachineDriver(spec: SampleWorkflows.all[0])
+    driver.run()
+    _ = driver.machine.takeChanges()
+    let before = driver.machine.status
+    let events: [WorkflowEvent] = [
+      .start, .taskEnded(NodeID(0), .good()), .taskEnded(NodeID(9999), .bad()), .taskEnded(NodeID(-1), .bad()),
+      .timeReached, .suspend,
+      .resume, .stop(message: ""), .terminate, .retry(restartSuccessful: true, selector: .all),
+      .taskStarted(NodeID(2), cluster: "c", runsAs: "host"), .resumeNodes(selector: .all, parameters: [:]),
+    ]
+    for event in events {
+      #expect(driver.machine.handle(event, at: driver.now).isEmpty, "\(event)")
+      #expect(driver.machine.takeChanges().isEmpty, "\(event)")
+    }
+    #expect(driver.machine.status == before)
+  }
+}
