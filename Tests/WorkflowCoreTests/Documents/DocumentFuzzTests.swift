@@ -1,18 +1,6 @@
 import Testing
 import WorkflowCore
 
-/// SplitMix64: small, seeded, the same everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-}
-
 @Suite("Mutated documents")
 struct DocumentFuzzTests {
   private static let seeds: [String] =
@@ -64,7 +52,7 @@ struct DocumentFuzzTests {
     "no mutated document crashes or hangs the decoder, and what is accepted reads back the same",
     arguments: [1, 2, 3] as [UInt64])
   func mutations(seed: UInt64) throws {
-    var generator = SeededGenerator(state: seed)
+    var generator = SeededGenerator(seed: seed)
     let clock = ContinuousClock()
     var acceptedCount = 0
     for round in 0..<1500 {
@@ -73,7 +61,7 @@ struct DocumentFuzzTests {
       var definition: WorkflowDefinition?
       var slowest = clock.measure { definition = try? WorkflowDefinition.decode(bytes) }
       // A busy machine may stop us for longer than the bound; a hang comes back when it is tried again.
-      if slowest >= .milliseconds(50) {
+      for _ in 0..<3 where slowest >= .milliseconds(50) {
         slowest = min(slowest, clock.measure { definition = try? WorkflowDefinition.decode(bytes) })
       }
       #expect(slowest < .milliseconds(50), "seed \(seed), round \(round): \(String(decoding: bytes, as: UTF8.self))")

@@ -49,8 +49,8 @@ struct DocumentLimitsTests {
     let duration = clock.measure { found = problems(of: document.text) }
     #expect(found.count == 1)
     #expect(found.first?.message.contains(document.message) == true, "\(found)")
-    // Generous: the same takes a few milliseconds in an optimised build on an idle machine.
-    #expect(duration < .seconds(2), "\(duration)")
+    // Milliseconds in an optimised build on an idle machine; what has no bound would take hours.
+    #expect(duration < .seconds(20), "\(duration)")
   }
 
   @Test("bytes that are no UTF-8 are refused with their place")
