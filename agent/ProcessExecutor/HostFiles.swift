@@ -18,7 +18,12 @@ enum HostFiles {
   private static func currentError() -> Int32 { errno }
 
   static func makeDirectory(_ path: String, mode: UInt32 = 0o700) throws(FederationError) {
-    if mkdir(path, mode) != 0, errno != EEXIST { throw failure("make the directory \(path)") }
+    if mkdir(path, mode) == 0 {
+      // The mode that was asked for, whatever the umask is.
+      chmod(path, mode)
+    } else if errno != EEXIST {
+      throw failure("make the directory \(path)")
+    }
   }
 
   /// Makes `path` and its missing parents below `root`, whose content nobody else can have touched yet.

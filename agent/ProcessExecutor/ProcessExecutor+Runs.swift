@@ -63,7 +63,7 @@ extension ProcessExecutor {
       bubblewrap: probe.bubblewrap, base: base, root: workspace.root, allowedHostPaths: configuration.allowedHostPaths,
       inputs: run.inputs.map { Sandbox.Binding(source: $0.hostPath, path: AbsolutePath.normalise($0.path) ?? $0.path) },
       writableDirectories: layout.directories, sharesNetwork: sharesNetwork,
-      disablesUserNamespaces: probe.disablesUserNamespaces, stage: identity == nil ? nil : "/tmp",
+      stage: identity == nil ? nil : "/tmp",
       workingDirectory: layout.workingDirectory, command: command)
   }
 

@@ -44,8 +44,6 @@ public actor ProcessExecutor: Executor {
       notices.append("runs are not sandboxed here: they see the host's files, processes and network")
     case .bubblewrap:
       let scratch = directory + "/sandbox/probe"
-      try HostFiles.makeDirectory(scratch)
-      if let identity { HostFiles.give(scratch, to: identity) }
       probe = try SandboxProbe.run(etc: preparedConfiguration, scratch: scratch, identity: identity)
       if configuration.network == .auto {
         if let address = SandboxProbe.reachableMetadataAddress() {

@@ -31,8 +31,6 @@ public struct Sandbox: Hashable, Sendable {
   /// Directories inside the run that it must be able to write in, beyond its root itself.
   public var writableDirectories: Set<String>
   public var sharesNetwork: Bool
-  /// Whether bubblewrap knows `--disable-userns` (0.8 and later).
-  public var disablesUserNamespaces: Bool
   /// Set when the agent is root: sources are bound here, by number, before the run's user loses sight of them.
   public var stage: String?
   public var workingDirectory: String
@@ -40,7 +38,7 @@ public struct Sandbox: Hashable, Sendable {
 
   public init(
     bubblewrap: String, base: Base, root: String, allowedHostPaths: [String] = [], inputs: [Binding] = [],
-    writableDirectories: Set<String> = [], sharesNetwork: Bool, disablesUserNamespaces: Bool = true, stage: String?,
+    writableDirectories: Set<String> = [], sharesNetwork: Bool, stage: String?,
     workingDirectory: String, command: [String]
   ) {
     self.bubblewrap = bubblewrap
@@ -50,7 +48,6 @@ public struct Sandbox: Hashable, Sendable {
     self.inputs = inputs
     self.writableDirectories = writableDirectories
     self.sharesNetwork = sharesNetwork
-    self.disablesUserNamespaces = disablesUserNamespaces
     self.stage = stage
     self.workingDirectory = workingDirectory
     self.command = command
@@ -82,7 +79,8 @@ public struct Sandbox: Hashable, Sendable {
   public func launch(listing: @escaping Lister) throws(FederationError) -> Launch {
     var builder = Builder(sandbox: self, listing: listing)
     builder.arguments = [bubblewrap, "--unshare-user"]
-    if disablesUserNamespaces { builder.arguments.append("--disable-userns") }
+    // Not `--disable-userns`: its second user namespace makes the kernel forget the sandbox's parent-death signal, and runs
+    // would outlive their supervisor (seen with 0.8.0). A nested namespace gives a run nothing but mounts of its own.
     builder.arguments += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if !sharesNetwork { builder.arguments.append("--unshare-net") }
     builder.arguments += [

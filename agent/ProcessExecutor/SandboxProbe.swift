@@ -6,7 +6,6 @@ internal import Supervisor
 /// What this machine can do, found by doing it.
 struct SandboxProbe: Sendable {
   var bubblewrap: String
-  var disablesUserNamespaces: Bool
 
   /// Runs `true` in a sandbox as runs will be.
   /// - Throws: `.failedPrecondition` when it cannot, with what bubblewrap said.
@@ -17,17 +16,15 @@ struct SandboxProbe: Sendable {
         .failedPrecondition,
         "bubblewrap (bwrap) is not installed: install the package bubblewrap, or set `sandbox: none`")
     }
-    var said = ""
-    for disables in [true, false] {
-      let sandbox = Sandbox(
-        bubblewrap: bubblewrap, base: .host(etc: etc), root: scratch, sharesNetwork: false,
-        disablesUserNamespaces: disables,
-        stage: identity == nil ? nil : "/tmp", workingDirectory: "/", command: ["/bin/sh", "-c", "exit 0"])
-      let launch = try sandbox.launch(listing: HostFiles.list)
-      let result = ProbeProcess.run(launch, identity: identity)
-      if result.status == 0 { return SandboxProbe(bubblewrap: bubblewrap, disablesUserNamespaces: disables) }
-      said = result.output
-    }
+    HostFiles.remove(scratch)
+    try HostFiles.makeDirectory(scratch, mode: 0o755)
+    if let identity { HostFiles.give(scratch, to: identity) }
+    let sandbox = Sandbox(
+      bubblewrap: bubblewrap, base: .host(etc: etc), root: scratch, sharesNetwork: false,
+      stage: identity == nil ? nil : "/tmp", workingDirectory: "/", command: ["/bin/sh", "-c", "exit 0"])
+    let result = ProbeProcess.run(try sandbox.launch(listing: HostFiles.list), identity: identity)
+    if result.status == 0 { return SandboxProbe(bubblewrap: bubblewrap) }
+    let said = result.output.isEmpty ? "wait status \(result.status)" : result.output
     throw FederationError(
       .failedPrecondition,
       "this machine does not let the agent make sandboxes (\(said)); allow unprivileged user namespaces "

@@ -55,7 +55,7 @@ struct Launch {
   private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, group: Int32) -> (pid: Int32, step: Int32)
   {
     var marked = run
-    if !run.isSandboxed { marked.environment.append(LiveRun.environmentMark(run.id)) }
+    marked.environment.append(LiveRun.environmentMark(run.id))
     // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
     let start = run.isSandboxed ? nil : run.workingDirectory ?? directory.path
     return ProcessSpawn.start(

@@ -44,7 +44,9 @@ extension Server {
       kill(mark.pid, SIGKILL)
       return false
     }
-    if !mark.isSandboxed { LiveRun.killMembers(session: mark.pid, id: id) }
+    if mark.isSandboxed, directory.lockIsFree() { return true }
+    // A sandbox's init may have missed its parent's death: the mark in its environment finds it.
+    LiveRun.killMembers(session: mark.pid, id: id)
     return directory.lockIsFree()
   }
 }

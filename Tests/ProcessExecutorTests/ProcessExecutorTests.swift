@@ -1,0 +1,233 @@
+internal import CSupervisor
+internal import Execution
+internal import FederationModel
+internal import Glibc
+internal import ProcessExecutor
+internal import Testing
+
+@Suite("ProcessExecutor", .serialized, .timeLimit(.minutes(3)))
+struct ProcessExecutorTests {
+  private func with(
+    _ configure: (inout ProcessExecutorConfiguration) -> Void = { _ in }, _ body: (ExecutorFixture) async throws -> Void
+  ) async throws {
+    let fixture = try await ExecutorFixture(configure: configure)
+    do { try await body(fixture) } catch {
+      await fixture.tearDown()
+      throw error
+    }
+    await fixture.tearDown()
+  }
+
+  /// Each line tries one thing, and prints `REACHED` if it succeeds.
+  private static let attempts = [
+    "cat $STATE/agent.key", "ls $STATE", "ls $STATE/runs", "echo x > $STATE/lease", "ls /root", "ls /home", "ls /var",
+    "ls /run",
+    "ls /mnt", "ls /srv", "ls /opt", "cat /etc/shadow", "ls /etc/ssh", "ls /sys/fs", "kill -0 $OUTSIDE",
+    "kill -9 $OUTSIDE",
+    "test -e /proc/$OUTSIDE", "cat /proc/[0-9]*/cmdline | grep -q [f]ubini-outside", "touch /usr/x", "touch /usr/bin/x",
+    "touch /etc/x", "mount -t tmpfs none /tmp", "unshare -Urm sh -c 'mount -o remount,rw,bind /usr && touch /usr/x'",
+    "mknod /tmp/d c 1 3",
+    "test -e /dev/vda", "test -e /dev/mem", "test -e /dev/kmsg", "su -c true", "chroot / true", "chown 0 /tmp",
+    "test \"$(id -u)\" = 0", "grep -qE 'Cap(Prm|Eff|Bnd|Amb):.*[1-9a-f]' /proc/self/status",
+    "grep -q 'NoNewPrivs:.0' /proc/self/status", "test \"$(ulimit -c)\" != 0",
+    "dd if=/dev/zero of=/proc/sysrq-trigger count=1",
+    "echo 1 > /proc/sys/vm/drop_caches", "hostname intruder",
+    "python3 -c \"import ctypes,sys; sys.exit(ctypes.CDLL(None).ptrace(16, $OUTSIDE, 0, 0) != 0)\"",
+    "python3 -c \"import socket; socket.create_connection(('169.254.169.254', 80), 2)\"",
+  ]
+
+  @Test("a run reaches nothing that is not its own: each way is tried")
+  func containment() async throws {
+    try await with { fixture in
+      let outside = SpawnedCommand(["/bin/sh", "-c", "sleep 60; : fubini-outside"])
+      defer { _ = outside }
+      let key = fixture.directory + "/agent.key"
+      let file = csupervisor_open(key, O_CREAT | O_WRONLY, 0o600)
+      write(file, "secret", 6)
+      close(file)
+      // Another run's file, to be looked for.
+      _ = try await fixture.run(1, .shell("echo mine > /workspace/mine"))
+      let tries = Self.attempts.enumerated().map { "(\($1)) >/dev/null 2>&1 && echo 'REACHED \($0)'" }
+      var spec = TaskSpec.shell((tries + ["echo finished"]).joined(separator: "\n"))
+      spec.environment = [
+        .init(name: "STATE", value: fixture.directory), .init(name: "OUTSIDE", value: String(outsideNumber(outside))),
+      ]
+      let end = try await fixture.run(2, spec)
+      #expect(end.phase == .succeeded, "\(end)")
+      let log = fixture.log(2)
+      for (index, attempt) in Self.attempts.enumerated() {
+        #expect(!log.contains("REACHED \(index)\n"), "reached by: \(attempt)")
+      }
+      #expect(log.hasSuffix("finished\n"))
+      kill(outsideNumber(outside), SIGKILL)
+      _ = outside.wait()
+    }
+  }
+
+  private func outsideNumber(_ command: SpawnedCommand) -> Int32 { command.pid }
+
+  @Test("scripts, inputs, and outputs at any absolute path, below /usr and /etc too")
+  func files() async throws {
+    try await with { fixture in
+      let given = fixture.directory + "/given"
+      let file = csupervisor_open(given, O_CREAT | O_WRONLY, 0o600)
+      write(file, "given", 5)
+      close(file)
+      chmod(given, 0o644)
+      let paths = ["/mnt/out/a", "/tmp/x/y.txt", "/usr/local/made/b", "/etc/made", "/deep/er/c", "/workspace/d"]
+      var spec = TaskSpec.shell(
+        paths.map { "cat /mnt/in/given /raw > \($0)" }.joined(separator: " && ") + " && which python3")
+      spec.outputArtifacts = paths.map { OutputArtifact(name: $0, path: $0) }
+      spec.inputs = [InputArtifact(name: "raw", path: "/raw", source: .raw("raw"))]
+      let request = RunRequest(
+        id: RunID(3), epoch: 1, project: "p", spec: spec, inputs: [StagedInput(hostPath: given, path: "/mnt/in/given")])
+      let workspace = try await fixture.executor.prepare(request)
+      let raw = csupervisor_open(workspace.root + "/raw", O_CREAT | O_WRONLY, 0o644)
+      write(raw, "raw", 3)
+      close(raw)
+      try await fixture.executor.submit(request)
+      let end = try await fixture.end(of: 3)
+      #expect(end.phase == .succeeded, "\(end) \(fixture.log(3))")
+      #expect(end.runsAs == "host")
+      for path in paths {
+        let output = try #require(try OutputFile.open(path, in: workspace), "\(path)")
+        #expect(ExecutorFixture.text(of: output) == "givenraw", "\(path)")
+        close(output)
+      }
+      #expect(try OutputFile.open("/mnt/none", in: workspace) == nil)
+    }
+  }
+
+  @Test("an output that leads out of the run's root, or is no file, is not collected")
+  func escapes() async throws {
+    try await with { fixture in
+      let end = try await fixture.run(
+        4,
+        .shell(
+          "ln -s /etc/shadow a; ln -s ../../../../../../../etc/shadow b; ln -s / c; mkfifo d; ln -s /proc/1/root/etc/shadow e"
+        ))
+      #expect(end.phase == .succeeded)
+      let workspace = fixture.executor.workspace(for: RunID(4))
+      #expect(try OutputFile.open("/workspace/a", in: workspace) == nil)
+      #expect(try OutputFile.open("/workspace/b", in: workspace) == nil)
+      #expect(try OutputFile.open("/workspace/c/etc/shadow", in: workspace) == nil)
+      #expect(try OutputFile.open("/../../../../etc/shadow", in: workspace) == nil)
+      #expect(try OutputFile.open("/workspace/e", in: workspace) == nil)
+      #expect(throws: FederationError.self) { try OutputFile.open("/workspace/d", in: workspace) }
+    }
+  }
+
+  @Test("ends are told as what they are")
+  func ends() async throws {
+    try await with({ $0.images = [ImageRule(pattern: "any", runsAs: "host")] }) { fixture in
+      var end = try await fixture.run(5, TaskSpec(image: "any", command: ["no-such-command", "x"]))
+      #expect(
+        end.phase == .error && end.exitCode == nil && end.message == "command not found: no-such-command", "\(end)")
+      end = try await fixture.run(6, .shell("exit 127"))
+      #expect(end.phase == .failed && end.exitCode == 127)
+      end = try await fixture.run(7, .shell("kill -9 $$"))
+      #expect(end.phase == .failed && end.exitCode == 137 && end.message.contains("signal 9"), "\(end)")
+      end = try await fixture.run(8, .shell("exit 1"))
+      #expect(end.phase == .failed && end.exitCode == 1)
+      end = try await fixture.run(9, TaskSpec(image: "other", command: ["true"]))
+      #expect(end.phase == .error && end.message.contains("image other"))
+      end = try await fixture.run(10, TaskSpec(image: "any"))
+      #expect(end.phase == .error && end.message.contains("no command"))
+      end = try await fixture.run(11, .shell("sleep 100")) { $0.walltime = .milliseconds(200) }
+      #expect(end.phase == .failed && end.message.contains("walltime"))
+    }
+  }
+
+  @Test("I1: a run that is submitted twice, also by the agent's next process, runs once and its exit code is exact")
+  func reattach() async throws {
+    try await with { fixture in
+      let request = RunRequest(
+        id: RunID(12), epoch: 1, project: "p", spec: .shell("echo x >> /workspace/marker; sleep 0.5; exit 42"))
+      try await fixture.executor.submit(request)
+      await fixture.executor.close()
+      let next = try await ProcessExecutor(
+        configuration: .init(stateDirectory: fixture.directory, supervisorExecutable: ExecutorFixture.supervisor))
+      fixture.watch(next)
+      let known = try await next.reattach(known: [RunID(12), RunID(99)])
+      #expect(known.map(\.phase) == [.running, .bound])
+      try await next.submit(request)
+      let end = try await fixture.end(of: 12)
+      #expect(end.phase == .failed && end.exitCode == 42)
+      #expect(fixture.text(next.workspace(for: RunID(12)).root + "/workspace/marker") == "x\n")
+      #expect(try await next.reattach(known: [RunID(12)]).first?.exitCode == 42)
+      try await next.forget(RunID(12))
+      #expect(access(next.workspace(for: RunID(12)).directory, F_OK) != 0)
+      #expect(try await next.reattach(known: [RunID(12)]).first?.phase == .bound)
+      try await next.shutdownSupervisorWhenIdle()
+      await next.close()
+    }
+  }
+
+  @Test("I1: a supervisor that is killed is replaced, and its run is told lost")
+  func supervisorKilled() async throws {
+    try await with { fixture in
+      let request = RunRequest(id: RunID(13), epoch: 1, project: "p", spec: .shell("sleep 300"))
+      try await fixture.executor.submit(request)
+      let mark = fixture.executor.workspace(for: RunID(13)).directory + "/started"
+      while fixture.observations(of: 13).isEmpty { try await Task.sleep(for: .milliseconds(3)) }
+      let file = csupervisor_open(mark, O_RDONLY, 0)
+      var leader: Int32 = 0
+      #expect(read(file, &leader, 4) == 4)
+      close(file)
+      let parent = try #require(fixture.text("/proc/\(leader)/stat").split(separator: ")").last?.split(separator: " "))
+      kill(try #require(Int32(parent[1])), SIGKILL)
+      #expect(try await fixture.end(of: 13).phase == .lost)
+      #expect(fixture.observations(of: 13).filter { $0.phase.isTerminal }.count == 1)
+    }
+  }
+
+  @Test("I9: a secret reaches the program and no file or command line")
+  func secrets() async throws {
+    try await with { fixture in
+      let word = "s3cr3t-\(UInt64.random(in: 0 ... .max))"
+      let end = try await fixture.run(14, .shell("echo ${#TOKEN}; tr '\\0' '\\n' < /proc/1/cmdline | grep -c s3cr3t")) {
+        $0.secrets = [.init(name: "TOKEN", value: word)]
+      }
+      #expect(end.phase == .failed)
+      #expect(fixture.log(14) == "\(word.utf8.count)\n0\n")
+      #expect(SpawnedCommand(["/bin/grep", "-rqF", word, fixture.directory]).wait() != 0)
+    }
+  }
+
+  @Test("without a sandbox the cluster says so, offers no fence, and still limits and collects")
+  func unsandboxed() async throws {
+    try await with({ $0.sandbox = .none }) { fixture in
+      let inventory = await fixture.executor.inventory()
+      #expect(!inventory.canFence)
+      #expect(inventory.notices.contains { $0.contains("not sandboxed") })
+      let end = try await fixture.run(15, .shell("pwd; exit 5"))
+      #expect(end.exitCode == 5)
+      #expect(fixture.log(15) == fixture.executor.workspace(for: RunID(15)).root + "/workspace\n")
+    }
+  }
+
+  @Test("real tasks a second are at least half of what bare bubblewrap reaches beside it")
+  func throughput() async throws {
+    try await with { fixture in
+      let count = 400
+      let clock = ContinuousClock()
+      let bare = clock.measure {
+        let script =
+          "seq \(count) | xargs -P 4 -I{} bwrap --unshare-user --unshare-pid --unshare-ipc --unshare-uts --ro-bind / / --proc /proc --dev /dev true"
+        _ = SpawnedCommand(["/bin/sh", "-c", script]).wait()
+      }
+      let requests = (0..<count).map {
+        RunRequest(id: RunID(1000 + Int64($0)), epoch: 1, project: "p", spec: TaskSpec(image: "any", command: ["true"]))
+      }
+      let start = clock.now
+      for first in stride(from: 0, to: count, by: 8) {
+        try await fixture.executor.submit(Array(requests[first..<min(count, first + 8)]))
+      }
+      for request in requests { #expect(try await fixture.end(of: request.id.number, seconds: 60).phase == .succeeded) }
+      let ours = clock.now - start
+      let rates = (bare: Double(count) / bare.seconds, ours: Double(count) / ours.seconds)
+      print("bare bwrap: \(Int(rates.bare))/s, through the supervisor: \(Int(rates.ours))/s")
+      #expect(rates.ours >= rates.bare / 2, "\(rates)")
+    }
+  }
+}
