@@ -15,7 +15,8 @@ public struct ControlPlaneAddress: Hashable, Sendable, CustomStringConvertible {
       .invalidArgument, "\(text.prefix(80)) is not an address: write host:port, 192.0.2.1:7443 or [2001:db8::1]:7443.")
     var host = text[...]
     var port: Int? = Self.defaultPort
-    if text.hasPrefix("["), let end = text.firstIndex(of: "]") {
+    if text.hasPrefix("[") {
+      guard let end = text.firstIndex(of: "]") else { throw refused }
       let rest = text[text.index(after: end)...]
       host = text[..<end].dropFirst()
       if !rest.isEmpty { port = rest.hasPrefix(":") ? Self.port(rest.dropFirst()) : nil }

@@ -89,18 +89,21 @@ public enum GatewayTransport {
         channel.eventLoop.makeCompletedFuture {
           let pipeline = channel.pipeline.syncOperations
           let tls = try pipeline.handler(type: NIOSSLServerHandler.self)
-          try pipeline.addHandler(HandshakeGuard(), position: .after(tls))
+          try pipeline.addHandler(ConnectionGuard(), position: .after(tls))
+          try pipeline.addHandler(IdleStateHandler(readTimeout: .seconds(16)), position: .after(tls))
         }
       }
     }
   }
 }
 
-/// Ends a connection whose handshake agreed on less than TLS 1.3 or brought no client certificate.
+/// Ends a connection whose handshake agreed on less than TLS 1.3 or brought no client certificate, and one that has fallen
+/// silent: the keep-alives make a living peer send something every 8 s, and the transport's own answer to a missed one is to
+/// say goodbye and wait for the peer, which is not there.
 ///
 /// The transport itself allows TLS 1.2 and has no setting for it, so the guard looks right after the handshake, before a
 /// single byte of HTTP/2 is answered.
-private final class HandshakeGuard: ChannelInboundHandler, Sendable {
+private final class ConnectionGuard: ChannelInboundHandler, Sendable {
   typealias InboundIn = Any
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
@@ -110,6 +113,10 @@ private final class HandshakeGuard: ChannelInboundHandler, Sendable {
         context.close(promise: nil)
         return
       }
+    }
+    if case .read = event as? IdleStateHandler.IdleStateEvent {
+      context.close(promise: nil)
+      return
     }
     context.fireUserInboundEventTriggered(event)
   }
