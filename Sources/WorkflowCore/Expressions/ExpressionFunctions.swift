@@ -77,9 +77,21 @@ enum ExpressionFunctions {
     case "toJson": return .string(try value(0).description)
     case "fromJson": return try JSONText.parse(try text(0))
     case "list": return .array(a)
+    case "b64enc": return .string(ExpressionText.base64(try text(0)))
+    case "b64dec":
+      guard let decoded = ExpressionText.decodeBase64(try text(0)) else {
+        throw evaluator.failure("b64dec needs base64")
+      }
+      return .string(decoded)
     case "first": return try list(try value(0), evaluator).first ?? .null
     case "last": return try list(try value(0), evaluator).last ?? .null
     case "ternary": return try evaluator.truth(try value(2)) ? try value(0) : try value(1)
+    case "min", "max":
+      let numbers = try a.map { try integer($0, evaluator).integerValue ?? 0 }
+      guard let least = numbers.min(), let most = numbers.max() else {
+        throw evaluator.failure("sprig.\(name) needs numbers")
+      }
+      return .integer(name == "min" ? least : most)
     case "add", "mul", "sub":
       let numbers = try a.map { try integer($0, evaluator).integerValue ?? 0 }
       guard let first = numbers.first else { throw evaluator.failure("sprig.\(name) needs numbers") }
@@ -180,5 +192,38 @@ enum ExpressionText {
       rest >>= 1
     }
     return exponent < 0 ? 1 / result : result
+  }
+
+  private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+
+  /// RFC 4648, with padding.
+  static func base64(_ text: String) -> String {
+    let bytes = Array(text.utf8)
+    var output: [UInt8] = []
+    for start in stride(from: 0, to: bytes.count, by: 3) {
+      let group = bytes[start..<min(start + 3, bytes.count)]
+      var bits: UInt32 = 0
+      for index in 0..<3 { bits = bits << 8 | (index < group.count ? UInt32(group[start + index]) : 0) }
+      for index in 0..<4 {
+        output.append(index <= group.count ? alphabet[Int(bits >> (18 - 6 * UInt32(index)) & 63)] : UInt8(ascii: "="))
+      }
+    }
+    return String(decoding: output, as: UTF8.self)
+  }
+
+  /// nil when the text is not base64. Line breaks are passed over.
+  static func decodeBase64(_ text: String) -> String? {
+    var output: [UInt8] = []
+    var (bits, count): (UInt32, Int) = (0, 0)
+    for byte in text.utf8 where byte != UInt8(ascii: "=") && byte != 0x0a && byte != 0x0d {
+      guard let value = alphabet.firstIndex(of: byte) else { return nil }
+      bits = (bits << 6 | UInt32(value)) & 0xff_ffff
+      count += 6
+      if count >= 8 {
+        count -= 8
+        output.append(UInt8(bits >> UInt32(count) & 0xff))
+      }
+    }
+    return String(decoding: output, as: UTF8.self)
   }
 }

@@ -34,6 +34,7 @@ extension WorkflowMachine {
     let last = nodes[Int(attempt)]
     nodes[Int(node)].outputs = last.outputs
     nodes[Int(node)].exitCode = last.exitCode
+    markChanged(node)
     guard last.phase == .failed || last.phase == .error else { return end(node, last.phase, last.message) }
     guard refusal(for: node) == nil, nodes[Int(node)].cancelReason == nil else {
       return end(node, last.phase, last.message)

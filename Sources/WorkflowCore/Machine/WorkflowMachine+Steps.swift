@@ -47,6 +47,7 @@ extension WorkflowMachine {
   private mutating func failGroup(_ group: Int32, _ message: String) {
     if groupFrames[group]!.outstanding == 0 { return end(group, .error, message) }
     nodes[Int(group)].cancelReason = message
+    markChanged(group)
     for member in groupFrames[group]!.members.joined() { cancelTree(member, reason: message) }
   }
 

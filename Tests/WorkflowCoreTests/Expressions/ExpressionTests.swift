@@ -60,6 +60,8 @@ struct ExpressionTests {
       ("'a,b' | split(',') | join('-')", "a-b"), ("upper('x') == 'X' and not false", "true"),
       ("'abc' matches '^a'", "true"),
       ("'abc' contains 'b'", "true"), ("string(inputs.parameters.n)", "3"), ("1..3", "[1,2,3]"), ("list[1]", "2"),
+      ("sprig.b64enc('héllo!')", "aMOpbGxvIQ=="), ("sprig.b64dec('aMOpbGxvIQ==')", "héllo!"),
+      ("sprig.b64dec('YQ==')", "a"),
     ])
   func exprLang(text: String, expected: String) throws {
     #expect(try ExprLang.evaluate(text) { variables[$0] }.value().tagText == expected)
