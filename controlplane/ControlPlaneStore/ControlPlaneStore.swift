@@ -1,0 +1,106 @@
+public import ControlPlaneCore
+public import Postgres
+import Synchronization
+
+/// The durable state in Postgres: the only place where SQL is written.
+///
+/// The leader's units go over one connection of their own (`send`), everything else over a pool.
+public final class ControlPlaneStore: Sendable {
+  let pool: PostgresPool
+  private let configuration: PostgresConfiguration
+  private let writer = Mutex<PostgresConnection?>(nil)
+
+  public init(_ configuration: PostgresConfiguration, pool limits: PostgresPool.Limits = .init()) {
+    self.configuration = configuration
+    pool = PostgresPool(configuration, limits: limits)
+  }
+
+  /// Opens the write connection anew. What was on the old one's wire fails as lost.
+  public func reconnect() async throws {
+    let fresh = try await PostgresConnection.connect(configuration)
+    let old = writer.withLock { current in
+      let old = current
+      current = fresh
+      return old
+    }
+    await old?.close()
+  }
+
+  public func close() async {
+    let connection = writer.withLock { current in
+      let old = current
+      current = nil
+      return old
+    }
+    await connection?.close()
+    await pool.close()
+  }
+
+  /// Puts one unit on the wire and returns at once; units are answered in the order of these calls.
+  public func send(_ delta: DurableDelta, fence: Fence) -> PendingUnit {
+    guard let connection = writer.withLock({ $0 }) else { return PendingUnit(unit: nil) }
+    do {
+      return PendingUnit(unit: connection.send(try DeltaEncoder.statements(delta, fence)))
+    } catch {
+      return PendingUnit(unit: nil, failure: .rejected(error))
+    }
+  }
+
+  /// Sends one unit and waits. - Throws: `CommitError`.
+  public func commit(_ delta: DurableDelta, fence: Fence) async throws {
+    try await send(delta, fence: fence).answer()
+  }
+
+  func run(_ sql: String, _ values: PostgresValue...) async throws -> PostgresResult {
+    try await pool.withConnection { try await $0.run([PostgresStatement(sql, values)])[0] }
+  }
+}
+
+/// What the leadership row must hold for a unit to commit, and what it leaves there as `commit_seq`.
+public struct Fence: Hashable, Sendable {
+  public var term: Int64
+  public var previous: Int64
+  public var next: Int64
+  /// - Parameter next: nil for one more than `previous`.
+  public init(term: Int64, previous: Int64, next: Int64? = nil) {
+    self.term = term
+    self.previous = previous
+    self.next = next ?? previous + 1
+  }
+}
+
+/// Why a unit did not, or perhaps did not, commit.
+public enum CommitError: Error {
+  /// It may have committed: ask for the position.
+  case connectionLost(any Error)
+  /// Another leader, or an earlier unit of ours that failed: it did not commit.
+  case fenced
+  /// The database refused its content: it did not commit.
+  case rejected(any Error)
+}
+
+/// A unit on the wire.
+public struct PendingUnit: Sendable {
+  let unit: PostgresUnit?
+  var failure: CommitError?
+
+  /// - Throws: `CommitError`.
+  public func answer() async throws {
+    if let failure { throw failure }
+    guard let unit else {
+      throw CommitError.connectionLost(PostgresError(.connectionLost, "no write connection is open"))
+    }
+    do {
+      _ = try await unit.answer()
+    } catch let error as PostgresError {
+      switch error.kind {
+      case .raised("FB001"): throw CommitError.fenced
+      // What the server's state forbids just now is not the fault of the content: the caller connects again and asks.
+      case .readOnly, .insufficientResources, .serializationFailure, .deadlock, .lockNotAvailable, .timeout, .cancelled,
+        .misuse:
+        throw CommitError.connectionLost(error)
+      default: throw error.isConnectionLoss ? CommitError.connectionLost(error) : CommitError.rejected(error)
+      }
+    }
+  }
+}

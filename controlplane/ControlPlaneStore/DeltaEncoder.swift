@@ -1,0 +1,166 @@
+import ControlPlaneCore
+import FederationModel
+import Postgres
+import WorkflowCore
+
+/// A delta as the statements of one unit: the fence, one upsert for each kind of row, deletions, a notification.
+///
+/// Each column is written as one binary array straight from the rows.
+enum DeltaEncoder {
+  static func statements(_ delta: DurableDelta, _ fence: Fence) throws -> [PostgresStatement] {
+    var unit = [
+      PostgresStatement(
+        "SELECT fubini_fence($1, $2, $3, $4)", .int8(fence.term), .int8(fence.previous), .int8(fence.next),
+        .int8(delta.now.milliseconds))
+    ]
+    if !delta.workflows.isEmpty { unit.append(try workflows(delta.workflows)) }
+    if !delta.nodes.isEmpty { unit.append(try nodes(delta.nodes)) }
+    if !delta.runs.isEmpty { unit.append(try runs(delta.runs)) }
+    if !delta.clusters.isEmpty { unit += try clusters(delta.clusters) }
+    if !delta.explanations.isEmpty { unit.append(explanations(delta.explanations)) }
+    if !delta.events.isEmpty { unit.append(events(delta.events)) }
+    if !delta.idempotency.isEmpty { unit.append(idempotency(delta.idempotency)) }
+    if !delta.audit.isEmpty { unit.append(audit(delta.audit)) }
+    unit += deletions(delta)
+    unit.append(PostgresStatement("SELECT pg_notify('fubini', $1)", .text(String(fence.next))))
+    return unit
+  }
+
+  private static func deletions(_ delta: DurableDelta) -> [PostgresStatement] {
+    var unit: [PostgresStatement] = []
+    if !delta.deletedWorkflows.isEmpty {
+      let ids = PostgresValue.int8s(delta.deletedWorkflows.map(\.number))
+      let uids = "(SELECT uid FROM workflows WHERE id = ANY ($1))"
+      unit.append(PostgresStatement("DELETE FROM logs WHERE workflow_uid IN \(uids)", ids))
+      unit.append(PostgresStatement("DELETE FROM artifacts WHERE workflow_uid IN \(uids)", ids))
+      for table in ["nodes", "runs", "events"] {
+        unit.append(PostgresStatement("DELETE FROM \(table) WHERE workflow_id = ANY ($1)", ids))
+      }
+      unit.append(PostgresStatement("DELETE FROM workflows WHERE id = ANY ($1)", ids))
+    }
+    if !delta.deletedClusters.isEmpty {
+      let names = PostgresValue.texts(delta.deletedClusters.map(\.text))
+      for table in ["price_sheets", "agents", "join_tokens", "inventory"] {
+        unit.append(PostgresStatement("DELETE FROM \(table) WHERE cluster = ANY ($1)", names))
+      }
+      unit.append(PostgresStatement("DELETE FROM clusters WHERE name = ANY ($1)", names))
+    }
+    return unit
+  }
+
+  /// `INSERT ... SELECT unnest(...) ON CONFLICT (key) DO UPDATE` over `columns` (name, array type, how it is used).
+  static func upsert(
+    _ table: String, key: [String], _ columns: [(name: String, type: String)], cast: [String: String] = [:]
+  ) -> String {
+    let names = columns.map(\.name)
+    let arrays = columns.indices.map { "$\($0 + 1)::\(columns[$0].type)[]" }
+    let values = names.map { name in cast[name].map { "x.\(name)::\($0)" } ?? "x.\(name)" }
+    let updates = names.filter { !key.contains($0) }.map { "\($0) = excluded.\($0)" }
+    return """
+      INSERT INTO \(table) (\(names.joined(separator: ", "))) SELECT \(values.joined(separator: ", ")) \
+      FROM unnest(\(arrays.joined(separator: ", "))) AS x (\(names.joined(separator: ", "))) \
+      ON CONFLICT (\(key.joined(separator: ", "))) DO UPDATE SET \(updates.joined(separator: ", "))
+      """
+  }
+
+  // MARK: Small tables
+
+  static let clusterSQL = upsert(
+    "clusters", key: ["name"],
+    [
+      ("name", "text"), ("kind", "text"), ("labels", "text"), ("project", "text"), ("created_ms", "int8"),
+      ("cordon_reason", "text"), ("is_draining", "bool"), ("revoked_ms", "int8"), ("journal", "text"),
+      ("acked_sequence", "int8"), ("is_adopting", "bool"),
+    ])
+  static let priceSQL = upsert(
+    "price_sheets", key: ["cluster"],
+    [
+      ("cluster", "text"), ("currency", "text"), ("core_hour", "float8"), ("gibibyte_hour", "float8"),
+      ("gpu_hour", "float8"), ("egress_gibibyte", "float8"),
+    ])
+
+  private static func clusters(_ rows: [ClusterRow]) throws -> [PostgresStatement] {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.spec.name.text }
+    p.append(column: rows) { $0.spec.kind.rawValue }
+    try p.append(column: rows) { try RowJSON.encode($0.spec.labels) }
+    p.append(column: rows) { $0.spec.project?.text }
+    p.append(column: rows) { $0.createdAt.milliseconds }
+    p.append(column: rows) { $0.cordonReason?.storable }
+    p.append(column: rows) { $0.isDraining }
+    p.append(column: rows) { $0.revokedAt?.milliseconds }
+    p.append(column: rows) { $0.journal }
+    p.append(column: rows) { $0.ackedSequence }
+    p.append(column: rows) { $0.isAdopting }
+    var unit = [PostgresStatement(clusterSQL, p)]
+    let free = rows.filter { $0.spec.prices == nil }.map(\.spec.name.text)
+    if !free.isEmpty {
+      unit.append(PostgresStatement("DELETE FROM price_sheets WHERE cluster = ANY ($1)", .texts(free)))
+    }
+    let priced = rows.compactMap { row in row.spec.prices.map { (row.spec.name.text, $0) } }
+    if !priced.isEmpty {
+      var p = PostgresParameters()
+      p.append(column: priced) { $0.0 }
+      p.append(column: priced) { $0.1.currency }
+      p.append(column: priced) { $0.1.coreHour }
+      p.append(column: priced) { $0.1.gibibyteHour }
+      p.append(column: priced) { $0.1.gpuHour }
+      p.append(column: priced) { $0.1.egressGibibyte }
+      unit.append(PostgresStatement(priceSQL, p))
+    }
+    return unit
+  }
+
+  private static func explanations(_ rows: [ExplanationRow]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.id }
+    p.append(column: rows) { $0.at.milliseconds }
+    p.append(column: rows) { $0.document.storable }
+    return PostgresStatement(
+      upsert("explanations", key: ["id"], [("id", "int8"), ("at_ms", "int8"), ("document", "text")]), p)
+  }
+
+  private static func events(_ rows: [EventRow]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.at.milliseconds }
+    p.append(column: rows) { $0.workflow?.number }
+    p.append(column: rows) { $0.node?.ordinal }
+    p.append(column: rows) { $0.cluster?.text }
+    p.append(column: rows) { $0.reason }
+    p.append(column: rows) { $0.message.storable }
+    return PostgresStatement(
+      """
+      INSERT INTO events (at_ms, workflow_id, ordinal, cluster, reason, message)
+      SELECT a, w, n, c, r, m FROM unnest($1::int8[], $2::int8[], $3::int4[], $4::text[], $5::text[], $6::text[])
+      WITH ORDINALITY AS x (a, w, n, c, r, m, position) ORDER BY position
+      """, p)
+  }
+
+  private static func idempotency(_ rows: [IdempotencyRow]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.principal }
+    p.append(column: rows) { $0.key.storable }
+    p.append(column: rows) { $0.requestHash }
+    p.append(column: rows) { $0.reply.storable }
+    p.append(column: rows) { $0.at.milliseconds }
+    return PostgresStatement(
+      upsert(
+        "idempotency", key: ["principal", "key"],
+        [("principal", "text"), ("key", "text"), ("request_hash", "text"), ("reply", "text"), ("at_ms", "int8")]), p)
+  }
+
+  private static func audit(_ rows: [AuditRow]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.at.milliseconds }
+    p.append(column: rows) { $0.actor }
+    p.append(column: rows) { $0.action }
+    p.append(column: rows) { $0.object.storable }
+    p.append(column: rows) { $0.detail.storable }
+    return PostgresStatement(
+      """
+      INSERT INTO audit (at_ms, actor, action, object, detail)
+      SELECT a, b, c, d, e FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[])
+      WITH ORDINALITY AS x (a, b, c, d, e, position) ORDER BY position
+      """, p)
+  }
+}

@@ -1,0 +1,118 @@
+public import FederationModel
+public import Postgres
+
+/// What an API token stands for.
+public struct TokenRecord: Hashable, Sendable {
+  public var user: String
+  public var isAdmin: Bool
+  /// nil: every project that the user may use.
+  public var project: ProjectName?
+  public var expiresAt: Timestamp?
+  public var isRevoked: Bool
+}
+
+/// How a join token was answered. Each refusal is told apart, so that it can be audited and explained.
+public enum JoinTokenOutcome: Hashable, Sendable {
+  case accepted(ClusterName)
+  case unknown
+  case used(ClusterName)
+  case expired(ClusterName)
+}
+
+extension ControlPlaneStore {
+  // MARK: Tokens
+
+  public func ensureUser(_ name: String, isAdmin: Bool, at now: Timestamp) async throws {
+    _ = try await run(
+      "INSERT INTO users (name, is_admin, created_ms) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET is_admin = $2",
+      .text(name), .bool(isAdmin), .int8(now.milliseconds))
+  }
+
+  public func ensureProject(_ name: ProjectName, organisation: String, at now: Timestamp) async throws {
+    _ = try await pool.withConnection {
+      try await $0.run([
+        PostgresStatement(
+          "INSERT INTO organisations (name, created_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING", .text(organisation),
+          .int8(now.milliseconds)),
+        PostgresStatement(
+          "INSERT INTO projects (name, organisation, created_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+          .text(name.text), .text(organisation), .int8(now.milliseconds)),
+      ])
+    }
+  }
+
+  /// - Parameter hash: SHA-256 of the secret, 32 bytes; the secret itself is never stored.
+  public func createToken(
+    hash: [UInt8], user: String, project: ProjectName?, label: String, at now: Timestamp, expiresAt: Timestamp?
+  ) async throws {
+    _ = try await run(
+      """
+      INSERT INTO tokens (hash, user_name, project, label, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6)
+      """, .bytes(hash), .text(user), .text(project?.text), .text(label), .int8(now.milliseconds),
+      .int8(expiresAt?.milliseconds))
+  }
+
+  /// nil: no such token. The caller judges expiry and revocation.
+  public func token(hash: [UInt8]) async throws -> TokenRecord? {
+    let rows = try await run(
+      """
+      SELECT user_name, is_admin, project, expires_ms, revoked_ms IS NOT NULL OR disabled_ms IS NOT NULL
+      FROM tokens JOIN users ON users.name = user_name WHERE hash = $1
+      """, .bytes(hash))
+    return try rows.rows.first.map {
+      TokenRecord(
+        user: try $0.text(0), isAdmin: try $0.bool(1), project: try $0.optionalText(2).map { ProjectName($0) },
+        expiresAt: try RowDecoder.moment($0, 3), isRevoked: try $0.bool(4))
+    }
+  }
+
+  // MARK: Join tokens
+
+  public func createJoinToken(hash: [UInt8], cluster: ClusterName, at now: Timestamp, expiresAt: Timestamp) async throws
+  {
+    _ = try await run(
+      "INSERT INTO join_tokens (hash, cluster, created_ms, expires_ms) VALUES ($1, $2, $3, $4)", .bytes(hash),
+      .text(cluster.text), .int8(now.milliseconds), .int8(expiresAt.milliseconds))
+  }
+
+  /// Uses a token up. Of several callers with the same token one is accepted.
+  public func consumeJoinToken(hash: [UInt8], at now: Timestamp) async throws -> JoinTokenOutcome {
+    let taken = try await run(
+      "UPDATE join_tokens SET used_ms = $2 WHERE hash = $1 AND used_ms IS NULL AND expires_ms > $2 RETURNING cluster",
+      .bytes(hash), .int8(now.milliseconds))
+    if let row = taken.rows.first { return .accepted(ClusterName(try row.text(0))) }
+    let rows = try await run("SELECT cluster, used_ms FROM join_tokens WHERE hash = $1", .bytes(hash))
+    guard let row = rows.rows.first else { return .unknown }
+    let cluster = ClusterName(try row.text(0))
+    return try row.isNull(1) ? .expired(cluster) : .used(cluster)
+  }
+
+  // MARK: Certificates
+
+  public func recordCertificate(
+    serial: String, fingerprint: String, cluster: ClusterName, issuedAt: Timestamp, notAfter: Timestamp
+  ) async throws {
+    _ = try await run(
+      "INSERT INTO certificates (serial, fingerprint, cluster, issued_ms, not_after_ms) VALUES ($1, $2, $3, $4, $5)",
+      .text(serial), .text(fingerprint), .text(cluster.text), .int8(issuedAt.milliseconds), .int8(notAfter.milliseconds)
+    )
+  }
+
+  /// - Returns: how many certificates became void now.
+  public func revokeCertificates(of cluster: ClusterName, at now: Timestamp) async throws -> Int {
+    try await run(
+      "UPDATE certificates SET revoked_ms = $2 WHERE cluster = $1 AND revoked_ms IS NULL", .text(cluster.text),
+      .int8(now.milliseconds)
+    ).affectedRows
+  }
+
+  /// Whether the certificate may not be used: revoked, issued before its cluster was revoked, or never issued by this federation.
+  public func isRevoked(serial: String) async throws -> Bool {
+    let rows = try await run(
+      """
+      SELECT c.revoked_ms IS NOT NULL OR coalesce(c.issued_ms <= k.revoked_ms, false)
+      FROM certificates c LEFT JOIN clusters k ON k.name = c.cluster WHERE serial = $1
+      """, .text(serial))
+    return try rows.rows.first.map { try $0.bool(0) } ?? true
+  }
+}

@@ -1,0 +1,79 @@
+public import ControlPlaneCore
+import FederationModel
+import Postgres
+import WorkflowCore
+
+extension ControlPlaneStore {
+  private static let open = "(phase IN ('Pending', 'Running') OR deletion_requested)"
+
+  /// The durable state of this moment, in one snapshot: what a new leader's core is rebuilt from.
+  public func loadDurable() async throws -> DurableState {
+    let mine = "workflow_id IN (SELECT id FROM workflows WHERE \(Self.open))"
+    let results = try await pool.withConnection { connection in
+      try await connection.snapshot(
+        [
+          "SELECT last_now_ms FROM leadership",
+          "SELECT \(RowDecoder.workflows) FROM workflows WHERE \(Self.open) ORDER BY id",
+          "SELECT \(RowDecoder.nodes) FROM nodes WHERE \(mine) ORDER BY workflow_id, ordinal",
+          "SELECT \(RowDecoder.runs) FROM runs WHERE phase < 5 ORDER BY run_id",
+          "SELECT workflow_id, ordinal, max(epoch) FROM runs WHERE \(mine) GROUP BY 1, 2",
+          RowDecoder.clusters,
+          """
+          SELECT principal, key, request_hash, reply, at_ms FROM idempotency
+          WHERE at_ms >= (SELECT last_now_ms - 86400000 FROM leadership) ORDER BY principal, key
+          """,
+          """
+          SELECT greatest((SELECT max(id) FROM workflows), (SELECT max(workflow_id) FROM events), 0),
+            coalesce((SELECT max(id) FROM explanations), 0)
+          """,
+        ].map { PostgresStatement($0) }, timeout: .seconds(120))
+    }
+    guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
+    var state = DurableState(now: try RowDecoder.time(results[0][0], 0))
+    var nodes: [WorkflowID: [NodeRecord]] = [:]
+    for row in results[2].rows {
+      let node = try RowDecoder.node(row)
+      nodes[node.workflow, default: []].append(node.record)
+    }
+    state.workflows = try results[1].rows.map {
+      let row = try RowDecoder.workflow($0)
+      return LoadedWorkflow(row: row, nodes: nodes[row.id] ?? [])
+    }
+    state.runs = try results[3].rows.map(RowDecoder.run)
+    for row in results[4].rows {
+      let task = TaskID(workflow: WorkflowID(try row.int(0)), node: NodeID(Int32(clamping: try row.int(1))))
+      state.epochs[task] = Int32(clamping: try row.int(2))
+    }
+    state.clusters = try results[5].rows.map(RowDecoder.cluster)
+    state.idempotency = try results[6].rows.map {
+      IdempotencyRow(
+        principal: try $0.text(0), key: try $0.text(1), requestHash: try $0.text(2), reply: try $0.text(3),
+        at: try RowDecoder.time($0, 4))
+    }
+    state.lastWorkflowID = WorkflowID(try results[7][0].int(0))
+    state.lastExplanationID = try results[7][0].int(1)
+    return state
+  }
+
+  /// A workflow with its nodes, finished or not, from one snapshot.
+  public func workflow(_ reference: WorkflowReference) async throws -> LoadedWorkflow? {
+    try await workflow(where: "project = $1 AND name = $2", [.text(reference.project.text), .text(reference.name)])
+  }
+
+  public func workflow(uid: String) async throws -> LoadedWorkflow? {
+    try await workflow(where: "uid = $1", [.text(uid)])
+  }
+
+  private func workflow(where condition: String, _ values: [PostgresValue]) async throws -> LoadedWorkflow? {
+    let results = try await pool.withConnection { connection in
+      try await connection.snapshot([
+        PostgresStatement("SELECT \(RowDecoder.workflows) FROM workflows WHERE \(condition)", values),
+        PostgresStatement(
+          "SELECT \(RowDecoder.nodes) FROM nodes WHERE workflow_id = (SELECT id FROM workflows WHERE \(condition)) ORDER BY ordinal",
+          values),
+      ])
+    }
+    guard let row = try results[0].rows.first.map(RowDecoder.workflow) else { return nil }
+    return LoadedWorkflow(row: row, nodes: try results[1].rows.map { try RowDecoder.node($0).record })
+  }
+}

@@ -1,0 +1,111 @@
+public import ControlPlaneCore
+public import FederationModel
+public import Postgres
+
+/// Which workflows to list. Every condition that is set must hold.
+public struct WorkflowFilter: Hashable, Sendable {
+  public var project: ProjectName?
+  public var phases: [NodePhase]
+  public var labels: [String: String]
+  public var namePrefix: String?
+  public init(
+    project: ProjectName? = nil, phases: [NodePhase] = [], labels: [String: String] = [:], namePrefix: String? = nil
+  ) {
+    self.project = project
+    self.phases = phases
+    self.labels = labels
+    self.namePrefix = namePrefix
+  }
+}
+
+/// An event with its place in the history.
+public struct NumberedEvent: Hashable, Sendable {
+  public var sequence: Int64
+  public var row: EventRow
+}
+
+extension ControlPlaneStore {
+  /// The newest first. `before` is the id of the last workflow of the page before; at most 1,000 rows.
+  public func workflows(_ filter: WorkflowFilter, before: WorkflowID? = nil, limit: Int = 100) async throws
+    -> [WorkflowRow]
+  {
+    let phases = filter.phases.map { Optional($0.rawValue) }
+    let rows = try await run(
+      """
+      SELECT \(RowDecoder.workflows) FROM workflows
+      WHERE ($1::text IS NULL OR project = $1) AND (cardinality($2) = 0 OR phase = ANY ($2)) AND labels @> $3::jsonb
+        AND ($4::text IS NULL OR starts_with(name, $4)) AND ($5::int8 IS NULL OR id < $5)
+      ORDER BY id DESC LIMIT $6
+      """, .text(filter.project?.text), .texts(phases), .text(try RowJSON.encode(filter.labels)),
+      .text(filter.namePrefix),
+      .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))))
+    return try rows.rows.map(RowDecoder.workflow)
+  }
+
+  /// All runs of a workflow, by task and epoch.
+  public func runs(of workflow: WorkflowID) async throws -> [RunRow] {
+    let rows = try await run(
+      "SELECT \(RowDecoder.runs) FROM runs WHERE workflow_id = $1 ORDER BY ordinal, epoch", .int8(workflow.number))
+    return try rows.rows.map(RowDecoder.run)
+  }
+
+  public func runs(of task: TaskID) async throws -> [RunRow] {
+    let rows = try await run(
+      "SELECT \(RowDecoder.runs) FROM runs WHERE workflow_id = $1 AND ordinal = $2 ORDER BY epoch",
+      .int8(task.workflow.number), .int4(task.node.ordinal))
+    return try rows.rows.map(RowDecoder.run)
+  }
+
+  public func clusters() async throws -> [ClusterRow] {
+    try await run(RowDecoder.clusters).rows.map(RowDecoder.cluster)
+  }
+
+  public func explanation(_ id: Int64) async throws -> ExplanationRow? {
+    let rows = try await run("SELECT id, at_ms, document FROM explanations WHERE id = $1", .int8(id))
+    return try rows.rows.first.map {
+      ExplanationRow(id: try $0.int(0), at: try RowDecoder.time($0, 1), document: try $0.text(2))
+    }
+  }
+
+  /// Events after `sequence`, oldest first; at most 1,000.
+  public func events(of workflow: WorkflowID? = nil, after sequence: Int64, limit: Int = 1000) async throws
+    -> [NumberedEvent]
+  {
+    let rows = try await run(
+      """
+      SELECT seq, at_ms, workflow_id, ordinal, cluster, reason, message FROM events
+      WHERE seq > $1 AND ($2::int8 IS NULL OR workflow_id = $2) ORDER BY seq LIMIT $3
+      """, .int8(sequence), .int8(workflow?.number), .int8(Int64(min(max(limit, 1), 1000))))
+    return try rows.rows.map {
+      NumberedEvent(
+        sequence: try $0.int(0),
+        row: EventRow(
+          at: try RowDecoder.time($0, 1), workflow: try $0.optionalInt(2).map { WorkflowID($0) },
+          node: try RowDecoder.int32($0, 3).map { NodeID($0) }, cluster: try $0.optionalText(4).map { ClusterName($0) },
+          reason: try $0.text(5), message: try $0.text(6)))
+    }
+  }
+
+  /// The newest audit records, newest first, of sequences below `before`; at most 1,000.
+  public func audit(before: Int64? = nil, limit: Int = 100) async throws -> [(sequence: Int64, row: AuditRow)] {
+    let rows = try await run(
+      """
+      SELECT seq, at_ms, actor, action, object, detail FROM audit WHERE ($1::int8 IS NULL OR seq < $1)
+      ORDER BY seq DESC LIMIT $2
+      """, .int8(before), .int8(Int64(min(max(limit, 1), 1000))))
+    return try rows.rows.map {
+      let row = AuditRow(
+        at: try RowDecoder.time($0, 1), actor: try $0.text(2), action: try $0.text(3), object: try $0.text(4),
+        detail: try $0.text(5))
+      return (try $0.int(0), row)
+    }
+  }
+
+  /// For what does not go through the core: refused joins, failed logins.
+  public func appendAudit(_ row: AuditRow) async throws {
+    _ = try await run(
+      "INSERT INTO audit (at_ms, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)",
+      .int8(row.at.milliseconds),
+      .text(row.actor.storable), .text(row.action), .text(row.object.storable), .text(row.detail.storable))
+  }
+}

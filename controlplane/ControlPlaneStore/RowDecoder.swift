@@ -1,0 +1,104 @@
+import ControlPlaneCore
+import FederationModel
+import Postgres
+import WorkflowCore
+
+/// Rows as they come back, in the column order of `DeltaEncoder`.
+enum RowDecoder {
+  static let workflows = DeltaEncoder.workflowColumns.map { $0.name == "labels" ? "labels::text" : $0.name }
+    .joined(separator: ", ")
+  static let nodes = DeltaEncoder.nodeColumns.map(\.name).joined(separator: ", ")
+  static let runs = DeltaEncoder.runColumns.map(\.name).joined(separator: ", ")
+
+  static func moment(_ row: PostgresRow, _ column: Int) throws -> Timestamp? {
+    try row.optionalInt(column).map { Timestamp(milliseconds: $0) }
+  }
+
+  static func time(_ row: PostgresRow, _ column: Int) throws -> Timestamp {
+    Timestamp(milliseconds: try row.int(column))
+  }
+
+  static func int32(_ row: PostgresRow, _ column: Int) throws -> Int32? {
+    try row.optionalInt(column).map { Int32(clamping: $0) }
+  }
+
+  private static func word<Word: RawRepresentable>(_ value: Word.RawValue, _ type: Word.Type) throws -> Word {
+    guard let word = Word(rawValue: value) else {
+      throw PostgresError(.decoding, "an unknown \(type) is stored: \(value)")
+    }
+    return word
+  }
+
+  static func workflow(_ row: PostgresRow) throws -> WorkflowRow {
+    WorkflowRow(
+      id: WorkflowID(try row.int(0)), uid: try row.text(1), project: ProjectName(try row.text(2)),
+      name: try row.text(3),
+      document: try row.text(4), labels: try RowJSON.decode([String: String].self, try row.text(5)),
+      status: try RowJSON.decode(WorkflowStatus.self, try row.text(7)), createdAt: try time(row, 8),
+      createdBy: try row.text(9), generation: Int32(clamping: try row.int(10)), deletionRequested: try row.bool(11))
+  }
+
+  static func node(_ row: PostgresRow) throws -> NodeRow {
+    let upstream = try row.optionalInts(18) ?? []
+    var record = NodeRecord(
+      id: NodeID(Int32(clamping: try row.int(1))), name: try row.text(2), displayName: try row.text(3),
+      type: try word(try row.text(4), NodeType.self), role: try word(UInt8(clamping: try row.int(5)), NodeRole.self),
+      phase: try word(try row.text(6), NodePhase.self), templateName: try row.text(9),
+      parent: try int32(row, 13).map { NodeID($0) }, boundary: try int32(row, 14).map { NodeID($0) },
+      step: Int32(clamping: try row.int(15)), item: Int32(clamping: try row.int(16)),
+      upstream: upstream.compactMap { $0.map { NodeID(Int32(clamping: $0)) } },
+      inputs: try row.optionalText(19).map { try RowJSON.decode(NodeInputs.self, $0) } ?? NodeInputs())
+    record.hasBegun = try row.bool(7)
+    record.isSuperseded = try row.bool(8)
+    record.message = try row.text(10)
+    record.startedAt = try moment(row, 11)
+    record.finishedAt = try moment(row, 12)
+    record.itemJSON = try row.optionalText(17)
+    record.outputs = try row.optionalText(20).map { try RowJSON.decode(TaskOutputs.self, $0) } ?? TaskOutputs()
+    record.exitCode = try int32(row, 21)
+    record.hostCluster = try row.optionalText(22).map { ClusterName($0) }
+    record.runsAs = try row.optionalText(23)
+    record.cancelReason = try row.optionalText(24)
+    record.wakeAt = try moment(row, 25)
+    return NodeRow(workflow: WorkflowID(try row.int(0)), record: record)
+  }
+
+  static func run(_ row: PostgresRow) throws -> RunRow {
+    RunRow(
+      id: RunID(try row.int(0)),
+      task: TaskID(workflow: WorkflowID(try row.int(1)), node: NodeID(Int32(clamping: try row.int(2)))),
+      epoch: Int32(clamping: try row.int(3)), cluster: ClusterName(try row.text(4)),
+      phase: try word(Int16(clamping: try row.int(5)), RunPhase.self), boundAt: try time(row, 6),
+      dispatchedAt: try moment(row, 7), startedAt: try moment(row, 8), finishedAt: try moment(row, 9),
+      exitCode: try int32(row, 10), message: try row.text(11), cancelReason: try row.optionalText(12),
+      isUnaccounted: try row.bool(13), explanation: try row.int(14),
+      quote: try row.optionalText(15).map { try RowJSON.decode(PriceSheet.self, $0) },
+      resources: Resources(
+        cpuMillicores: try row.int(16), memory: ByteCount(try row.int(17)), gpus: try row.int(18),
+        gpuType: try row.optionalText(19)),
+      charge: try row.optionalInt(20), bytesIn: ByteCount(try row.int(21)), bytesOut: ByteCount(try row.int(22)),
+      stagingMilliseconds: try row.int(23), wallMilliseconds: try row.int(24), runsAs: try row.text(25))
+  }
+
+  static let clusters = """
+    SELECT name, kind, labels, project, created_ms, cordon_reason, is_draining, revoked_ms, journal, acked_sequence,
+      is_adopting, currency, core_hour, gibibyte_hour, gpu_hour, egress_gibibyte
+    FROM clusters LEFT JOIN price_sheets ON cluster = name ORDER BY name
+    """
+
+  static func cluster(_ row: PostgresRow) throws -> ClusterRow {
+    let prices = try row.optionalText(11).map {
+      PriceSheet(
+        currency: $0, coreHour: try row.double(12), gibibyteHour: try row.double(13), gpuHour: try row.double(14),
+        egressGibibyte: try row.double(15))
+    }
+    let spec = ClusterSpec(
+      name: ClusterName(try row.text(0)), kind: try word(try row.text(1), ClusterKind.self),
+      labels: try RowJSON.decode([String: String].self, try row.text(2)), prices: prices,
+      project: try row.optionalText(3).map { ProjectName($0) })
+    return ClusterRow(
+      spec: spec, createdAt: try time(row, 4), cordonReason: try row.optionalText(5), isDraining: try row.bool(6),
+      revokedAt: try moment(row, 7), journal: try row.optionalText(8), ackedSequence: try row.int(9),
+      isAdopting: try row.bool(10))
+  }
+}

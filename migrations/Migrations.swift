@@ -1,0 +1,8 @@
+/// The SQL of every migration, embedded when the package is built, in order. A new file is added to this list and to the target's
+/// resources in Package.swift.
+public enum EmbeddedMigrations {
+  /// File name and text.
+  public static var all: [(name: String, sql: String)] {
+    [("V0001__foundation.sql", String(decoding: PackageResources.V0001__foundation_sql, as: UTF8.self))]
+  }
+}
