@@ -1,0 +1,149 @@
+internal import Execution
+internal import FederationModel
+internal import FederationPKI
+internal import Logging
+internal import ProcessExecutor
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// One running agent: everything that belongs to one state directory, from opening to orderly end.
+///
+/// `run()` ends when its task is cancelled. Runs stay alive in the supervisor; the next agent attaches to them again.
+final class AgentProcess: Sendable {
+  private let configuration: AgentConfiguration
+  private let state: StateDirectory
+  private let journal: Journal
+  private let executor: any Executor
+  private let cache: ArtifactCache
+  private let driver: RunDriver
+  private let session: SessionRunner
+  private let rotation: CertificateRotation
+  private let logger: Logger
+  private let cluster: ClusterName
+
+  /// Opens everything, and changes nothing outside the state directory.
+  ///
+  /// - Parameter executor: in place of the configured one, for tests.
+  /// - Throws: `.failedPrecondition` when the agent has not joined, or another one acts here.
+  init(configuration: AgentConfiguration, executor given: (any Executor)? = nil, logger: Logger) async throws {
+    let configuration = try configuration.validated()
+    self.configuration = configuration
+    self.logger = logger
+    signal(SIGPIPE, SIG_IGN)
+    state = try StateDirectory(path: configuration.stateDirectory)
+    let store = try CertificateStore(stateDirectory: state.path)
+    guard let identity = try store.load() else {
+      throw FederationError(
+        .failedPrecondition,
+        "This agent has not joined: `fubini-agent join --token TOKEN --control-plane HOST:PORT --state-dir \(state.path)`"
+      )
+    }
+    cluster = identity.cluster
+    let addresses = try configuration.addresses
+    let cycle = try AddressCycle(addresses)
+    journal = try Journal(
+      path: StateDirectory.journalPath(in: state.path),
+      isOnNetworkFileSystem: StateDirectory.isNetworkFileSystem(state.path))
+    let contents = try await journal.contents()
+    if let given { executor = given } else { executor = try await Self.executor(configuration) }
+    cache = try ArtifactCache(directory: state.path + "/artifacts", bytesMax: configuration.artifactCacheBytes)
+    let connection = ConnectionSlot()
+    let meter = TransferMeter(bytesPerSecond: configuration.transferLimitBytesPerSecond)
+    let driver = RunDriver(
+      journal: journal, contents: contents, executor: executor, cache: cache,
+      repository: RemoteArtifactRepository(connection: connection, meter: meter), logger: logger)
+    self.driver = driver
+    let logs = LogShipper(executor: executor) { run, offset, isComplete in
+      await driver.tell(.logAcknowledged(run, offset: offset, isComplete: isComplete))
+    }
+    driver.use(logs)
+    let credentials = try CertificateStore.credentials(identity)
+    let rotation = CertificateRotation(
+      store: store, identity: identity, addresses: addresses, credentials: credentials, logger: logger)
+    self.rotation = rotation
+    let inventory: @Sendable () async -> ClusterInventory = { [executor] in
+      var inventory = await executor.inventory()
+      inventory.linkBytesPerSecond = configuration.transferLimitBytesPerSecond
+      return inventory
+    }
+    session = SessionRunner(
+      cycle: cycle, journaledSequence: contents.lastSequence,
+      ports: SessionRunner.Ports(
+        journal: journal, driver: driver, executor: executor, connection: connection, logs: logs, inventory: inventory,
+        rotationRequested: { rotation.request() }),
+      credentials: credentials, logger: logger)
+    driver.onEventsJournaled { [session] in session.eventsJournaled(through: $0) }
+  }
+
+  func run() async throws {
+    let socket = try StatusSocket(path: StateDirectory.socketPath(in: state.path)) { [self] in await report() }
+    defer { socket.close() }
+    logger.info("agent started", metadata: ["cluster": "\(cluster)", "version": "\(SessionRunner.version)"])
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { [self] in try await driver.run() }
+      group.addTask { [self] in await session.run() }
+      group.addTask { [self] in await rotation.run() }
+      defer { group.cancelAll() }
+      try await group.next()
+    }
+    journal.close()
+    logger.info("agent ended; its runs go on")
+  }
+
+  func report() async -> StatusReport {
+    let overview = driver.overview()
+    let machine = session.machine
+    let state =
+      switch machine.state {
+      case .idle: "none, waiting to dial"
+      case .dialling: "dialling"
+      case .greeting: "waiting for the welcome"
+      case .established(let established): "established with \(established.address)"
+      case .stopped: "stopped"
+      }
+    return StatusReport(
+      version: SessionRunner.version, cluster: cluster.text, session: state, problem: machine.lastProblem,
+      isDraining: overview.isDraining, isAdopting: overview.isAdopting,
+      certificateExpiresAtMilliseconds: rotation.notAfter.milliseconds, runCount: overview.runCount,
+      runs: overview.runs.map { .init(run: $0.id.hexadecimal, phase: $0.phase.name, note: $0.note) },
+      queueDepth: driver.queueDepth, lastSequence: overview.lastSequence,
+      acknowledgedSequence: overview.acknowledgedSequence, artifactCacheBytes: await cache.bytes,
+      notices: await executor.inventory().notices)
+  }
+
+  private static func executor(_ configuration: AgentConfiguration) async throws -> any Executor {
+    let capacity = Resources(
+      cpuMillicores: configuration.cpuMillicores ?? Int64(sysconf(Int32(_SC_NPROCESSORS_ONLN))) * 1000,
+      memory: ByteCount(
+        configuration.memoryBytes ?? Int64(sysconf(Int32(_SC_PHYS_PAGES))) * Int64(sysconf(Int32(_SC_PAGESIZE)))),
+      gpus: configuration.gpus)
+    switch configuration.executor {
+    case .null:
+      return NullExecutor(
+        capacity: capacity, slots: configuration.slots, directory: configuration.stateDirectory + "/null")
+    case .process:
+      return try await ProcessExecutor(
+        configuration: ProcessExecutorConfiguration(
+          stateDirectory: configuration.stateDirectory, supervisorExecutable: Self.executablePath,
+          sandbox: configuration.sandbox == .none ? .none : .bubblewrap,
+          network: .init(rawValue: configuration.network.rawValue) ?? .auto,
+          images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
+          rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
+          capacity: capacity, slots: configuration.slots))
+    }
+  }
+
+  /// This program's own file, also after it was started by a relative name.
+  static var executablePath: String {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let length = buffer.withUnsafeMutableBytes {
+      readlink("/proc/self/exe", $0.bindMemory(to: CChar.self).baseAddress!, 4095)
+    }
+    return length > 0 ? String(decoding: buffer[..<length], as: UTF8.self) : CommandLine.arguments[0]
+  }
+}

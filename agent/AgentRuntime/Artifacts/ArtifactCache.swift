@@ -1,0 +1,178 @@
+internal import FederationModel
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Stored artifacts on this cluster, named by their SHA-256: what was made or fetched here once moves no byte again.
+///
+/// Bounded: the least recently used objects go first, and never one that a run has pinned (I4). One fetch per object at a time,
+/// however many runs wait for it (I5).
+actor ArtifactCache {
+  private struct Entry {
+    var size: Int64
+    var lastUse: UInt64
+    var pins: Set<RunID> = []
+  }
+
+  private let directory: String
+  let bytesMax: Int64
+  private var entries: [String: Entry] = [:]
+  private var useCounter: UInt64 = 0
+  private var fetches: [String: Task<Int64, any Error>] = [:]
+  private(set) var bytes: Int64 = 0
+
+  /// Opens the cache below `directory`. Leftovers of a killed agent are removed; whole objects are kept, by age of last change.
+  init(directory: String, bytesMax: Int64) throws {
+    self.directory = directory
+    self.bytesMax = bytesMax
+    try POSIXFile.makeDirectories(directory + "/objects")
+    POSIXFile.removeTree(directory + "/work")
+    try POSIXFile.makeDirectories(directory + "/work")
+    try POSIXFile.makeDirectories(directory + "/partial")
+    let descriptor = try POSIXFile.open(directory + "/objects", O_RDONLY | O_DIRECTORY)
+    defer { POSIXFile.close(descriptor) }
+    var found: [(name: String, size: Int64, time: Int)] = []
+    for name in try POSIXFile.entries(of: descriptor) {
+      var status = stat()
+      guard fstatat(descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0, name.utf8.count == 64 else { continue }
+      found.append((name, Int64(status.st_size), status.st_mtim.tv_sec))
+    }
+    for object in found.sorted(by: { $0.time < $1.time }) {
+      useCounter += 1
+      entries[object.name] = Entry(size: object.size, lastUse: useCounter)
+      bytes += object.size
+    }
+  }
+
+  /// Where packers write; on the cache's file system, emptied at start.
+  nonisolated var workDirectory: String { directory + "/work" }
+  nonisolated func path(of sha256: String) -> String { directory + "/objects/" + sha256 }
+
+  /// Makes an artifact be here, verified, and pins it for `run`.
+  ///
+  /// - Returns: the bytes that moved over the link for it: 0 when it was here.
+  /// - Throws: `.resourceExhausted` when it does not fit (retryable), or what the repository threw.
+  func obtain(_ artifact: StoredArtifact, for run: RunID, from repository: any ArtifactRepository) async throws -> Int64
+  {
+    if pin(artifact.sha256, for: run) { return 0 }
+    if let fetch = fetches[artifact.sha256] {
+      _ = try await fetch.value
+      guard pin(artifact.sha256, for: run) else {
+        throw FederationError(.unavailable, "\(artifact.key) was evicted before it was used", retryAfter: .seconds(1))
+      }
+      return 0
+    }
+    try makeRoom(for: artifact.size.bytes)
+    let partial = directory + "/partial/" + artifact.sha256
+    let target = path(of: artifact.sha256)
+    let fetch = Task {
+      try await Self.fetch(artifact, for: run, from: repository, partial: partial, target: target)
+    }
+    fetches[artifact.sha256] = fetch
+    defer { fetches[artifact.sha256] = nil }
+    let moved = try await withTaskCancellationHandler {
+      try await fetch.value
+    } onCancel: {
+      fetch.cancel()
+    }
+    insert(artifact.sha256, size: artifact.size.bytes)
+    _ = pin(artifact.sha256, for: run)
+    return moved
+  }
+
+  /// Takes over a file that was packed here, and pins it for `run`. Returns where it is now.
+  func admit(_ file: PackedFile, for run: RunID) throws -> PackedFile {
+    if entries[file.sha256] == nil {
+      try? makeRoom(for: file.size)
+      guard rename(file.path, path(of: file.sha256)) == 0 else { throw POSIXFile.failure("Cannot keep an artifact") }
+      insert(file.sha256, size: file.size)
+    } else {
+      unlink(file.path)
+    }
+    _ = pin(file.sha256, for: run)
+    return PackedFile(path: path(of: file.sha256), size: file.size, sha256: file.sha256)
+  }
+
+  func unpin(_ run: RunID) {
+    for key in entries.keys { entries[key]!.pins.remove(run) }
+    try? makeRoom(for: 0)
+  }
+
+  private func pin(_ sha256: String, for run: RunID) -> Bool {
+    guard entries[sha256] != nil else { return false }
+    useCounter += 1
+    entries[sha256]!.lastUse = useCounter
+    entries[sha256]!.pins.insert(run)
+    utimensat(AT_FDCWD, path(of: sha256), nil, 0)
+    return true
+  }
+
+  private func insert(_ sha256: String, size: Int64) {
+    guard entries[sha256] == nil else { return }
+    useCounter += 1
+    entries[sha256] = Entry(size: size, lastUse: useCounter)
+    bytes += size
+  }
+
+  /// Evicts until `needed` more bytes fit the bound. An object larger than the whole bound is taken when nothing else is left.
+  private func makeRoom(for needed: Int64) throws {
+    while bytes + needed > bytesMax,
+      let oldest = entries.filter({ $0.value.pins.isEmpty }).min(by: { $0.value.lastUse < $1.value.lastUse })
+    {
+      unlink(path(of: oldest.key))
+      bytes -= oldest.value.size
+      entries[oldest.key] = nil
+    }
+    if bytes > 0, bytes + needed > bytesMax, needed > 0 {
+      throw FederationError(
+        .resourceExhausted,
+        "waiting for room in the artifact cache: \(ByteCount(needed)) are needed, \(ByteCount(bytes)) of \(ByteCount(bytesMax)) are in use",
+        retryAfter: .seconds(5))
+    }
+  }
+
+  /// Goes on where an earlier attempt was cut; verifies size and checksum before the object gets its name.
+  private static func fetch(
+    _ artifact: StoredArtifact, for run: RunID, from repository: any ArtifactRepository, partial: String, target: String
+  ) async throws -> Int64 {
+    let file = try POSIXFile.open(partial, O_RDWR | O_CREAT | O_NOFOLLOW)
+    defer { POSIXFile.close(file) }
+    var offset = Int64(lseek(file, 0, SEEK_END))
+    if offset > artifact.size.bytes {
+      ftruncate(file, 0)
+      lseek(file, 0, SEEK_SET)
+      offset = 0
+    }
+    let start = offset
+    if offset < artifact.size.bytes {
+      try await repository.get(artifact.key, for: run, from: offset) { data in
+        offset += Int64(data.count)
+        guard offset <= artifact.size.bytes else {
+          throw FederationError(
+            .failedPrecondition, "\(artifact.key) is longer than the \(artifact.size) that it should have")
+        }
+        try POSIXFile.write(file, data, artifact.key)
+      }
+    }
+    guard offset == artifact.size.bytes else {
+      throw FederationError(
+        .unavailable, "the transfer of \(artifact.key) was cut at \(ByteCount(offset))", retryAfter: .seconds(1))
+    }
+    let (size, sha256) = try await BlockingWork.run {
+      lseek(file, 0, SEEK_SET)
+      return try ArtifactPacking.digest(file)
+    }
+    guard size == artifact.size.bytes, sha256 == artifact.sha256 else {
+      // What came is wrong as a whole: the next attempt begins at 0.
+      unlink(partial)
+      throw FederationError(
+        .unavailable, "the bytes of \(artifact.key) do not have the checksum that they should", retryAfter: .seconds(1))
+    }
+    guard fsync(file) == 0, rename(partial, target) == 0 else { throw POSIXFile.failure("Cannot keep \(artifact.key)") }
+    return offset - start
+  }
+}

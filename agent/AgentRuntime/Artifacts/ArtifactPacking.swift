@@ -1,0 +1,208 @@
+internal import Crypto
+internal import FederationModel
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// A file that holds an artifact as it is stored.
+struct PackedFile: Sendable, Equatable {
+  var path: String
+  var size: Int64
+  /// Lower-case hexadecimal.
+  var sha256: String
+}
+
+/// Between a run's files and the stored form of artifacts. Everything streams; nothing is whole in memory.
+enum ArtifactPacking {
+  /// Packs `path` of the run into a new file in `directory`; nil when there is nothing at `path`.
+  ///
+  /// - Throws: `.failedPrecondition` (a directory cannot be stored with archive none), `.resourceExhausted` (disk full).
+  static func pack(
+    _ tree: RootedTree, path: String, archive: ArchiveFormat, into directory: String,
+    limits: ArchiveLimits = ArchiveLimits()
+  ) throws -> PackedFile? {
+    let target = directory + "/pack-\(UInt64.random(in: .min ... .max))"
+    let output = try POSIXFile.open(target, O_RDWR | O_CREAT | O_EXCL)
+    defer { close(output) }
+    do {
+      let isThere =
+        switch archive {
+        case .none: try copy(tree, path: path, to: output)
+        case .tar: try packTar(tree, path: path, to: output, limits: limits)
+        case .zip: try packZip(tree, path: path, to: output, scratch: directory, limits: limits)
+        }
+      guard isThere else {
+        unlink(target)
+        return nil
+      }
+      guard fsync(output) == 0 else { throw POSIXFile.failure("Cannot write \(target)") }
+      lseek(output, 0, SEEK_SET)
+      let (size, sha256) = try digest(output)
+      return PackedFile(path: target, size: size, sha256: sha256)
+    } catch {
+      unlink(target)
+      throw error
+    }
+  }
+
+  private static func copy(_ tree: RootedTree, path: String, to output: Int32) throws -> Bool {
+    do {
+      guard let file = try tree.openFile(path) else { return false }
+      defer { close(file.descriptor) }
+      try copy(from: file.descriptor, to: output, path)
+      return true
+    } catch let error as FederationError where error.code == .failedPrecondition {
+      throw FederationError(
+        .failedPrecondition, "\(path) is a directory or no regular file: with `archive: none` only a file can be stored"
+      )
+    }
+  }
+
+  static func copy(from input: Int32, to output: Int32, _ name: String) throws {
+    while true {
+      let bytes = try POSIXFile.read(input, upTo: 1 << 18)
+      if bytes.isEmpty { return }
+      try POSIXFile.write(output, bytes, name)
+    }
+  }
+
+  private static func packTar(_ tree: RootedTree, path: String, to output: Int32, limits: ArchiveLimits) throws -> Bool
+  {
+    let pipe = try makePipe()
+    let gzip: GzipProcess
+    do {
+      gzip = try GzipProcess(decompressing: false, from: pipe.read, to: output)
+    } catch {
+      close(pipe.read)
+      close(pipe.write)
+      throw error
+    }
+    close(pipe.read)
+    let packed = Result {
+      let writer = TarWriter(to: pipe.write)
+      let isThere = try TreeWalk.visit(tree, path: path, limits: limits) { try writer.add($0) }
+      if isThere { try writer.finish() }
+      return isThere
+    }
+    close(pipe.write)
+    let isCompressed = gzip.wait()
+    // A gzip that met a full disk ends early, and the writer then sees a broken pipe: the disk is the reason to tell.
+    if !isCompressed {
+      throw FederationError(
+        .resourceExhausted, "\(path) could not be compressed: is the disk full?", retryAfter: .seconds(10))
+    }
+    return try packed.get()
+  }
+
+  private static func packZip(
+    _ tree: RootedTree, path: String, to output: Int32, scratch: String, limits: ArchiveLimits
+  ) throws -> Bool {
+    var writer = ZipWriter(to: output, scratchDirectory: scratch)
+    guard try TreeWalk.visit(tree, path: path, limits: limits, { try writer.add($0) }) else { return false }
+    try writer.finish()
+    return true
+  }
+
+  /// Reads from the descriptor's position to its end.
+  static func digest(_ descriptor: Int32) throws -> (size: Int64, sha256: String) {
+    var hash = SHA256()
+    var size: Int64 = 0
+    while true {
+      let bytes = try POSIXFile.read(descriptor, upTo: 1 << 18)
+      if bytes.isEmpty { break }
+      size += Int64(bytes.count)
+      bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
+    }
+    return (size, hexadecimal(hash.finalize()))
+  }
+
+  static func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+    bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+
+  /// Puts a stored artifact at `path` in the run's root.
+  ///
+  /// The archive is unpacked beside the root first and moved in whole; as in Argo, an archive with one top-level entry becomes
+  /// that entry, and one with several becomes a directory of them. A second call with the same arguments replaces the first's work.
+  static func unpack(
+    _ file: String, archive: ArchiveFormat, to path: String, mode: Int32?, root: RootedTree, rootPath: String,
+    scratch: String,
+    limits: ArchiveLimits = ArchiveLimits()
+  ) throws {
+    guard let components = RootedTree.memberComponents(String(path.drop { $0 == "/" })), !components.isEmpty else {
+      throw FederationError(.invalidArgument, "\(path) is no path for an artifact")
+    }
+    POSIXFile.removeTree(scratch)
+    try POSIXFile.makeDirectories(scratch)
+    defer { POSIXFile.removeTree(scratch) }
+    let input = try POSIXFile.open(file, O_RDONLY)
+    defer { close(input) }
+    var made = scratch + "/content"
+    switch archive {
+    case .none:
+      let output = try POSIXFile.open(made, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
+      defer { close(output) }
+      try copy(from: input, to: output, path)
+    case .tar, .zip:
+      try POSIXFile.makeDirectories(made, mode: 0o755)
+      let tree = try RootedTree(made)
+      var writer = ArchiveWriter(into: tree, limits: limits)
+      if archive == .zip {
+        try ZipReader.unpack(input, into: &writer, scratchDirectory: scratch)
+      } else {
+        try unpackTar(input, into: &writer)
+      }
+      let names = try POSIXFile.entries(of: tree.descriptor)
+      if names.count == 1 { made += "/" + names[0] }
+    }
+    chmodFile(made, mode)
+    try move(made, to: components, in: root, rootPath: rootPath)
+  }
+
+  private static func unpackTar(_ input: Int32, into writer: inout ArchiveWriter) throws {
+    let magic = try POSIXFile.read(input, upTo: 2)
+    lseek(input, 0, SEEK_SET)
+    guard magic == [0x1f, 0x8b] else { return try TarReader.unpack(from: input, into: &writer) }
+    let pipe = try makePipe()
+    defer { close(pipe.read) }
+    let gzip: GzipProcess
+    do {
+      defer { close(pipe.write) }
+      gzip = try GzipProcess(decompressing: true, from: input, to: pipe.write)
+    }
+    do {
+      try TarReader.unpack(from: pipe.read, into: &writer)
+    } catch {
+      gzip.kill()
+      _ = gzip.wait()
+      throw error
+    }
+    guard gzip.wait() else { throw FederationError(.invalidArgument, "the compressed archive is damaged") }
+  }
+
+  private static func move(_ source: String, to components: [String], in root: RootedTree, rootPath: String) throws {
+    try root.withParent(of: components, create: true) { parent, name in
+      if renameat(AT_FDCWD, source, parent, name) == 0 { return }
+      // Something is there already: what an earlier attempt put, or the executor's empty directory.
+      guard errno == EEXIST || errno == ENOTEMPTY || errno == EISDIR || errno == ENOTDIR else {
+        throw POSIXFile.failure("Cannot put \(components.joined(separator: "/"))")
+      }
+      POSIXFile.removeTree("/proc/self/fd/\(parent)/\(name)")
+      guard renameat(AT_FDCWD, source, parent, name) == 0 else {
+        throw POSIXFile.failure("Cannot put \(components.joined(separator: "/"))")
+      }
+    }
+  }
+
+  static func chmodFile(_ path: String, _ mode: Int32?) {
+    guard let mode else { return }
+    // Never through a link: it could name a file of the host.
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IFMT != S_IFLNK else { return }
+    chmod(path, mode_t(mode) & 0o777)
+  }
+}

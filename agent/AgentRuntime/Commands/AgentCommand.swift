@@ -1,0 +1,170 @@
+public import ArgumentParser
+internal import FederationModel
+internal import FederationPKI
+internal import FoundationEssentials
+internal import Logging
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// The agent's command line. Exit codes: 0 ok, 1 error, 2 usage, 5 unreachable.
+public struct AgentCommand: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "fubini-agent", abstract: "Runs a federation's work on this cluster. Dials out only.",
+    version: SessionRunner.version,
+    subcommands: [
+      JoinCommand.self, RunCommand.self, StatusCommand.self, DoctorCommand.self, InstallCommand.self,
+      UninstallCommand.self, VersionCommand.self,
+    ])
+
+  public init() {}
+
+  /// Parses and runs, and returns the exit code.
+  public static func run(_ arguments: [String]) async -> Int32 {
+    do {
+      var command = try parseAsRoot(arguments)
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+      return 0
+    } catch let error as FederationError {
+      CommandOutput.complain(error.publicMessage)
+      return error.code.exitCode
+    } catch {
+      let code = exitCode(for: error)
+      let text = fullMessage(for: error)
+      if code.isSuccess { CommandOutput.say(text) } else if !text.isEmpty { CommandOutput.complain(text) }
+      return code == .validationFailure ? 2 : code.rawValue
+    }
+  }
+}
+
+enum CommandOutput {
+  static func say(_ text: String) { write(1, text) }
+  static func complain(_ text: String) { write(2, text) }
+
+  private static func write(_ descriptor: Int32, _ text: String) {
+    try? POSIXFile.write(descriptor, Array((text.hasSuffix("\n") ? text : text + "\n").utf8), "output")
+  }
+}
+
+/// Where an agent's files are; shared by every command.
+struct LocationOptions: ParsableArguments {
+  @Option(name: .long, help: "The agent's own directory.") var stateDir: String?
+  @Option(name: .long, help: "Configuration file (default: STATE-DIR/agent.yaml).") var config: String?
+
+  static var defaultStateDirectory: String {
+    let home = ProcessInfo.processInfo.environment["HOME"] ?? "/root"
+    return geteuid() == 0 ? "/var/lib/fubini-agent" : home + "/.local/state/fubini-agent"
+  }
+
+  /// The file, then the environment, then these options.
+  func load() throws -> AgentConfiguration {
+    let environment = ProcessInfo.processInfo.environment
+    let guess = stateDir ?? environment["FUBINI_STATE_DIR"] ?? Self.defaultStateDirectory
+    let path = config ?? StateDirectory.configurationPath(in: guess)
+    var yaml = ""
+    if config != nil || access(path, F_OK) == 0 {
+      let file = try POSIXFile.open(path, O_RDONLY)
+      defer { POSIXFile.close(file) }
+      yaml = String(decoding: try POSIXFile.readAll(file, limit: ConfigurationParser.sizeMax + 1), as: UTF8.self)
+    }
+    var configuration = try ConfigurationParser.parse(yaml: yaml, environment: environment)
+    if let stateDir { configuration.stateDirectory = stateDir }
+    if configuration.stateDirectory.isEmpty { configuration.stateDirectory = guess }
+    return configuration
+  }
+}
+
+struct JoinCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "join", abstract: "Exchanges a one-time token for this cluster's certificate.")
+  @OptionGroup var location: LocationOptions
+  @Option(
+    name: .long, help: "The one-time token of `fubini cluster create --print-join-command` (or FUBINI_JOIN_TOKEN).")
+  var token: String?
+  @Option(name: .long, help: "host:port of the control plane, several separated by commas.") var controlPlane: String?
+
+  func run() async throws {
+    var configuration = try location.load()
+    if let controlPlane { configuration.controlPlane = controlPlane.split(separator: ",").map(String.init) }
+    configuration = try configuration.validated()
+    guard let text = token ?? ProcessInfo.processInfo.environment["FUBINI_JOIN_TOKEN"] else {
+      throw FederationError(.invalidArgument, "Give --token, or set FUBINI_JOIN_TOKEN")
+    }
+    let cluster = try await Joining.join(configuration, token: text, configurationFile: location.config)
+    CommandOutput.say(
+      "joined as cluster \(cluster); next: fubini-agent run --state-dir \(configuration.stateDirectory)")
+  }
+}
+
+/// Joins, and leaves a configuration that `run` starts from.
+enum Joining {
+  static func join(_ configuration: AgentConfiguration, token: String, configurationFile: String?) async throws
+    -> String
+  {
+    let parsed = try JoinToken(text: token)
+    let cycle = try AddressCycle(try configuration.addresses)
+    let state = try StateDirectory(path: configuration.stateDirectory)
+    let identity = try await Enrollment.join(
+      token: parsed, addresses: cycle.addresses, store: try CertificateStore(stateDirectory: state.path))
+    let own = StateDirectory.configurationPath(in: state.path)
+    if configurationFile == nil, access(own, F_OK) != 0 {
+      let addresses = cycle.addresses.map { "\"\($0)\"" }.joined(separator: ", ")
+      let text = "controlPlane: [\(addresses)]\nstateDirectory: \"\(state.path)\"\n"
+      let file = try POSIXFile.open(own, O_WRONLY | O_CREAT | O_EXCL)
+      defer { POSIXFile.close(file) }
+      try POSIXFile.write(file, Array(text.utf8), own)
+    }
+    return identity.cluster.text
+  }
+}
+
+struct RunCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Acts for this cluster until SIGTERM. Runs outlive it.")
+  @OptionGroup var location: LocationOptions
+
+  func run() async throws {
+    let configuration = try location.load()
+    var logger = Logger(label: "fubini-agent", factory: { StreamLogHandler.standardError(label: $0) })
+    logger.logLevel = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info
+    let agent = try await AgentProcess(configuration: configuration, logger: logger)
+    let work = Task { try await agent.run() }
+    let signals = TerminationSignals { work.cancel() }
+    defer { signals.stop() }
+    do { try await work.value } catch is CancellationError {}
+  }
+}
+
+struct StatusCommand: AsyncParsableCommand {
+  enum Format: String, ExpressibleByArgument, CaseIterable { case table, json }
+  static let configuration = CommandConfiguration(commandName: "status", abstract: "Asks the running agent.")
+  @OptionGroup var location: LocationOptions
+  @Option(name: .shortAndLong, help: "table or json.") var output = Format.table
+
+  func run() async throws {
+    let directory = try location.load().stateDirectory
+    let report = try StatusSocket.ask(StateDirectory.socketPath(in: directory))
+    switch output {
+    case .table: CommandOutput.say(report.text(now: SystemClock.now))
+    case .json:
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      CommandOutput.say(String(decoding: try encoder.encode(report), as: UTF8.self))
+    }
+  }
+}
+
+struct VersionCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "version", abstract: "Prints the version.")
+  func run() async throws {
+    CommandOutput.say(
+      "fubini-agent \(SessionRunner.version), protocol \(SessionRunner.protocolMin)-\(SessionRunner.protocolMax)")
+  }
+}

@@ -1,0 +1,86 @@
+internal import ArgumentParser
+internal import FederationModel
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+struct InstallCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "install", abstract: "Joins if needed, and makes the agent start now and after every reboot.",
+    discussion: "Running it twice changes nothing. --dry-run prints all that it would do.")
+  @OptionGroup var location: LocationOptions
+  @Option(name: .long, help: "The one-time token, if the agent has not joined (or FUBINI_JOIN_TOKEN).") var token:
+    String?
+  @Option(name: .long, help: "host:port of the control plane, several separated by commas.") var controlPlane: String?
+  @Flag(name: .long, help: "Print what would be done.") var dryRun = false
+  @Flag(name: .long, help: "A service of this user instead of the system's.") var user = false
+
+  func run() async throws {
+    var configuration = try location.load()
+    if let controlPlane { configuration.controlPlane = controlPlane.split(separator: ",").map(String.init) }
+    configuration = try configuration.validated()
+    let plan = InstallPlanning.plan(configuration, user: user)
+    try plan.validate()
+    let hasJoined = access(configuration.stateDirectory + "/identity/agent.pem", F_OK) == 0
+    if dryRun {
+      if !hasJoined {
+        CommandOutput.say(
+          "join \(configuration.controlPlane.joined(separator: ",")) with the token, into \(configuration.stateDirectory)"
+        )
+      }
+      for step in plan.installation { CommandOutput.say(InstallPlan.describe(step)) }
+      return
+    }
+    if !hasJoined {
+      guard let text = token ?? ProcessInfo.processInfo.environment["FUBINI_JOIN_TOKEN"] else {
+        throw FederationError(
+          .invalidArgument, "This agent has not joined: give --token (or FUBINI_JOIN_TOKEN) and --control-plane")
+      }
+      let cluster = try await Joining.join(configuration, token: text, configurationFile: location.config)
+      CommandOutput.say("joined as cluster \(cluster)")
+    }
+    let runner = StepRunner(stateDirectory: configuration.stateDirectory)
+    for step in plan.installation { try runner.perform(step) }
+    CommandOutput.say("installed; see `fubini-agent status --state-dir \(configuration.stateDirectory)`")
+  }
+}
+
+struct UninstallCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "uninstall", abstract: "Undoes `install`: the service goes, the state directory and running work stay."
+  )
+  @OptionGroup var location: LocationOptions
+  @Flag(name: .long, help: "Print what would be done.") var dryRun = false
+  @Flag(name: .long, help: "The service is this user's.") var user = false
+
+  func run() async throws {
+    let configuration = try location.load().validated()
+    let plan = InstallPlanning.plan(configuration, user: user)
+    try plan.validate()
+    let runner = StepRunner(stateDirectory: configuration.stateDirectory)
+    for step in plan.removal {
+      if dryRun { CommandOutput.say(InstallPlan.describe(step)) } else { try runner.perform(step) }
+    }
+    if !dryRun {
+      CommandOutput.say("uninstalled; \(configuration.stateDirectory) is kept, remove it when its runs have ended")
+    }
+  }
+}
+
+/// Which kind of service this machine offers.
+enum InstallPlanning {
+  static func plan(_ configuration: AgentConfiguration, user: Bool) -> InstallPlan {
+    let hasSystemd = access("/run/systemd/system", F_OK) == 0
+    let environment = ProcessInfo.processInfo.environment
+    let hasUserManager = hasSystemd && environment["XDG_RUNTIME_DIR"].map { access($0 + "/systemd", F_OK) == 0 } == true
+    let service: InstallPlan.Service =
+      if geteuid() == 0, hasSystemd, !user { .system } else if hasUserManager { .user } else { .background }
+    return InstallPlan(
+      service: service, executable: AgentProcess.executablePath, stateDirectory: configuration.stateDirectory,
+      home: environment["HOME"] ?? "/root")
+  }
+}

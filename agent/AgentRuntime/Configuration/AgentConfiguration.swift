@@ -1,0 +1,60 @@
+internal import FederationModel
+
+/// What an operator decides about an agent: one YAML file, and `FUBINI_*` variables over it.
+public struct AgentConfiguration: Sendable, Equatable {
+  public enum ExecutorKind: String, Sendable, CaseIterable { case process, null }
+  public enum Sandbox: String, Sendable, CaseIterable { case bubblewrap, none }
+  public enum Network: String, Sendable, CaseIterable { case auto, none, host }
+  public enum LogLevel: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error, critical }
+
+  public struct Image: Sendable, Equatable {
+    public var pattern: String
+    public var runsAs: String
+  }
+
+  /// `controlPlane`: `host:port` of every replica.
+  public var controlPlane: [String] = []
+  /// `stateDirectory`: absolute; the agent's own.
+  public var stateDirectory = ""
+  /// `executor`.
+  public var executor = ExecutorKind.process
+  /// `slots`: runs at once; nil: as many as the resources allow.
+  public var slots: Int?
+  /// `resources.cpu`: thousandths of a core; nil: what the machine has.
+  public var cpuMillicores: Int64?
+  /// `resources.memory`: bytes; nil: what the machine has.
+  public var memoryBytes: Int64?
+  /// `resources.gpus`.
+  public var gpus: Int64 = 0
+  /// `images`: first match wins.
+  public var images: [Image] = [Image(pattern: "*", runsAs: "host")]
+  /// `rootFileSystems`: name to directory.
+  public var rootFileSystems: [String: String] = [:]
+  /// `allowedHostPaths`: shown to every run, read-only.
+  public var allowedHostPaths: [String] = []
+  public var sandbox = Sandbox.bubblewrap
+  public var network = Network.auto
+  /// `transferLimit`: bytes a second over the link, both directions together; nil: no limit.
+  public var transferLimitBytesPerSecond: Int64?
+  /// `artifactCacheSize`, bytes.
+  public var artifactCacheBytes: Int64 = 20 << 30
+  public var logLevel = LogLevel.info
+
+  public init() {}
+
+  /// What stands in for a value that must be there.
+  ///
+  /// - Throws: `.invalidArgument` naming the key.
+  func validated() throws -> Self {
+    guard stateDirectory.hasPrefix("/"), !stateDirectory.contains("/../"), stateDirectory.utf8.count <= 80 else {
+      throw FederationError(
+        .invalidArgument, "stateDirectory must be an absolute path of at most 80 bytes, not \"\(stateDirectory)\"")
+    }
+    for address in controlPlane { _ = try ControlPlaneAddress(address) }
+    return self
+  }
+
+  var addresses: [ControlPlaneAddress] {
+    get throws { try controlPlane.map { try ControlPlaneAddress($0) } }
+  }
+}

@@ -1,0 +1,189 @@
+internal import FederationModel
+internal import Yams
+
+/// Reads the agent's YAML file and environment. Every key is known or refused with the nearest known one.
+enum ConfigurationParser {
+  static let sizeMax = 256 << 10
+  static let keys = [
+    "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
+    "sandbox", "network", "transferLimit", "artifactCacheSize", "logLevel",
+  ]
+  static let resourceKeys = ["cpu", "memory", "gpus"]
+  static let imageKeys = ["pattern", "runsAs"]
+
+  /// Variables that override single keys; lists are separated by commas.
+  static let variables = [
+    "FUBINI_CONTROL_PLANE": "controlPlane", "FUBINI_STATE_DIR": "stateDirectory", "FUBINI_EXECUTOR": "executor",
+    "FUBINI_SLOTS": "slots", "FUBINI_SANDBOX": "sandbox", "FUBINI_NETWORK": "network",
+    "FUBINI_TRANSFER_LIMIT": "transferLimit", "FUBINI_ARTIFACT_CACHE_SIZE": "artifactCacheSize",
+    "FUBINI_LOG_LEVEL": "logLevel",
+  ]
+
+  /// - Throws: `.invalidArgument` with the key and what it may be.
+  static func parse(yaml: String, environment: [String: String] = [:]) throws -> AgentConfiguration {
+    guard yaml.utf8.count <= sizeMax else {
+      throw FederationError(.invalidArgument, "The configuration is larger than 256 KiB")
+    }
+    var configuration = AgentConfiguration()
+    let root: Node?
+    do { root = try Yams.compose(yaml: yaml) } catch {
+      throw FederationError(.invalidArgument, "The configuration is no YAML: \(error)")
+    }
+    if let root, root.null == nil {
+      guard let mapping = root.mapping else {
+        throw FederationError(.invalidArgument, "The configuration must be a mapping")
+      }
+      for (key, value) in mapping { try set(try name(key, in: keys, of: ""), value, in: &configuration) }
+    }
+    for (variable, key) in variables.sorted(by: { $0.key < $1.key }) {
+      guard let text = environment[variable], !text.isEmpty else { continue }
+      if key == "controlPlane" {
+        configuration.controlPlane = text.split(separator: ",").map(String.init)
+      } else {
+        do { try set(key, Node(text), in: &configuration) } catch let error as FederationError {
+          throw FederationError(.invalidArgument, "\(variable): \(error.publicMessage)")
+        }
+      }
+    }
+    return configuration
+  }
+
+  private static func name(_ node: Node, in known: [String], of parent: String) throws -> String {
+    let key = node.string ?? ""
+    guard known.contains(key) else {
+      let nearest = known.min { distance($0, key) < distance($1, key) } ?? ""
+      throw FederationError(
+        .invalidArgument,
+        "Unknown key \"\(parent)\(key)\" in the configuration: did you mean \"\(parent)\(nearest)\"?\(place(node))")
+    }
+    return key
+  }
+
+  private static func place(_ node: Node) -> String { node.mark.map { " (line \($0.line))" } ?? "" }
+
+  private static func invalid(_ key: String, _ expected: String, _ node: Node) -> FederationError {
+    FederationError(.invalidArgument, "\(key) must be \(expected)\(place(node))")
+  }
+
+  private static func text(_ key: String, _ node: Node) throws -> String {
+    guard let text = node.scalar?.string, !text.isEmpty else { throw invalid(key, "a text", node) }
+    return text
+  }
+
+  private static func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ node: Node) throws -> Choice
+  where Choice.RawValue == String {
+    guard let choice = node.scalar.flatMap({ Choice(rawValue: $0.string) }) else {
+      throw invalid(key, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))", node)
+    }
+    return choice
+  }
+
+  private static func list<Element>(_ key: String, _ node: Node, _ element: (Node) throws -> Element) throws
+    -> [Element]
+  {
+    guard let sequence = node.sequence, sequence.count <= 1000 else {
+      throw invalid(key, "a list of at most 1,000", node)
+    }
+    return try sequence.map(element)
+  }
+
+  private static func set(_ key: String, _ node: Node, in configuration: inout AgentConfiguration) throws {
+    switch key {
+    case "controlPlane": configuration.controlPlane = try list(key, node) { try text(key, $0) }
+    case "stateDirectory": configuration.stateDirectory = try text(key, node)
+    case "executor": configuration.executor = try choice(key, node)
+    case "slots":
+      guard let slots = Int(try text(key, node)), (1...1_000_000).contains(slots) else {
+        throw invalid(key, "a number from 1 to 1,000,000", node)
+      }
+      configuration.slots = slots
+    case "resources": try setResources(node, in: &configuration)
+    case "images":
+      configuration.images = try list(key, node) { node in
+        var image = AgentConfiguration.Image(pattern: "", runsAs: "")
+        guard let mapping = node.mapping else { throw invalid(key, "a list of {pattern, runsAs}", node) }
+        for (name, value) in mapping {
+          let name = try self.name(name, in: imageKeys, of: "images.")
+          if name == "pattern" { image.pattern = try text(name, value) } else { image.runsAs = try text(name, value) }
+        }
+        guard !image.pattern.isEmpty, !image.runsAs.isEmpty else {
+          throw invalid(key, "a list of {pattern, runsAs}", node)
+        }
+        return image
+      }
+    case "rootFileSystems":
+      guard let mapping = node.mapping else { throw invalid(key, "a mapping of names to directories", node) }
+      for (name, value) in mapping {
+        let path = try text(key, value)
+        guard path.hasPrefix("/") else { throw invalid(key, "absolute directories", value) }
+        configuration.rootFileSystems[try text(key, name)] = path
+      }
+    case "allowedHostPaths":
+      configuration.allowedHostPaths = try list(key, node) { node in
+        let path = try text(key, node)
+        guard path.hasPrefix("/") else { throw invalid(key, "absolute paths", node) }
+        return path
+      }
+    case "sandbox": configuration.sandbox = try choice(key, node)
+    case "network": configuration.network = try choice(key, node)
+    case "transferLimit": configuration.transferLimitBytesPerSecond = try rate(key, node)
+    case "artifactCacheSize": configuration.artifactCacheBytes = try size(key, node)
+    case "logLevel": configuration.logLevel = try choice(key, node)
+    default: throw FederationError(.internal, "The configuration key \(key) is not read")
+    }
+  }
+
+  private static func setResources(_ node: Node, in configuration: inout AgentConfiguration) throws {
+    guard let mapping = node.mapping else { throw invalid("resources", "a mapping of cpu, memory, gpus", node) }
+    for (key, value) in mapping {
+      let key = try name(key, in: resourceKeys, of: "resources.")
+      let text = try text("resources.\(key)", value)
+      switch key {
+      case "cpu":
+        guard let cpu = Quantity.parse(text, scale: 1000), cpu > 0 else {
+          throw invalid("resources.cpu", "like 4 or 500m", value)
+        }
+        configuration.cpuMillicores = cpu
+      case "memory": configuration.memoryBytes = try size("resources.memory", value)
+      default:
+        guard let gpus = Int64(text), (0...1024).contains(gpus) else {
+          throw invalid("resources.gpus", "a number", value)
+        }
+        configuration.gpus = gpus
+      }
+    }
+  }
+
+  /// `512Mi`, `20GB`, `1000000`.
+  private static func size(_ key: String, _ node: Node) throws -> Int64 {
+    var text = try text(key, node)
+    if text.hasSuffix("B") { text.removeLast() }
+    guard let bytes = Quantity.parse(text), bytes > 0 else { throw invalid(key, "a size like 20Gi or 500MB", node) }
+    return bytes
+  }
+
+  /// `50MB/s`, `1Gi/s`, or bytes a second.
+  private static func rate(_ key: String, _ node: Node) throws -> Int64 {
+    var text = try text(key, node)
+    if text.hasSuffix("/s") { text.removeLast(2) }
+    if text.hasSuffix("B") { text.removeLast() }
+    guard let bytes = Quantity.parse(text), bytes > 0 else { throw invalid(key, "a rate like 50MB/s", node) }
+    return bytes
+  }
+
+  /// Levenshtein's distance, over letters of either case.
+  static func distance(_ a: String, _ b: String) -> Int {
+    let a = Array(a.lowercased()), b = Array(b.lowercased().prefix(64))
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+      var diagonal = row[0]
+      row[0] = i + 1
+      for (j, y) in b.enumerated() {
+        let substituted = diagonal + (x == y ? 0 : 1)
+        diagonal = row[j + 1]
+        row[j + 1] = min(substituted, row[j] + 1, row[j + 1] + 1)
+      }
+    }
+    return row[b.count]
+  }
+}

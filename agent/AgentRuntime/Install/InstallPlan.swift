@@ -1,0 +1,115 @@
+internal import FederationModel
+
+/// What `install` does and `uninstall` undoes, as data: printed by `--dry-run`, carried out otherwise. Pure.
+struct InstallPlan: Sendable, Equatable {
+  enum Service: Sendable, Equatable {
+    /// /etc/systemd/system
+    case system
+    /// ~/.config/systemd/user
+    case user
+    /// An HPC login node without systemd: started now in the background, and by cron after a reboot.
+    case background
+  }
+
+  enum Step: Sendable, Equatable {
+    /// Left alone when it holds just that.
+    case write(path: String, text: String)
+    case remove(path: String)
+    /// Never through a shell. A failure of an `optional` step is only told.
+    case run([String], optional: Bool)
+    case crontab(line: String, isPresent: Bool)
+    case startBackground([String], log: String)
+    case stopBackground
+  }
+
+  static let unitName = "fubini-agent.service"
+  var service: Service
+  var executable: String
+  var stateDirectory: String
+  var home: String
+
+  /// `stateDirectory` and `executable` come from a person and end in a unit file: what could mean more than a path is refused.
+  func validate() throws {
+    for path in [executable, stateDirectory, home] {
+      guard path.hasPrefix("/"),
+        path.utf8.allSatisfy({ byte in
+          (0x61...0x7a).contains(byte) || (0x41...0x5a).contains(byte) || (0x2d...0x39).contains(byte) || byte == 0x5f
+            || byte == 0x2b
+        })
+      else {
+        throw FederationError(.invalidArgument, "\(path): use an absolute path of letters, digits and . _ - + / only")
+      }
+    }
+  }
+
+  var unitPath: String {
+    service == .system ? "/etc/systemd/system/\(Self.unitName)" : "\(home)/.config/systemd/user/\(Self.unitName)"
+  }
+
+  private var command: [String] { [executable, "run", "--state-dir", stateDirectory] }
+  private var systemctl: [String] { service == .system ? ["systemctl"] : ["systemctl", "--user"] }
+  var crontabLine: String { "@reboot \(command.joined(separator: " ")) >> \(stateDirectory)/agent.log 2>&1" }
+
+  var installation: [Step] {
+    guard service != .background else {
+      return [
+        .crontab(line: crontabLine, isPresent: true),
+        .startBackground(command, log: stateDirectory + "/agent.log"),
+      ]
+    }
+    var steps: [Step] = [
+      .write(path: unitPath, text: unit), .run(systemctl + ["daemon-reload"], optional: false),
+      .run(systemctl + ["enable", "--now", Self.unitName], optional: false),
+    ]
+    if service == .user { steps.append(.run(["loginctl", "enable-linger"], optional: true)) }
+    return steps
+  }
+
+  var removal: [Step] {
+    guard service != .background else { return [.stopBackground, .crontab(line: crontabLine, isPresent: false)] }
+    return [
+      .run(systemctl + ["disable", "--now", Self.unitName], optional: true), .remove(path: unitPath),
+      .run(systemctl + ["daemon-reload"], optional: true),
+    ]
+  }
+
+  /// `KillMode=process`: stopping the agent leaves the supervisor and its runs alive.
+  var unit: String {
+    """
+    [Unit]
+    Description=Fubini agent
+    After=network-online.target
+    Wants=network-online.target
+
+    [Service]
+    ExecStart=\(command.joined(separator: " "))
+    Restart=always
+    RestartSec=2
+    KillMode=process
+    KillSignal=SIGTERM
+    TimeoutStopSec=20
+    Delegate=yes
+    LimitNOFILE=65536
+    Environment=MALLOC_ARENA_MAX=2
+
+    [Install]
+    WantedBy=\(service == .system ? "multi-user.target" : "default.target")
+
+    """
+  }
+
+  /// One line per step, for `--dry-run`.
+  static func describe(_ step: Step) -> String {
+    switch step {
+    case .write(let path, let text):
+      "write \(path):\n"
+        + text.split(separator: "\n", omittingEmptySubsequences: false).map { "  | \($0)" }.joined(separator: "\n")
+    case .remove(let path): "remove \(path)"
+    case .run(let words, let isOptional):
+      "run \(words.joined(separator: " "))\(isOptional ? " (a failure does not matter)" : "")"
+    case .crontab(let line, let isPresent): "\(isPresent ? "add to" : "take out of") the crontab: \(line)"
+    case .startBackground(let words, _): "start in the background: \(words.joined(separator: " "))"
+    case .stopBackground: "end the agent of this state directory (its runs go on)"
+    }
+  }
+}

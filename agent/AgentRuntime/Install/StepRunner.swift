@@ -1,0 +1,105 @@
+internal import FederationModel
+internal import FoundationEssentials
+internal import Supervisor
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Carries out the steps of an `InstallPlan`. Each looks first whether it is done already.
+struct StepRunner {
+  var stateDirectory: String
+
+  func perform(_ step: InstallPlan.Step) throws {
+    switch step {
+    case .write(let path, let text): try write(text, to: path)
+    case .remove(let path):
+      if unlink(path) == 0 { CommandOutput.say("removed \(path)") }
+    case .run(let words, let isOptional):
+      let result = try Self.execute(words)
+      if result.status != 0, !isOptional {
+        throw FederationError(
+          .internal, "\(words.joined(separator: " ")) failed (\(result.status)): \(result.output.prefix(500))")
+      }
+    case .crontab(let line, let isPresent): try editCrontab(line, isPresent: isPresent)
+    case .startBackground(let words, let log):
+      if (try? StatusSocket.ask(StateDirectory.socketPath(in: stateDirectory))) != nil {
+        return CommandOutput.say("the agent runs already")
+      }
+      try Supervisor.daemonise(executable: words[0], arguments: Array(words.dropFirst()), log: log)
+    case .stopBackground: try stopBackground()
+    }
+  }
+
+  private func write(_ text: String, to path: String) throws {
+    if let file = try? POSIXFile.open(path, O_RDONLY) {
+      defer { POSIXFile.close(file) }
+      if try POSIXFile.readAll(file, limit: 1 << 20) == Array(text.utf8) {
+        return CommandOutput.say("\(path) is up to date")
+      }
+    }
+    try POSIXFile.makeDirectories(String(path[..<path.lastIndex(of: "/")!]), mode: 0o755)
+    let temporary = path + ".new"
+    let file = try POSIXFile.open(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+    defer { POSIXFile.close(file) }
+    try POSIXFile.write(file, Array(text.utf8), path)
+    guard rename(temporary, path) == 0 else { throw POSIXFile.failure("Cannot write \(path)") }
+    CommandOutput.say("wrote \(path)")
+  }
+
+  private func editCrontab(_ line: String, isPresent: Bool) throws {
+    let current = try Self.execute(["crontab", "-l"])
+    // Without a crontab the command fails and there is nothing to keep.
+    var lines = current.status == 0 ? current.output.split(separator: "\n").map(String.init) : []
+    guard lines.contains(line) != isPresent else { return }
+    if isPresent { lines.append(line) } else { lines.removeAll { $0 == line } }
+    let text = lines.isEmpty ? "" : lines.joined(separator: "\n") + "\n"
+    let result = try Self.execute(["crontab", "-"], input: text)
+    guard result.status == 0 else {
+      throw FederationError(.internal, "crontab refused the new table: \(result.output.prefix(300))")
+    }
+  }
+
+  /// The lock's holder is the agent; the number is read from the file that the lock is on.
+  private func stopBackground() throws {
+    let path = stateDirectory + "/agent.lock"
+    guard let file = try? POSIXFile.open(path, O_RDWR) else { return }
+    defer { POSIXFile.close(file) }
+    guard flock(file, LOCK_EX | LOCK_NB) != 0 else { return }
+    let words = String(decoding: try POSIXFile.readAll(file, limit: 512), as: UTF8.self).split(separator: " ")
+    guard words.count >= 2, words[0] == "process", let number = pid_t(words[1]), number > 1 else { return }
+    guard kill(number, SIGTERM) == 0 else { throw POSIXFile.failure("Cannot end the agent \(number)") }
+    CommandOutput.say("asked the agent \(number) to end; its runs go on")
+  }
+
+  /// Runs a program found in PATH, without a shell.
+  static func execute(_ words: [String], input: String = "") throws -> (status: Int32, output: String) {
+    let inlet = try makePipe()
+    let outlet = try makePipe()
+    defer { POSIXFile.close(outlet.read) }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_adddup2(&actions, inlet.read, 0)
+    posix_spawn_file_actions_adddup2(&actions, outlet.write, 1)
+    posix_spawn_file_actions_adddup2(&actions, outlet.write, 2)
+    var vector: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
+    defer { for pointer in vector { free(pointer) } }
+    var processID: pid_t = 0
+    let code = posix_spawnp(&processID, words[0], &actions, nil, &vector, environ)
+    POSIXFile.close(inlet.read)
+    POSIXFile.close(outlet.write)
+    guard code == 0 else {
+      POSIXFile.close(inlet.write)
+      return (127, String(cString: strerror(code)))
+    }
+    try? POSIXFile.write(inlet.write, Array(input.utf8), "input")
+    POSIXFile.close(inlet.write)
+    let output = try POSIXFile.readAll(outlet.read, limit: 1 << 20)
+    var status: Int32 = 0
+    while waitpid(processID, &status, 0) < 0, errno == EINTR {}
+    return (status >> 8 & 0xff, String(decoding: output, as: UTF8.self))
+  }
+}

@@ -1,0 +1,112 @@
+internal import Execution
+internal import FederationModel
+
+/// Reads what a run that has ended leaves: result, parameters, artifacts.
+struct OutputCollection: Sendable {
+  static let valueBytesMax: Int64 = 256 << 10
+
+  let executor: any Executor
+  let cache: ArtifactCache
+  let repository: any ArtifactRepository
+
+  /// Never fails for what the run did: a missing or oversized output becomes the outcome's phase and message.
+  ///
+  /// - Throws: retryable errors only (no session, disk full): collecting again is safe and moves nothing twice.
+  func collect(_ request: RunRequest, _ observation: RunObservation) async throws -> CollectedOutputs {
+    let workspace = executor.workspace(for: request.id)
+    var collected = CollectedOutputs(
+      phase: observation.phase, message: observation.message, outputs: TaskOutputs(), bytesOut: 0)
+    if request.spec.capturesResult { collected.outputs.result = try await result(workspace) }
+    guard observation.phase == .succeeded || observation.phase == .failed else { return collected }
+    let needsRoot = !request.spec.outputParameters.isEmpty || !request.spec.outputArtifacts.isEmpty
+    guard needsRoot else { return collected }
+    do {
+      let tree = try RootedTree(workspace.root)
+      for parameter in request.spec.outputParameters {
+        collected.outputs.parameters[parameter.name] = try await value(of: parameter, tree)
+      }
+      for artifact in request.spec.outputArtifacts {
+        guard let stored = try await store(artifact, tree, request.id, moved: &collected.bytesOut) else { continue }
+        collected.outputs.artifacts[artifact.name] = stored
+      }
+    } catch let error as FederationError {
+      if error.isRetryable { throw error }
+      // A program that failed is expected to leave things out; its own failure is what people want to read.
+      if observation.phase == .succeeded {
+        collected.phase = .error
+        collected.message = error.publicMessage
+      }
+    }
+    return collected
+  }
+
+  private func result(_ workspace: RunWorkspace) async throws -> String? {
+    let path = workspace.standardOutput
+    return try await BlockingWork.run {
+      guard let size = POSIXFile.size(path) else { return "" }
+      let file = try POSIXFile.open(path, 0)
+      defer { POSIXFile.close(file) }
+      let bytes = try POSIXFile.readAll(file, limit: Int(min(size, Self.valueBytesMax)))
+      return Self.text(bytes)
+    }
+  }
+
+  private func value(of parameter: OutputParameter, _ tree: RootedTree) async throws -> String {
+    try await BlockingWork.run {
+      let what = "output parameter \(parameter.name)"
+      let file: (descriptor: Int32, size: Int64, mode: UInt32)?
+      do {
+        file = try tree.openFile(parameter.path)
+      } catch let error as FederationError {
+        throw FederationError(.failedPrecondition, "\(what): \(error.publicMessage)")
+      }
+      guard let file else {
+        if let value = parameter.defaultValue { return value }
+        throw FederationError(.failedPrecondition, "\(what): \(parameter.path) does not exist")
+      }
+      defer { POSIXFile.close(file.descriptor) }
+      guard file.size <= Self.valueBytesMax else {
+        throw FederationError(
+          .failedPrecondition,
+          "\(what): \(parameter.path) holds \(ByteCount(file.size)); at most \(ByteCount(Self.valueBytesMax)) fit, use an artifact"
+        )
+      }
+      return Self.text(try POSIXFile.readAll(file.descriptor, limit: Int(Self.valueBytesMax)))
+    }
+  }
+
+  /// As Argo reads values: one trailing newline does not count.
+  static func text(_ bytes: [UInt8]) -> String {
+    var bytes = bytes[...]
+    if bytes.last == UInt8(ascii: "\n") { bytes = bytes.dropLast() }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private func store(
+    _ artifact: OutputArtifact, _ tree: RootedTree, _ run: RunID, moved: inout Int64
+  ) async throws -> StoredArtifact? {
+    let what = "output artifact \(artifact.name)"
+    let work = cache.workDirectory
+    let packed: PackedFile?
+    do {
+      packed = try await BlockingWork.run {
+        try ArtifactPacking.pack(tree, path: artifact.path, archive: artifact.archive, into: work)
+      }
+    } catch var error as FederationError {
+      error.publicMessage = "\(what): \(error.publicMessage)"
+      throw error
+    }
+    guard let packed else {
+      if artifact.optional { return nil }
+      throw FederationError(.failedPrecondition, "\(what): \(artifact.path) does not exist")
+    }
+    guard let key = artifact.key else {
+      POSIXFile.removeTree(packed.path)
+      throw FederationError(.invalidArgument, "\(what) has no key: the control plane must name it")
+    }
+    let kept = try await cache.admit(packed, for: run)
+    try await repository.put(kept, as: key, for: run)
+    moved += kept.size
+    return StoredArtifact(key: key, size: ByteCount(kept.size), sha256: kept.sha256, archive: artifact.archive)
+  }
+}

@@ -1,0 +1,237 @@
+internal import Execution
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import Logging
+internal import Synchronization
+
+/// The shell around `RunTable`: one loop that takes everything that has happened, makes its consequences durable in one
+/// transaction, and only then acts on them.
+final class RunDriver: Sendable {
+  static let batchMax = 2048
+  static let stagingMax = 8
+  static let collectionMax = 8
+
+  /// A view for people, renewed after every turn.
+  struct Overview: Sendable {
+    var runs: [(id: RunID, phase: RunPhase, note: String)] = []
+    var runCount = 0
+    var isAdopting = false
+    var isDraining = false
+    var lastSequence: UInt64 = 0
+    var acknowledgedSequence: UInt64 = 0
+    var term: Int64 = 0
+    var commitSequence: Int64 = 0
+  }
+
+  private let journal: Journal
+  private let executor: any Executor
+  private let staging: InputStaging
+  private let collection: OutputCollection
+  private let cache: ArtifactCache
+  private let logger: Logger
+  private let table: Mutex<RunTable>
+  private let mailbox = Mailbox<RunTableInput>(capacity: 8192)
+  private let stagings = Mutex<[RunID: Task<Void, Never>]>([:])
+  private let stagingLimiter = Limiter(limit: RunDriver.stagingMax)
+  private let collectionLimiter = Limiter(limit: RunDriver.collectionMax)
+  private let eventsJournaled = Mutex<(@Sendable (UInt64) -> Void)?>(nil)
+  private let shipper = Mutex<LogShipper?>(nil)
+
+  init(
+    journal: Journal, contents: JournalContents, executor: any Executor, cache: ArtifactCache,
+    repository: any ArtifactRepository, logger: Logger
+  ) {
+    self.journal = journal
+    self.executor = executor
+    self.cache = cache
+    self.logger = logger
+    staging = InputStaging(executor: executor, cache: cache, repository: repository)
+    collection = OutputCollection(executor: executor, cache: cache, repository: repository)
+    table = Mutex(RunTable(restoring: contents))
+  }
+
+  /// Called with the last sequence after events have become durable.
+  func onEventsJournaled(_ body: @escaping @Sendable (UInt64) -> Void) { eventsJournaled.withLock { $0 = body } }
+  func use(_ shipper: LogShipper) { self.shipper.withLock { $0 = shipper } }
+
+  /// Waits for room in the mailbox: the journal's pace is everybody's pace.
+  func tell(_ input: RunTableInput) async { await mailbox.send(input) }
+  var queueDepth: Int { mailbox.count }
+
+  /// What a hello tells: taken between two turns.
+  func snapshot() -> (reports: [(id: RunID, phase: RunPhase)], lastSequence: UInt64, term: Int64, commitSequence: Int64)
+  {
+    table.withLock { ($0.reports, $0.lastSequence, $0.term, $0.commitSequence) }
+  }
+
+  func overview(limit: Int = 1000) -> Overview {
+    table.withLock { table in
+      Overview(
+        runs: table.runs.keys.sorted().prefix(limit).map { id in
+          let run = table.runs[id]!
+          return (id, RunTable.phase(of: run), run.pauseReason ?? (run.isCancelled ? "its end is wanted" : ""))
+        },
+        runCount: table.runs.count, isAdopting: table.isAdopting, isDraining: table.isDraining,
+        lastSequence: table.lastSequence, acknowledgedSequence: table.acknowledgedSequence, term: table.term,
+        commitSequence: table.commitSequence)
+    }
+  }
+
+  /// Takes up what an earlier agent process left, then runs until the task is cancelled.
+  ///
+  /// - Throws: when the executor cannot say what became of the runs. A journal that cannot be written is retried: the agent
+  ///   then stands still, which is safe, and says why.
+  func run() async throws {
+    let observations = executor.observe()
+    let known = table.withLock { table in
+      table.runs.filter { if case .submitted = $0.value.state { true } else { false } }.keys.sorted()
+    }
+    let attached = try await executor.reattach(known: known)
+    mailbox.sendAtOnce(.observed(attached))
+    table.withLock { $0.resume() }
+    await withTaskCancellationHandler {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { [self] in
+          for await observation in observations { await mailbox.send(.observed([observation])) }
+        }
+        while let inputs = await mailbox.receive(limit: Self.batchMax) { await turn(inputs) }
+        group.cancelAll()
+      }
+    } onCancel: {
+      mailbox.close()
+    }
+    for task in stagings.withLock({ Array($0.values) }) { task.cancel() }
+  }
+
+  private func turn(_ inputs: [RunTableInput]) async {
+    let now = SystemClock.now
+    let (changes, actions) = table.withLock { table in
+      for input in inputs { table.apply(input, at: now) }
+      return table.takeTurn()
+    }
+    var pause = Duration.milliseconds(100)
+    while true {
+      do {
+        try await journal.write(changes)
+        break
+      } catch {
+        logger.error("the journal cannot be written; nothing goes on until it can", metadata: ["error": "\(error)"])
+        if Task.isCancelled { return }
+        try? await Task.sleep(for: pause)
+        pause = min(pause * 2, .seconds(5))
+      }
+    }
+    for action in actions { await perform(action) }
+  }
+
+  private func perform(_ action: RunTableAction) async {
+    switch action {
+    case .stage(let id): stage(id)
+    case .stopStaging(let id): stagings.withLock { $0.removeValue(forKey: id) }?.cancel()
+    case .submit(let ids): await submit(ids)
+    case .cancel(let id, let grace):
+      Task { [executor, logger] in
+        do {
+          try await executor.cancel(id, grace: grace)
+        } catch {
+          logger.warning(
+            "a run could not be asked to end", metadata: ["run": "\(id.hexadecimal)", "error": "\(error)"])
+        }
+      }
+    case .collect(let id, let observation): collect(id, observation)
+    case .shipLog(let id, let length, let isFinal):
+      let acknowledged = table.withLock { $0.runs[id]?.logAcknowledged ?? 0 }
+      shipper.withLock { $0 }?.grew(id, to: length, isFinal: isFinal, acknowledged: acknowledged)
+    case .stopShippingLog(let id): shipper.withLock { $0 }?.forgotten(id)
+    case .erase(let ids): await erase(ids)
+    case .eventsJournaled(let sequence): eventsJournaled.withLock { $0 }?(sequence)
+    }
+  }
+
+  private func request(_ id: RunID) -> RunRequest? { table.withLock { $0.runs[id]?.request } }
+
+  private func stage(_ id: RunID) {
+    guard let request = request(id) else { return }
+    let task = Task { [self] in
+      let start = SystemClock.boottimeNanoseconds
+      var attempt = 0
+      var moved: Int64 = 0
+      while !Task.isCancelled {
+        do {
+          moved += try await stagingLimiter.run { try await staging.stage(request) }
+          let milliseconds = Int64(SystemClock.boottimeNanoseconds - start) / 1_000_000
+          await tell(.staged(id, bytesIn: moved, milliseconds: milliseconds))
+          break
+        } catch {
+          guard !Task.isCancelled else { break }
+          let failure = error as? FederationError ?? FederationError(.internal, "\(error)")
+          guard failure.isRetryable else {
+            await tell(.stagingFailed(id, .error, message: failure.publicMessage))
+            break
+          }
+          await tell(.stagingPaused(id, reason: failure.publicMessage))
+          attempt += 1
+          try? await Task.sleep(for: Self.pause(attempt))
+        }
+      }
+      _ = stagings.withLock { $0.removeValue(forKey: id) }
+    }
+    stagings.withLock { $0[id] = task }
+  }
+
+  /// In order, and until it is accepted: the executor makes a repeated submission harmless.
+  private func submit(_ ids: [RunID]) async {
+    let requests = ids.compactMap { request($0) }
+    var attempt = 0
+    while true {
+      do {
+        for request in requests where !request.spec.inputs.contains(where: { $0.source != .absent }) {
+          _ = try await executor.prepare(request)
+        }
+        try await executor.submit(requests)
+        mailbox.sendAtOnce(.submissionAccepted(ids))
+        return
+      } catch {
+        attempt += 1
+        if Task.isCancelled { return }
+        logger.warning(
+          "runs could not be handed over; trying again", metadata: ["count": "\(ids.count)", "error": "\(error)"])
+        try? await Task.sleep(for: Self.pause(attempt))
+      }
+    }
+  }
+
+  private func collect(_ id: RunID, _ observation: RunObservation) {
+    guard let request = request(id) else { return }
+    Task { [self] in
+      var attempt = 0
+      while !Task.isCancelled {
+        do {
+          let collected = try await collectionLimiter.run { try await collection.collect(request, observation) }
+          return await tell(.collected(id, collected))
+        } catch {
+          attempt += 1
+          logger.warning(
+            "outputs are not stored yet", metadata: ["run": "\(id.hexadecimal)", "error": "\(error)"])
+          guard self.request(id) != nil else { return }
+          try? await Task.sleep(for: Self.pause(attempt))
+        }
+      }
+    }
+  }
+
+  private func erase(_ ids: [RunID]) async {
+    for id in ids { await cache.unpin(id) }
+    do {
+      try await executor.forget(ids)
+    } catch {
+      logger.warning("files of forgotten runs are left", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// 0.25 s, doubled to at most 30 s, of which up to half is taken away at random.
+  private static func pause(_ attempt: Int) -> Duration {
+    min(.seconds(30), .milliseconds(250) * (1 << min(attempt, 10))) * Double.random(in: 0.5...1)
+  }
+}

@@ -1,0 +1,398 @@
+internal import Execution
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import SwiftProtobuf
+
+/// Every run that this agent knows, and what is to be done about it. Pure: a turn is `apply` of any number of inputs and then
+/// `takeTurn()`, whose changes the shell makes durable before it takes any of its actions (journal, then act).
+///
+/// Restoring from the journal and applying the executor's `reattach` gives the same table that was killed, up to work that is
+/// idempotent (staging, submission, collection), which is simply done again.
+struct RunTable: Sendable {
+  /// A run's state here.
+  enum State: Sendable, Equatable {
+    /// Journaled, not begun: adopting, or its session must confirm it first. Can transition to `staging`, `ended`.
+    case held
+    /// Its inputs are on their way. Can transition to `staged`, `ended`.
+    case staging
+    /// Ready; may only be submitted while a session confirms it. Can transition to `submitted`, `ended`.
+    case staged
+    /// The executor has it or is being given it. Can transition to `collecting`.
+    case submitted(RunPhase)
+    /// Has ended; its outputs are being read. Can transition to `ended`.
+    case collecting(RunObservation)
+    /// The end is journaled; the control plane will say when to forget it. Terminal.
+    case ended(RunPhase)
+  }
+
+  struct Run: Sendable {
+    /// Nil for a stray: a run that carries our mark and that the journal does not know.
+    var request: RunRequest?
+    var state: State
+    var isCancelled = false
+    /// Not in the desired set any more: it is erased as soon as it has ended.
+    var isUnwanted = false
+    /// Whether a welcome or an assignment of this process's life named it.
+    var isConfirmed = false
+    var stagedBytes: Int64 = 0
+    var stagingMilliseconds: Int64 = 0
+    var pauseReason: String?
+    var runsAs = ""
+    var logLength: Int64 = 0
+    var logAcknowledged: Int64 = 0
+    var isLogComplete = false
+    /// Told to forget; waits for its log to be stored (or for the bound on that).
+    var isForgetRequested = false
+  }
+
+  private(set) var runs: [RunID: Run] = [:]
+  private(set) var lastSequence: UInt64
+  private(set) var acknowledgedSequence: UInt64
+  private(set) var term: Int64
+  private(set) var commitSequence: Int64
+  private(set) var isAdopting = false
+  private(set) var isDraining = false
+  private(set) var hasSession = false
+  /// Whether any welcome came in this process's life: before, nothing that is not running is started or stopped.
+  private(set) var wasWelcomed = false
+
+  private var changes: [JournalChange] = []
+  private var actions: [RunTableAction] = []
+  private var submissions: [RunID] = []
+  private var hasNewEvents = false
+
+  init(restoring contents: JournalContents) {
+    lastSequence = contents.lastSequence
+    acknowledgedSequence = contents.acknowledgedSequence
+    term = contents.term
+    commitSequence = contents.commitSequence
+    for journaled in contents.runs {
+      guard let wire = try? Wire.Assignment(serializedBytes: journaled.assignment) else { continue }
+      let state: State =
+        if let end = journaled.endPhase { .ended(end) } else { journaled.isSubmitted ? .submitted(.queued) : .held }
+      runs[journaled.id] = Run(
+        request: try? wire.request(), state: state, isCancelled: journaled.isCancelRequested,
+        logLength: journaled.logBytes,
+        logAcknowledged: journaled.logAcknowledged, isLogComplete: journaled.isLogComplete)
+    }
+  }
+
+  /// What this turn made durable and asks for. Empties both.
+  mutating func takeTurn() -> (changes: [JournalChange], actions: [RunTableAction]) {
+    if !submissions.isEmpty { actions.append(.submit(submissions)) }
+    if hasNewEvents { actions.append(.eventsJournaled(through: lastSequence)) }
+    defer {
+      changes = []
+      actions = []
+      submissions = []
+      hasNewEvents = false
+    }
+    return (changes, actions)
+  }
+
+  mutating func apply(_ input: RunTableInput, at now: Timestamp) {
+    switch input {
+    case .welcomed(let welcome): welcomed(welcome, at: now)
+    case .assigned(let assignments): for assignment in assignments { assigned(assignment, at: now) }
+    case .cancelRequested(let ids): for id in ids { cancelRequested(id, at: now) }
+    case .forgetRequested(let ids): for id in ids { forgetRequested(id) }
+    case .drainChanged(let isDraining): self.isDraining = isDraining
+    case .sessionLost: hasSession = false
+    case .positionSeen(let term, let commitSequence): positionSeen(term: term, commitSequence: commitSequence)
+    case .eventsAcknowledged(let sequence): eventsAcknowledged(sequence)
+    case .staged(let id, let bytes, let milliseconds): staged(id, bytesIn: bytes, milliseconds: milliseconds)
+    case .stagingPaused(let id, let reason): stagingPaused(id, reason: reason, at: now)
+    case .stagingFailed(let id, let phase, let message): stagingFailed(id, phase, message: message, at: now)
+    case .submissionAccepted(let ids): submissionAccepted(ids)
+    case .observed(let observations): for observation in observations { observed(observation, at: now) }
+    case .collected(let id, let outputs): collected(id, outputs, at: now)
+    case .logAcknowledged(let id, let offset, let isComplete):
+      logAcknowledged(id, offset: offset, isComplete: isComplete)
+    }
+  }
+}
+
+// MARK: - What the control plane wants
+
+extension RunTable {
+  private mutating func welcomed(_ welcome: Wire.Welcome, at now: Timestamp) {
+    hasSession = true
+    isAdopting = welcome.adopting
+    isDraining = welcome.draining
+    eventsAcknowledged(welcome.ackedSequence)
+    // A database that was restored may know fewer events than we have numbered, never more; should it, go on after it.
+    lastSequence = max(lastSequence, welcome.ackedSequence)
+    guard !isAdopting else { return }
+    wasWelcomed = true
+    positionSeen(term: welcome.position.term, commitSequence: welcome.position.commitSeq)
+    var desired: Set<RunID> = []
+    let cancels = Set(welcome.cancels)
+    for assignment in welcome.assignments {
+      desired.insert(RunID(assignment.runID))
+      assigned(assignment, isCancelled: cancels.contains(assignment.runID), at: now)
+    }
+    for id in welcome.cancels { cancelRequested(RunID(id), at: now) }
+    for id in runs.keys.sorted() where !desired.contains(id) { abandon(id) }
+    for id in runs.keys.sorted() { proceed(id, at: now) }
+  }
+
+  private mutating func assigned(_ assignment: Wire.Assignment, isCancelled: Bool = false, at now: Timestamp) {
+    let id = RunID(assignment.runID)
+    if runs[id] != nil {
+      runs[id]!.isConfirmed = true
+      runs[id]!.isUnwanted = false
+      if runs[id]!.request == nil { runs[id]!.request = try? assignment.request() }
+      return
+    }
+    guard !isAdopting, let bytes = try? assignment.serializedBytes() as Data else { return }
+    changes.append(.assigned(id, assignment: bytes))
+    append(event: .dispatched, of: id, at: now)
+    do {
+      runs[id] = Run(
+        request: try assignment.request(), state: .held, isCancelled: isCancelled, isConfirmed: true)
+      proceed(id, at: now)
+    } catch {
+      runs[id] = Run(request: nil, state: .held, isConfirmed: true)
+      end(id, .error, message: (error as? FederationError)?.publicMessage ?? "\(error)", at: now)
+    }
+  }
+
+  /// Moves a run on as far as it may go without anything happening first.
+  private mutating func proceed(_ id: RunID, at now: Timestamp) {
+    guard !isAdopting, let run = runs[id], run.isConfirmed, let request = run.request else { return }
+    switch run.state {
+    case .held where run.isCancelled:
+      end(id, .cancelled, message: "cancelled before it began", at: now)
+    case .held:
+      if request.spec.inputs.contains(where: { $0.source != .absent }) {
+        runs[id]!.state = .staging
+        append(event: .staging, of: id, at: now)
+        actions.append(.stage(id))
+      } else {
+        runs[id]!.state = .staged
+        proceed(id, at: now)
+      }
+    case .staged:
+      // With a disconnect limit, the task may run elsewhere once we are cut off; only a live session may start it (I1).
+      guard request.disconnectLimit == nil || hasSession else { return }
+      runs[id]!.state = .submitted(.dispatched)
+      changes.append(.submitted(id))
+      submissions.append(id)
+    default: break
+    }
+  }
+
+  private mutating func cancelRequested(_ id: RunID, at now: Timestamp) {
+    guard !isAdopting, let run = runs[id], !run.isCancelled || run.state == .held else { return }
+    runs[id]!.isCancelled = true
+    changes.append(.cancelRequested(id))
+    switch run.state {
+    case .held, .staging, .staged:
+      if run.state == .staging { actions.append(.stopStaging(id)) }
+      end(id, .cancelled, message: "cancelled before it began", at: now)
+    case .submitted: actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
+    case .collecting, .ended: break
+    }
+  }
+
+  /// A run that carries our mark and is not wanted: it is stopped, and erased when it has ended (I1, I7).
+  private mutating func abandon(_ id: RunID) {
+    guard let run = runs[id] else { return }
+    runs[id]!.isUnwanted = true
+    switch run.state {
+    case .held, .staged: erase(id)
+    case .staging:
+      actions.append(.stopStaging(id))
+      erase(id)
+    case .submitted: actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
+    case .collecting, .ended: erase(id)
+    }
+  }
+
+  private mutating func forgetRequested(_ id: RunID) {
+    guard let run = runs[id] else { return }
+    guard case .ended = run.state else { return abandon(id) }
+    // The log is deleted only when the control plane holds it, too.
+    if run.isLogComplete || run.logLength == 0 { erase(id) } else { runs[id]!.isForgetRequested = true }
+  }
+
+  private mutating func erase(_ id: RunID) {
+    guard runs.removeValue(forKey: id) != nil else { return }
+    changes.append(.forgotten(id))
+    actions.append(.stopShippingLog(id))
+    actions.append(.erase([id]))
+  }
+
+  private mutating func positionSeen(term: Int64, commitSequence: Int64) {
+    guard commitSequence > self.commitSequence else { return }
+    self.term = term
+    self.commitSequence = commitSequence
+    changes.append(.positionSeen(term: term, commitSequence: commitSequence))
+  }
+
+  private mutating func eventsAcknowledged(_ sequence: UInt64) {
+    guard sequence > acknowledgedSequence else { return }
+    acknowledgedSequence = sequence
+    changes.append(.acknowledged(throughSequence: sequence))
+  }
+}
+
+// MARK: - What happened here
+
+extension RunTable {
+  private mutating func staged(_ id: RunID, bytesIn: Int64, milliseconds: Int64) {
+    guard runs[id]?.state == .staging else { return }
+    runs[id]!.state = .staged
+    runs[id]!.stagedBytes = bytesIn
+    runs[id]!.stagingMilliseconds = milliseconds
+    runs[id]!.pauseReason = nil
+    proceed(id, at: .epoch)
+  }
+
+  private mutating func stagingPaused(_ id: RunID, reason: String, at now: Timestamp) {
+    // Told once per reason, not once per attempt.
+    guard runs[id]?.state == .staging, runs[id]?.pauseReason != reason else { return }
+    runs[id]!.pauseReason = reason
+    append(event: .staging, of: id, message: reason, at: now)
+  }
+
+  private mutating func stagingFailed(_ id: RunID, _ phase: RunPhase, message: String, at now: Timestamp) {
+    guard runs[id]?.state == .staging else { return }
+    end(id, phase, message: message, at: now)
+  }
+
+  private mutating func submissionAccepted(_ ids: [RunID]) {
+    // A cancel that came while the submission was under way may have found nothing to cancel: say it again.
+    for id in ids {
+      guard let run = runs[id], case .submitted = run.state, run.isCancelled || run.isUnwanted else { continue }
+      actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
+    }
+  }
+
+  private mutating func observed(_ observation: RunObservation, at now: Timestamp) {
+    let id = observation.id
+    guard let run = runs[id] else {
+      // Carries our mark and is not in the journal: the next welcome decides about it.
+      runs[id] = Run(request: nil, state: .submitted(observation.phase), runsAs: observation.runsAs ?? "")
+      if wasWelcomed { abandon(id) }
+      return
+    }
+    guard case .submitted(let earlier) = run.state else { return }
+    runs[id]!.logLength = max(run.logLength, observation.logBytes)
+    if let runsAs = observation.runsAs { runs[id]!.runsAs = runsAs }
+    if observation.phase == .bound {
+      // The journal says submitted, the executor never saw it: killed in between. Beginning again is safe.
+      runs[id]!.state = .held
+      proceed(id, at: now)
+      return
+    }
+    guard observation.phase.isTerminal else {
+      guard observation.phase.rawValue > earlier.rawValue || observation.phase == .running else { return }
+      runs[id]!.state = .submitted(observation.phase)
+      if observation.phase != earlier { append(event: observation.phase, of: id, at: now) }
+      if observation.logBytes > 0 { actions.append(.shipLog(id, length: observation.logBytes, isFinal: false)) }
+      return
+    }
+    if run.isUnwanted { return erase(id) }
+    if earlier.rawValue < RunPhase.running.rawValue, observation.exitCode != nil {
+      append(event: .running, of: id, at: now)
+    }
+    runs[id]!.state = .collecting(observation)
+    let request = run.request
+    if observation.phase == .succeeded || observation.phase == .failed,
+      let spec = request?.spec, spec.capturesResult || !spec.outputArtifacts.isEmpty || !spec.outputParameters.isEmpty
+    {
+      actions.append(.collect(id, observation))
+    } else {
+      let nothing = CollectedOutputs(
+        phase: observation.phase, message: observation.message, outputs: TaskOutputs(), bytesOut: 0)
+      collected(id, nothing, at: now)
+    }
+  }
+
+  private mutating func collected(_ id: RunID, _ collected: CollectedOutputs, at now: Timestamp) {
+    guard let run = runs[id], case .collecting(let observation) = run.state else { return }
+    var outcome = Wire.Outcome()
+    if let exitCode = observation.exitCode { outcome.exitCode = exitCode }
+    if let result = collected.outputs.result { outcome.result = result }
+    outcome.parameters = collected.outputs.parameters
+    outcome.artifacts = collected.outputs.artifacts.mapValues { Wire.StoredArtifact($0) }
+    outcome.bytesIn = run.stagedBytes
+    outcome.bytesOut = collected.bytesOut
+    outcome.wallMs = observation.wallTime?.milliseconds ?? 0
+    outcome.stagingMs = run.stagingMilliseconds
+    end(id, collected.phase, message: collected.message, outcome: outcome, logBytes: observation.logBytes, at: now)
+  }
+
+  private mutating func logAcknowledged(_ id: RunID, offset: Int64, isComplete: Bool) {
+    guard let run = runs[id], offset > run.logAcknowledged || (isComplete && !run.isLogComplete) else { return }
+    runs[id]!.logAcknowledged = max(run.logAcknowledged, offset)
+    runs[id]!.isLogComplete = run.isLogComplete || isComplete
+    changes.append(.logAcknowledged(id, offset: offset, isComplete: isComplete))
+    if isComplete, run.isForgetRequested { erase(id) }
+  }
+
+  /// The one way into `ended`: exactly one terminal event per run (I2).
+  private mutating func end(
+    _ id: RunID, _ phase: RunPhase, message: String, outcome: Wire.Outcome = Wire.Outcome(), logBytes: Int64 = 0,
+    at now: Timestamp
+  ) {
+    precondition(phase.isTerminal)
+    append(event: phase, of: id, message: message, outcome: outcome, at: now)
+    changes.append(.ended(id, phase, logBytes: logBytes))
+    runs[id]!.state = .ended(phase)
+    runs[id]!.logLength = logBytes
+    if logBytes > 0 {
+      actions.append(.shipLog(id, length: logBytes, isFinal: true))
+    } else {
+      runs[id]!.isLogComplete = true
+    }
+  }
+
+  private mutating func append(
+    event phase: RunPhase, of id: RunID, message: String = "", outcome: Wire.Outcome? = nil, at now: Timestamp
+  ) {
+    lastSequence += 1
+    hasNewEvents = true
+    var event = Wire.RunEvent()
+    event.sequence = lastSequence
+    event.runID = id.number
+    event.phase = .init(phase)
+    event.atMs = now.milliseconds
+    event.message = String(message.prefix(4096))
+    if let outcome { event.outcome = outcome }
+    event.runsAs = runs[id]?.runsAs ?? ""
+    // Serializing a message of our own making into memory does not fail.
+    let payload = (try? event.serializedBytes() as Data) ?? Data()
+    changes.append(.event(sequence: lastSequence, id, payload: payload))
+  }
+}
+
+// MARK: - Questions
+
+extension RunTable {
+  /// Every run that is in the journal, with the phase that a hello reports.
+  var reports: [(id: RunID, phase: RunPhase)] {
+    runs.keys.sorted().map { ($0, Self.phase(of: runs[$0]!)) }
+  }
+
+  static func phase(of run: Run) -> RunPhase {
+    switch run.state {
+    case .held: .dispatched
+    case .staging: .staging
+    case .staged: .queued
+    case .submitted(let phase): phase.rawValue < RunPhase.queued.rawValue ? .queued : phase
+    case .collecting: .running
+    case .ended(let phase): phase
+    }
+  }
+
+  /// Work that a restart has to take up again: logs of ended runs that are not stored yet.
+  mutating func resume() {
+    for id in runs.keys.sorted() {
+      guard let run = runs[id], case .ended = run.state, run.logLength > 0, !run.isLogComplete else { continue }
+      actions.append(.shipLog(id, length: run.logLength, isFinal: true))
+    }
+  }
+}

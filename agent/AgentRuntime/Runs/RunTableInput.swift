@@ -1,0 +1,52 @@
+internal import Execution
+internal import FederationAPI
+internal import FederationModel
+
+/// What happened to runs, in the past tense.
+enum RunTableInput: Sendable {
+  /// A session began; the message holds the complete desired set.
+  case welcomed(Wire.Welcome)
+  case assigned([Wire.Assignment])
+  case cancelRequested([RunID])
+  /// The control plane holds these runs' ends durably.
+  case forgetRequested([RunID])
+  case drainChanged(Bool)
+  case sessionLost
+  case positionSeen(term: Int64, commitSequence: Int64)
+  case eventsAcknowledged(sequence: UInt64)
+  /// All inputs are in the run's workspace, verified.
+  case staged(RunID, bytesIn: Int64, milliseconds: Int64)
+  /// Inputs wait for something outside the run (disk, link): shown, and tried again.
+  case stagingPaused(RunID, reason: String)
+  case stagingFailed(RunID, RunPhase, message: String)
+  /// The executor has the batch.
+  case submissionAccepted([RunID])
+  case observed([RunObservation])
+  case collected(RunID, CollectedOutputs)
+  case logAcknowledged(RunID, offset: Int64, isComplete: Bool)
+}
+
+/// What was read out of a run that has ended.
+struct CollectedOutputs: Sendable, Equatable {
+  var phase: RunPhase
+  var message: String
+  var outputs: TaskOutputs
+  var bytesOut: Int64
+}
+
+/// What is to be done, after the turn's changes are durable.
+enum RunTableAction: Sendable, Equatable {
+  case stage(RunID)
+  case stopStaging(RunID)
+  /// In order. Answered by `submissionAccepted`, after as many attempts as it takes.
+  case submit([RunID])
+  case cancel(RunID, grace: Duration)
+  case collect(RunID, RunObservation)
+  /// Log bytes up to here can be read; `isFinal`: no more will come.
+  case shipLog(RunID, length: Int64, isFinal: Bool)
+  case stopShippingLog(RunID)
+  /// Delete every trace of these runs.
+  case erase([RunID])
+  /// The journal holds events up to here that the session has not been given.
+  case eventsJournaled(through: UInt64)
+}

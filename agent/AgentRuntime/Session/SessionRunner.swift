@@ -1,0 +1,202 @@
+internal import Execution
+internal import FederationAPI
+internal import FederationModel
+internal import FederationPKI
+internal import FoundationEssentials
+internal import GRPCCore
+internal import GRPCNIOTransportHTTP2Posix
+internal import Logging
+internal import SwiftProtobuf
+internal import Synchronization
+
+/// The shell around `SessionMachine`: dials, writes, reads, and keeps time.
+final class SessionRunner: Sendable {
+  static let version = "0.1.0"
+  static let protocolMin: UInt32 = 1
+  static let protocolMax: UInt32 = 1
+
+  struct Ports: Sendable {
+    var journal: Journal
+    var driver: RunDriver
+    var executor: any Executor
+    var connection: ConnectionSlot
+    var logs: LogShipper
+    var inventory: @Sendable () async -> ClusterInventory
+    /// The control plane asked for a new certificate.
+    var rotationRequested: @Sendable () -> Void
+  }
+
+  enum Outgoing: Sendable {
+    case hello
+    case events(after: UInt64, limit: Int)
+    case heartbeat
+    case inventory(ClusterInventory)
+  }
+
+  private struct Shared {
+    var machine: SessionMachine
+    var hangUp: (@Sendable () -> Void)?
+    var outgoing: Mailbox<Outgoing>?
+    var hangUpReason: String?
+  }
+
+  let ports: Ports
+  private let credentials: AgentCredentials
+  let logger: Logger
+  private let shared: Mutex<Shared>
+  private let dials = Mailbox<(ControlPlaneAddress, Duration)>(capacity: 4)
+
+  init(cycle: AddressCycle, journaledSequence: UInt64, ports: Ports, credentials: AgentCredentials, logger: Logger) {
+    self.ports = ports
+    self.credentials = credentials
+    self.logger = logger
+    shared = Mutex(Shared(machine: SessionMachine(cycle: cycle, journaledSequence: journaledSequence)))
+  }
+
+  var machine: SessionMachine { shared.withLock { $0.machine } }
+
+  func eventsJournaled(through sequence: UInt64) { feed(.eventsJournaled(through: sequence)) }
+
+  /// Runs until the task is cancelled.
+  func run() async {
+    feed(.started)
+    await withTaskCancellationHandler {
+      await withTaskGroup(of: Void.self) { group in
+        group.addTask { [self] in await keepTime() }
+        while let dial = await dials.receive(limit: 1)?.first {
+          try? await Task.sleep(for: dial.1)
+          if Task.isCancelled { break }
+          await session(with: dial.0)
+        }
+        group.cancelAll()
+      }
+    } onCancel: {
+      feed(.stopRequested)
+      dials.close()
+    }
+  }
+
+  private func keepTime() async {
+    var beats = 0
+    var lastInventory: ClusterInventory?
+    while !Task.isCancelled {
+      let interval: Duration =
+        if case .established(let established) = machine.state { established.heartbeatInterval } else { .seconds(1) }
+      guard (try? await Task.sleep(for: interval)) != nil else { return }
+      feed(.heartbeatDue)
+      beats += 1
+      guard beats % 5 == 0, case .established = machine.state else { continue }
+      let inventory = await ports.inventory()
+      if let last = lastInventory, last != inventory {
+        shared.withLock { $0.outgoing }?.sendAtOnce(.inventory(inventory))
+      }
+      lastInventory = inventory
+    }
+  }
+
+  func feed(_ input: SessionMachine.Input) {
+    let actions = shared.withLock { $0.machine.apply(input, atNanoseconds: SystemClock.boottimeNanoseconds) }
+    for action in actions { perform(action) }
+  }
+
+  private func perform(_ action: SessionMachine.Action) {
+    switch action {
+    case .dial(let address, let delay): dials.sendAtOnce((address, delay))
+    case .sendHello: shared.withLock { $0.outgoing }?.sendAtOnce(.hello)
+    case .sendEvents(let after, let limit):
+      shared.withLock { $0.outgoing }?.sendAtOnce(.events(after: after, limit: limit))
+    case .sendHeartbeat: shared.withLock { $0.outgoing }?.sendAtOnce(.heartbeat)
+    case .renewLease(let sent):
+      Task { [ports, logger] in
+        do {
+          try await ports.executor.renewLease(boottimeNanoseconds: sent)
+        } catch {
+          logger.warning("the lease beside the runs could not be renewed", metadata: ["error": "\(error)"])
+        }
+      }
+    case .hangUp(let reason):
+      let hangUp = shared.withLock { shared in
+        shared.hangUpReason = reason
+        return shared.hangUp
+      }
+      hangUp?()
+    case .tellSessionLost: Task { [ports] in await ports.driver.tell(.sessionLost) }
+    case .log(let level, let text):
+      switch level {
+      case .info: logger.info("\(text)")
+      case .warning: logger.warning("\(text)")
+      case .error: logger.error("\(text)")
+      }
+    }
+  }
+
+  /// One connection from dial to end.
+  private func session(with address: ControlPlaneAddress) async {
+    let outgoing = Mailbox<Outgoing>(capacity: 1024)
+    let task = Task { [self] in
+      do {
+        try await converse(with: address, outgoing)
+        return "the control plane ended the session"
+      } catch {
+        let refusal = credentials.lastRefusal.map { " (\($0.publicMessage))" } ?? ""
+        return "\((GatewayErrors.translate(error) as? FederationError)?.publicMessage ?? "\(error)")\(refusal)"
+      }
+    }
+    shared.withLock { shared in
+      shared.outgoing = outgoing
+      shared.hangUpReason = nil
+      shared.hangUp = { task.cancel() }
+    }
+    feed(.dialBegan)
+    let ended = await withTaskCancellationHandler {
+      await task.value
+    } onCancel: {
+      task.cancel()
+    }
+    ports.connection.set(nil)
+    outgoing.close()
+    let reason = shared.withLock { shared in
+      shared.outgoing = nil
+      shared.hangUp = nil
+      return shared.hangUpReason ?? ended
+    }
+    feed(.streamEnded(reason: reason, jitter: .random(in: 0..<1)))
+  }
+
+  private func converse(with address: ControlPlaneAddress, _ outgoing: Mailbox<Outgoing>) async throws {
+    let transport = try ControlPlaneTransport.make(to: address, credentials: credentials, now: { SystemClock.now })
+    try await withGRPCClient(transport: transport) { [self] client in
+      let gateway = Fubini_Agent_V1_AgentGateway.Client(wrapping: client)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { [self] in
+          try await gateway.session { [self] writer in
+            feed(.streamOpened)
+            while let messages = await outgoing.receive(limit: 64) {
+              for message in messages {
+                let composed = try await compose(message)
+                if let composed { try await writer.write(composed.message) }
+                if case .events(let after, _) = message { feed(.eventsSent(through: composed?.lastSequence ?? after)) }
+              }
+            }
+          } onResponse: { [self] response in
+            for try await message in response.messages { try await received(message, gateway) }
+          }
+        }
+        group.addTask { [self] in try await shipLogs(gateway) }
+        // The session's end is the connection's end; log shipping alone never ends it.
+        defer { group.cancelAll() }
+        _ = try await group.next()
+      }
+    }
+  }
+
+  private func shipLogs(_ gateway: any Wire.Client) async throws {
+    var attempt = 0
+    while !Task.isCancelled {
+      if case .established = machine.state {
+        do { try await ports.logs.serve(gateway) } catch { attempt = min(attempt + 1, 6) }
+      }
+      try await Task.sleep(for: .milliseconds(200) * (1 << attempt))
+    }
+  }
+}

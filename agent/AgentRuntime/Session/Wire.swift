@@ -1,0 +1,144 @@
+internal import Execution
+internal import FederationAPI
+internal import FederationModel
+internal import SwiftProtobuf
+
+/// Short names for the generated messages.
+enum Wire {
+  typealias AgentMessage = Fubini_Agent_V1_AgentMessage
+  typealias ArchiveFormat = Fubini_Agent_V1_ArchiveFormat
+  typealias Assignment = Fubini_Agent_V1_Assignment
+  typealias Client = Fubini_Agent_V1_AgentGateway.ClientProtocol
+  typealias ControlMessage = Fubini_Agent_V1_ControlMessage
+  typealias Hello = Fubini_Agent_V1_Hello
+  typealias Inventory = Fubini_Agent_V1_Inventory
+  typealias LogAck = Fubini_Agent_V1_LogAck
+  typealias LogChunk = Fubini_Agent_V1_LogChunk
+  typealias Outcome = Fubini_Agent_V1_Outcome
+  typealias RunEvent = Fubini_Agent_V1_RunEvent
+  typealias StoredArtifact = Fubini_Agent_V1_StoredArtifact
+  typealias TaskSpec = Fubini_Agent_V1_TaskSpec
+  typealias Welcome = Fubini_Agent_V1_Welcome
+}
+
+extension Fubini_Agent_V1_RunPhase {
+  init(_ phase: RunPhase) { self = Self(rawValue: Int(phase.rawValue)) ?? .error }
+  /// nil for a number that this version does not know.
+  var model: RunPhase? { RunPhase(rawValue: Int16(truncatingIfNeeded: rawValue)) }
+}
+
+extension Fubini_Agent_V1_ArchiveFormat {
+  init(_ format: FederationModel.ArchiveFormat) {
+    switch format {
+    case .none: self = .none
+    case .tar: self = .tar
+    case .zip: self = .zip
+    }
+  }
+
+  /// - Throws: `.invalidArgument` for a format that this version does not know.
+  var model: FederationModel.ArchiveFormat {
+    get throws {
+      switch self {
+      case .none: .none
+      case .tar: .tar
+      case .zip: .zip
+      case .UNRECOGNIZED(let number):
+        throw FederationError(.invalidArgument, "Archive format \(number) is unknown to this agent: upgrade it")
+      }
+    }
+  }
+}
+
+extension Fubini_Agent_V1_StoredArtifact {
+  init(_ artifact: FederationModel.StoredArtifact) {
+    self.init()
+    key = artifact.key
+    size = artifact.size.bytes
+    sha256 = artifact.sha256
+    archive = .init(artifact.archive)
+    producedOn = artifact.producedOn?.text ?? ""
+  }
+
+  var model: FederationModel.StoredArtifact {
+    get throws {
+      guard size >= 0, sha256.utf8.count == 64,
+        sha256.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
+      else { throw FederationError(.invalidArgument, "Artifact \(key) has no valid size and SHA-256") }
+      return FederationModel.StoredArtifact(
+        key: key, size: ByteCount(size), sha256: sha256, archive: try archive.model,
+        producedOn: producedOn.isEmpty ? nil : ClusterName(producedOn))
+    }
+  }
+}
+
+extension Fubini_Agent_V1_TaskSpec {
+  /// - Throws: `.invalidArgument` for what no run can be made of.
+  var model: FederationModel.TaskSpec {
+    get throws {
+      FederationModel.TaskSpec(
+        image: image, command: command, arguments: arguments, script: hasScript ? script : nil,
+        environment: environment.map { FederationModel.EnvironmentVariable(name: $0.name, value: $0.value) },
+        workingDirectory: hasWorkingDirectory ? workingDirectory : nil,
+        resources: FederationModel.Resources(
+          cpuMillicores: resources.cpuMillicores, memory: ByteCount(resources.memoryBytes), gpus: resources.gpus,
+          gpuType: resources.gpuType.isEmpty ? nil : resources.gpuType),
+        scratchPaths: scratchPaths, inputs: try inputs.map { try $0.model },
+        outputArtifacts: try outputArtifacts.map {
+          FederationModel.OutputArtifact(
+            name: $0.name, path: $0.path, archive: try $0.archive.model, optional: $0.optional,
+            key: $0.key.isEmpty ? nil : $0.key)
+        },
+        outputParameters: outputParameters.map {
+          FederationModel.OutputParameter(
+            name: $0.name, path: $0.path, defaultValue: $0.hasDefaultValue ? $0.defaultValue : nil)
+        },
+        capturesResult: capturesResult, activeDeadline: activeDeadlineMs > 0 ? .milliseconds(activeDeadlineMs) : nil,
+        terminationGrace: .milliseconds(max(0, terminationGraceMs)))
+    }
+  }
+}
+
+extension Fubini_Agent_V1_InputArtifact {
+  var model: FederationModel.InputArtifact {
+    get throws {
+      let place: FederationModel.InputArtifact.Source =
+        switch source {
+        case .raw(let text): .raw(text)
+        case .stored(let artifact): .stored(try artifact.model)
+        case .absent, nil: .absent
+        }
+      return FederationModel.InputArtifact(name: name, path: path, source: place, mode: hasMode ? mode : nil)
+    }
+  }
+}
+
+extension Fubini_Agent_V1_Assignment {
+  /// - Throws: `.invalidArgument`.
+  func request() throws -> RunRequest {
+    RunRequest(
+      id: RunID(runID), epoch: epoch, project: ProjectName(project), spec: try spec.model,
+      disconnectLimit: disconnectLimitMs > 0 ? .milliseconds(disconnectLimitMs) : nil,
+      walltime: walltimeMs > 0 ? .milliseconds(walltimeMs) : nil)
+  }
+}
+
+extension Fubini_Agent_V1_Inventory {
+  init(_ inventory: ClusterInventory) {
+    self.init()
+    cpuMillicores = inventory.capacity.cpuMillicores
+    memoryBytes = inventory.capacity.memory.bytes
+    gpus = inventory.capacity.gpus
+    slots = Int64(inventory.slots ?? 0)
+    images = inventory.images.map { rule in
+      .with {
+        $0.pattern = rule.pattern
+        $0.runsAs = rule.runsAs
+      }
+    }
+    gpuTypes = inventory.gpuTypes
+    canFence = inventory.canFence
+    linkBytesPerSecond = inventory.linkBytesPerSecond ?? 0
+    notices = inventory.notices
+  }
+}
