@@ -83,7 +83,10 @@ public final class PostgresServer: Sendable {
     _ = Foundation.kill(identifier, SIGKILL)
     // A new postmaster refuses to start while a child still holds the shared memory.
     try await waitUntil("the postmaster's children end") { Self.children(of: self.data).isEmpty }
-    try? FileManager.default.removeItem(atPath: data + "/postmaster.pid")
+    // Where nobody reaps the dead postmaster at once, its locks look alive.
+    for lock in [data + "/postmaster.pid", directory + "/.s.PGSQL.5432.lock"] {
+      try? FileManager.default.removeItem(atPath: lock)
+    }
   }
 
   /// Processes whose working directory is the data directory.
@@ -96,7 +99,9 @@ public final class PostgresServer: Sendable {
 
   private func watch() throws {
     var ends: [Int32] = [0, 0]
-    guard pipe2(&ends, O_CLOEXEC) == 0 else { throw PostgresError(.misuse, "no pipe: \(errno)") }
+    guard pipe(&ends) == 0 else { throw PostgresError(.misuse, "no pipe: \(errno)") }
+    // No child but the watchdog may hold an end, or the pipe would never close.
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     let lifeline = ends[1]
     // The directory is passed as an argument and never becomes part of the script.
     let script = "trap '' INT TERM HUP; cat >/dev/null; d=$1; shift; \"$@\" >/dev/null 2>&1; rm -rf \"$d\""
@@ -138,13 +143,14 @@ public final class PostgresServer: Sendable {
       posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
     }
     for output: Int32 in [1, 2] { posix_spawn_file_actions_addopen(&actions, output, "/dev/null", O_WRONLY, 0) }
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-    posix_spawn_file_actions_addchdir_np(&actions, "/")
-    var words = ([program] + arguments).map { strdup($0) } + [nil]
-    var environment = ["PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/tmp"].map { strdup($0) } + [nil]
+    // The server's user may not be able to enter our working directory.
+    let all = ["/bin/sh", "-c", "cd / && exec \"$@\"", "sh", program] + arguments
+    var words: [UnsafeMutablePointer<CChar>?] = all.map { strdup($0) } + [nil]
+    let variables: [String] = ["PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/tmp"]
+    var environment: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
     defer { for text in words + environment { free(text) } }
     var child: pid_t = 0
-    let code = posix_spawn(&child, program, &actions, nil, &words, &environment)
+    let code = posix_spawn(&child, "/bin/sh", &actions, nil, &words, &environment)
     guard code == 0 else { throw PostgresError(.misuse, "\(program) could not be started: \(code)") }
     return child
   }

@@ -1,5 +1,5 @@
 public import FederationModel
-public import Postgres
+import Postgres
 
 /// What an API token stands for.
 public struct TokenRecord: Hashable, Sendable {
@@ -75,11 +75,16 @@ extension ControlPlaneStore {
       .text(cluster.text), .int8(now.milliseconds), .int8(expiresAt.milliseconds))
   }
 
-  /// Uses a token up. Of several callers with the same token one is accepted.
-  public func consumeJoinToken(hash: [UInt8], at now: Timestamp) async throws -> JoinTokenOutcome {
+  /// Uses a token up for one key. Of several keys with the same token one is accepted; the same key may ask again, because its
+  /// first answer may have been lost.
+  ///
+  /// - Parameter key: SHA-256 of the joining agent's public key.
+  public func consumeJoinToken(hash: [UInt8], key: [UInt8], at now: Timestamp) async throws -> JoinTokenOutcome {
     let taken = try await run(
-      "UPDATE join_tokens SET used_ms = $2 WHERE hash = $1 AND used_ms IS NULL AND expires_ms > $2 RETURNING cluster",
-      .bytes(hash), .int8(now.milliseconds))
+      """
+      UPDATE join_tokens SET used_ms = coalesce(used_ms, $2), used_by = $3
+      WHERE hash = $1 AND (used_ms IS NULL OR used_by = $3) AND expires_ms > $2 RETURNING cluster
+      """, .bytes(hash), .int8(now.milliseconds), .bytes(key))
     if let row = taken.rows.first { return .accepted(ClusterName(try row.text(0))) }
     let rows = try await run("SELECT cluster, used_ms FROM join_tokens WHERE hash = $1", .bytes(hash))
     guard let row = rows.rows.first else { return .unknown }

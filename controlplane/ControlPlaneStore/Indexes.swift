@@ -1,5 +1,5 @@
 public import FederationModel
-public import Postgres
+import Postgres
 
 /// An artifact in the repository.
 public struct ArtifactRecord: Hashable, Sendable {

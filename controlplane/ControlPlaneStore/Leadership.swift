@@ -1,5 +1,5 @@
 public import ControlPlaneCore
-public import Postgres
+import Postgres
 
 /// The leadership row as it was read.
 public struct LeadershipRecord: Hashable, Sendable {

@@ -1,6 +1,6 @@
 public import ControlPlaneCore
 public import FederationModel
-public import Postgres
+import Postgres
 
 /// Which workflows to list. Every condition that is set must hold.
 public struct WorkflowFilter: Hashable, Sendable {

@@ -40,13 +40,14 @@ extension PostgresConnection {
 
   /// Looks at deadlines when the earliest one has come; no timer for each unit.
   func scheduleTick() {
-    guard !isTickScheduled, let earliest = (onWire + held).map(\.deadline).min() else { return }
-    isTickScheduled = true
+    guard let earliest = (onWire + held).map(\.deadline).min(), earliest < tickAt else { return }
+    tickAt = earliest
     queue.asyncAfter(deadline: earliest) { [weak self] in self?.tick() }
   }
 
   private func tick() {
-    isTickScheduled = false
+    // A tick that an earlier one overtook looks in vain; that does no harm.
+    tickAt = .distantFuture
     let now = DispatchTime.now()
     let late = held.filter { $0.deadline <= now }
     held.removeAll { $0.deadline <= now }

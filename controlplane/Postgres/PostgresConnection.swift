@@ -21,7 +21,8 @@ public final class PostgresConnection: @unchecked Sendable {
   var statements: StatementCache
   var isCancelling = false
   var copy: CopyState?
-  var isTickScheduled = false
+  /// When deadlines are looked at next.
+  var tickAt = DispatchTime.distantFuture
   private var nextUnit: UInt64 = 0
   private var listener: AsyncStream<PostgresNotification>.Continuation?
   private var closeWaiters: [CheckedContinuation<Void, Never>] = []
