@@ -17,18 +17,18 @@ INSERT INTO leadership DEFAULT VALUES;
 
 -- The fence of every unit. Locks the row until the unit ends; a unit whose predecessor failed, or whose leader was deposed,
 -- ends here. An UPDATE that matches no row would stop nothing, so this raises.
-CREATE FUNCTION fubini_fence(my_term bigint, previous bigint, next bigint, now_ms bigint) RETURNS bigint
+CREATE FUNCTION fubini_fence(my_term bigint, previous bigint, following bigint, now_ms bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 BEGIN
-  IF next <= previous THEN
+  IF following <= previous THEN
     RAISE EXCEPTION 'commit sequence must grow' USING ERRCODE = 'FB002';
   END IF;
-  UPDATE leadership SET commit_seq = next, last_now_ms = greatest(last_now_ms, now_ms)
+  UPDATE leadership SET commit_seq = following, last_now_ms = greatest(last_now_ms, now_ms)
     WHERE term = my_term AND commit_seq = previous;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'another leader or a failed earlier unit' USING ERRCODE = 'FB001';
   END IF;
-  RETURN next;
+  RETURN following;
 END $$;
 
 CREATE TABLE organisations (
@@ -96,7 +96,9 @@ CREATE TABLE join_tokens (
   cluster text NOT NULL,
   created_ms bigint NOT NULL,
   expires_ms bigint NOT NULL,
-  used_ms bigint
+  used_ms bigint,
+  -- SHA-256 of the public key that used it.
+  used_by bytea
 );
 CREATE TABLE inventory (
   cluster text PRIMARY KEY,
