@@ -4,7 +4,9 @@ internal import FederationPKI
 internal import FoundationEssentials
 internal import GRPCCore
 internal import GRPCNIOTransportHTTP2Posix
+internal import SwiftASN1
 internal import SwiftProtobuf
+internal import X509
 
 /// The agent's identity on disk: `identity/` in the state directory, 0700, files 0600.
 ///
@@ -44,7 +46,7 @@ struct CertificateStore: Sendable {
   func save(_ reply: Fubini_Agent_V1_CertificateReply, key: AgentKey) throws -> Identity {
     let validity = try key.validity(ofCertificatePEM: reply.certificatePem)
     // Read once before it is kept: what cannot be trusted must not replace what can.
-    _ = try TrustBundle(trustDomain: try TrustDomain(reply.federationID), pem: reply.caPem)
+    _ = try TrustBundle(trustDomain: try Self.trustDomain(ofCertificatePEM: reply.certificatePem), pem: reply.caPem)
     try directory.write(reply.caPem, to: "ca.pem")
     try directory.write("\(reply.cluster)\n\(reply.federationID)\n", to: "names")
     try directory.write(key.pem + reply.certificatePem, to: "agent.pem")
@@ -54,7 +56,16 @@ struct CertificateStore: Sendable {
   }
 
   static func trust(_ identity: Identity) throws -> ControlPlaneTrust {
-    .bundle(try TrustBundle(trustDomain: try TrustDomain(identity.federationID), pem: identity.caPEM))
+    .bundle(try TrustBundle(trustDomain: try trustDomain(ofCertificatePEM: identity.certificatePEM), pem: identity.caPEM))
+  }
+
+  /// The authority part of the SPIFFE id that the certificate carries.
+  private static func trustDomain(ofCertificatePEM pem: String) throws -> TrustDomain {
+    let names = try? Certificate(pemEncoded: pem).extensions.subjectAlternativeNames
+    for case .uniformResourceIdentifier(let uri) in names.map(Array.init) ?? [] where uri.hasPrefix("spiffe://") {
+      return try TrustDomain(String(uri.dropFirst(9).prefix { $0 != "/" }))
+    }
+    throw FederationError(.invalidArgument, "The agent's certificate names no trust domain. Join anew.")
   }
 
   static func credentials(_ identity: Identity) throws -> AgentCredentials {

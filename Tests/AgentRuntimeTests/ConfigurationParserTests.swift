@@ -1,0 +1,87 @@
+import FederationModel
+import Testing
+
+@testable import AgentRuntime
+
+@Suite struct ConfigurationParserTests {
+  @Test("every key is read")
+  func everything() throws {
+    let configuration = try ConfigurationParser.parse(
+      yaml: """
+        controlPlane: ["a:1", "b:2"]
+        stateDirectory: /var/lib/x
+        executor: null
+        slots: 4
+        resources: {cpu: 500m, memory: 2Gi, gpus: 1}
+        images: [{pattern: "python:*", runsAs: host}]
+        rootFileSystems: {debian: /srv/debian}
+        allowedHostPaths: [/opt]
+        sandbox: none
+        network: none
+        transferLimit: 50MB/s
+        artifactCacheSize: 1Gi
+        logLevel: debug
+        """)
+    #expect(configuration.controlPlane == ["a:1", "b:2"])
+    #expect(configuration.executor == .null)
+    #expect(configuration.cpuMillicores == 500)
+    #expect(configuration.memoryBytes == 2 << 30)
+    #expect(configuration.transferLimitBytesPerSecond == 50_000_000)
+    #expect(configuration.images == [.init(pattern: "python:*", runsAs: "host")])
+    #expect(configuration.sandbox == .none)
+    #expect(configuration.logLevel == .debug)
+  }
+
+  @Test("the environment overrides the file")
+  func environment() throws {
+    let configuration = try ConfigurationParser.parse(
+      yaml: "slots: 1", environment: ["FUBINI_SLOTS": "9", "FUBINI_CONTROL_PLANE": "x:1,y:2"])
+    #expect(configuration.slots == 9)
+    #expect(configuration.controlPlane == ["x:1", "y:2"])
+  }
+
+  @Test(
+    "what is wrong is refused with its key, place and remedy",
+    arguments: [
+      ("slotz: 3", "did you mean \"slots\""), ("resources: {cpus: 1}", "\"resources.cpu\""),
+      ("slots: many", "slots must be"),
+      ("transferLimit: fast", "50MB/s"), ("sandbox: maybe", "bubblewrap, none"), ("- a", "must be a mapping"),
+      ("a: [", "no YAML"),
+    ])
+  func refused(yaml: String, expected: String) {
+    let error = #expect(throws: FederationError.self) { try ConfigurationParser.parse(yaml: yaml) }
+    #expect(error?.code == .invalidArgument)
+    #expect(error?.publicMessage.contains(expected) == true, "\(error?.publicMessage ?? "")")
+  }
+
+  @Test("a token bucket keeps the long-run rate for any chunk size", arguments: [1, 1000, 100_000])
+  func bucket(chunk: Int) {
+    var bucket = TokenBucket(bytesPerSecond: 10_000, nowNanoseconds: 0)
+    var now: UInt64 = 0
+    var moved = 0
+    while moved < 300_000 {
+      now += UInt64(bucket.take(chunk, nowNanoseconds: now).seconds * 1e9)
+      moved += chunk
+    }
+    let rate = Double(moved) / (Double(now) * 1e-9 + 0.25)
+    #expect(rate < 11_000, "rate \(rate)")
+  }
+
+  @Test("an install plan keeps runs alive across agent restarts and refuses paths that mean more")
+  func plan() throws {
+    var plan = InstallPlan(
+      service: .system, executable: "/usr/bin/fubini-agent", stateDirectory: "/var/lib/f", home: "/root")
+    try plan.validate()
+    #expect(plan.unit.contains("KillMode=process"))
+    #expect(plan.unit.contains("ExecStart=/usr/bin/fubini-agent run --state-dir /var/lib/f\n"))
+    plan.stateDirectory = "/var/lib/f\nExecStart=/bin/sh"
+    #expect(throws: FederationError.self) { try plan.validate() }
+  }
+
+  @Test("network file systems are known by the mount table")
+  func mounts() {
+    let table = "29 1 0:25 / /home rw,relatime shared:1 - nfs4 server:/home rw\n30 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+    #expect(StateDirectory.fileSystemType(ofDevice: "0:25", in: table).map(StateDirectory.isNetworkType) == true)
+    #expect(StateDirectory.fileSystemType(ofDevice: "8:1", in: table).map(StateDirectory.isNetworkType) == false)
+  }
+}

@@ -1,0 +1,190 @@
+import Execution
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import SwiftProtobuf
+import Testing
+
+@testable import AgentRuntime
+
+@Suite struct RunTableTests {
+  private func welcome(
+    _ assignments: [Fubini_Agent_V1_Assignment] = [], cancels: [Int64] = [], adopting: Bool = false
+  ) -> RunTableInput {
+    .welcomed(
+      .with {
+        $0.protocol = 1
+        $0.assignments = assignments
+        $0.cancels = cancels
+        $0.adopting = adopting
+      })
+  }
+
+  private func journaled(_ number: Int64, submitted: Bool) throws -> JournaledRun {
+    JournaledRun(
+      id: RunID(number), assignment: try assignment(number).serializedBytes() as Data, isCancelRequested: false,
+      isSubmitted: submitted, endPhase: nil, logBytes: 0, logAcknowledged: 0, isLogComplete: false)
+  }
+
+  private func turn(_ table: inout RunTable, _ inputs: RunTableInput...) -> (
+    changes: [JournalChange], actions: [RunTableAction]
+  ) {
+    for input in inputs { table.apply(input, at: Timestamp(milliseconds: 5)) }
+    return table.takeTurn()
+  }
+
+  private func ended(_ id: Int64, _ phase: RunPhase = .succeeded) -> RunTableInput {
+    .observed([RunObservation(id: RunID(id), phase: phase, exitCode: phase == .succeeded ? 0 : 1, runsAs: "host")])
+  }
+
+  @Test("I2: a run without inputs is journaled, submitted, and ends with exactly one terminal event")
+  func wholeLife() throws {
+    var table = RunTable(restoring: emptyJournal())
+    let first = turn(&table, welcome([assignment(7)]))
+    #expect(try events(first.changes).map(\.phase) == [.dispatched])
+    #expect(first.changes.contains(.submitted(RunID(7))))
+    #expect(first.actions == [.submit([RunID(7)]), .eventsJournaled(through: 1)])
+    let last = turn(&table, ended(7), ended(7, .failed))
+    #expect(try events(last.changes).map(\.phase) == [.running, .succeeded])
+    #expect(try events(last.changes).map(\.sequence) == [2, 3])
+    #expect(turn(&table, ended(7)).changes.isEmpty)
+    let forgotten = turn(&table, .forgetRequested([RunID(7)]))
+    #expect(forgotten.actions.contains(.erase([RunID(7)])))
+    #expect(table.runs.isEmpty)
+  }
+
+  @Test("I1: an assignment that comes again, by welcome or by delta, is not submitted again")
+  func duplicate() {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assignment(7)]))
+    let again = turn(&table, .assigned([assignment(7)]), welcome([assignment(7)]))
+    #expect(again.changes.isEmpty)
+    #expect(again.actions.isEmpty)
+  }
+
+  @Test("I1: a run that was not begun before a restart begins only when a welcome confirms it")
+  func heldUntilConfirmed() throws {
+    var table = RunTable(restoring: emptyJournal([try journaled(7, submitted: false)]))
+    #expect(turn(&table, .sessionLost).actions.isEmpty)
+    #expect(turn(&table, welcome([assignment(7)])).actions == [.submit([RunID(7)])])
+    var other = RunTable(restoring: emptyJournal([try journaled(7, submitted: false)]))
+    let dropped = turn(&other, welcome())
+    #expect(dropped.actions.contains(.erase([RunID(7)])))
+    #expect(!dropped.actions.contains(.submit([RunID(7)])))
+  }
+
+  @Test("I1: with a disconnect limit, a run is submitted only while there is a session")
+  func disconnectLimit() {
+    var table = RunTable(restoring: emptyJournal())
+    let limited = assignment(7) {
+      $0.disconnectLimitMs = 1000
+      $0.spec.inputs = [
+        .with {
+          $0.path = "/in"; $0.source = .raw("x")
+        }
+      ]
+    }
+    #expect(turn(&table, welcome([limited])).actions.first == .stage(RunID(7)))
+    #expect(turn(&table, .sessionLost, .staged(RunID(7), bytesIn: 0, milliseconds: 1)).actions.isEmpty)
+    #expect(turn(&table, welcome([limited])).actions == [.submit([RunID(7)])])
+  }
+
+  @Test("I4: a run with inputs is submitted only after all of them are staged; a pause is told once")
+  func staging() throws {
+    var table = RunTable(restoring: emptyJournal())
+    let withInput = assignment(7) {
+      $0.spec.inputs = [
+        .with {
+          $0.path = "/in"; $0.source = .raw("x")
+        }
+      ]
+    }
+    #expect(turn(&table, welcome([withInput])).actions == [.stage(RunID(7)), .eventsJournaled(through: 2)])
+    let paused = turn(
+      &table, .stagingPaused(RunID(7), reason: "disk full"), .stagingPaused(RunID(7), reason: "disk full"))
+    #expect(try events(paused.changes).map(\.message) == ["disk full"])
+    #expect(turn(&table, .staged(RunID(7), bytesIn: 3, milliseconds: 1)).actions == [.submit([RunID(7)])])
+    #expect(try events(turn(&table, ended(7)).changes).last?.outcome.bytesIn == 3)
+  }
+
+  @Test("a cancel before the start ends the run without the executor; a cancel after it asks the executor")
+  func cancel() throws {
+    var table = RunTable(restoring: emptyJournal())
+    let held = turn(&table, welcome([assignment(7)], cancels: [7]))
+    #expect(try events(held.changes).map(\.phase) == [.dispatched, .cancelled])
+    #expect(held.actions == [.eventsJournaled(through: 2)])
+    var staging = RunTable(restoring: emptyJournal())
+    let withInput = assignment(8) {
+      $0.spec.inputs = [
+        .with {
+          $0.path = "/in"; $0.source = .raw("x")
+        }
+      ]
+    }
+    _ = turn(&staging, welcome([withInput]))
+    let stopped = turn(&staging, .cancelRequested([RunID(8)]))
+    #expect(stopped.actions.contains(.stopStaging(RunID(8))))
+    #expect(try events(stopped.changes).map(\.phase) == [.cancelled])
+    #expect(turn(&staging, .staged(RunID(8), bytesIn: 0, milliseconds: 0)).actions.isEmpty)
+  }
+
+  @Test("I1, I7: a welcome stops and erases marked runs that it does not list, and only those")
+  func reconcile() throws {
+    var table = RunTable(
+      restoring: emptyJournal([try journaled(7, submitted: true), try journaled(8, submitted: true)]))
+    _ = turn(&table, .observed([7, 8, 9].map { RunObservation(id: RunID($0), phase: .running) }))
+    let actions = turn(&table, welcome([assignment(7)])).actions
+    #expect(actions.contains { if case .cancel(RunID(8), _) = $0 { true } else { false } })
+    #expect(actions.contains { if case .cancel(RunID(9), _) = $0 { true } else { false } })
+    #expect(!actions.contains { if case .cancel(RunID(7), _) = $0 { true } else { false } })
+    #expect(turn(&table, ended(9, .cancelled)).actions.contains(.erase([RunID(9)])))
+  }
+
+  @Test("adopting: nothing is started and nothing is stopped")
+  func adopting() throws {
+    var table = RunTable(
+      restoring: emptyJournal([try journaled(7, submitted: true), try journaled(8, submitted: false)]))
+    _ = turn(&table, .observed([RunObservation(id: RunID(7), phase: .running)]))
+    let adopted = turn(&table, welcome([assignment(8), assignment(9)], cancels: [7], adopting: true))
+    #expect(adopted.actions.isEmpty)
+    #expect(table.runs.count == 2)
+    #expect(turn(&table, .cancelRequested([RunID(7)]), .assigned([assignment(10)])).actions.isEmpty)
+  }
+
+  @Test("I1: a submitted run of which the executor has no trace begins again, but only after a welcome")
+  func neverReachedTheExecutor() throws {
+    var table = RunTable(restoring: emptyJournal([try journaled(7, submitted: true)]))
+    #expect(turn(&table, .observed([RunObservation(id: RunID(7), phase: .bound)])).actions.isEmpty)
+    #expect(turn(&table, welcome([assignment(7)])).actions == [.submit([RunID(7)])])
+  }
+
+  @Test("sequences go on after a restart and are never given twice")
+  func sequences() throws {
+    var table = RunTable(restoring: emptyJournal(lastSequence: 41))
+    #expect(try events(turn(&table, welcome([assignment(7)])).changes).map(\.sequence) == [42])
+  }
+
+  @Test("a forgotten run's log is kept until the control plane holds it")
+  func logBeforeForget() {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assignment(7)]))
+    let end = RunObservation(id: RunID(7), phase: .succeeded, exitCode: 0, logBytes: 10)
+    #expect(turn(&table, .observed([end])).actions.contains(.shipLog(RunID(7), length: 10, isFinal: true)))
+    #expect(!turn(&table, .forgetRequested([RunID(7)])).actions.contains(.erase([RunID(7)])))
+    #expect(turn(&table, .logAcknowledged(RunID(7), offset: 10, isComplete: true)).actions.contains(.erase([RunID(7)])))
+  }
+
+  @Test("inputs about unknown runs, or at the wrong time, change nothing")
+  func illegalInputs() {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome())
+    let unknown = RunID(99)
+    let result = turn(
+      &table, .cancelRequested([unknown]), .forgetRequested([unknown]), .staged(unknown, bytesIn: 0, milliseconds: 0),
+      .stagingFailed(unknown, .error, message: ""), .submissionAccepted([unknown]),
+      .collected(unknown, CollectedOutputs(phase: .succeeded, message: "", outputs: TaskOutputs(), bytesOut: 0)),
+      .logAcknowledged(unknown, offset: 1, isComplete: true))
+    #expect(result.changes.isEmpty)
+    #expect(result.actions.isEmpty)
+  }
+}
