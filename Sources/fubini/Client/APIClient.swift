@@ -1,0 +1,153 @@
+internal import AsyncHTTPClient
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import NIOCore
+internal import NIOHTTP1
+internal import NIOSSL
+
+/// The public REST API, as the commands use it.
+struct APIClient: Sendable {
+  let connection: Connection
+  let http: HTTPClient
+  var retry = RetryPolicy()
+  /// Of one document that is read whole.
+  static let responseSizeMax = 256 << 20
+
+  /// Opens a client, and closes it whatever happens.
+  static func with<Result>(_ connection: Connection, _ body: (APIClient) async throws -> Result) async throws -> Result {
+    var configuration = HTTPClient.Configuration()
+    configuration.timeout = .init(connect: .seconds(10), read: .seconds(45))
+    configuration.redirectConfiguration = .disallow
+    if connection.url.hasPrefix("https://") {
+      var tls = TLSConfiguration.makeClientConfiguration()
+      tls.minimumTLSVersion = .tlsv12
+      if let file = connection.certificateAuthority { tls.trustRoots = .file(file) }
+      configuration.tlsConfiguration = tls
+    }
+    let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    do {
+      let result = try await body(APIClient(connection: connection, http: http))
+      try await http.shutdown()
+      return result
+    } catch {
+      try? await http.shutdown()
+      throw error
+    }
+  }
+
+  struct Request: Sendable {
+    var method = HTTPMethod.GET
+    var path: [String]
+    var query: [(String, String)] = []
+    var headers: [(String, String)] = []
+    var body: [UInt8]?
+    var contentType = "application/json"
+    /// Names the document in the problems of a refusal.
+    var file: String?
+  }
+
+  func get<Document: Decodable>(_ path: [String], _ query: [(String, String)] = []) async throws -> Document {
+    try await decode(Request(path: path, query: query))
+  }
+
+  func post<Document: Decodable>(_ path: [String], body: (some Encodable)?, method: HTTPMethod = .POST) async throws
+    -> Document
+  {
+    try await decode(Request(method: method, path: path, body: try body.map { Array(try JSONEncoder().encode($0)) }))
+  }
+
+  func decode<Document: Decodable>(_ request: Request) async throws -> Document {
+    let response = try await response(request)
+    var bytes: ByteBuffer
+    do { bytes = try await response.body.collect(upTo: Self.responseSizeMax) } catch {
+      throw unreachable(error)
+    }
+    do { return try JSONDecoder().decode(Document.self, from: Data(bytes.readableBytesView)) } catch {
+      throw CommandFailure(
+        .error, "\(connection.url) gave an answer that this fubini does not understand. Compare `fubini version`. (\(error))")
+    }
+  }
+
+  /// The answer's head, once it is a success; its body is still to be read. Repeats what may be repeated: a read, or a write
+  /// under the one idempotency key that is made here.
+  ///
+  /// - Throws: the refusal, or `.unreachable`.
+  func response(_ request: Request) async throws -> HTTPClientResponse {
+    var outgoing = HTTPClientRequest(url: url(request.path, request.query))
+    outgoing.method = request.method
+    outgoing.headers.add(name: "User-Agent", value: "fubini/\(Fubini.version)")
+    if let token = connection.token { outgoing.headers.add(name: "Authorization", value: "Bearer \(token)") }
+    if request.method != .GET { outgoing.headers.add(name: "Idempotency-Key", value: Self.newKey()) }
+    for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
+    if let body = request.body {
+      outgoing.headers.add(name: "Content-Type", value: request.contentType)
+      outgoing.body = .bytes(body)
+    }
+    var attempt = 1
+    while true {
+      let failure: CommandFailure
+      var retryAfter: Duration?
+      do {
+        let response = try await http.execute(outgoing, timeout: .hours(24 * 30))
+        let status = Int(response.status.code)
+        if (200..<300).contains(status) { return response }
+        let document = try? await response.body.collect(upTo: 4 << 20)
+        failure = Self.failure(status: status, body: document, file: request.file)
+        guard RetryPolicy.isRetryable(status: status) else { throw failure }
+        retryAfter = response.headers.first(name: "Retry-After").flatMap { Int64($0) }.map { .seconds(min(max(0, $0), 86_400)) }
+      } catch let error as CommandFailure { throw error } catch is CancellationError { throw CancellationError() } catch {
+        if Task.isCancelled { throw CancellationError() }
+        failure = unreachable(error)
+      }
+      guard let delay = retry.delay(afterAttempt: attempt, retryAfter: retryAfter, random: .random(in: 0...1)) else {
+        throw failure
+      }
+      attempt += 1
+      try await Task.sleep(for: delay)
+    }
+  }
+
+  static func failure(status: Int, body: ByteBuffer?, file: String?) -> CommandFailure {
+    if let body, let document = try? JSONDecoder().decode(ErrorDocument.self, from: Data(body.readableBytesView)) {
+      return CommandFailure(document, file: file)
+    }
+    return CommandFailure(
+      RetryPolicy.isRetryable(status: status) ? .unreachable : .error,
+      "The server answered \(status) without saying why: is the URL that of a Fubini control plane?")
+  }
+
+  func unreachable(_ error: any Error) -> CommandFailure {
+    CommandFailure(
+      .unreachable, "Cannot reach \(connection.url): \(error). Is the control plane running? `fubini doctor` looks closer.")
+  }
+
+  func url(_ path: [String], _ query: [(String, String)]) -> String {
+    var text = connection.url
+    for segment in path { text += "/" + Self.encode(segment) }
+    for (index, (name, value)) in query.enumerated() {
+      text += (index == 0 ? "?" : "&") + Self.encode(name) + "=" + Self.encode(value)
+    }
+    return text
+  }
+
+  /// - Source: RFC 3986, section 2.3: everything but unreserved characters is percent-encoded.
+  static func encode(_ text: String) -> String {
+    var encoded = ""
+    for byte in text.utf8 {
+      switch byte {
+      case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f, 0x7e: encoded.unicodeScalars.append(.init(byte))
+      default: encoded += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+      }
+    }
+    return encoded
+  }
+
+  static func newKey() -> String {
+    (0..<2).map { _ in String(UInt64.random(in: UInt64.min...UInt64.max), radix: 16) }.joined(separator: "-")
+  }
+
+  func workflow(_ project: String, _ name: String, _ rest: String...) -> [String] {
+    ["v1", "projects", project, "workflows", name] + rest
+  }
+}

@@ -1,0 +1,143 @@
+internal import ArgumentParser
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+
+/// The commands that change a workflow.
+protocol WorkflowAction: AsyncParsableCommand {
+  static var verb: String { get }
+  static var past: String { get }
+  var workflow: String { get }
+  var project: ProjectOption { get }
+  var request: WorkflowActionRequest { get throws }
+}
+
+extension WorkflowAction {
+  var request: WorkflowActionRequest { get throws { WorkflowActionRequest() } }
+  func run() async throws {
+    let body = try request
+    try await withClient(project: project.project) { client in
+      let answer: AcceptedDocument = try await client.post(
+        client.workflow(client.connection.project, workflow, Self.verb), body: body)
+      Terminal.line("\(answer.name): \(Self.past).")
+    }
+  }
+}
+
+struct Stop: WorkflowAction {
+  static let configuration = CommandConfiguration(abstract: "Stop a workflow; its exit handlers run.")
+  static let verb = "stop", past = "stopping; exit handlers run"
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @Option(help: "Why.") var message: String?
+  @OptionGroup var project: ProjectOption
+  var request: WorkflowActionRequest { WorkflowActionRequest(message: message) }
+}
+
+struct Terminate: WorkflowAction {
+  static let configuration = CommandConfiguration(abstract: "End a workflow at once, without exit handlers.")
+  static let verb = "terminate", past = "terminating"
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @OptionGroup var project: ProjectOption
+}
+
+struct Suspend: WorkflowAction {
+  static let configuration = CommandConfiguration(abstract: "Start nothing new of a workflow.")
+  static let verb = "suspend", past = "suspended; what runs goes on"
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @OptionGroup var project: ProjectOption
+}
+
+struct Resume: WorkflowAction {
+  static let configuration = CommandConfiguration(abstract: "Let a suspended workflow, or its suspended nodes, go on.")
+  static let verb = "resume", past = "resumed"
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @Option(help: "Only these nodes, as Argo's selector: name=..., displayName=..., templateName=...") var nodeFieldSelector: String?
+  @Option(name: [.customLong("set")], help: "NAME=VALUE of an output that the suspended node supplies.") var values: [String] = []
+  @OptionGroup var project: ProjectOption
+  var request: WorkflowActionRequest {
+    get throws {
+      var parameters: [String: String] = [:]
+      for value in values {
+        guard let equals = value.firstIndex(of: "="), equals > value.startIndex else {
+          throw CommandFailure(.usage, "--set takes NAME=VALUE, not \"\(value)\".")
+        }
+        parameters[String(value[..<equals])] = String(value[value.index(after: equals)...])
+      }
+      return WorkflowActionRequest(nodeFieldSelector: nodeFieldSelector, parameters: parameters.isEmpty ? nil : parameters)
+    }
+  }
+}
+
+struct Retry: WorkflowAction {
+  static let configuration = CommandConfiguration(abstract: "Run the failed nodes of a workflow again.")
+  static let verb = "retry", past = "failed nodes run again"
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @Option(help: "Only these nodes, as Argo's selector.") var nodeFieldSelector: String?
+  @Flag(help: "Successful nodes that match run again too.") var restartSuccessful = false
+  @OptionGroup var project: ProjectOption
+  var request: WorkflowActionRequest {
+    WorkflowActionRequest(nodeFieldSelector: nodeFieldSelector, restartSuccessful: restartSuccessful ? true : nil)
+  }
+}
+
+struct Delete: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Delete workflows and their history.")
+  @Argument(help: "Names.") var workflows: [String]
+  @OptionGroup var project: ProjectOption
+  func run() async throws {
+    try await withClient(project: project.project) { client in
+      for name in workflows {
+        let answer: AcceptedDocument = try await client.decode(
+          .init(method: .DELETE, path: client.workflow(client.connection.project, name)))
+        Terminal.line("\(answer.name): deleted.")
+      }
+    }
+  }
+}
+
+struct Explain: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Say why a node is where it is, or why it waits.")
+  @Argument(help: "WORKFLOW/NODE.") var target: String
+  @OptionGroup var project: ProjectOption
+  @OptionGroup var output: OutputOption
+
+  func run() async throws {
+    let (workflow, node) = Target.split(target)
+    guard let node else { throw CommandFailure(.usage, "explain takes WORKFLOW/NODE; `fubini get \(workflow)` names the nodes.") }
+    try await withClient(project: project.project) { client in
+      let document: ExplanationDocument = try await client.get(
+        client.workflow(client.connection.project, workflow, "explain"), [("node", node)])
+      try output.format.print(document, names: document.candidates.filter(\.chosen).map(\.cluster)) { _ in Self.table(document) }
+    }
+  }
+
+  static func table(_ document: ExplanationDocument) -> String {
+    func seconds(_ value: Double?) -> String { value.map(Display.duration) ?? "-" }
+    var table = Table(headings: ["CLUSTER", "", "MOVE", "STAGE", "WAIT", "RUN", "FINISH", "PRICE", "REASON"])
+    for candidate in document.candidates {
+      table.rows.append([
+        candidate.cluster, candidate.chosen ? "CHOSEN" : "", candidate.bytesToMove.map { ByteCount($0).description } ?? "-",
+        seconds(candidate.stageSeconds), seconds(candidate.waitSeconds), seconds(candidate.runSeconds),
+        seconds(candidate.finishSeconds), Display.price(candidate.priceMinorUnits, candidate.currency),
+        candidate.reason ?? candidate.rejected ?? "",
+      ])
+    }
+    return (document.message.map { Terminal.printable($0) + "\n" } ?? "") + table.render()
+  }
+
+  /// A few words: what set the chosen cluster apart from the others that could have taken the task.
+  static func summary(_ document: ExplanationDocument) -> String {
+    guard let chosen = document.candidates.first(where: \.chosen) else { return document.message ?? "-" }
+    let others = document.candidates.filter { !$0.chosen && $0.rejected == nil }
+    if others.isEmpty { return document.candidates.count == 1 ? "the only cluster" : "the only one that could take it" }
+    func isLeast(_ key: KeyPath<CandidateDocument, Double?>) -> Bool {
+      guard let mine = chosen[keyPath: key] else { return false }
+      return others.allSatisfy { ($0[keyPath: key] ?? .infinity) > mine }
+    }
+    var reasons: [String] = []
+    if let mine = chosen.bytesToMove, others.allSatisfy({ ($0.bytesToMove ?? 0) > mine }) { reasons.append("least data to move") }
+    if isLeast(\.finishSeconds) { reasons.append("earliest finish") }
+    if isLeast(\.priceMinorUnits) { reasons.append("cheapest") }
+    return reasons.isEmpty ? "lowest score of \(others.count + 1)" : reasons.joined(separator: ", ")
+  }
+}

@@ -1,0 +1,61 @@
+internal import ArgumentParser
+internal import FederationModel
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#endif
+
+@main
+struct Fubini: AsyncParsableCommand {
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "fubini", abstract: "Run workflows over many clusters, bringing data to compute or compute to data.",
+    discussion: "Exit codes: 0 ok, 1 error, 2 usage, 3 unplaceable, 4 budget denied, 5 timeout or unreachable, 6 the workflow failed.",
+    subcommands: [
+      Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, List.self, Get.self, Watch.self, Logs.self,
+      Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,
+      ClusterCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
+    ])
+
+  static func main() async {
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch let failure as CommandFailure {
+      Terminal.note(failure.message)
+      Glibc.exit(failure.code.rawValue)
+    } catch let error as FederationError {
+      Terminal.note(error.publicMessage)
+      Glibc.exit(error.code.exitCode)
+    } catch let code as ExitCode {
+      Glibc.exit(code.rawValue)
+    } catch {
+      let code = exitCode(for: error)
+      let text = fullMessage(for: error)
+      if code.isSuccess { Terminal.line(text) } else { Terminal.note(text) }
+      // ArgumentParser's EX_USAGE is 64; ours is 2, as in the shell's own commands.
+      Glibc.exit(code == .validationFailure ? 2 : code.rawValue)
+    }
+  }
+}
+
+struct ProjectOption: ParsableArguments {
+  @Option(name: [.customShort("p"), .long], help: "The project; else FUBINI_PROJECT, else the context's.")
+  var project: String?
+}
+
+/// What every command that talks to a control plane begins with.
+func withClient<Result>(project: String? = nil, _ body: (APIClient) async throws -> Result) async throws -> Result {
+  let environment = ProcessInfo.processInfo.environment
+  var connection = try Connection.resolve(
+    environment: environment, contexts: ContextFile.load(path: ContextFile.path(environment: environment)))
+  if let project { connection.project = project }
+  return try await APIClient.with(connection, body)
+}

@@ -1,0 +1,205 @@
+internal import ArgumentParser
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+
+struct Submit: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Submit a workflow (Argo's YAML or JSON).")
+  @Option(name: [.customShort("f"), .long], help: "The document, or - for standard input.") var file: String
+  @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters: [String] = []
+  @Option(help: "The project.") var project: String?
+  @Option(help: "Replaces spec.entrypoint.") var entrypoint: String?
+  @Option(help: "Replaces metadata.name.") var name: String?
+  @Flag(help: "Wait until it ends.") var wait = false
+  @Flag(help: "Show the tree of nodes until it ends.") var watch = false
+  @Flag(help: "Print the logs of all tasks until it ends.") var logs = false
+  @Flag(help: "Only check the document.") var dryRun = false
+  @Flag(help: "Print the workflow's name and nothing else.") var nameOnly = false
+  @Option(help: "Refuse unknown fields.") var strict = true
+  @OptionGroup var output: OutputOption
+
+  func request() throws -> APIClient.Request {
+    var values: [String: String] = [:]
+    for parameter in parameters {
+      guard let equals = parameter.firstIndex(of: "="), equals > parameter.startIndex else {
+        throw CommandFailure(.usage, "-p takes NAME=VALUE, not \"\(parameter)\".")
+      }
+      values[String(parameter[..<equals])] = String(parameter[parameter.index(after: equals)...])
+    }
+    let body = SubmitRequest(
+      document: try readDocument(), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint, name: name)
+    var query: [(String, String)] = []
+    if !strict { query.append(("strict", "false")) }
+    if dryRun { query.append(("dryRun", "true")) }
+    return APIClient.Request(
+      method: .POST, path: ["v1", "workflows"], query: query, body: Array(try JSONEncoder().encode(body)),
+      contentType: SubmitRequest.contentType, file: file == "-" ? "stdin" : file)
+  }
+
+  private func readDocument() throws -> String {
+    let handle = file == "-" ? FileHandle.standardInput : FileHandle(forReadingAtPath: file)
+    guard let handle else { throw CommandFailure(.usage, "Cannot read \(file): does it exist?") }
+    let data = try handle.read(upToCount: 2 << 20 + 1) ?? Data()
+    guard data.count <= 2 << 20 else { throw CommandFailure(.usage, "\(file) is larger than 2 MiB, the limit of a submission.") }
+    guard let text = String(data: data, encoding: .utf8) else { throw CommandFailure(.usage, "\(file) is no UTF-8 text.") }
+    return text
+  }
+
+  func run() async throws {
+    try await withClient(project: project) { client in
+      var request = try request()
+      let explicit = project ?? ProcessInfo.processInfo.environment["FUBINI_PROJECT"].flatMap { $0.isEmpty ? nil : $0 }
+      if let explicit { request.query.append(("project", explicit)) }
+      let answer: SubmitResponse = try await client.decode(request)
+      if dryRun {
+        try output.format.print(answer, names: [answer.name]) { _ in "\(answer.project)/\(answer.name) is valid; nothing was stored.\n" }
+        return
+      }
+      let name = answer.name
+      if nameOnly { Terminal.line(name) } else {
+        try output.format.print(answer, names: [name]) { _ in
+          "Submitted \(name)\n" + (wait || watch || logs ? "" : """
+            Next:
+              fubini watch \(name)
+              fubini logs -f \(name)
+              fubini stop \(name)
+
+            """)
+        }
+      }
+      var connection = client.connection
+      connection.project = answer.project
+      let here = APIClient(connection: connection, http: client.http)
+      guard wait || watch || logs else { return }
+      let (watch, logs, uid) = (watch, logs, answer.uid)
+      let tree = try await untilInterrupted {
+        if logs { try await LogReader(client: here, workflow: uid).run(follow: true, prefixes: true) { _ in true } }
+        return try await Watching.run(here, uid, draws: watch, prints: watch)
+      }
+      guard let tree else { return Watching.detached(name) }
+      try Watching.conclude(tree, quietly: nameOnly)
+    }
+  }
+}
+
+struct List: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "List workflows, newest first.", aliases: ["ls"])
+  @OptionGroup var project: ProjectOption
+  @Option(help: "Only these phases, separated by commas.") var phase: String?
+  @Option(name: [.customShort("l"), .customLong("selector")], help: "A label selector.") var selector: String?
+  @Option(help: "At most so many, 1 to 500.") var limit = 50
+  @OptionGroup var output: OutputOption
+
+  func run() async throws {
+    guard (1...500).contains(limit) else { throw CommandFailure(.usage, "--limit is 1 to 500.") }
+    try await withClient(project: project.project) { client in
+      var query = [("limit", String(limit)), ("project", client.connection.project)]
+      if let phase { query.append(("phase", phase)) }
+      if let selector { query.append(("labelSelector", selector)) }
+      let list: WorkflowList = try await client.get(["v1", "workflows"], query)
+      try output.format.print(list, names: list.items.map(\.name)) { isWide in
+        let now = Display.now
+        var table = Table(headings: ["NAME", "PHASE", "TASKS", "DURATION", "AGE"] + (isWide ? ["PROJECT", "UID", "BY"] : []) + ["MESSAGE"])
+        for item in list.items {
+          table.rows.append(
+            [
+              item.name, item.isSuspended ? "Suspended" : item.phase.rawValue, Display.progress(item.tasks),
+              Display.span(item.startedAt, item.finishedAt, now: now), Display.span(item.createdAt, nil, now: now),
+            ] + (isWide ? [item.project, item.uid, item.createdBy] : []) + [item.message])
+        }
+        return table.render() + (list.next == nil ? "" : "There are more: raise --limit.\n")
+      }
+    }
+  }
+}
+
+struct Get: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Show a workflow and its nodes.")
+  @Argument(help: "The name, or @latest.") var workflow = "@latest"
+  @Flag(help: "Show where each task ran, why there, and what it cost.") var placement = false
+  @OptionGroup var project: ProjectOption
+  @OptionGroup var output: OutputOption
+
+  func run() async throws {
+    try await withClient(project: project.project) { client in
+      let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, workflow))
+      if placement, output.format == .table || output.format == .wide {
+        return Terminal.write(try await placementTable(detail, client))
+      }
+      try output.format.print(detail, names: [detail.summary.name]) { isWide in
+        let terminal = Terminal.standardOutput()
+        var text = WorkflowTree(detail).lines(terminal: terminal, now: Display.now).map { $0 + "\n" }.joined()
+        for parameter in detail.outputs.parameters { text += "output \(Terminal.printable("\(parameter.name) = \(parameter.value)"))\n" }
+        if isWide {
+          text += "uid \(detail.summary.uid), moved \(ByteCount(detail.bytesMoved)), "
+          text += "cost \(detail.cost.isEmpty ? "none" : detail.cost.map(\.text).joined(separator: " + "))\n"
+        }
+        return text
+      }
+    }
+  }
+
+  private func placementTable(_ detail: WorkflowDetail, _ client: APIClient) async throws -> String {
+    var table = Table(headings: ["NODE", "CLUSTER", "WHY THERE", "MOVED", "SECONDS", "PRICE"])
+    for node in detail.nodes where node.type == "Pod" && node.run != nil {
+      guard let run = node.run else { continue }
+      let why: ExplanationDocument = try await client.get(
+        client.workflow(client.connection.project, detail.summary.uid, "explain"), [("node", String(node.id))])
+      table.rows.append([
+        node.displayName, run.cluster, Explain.summary(why), ByteCount(run.bytesIn + run.bytesOut).description,
+        String((run.wallSeconds * 100).rounded() / 100), run.charge?.text ?? "-",
+      ])
+    }
+    return table.render()
+  }
+}
+
+struct Watch: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Show a workflow's nodes as they change, until it ends.")
+  @Argument(help: "The name, or @latest.") var workflow = "@latest"
+  @OptionGroup var project: ProjectOption
+
+  func run() async throws {
+    try await withClient(project: project.project) { client in
+      let workflow = workflow
+      let tree = try await untilInterrupted { try await Watching.run(client, workflow, draws: true, prints: true) }
+      guard let tree else { return Watching.detached(workflow) }
+      try Watching.conclude(tree)
+    }
+  }
+}
+
+struct Logs: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Print the logs of a workflow's tasks, or of one node.")
+  @Argument(help: "WORKFLOW or WORKFLOW/NODE.") var target = "@latest"
+  @Flag(name: [.customShort("f"), .long], help: "Go on until it ends; waits for what is pending.") var follow = false
+  @OptionGroup var project: ProjectOption
+
+  func run() async throws {
+    let (workflow, node) = Target.split(target)
+    try await withClient(project: project.project) { client in
+      let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, workflow))
+      if let node, !follow, !detail.nodes.contains(where: { Target.matches($0, node) }) {
+        throw CommandFailure(.error, "\(detail.summary.name) has no node \"\(node)\" yet: see `fubini get \(detail.summary.name)`.")
+      }
+      let follow = follow
+      let finished: Void? = try await untilInterrupted {
+        try await LogReader(client: client, workflow: detail.summary.uid)
+          .run(follow: follow, prefixes: node == nil) { document in node.map { Target.matches(document, $0) } ?? true }
+      }
+      if finished == nil { Watching.detached(detail.summary.name) }
+    }
+  }
+}
+
+/// `WORKFLOW/NODE`.
+enum Target {
+  static func split(_ text: String) -> (workflow: String, node: String?) {
+    guard let slash = text.firstIndex(of: "/") else { return (text, nil) }
+    return (String(text[..<slash]), String(text[text.index(after: slash)...]))
+  }
+
+  static func matches(_ node: NodeDocument, _ text: String) -> Bool {
+    node.name == text || node.displayName == text || String(node.id) == text
+  }
+}

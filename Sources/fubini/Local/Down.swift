@@ -1,0 +1,84 @@
+internal import ArgumentParser
+internal import FederationAPI
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#endif
+
+struct Down: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "End what `fubini up` started on a data directory; the data stay.")
+  @Option(help: "The directory given to `fubini up`.") var dataDir: String
+
+  func run() async throws {
+    let absolute = dataDir.hasPrefix("/") ? dataDir : FileManager.default.currentDirectoryPath + "/" + dataDir
+    let setup = LocalSetup(directory: URL(filePath: absolute).standardized.path().removingSlash)
+    guard FileManager.default.fileExists(atPath: setup.path("controlplane.yaml")) else {
+      throw CommandFailure(.usage, "\(setup.directory) is no data directory of `fubini up`.")
+    }
+    if let up = ProcessIdentity.load(from: setup.pidFile("up")) { await up.end(grace: .seconds(90)) }
+    unlink(setup.pidFile("up"))
+    // After a crash of `up` its children are still there; after an orderly end this finds nothing.
+    await Self.sweep(setup, keepingPostgres: false)
+    unlink(setup.path("client.env"))
+    Terminal.line("Down. The data stay in \(setup.directory).")
+  }
+
+  /// Ends agents (and their supervisors), then the control plane, then PostgreSQL: each by its id and start time.
+  static func sweep(_ setup: LocalSetup, keepingPostgres: Bool) async {
+    let files = ((try? FileManager.default.contentsOfDirectory(atPath: setup.path("pid"))) ?? []).sorted()
+    for file in files where file.hasPrefix("agent-") && file.hasSuffix(".json") { await end(setup.path("pid/" + file)) }
+    await end(setup.pidFile("controlplane"))
+    if !keepingPostgres { await setup.postgres.stop() }
+  }
+
+  private static func end(_ file: String) async {
+    guard let identity = ProcessIdentity.load(from: file) else { return }
+    async let reaping: Void = reap(identity)
+    await identity.end(grace: .seconds(20))
+    await reaping
+    unlink(file)
+  }
+
+  private static func reap(_ identity: ProcessIdentity) async {
+    while ProcessIdentity.startTicks(pid: identity.pid) == identity.startTicks { try? await Task.sleep(for: .milliseconds(20)) }
+    ChildProcess.reap(identity)
+  }
+}
+
+struct Doctor: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Check the set-up and say how to mend it.")
+
+  func run() async throws {
+    var failures = 0
+    func check(_ name: String, _ problem: String?) {
+      Terminal.line(problem.map { "FAIL  \(name): \($0)" } ?? "ok    \(name)")
+      if problem != nil { failures += 1 }
+    }
+    for tool in ["bwrap", "rclone"] {
+      let found = ["/usr/bin", "/usr/local/bin", "/bin"].contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)") }
+      check(tool, found ? nil : "not installed; scripts/install-prerequisites.sh installs it")
+    }
+    check("postgresql", (try? LocalPostgres.binaries()) == nil ? "not installed; scripts/install-prerequisites.sh installs it" : nil)
+    for name in ["fubini-controlplane", "fubini-agent"] {
+      check(name, (try? LocalSetup.sibling(name)) == nil ? "not beside fubini; `swift build --product \(name)`" : nil)
+    }
+    let path = ContextFile.path(environment: ProcessInfo.processInfo.environment)
+    var status = stat()
+    if stat(path, &status) == 0 {
+      check("contexts", status.st_mode & 0o077 == 0 ? nil : "\(path) is readable by others: chmod 600 it")
+    }
+    do {
+      try await withClient { client in
+        let ready: ReadinessDocument = try await client.get(["readyz"])
+        check("control plane \(client.connection.url)", ready.ready ? nil : ready.reason)
+        let user: UserDocument = try await client.get(["v1", "userinfo"])
+        check("token of \(user.user)", nil)
+        let clusters: ClusterList = try await client.get(["v1", "clusters"])
+        if clusters.items.isEmpty { check("clusters", "none yet; `fubini cluster create NAME --kind process --print-join-command`") }
+        for cluster in clusters.items { check("cluster \(cluster.name)", cluster.state == "Ready" ? nil : "\(cluster.state): \(cluster.reason)") }
+      }
+    } catch let failure as CommandFailure { check("control plane", failure.message) }
+    if failures > 0 { throw CommandFailure(.error, "\(failures) to mend.") }
+  }
+}

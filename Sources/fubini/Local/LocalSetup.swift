@@ -1,0 +1,177 @@
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import Yams
+
+#if canImport(Glibc)
+  internal import Glibc
+#endif
+
+/// The files of an embedded set-up: everything lives below one directory.
+struct LocalSetup: Sendable {
+  var directory: String
+  var httpPort = 0
+
+  func path(_ name: String) -> String { directory + "/" + name }
+  func log(_ name: String) -> String { path("log/\(name).log") }
+  func pidFile(_ name: String) -> String { path("pid/\(name).json") }
+  var postgres: LocalPostgres { LocalPostgres(directory: path("pg"), log: log("postgres")) }
+
+  struct Ready: Codable, Sendable {
+    var httpPort: Int
+    var gatewayPort: Int
+    var pid: Int32
+  }
+
+  /// The executables beside this one.
+  static func sibling(_ name: String) throws -> String {
+    let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let path = String(own[..<(own.lastIndex(of: "/") ?? own.startIndex)]) + "/" + name
+    guard FileManager.default.isExecutableFile(atPath: path) else {
+      throw CommandFailure(.error, "\(name) is not beside fubini (\(path)): build or install it first.")
+    }
+    return path
+  }
+
+  func prepare() throws {
+    for name in ["", "log", "pid", "agents", "artifacts", "logs", "state"] {
+      try FileManager.default.createDirectory(atPath: path(name), withIntermediateDirectories: true)
+      // As root the postgres user passes through the top to its own part; everything else is the owner's alone.
+      chmod(path(name), name.isEmpty ? (getuid() == 0 ? 0o711 : 0o700) : 0o700)
+    }
+    try PrivateFile.write(try controlPlaneYAML(), to: path("controlplane.yaml"))
+  }
+
+  func controlPlaneYAML() throws -> String {
+    try JSONValue.object([
+      "database": .string(postgres.conninfo), "dataDirectory": .string(path("state")),
+      "readyFile": .string(path("controlplane.ready")),
+      "http": ["host": "127.0.0.1", "port": .integer(Int64(httpPort))],
+      "gateway": ["host": "127.0.0.1", "port": .integer(Int64(gatewayPort)), "advertise": ["127.0.0.1"]],
+      "federation": ["trustDomain": "fubini.local"], "artifacts": ["directory": .string(path("artifacts"))],
+      "logs": ["directory": .string(path("logs"))], "holder": "local", "logLevel": "info",
+    ]).yaml()
+  }
+
+  /// Agents dial the port that they joined at, so it is drawn once and kept.
+  var gatewayPort: Int { ready.map(\.gatewayPort) ?? 0 }
+  var ready: Ready? {
+    for name in ["controlplane.ready", "controlplane.last"] {
+      if let data = FileManager.default.contents(atPath: path(name)), let ready = try? JSONDecoder().decode(Ready.self, from: data) {
+        return ready
+      }
+    }
+    return nil
+  }
+
+  var environment: [String: String] {
+    var kept: [String: String] = [:]
+    for (name, value) in ProcessInfo.processInfo.environment where !name.hasPrefix("FUBINI_") { kept[name] = value }
+    return kept
+  }
+
+  func startControlPlane() async throws -> ProcessIdentity {
+    let binary = try Self.sibling("fubini-controlplane")
+    try await ChildProcess.run(
+      [binary, "init", "--config", path("controlplane.yaml"), "--admin-token-file", path("admin.token")],
+      environment: environment, log: log("controlplane"), timeout: .seconds(60))
+    return try launchControlPlane(binary)
+  }
+
+  func launchControlPlane(_ binary: String) throws -> ProcessIdentity {
+    rename(path("controlplane.ready"), path("controlplane.last"))
+    let identity = try ChildProcess.spawn(
+      [binary, "run", "--config", path("controlplane.yaml")], environment: environment, log: log("controlplane"))
+    try identity.save(to: pidFile("controlplane"))
+    return identity
+  }
+
+  /// - Throws: with the end of the log, when it died or is not ready in time.
+  func awaitReady(_ identity: ProcessIdentity, timeout: Duration) async throws -> Ready {
+    let deadline = ContinuousClock.now + timeout
+    while ContinuousClock.now < deadline {
+      if let data = FileManager.default.contents(atPath: path("controlplane.ready")),
+        let ready = try? JSONDecoder().decode(Ready.self, from: data), ready.pid == identity.pid
+      {
+        return ready
+      }
+      guard identity.isAlive else { throw CommandFailure(.error, "The control plane ended:\n\(ChildProcess.tail(log("controlplane")))") }
+      try await Task.sleep(for: .milliseconds(25))
+    }
+    throw CommandFailure(.unreachable, "The control plane was not ready in \(timeout):\n\(ChildProcess.tail(log("controlplane")))")
+  }
+
+  func adminToken() throws -> String {
+    guard let data = FileManager.default.contents(atPath: path("admin.token")) else {
+      throw CommandFailure(.error, "\(path("admin.token")) is missing: was it removed? A new --data-dir gets a new one.")
+    }
+    return String(decoding: data, as: UTF8.self).trimmingLast()
+  }
+
+  func connection(_ ready: Ready) throws -> Connection {
+    Connection(url: "http://127.0.0.1:\(ready.httpPort)", token: try adminToken(), project: "default")
+  }
+
+  func writeClientEnvironment(_ connection: Connection) throws {
+    let lines = [
+      "FUBINI_URL=\(connection.url)", "FUBINI_TOKEN=\(connection.token ?? "")", "FUBINI_CA=", "FUBINI_PROJECT=\(connection.project)",
+    ]
+    try PrivateFile.write(lines.map { "export \($0)\n" }.joined(), to: path("client.env"))
+  }
+
+  func startAgent(_ specification: AgentSpecification, _ client: APIClient, _ ready: Ready) async throws -> ProcessIdentity {
+    let binary = try Self.sibling("fubini-agent")
+    let config = path("agents/\(specification.name).yaml")
+    let joined = path("agents/\(specification.name).joined")
+    let state = path("agents/\(specification.name)")
+    try PrivateFile.write(try agentYAML(specification, state: state, gateway: "127.0.0.1:\(ready.gatewayPort)"), to: config)
+    if !FileManager.default.fileExists(atPath: joined) {
+      let join = try await joinToken(specification, client)
+      let tokenFile = path("agents/\(specification.name).token")
+      try PrivateFile.write(join.token, to: tokenFile)
+      defer { unlink(tokenFile) }
+      try await ChildProcess.run(
+        [binary, "join", "--config", config, "--token-file", tokenFile], environment: environment,
+        log: log("agent-\(specification.name)"), timeout: .seconds(60))
+      try PrivateFile.write(join.cluster + "\n", to: joined)
+    }
+    return try launchAgent(specification.name, binary)
+  }
+
+  func launchAgent(_ name: String, _ binary: String) throws -> ProcessIdentity {
+    let identity = try ChildProcess.spawn(
+      [binary, "run", "--config", path("agents/\(name).yaml")], environment: environment, log: log("agent-\(name)"))
+    try identity.save(to: pidFile("agent-\(name)"))
+    return identity
+  }
+
+  private func joinToken(_ specification: AgentSpecification, _ client: APIClient) async throws -> JoinDocument {
+    let list: ClusterList = try await client.get(["v1", "clusters"])
+    if list.items.contains(where: { $0.name == specification.name }) {
+      return try await client.post(["v1", "clusters", specification.name, "join-token"], body: ClusterActionRequest())
+    }
+    let created: ClusterCreated = try await client.post(
+      ["v1", "clusters"],
+      body: ClusterRequest(
+        name: specification.name, kind: .process, labels: specification.labels, prices: try specification.price.map(ClusterText.prices)))
+    return created.join
+  }
+
+  func agentYAML(_ specification: AgentSpecification, state: String, gateway: String) throws -> String {
+    var document: [String: JSONValue] = [
+      "controlPlane": [.string(gateway)], "stateDirectory": .string(state), "executor": "process",
+      "images": [["pattern": "*", "runsAs": "host"]],
+    ]
+    if let slots = specification.slots { document["slots"] = .integer(Int64(slots)) }
+    if let transfer = specification.transfer { document["transferLimit"] = .string(transfer) }
+    return try JSONValue.object(document).yaml()
+  }
+}
+
+extension JSONValue {
+  func yaml() throws -> String {
+    let encoder = YAMLEncoder()
+    encoder.options.sortKeys = true
+    return try encoder.encode(self)
+  }
+}

@@ -1,0 +1,204 @@
+internal import ArgumentParser
+internal import Dispatch
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#endif
+
+struct Up: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Start a whole federation on this machine: PostgreSQL, control plane, agents, all over mTLS.")
+  @Option(help: "Where everything lives.") var dataDir: String
+  @Option(help: "0 lets the system choose.") var httpPort = 0
+  @Option(help: "Local agents, 0 to 32, where --agent names none.") var agents = 1
+  @Option(name: [.customLong("agent"), .customLong("agent-config")], help: "name=cloud,labels=k=v;k=v,slots=4,transfer=50MB/s,price=core-hour=4 CNY")
+  var agent: [String] = []
+  @Option(help: "A YAML list of agents with the same keys.") var agentsFile: String?
+  @Flag(help: "Return once it is ready; it goes on until `fubini down`.") var detach = false
+
+  func specifications() throws -> [AgentSpecification] {
+    guard (0...32).contains(agents), (0...65_535).contains(httpPort) else {
+      throw CommandFailure(.usage, "--agents is 0 to 32, --http-port 0 to 65535.")
+    }
+    var named = try agent.map(AgentSpecification.parse)
+    if let agentsFile { named += try AgentSpecification.load(file: agentsFile) }
+    if named.isEmpty { named = (1...max(1, agents)).prefix(agents).map { AgentSpecification(name: "local-\($0)") } }
+    return try AgentSpecification.unique(named)
+  }
+
+  func run() async throws {
+    let specifications = try specifications()
+    let absolute = dataDir.hasPrefix("/") ? dataDir : FileManager.default.currentDirectoryPath + "/" + dataDir
+    let setup = LocalSetup(directory: URL(filePath: absolute).standardized.path().removingSlash, httpPort: httpPort)
+    if let other = ProcessIdentity.load(from: setup.pidFile("up")), other.isAlive {
+      let me = ProcessIdentity(pid: getpid())
+      if other != me {
+        if FileManager.default.fileExists(atPath: setup.path("client.env")) {
+          Terminal.line("Already up.")
+          return Self.next(setup)
+        }
+        throw CommandFailure(.error, "Another `fubini up` (process \(other.pid)) is starting \(setup.directory).")
+      }
+    }
+    unlink(setup.path("client.env"))
+    try setup.prepare()
+    if detach { return try await startDetached(setup) }
+    try ProcessIdentity(pid: getpid())?.save(to: setup.pidFile("up"))
+    let runner = LocalRunner(setup: setup, specifications: specifications)
+    let stopping = Stopping()
+    do {
+      try await runner.start()
+      Self.next(setup)
+      try await runner.supervise { stopping.isRequested }
+    } catch {
+      await runner.stop()
+      unlink(setup.pidFile("up"))
+      throw error
+    }
+    Terminal.note("Stopping agents, control plane, PostgreSQL.")
+    await runner.stop()
+    unlink(setup.pidFile("up"))
+  }
+
+  /// The same command again, in a session of its own, without `--detach`: one way of supervising, not two.
+  private func startDetached(_ setup: LocalSetup) async throws {
+    let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let arguments = [own] + CommandLine.arguments.dropFirst().filter { $0 != "--detach" }
+    let identity = try ChildProcess.spawn(arguments, environment: setup.environment, log: setup.log("up"))
+    let deadline = ContinuousClock.now + .seconds(180)
+    while !FileManager.default.fileExists(atPath: setup.path("client.env")) {
+      guard identity.isAlive else { throw CommandFailure(.error, "It did not come up:\n\(ChildProcess.tail(setup.log("up")))") }
+      guard ContinuousClock.now < deadline else {
+        await identity.end(grace: .seconds(30))
+        throw CommandFailure(.unreachable, "It was not ready in three minutes:\n\(ChildProcess.tail(setup.log("up")))")
+      }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+    Self.next(setup)
+  }
+
+  static func next(_ setup: LocalSetup) {
+    Terminal.line(
+      """
+      Ready. The local agents run every image as this machine's own tools, in a sandbox.
+      Next:
+        . \(ClusterText.shell([setup.path("client.env")]))
+        fubini submit -f examples/hello.yaml --watch
+        fubini down --data-dir \(ClusterText.shell([setup.directory]))
+      """)
+  }
+}
+
+extension String {
+  var removingSlash: String { count > 1 && hasSuffix("/") ? String(dropLast()) : self }
+}
+
+/// SIGINT and SIGTERM as a question that a loop asks.
+final class Stopping: Sendable {
+  private let requested = Mutex(false)
+  private let sources: [any DispatchSourceSignal]
+
+  init() {
+    sources = [SIGINT, SIGTERM].map { number in
+      signal(number, SIG_IGN)
+      return DispatchSource.makeSignalSource(signal: number, queue: .global())
+    }
+    for source in sources {
+      source.setEventHandler { [weak self] in self?.requested.withLock { $0 = true } }
+      source.resume()
+    }
+  }
+
+  var isRequested: Bool { requested.withLock { $0 } }
+}
+
+/// Starts, watches and ends the processes of an embedded set-up.
+final class LocalRunner {
+  private struct Child {
+    var identity: ProcessIdentity
+    var failures = 0
+    var startedAt = ContinuousClock.now
+    var restartAt: ContinuousClock.Instant?
+  }
+
+  let setup: LocalSetup
+  let specifications: [AgentSpecification]
+  private var children: [String: Child] = [:]
+
+  init(setup: LocalSetup, specifications: [AgentSpecification]) {
+    self.setup = setup
+    self.specifications = specifications
+  }
+
+  func start() async throws {
+    // What a killed `up` left behind would hold the ports and the database.
+    await Down.sweep(setup, keepingPostgres: true)
+    Terminal.note("Starting PostgreSQL ...")
+    try await setup.postgres.start()
+    Terminal.note("Starting the control plane ...")
+    let identity = try await setup.startControlPlane()
+    children["controlplane"] = Child(identity: identity)
+    let ready = try await setup.awaitReady(identity, timeout: .seconds(60))
+    let connection = try setup.connection(ready)
+    try await APIClient.with(connection) { client in
+      for specification in specifications {
+        Terminal.note("Starting agent \(specification.name) ...")
+        children["agent-\(specification.name)"] = Child(identity: try await setup.startAgent(specification, client, ready))
+      }
+      try await awaitAgents(client)
+    }
+    try setup.writeClientEnvironment(connection)
+  }
+
+  private func awaitAgents(_ client: APIClient) async throws {
+    let deadline = ContinuousClock.now + .seconds(30)
+    while true {
+      let list: ClusterList = try await client.get(["v1", "clusters"])
+      let missing = specifications.map(\.name).filter { name in
+        !list.items.contains { $0.name == name && $0.live?.isConnected == true }
+      }
+      guard let first = missing.first else { return }
+      if ContinuousClock.now > deadline {
+        throw CommandFailure(.unreachable, "Agent \(first) did not connect:\n\(ChildProcess.tail(setup.log("agent-\(first)")))")
+      }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+
+  /// Restarts what ends, with growing pauses, until `isOver`.
+  func supervise(until isOver: () -> Bool) async throws {
+    while !isOver() {
+      for (name, child) in children {
+        ChildProcess.reap(child.identity)
+        guard !child.identity.isAlive else { continue }
+        var next = child
+        if let restartAt = child.restartAt {
+          guard ContinuousClock.now >= restartAt else { continue }
+          next.identity = try relaunch(name)
+          next.startedAt = .now
+          next.restartAt = nil
+        } else {
+          next.failures = ContinuousClock.now - child.startedAt > .seconds(60) ? 1 : child.failures + 1
+          let pause = min(30.0, 0.25 * Double(1 << min(next.failures, 7))) * .random(in: 0.5...1)
+          next.restartAt = .now + .milliseconds(Int64(pause * 1000))
+          Terminal.note("\(name) ended; it is started again in \(Display.duration(pause)). Its log: \(setup.log(name))")
+        }
+        children[name] = next
+      }
+      if setup.postgres.postmaster() == nil { try await setup.postgres.start() }
+      try await Task.sleep(for: .milliseconds(250))
+    }
+  }
+
+  private func relaunch(_ name: String) throws -> ProcessIdentity {
+    name == "controlplane"
+      ? try setup.launchControlPlane(LocalSetup.sibling("fubini-controlplane"))
+      : try setup.launchAgent(String(name.dropFirst("agent-".count)), LocalSetup.sibling("fubini-agent"))
+  }
+
+  func stop() async { await Down.sweep(setup, keepingPostgres: false) }
+}
