@@ -28,8 +28,27 @@ struct Down: AsyncParsableCommand {
   static func sweep(_ setup: LocalSetup, keepingPostgres: Bool) async {
     let files = ((try? FileManager.default.contentsOfDirectory(atPath: setup.path("pid"))) ?? []).sorted()
     for file in files where file.hasPrefix("agent-") && file.hasSuffix(".json") { await end(setup.path("pid/" + file)) }
+    if !keepingPostgres {
+      for supervisor in supervisors(setup) { await supervisor.end(grace: .seconds(20)) }
+    }
     await end(setup.pidFile("controlplane"))
     if !keepingPostgres { await setup.postgres.stop() }
+  }
+
+  /// The supervisors that this set-up's agents started: they outlive an agent, but not the set-up. Known by the state
+  /// directory in their arguments, which lies below ours.
+  private static func supervisors(_ setup: LocalSetup) -> [ProcessIdentity] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).compactMap { entry in
+      guard let pid = Int32(entry), let identity = ProcessIdentity(pid: pid),
+        let data = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline")
+      else { return nil }
+      let words = data.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+      guard words.count >= 4, words[0].hasSuffix("fubini-agent"), words[1] == "supervisor",
+        let flag = words.firstIndex(of: "--state-dir"), flag + 1 < words.count,
+        words[flag + 1].hasPrefix(setup.path("agents/")), identity.isAlive
+      else { return nil }
+      return identity
+    }
   }
 
   private static func end(_ file: String) async {

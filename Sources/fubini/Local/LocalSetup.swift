@@ -37,7 +37,7 @@ struct LocalSetup: Sendable {
     for name in ["", "log", "pid", "agents", "artifacts", "logs", "state"] {
       try FileManager.default.createDirectory(atPath: path(name), withIntermediateDirectories: true)
       // As root the postgres user passes through the top to its own part; everything else is the owner's alone.
-      chmod(path(name), name.isEmpty ? (getuid() == 0 ? 0o711 : 0o700) : 0o700)
+      chmod(path(name), name.isEmpty || name == "agents" ? (getuid() == 0 ? 0o711 : 0o700) : 0o700)
     }
     try PrivateFile.write(try controlPlaneYAML(), to: path("controlplane.yaml"))
   }
@@ -127,11 +127,11 @@ struct LocalSetup: Sendable {
     try PrivateFile.write(try agentYAML(specification, state: state, gateway: "127.0.0.1:\(ready.gatewayPort)"), to: config)
     if !FileManager.default.fileExists(atPath: joined) {
       let join = try await joinToken(specification, client)
-      let tokenFile = path("agents/\(specification.name).token")
-      try PrivateFile.write(join.token, to: tokenFile)
-      defer { unlink(tokenFile) }
+      // In the environment of this one process: an argument could be read by everybody on the machine.
+      var environment = environment
+      environment["FUBINI_JOIN_TOKEN"] = join.token
       try await ChildProcess.run(
-        [binary, "join", "--config", config, "--token-file", tokenFile], environment: environment,
+        [binary, "join", "--config", config], environment: environment,
         log: log("agent-\(specification.name)"), timeout: .seconds(60))
       try PrivateFile.write(join.cluster + "\n", to: joined)
     }

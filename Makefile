@@ -1,0 +1,51 @@
+# Two commands matter: `make demo` shows the system at work, `make test` proves it.
+SWIFT ?= swift
+# One flavour for everything: a build with other flags would compile all of it again.
+FLAGS := --explicit-target-dependency-import-check error
+SEED ?= 1
+ROUNDS ?= 50
+
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process clean prerequisites
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+prerequisites: ## install missing Debian packages
+	@scripts/install-prerequisites.sh
+
+demo: prerequisites ## build, start a federation of three clusters here, run a map-reduce over them
+	@scripts/demo.sh
+
+build: prerequisites ## everything, tests included
+	$(SWIFT) build --build-tests $(FLAGS)
+
+test: build ## every test: real PostgreSQL, real mTLS, real processes
+	$(SWIFT) test --skip-build $(FLAGS)
+
+lint: ## the format of our own Swift files
+	scripts/swift-files.sh | xargs $(SWIFT) format lint --strict
+
+format: ## rewrite our own Swift files in that format
+	scripts/swift-files.sh | xargs $(SWIFT) format --in-place
+
+generate: ## the protobuf and gRPC code, from agent.proto; and the command line's reference
+	scripts/generate-protocol.sh
+
+chaos: build ## kill everything at random moments, ROUNDS times, from SEED
+	FUBINI_CHAOS_ROUNDS=$(ROUNDS) FUBINI_SEED=$(SEED) $(SWIFT) test --skip-build $(FLAGS) --filter Chaos
+
+fuzz: build ## the parsers, for longer than the tests do
+	FUBINI_FUZZ_ROUNDS=1000000 FUBINI_SEED=$(SEED) $(SWIFT) test --skip-build $(FLAGS) --filter Fuzz
+
+bench-dispatch: ## durable no-op tasks a second, end to end (release build)
+	scripts/bench-dispatch.sh
+
+bench-process: ## real processes a second against bare bwrap (release build)
+	scripts/bench-process.sh
+
+reference: ## docs/reference/cli.md from the commands' own help
+	scripts/generate-cli-reference.sh
+
+clean: ## what was built, and the demo's data
+	rm -rf .build .demo
