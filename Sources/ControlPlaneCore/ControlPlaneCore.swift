@@ -141,6 +141,11 @@ public struct RunOwner: Hashable, Sendable {
   public var project: ProjectName
   public var workflowUID: String
   public var nodeName: String
+  public init(project: ProjectName, workflowUID: String, nodeName: String) {
+    self.project = project
+    self.workflowUID = workflowUID
+    self.nodeName = nodeName
+  }
 }
 
 /// What is known of a cluster and written nowhere.

@@ -1,7 +1,12 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import Crypto
 import FederationAPI
 import FederationModel
 import FederationPKI
 import GRPCCore
+import SwiftProtobuf
+import Logging
 
 extension AgentGatewayService {
   /// Exchanges a one-time token for a certificate of the key that the TLS session was made with.
@@ -17,31 +22,22 @@ extension AgentGatewayService {
       let token = try JoinToken(text: request.token)
       tokenID = token.id
       let moment = now()
-      guard var record = try await identities.joinToken(id: token.id) else { throw JoinTokenRecord.unknown }
-      // A used token is refused by the store below, unless the same key asks again because the first answer was lost.
-      let usedAt = record.usedAt
-      record.usedAt = nil
-      let cluster = try record.admit(token, at: moment)
-      record.usedAt = usedAt
+      let cluster = try await redeem(token, publicKey, at: moment)
       let issued = try authority.issueAgentCertificate(
-        for: cluster, requestDER: Array(request.csrDer), expectedKey: publicKey, at: moment, using: &Self.random)
-      let keyHash = SecretHash(of: publicKey).description
-      guard try await identities.redeem(record, keyHash: keyHash, certificate: issued.record(for: cluster), at: moment)
-      else {
-        throw FederationError(
-          .unauthenticated, "this join token has been used; make a new one with `fubini cluster token \(cluster)`")
-      }
-      try await identities.audit(
-        at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text,
-        detail: "from \(context.remotePeer)")
+        requestDER: Array(request.csrDer), cluster: cluster, expectedKey: publicKey, at: moment, using: &Self.random)
+      try await record(issued, for: cluster)
+      try await store.appendAudit(
+        AuditRow(
+          at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text, detail: "from \(context.remotePeer)"))
       return try reply(issued, cluster)
     } catch let error as FederationError {
       logger.warning(
         "a join was refused",
         metadata: ["token": "\(tokenID)", "remote": "\(context.remotePeer)", "code": "\(error.code)"])
-      try? await identities.audit(
-        at: now(), actor: "token:\(tokenID)", action: "agent.joinRefused", object: "",
-        detail: "from \(context.remotePeer): \(error.publicMessage)")
+      try? await store.appendAudit(
+        AuditRow(
+          at: now(), actor: "token:\(tokenID)", action: "agent.joinRefused", object: "",
+          detail: "from \(context.remotePeer): \(error.publicMessage)"))
       throw RPCError(error)
     }
   }
@@ -59,12 +55,33 @@ extension AgentGatewayService {
     do {
       let moment = now()
       let issued = try authority.issueAgentCertificate(
-        for: agent.cluster, requestDER: Array(request.csrDer), expectedKey: nil, at: moment, using: &Self.random)
-      try await identities.record(issued.record(for: agent.cluster))
+        requestDER: Array(request.csrDer), cluster: agent.cluster, expectedKey: nil, at: moment, using: &Self.random)
+      try await record(issued, for: agent.cluster)
       return try reply(issued, agent.cluster)
     } catch let error as FederationError {
       throw RPCError(error)
     }
+  }
+
+  /// Uses the token up for this key. The same key may ask again: its first answer may have been lost on the way.
+  private func redeem(_ token: JoinToken, _ publicKey: [UInt8], at moment: Timestamp) async throws -> ClusterName {
+    let hash = token.record(cluster: "", expiresAt: moment).secretHash
+    switch try await store.consumeJoinToken(hash: hash.bytes, key: Array(SHA256.hash(data: publicKey)), at: moment) {
+    case .accepted(let cluster): return cluster
+    case .unknown: throw JoinTokenRecord.unknown
+    case .used(let cluster):
+      throw FederationError(
+        .unauthenticated, "this join token has been used; make a new one with `fubini cluster token \(cluster)`")
+    case .expired(let cluster):
+      throw FederationError(
+        .unauthenticated, "this join token has expired; make a new one with `fubini cluster token \(cluster)`")
+    }
+  }
+
+  private func record(_ issued: IssuedCertificate, for cluster: ClusterName) async throws {
+    try await store.recordCertificate(
+      serial: issued.serial, fingerprint: issued.fingerprint.description, cluster: cluster, issuedAt: issued.notBefore,
+      notAfter: issued.notAfter)
   }
 
   private func reply(_ issued: IssuedCertificate, _ cluster: ClusterName) throws -> Fubini_Agent_V1_CertificateReply {
@@ -80,12 +97,5 @@ extension AgentGatewayService {
   private static var random: SystemRandomNumberGenerator {
     get { SystemRandomNumberGenerator() }
     set {}
-  }
-}
-
-extension IssuedCertificate {
-  fileprivate func record(for cluster: ClusterName) -> IssuedCertificateRecord {
-    IssuedCertificateRecord(
-      cluster: cluster, serial: serial, fingerprint: fingerprint.description, issuedAt: notBefore, notAfter: notAfter)
   }
 }

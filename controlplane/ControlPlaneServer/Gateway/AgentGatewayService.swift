@@ -1,9 +1,11 @@
 import ControlPlaneCore
+import ControlPlaneStore
 import FederationAPI
 import FederationModel
 import FederationPKI
 import GRPCCore
 import Logging
+import SwiftProtobuf
 
 /// The agents' side of the control plane: checks what agents say, and hands it to the ports.
 ///
@@ -12,7 +14,7 @@ import Logging
 struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   let federationID: String
   let port: any AgentPort
-  let identities: any AgentIdentityStore
+  let store: ControlPlaneStore
   let authority: CertificateAuthority
   let logs: any LogStore
   let artifacts: any ArtifactStore

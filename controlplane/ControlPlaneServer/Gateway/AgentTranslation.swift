@@ -1,6 +1,7 @@
 import ControlPlaneCore
 import FederationAPI
 import FederationModel
+import SwiftProtobuf
 
 // From the agents' messages to the core's words, and back. Whatever an agent sends is checked here and nowhere later.
 

@@ -1,19 +1,12 @@
 public import ControlPlaneCore
+import ControlPlaneStore
 public import FederationModel
-public import Logging
+import Logging
 import Synchronization
 
 #if canImport(Glibc)
   import Glibc
 #endif
-
-/// What a control-plane process asks of the leadership row.
-public protocol LeadershipStore: Sendable {
-  /// Takes the lead if the lease in the database has run out or was released; nil when another process holds it.
-  func acquire(_ candidate: LeadershipCandidate) async throws -> LeadershipGrant?
-  /// Who leads, as the database says.
-  func current() async throws -> LeadershipHolder?
-}
 
 /// Who wants to lead.
 public struct LeadershipCandidate: Sendable, Hashable {
@@ -23,33 +16,32 @@ public struct LeadershipCandidate: Sendable, Hashable {
   public var url: String
   /// `host:port` of its agent port, for agents that dialled a standby.
   public var agentAddress: String
-  /// Upper half of the run ids of the term.
-  public var incarnation: UInt32
   public var lease: Duration
-}
-
-public struct LeadershipGrant: Sendable, Hashable {
-  public var term: Int64
-  public var commitSequence: Int64
-  public init(term: Int64, commitSequence: Int64) {
-    self.term = term
-    self.commitSequence = commitSequence
-  }
-}
-
-public struct LeadershipHolder: Sendable, Hashable {
-  public var term: Int64
-  public var commitSequence: Int64
-  public var url: String
-  public var agentAddress: String
-  /// The lease has not run out by the database's clock.
-  public var isCurrent: Bool
-  public init(term: Int64, commitSequence: Int64, url: String, agentAddress: String, isCurrent: Bool) {
-    self.term = term
-    self.commitSequence = commitSequence
+  public init(holder: String, url: String, agentAddress: String, lease: Duration) {
+    self.holder = holder
     self.url = url
     self.agentAddress = agentAddress
-    self.isCurrent = isCurrent
+    self.lease = lease
+  }
+
+  /// Both addresses as the leadership row holds them; neither may contain a space.
+  var address: String { "\(url) \(agentAddress)" }
+}
+
+/// Who leads, as the database says.
+struct LeadershipHolder: Sendable, Hashable {
+  var url: String
+  var agentAddress: String
+  var commitSequence: Int64
+
+  /// nil: nobody's lease is valid.
+  init?(_ record: LeadershipRecord) {
+    guard record.holder != nil, record.leaseLeft > .zero, let address = record.address else { return nil }
+    let parts = address.split(separator: " ", omittingEmptySubsequences: false)
+    guard parts.count == 2 else { return nil }
+    url = String(parts[0])
+    agentAddress = String(parts[1])
+    commitSequence = record.commitSequence
   }
 }
 
@@ -64,7 +56,7 @@ public final class ControlPlane: Sendable {
   }
 
   private let role = Mutex(Role.standby(nil))
-  private let store: any LeaderStore & LeadershipStore
+  private let store: ControlPlaneStore
   private let candidate: LeadershipCandidate
   private let configuration: CoreConfiguration
   private let metrics: any LeaderMetrics
@@ -72,7 +64,7 @@ public final class ControlPlane: Sendable {
   private let random: @Sendable () -> UInt32
 
   init(
-    store: any LeaderStore & LeadershipStore, candidate: LeadershipCandidate, configuration: CoreConfiguration,
+    store: ControlPlaneStore, candidate: LeadershipCandidate, configuration: CoreConfiguration,
     metrics: any LeaderMetrics, logger: Logger,
     random: @escaping @Sendable () -> UInt32 = { UInt32.random(in: .min ... .max) }
   ) {
@@ -89,7 +81,7 @@ public final class ControlPlane: Sendable {
     while !Task.isCancelled {
       do {
         if try await !lead() {
-          let holder = try await store.current()
+          let holder = LeadershipHolder(try await store.readLeadership())
           role.withLock { $0 = .standby(holder) }
           try await Task.sleep(for: candidate.lease / 4)
         }
@@ -105,25 +97,26 @@ public final class ControlPlane: Sendable {
 
   /// One term, from the grant to its end. False when another process leads.
   private func lead() async throws -> Bool {
-    var candidate = candidate
-    candidate.incarnation = random() & 0x7fff_ffff
+    let incarnation = random() & 0x7fff_ffff
     // The lease counts from before the request, so that it can only run out early here, never late.
     let asked = ContinuousClock.now
-    guard let grant = try await store.acquire(candidate) else { return false }
-    logger.info("leading", metadata: ["term": "\(grant.term)", "commit": "\(grant.commitSequence)"])
-    let position = CommitPosition(term: grant.term, sequence: grant.commitSequence)
+    guard
+      let position = try await store.tryAcquire(
+        holder: candidate.holder, address: candidate.address, incarnation: incarnation, leaseDuration: candidate.lease)
+    else { return false }
+    logger.info("leading", metadata: ["term": "\(position.term)", "commit": "\(position.sequence)"])
     let board = LeaseBoard(lease: candidate.lease, acquiredAt: asked, position: position)
     try await store.reconnect()
-    let state = try await store.load()
+    let state = try await store.loadDurable()
     let leader = Leader(
-      term: grant.term, state: state, position: position, incarnation: candidate.incarnation,
+      term: position.term, state: state, position: position, incarnation: incarnation,
       configuration: configuration,
       store: store, board: board, metrics: metrics, logger: logger,
       wallClock: { Timestamp.wallClock })
     role.withLock { $0 = .leading(leader, board) }
     let end = await withTaskGroup(of: Leader.End?.self) { group in
       group.addTask { await leader.run() }
-      group.addTask { await self.keepLease(grant.term, leader, board) }
+      group.addTask { await self.keepLease(position.term, leader, board) }
       group.addTask { await Self.keepTime(leader, board) }
       var end: Leader.End?
       await withTaskCancellationHandler {
@@ -137,8 +130,8 @@ public final class ControlPlane: Sendable {
       return end
     }
     role.withLock { $0 = .standby(nil) }
-    logger.info("no longer leading", metadata: ["term": "\(grant.term)", "reason": "\(end ?? .shutdown)"])
-    if end == .shutdown { try? await store.release(term: grant.term) }
+    logger.info("no longer leading", metadata: ["term": "\(position.term)", "reason": "\(end ?? .shutdown)"])
+    if end == .shutdown { try? await store.release(term: position.term) }
     return true
   }
 
@@ -149,7 +142,7 @@ public final class ControlPlane: Sendable {
     while !Task.isCancelled {
       let sent = ContinuousClock.now
       do {
-        guard try await store.renew(term: term) else {
+        guard try await store.renew(term: term, leaseDuration: candidate.lease) else {
           await leader.depose()
           return nil
         }
@@ -209,7 +202,7 @@ extension ControlPlane: CommandPort {
           LeadershipView(isLeader: true, leaderURL: candidate.url, commitSequence: board.position.sequence)
         case .standby(let holder):
           LeadershipView(
-            isLeader: false, leaderURL: holder?.isCurrent == true ? holder?.url : nil,
+            isLeader: false, leaderURL: holder?.url,
             commitSequence: holder?.commitSequence ?? 0)
         }
       }
@@ -229,7 +222,7 @@ extension ControlPlane: AgentPort {
   ) async throws -> SessionID {
     guard let leader else {
       let address = role.withLock {
-        if case .standby(let holder?) = $0, holder.isCurrent { holder.agentAddress } else { "" }
+        if case .standby(let holder?) = $0 { holder.agentAddress } else { "" }
       }
       throw FederationError(
         .unavailable, "this control plane does not lead" + (address.isEmpty ? "" : "; the leader is at \(address)"),
@@ -261,6 +254,7 @@ extension ControlPlane: AgentPort {
       return RunAccess(project: owner.project, workflowUID: owner.workflowUID, nodeName: owner.nodeName)
     }
     // Its end is durable, and its last logs may still be on their way.
-    return try? await store.owner(of: run, on: cluster)
+    guard let owner = try? await store.owner(of: run, on: cluster) else { return nil }
+    return RunAccess(project: owner.project, workflowUID: owner.workflowUID, nodeName: owner.nodeName)
   }
 }

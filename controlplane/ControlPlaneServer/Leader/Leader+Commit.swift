@@ -1,15 +1,18 @@
 import ControlPlaneCore
+import ControlPlaneStore
+import DequeModule
 import FederationModel
+import Logging
 
 extension Leader {
   // MARK: Answers
 
-  func watch(_ commit: any PendingCommit, _ sequence: Int64) {
+  func watch(_ commit: PendingUnit, _ sequence: Int64) {
     Task {
       do {
         try await commit.answer()
         answered(sequence, nil)
-      } catch let failure as CommitFailure {
+      } catch let failure as CommitError {
         answered(sequence, failure)
       } catch {
         answered(sequence, .connectionLost(error))
@@ -18,7 +21,7 @@ extension Leader {
   }
 
   /// A unit was answered. Effects go out in the order of the units, each after its own commit.
-  private func answered(_ sequence: Int64, _ failure: CommitFailure?) {
+  private func answered(_ sequence: Int64, _ failure: CommitError?) {
     // After a failure was dealt with, late answers of the units before it mean nothing any more.
     guard let index = inFlight.firstIndex(where: { $0.fence.next == sequence }) else { return }
     if let failure {
@@ -91,7 +94,7 @@ extension Leader {
   // MARK: Failures
 
   /// - Throws: `End.deposed` when this term is over.
-  func recover(from failure: CommitFailure) async throws {
+  func recover(from failure: CommitError) async throws {
     switch failure {
     case .fenced:
       logger.warning("a unit was fenced off: another leader has taken over", metadata: ["term": "\(term)"])
@@ -162,7 +165,7 @@ extension Leader {
       }
       do {
         try await commitAlone(delta, effects)
-      } catch CommitFailure.rejected(let error) {
+      } catch CommitError.rejected(let error) {
         logger.error("a request was refused by the database and dropped", metadata: ["error": "\(error)"])
         refuse(command, error)
         try await reload()
@@ -172,14 +175,14 @@ extension Leader {
 
   private func commitAlone(_ delta: DurableDelta, _ effects: [Effect]) async throws {
     let next = max(sequence + 1, (delta.minimumSequence ?? 0) + 1)
-    let fence = CommitFence(term: term, previous: sequence, next: next)
+    let fence = Fence(term: term, previous: sequence, next: next)
     while true {
       do {
         try await store.send(delta, fence: fence).answer()
         break
-      } catch CommitFailure.connectionLost {
+      } catch CommitError.connectionLost {
         if try await positionAfterReconnect().sequence >= next { break }
-      } catch CommitFailure.fenced {
+      } catch CommitError.fenced {
         throw End.deposed
       }
     }
@@ -196,7 +199,7 @@ extension Leader {
       FederationError(
         .unavailable, "the control plane rebuilds its state; connect again", retryAfter: .milliseconds(200)))
     let position = try await positionAfterReconnect()
-    let state = try await store.load()
+    let state = try await store.loadDurable()
     sequence = position.sequence
     // Run ids go on where they were: the counter of the old core is not forgotten.
     core = ControlPlaneCore(

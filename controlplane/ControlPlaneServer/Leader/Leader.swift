@@ -1,4 +1,5 @@
 import ControlPlaneCore
+import ControlPlaneStore
 import DequeModule
 import FederationModel
 import Logging
@@ -12,7 +13,7 @@ import Synchronization
 actor Leader {
   /// A unit between its sending and its answer.
   struct Unit {
-    var fence: CommitFence
+    var fence: Fence
     var delta: DurableDelta
     var effects: [Effect]
     /// Kept until the answer, to be applied again one by one should the database refuse the unit.
@@ -28,7 +29,7 @@ actor Leader {
   }
 
   let term: Int64
-  let store: any LeaderStore
+  let store: ControlPlaneStore
   let queue: InputQueue
   let board: LeaseBoard
   let logger: Logger
@@ -42,7 +43,7 @@ actor Leader {
   var sequence: Int64
   var inFlight: Deque<Unit> = []
   /// What the first unit that did not commit met; the loop deals with it.
-  var failure: CommitFailure?
+  var failure: CommitError?
   var answerWaiter: CheckedContinuation<Void, Never>?
   var sessions: [ClusterName: Session] = [:]
   var waiters: [RequestID: CheckedContinuation<Reply, any Error>] = [:]
@@ -65,7 +66,7 @@ actor Leader {
 
   init(
     term: Int64, state: DurableState, position: CommitPosition, incarnation: UInt32, configuration: CoreConfiguration,
-    store: any LeaderStore, board: LeaseBoard, metrics: any LeaderMetrics, logger: Logger,
+    store: ControlPlaneStore, board: LeaseBoard, metrics: any LeaderMetrics, logger: Logger,
     wallClock: @escaping @Sendable () -> Timestamp
   ) {
     self.term = term
@@ -140,7 +141,7 @@ actor Leader {
       return
     }
     let next = max(sequence + 1, (delta.minimumSequence ?? 0) + 1)
-    let fence = CommitFence(term: term, previous: sequence, next: next)
+    let fence = Fence(term: term, previous: sequence, next: next)
     sequence = next
     inFlight.append(Unit(fence: fence, delta: delta, effects: effects, inputs: inputs, sentAt: .now))
     watch(store.send(delta, fence: fence), next)

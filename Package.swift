@@ -1,0 +1,129 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// The language rules of every target: Swift 6 mode (below), explicit existentials and imports, warnings as errors.
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .treatAllWarnings(as: .error),
+]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let asyncHTTPClient: Target.Dependency = .product(name: "AsyncHTTPClient", package: "async-http-client")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let grpc: Target.Dependency = .product(name: "GRPCCore", package: "grpc-swift-2")
+let grpcTransport: Target.Dependency = .product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
+let grpcProtobuf: Target.Dependency = .product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
+let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let nioCertificateReloading: Target.Dependency = .product(name: "NIOCertificateReloading", package: "swift-nio-extras")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let serviceLifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+let swiftASN1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+
+let package = Package(
+  name: "fubini",
+  platforms: [.macOS(.v15)],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-asn1", from: "1.7.4"),
+    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/grpc/grpc-swift-2", from: "2.4.3"),
+    .package(url: "https://github.com/grpc/grpc-swift-nio-transport", from: "2.9.2"),
+    .package(url: "https://github.com/grpc/grpc-swift-protobuf", from: "2.4.1"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+  ],
+  targets: [
+    // MARK: Pure cores, and code that several executables share
+    .target(name: "FederationModel", swiftSettings: settings),
+    .target(name: "WorkflowCore", dependencies: ["FederationModel", yams], swiftSettings: settings),
+    .target(name: "SchedulerCore", dependencies: ["FederationModel"], swiftSettings: settings),
+    .target(
+      name: "ControlPlaneCore", dependencies: ["FederationModel", "SchedulerCore", "WorkflowCore", deque, heap],
+      swiftSettings: settings),
+    .target(
+      name: "FederationAPI", dependencies: ["FederationModel", grpc, grpcProtobuf, protobuf],
+      exclude: ["Protocol/agent.proto", "REST/README.md"], swiftSettings: settings),
+    .target(
+      name: "FederationPKI", dependencies: ["FederationModel", crypto, swiftASN1, x509], swiftSettings: settings),
+
+    // MARK: Command line
+    .executableTarget(
+      name: "fubini",
+      dependencies: ["FederationAPI", "FederationModel", argumentParser, asyncHTTPClient, nioCore, yams],
+      swiftSettings: settings),
+
+    // MARK: Control plane
+    .systemLibrary(name: "CPQ", path: "controlplane/CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .target(
+      name: "Postgres", dependencies: ["CPQ"], path: "controlplane/Postgres", swiftSettings: settings),
+    .target(
+      name: "Migrations", path: "migrations", resources: [.embedInCode("V0001__foundation.sql")], swiftSettings: settings),
+    .target(
+      name: "ControlPlaneStore",
+      dependencies: ["ControlPlaneCore", "FederationModel", "Migrations", "Postgres", "SchedulerCore", "WorkflowCore", crypto],
+      path: "controlplane/ControlPlaneStore", swiftSettings: settings),
+    .target(
+      name: "ControlPlaneServer",
+      dependencies: [
+        "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "Postgres", "SchedulerCore",
+        "WorkflowCore", asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes, hummingbird, hummingbirdTLS,
+        logging, nioCertificateReloading, nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS, protobuf, serviceLifecycle, subprocess,
+        swiftASN1, systemPackage, x509, yams,
+      ],
+      path: "controlplane/ControlPlaneServer", swiftSettings: settings),
+    .executableTarget(
+      name: "fubini-controlplane", dependencies: ["ControlPlaneServer"], path: "controlplane/fubini-controlplane",
+      swiftSettings: settings),
+
+    // MARK: Agent
+    .target(name: "Execution", dependencies: ["FederationModel"], path: "agent/Execution", swiftSettings: settings),
+    .target(name: "CSupervisor", path: "agent/CSupervisor"),
+    .target(name: "Supervisor", dependencies: ["CSupervisor"], path: "agent/Supervisor", swiftSettings: settings),
+    .target(
+      name: "ProcessExecutor", dependencies: ["CSupervisor", "Execution", "FederationModel", "Supervisor"],
+      path: "agent/ProcessExecutor", swiftSettings: settings),
+    .target(
+      name: "AgentRuntime",
+      dependencies: [
+        "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "Supervisor", argumentParser, crypto,
+        deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL, nioTLS,
+        protobuf, serviceLifecycle, subprocess, swiftASN1, systemPackage, x509, yams,
+      ],
+      path: "agent/AgentRuntime", swiftSettings: settings),
+    .executableTarget(
+      name: "fubini-agent", dependencies: ["AgentRuntime", "Supervisor"], path: "agent/fubini-agent",
+      swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,154 @@
+public import ControlPlaneCore
+import FederationModel
+import FoundationEssentials
+import Yams
+
+/// The control plane's configuration file, YAML. Unknown keys are refused: a typing error must not silently leave a default.
+public struct ServerConfiguration: Sendable, Equatable {
+  /// libpq connection string or URL. Read-backs and logs never show it.
+  public var database: String
+  /// Where the CA's key, artifacts and logs live unless they are sent elsewhere.
+  public var dataDirectory: String
+  public var http = HTTP()
+  public var gateway = Gateway()
+  public var trustDomain = "fubini.local"
+  public var artifacts = Artifacts.directory(nil)
+  public var logDirectory: String?
+  /// Names this process among the replicas; nil: host name and process id.
+  public var holder: String?
+  /// The base URL at which other replicas reach this one's API; nil: made of `http`.
+  public var advertiseURL: String?
+  public var logLevel = "info"
+  public var leaderLease = Duration.seconds(6)
+  public var core = CoreConfiguration()
+
+  public struct HTTP: Sendable, Equatable {
+    public var host = "127.0.0.1"
+    public var port = 8080
+    /// Paths of PEM files; without them the API is served on loopback alone.
+    public var tls: (certificate: String, key: String)?
+    public static func == (a: Self, b: Self) -> Bool {
+      a.host == b.host && a.port == b.port && a.tls?.certificate == b.tls?.certificate && a.tls?.key == b.tls?.key
+    }
+  }
+
+  public struct Gateway: Sendable, Equatable {
+    public var host = "127.0.0.1"
+    public var port = 8443
+    /// Names and addresses that agents dial, for the certificate and for join commands: `host` or `host:port`.
+    public var advertise: [String] = []
+  }
+
+  public enum Artifacts: Sendable, Equatable {
+    /// nil: `artifacts` in the data directory.
+    case directory(String?)
+    case s3(bucket: String, prefix: String, endpoint: String, region: String, accessKeyFile: String?)
+  }
+}
+
+extension ServerConfiguration {
+  /// - Throws: `.invalidArgument` naming the key.
+  public init(yaml: String) throws {
+    let loaded: Any?
+    do { loaded = try Yams.load(yaml: yaml) } catch {
+      throw FederationError(.invalidArgument, "the configuration is not YAML: \(error)")
+    }
+    guard let root = loaded as? [String: Any] else {
+      throw FederationError(.invalidArgument, "the configuration must be a map of keys")
+    }
+    var reader = Reader(root, path: "")
+    database = try reader.required("database")
+    dataDirectory = try reader.required("dataDirectory")
+    try reader.section("http") { section in
+      http.host = try section.text("host") ?? http.host
+      http.port = try section.port("port") ?? http.port
+      try section.section("tls") { http.tls = (try $0.required("certificate"), try $0.required("key")) }
+    }
+    try reader.section("gateway") { section in
+      gateway.host = try section.text("host") ?? gateway.host
+      gateway.port = try section.port("port") ?? gateway.port
+      gateway.advertise = try section.texts("advertise")
+    }
+    try reader.section("federation") { trustDomain = try $0.text("trustDomain") ?? trustDomain }
+    try reader.section("artifacts") { section in
+      artifacts = .directory(try section.text("directory"))
+      try section.section("s3") {
+        artifacts = .s3(
+          bucket: try $0.required("bucket"), prefix: try $0.text("prefix") ?? "", endpoint: try $0.text("endpoint") ?? "",
+          region: try $0.text("region") ?? "", accessKeyFile: try $0.text("accessKeyFile"))
+      }
+    }
+    try reader.section("logs") { logDirectory = try $0.text("directory") }
+    holder = try reader.text("holder")
+    advertiseURL = try reader.text("advertiseURL")
+    logLevel = try reader.text("logLevel") ?? logLevel
+    try reader.section("leases") { section in
+      leaderLease = try section.seconds("leaderSeconds") ?? leaderLease
+      core.agentLease = try section.seconds("agentSeconds") ?? core.agentLease
+      core.disconnectLimit = try section.seconds("disconnectLimitSeconds") ?? core.disconnectLimit
+      core.fenceMargin = try section.seconds("fenceMarginSeconds") ?? core.fenceMargin
+    }
+    try reader.finish()
+  }
+
+  /// Takes keys out of a YAML map; what is left at the end was not known.
+  private struct Reader {
+    private var members: [String: Any]
+    private let path: String
+
+    init(_ members: [String: Any], path: String) {
+      self.members = members
+      self.path = path
+    }
+
+    private func wrong(_ key: String, _ what: String) -> FederationError {
+      FederationError(.invalidArgument, "configuration key \(path)\(key) \(what)")
+    }
+
+    mutating func text(_ key: String) throws -> String? {
+      switch members.removeValue(forKey: key) {
+      case nil: nil
+      case let value as String: value
+      case let value as Int: String(value)
+      default: throw wrong(key, "must be text")
+      }
+    }
+
+    mutating func required(_ key: String) throws -> String {
+      guard let value = try text(key), !value.isEmpty else { throw wrong(key, "is missing") }
+      return value
+    }
+
+    mutating func texts(_ key: String) throws -> [String] {
+      guard let value = members.removeValue(forKey: key) else { return [] }
+      guard let list = value as? [String] else { throw wrong(key, "must be a list of texts") }
+      return list
+    }
+
+    mutating func port(_ key: String) throws -> Int? {
+      guard let value = members.removeValue(forKey: key) else { return nil }
+      guard let port = value as? Int, (0...65535).contains(port) else { throw wrong(key, "must be a port number") }
+      return port
+    }
+
+    mutating func seconds(_ key: String) throws -> Duration? {
+      guard let value = members.removeValue(forKey: key) else { return nil }
+      guard let seconds = (value as? Double) ?? (value as? Int).map(Double.init), seconds > 0, seconds < 1e9 else {
+        throw wrong(key, "must be a positive number of seconds")
+      }
+      return .milliseconds(Int64(seconds * 1000))
+    }
+
+    mutating func section(_ key: String, _ body: (inout Reader) throws -> Void) throws {
+      guard let value = members.removeValue(forKey: key) else { return }
+      guard let map = value as? [String: Any] else { throw wrong(key, "must be a map of keys") }
+      var section = Reader(map, path: "\(path)\(key).")
+      try body(&section)
+      try section.finish()
+    }
+
+    func finish() throws {
+      if let unknown = members.keys.sorted().first { throw wrong(unknown, "is not known") }
+    }
+  }
+}
