@@ -1,5 +1,3 @@
-public import FederationModel
-
 /// One line of a workflow's or a cluster's history.
 public struct EventDocument: Hashable, Sendable, Codable {
   /// Grows with time; the database's number.

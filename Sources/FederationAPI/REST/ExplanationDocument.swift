@@ -1,5 +1,3 @@
-public import FederationModel
-
 /// Why a node is where it is, or why it waits: one line for each cluster (invariant I10).
 public struct ExplanationDocument: Hashable, Sendable, Codable {
   /// The sentence that sums it up; nil when the core gave none.

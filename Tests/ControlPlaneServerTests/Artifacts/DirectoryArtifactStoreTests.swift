@@ -1,0 +1,129 @@
+import Crypto
+import FederationModel
+import Testing
+
+@testable import ControlPlaneServer
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+/// Runs `body` with a new directory, and removes it.
+func withScratchDirectory<Value>(_ body: (String) async throws -> Value) async throws -> Value {
+  var template = Array("/tmp/fubini-server-test-XXXXXX".utf8CString)
+  let path = try template.withUnsafeMutableBufferPointer { buffer -> String in
+    guard mkdtemp(buffer.baseAddress!) != nil else { throw Files.failure("mkdtemp", "/tmp") }
+    return String(cString: buffer.baseAddress!)
+  }
+  defer { removeTree(path) }
+  return try await body(path)
+}
+
+private func removeTree(_ path: String) {
+  if let entries = opendir(path) {
+    var names: [String] = []
+    while let entry = readdir(entries) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+    closedir(entries)
+    for name in names { removeTree(path + "/" + name) }
+  }
+  _ = remove(path)
+}
+
+@Suite struct DirectoryArtifactStoreTests {
+  private func collect(_ download: any ArtifactDownload) async throws -> [UInt8] {
+    var all: [UInt8] = []
+    while let bytes = try await download.next() { all += bytes }
+    await download.close()
+    return all
+  }
+
+  private func key(_ path: String) throws -> ArtifactKey { try ArtifactKey(project: "demo", path: path) }
+
+  @Test("I4: an object is visible only when whole and verified")
+  func visibility() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      let bytes = (0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+      let upload = try await store.put(try key("w/a.tgz"))
+      try await upload.write(Array(bytes[..<300_000]))
+      #expect(try await store.stat(try key("w/a.tgz")) == nil)
+      try await upload.write(Array(bytes[300_000...]))
+      let digest = SHA256.hash(data: bytes).hexadecimal
+      let stat = try await upload.finish(size: 700_000, sha256: digest)
+      #expect(stat == ArtifactStat(size: 700_000, sha256: digest))
+      let reopened = try await DirectoryArtifactStore(directory: directory)
+      #expect(try await collect(reopened.get(try key("w/a.tgz"), from: 0)) == bytes)
+      #expect(try await collect(reopened.get(try key("w/a.tgz"), from: 699_990)) == Array(bytes.suffix(10)))
+      #expect(try await collect(reopened.get(try key("w/a.tgz"), from: 700_000)).isEmpty)
+    }
+  }
+
+  @Test(
+    "bytes that are not the announced ones leave nothing behind", arguments: [(Int64?(4), String?.none), (nil, "00")])
+  func mismatch(size: Int64?, sha256: String?) async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      let upload = try await store.put(try key("a"))
+      try await upload.write([1, 2, 3])
+      await #expect { try await upload.finish(size: size, sha256: sha256) } throws: {
+        ($0 as? FederationError)?.code == .invalidArgument
+      }
+      #expect(try await store.stat(try key("a")) == nil)
+      await #expect { try await upload.write([4]) } throws: { ($0 as? FederationError)?.code == .failedPrecondition }
+    }
+  }
+
+  @Test("the same content put twice is success, other content replaces it, and a reader keeps what it began")
+  func replacement() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      for content in [[UInt8](repeating: 1, count: 9), [UInt8](repeating: 1, count: 9)] {
+        let upload = try await store.put(try key("a"))
+        try await upload.write(content)
+        _ = try await upload.finish(size: 9, sha256: nil)
+      }
+      let reader = try await store.get(try key("a"), from: 0)
+      let upload = try await store.put(try key("a"))
+      try await upload.write([2])
+      _ = try await upload.finish(size: nil, sha256: nil)
+      #expect(try await collect(reader) == [UInt8](repeating: 1, count: 9))
+      #expect(try await collect(store.get(try key("a"), from: 0)) == [2])
+      try await store.delete(try key("a"))
+      try await store.delete(try key("a"))
+      await #expect { _ = try await store.get(try key("a"), from: 0) } throws: {
+        ($0 as? FederationError)?.code == .notFound
+      }
+    }
+  }
+
+  @Test("a key may be the parent of another, and projects do not see each other")
+  func nesting() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      for path in ["a", "a/b"] {
+        let upload = try await store.put(try key(path))
+        try await upload.write(Array(path.utf8))
+        _ = try await upload.finish(size: nil, sha256: nil)
+      }
+      #expect(try await collect(store.get(try key("a/b"), from: 0)) == Array("a/b".utf8))
+      #expect(try await store.stat(try ArtifactKey(project: "other", path: "a")) == nil)
+    }
+  }
+
+  @Test(
+    "a key that could leave its project is refused",
+    arguments: [
+      "", "/a", "..", "a/../b", "./a", "a//b", "a/", "a\\b", "a\u{0}b", "a\nb", String(repeating: "x", count: 256),
+      String(repeating: "a/", count: 33) + "a", String(repeating: "abc/", count: 300),
+    ])
+  func badKeys(path: String) {
+    #expect(throws: FederationError.self) { try ArtifactKey(project: "demo", path: path) }
+  }
+}

@@ -1,0 +1,89 @@
+import FederationModel
+import Testing
+
+@testable import ControlPlaneServer
+
+@Suite struct DirectoryLogStoreTests {
+  private let run = RunID(incarnation: 7, counter: 42)
+
+  @Test("I2: an acknowledged chunk survives reopening, and a repeated or overlapping one changes nothing")
+  func idempotence() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryLogStore(directory: directory)
+      #expect(try await store.append(run, offset: 0, bytes: Array("hello ".utf8), last: false).offset == 6)
+      #expect(try await store.append(run, offset: 0, bytes: Array("hello ".utf8), last: false).offset == 6)
+      #expect(try await store.append(run, offset: 3, bytes: Array("lo world".utf8), last: false).offset == 11)
+      let reopened = try await DirectoryLogStore(directory: directory)
+      #expect(try await reopened.read(run, from: 0, count: 100).bytes == Array("hello world".utf8))
+      #expect(try await reopened.read(run, from: 6, count: 3).bytes == Array("wor".utf8))
+      #expect(try await reopened.read(run, from: 50, count: 3).bytes.isEmpty)
+    }
+  }
+
+  @Test("a gap is refused with the offset to send from")
+  func gap() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryLogStore(directory: directory)
+      _ = try await store.append(run, offset: 0, bytes: [1, 2], last: false)
+      await #expect { _ = try await store.append(run, offset: 3, bytes: [4], last: false) } throws: { error in
+        guard let error = error as? FederationError else { return false }
+        return error.code == .failedPrecondition && error.publicMessage.contains("Send from 2")
+      }
+      #expect(try await store.position(run) == LogPosition(offset: 2, isComplete: false))
+    }
+  }
+
+  @Test("a sealed log takes repetitions and refuses more")
+  func sealing() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryLogStore(directory: directory)
+      #expect(try await store.position(run) == nil)
+      #expect(
+        try await store.append(run, offset: 0, bytes: [1], last: true) == LogPosition(offset: 1, isComplete: true))
+      #expect(
+        try await store.append(run, offset: 0, bytes: [1], last: true) == LogPosition(offset: 1, isComplete: true))
+      await #expect(throws: FederationError.self) { try await store.append(run, offset: 1, bytes: [2], last: false) }
+      try await store.delete(run)
+      #expect(try await store.position(run) == nil)
+    }
+  }
+
+  @Test("a follower sees every byte of concurrent writers' logs, and the end")
+  func following() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryLogStore(directory: directory)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for counter in UInt32(0)..<16 {
+          let run = RunID(incarnation: 1, counter: counter)
+          group.addTask {
+            for chunk in 0..<10 {
+              _ = try await store.append(
+                run, offset: Int64(chunk * 3), bytes: [UInt8](repeating: UInt8(chunk), count: 3), last: chunk == 9)
+            }
+          }
+          group.addTask {
+            var seen: [UInt8] = []
+            while true {
+              let slice = try await store.read(run, from: Int64(seen.count), count: 7)
+              seen += slice.bytes
+              if slice.bytes.isEmpty {
+                if slice.position.isComplete { break }
+                try await store.waitForMore(run, than: slice.position, timeout: .seconds(10))
+              }
+            }
+            #expect(seen == (0..<10).flatMap { [UInt8](repeating: UInt8($0), count: 3) })
+          }
+        }
+        try await group.waitForAll()
+      }
+    }
+  }
+
+  @Test("waiting ends at its timeout")
+  func timeout() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryLogStore(directory: directory)
+      try await store.waitForMore(run, than: LogPosition(offset: 0, isComplete: false), timeout: .milliseconds(10))
+    }
+  }
+}

@@ -1,0 +1,101 @@
+public import FederationModel
+
+/// The artifact repository: objects under a key, visible only when whole and verified.
+public protocol ArtifactStore: Sendable {
+  /// Begins an upload that nobody sees before `ArtifactUpload.finish`.
+  ///
+  /// - Throws: `.resourceExhausted` when the store is full, `.unavailable` when it cannot be reached.
+  func put(_ key: ArtifactKey) async throws -> any ArtifactUpload
+  /// nil: there is no such object.
+  func stat(_ key: ArtifactKey) async throws -> ArtifactStat?
+  /// Reads from `offset` to the end, at the pace of the reader.
+  ///
+  /// - Throws: `.notFound`; `.invalidArgument` for an offset behind the end.
+  func get(_ key: ArtifactKey, from offset: Int64) async throws -> any ArtifactDownload
+  /// Deleting what does not exist is success.
+  func delete(_ key: ArtifactKey) async throws
+}
+
+/// An object in the making. Used by one task at a time; ends with `finish` or `abort`.
+public protocol ArtifactUpload: Sendable {
+  /// Waits until the store has taken the bytes, which is the back-pressure of the sender.
+  func write(_ bytes: [UInt8]) async throws
+  /// Makes the object visible, durably. An object of the same key is replaced; the same content is kept as it is.
+  ///
+  /// - Parameters:
+  ///   - size: What the sender counted; nil when it did not say.
+  ///   - sha256: Lower-case hexadecimal; nil when the sender did not say.
+  /// - Throws: `.invalidArgument` when the bytes are not those; nothing becomes visible then.
+  func finish(size: Int64?, sha256: String?) async throws -> ArtifactStat
+  /// Forgets what was written. Does nothing after `finish`.
+  func abort() async
+}
+
+/// Bytes of an object, at most 256 KiB at a time. Used by one task at a time.
+public protocol ArtifactDownload: Sendable {
+  var stat: ArtifactStat { get }
+  /// nil at the end.
+  func next() async throws -> [UInt8]?
+  func close() async
+}
+
+public struct ArtifactStat: Hashable, Sendable {
+  public var size: Int64
+  /// Lower-case hexadecimal.
+  public var sha256: String
+  public init(size: Int64, sha256: String) {
+    self.size = size
+    self.sha256 = sha256
+  }
+}
+
+/// Where an object is: a project and a path inside it. Only valid keys exist.
+public struct ArtifactKey: Hashable, Sendable, CustomStringConvertible {
+  public let project: ProjectName
+  /// Components joined by `/`.
+  public let path: String
+
+  public static let pathBytesMax = 1024
+  public static let depthMax = 32
+
+  /// - Throws: `.invalidArgument` with what is wrong: a path is relative, at most 1,024 bytes and 32 components deep; a component
+  ///   is 1 to 255 bytes, neither `.` nor `..`, without control characters and backslashes.
+  public init(project: ProjectName, path: String) throws(FederationError) {
+    func refused(_ why: String) -> FederationError {
+      FederationError(.invalidArgument, "The artifact key \(why). Use a relative path such as results/data.tgz.")
+    }
+    guard project.isDNSLabel else { throw refused("has no valid project") }
+    guard !path.isEmpty else { throw refused("is empty") }
+    guard path.utf8.count <= Self.pathBytesMax else { throw refused("is longer than \(Self.pathBytesMax) bytes") }
+    guard path.utf8.first != 0x2f else { throw refused("begins with a slash") }
+    guard path.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f && $0 != "\\" }) else {
+      throw refused("holds a control character or a backslash")
+    }
+    let components = path.utf8.split(separator: 0x2f, omittingEmptySubsequences: false)
+    guard components.count <= Self.depthMax else { throw refused("is deeper than \(Self.depthMax) components") }
+    for component in components {
+      guard !component.isEmpty else { throw refused("has an empty component") }
+      guard component.count <= 255 else { throw refused("has a component longer than 255 bytes") }
+      guard !component.elementsEqual([0x2e]), !component.elementsEqual([0x2e, 0x2e]) else {
+        throw refused("has the component . or ..")
+      }
+    }
+    self.project = project
+    self.path = path
+  }
+
+  public var description: String { "\(project)/\(path)" }
+}
+
+extension ArtifactStat {
+  /// Whether the received bytes are what the sender meant.
+  func check(size: Int64?, sha256: String?) throws(FederationError) {
+    if let size, size != self.size {
+      throw FederationError(.invalidArgument, "\(self.size) bytes arrived instead of \(size). Send the artifact again.")
+    }
+    if let sha256, sha256.lowercased() != self.sha256 {
+      throw FederationError(
+        .invalidArgument, "The artifact's SHA-256 is \(self.sha256), not \(sha256). Send the artifact again.")
+    }
+  }
+}
