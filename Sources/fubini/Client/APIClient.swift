@@ -15,7 +15,8 @@ struct APIClient: Sendable {
   static let responseSizeMax = 256 << 20
 
   /// Opens a client, and closes it whatever happens.
-  static func with<Result>(_ connection: Connection, _ body: (APIClient) async throws -> Result) async throws -> Result {
+  static func with<Result>(_ connection: Connection, _ body: (APIClient) async throws -> Result) async throws -> Result
+  {
     var configuration = HTTPClient.Configuration()
     configuration.timeout = .init(connect: .seconds(10), read: .seconds(45))
     configuration.redirectConfiguration = .disallow
@@ -65,7 +66,8 @@ struct APIClient: Sendable {
     }
     do { return try JSONDecoder().decode(Document.self, from: Data(bytes.readableBytesView)) } catch {
       throw CommandFailure(
-        .error, "\(connection.url) gave an answer that this fubini does not understand. Compare `fubini version`. (\(error))")
+        .error,
+        "\(connection.url) gave an answer that this fubini does not understand. Compare `fubini version`. (\(error))")
     }
   }
 
@@ -95,8 +97,11 @@ struct APIClient: Sendable {
         let document = try? await response.body.collect(upTo: 4 << 20)
         failure = Self.failure(status: status, body: document, file: request.file)
         guard RetryPolicy.isRetryable(status: status) else { throw failure }
-        retryAfter = response.headers.first(name: "Retry-After").flatMap { Int64($0) }.map { .seconds(min(max(0, $0), 86_400)) }
-      } catch let error as CommandFailure { throw error } catch is CancellationError { throw CancellationError() } catch {
+        retryAfter = response.headers.first(name: "Retry-After").flatMap { Int64($0) }.map {
+          .seconds(min(max(0, $0), 86_400))
+        }
+      } catch let error as CommandFailure { throw error } catch is CancellationError { throw CancellationError() } catch
+      {
         if Task.isCancelled { throw CancellationError() }
         failure = unreachable(error)
       }
@@ -119,7 +124,8 @@ struct APIClient: Sendable {
 
   func unreachable(_ error: any Error) -> CommandFailure {
     CommandFailure(
-      .unreachable, "Cannot reach \(connection.url): \(error). Is the control plane running? `fubini doctor` looks closer.")
+      .unreachable,
+      "Cannot reach \(connection.url): \(error). Is the control plane running? `fubini doctor` looks closer.")
   }
 
   func url(_ path: [String], _ query: [(String, String)]) -> String {

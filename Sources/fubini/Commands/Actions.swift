@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import NIOHTTP1
 
 /// The commands that change a workflow.
 protocol WorkflowAction: AsyncParsableCommand {
@@ -51,8 +52,10 @@ struct Resume: WorkflowAction {
   static let configuration = CommandConfiguration(abstract: "Let a suspended workflow, or its suspended nodes, go on.")
   static let verb = "resume", past = "resumed"
   @Argument(help: "The name, or @latest.") var workflow: String
-  @Option(help: "Only these nodes, as Argo's selector: name=..., displayName=..., templateName=...") var nodeFieldSelector: String?
-  @Option(name: [.customLong("set")], help: "NAME=VALUE of an output that the suspended node supplies.") var values: [String] = []
+  @Option(help: "Only these nodes, as Argo's selector: name=..., displayName=..., templateName=...")
+  var nodeFieldSelector: String?
+  @Option(name: [.customLong("set")], help: "NAME=VALUE of an output that the suspended node supplies.") var values:
+    [String] = []
   @OptionGroup var project: ProjectOption
   var request: WorkflowActionRequest {
     get throws {
@@ -63,7 +66,8 @@ struct Resume: WorkflowAction {
         }
         parameters[String(value[..<equals])] = String(value[value.index(after: equals)...])
       }
-      return WorkflowActionRequest(nodeFieldSelector: nodeFieldSelector, parameters: parameters.isEmpty ? nil : parameters)
+      return WorkflowActionRequest(
+        nodeFieldSelector: nodeFieldSelector, parameters: parameters.isEmpty ? nil : parameters)
     }
   }
 }
@@ -103,11 +107,15 @@ struct Explain: AsyncParsableCommand {
 
   func run() async throws {
     let (workflow, node) = Target.split(target)
-    guard let node else { throw CommandFailure(.usage, "explain takes WORKFLOW/NODE; `fubini get \(workflow)` names the nodes.") }
+    guard let node else {
+      throw CommandFailure(.usage, "explain takes WORKFLOW/NODE; `fubini get \(workflow)` names the nodes.")
+    }
     try await withClient(project: project.project) { client in
       let document: ExplanationDocument = try await client.get(
         client.workflow(client.connection.project, workflow, "explain"), [("node", node)])
-      try output.format.print(document, names: document.candidates.filter(\.chosen).map(\.cluster)) { _ in Self.table(document) }
+      try output.format.print(document, names: document.candidates.filter(\.chosen).map(\.cluster)) { _ in
+        Self.table(document)
+      }
     }
   }
 
@@ -116,7 +124,8 @@ struct Explain: AsyncParsableCommand {
     var table = Table(headings: ["CLUSTER", "", "MOVE", "STAGE", "WAIT", "RUN", "FINISH", "PRICE", "REASON"])
     for candidate in document.candidates {
       table.rows.append([
-        candidate.cluster, candidate.chosen ? "CHOSEN" : "", candidate.bytesToMove.map { ByteCount($0).description } ?? "-",
+        candidate.cluster, candidate.chosen ? "CHOSEN" : "",
+        candidate.bytesToMove.map { ByteCount($0).description } ?? "-",
         seconds(candidate.stageSeconds), seconds(candidate.waitSeconds), seconds(candidate.runSeconds),
         seconds(candidate.finishSeconds), Display.price(candidate.priceMinorUnits, candidate.currency),
         candidate.reason ?? candidate.rejected ?? "",
@@ -135,7 +144,9 @@ struct Explain: AsyncParsableCommand {
       return others.allSatisfy { ($0[keyPath: key] ?? .infinity) > mine }
     }
     var reasons: [String] = []
-    if let mine = chosen.bytesToMove, others.allSatisfy({ ($0.bytesToMove ?? 0) > mine }) { reasons.append("least data to move") }
+    if let mine = chosen.bytesToMove, others.allSatisfy({ ($0.bytesToMove ?? 0) > mine }) {
+      reasons.append("least data to move")
+    }
     if isLeast(\.finishSeconds) { reasons.append("earliest finish") }
     if isLeast(\.priceMinorUnits) { reasons.append("cheapest") }
     return reasons.isEmpty ? "lowest score of \(others.count + 1)" : reasons.joined(separator: ", ")

@@ -7,7 +7,8 @@ struct ClusterCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "cluster", abstract: "Clusters: create, list, cordon, drain, revoke.",
     subcommands: [
-      Create.self, ListAll.self, Show.self, Cordon.self, Uncordon.self, Drain.self, Revoke.self, Forget.self, Token.self,
+      Create.self, ListAll.self, Show.self, Cordon.self, Uncordon.self, Drain.self, Revoke.self, Forget.self,
+      Token.self,
     ])
 
   struct Create: AsyncParsableCommand {
@@ -17,11 +18,14 @@ struct ClusterCommand: AsyncParsableCommand {
     @Option(help: "k=v,k=v") var labels: String?
     @Option(help: "\"core-hour=4 CNY,egress-gib=0.10 CNY\"; also gib-hour and gpu-hour.") var price: String?
     @Option(help: "Only this project may use it.") var onlyProject: String?
-    @Flag(help: "Print the one line to paste on the cluster, and nothing else. It holds the token.") var printJoinCommand = false
+    @Flag(help: "Print the one line to paste on the cluster, and nothing else. It holds the token.")
+    var printJoinCommand = false
     @OptionGroup var output: OutputOption
 
     func run() async throws {
-      guard let kind = ClusterKind(rawValue: kind) else { throw CommandFailure(.usage, "--kind is process, slurm or kubernetes.") }
+      guard let kind = ClusterKind(rawValue: kind) else {
+        throw CommandFailure(.usage, "--kind is process, slurm or kubernetes.")
+      }
       let request = ClusterRequest(
         name: name, kind: kind, labels: try labels.map(ClusterText.labels), prices: try price.map(ClusterText.prices),
         project: onlyProject)
@@ -55,7 +59,8 @@ struct ClusterCommand: AsyncParsableCommand {
         let cluster: ClusterDocument = try await client.get(["v1", "clusters", name])
         try output.format.print(cluster, names: [name]) { isWide in
           let notices = cluster.live?.notices ?? []
-          return ClusterText.table([cluster], isWide: true) + notices.map { "notice: \(Terminal.printable($0))\n" }.joined()
+          return ClusterText.table([cluster], isWide: true)
+            + notices.map { "notice: \(Terminal.printable($0))\n" }.joined()
         }
       }
     }
@@ -97,7 +102,8 @@ struct ClusterCommand: AsyncParsableCommand {
   struct Forget: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Give up a cluster that will not come back.")
     @Argument var name: String
-    @Flag(help: "You vouch that none of its runs can run any more, so they may be replaced. Audited.") var confirmStopped = false
+    @Flag(help: "You vouch that none of its runs can run any more, so they may be replaced. Audited.")
+    var confirmStopped = false
     func run() async throws {
       try await act(name, "forget", .init(confirmStopped: confirmStopped ? true : nil), "forgotten")
     }
@@ -122,7 +128,9 @@ enum Confirm {
     if yes { return }
     guard Terminal.standardOutput().isTerminal else { throw CommandFailure(.usage, "\(question) Say so with -y.") }
     Terminal.write(question + " [y/N] ")
-    guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else { throw CommandFailure(.error, "Nothing was changed.") }
+    guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
+      throw CommandFailure(.error, "Nothing was changed.")
+    }
   }
 }
 
@@ -132,7 +140,9 @@ enum ClusterText {
     var labels: [String: String] = [:]
     for pair in text.split(whereSeparator: { $0 == "," || $0 == ";" }) {
       let halves = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard halves.count == 2, !halves[0].isEmpty else { throw CommandFailure(.usage, "Labels are k=v,k=v, not \"\(text)\".") }
+      guard halves.count == 2, !halves[0].isEmpty else {
+        throw CommandFailure(.usage, "Labels are k=v,k=v, not \"\(text)\".")
+      }
       labels[String(halves[0])] = String(halves[1])
     }
     return labels
@@ -155,7 +165,8 @@ enum ClusterText {
       case "gib-hour": next.gibibyteHour = amount * 100
       case "gpu-hour": next.gpuHour = amount * 100
       case "egress-gib": next.egressGibibyte = amount * 100
-      default: throw CommandFailure(.usage, "Prices are core-hour, gib-hour, gpu-hour and egress-gib, not \"\(halves[0])\".")
+      default:
+        throw CommandFailure(.usage, "Prices are core-hour, gib-hour, gpu-hour and egress-gib, not \"\(halves[0])\".")
       }
       sheet = next
     }
@@ -164,15 +175,22 @@ enum ClusterText {
   }
 
   static func table(_ clusters: [ClusterDocument], isWide: Bool) -> String {
-    var table = Table(headings: ["NAME", "KIND", "STATE", "RUNS", "CPU", "MEMORY"] + (isWide ? ["LABELS", "PRICE", "AGENT"] : []) + ["REASON"])
+    var table = Table(
+      headings: ["NAME", "KIND", "STATE", "RUNS", "CPU", "MEMORY"] + (isWide ? ["LABELS", "PRICE", "AGENT"] : []) + [
+        "REASON"
+      ])
     for cluster in clusters {
       let live = cluster.live
-      table.rows.append(
-        [
-          cluster.name, cluster.kind.rawValue, cluster.state, live.map { String($0.activeRuns) } ?? "-",
-          live.map { String(Double($0.cpuMillicores) / 1000) } ?? "-", live.map { ByteCount($0.memoryBytes).description } ?? "-",
-        ] + (isWide ? [Display.labels(cluster.labels), Display.price(cluster.prices?.coreHour, cluster.prices?.currency), live?.agentVersion ?? "-"] : [])
-          + [cluster.reason])
+      var row = [cluster.name, cluster.kind.rawValue, cluster.state]
+      row.append(live.map { String($0.activeRuns) } ?? "-")
+      row.append(live.map { String(Double($0.cpuMillicores) / 1000) } ?? "-")
+      row.append(live.map { ByteCount($0.memoryBytes).description } ?? "-")
+      if isWide {
+        row.append(Display.labels(cluster.labels))
+        row.append(Display.price(cluster.prices?.coreHour, cluster.prices?.currency))
+        row.append(live?.agentVersion ?? "-")
+      }
+      table.rows.append(row + [cluster.reason])
     }
     return table.render()
   }
@@ -180,10 +198,14 @@ enum ClusterText {
   /// One line that a POSIX shell reads as exactly these words.
   static func shell(_ words: [String]) -> String {
     words.map { word in
-      let isPlain = !word.isEmpty && word.utf8.allSatisfy { byte in
-        (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte) || [0x2d, 0x2e, 0x2f, 0x3a, 0x3d, 0x5f, 0x40, 0x2c].contains(byte)
+      let isPlain = word.utf8.allSatisfy { byte in
+        switch byte {
+        // Letters, digits, and , - . / : = @ _
+        case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2c, 0x2d, 0x2e, 0x2f, 0x3a, 0x3d, 0x40, 0x5f: true
+        default: false
+        }
       }
-      return isPlain ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+      return isPlain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
     }.joined(separator: " ")
   }
 }

@@ -4,6 +4,7 @@ internal import Crypto
 internal import FederationModel
 internal import FoundationEssentials
 internal import NIOCore
+internal import NIOHTTP1
 
 #if canImport(Glibc)
   internal import Glibc
@@ -17,7 +18,8 @@ struct Copy: AsyncParsableCommand {
   @OptionGroup var project: ProjectOption
 
   func run() async throws {
-    guard let colon = source.lastIndex(of: ":"), case let (workflow, node?) = Target.split(String(source[..<colon])) else {
+    guard let colon = source.lastIndex(of: ":"), case let (workflow, node?) = Target.split(String(source[..<colon]))
+    else {
       throw CommandFailure(.usage, "cp takes WORKFLOW/NODE:ARTIFACT and a destination.")
     }
     let artifact = String(source[source.index(after: colon)...])
@@ -38,7 +40,9 @@ struct Copy: AsyncParsableCommand {
   private func store(_ response: HTTPClientResponse, at path: String, _ client: APIClient) async throws -> Int64 {
     let partial = "\(path).\(getpid()).part"
     let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else { throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))") }
+    guard descriptor >= 0 else {
+      throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))")
+    }
     defer {
       close(descriptor)
       unlink(partial)
@@ -47,22 +51,27 @@ struct Copy: AsyncParsableCommand {
     var size: Int64 = 0
     do {
       for try await chunk in response.body {
-        var rest = chunk.readableBytesView[...]
+        var rest = Array(chunk.readableBytesView)[...]
         hash.update(data: rest)
         size += Int64(rest.count)
         while !rest.isEmpty {
           let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
           if count < 0, errno == EINTR { continue }
-          guard count > 0 else { throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))") }
+          guard count > 0 else {
+            throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))")
+          }
           rest = rest.dropFirst(count)
         }
       }
     } catch let failure as CommandFailure { throw failure } catch { throw client.unreachable(error) }
     let digest = hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     if let expected = response.headers.first(name: "X-Artifact-SHA256"), expected.lowercased() != digest {
-      throw CommandFailure(.error, "The artifact arrived damaged: its SHA-256 is \(digest), not \(expected). Try again.")
+      throw CommandFailure(
+        .error, "The artifact arrived damaged: its SHA-256 is \(digest), not \(expected). Try again.")
     }
-    guard rename(partial, path) == 0 else { throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))") }
+    guard rename(partial, path) == 0 else {
+      throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))")
+    }
     return size
   }
 }

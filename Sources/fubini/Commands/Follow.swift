@@ -3,6 +3,7 @@ internal import Dispatch
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import NIOCore
 
 #if canImport(Glibc)
   internal import Glibc
@@ -118,6 +119,7 @@ enum Watching {
   }
 
   static func detached(_ name: String) {
-    Terminal.note("\nDetached; \(name) goes on. Come back with `fubini watch \(name)`; end it with `fubini stop \(name)`.")
+    Terminal.note(
+      "\nDetached; \(name) goes on. Come back with `fubini watch \(name)`; end it with `fubini stop \(name)`.")
   }
 }

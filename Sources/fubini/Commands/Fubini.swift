@@ -12,7 +12,8 @@ struct Fubini: AsyncParsableCommand {
 
   static let configuration = CommandConfiguration(
     commandName: "fubini", abstract: "Run workflows over many clusters, bringing data to compute or compute to data.",
-    discussion: "Exit codes: 0 ok, 1 error, 2 usage, 3 unplaceable, 4 budget denied, 5 timeout or unreachable, 6 the workflow failed.",
+    discussion:
+      "Exit codes: 0 ok, 1 error, 2 usage, 3 unplaceable, 4 budget denied, 5 timeout or unreachable, 6 the workflow failed.",
     subcommands: [
       Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, List.self, Get.self, Watch.self, Logs.self,
       Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,

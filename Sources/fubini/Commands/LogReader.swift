@@ -2,6 +2,7 @@ internal import AsyncHTTPClient
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import NIOCore
 
 /// Prints logs of nodes, whole lines at a time when several are shown.
 struct LogReader: Sendable {
@@ -18,7 +19,8 @@ struct LogReader: Sendable {
     while true {
       let request = APIClient.Request(
         path: client.workflow(client.connection.project, workflow, "logs"),
-        query: [("node", String(node.id)), ("run", run), ("offset", String(offset))] + (follow ? [("follow", "true")] : []),
+        query: [("node", String(node.id)), ("run", run), ("offset", String(offset))]
+          + (follow ? [("follow", "true")] : []),
         headers: [("Accept", "text/event-stream")])
       let response = try await client.response(request)
       var parser = ServerSentEventParser()
@@ -79,7 +81,8 @@ struct LogReader: Sendable {
         // A run that ended between the two reads may have said more.
         if !lasting, !node.phase.isTerminal { continue }
       }
-      let isOver = detail.summary.phase.isTerminal || (!tasks.isEmpty && !prefixes && tasks.allSatisfy { $0.phase.isTerminal })
+      let isOver =
+        detail.summary.phase.isTerminal || (!tasks.isEmpty && !prefixes && tasks.allSatisfy { $0.phase.isTerminal })
       if !follow || isOver { return }
       try await Task.sleep(for: .milliseconds(500))
     }

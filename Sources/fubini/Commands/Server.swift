@@ -5,7 +5,8 @@ internal import FoundationEssentials
 
 struct Recover: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "After a restored backup: end the adoption of agents that have seen a later state than the database holds.")
+    abstract:
+      "After a restored backup: end the adoption of agents that have seen a later state than the database holds.")
   @Argument(help: "One cluster; every cluster when left out.") var cluster: String?
   @Flag(name: .shortAndLong, help: "Do not ask.") var yes = false
   func run() async throws {
@@ -19,7 +20,8 @@ struct Recover: AsyncParsableCommand {
 }
 
 struct AuditCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "audit", abstract: "Who changed what.", subcommands: [ListAll.self])
+  static let configuration = CommandConfiguration(
+    commandName: "audit", abstract: "Who changed what.", subcommands: [ListAll.self])
   struct ListAll: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "list", abstract: "List the newest entries.")
     @Option(help: "1 to 500.") var limit = 50
@@ -57,19 +59,23 @@ struct Completion: ParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Print the completion script of a shell.")
   @Argument(help: "bash, zsh or fish.") var shell: String
   func run() throws {
-    guard let shell = CompletionShell(rawValue: shell) else { throw CommandFailure(.usage, "Shells are bash, zsh and fish.") }
+    guard let shell = CompletionShell(rawValue: shell) else {
+      throw CommandFailure(.usage, "Shells are bash, zsh and fish.")
+    }
     Terminal.line(Fubini.completionScript(for: shell))
   }
 }
 
 struct ContextCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "context", abstract: "The control planes that you work with.", subcommands: [ListAll.self, Use.self, Set.self])
+    commandName: "context", abstract: "The control planes that you work with.",
+    subcommands: [ListAll.self, Use.self, Set.self])
 
   private static var path: String { ContextFile.path(environment: ProcessInfo.processInfo.environment) }
 
   struct ListAll: ParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List contexts; * marks the current one.")
+    static let configuration = CommandConfiguration(
+      commandName: "list", abstract: "List contexts; * marks the current one.")
     func run() throws {
       let file = try ContextFile.load(path: path)
       let rows = file.contexts.sorted { $0.key < $1.key }.map {
@@ -83,14 +89,17 @@ struct ContextCommand: AsyncParsableCommand {
     @Argument var name: String
     func run() throws {
       var file = try ContextFile.load(path: path)
-      guard file.contexts[name] != nil else { throw CommandFailure(.usage, "There is no context \"\(name)\": see `fubini context list`.") }
+      guard file.contexts[name] != nil else {
+        throw CommandFailure(.usage, "There is no context \"\(name)\": see `fubini context list`.")
+      }
       file.current = name
       try file.save(path: path)
     }
   }
   struct Set: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Create or change a context.", discussion: "The token is taken from FUBINI_TOKEN or from --token-file, never from the command line.")
+      abstract: "Create or change a context.",
+      discussion: "The token is taken from FUBINI_TOKEN or from --token-file, never from the command line.")
     @Argument var name: String
     @Option var url: String?
     @Option(help: "A PEM file.") var ca: String?
@@ -107,10 +116,16 @@ struct ContextCommand: AsyncParsableCommand {
       if let ca { context.certificateAuthority = ca }
       if let project { context.project = project }
       if let tokenFile {
-        let text = tokenFile == "-" ? readLine() : FileManager.default.contents(atPath: tokenFile).map { String(decoding: $0, as: UTF8.self) }
-        guard let token = text?.split(whereSeparator: \.isWhitespace).first else { throw CommandFailure(.usage, "\(tokenFile) holds no token.") }
+        let text =
+          tokenFile == "-"
+          ? readLine() : FileManager.default.contents(atPath: tokenFile).map { String(decoding: $0, as: UTF8.self) }
+        guard let token = text?.split(whereSeparator: \.isWhitespace).first else {
+          throw CommandFailure(.usage, "\(tokenFile) holds no token.")
+        }
         context.token = String(token)
-      } else if let token = environment["FUBINI_TOKEN"], !token.isEmpty { context.token = token }
+      } else if let token = environment["FUBINI_TOKEN"], !token.isEmpty {
+        context.token = token
+      }
       file.contexts[name] = context
       if file.current == nil { file.current = name }
       try file.save(path: path)

@@ -2,11 +2,13 @@ internal import ArgumentParser
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import NIOHTTP1
 
 struct Submit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Submit a workflow (Argo's YAML or JSON).")
   @Option(name: [.customShort("f"), .long], help: "The document, or - for standard input.") var file: String
-  @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters: [String] = []
+  @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters:
+    [String] = []
   @Option(help: "The project.") var project: String?
   @Option(help: "Replaces spec.entrypoint.") var entrypoint: String?
   @Option(help: "Replaces metadata.name.") var name: String?
@@ -37,11 +39,15 @@ struct Submit: AsyncParsableCommand {
   }
 
   private func readDocument() throws -> String {
-    let handle = file == "-" ? FileHandle.standardInput : FileHandle(forReadingAtPath: file)
-    guard let handle else { throw CommandFailure(.usage, "Cannot read \(file): does it exist?") }
-    let data = try handle.read(upToCount: 2 << 20 + 1) ?? Data()
-    guard data.count <= 2 << 20 else { throw CommandFailure(.usage, "\(file) is larger than 2 MiB, the limit of a submission.") }
-    guard let text = String(data: data, encoding: .utf8) else { throw CommandFailure(.usage, "\(file) is no UTF-8 text.") }
+    guard let data = InputFile.read(file == "-" ? "/dev/stdin" : file, limit: (2 << 20) + 1) else {
+      throw CommandFailure(.usage, "Cannot read \(file): does it exist?")
+    }
+    guard data.count <= 2 << 20 else {
+      throw CommandFailure(.usage, "\(file) is larger than 2 MiB, the limit of a submission.")
+    }
+    guard let text = String(validating: data, as: UTF8.self) else {
+      throw CommandFailure(.usage, "\(file) is no UTF-8 text.")
+    }
     return text
   }
 
@@ -52,29 +58,38 @@ struct Submit: AsyncParsableCommand {
       if let explicit { request.query.append(("project", explicit)) }
       let answer: SubmitResponse = try await client.decode(request)
       if dryRun {
-        try output.format.print(answer, names: [answer.name]) { _ in "\(answer.project)/\(answer.name) is valid; nothing was stored.\n" }
+        try output.format.print(answer, names: [answer.name]) { _ in
+          "\(answer.project)/\(answer.name) is valid; nothing was stored.\n"
+        }
         return
       }
       let name = answer.name
-      if nameOnly { Terminal.line(name) } else {
+      if nameOnly {
+        Terminal.line(name)
+      } else {
         try output.format.print(answer, names: [name]) { _ in
-          "Submitted \(name)\n" + (wait || watch || logs ? "" : """
-            Next:
-              fubini watch \(name)
-              fubini logs -f \(name)
-              fubini stop \(name)
+          "Submitted \(name)\n"
+            + (self.wait || self.watch || self.logs
+              ? ""
+              : """
+              Next:
+                fubini watch \(name)
+                fubini logs -f \(name)
+                fubini stop \(name)
 
-            """)
+              """)
         }
       }
       var connection = client.connection
       connection.project = answer.project
       let here = APIClient(connection: connection, http: client.http)
-      guard wait || watch || logs else { return }
-      let (watch, logs, uid) = (watch, logs, answer.uid)
+      guard self.wait || self.watch || self.logs else { return }
+      let (showsTree, showsLogs, uid) = (self.watch, self.logs, answer.uid)
       let tree = try await untilInterrupted {
-        if logs { try await LogReader(client: here, workflow: uid).run(follow: true, prefixes: true) { _ in true } }
-        return try await Watching.run(here, uid, draws: watch, prints: watch)
+        if showsLogs {
+          try await LogReader(client: here, workflow: uid).run(follow: true, prefixes: true) { _ in true }
+        }
+        return try await Watching.run(here, uid, draws: showsTree, prints: showsTree)
       }
       guard let tree else { return Watching.detached(name) }
       try Watching.conclude(tree, quietly: nameOnly)
@@ -99,7 +114,10 @@ struct List: AsyncParsableCommand {
       let list: WorkflowList = try await client.get(["v1", "workflows"], query)
       try output.format.print(list, names: list.items.map(\.name)) { isWide in
         let now = Display.now
-        var table = Table(headings: ["NAME", "PHASE", "TASKS", "DURATION", "AGE"] + (isWide ? ["PROJECT", "UID", "BY"] : []) + ["MESSAGE"])
+        var table = Table(
+          headings: ["NAME", "PHASE", "TASKS", "DURATION", "AGE"] + (isWide ? ["PROJECT", "UID", "BY"] : []) + [
+            "MESSAGE"
+          ])
         for item in list.items {
           table.rows.append(
             [
@@ -129,7 +147,9 @@ struct Get: AsyncParsableCommand {
       try output.format.print(detail, names: [detail.summary.name]) { isWide in
         let terminal = Terminal.standardOutput()
         var text = WorkflowTree(detail).lines(terminal: terminal, now: Display.now).map { $0 + "\n" }.joined()
-        for parameter in detail.outputs.parameters { text += "output \(Terminal.printable("\(parameter.name) = \(parameter.value)"))\n" }
+        for parameter in detail.outputs.parameters {
+          text += "output \(Terminal.printable("\(parameter.name) = \(parameter.value)"))\n"
+        }
         if isWide {
           text += "uid \(detail.summary.uid), moved \(ByteCount(detail.bytesMoved)), "
           text += "cost \(detail.cost.isEmpty ? "none" : detail.cost.map(\.text).joined(separator: " + "))\n"
@@ -180,7 +200,8 @@ struct Logs: AsyncParsableCommand {
     try await withClient(project: project.project) { client in
       let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, workflow))
       if let node, !follow, !detail.nodes.contains(where: { Target.matches($0, node) }) {
-        throw CommandFailure(.error, "\(detail.summary.name) has no node \"\(node)\" yet: see `fubini get \(detail.summary.name)`.")
+        throw CommandFailure(
+          .error, "\(detail.summary.name) has no node \"\(node)\" yet: see `fubini get \(detail.summary.name)`.")
       }
       let follow = follow
       let finished: Void? = try await untilInterrupted {

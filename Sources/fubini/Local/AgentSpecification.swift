@@ -30,7 +30,8 @@ struct AgentSpecification: Codable, Sendable, Equatable {
     }
     let container = try decoder.container(keyedBy: Key.self)
     for key in container.allKeys where !["name", "labels", "slots", "transfer", "price"].contains(key.stringValue) {
-      throw CommandFailure(.usage, "Unknown key \"\(key.stringValue)\": an agent has name, labels, slots, transfer and price.")
+      throw CommandFailure(
+        .usage, "Unknown key \"\(key.stringValue)\": an agent has name, labels, slots, transfer and price.")
     }
     name = try container.decode(String.self, forKey: Key(stringValue: "name"))
     labels = try container.decodeIfPresent([String: String].self, forKey: Key(stringValue: "labels")) ?? [:]
@@ -43,7 +44,9 @@ struct AgentSpecification: Codable, Sendable, Equatable {
   static func parse(_ text: String) throws -> AgentSpecification {
     var specification = AgentSpecification(name: "")
     for part in text.split(separator: ",") {
-      guard let equals = part.firstIndex(of: "=") else { throw CommandFailure(.usage, "--agent is key=value,..., not \"\(text)\".") }
+      guard let equals = part.firstIndex(of: "=") else {
+        throw CommandFailure(.usage, "--agent is key=value,..., not \"\(text)\".")
+      }
       let value = String(part[part.index(after: equals)...])
       switch part[..<equals] {
       case "name": specification.name = value
@@ -53,7 +56,9 @@ struct AgentSpecification: Codable, Sendable, Equatable {
         specification.slots = slots
       case "transfer": specification.transfer = value
       case "price": specification.price = value
-      default: throw CommandFailure(.usage, "Unknown key \"\(part[..<equals])\": an agent has name, labels, slots, transfer and price.")
+      default:
+        throw CommandFailure(
+          .usage, "Unknown key \"\(part[..<equals])\": an agent has name, labels, slots, transfer and price.")
       }
     }
     return try specification.validated()
@@ -61,7 +66,8 @@ struct AgentSpecification: Codable, Sendable, Equatable {
 
   func validated() throws -> Self {
     guard ClusterName(name).isDNSLabel else {
-      throw CommandFailure(.usage, "An agent's name is lower-case letters, digits and dashes, at most 63, not \"\(name)\".")
+      throw CommandFailure(
+        .usage, "An agent's name is lower-case letters, digits and dashes, at most 63, not \"\(name)\".")
     }
     if let slots, !(1...1_000_000).contains(slots) { throw CommandFailure(.usage, "slots is 1 to 1,000,000.") }
     if let price { _ = try ClusterText.prices(price) }
@@ -72,9 +78,13 @@ struct AgentSpecification: Codable, Sendable, Equatable {
     guard let data = FileManager.default.contents(atPath: file), data.count <= 1 << 20 else {
       throw CommandFailure(.usage, "Cannot read \(file), or it is larger than 1 MiB.")
     }
-    do { return try YAMLDecoder().decode([AgentSpecification].self, from: data).map { try $0.validated() } } catch let error as CommandFailure {
+    do { return try YAMLDecoder().decode([AgentSpecification].self, from: data).map { try $0.validated() } } catch let
+      error as CommandFailure
+    {
       throw error
-    } catch { throw CommandFailure(.usage, "\(file) must be a list of agents (name, labels, slots, transfer, price): \(error)") }
+    } catch {
+      throw CommandFailure(.usage, "\(file) must be a list of agents (name, labels, slots, transfer, price): \(error)")
+    }
   }
 
   static func unique(_ specifications: [AgentSpecification]) throws -> [AgentSpecification] {

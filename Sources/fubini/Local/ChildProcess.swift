@@ -84,6 +84,16 @@ enum ChildProcess {
     return identity
   }
 
+  /// glibc's POSIX_SPAWN_SETSID, which is not imported. - Source: glibc, posix/spawn.h.
+  private static let newSession: Int16 = 0x80
+
+  /// Whoever started us may have left descriptors open; a process that outlives us must not keep their pipes and sockets.
+  private static func closeOnExec() {
+    for entry in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
+      if let descriptor = Int32(entry), descriptor > 2 { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    }
+  }
+
   private static func launch(_ arguments: [String], environment: [String: String], log: String) throws -> pid_t {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -91,7 +101,7 @@ enum ChildProcess {
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
     posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
     posix_spawn_file_actions_adddup2(&actions, 1, 2)
-    posix_spawn_file_actions_addclosefrom_np(&actions, 3)
+    closeOnExec()
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -102,13 +112,15 @@ enum ChildProcess {
     posix_spawnattr_setsigdefault(&attributes, &defaults)
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setflags(
-      &attributes, Int16(POSIX_SPAWN_SETSIGDEF) | Int16(POSIX_SPAWN_SETSIGMASK) | Int16(POSIX_SPAWN_SETSID))
+      &attributes, Int16(POSIX_SPAWN_SETSIGDEF) | Int16(POSIX_SPAWN_SETSIGMASK) | newSession)
     let words = arguments.map { strdup($0) } + [nil]
     let variables = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
     defer { (words + variables).forEach { free($0) } }
     var pid: pid_t = 0
     let code = posix_spawn(&pid, arguments[0], &actions, &attributes, words, variables)
-    guard code == 0 else { throw CommandFailure(.error, "Cannot start \(arguments[0]): \(String(cString: strerror(code)))") }
+    guard code == 0 else {
+      throw CommandFailure(.error, "Cannot start \(arguments[0]): \(String(cString: strerror(code)))")
+    }
     return pid
   }
 
@@ -120,15 +132,20 @@ enum ChildProcess {
       var status: Int32 = 0
       let result = waitpid(pid, &status, WNOHANG)
       if result == pid {
-        guard status == 0 else { throw CommandFailure(.error, "\(arguments.prefix(2).joined(separator: " ")) failed:\n\(tail(log))") }
+        guard status == 0 else {
+          throw CommandFailure(.error, "\(arguments.prefix(2).joined(separator: " ")) failed:\n\(tail(log))")
+        }
         return
       }
-      if result < 0, errno != EINTR { throw CommandFailure(.error, "\(arguments[0]): \(String(cString: strerror(errno)))") }
+      if result < 0, errno != EINTR {
+        throw CommandFailure(.error, "\(arguments[0]): \(String(cString: strerror(errno)))")
+      }
       guard ContinuousClock.now < deadline else {
         // Not yet reaped, so the id is still this child's.
         kill(-pid, SIGKILL)
         waitpid(pid, &status, 0)
-        throw CommandFailure(.unreachable, "\(arguments.prefix(2).joined(separator: " ")) took longer than \(timeout):\n\(tail(log))")
+        throw CommandFailure(
+          .unreachable, "\(arguments.prefix(2).joined(separator: " ")) took longer than \(timeout):\n\(tail(log))")
       }
       try await Task.sleep(for: .milliseconds(20))
     }
@@ -136,11 +153,8 @@ enum ChildProcess {
 
   /// The last lines of a log.
   static func tail(_ path: String, lines: Int = 15) -> String {
-    guard let handle = FileHandle(forReadingAtPath: path) else { return "  (no log at \(path))" }
-    defer { try? handle.close() }
-    let end = (try? handle.seekToEnd()) ?? 0
-    try? handle.seek(toOffset: end > 16_384 ? end - 16_384 : 0)
-    let text = String(decoding: (try? handle.readToEnd()) ?? Data(), as: UTF8.self)
+    guard let bytes = InputFile.read(path, limit: 16_384, fromEnd: true) else { return "  (no log at \(path))" }
+    let text = String(decoding: bytes, as: UTF8.self)
     let shown = text.split(separator: "\n").suffix(lines).map { "  \(Terminal.printable(String($0)))" }
     return shown.joined(separator: "\n") + "\n  (\(path))"
   }

@@ -7,7 +7,8 @@ internal import FoundationEssentials
 #endif
 
 struct Down: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "End what `fubini up` started on a data directory; the data stay.")
+  static let configuration = CommandConfiguration(
+    abstract: "End what `fubini up` started on a data directory; the data stay.")
   @Option(help: "The directory given to `fubini up`.") var dataDir: String
 
   func run() async throws {
@@ -60,7 +61,9 @@ struct Down: AsyncParsableCommand {
   }
 
   private static func reap(_ identity: ProcessIdentity) async {
-    while ProcessIdentity.startTicks(pid: identity.pid) == identity.startTicks { try? await Task.sleep(for: .milliseconds(20)) }
+    while ProcessIdentity.startTicks(pid: identity.pid) == identity.startTicks {
+      try? await Task.sleep(for: .milliseconds(20))
+    }
     ChildProcess.reap(identity)
   }
 }
@@ -75,10 +78,14 @@ struct Doctor: AsyncParsableCommand {
       if problem != nil { failures += 1 }
     }
     for tool in ["bwrap", "rclone"] {
-      let found = ["/usr/bin", "/usr/local/bin", "/bin"].contains { FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)") }
+      let found = ["/usr/bin", "/usr/local/bin", "/bin"].contains {
+        FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)")
+      }
       check(tool, found ? nil : "not installed; scripts/install-prerequisites.sh installs it")
     }
-    check("postgresql", (try? LocalPostgres.binaries()) == nil ? "not installed; scripts/install-prerequisites.sh installs it" : nil)
+    check(
+      "postgresql",
+      (try? LocalPostgres.binaries()) == nil ? "not installed; scripts/install-prerequisites.sh installs it" : nil)
     for name in ["fubini-controlplane", "fubini-agent"] {
       check(name, (try? LocalSetup.sibling(name)) == nil ? "not beside fubini; `swift build --product \(name)`" : nil)
     }
@@ -94,8 +101,12 @@ struct Doctor: AsyncParsableCommand {
         let user: UserDocument = try await client.get(["v1", "userinfo"])
         check("token of \(user.user)", nil)
         let clusters: ClusterList = try await client.get(["v1", "clusters"])
-        if clusters.items.isEmpty { check("clusters", "none yet; `fubini cluster create NAME --kind process --print-join-command`") }
-        for cluster in clusters.items { check("cluster \(cluster.name)", cluster.state == "Ready" ? nil : "\(cluster.state): \(cluster.reason)") }
+        if clusters.items.isEmpty {
+          check("clusters", "none yet; `fubini cluster create NAME --kind process --print-join-command`")
+        }
+        for cluster in clusters.items {
+          check("cluster \(cluster.name)", cluster.state == "Ready" ? nil : "\(cluster.state): \(cluster.reason)")
+        }
       }
     } catch let failure as CommandFailure { check("control plane", failure.message) }
     if failures > 0 { throw CommandFailure(.error, "\(failures) to mend.") }

@@ -20,11 +20,13 @@ struct LocalPostgres: Sendable {
   /// The newest installed version's binaries.
   static func binaries() throws -> String {
     let base = "/usr/lib/postgresql"
-    let versions = ((try? FileManager.default.contentsOfDirectory(atPath: base)) ?? []).compactMap(Int.init).sorted(by: >)
+    let versions = ((try? FileManager.default.contentsOfDirectory(atPath: base)) ?? []).compactMap(Int.init).sorted(
+      by: >)
     for version in versions where FileManager.default.isExecutableFile(atPath: "\(base)/\(version)/bin/initdb") {
       return "\(base)/\(version)/bin"
     }
-    throw CommandFailure(.error, "PostgreSQL is not installed: `apt-get install postgresql`, or run scripts/install-prerequisites.sh.")
+    throw CommandFailure(
+      .error, "PostgreSQL is not installed: `apt-get install postgresql`, or run scripts/install-prerequisites.sh.")
   }
 
   /// PostgreSQL refuses root, so root becomes the postgres user for it.
@@ -55,26 +57,35 @@ struct LocalPostgres: Sendable {
       if getuid() == 0 { try await requireTraversable(binaries) }
       // A cluster that was half made by an initdb that died is made anew beside it, and moved when it is whole.
       let fresh = directory + "/data.new"
-      try await ChildProcess.run(command(["/bin/rm", "-rf", fresh]), environment: Self.environment, log: log, timeout: .seconds(30))
       try await ChildProcess.run(
-        command(["\(binaries)/initdb", "-D", fresh, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-U", Self.owner]),
+        command(["/bin/rm", "-rf", fresh]), environment: Self.environment, log: log, timeout: .seconds(30))
+      try await ChildProcess.run(
+        command([
+          "\(binaries)/initdb", "-D", fresh, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-U", Self.owner,
+        ]),
         environment: Self.environment, log: log, timeout: .seconds(120))
-      guard rename(fresh, data) == 0 else { throw CommandFailure(.error, "Cannot create \(data): \(String(cString: strerror(errno)))") }
+      guard rename(fresh, data) == 0 else {
+        throw CommandFailure(.error, "Cannot create \(data): \(String(cString: strerror(errno)))")
+      }
     }
     // Only its own uid may pass the socket directory, so the control plane, which is root or the same user, and nobody else.
     try await ChildProcess.run(
       command([
         "\(binaries)/pg_ctl", "-D", data, "-l", directory + "/postgres.log", "-w", "-t", "60", "-o",
-        "-c listen_addresses='' -c unix_socket_directories='\(socket)' -c unix_socket_permissions=0700 -c port=5432", "start",
+        "-c listen_addresses='' -c unix_socket_directories='\(socket)' -c unix_socket_permissions=0700 -c port=5432",
+        "start",
       ]), environment: Self.environment, log: log, timeout: .seconds(90))
   }
 
   private func requireTraversable(_ binaries: String) async throws {
     do {
-      try await ChildProcess.run(command(["/usr/bin/test", "-w", directory]), environment: Self.environment, log: log, timeout: .seconds(10))
+      try await ChildProcess.run(
+        command(["/usr/bin/test", "-w", directory]), environment: Self.environment, log: log, timeout: .seconds(10))
     } catch {
       throw CommandFailure(
-        .usage, "The user postgres cannot enter \(directory): choose a --data-dir below directories that others may pass (chmod o+x).")
+        .usage,
+        "The user postgres cannot enter \(directory): choose a --data-dir below directories that others may pass (chmod o+x)."
+      )
     }
   }
 

@@ -57,7 +57,9 @@ struct LocalSetup: Sendable {
   var gatewayPort: Int { ready.map(\.gatewayPort) ?? 0 }
   var ready: Ready? {
     for name in ["controlplane.ready", "controlplane.last"] {
-      if let data = FileManager.default.contents(atPath: path(name)), let ready = try? JSONDecoder().decode(Ready.self, from: data) {
+      if let data = FileManager.default.contents(atPath: path(name)),
+        let ready = try? JSONDecoder().decode(Ready.self, from: data)
+      {
         return ready
       }
     }
@@ -95,15 +97,19 @@ struct LocalSetup: Sendable {
       {
         return ready
       }
-      guard identity.isAlive else { throw CommandFailure(.error, "The control plane ended:\n\(ChildProcess.tail(log("controlplane")))") }
+      guard identity.isAlive else {
+        throw CommandFailure(.error, "The control plane ended:\n\(ChildProcess.tail(log("controlplane")))")
+      }
       try await Task.sleep(for: .milliseconds(25))
     }
-    throw CommandFailure(.unreachable, "The control plane was not ready in \(timeout):\n\(ChildProcess.tail(log("controlplane")))")
+    throw CommandFailure(
+      .unreachable, "The control plane was not ready in \(timeout):\n\(ChildProcess.tail(log("controlplane")))")
   }
 
   func adminToken() throws -> String {
     guard let data = FileManager.default.contents(atPath: path("admin.token")) else {
-      throw CommandFailure(.error, "\(path("admin.token")) is missing: was it removed? A new --data-dir gets a new one.")
+      throw CommandFailure(
+        .error, "\(path("admin.token")) is missing: was it removed? A new --data-dir gets a new one.")
     }
     return String(decoding: data, as: UTF8.self).trimmingLast()
   }
@@ -114,17 +120,21 @@ struct LocalSetup: Sendable {
 
   func writeClientEnvironment(_ connection: Connection) throws {
     let lines = [
-      "FUBINI_URL=\(connection.url)", "FUBINI_TOKEN=\(connection.token ?? "")", "FUBINI_CA=", "FUBINI_PROJECT=\(connection.project)",
+      "FUBINI_URL=\(connection.url)", "FUBINI_TOKEN=\(connection.token ?? "")", "FUBINI_CA=",
+      "FUBINI_PROJECT=\(connection.project)",
     ]
     try PrivateFile.write(lines.map { "export \($0)\n" }.joined(), to: path("client.env"))
   }
 
-  func startAgent(_ specification: AgentSpecification, _ client: APIClient, _ ready: Ready) async throws -> ProcessIdentity {
+  func startAgent(_ specification: AgentSpecification, _ client: APIClient, _ ready: Ready) async throws
+    -> ProcessIdentity
+  {
     let binary = try Self.sibling("fubini-agent")
     let config = path("agents/\(specification.name).yaml")
     let joined = path("agents/\(specification.name).joined")
     let state = path("agents/\(specification.name)")
-    try PrivateFile.write(try agentYAML(specification, state: state, gateway: "127.0.0.1:\(ready.gatewayPort)"), to: config)
+    try PrivateFile.write(
+      try agentYAML(specification, state: state, gateway: "127.0.0.1:\(ready.gatewayPort)"), to: config)
     if !FileManager.default.fileExists(atPath: joined) {
       let join = try await joinToken(specification, client)
       // In the environment of this one process: an argument could be read by everybody on the machine.
@@ -153,7 +163,8 @@ struct LocalSetup: Sendable {
     let created: ClusterCreated = try await client.post(
       ["v1", "clusters"],
       body: ClusterRequest(
-        name: specification.name, kind: .process, labels: specification.labels, prices: try specification.price.map(ClusterText.prices)))
+        name: specification.name, kind: .process, labels: specification.labels,
+        prices: try specification.price.map(ClusterText.prices)))
     return created.join
   }
 

@@ -15,7 +15,9 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Where everything lives.") var dataDir: String
   @Option(help: "0 lets the system choose.") var httpPort = 0
   @Option(help: "Local agents, 0 to 32, where --agent names none.") var agents = 1
-  @Option(name: [.customLong("agent"), .customLong("agent-config")], help: "name=cloud,labels=k=v;k=v,slots=4,transfer=50MB/s,price=core-hour=4 CNY")
+  @Option(
+    name: [.customLong("agent"), .customLong("agent-config")],
+    help: "name=cloud,labels=k=v;k=v,slots=4,transfer=50MB/s,price=core-hour=4 CNY")
   var agent: [String] = []
   @Option(help: "A YAML list of agents with the same keys.") var agentsFile: String?
   @Flag(help: "Return once it is ready; it goes on until `fubini down`.") var detach = false
@@ -71,7 +73,9 @@ struct Up: AsyncParsableCommand {
     let identity = try ChildProcess.spawn(arguments, environment: setup.environment, log: setup.log("up"))
     let deadline = ContinuousClock.now + .seconds(180)
     while !FileManager.default.fileExists(atPath: setup.path("client.env")) {
-      guard identity.isAlive else { throw CommandFailure(.error, "It did not come up:\n\(ChildProcess.tail(setup.log("up")))") }
+      guard identity.isAlive else {
+        throw CommandFailure(.error, "It did not come up:\n\(ChildProcess.tail(setup.log("up")))")
+      }
       guard ContinuousClock.now < deadline else {
         await identity.end(grace: .seconds(30))
         throw CommandFailure(.unreachable, "It was not ready in three minutes:\n\(ChildProcess.tail(setup.log("up")))")
@@ -100,7 +104,8 @@ extension String {
 /// SIGINT and SIGTERM as a question that a loop asks.
 final class Stopping: Sendable {
   private let requested = Mutex(false)
-  private let sources: [any DispatchSourceSignal]
+  // Set once in init; a dispatch source is itself safe to use from any thread.
+  nonisolated(unsafe) private let sources: [any DispatchSourceSignal]
 
   init() {
     sources = [SIGINT, SIGTERM].map { number in
@@ -147,7 +152,8 @@ final class LocalRunner {
     try await APIClient.with(connection) { client in
       for specification in specifications {
         Terminal.note("Starting agent \(specification.name) ...")
-        children["agent-\(specification.name)"] = Child(identity: try await setup.startAgent(specification, client, ready))
+        children["agent-\(specification.name)"] = Child(
+          identity: try await setup.startAgent(specification, client, ready))
       }
       try await awaitAgents(client)
     }
@@ -163,7 +169,8 @@ final class LocalRunner {
       }
       guard let first = missing.first else { return }
       if ContinuousClock.now > deadline {
-        throw CommandFailure(.unreachable, "Agent \(first) did not connect:\n\(ChildProcess.tail(setup.log("agent-\(first)")))")
+        throw CommandFailure(
+          .unreachable, "Agent \(first) did not connect:\n\(ChildProcess.tail(setup.log("agent-\(first)")))")
       }
       try await Task.sleep(for: .milliseconds(50))
     }

@@ -14,7 +14,9 @@ struct Terminal: Sendable {
 
   static func standardOutput(environment: [String: String] = ProcessInfo.processInfo.environment) -> Terminal {
     let isTerminal = isatty(STDOUT_FILENO) == 1 && environment["TERM"] != "dumb"
-    let locale = [environment["LC_ALL"], environment["LC_CTYPE"], environment["LANG"]].compactMap { $0 }.first { !$0.isEmpty }
+    let locale = [environment["LC_ALL"], environment["LC_CTYPE"], environment["LANG"]].compactMap { $0 }.first {
+      !$0.isEmpty
+    }
     let isUnicode = locale.map { $0.uppercased().contains("UTF-8") || $0.uppercased().contains("UTF8") } ?? false
     var terminal = Terminal(
       isTerminal: isTerminal, usesColour: isTerminal && (environment["NO_COLOR"] ?? "").isEmpty, usesUnicode: isUnicode)
@@ -35,10 +37,13 @@ struct Terminal: Sendable {
 
   /// Names and messages come from workflows: what would steer a terminal is shown as `?` instead.
   static func printable(_ text: String) -> String {
-    String(String.UnicodeScalarView(text.unicodeScalars.map { scalar in
-      let isControl = (scalar.value < 0x20 && scalar != "\n" && scalar != "\t") || (0x7f...0x9f).contains(scalar.value)
-      return isControl ? "?" : scalar
-    }))
+    String(
+      String.UnicodeScalarView(
+        text.unicodeScalars.map { scalar in
+          let isControl =
+            (scalar.value < 0x20 && scalar != "\n" && scalar != "\t") || (0x7f...0x9f).contains(scalar.value)
+          return isControl ? "?" : scalar
+        }))
   }
 
   /// Writes all of it; a reader that went away (`| head`) ends the process quietly, as other tools do.

@@ -36,7 +36,8 @@ struct WorkflowTree: Sendable {
       }
     }
     let word = summary.isSuspended ? "Suspended" : summary.phase.rawValue
-    var head = "\(Self.mark(summary.phase, terminal)) \(summary.name)  \(word)  \(Display.progress(summary.tasks)) tasks"
+    var head =
+      "\(Self.mark(summary.phase, terminal)) \(summary.name)  \(word)  \(Display.progress(summary.tasks)) tasks"
     head += "  \(Display.span(summary.startedAt, summary.finishedAt, now: now))"
     if !summary.message.isEmpty { head += "  \(Terminal.printable(summary.message))" }
     var lines = [head]
@@ -53,7 +54,9 @@ struct WorkflowTree: Sendable {
     return lines
   }
 
-  private func line(_ node: NodeDocument, prefix: String, isLast: Bool, _ terminal: Terminal, _ now: Timestamp) -> String {
+  private func line(_ node: NodeDocument, prefix: String, isLast: Bool, _ terminal: Terminal, _ now: Timestamp)
+    -> String
+  {
     let branch = terminal.usesUnicode ? (isLast ? "└─ " : "├─ ") : (isLast ? "`- " : "|- ")
     var text = "\(prefix)\(branch)\(Self.mark(node.phase, terminal)) \(Terminal.printable(node.displayName))"
     if let run = node.run { text += "  \(Terminal.printable(run.cluster))" }
