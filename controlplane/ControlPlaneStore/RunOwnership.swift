@@ -10,7 +10,7 @@ extension ControlPlaneStore {
       SELECT w.project, w.uid, n.name FROM runs r
       JOIN workflows w ON w.id = r.workflow_id
       JOIN nodes n ON n.workflow_id = r.workflow_id AND n.ordinal = r.ordinal
-      WHERE r.id = $1 AND r.cluster = $2
+      WHERE r.run_id = $1 AND r.cluster = $2
       """, .int8(id.number), .text(cluster.text))
     return try rows.rows.first.map {
       RunOwner(project: ProjectName(try $0.text(0)), workflowUID: try $0.text(1), nodeName: try $0.text(2))
