@@ -88,7 +88,7 @@ struct APIClient: Sendable {
     }
     var attempt = 1
     while true {
-      let failure: CommandFailure
+      var failure = CommandFailure(.error, "")
       var retryAfter: Duration?
       do {
         let response = try await http.execute(outgoing, timeout: .hours(24 * 30))

@@ -8,7 +8,7 @@ internal import FoundationEssentials
 
 @main
 struct Fubini: AsyncParsableCommand {
-  static let version = "0.1.0"
+  static let version = ProductVersion.current
 
   static let configuration = CommandConfiguration(
     commandName: "fubini", abstract: "Run workflows over many clusters, bringing data to compute or compute to data.",
