@@ -19,6 +19,8 @@ struct APIClient: Sendable {
   {
     var configuration = HTTPClient.Configuration()
     configuration.timeout = .init(connect: .seconds(10), read: .seconds(45))
+    // The retry policy decides, not the pool: a refused connection is told at once.
+    configuration.connectionPool.retryConnectionEstablishment = false
     configuration.redirectConfiguration = .disallow
     if connection.url.hasPrefix("https://") {
       var tls = TLSConfiguration.makeClientConfiguration()
