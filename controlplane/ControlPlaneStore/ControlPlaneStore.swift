@@ -7,7 +7,7 @@ import Synchronization
 /// The leader's units go over one connection of their own (`send`), everything else over a pool.
 public final class ControlPlaneStore: Sendable {
   let pool: PostgresPool
-  private let configuration: PostgresConfiguration
+  let configuration: PostgresConfiguration
   private let writer = Mutex<PostgresConnection?>(nil)
 
   public init(_ configuration: PostgresConfiguration, pool limits: PostgresPool.Limits = .init()) {

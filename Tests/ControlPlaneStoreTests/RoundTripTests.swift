@@ -1,0 +1,149 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationModel
+import TestSupport
+import Testing
+import WorkflowCore
+
+@Suite("What the store commits comes back as it was", .timeLimit(.minutes(2)))
+struct RoundTripTests {
+  @Test("a row of every type, full and bare, is loaded as it was written, and as it was written last")
+  func everyRow() async throws {
+    try await StoreFixture.use { fixture in
+      var delta = DurableDelta(now: Sample.now)
+      delta.workflows = [Sample.workflow(1), Sample.workflow(2, phase: .pending)]
+      delta.nodes = [Sample.bareNode(1, 0), Sample.node(1, 1), Sample.node(1, 2), Sample.bareNode(2, 0)]
+      delta.runs = [Sample.run(11, 1, 1), Sample.run(12, 1, 2, phase: .succeeded), Sample.bareRun(13, 1, 2, epoch: 2)]
+      delta.clusters = [
+        Sample.cluster("a", prices: PriceSheet(currency: "EUR", coreHour: 1.5)), Sample.cluster("b"),
+        ClusterRow(spec: ClusterSpec(name: "c", kind: .process), createdAt: Sample.now),
+      ]
+      delta.explanations = [ExplanationRow(id: 9, at: Sample.now, document: "{}")]
+      delta.events = [
+        EventRow(
+          at: Sample.now, workflow: WorkflowID(1), node: NodeID(1), cluster: "a", reason: "Submitted", message: "m"),
+        EventRow(at: Sample.now, reason: "ClusterOffline", message: ""),
+      ]
+      delta.idempotency = [
+        IdempotencyRow(principal: "u", key: "k", requestHash: "h", reply: "{\"r\":\"\\u0000\"}", at: Sample.now)
+      ]
+      delta.audit = [AuditRow(at: Sample.now, actor: "u", action: "cluster.cordon", object: "a", detail: "d")]
+      try await fixture.commit(delta)
+
+      var state = try await fixture.store.loadDurable()
+      #expect(state.now == Sample.now)
+      #expect(state.workflows.map(\.row) == delta.workflows)
+      #expect(
+        state.workflows.flatMap { loaded in loaded.nodes.map { NodeRow(workflow: loaded.row.id, record: $0) } }
+          == delta.nodes)
+      #expect(state.runs == [delta.runs[0], delta.runs[2]])
+      #expect(state.epochs == [delta.runs[0].task: 1, delta.runs[2].task: 2])
+      #expect(state.clusters == delta.clusters)
+      #expect(state.idempotency == delta.idempotency)
+      #expect(state.lastWorkflowID == WorkflowID(2))
+      #expect(state.lastExplanationID == 9)
+      #expect(try await fixture.store.explanation(9) == delta.explanations[0])
+      #expect(try await fixture.store.events(after: 0).map(\.row) == delta.events)
+      #expect(try await fixture.store.events(of: WorkflowID(1), after: 0).map(\.row) == [delta.events[0]])
+      #expect(try await fixture.store.audit().map(\.row) == delta.audit)
+      #expect(try await fixture.store.runs(of: WorkflowID(1)) == delta.runs)
+      #expect(try await fixture.store.runs(of: delta.runs[1].task) == [delta.runs[1], delta.runs[2]])
+
+      // Everything that may change changes.
+      var second = DurableDelta(now: Sample.now + .seconds(9))
+      second.workflows = [Sample.workflow(2, phase: .succeeded)]
+      var node = Sample.node(2, 0, phase: .failed)
+      node.record.name = "wf"
+      second.nodes = [Sample.node(1, 1, phase: .failed)]
+      second.runs = [Sample.run(11, 1, 1, phase: .failed)]
+      second.clusters = [Sample.cluster("b", prices: PriceSheet(currency: "CNY")), Sample.cluster("a")]
+      try await fixture.commit(second)
+      state = try await fixture.store.loadDurable()
+      #expect(state.now == second.now)
+      #expect(state.workflows.map(\.row) == [delta.workflows[0]])
+      #expect(state.workflows[0].nodes == [delta.nodes[0], second.nodes[0], delta.nodes[2]].map(\.record))
+      #expect(state.runs == [delta.runs[2]])
+      #expect(state.clusters == [second.clusters[1], second.clusters[0], delta.clusters[2]])
+    }
+  }
+
+  @Test("a finished workflow is read by reference, by uid and in lists, with all its nodes")
+  func reads() async throws {
+    try await StoreFixture.use { fixture in
+      var delta = DurableDelta(now: Sample.now)
+      delta.workflows = [Sample.workflow(1, phase: .succeeded), Sample.workflow(2)]
+      delta.nodes = [Sample.bareNode(1, 0), Sample.node(1, 1)]
+      delta.runs = [Sample.run(5, 1, 1, phase: .succeeded)]
+      try await fixture.commit(delta)
+      let wanted = LoadedWorkflow(row: delta.workflows[0], nodes: delta.nodes.map(\.record))
+      #expect(try await fixture.store.workflow(WorkflowReference(project: "p", name: "wf-1")) == wanted)
+      #expect(try await fixture.store.workflow(uid: "uid-1") == wanted)
+      #expect(try await fixture.store.workflow(uid: "nobody") == nil)
+      let store = fixture.store
+      #expect(try await store.workflows(WorkflowFilter()).map(\.id) == [WorkflowID(2), WorkflowID(1)])
+      #expect(try await store.workflows(WorkflowFilter(), before: WorkflowID(2)).map(\.id) == [WorkflowID(1)])
+      #expect(try await store.workflows(WorkflowFilter(phases: [.succeeded])).map(\.id) == [WorkflowID(1)])
+      #expect(try await store.workflows(WorkflowFilter(project: "q")).isEmpty)
+      #expect(try await store.workflows(WorkflowFilter(labels: ["team": "a"], namePrefix: "wf-")).count == 2)
+      #expect(try await store.workflows(WorkflowFilter(labels: ["team": "b"])).isEmpty)
+      let owner = try await store.owner(of: RunID(5), on: "edge-1")
+      #expect(owner == RunOwner(project: "p", workflowUID: "uid-1", nodeName: delta.nodes[1].record.name))
+      #expect(try await store.owner(of: RunID(5), on: "edge-2") == nil)
+    }
+  }
+
+  @Test("a deleted workflow leaves nothing behind, and its number is never given again")
+  func deletion() async throws {
+    try await StoreFixture.use { fixture in
+      var delta = DurableDelta(now: Sample.now)
+      delta.workflows = [Sample.workflow(1), Sample.workflow(7)]
+      delta.nodes = [Sample.bareNode(1, 0), Sample.bareNode(7, 0)]
+      delta.runs = [Sample.run(1, 7, 0)]
+      delta.explanations = [ExplanationRow(id: 3, at: Sample.now, document: "{}")]
+      delta.events = [EventRow(at: Sample.now, workflow: WorkflowID(7), reason: "Submitted", message: "m")]
+      delta.clusters = [Sample.cluster("a", prices: PriceSheet(currency: "EUR"))]
+      try await fixture.commit(delta)
+      try await fixture.store.recordLog(
+        LogRecord(run: RunID(1), workflowUID: "uid-7", location: "l", size: ByteCount(5), isComplete: false))
+      try await fixture.store.recordArtifact(
+        ArtifactRecord(
+          key: "k", workflowUID: "uid-7", size: ByteCount(1), sha256: "00", createdAt: Sample.now))
+      var second = DurableDelta(now: Sample.now)
+      second.deletedWorkflows = [WorkflowID(7)]
+      second.deletedClusters = ["a"]
+      try await fixture.commit(second)
+      let state = try await fixture.store.loadDurable()
+      #expect(state.workflows.map(\.row.id) == [WorkflowID(1)])
+      #expect(state.runs.isEmpty)
+      #expect(state.clusters.isEmpty)
+      #expect(state.lastWorkflowID == WorkflowID(7))
+      #expect(try await fixture.store.log(of: RunID(1)) == nil)
+      #expect(try await fixture.store.artifact(key: "k") == nil)
+      #expect(try await fixture.store.events(after: 0).isEmpty)
+      for table in ["nodes", "runs"] {
+        #expect(try await fixture.number("SELECT count(*) FROM \(table) WHERE workflow_id = 7") == 0)
+      }
+      #expect(try await fixture.number("SELECT count(*) FROM price_sheets") == 0)
+    }
+  }
+
+  @Test("a log's record never shrinks, an artifact's is replaced")
+  func indexes() async throws {
+    try await StoreFixture.use { fixture in
+      var log = LogRecord(run: RunID(1), workflowUID: "u", location: "l", size: ByteCount(50), isComplete: true)
+      try await fixture.store.recordLog(log)
+      log.size = ByteCount(5)
+      log.isComplete = false
+      try await fixture.store.recordLog(log)
+      #expect(try await fixture.store.log(of: RunID(1))?.size == ByteCount(50))
+      #expect(try await fixture.store.log(of: RunID(1))?.isComplete == true)
+      var artifact = ArtifactRecord(
+        key: "k", workflowUID: "u", size: ByteCount(1), sha256: "00", createdAt: Sample.now)
+      try await fixture.store.recordArtifact(artifact)
+      artifact.sha256 = "01"
+      try await fixture.store.recordArtifact(artifact)
+      #expect(try await fixture.store.artifact(key: "k") == artifact)
+      #expect(try await fixture.store.artifact(key: "other") == nil)
+    }
+  }
+}
