@@ -1,7 +1,7 @@
-import ControlPlaneCore
 import FederationModel
 import Testing
 
+@testable import ControlPlaneCore
 @testable import ControlPlaneServer
 
 @Suite struct MetricsTests {

@@ -9,10 +9,9 @@ import FoundationEssentials
 /// What this process uses of the machine.
 enum ProcessUsage {
   static var cpuSeconds: Double? {
-    var usage = rusage()
-    guard getrusage(RUSAGE_SELF, &usage) == 0 else { return nil }
-    func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
-    return seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    var time = timespec()
+    guard clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 else { return nil }
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
   /// nil where there is no /proc.
