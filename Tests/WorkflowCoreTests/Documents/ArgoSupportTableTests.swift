@@ -1,0 +1,67 @@
+import Foundation
+import Testing
+
+@testable import WorkflowCore
+
+/// `docs/reference/argo-support.md` is made of the field tables. After changing them, run this suite once with
+/// `FUBINI_WRITE_DOCUMENTS=1`.
+@Suite("The table of supported fields")
+struct ArgoSupportTableTests {
+  /// In the order of the document.
+  private static let objects: [(title: String, table: FieldTable)] = [
+    ("Workflow", FieldTables.workflow), ("metadata", FieldTables.metadata), ("spec", FieldTables.spec),
+    ("spec.workflowMetadata", FieldTables.workflowMetadata), ("template", FieldTables.template),
+    ("template.metadata", FieldTables.objectLabels), ("container", FieldTables.container),
+    ("script", FieldTables.script), ("env[]", FieldTables.environmentVariable), ("resources", FieldTables.resources),
+    ("volumes[]", FieldTables.volume), ("emptyDir", FieldTables.emptyDir), ("volumeMounts[]", FieldTables.volumeMount),
+    ("steps[][]", FieldTables.step), ("dag", FieldTables.dag), ("dag.tasks[]", FieldTables.task),
+    ("withSequence", FieldTables.sequence), ("continueOn", FieldTables.continueOn), ("hooks.exit", FieldTables.hook),
+    ("suspend", FieldTables.suspend), ("retryStrategy", FieldTables.retryStrategy), ("backoff", FieldTables.backoff),
+    ("arguments, inputs", FieldTables.arguments), ("outputs", FieldTables.outputs),
+    ("parameters[]", FieldTables.parameter), ("valueFrom", FieldTables.valueFrom),
+    ("artifacts[]", FieldTables.artifact), ("raw", FieldTables.raw), ("s3", FieldTables.s3),
+    ("archive", FieldTables.archive), ("archive.tar", FieldTables.tar), ("federation (ours)", FieldTables.federation),
+    ("federation.clusters (ours)", FieldTables.clusters),
+  ]
+
+  private static let document = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().deletingLastPathComponent().appending(path: "docs/reference/argo-support.md")
+  private static let begin = "<!-- generated: begin -->\n"
+  private static let end = "<!-- generated: end -->\n"
+
+  private static func names(_ fields: some Sequence<String>) -> String {
+    fields.sorted().map { "`\($0)`" }.joined(separator: ", ")
+  }
+
+  static func render() -> String {
+    var text = ""
+    for (title, table) in objects {
+      text += "\n### \(title)\n\n"
+      text += "Supported: \(table.honoured.isEmpty ? "nothing beyond the object itself" : names(table.honoured)).\n"
+      if !table.accepted.isEmpty { text += "\nAccepted without effect: \(names(table.accepted)).\n" }
+      guard !table.refused.isEmpty else { continue }
+      text += "\n| refused | why |\n|---|---|\n"
+      let reasons = Dictionary(grouping: table.refused.keys) { table.refused[$0]! }
+      let rows = reasons.map { (fields: $0.value.sorted(), why: $0.key) }
+      for row in rows.sorted(by: { $0.fields[0] < $1.fields[0] }) {
+        text += "| \(names(row.fields)) | \(row.why) |\n"
+      }
+    }
+    return text + "\n"
+  }
+
+  @Test("the reference names every field that is supported, accepted without effect, or refused, and why")
+  func isCurrent() throws {
+    let text = try String(contentsOf: Self.document, encoding: .utf8)
+    let head = try #require(text.range(of: Self.begin))
+    let tail = try #require(text.range(of: Self.end))
+    if ProcessInfo.processInfo.environment["FUBINI_WRITE_DOCUMENTS"] == "1" {
+      let new = text[..<head.upperBound] + Self.render() + text[tail.lowerBound...]
+      try String(new).write(to: Self.document, atomically: true, encoding: .utf8)
+      return
+    }
+    #expect(
+      text[head.upperBound..<tail.lowerBound] == Self.render(),
+      "the field tables changed: run this suite with FUBINI_WRITE_DOCUMENTS=1")
+  }
+}
