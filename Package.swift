@@ -21,6 +21,7 @@ let grpcProtobuf: Target.Dependency = .product(name: "GRPCProtobuf", package: "g
 let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-collections")
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let nioCertificateReloading: Target.Dependency = .product(name: "NIOCertificateReloading", package: "swift-nio-extras")
@@ -34,6 +35,7 @@ let serviceLifecycle: Target.Dependency = .product(name: "ServiceLifecycle", pac
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
 let swiftASN1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let unixSignals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
@@ -88,18 +90,24 @@ let package = Package(
     .target(
       name: "Postgres", dependencies: ["CPQ"], path: "controlplane/Postgres", swiftSettings: settings),
     .target(
-      name: "Migrations", path: "migrations", resources: [.embedInCode("V0001__foundation.sql")], swiftSettings: settings),
+      name: "Migrations", path: "migrations", resources: [.embedInCode("V0001__foundation.sql")],
+      swiftSettings: settings),
     .target(
       name: "ControlPlaneStore",
-      dependencies: ["ControlPlaneCore", "FederationModel", "Migrations", "Postgres", "SchedulerCore", "WorkflowCore", crypto],
+      dependencies: [
+        "ControlPlaneCore", "FederationModel", "Migrations", "Postgres", "SchedulerCore", "WorkflowCore", crypto,
+      ],
       path: "controlplane/ControlPlaneStore", swiftSettings: settings),
     .target(
       name: "ControlPlaneServer",
       dependencies: [
-        "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "Postgres", "SchedulerCore",
-        "WorkflowCore", asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes, hummingbird, hummingbirdTLS,
-        logging, nioCertificateReloading, nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS, protobuf, serviceLifecycle, subprocess,
-        swiftASN1, systemPackage, x509, yams,
+        "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "Postgres",
+        "SchedulerCore",
+        "WorkflowCore", argumentParser, asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes,
+        hummingbird, hummingbirdCore,
+        hummingbirdTLS, logging, nioCertificateReloading, nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS, protobuf,
+        serviceLifecycle, subprocess,
+        swiftASN1, systemPackage, unixSignals, x509, yams,
       ],
       path: "controlplane/ControlPlaneServer", swiftSettings: settings),
     .executableTarget(
@@ -116,8 +124,10 @@ let package = Package(
     .target(
       name: "AgentRuntime",
       dependencies: [
-        "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "Supervisor", argumentParser, crypto,
-        deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL, nioTLS,
+        "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "Supervisor",
+        argumentParser, crypto,
+        deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL,
+        nioTLS,
         protobuf, serviceLifecycle, subprocess, swiftASN1, systemPackage, x509, yams,
       ],
       path: "agent/AgentRuntime", swiftSettings: settings),

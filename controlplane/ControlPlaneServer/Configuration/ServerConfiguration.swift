@@ -19,6 +19,8 @@ public struct ServerConfiguration: Sendable, Equatable {
   /// The base URL at which other replicas reach this one's API; nil: made of `http`.
   public var advertiseURL: String?
   public var logLevel = "info"
+  /// Written when the process serves: JSON with `httpPort`, `gatewayPort` and `pid`.
+  public var readyFile: String?
   public var leaderLease = Duration.seconds(6)
   public var core = CoreConfiguration()
 
@@ -82,6 +84,7 @@ extension ServerConfiguration {
     holder = try reader.text("holder")
     advertiseURL = try reader.text("advertiseURL")
     logLevel = try reader.text("logLevel") ?? logLevel
+    readyFile = try reader.text("readyFile")
     try reader.section("leases") { section in
       leaderLease = try section.seconds("leaderSeconds") ?? leaderLease
       core.agentLease = try section.seconds("agentSeconds") ?? core.agentLease

@@ -1,0 +1,127 @@
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// A request on its way through the API.
+struct APIContext: RequestContext {
+  var coreContext: CoreRequestContextStorage
+  /// nil on open routes.
+  var caller: Caller?
+
+  init(source: Source) { coreContext = .init(source: source) }
+
+  var maxUploadSize: Int { Self.sizeLimit }
+  /// Bytes of a request body, uploads of artifacts excepted.
+  static let sizeLimit = 2 << 20
+
+  func signedIn() throws -> Caller {
+    guard let caller else { throw FederationError(.unauthenticated, "this request needs a token") }
+    return caller
+  }
+
+  /// A path parameter, percent-decoded.
+  func parameter(_ name: String) throws -> String {
+    guard let raw = parameters.get(name), let value = raw.percentDecoded, !value.isEmpty, value.utf8.count <= 4096
+    else {
+      throw FederationError(.invalidArgument, "the path's \(name) is missing or not readable")
+    }
+    return value
+  }
+}
+
+extension Request {
+  /// A query parameter, decoded; nil when it is not there.
+  func query(_ name: String) -> String? { uri.queryParameters.get(name) }
+
+  func limit(_ fallback: Int = 100) throws -> Int {
+    guard let text = query("limit"), !text.isEmpty else { return fallback }
+    guard let value = Int(text), (1...500).contains(value) else {
+      throw FederationError(.invalidArgument, "limit is a number from 1 to 500, not \"\(text.prefix(20))\"")
+    }
+    return value
+  }
+
+  /// The whole body, at most `APIContext.sizeLimit` bytes; a larger one is refused before it is read to its end.
+  func bytes() async throws -> [UInt8] {
+    if let length = headers[.contentLength].flatMap({ Int($0) }), length > APIContext.sizeLimit { throw Self.tooLarge }
+    do {
+      return Array(buffer: try await body.collect(upTo: APIContext.sizeLimit))
+    } catch is NIOTooManyBytesError {
+      throw Self.tooLarge
+    } catch let error as HTTPError where error.status == .contentTooLarge {
+      throw Self.tooLarge
+    }
+  }
+
+  private static var tooLarge: FederationError {
+    FederationError(.invalidArgument, "a request body has at most \(ByteCount(Int64(APIContext.sizeLimit)))")
+  }
+
+  /// The body as a document; an empty body is `fallback` where there is one.
+  func document<Value: Decodable>(_ type: Value.Type, orElse fallback: Value? = nil) async throws -> Value {
+    let bytes = try await bytes()
+    if bytes.isEmpty, let fallback { return fallback }
+    do {
+      return try JSONDecoder().decode(type, from: Data(bytes))
+    } catch {
+      throw FederationError(.invalidArgument, "the body is not the expected JSON document: \(Self.describe(error))")
+    }
+  }
+
+  private static func describe(_ error: any Error) -> String {
+    func path(_ context: DecodingError.Context) -> String {
+      context.codingPath.map(\.stringValue).joined(separator: ".")
+    }
+    return switch error {
+    case DecodingError.keyNotFound(let key, let context): "\(path(context)) lacks \(key.stringValue)"
+    case DecodingError.typeMismatch(_, let context), DecodingError.valueNotFound(_, let context):
+      "\(path(context)): \(context.debugDescription)"
+    case DecodingError.dataCorrupted(let context): "\(path(context)): \(context.debugDescription)"
+    default: "not readable"
+    }
+  }
+}
+
+extension Response {
+  static func json(_ value: some Encodable, _ status: HTTPResponse.Status = .ok) throws -> Response {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return Response(
+      status: status, headers: [.contentType: "application/json; charset=utf-8"],
+      body: .init(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
+  }
+
+  static func text(_ text: String, type: String = "text/plain; charset=utf-8") -> Response {
+    Response(status: .ok, headers: [.contentType: type], body: .init(byteBuffer: ByteBuffer(string: text)))
+  }
+}
+
+extension StringProtocol {
+  /// nil for a broken escape or for bytes that are no UTF-8.
+  var percentDecoded: String? {
+    var bytes: [UInt8] = []
+    var rest = utf8.makeIterator()
+    while let byte = rest.next() {
+      guard byte == UInt8(ascii: "%") else {
+        bytes.append(byte)
+        continue
+      }
+      guard let high = rest.next().flatMap(Self.hexadecimalDigit), let low = rest.next().flatMap(Self.hexadecimalDigit)
+      else { return nil }
+      bytes.append(high << 4 | low)
+    }
+    return String(validating: bytes, as: UTF8.self)
+  }
+
+  private static func hexadecimalDigit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 0x30...0x39: byte - 0x30
+    case 0x41...0x46: byte - 0x37
+    case 0x61...0x66: byte - 0x57
+    default: nil
+    }
+  }
+}

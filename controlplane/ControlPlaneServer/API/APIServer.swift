@@ -1,0 +1,95 @@
+import ControlPlaneStore
+import Crypto
+import FederationModel
+import FederationPKI
+import HTTPTypes
+import Hummingbird
+import HummingbirdCore
+import HummingbirdTLS
+import Logging
+import NIOCore
+import NIOSSL
+import ServiceLifecycle
+
+/// What the API's handlers work with.
+struct APIServices: Sendable {
+  let commands: any CommandPort
+  let store: ControlPlaneStore
+  let logs: any LogStore
+  let artifacts: any ArtifactStore
+  let authority: CertificateAuthority
+  let metrics: ControlPlaneMetrics
+  let changes: ChangeNotifier
+  let logger: Logger
+  /// Where agents dial, `host:port`, for join commands. Known once the agent port is bound.
+  let agentAddress: @Sendable () async throws -> String
+  /// Ends the open streams of a cluster whose certificates have just become void.
+  let closeStreams: @Sendable (ClusterName, Timestamp) -> Void
+}
+
+/// The REST API: a router made of the route table, and the server around it.
+struct APIServer: Sendable {
+  let services: APIServices
+  private let authenticator: Authenticator
+
+  init(services: APIServices) {
+    self.services = services
+    authenticator = Authenticator(store: services.store)
+  }
+
+  /// Every route there is.
+  var routes: [Route] {
+    serverRoutes + workflowRoutes + streamRoutes + clusterRoutes
+  }
+
+  func router() -> Router<APIContext> {
+    let router = Router(context: APIContext.self)
+    router.add(middleware: ErrorMapping(metrics: services.metrics))
+    for route in routes {
+      router.on(RouterPath(route.path), method: route.method) { request, context in
+        var context = context
+        if route.access != .open {
+          let caller = try await authenticator.caller(of: request)
+          try Authorisation.check(route.access, caller)
+          context.caller = caller
+          if route.access == .project, let named = try Self.project(of: request, context) {
+            try Authorisation.check(named, caller)
+          }
+        }
+        return try await route.handler(request, context)
+      }
+    }
+    return router
+  }
+
+  /// The project that path or query name; nil when only the document can.
+  private static func project(of request: Request, _ context: APIContext) throws -> ProjectName? {
+    for name in ["p", "namespace"] where context.parameters.get(name) != nil {
+      return ProjectName(try context.parameter(name))
+    }
+    return request.query("project").map { ProjectName($0) }
+  }
+
+  /// - Throws: when plain HTTP is asked for on anything but loopback.
+  func application(
+    _ http: ServerConfiguration.HTTP, onRunning: @escaping @Sendable (Int) async -> Void
+  ) throws -> some ApplicationProtocol {
+    var server = HTTPServerBuilder.http1(configuration: .init(idleTimeout: .seconds(300)))
+    if let files = http.tls {
+      var tls = TLSConfiguration.makeServerConfiguration(
+        certificateChain: try NIOSSLCertificate.fromPEMFile(files.certificate).map { .certificate($0) },
+        privateKey: .privateKey(try NIOSSLPrivateKey(file: files.key, format: .pem)))
+      tls.minimumTLSVersion = .tlsv12
+      server = try .tls(server, tlsConfiguration: tls)
+    } else {
+      guard ["127.0.0.1", "::1", "localhost"].contains(http.host) else {
+        throw FederationError(
+          .invalidArgument, "without TLS the API is served on loopback alone: set http.tls, or http.host to 127.0.0.1")
+      }
+    }
+    return Application(
+      router: router(), server: server,
+      configuration: .init(address: .hostname(http.host, port: http.port), serverName: "fubini"),
+      onServerRunning: { channel in await onRunning(channel.localAddress?.port ?? http.port) }, logger: services.logger)
+  }
+}

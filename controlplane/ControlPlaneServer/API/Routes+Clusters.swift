@@ -1,0 +1,175 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import FederationPKI
+import Hummingbird
+
+extension APIServer {
+  var clusterRoutes: [Route] {
+    let cluster = "/v1/clusters/:c"
+    func action(
+      _ verb: String, _ summary: String, _ command: @escaping @Sendable (ClusterName, ClusterActionRequest) -> Command
+    ) -> Route {
+      Route(.post, "\(cluster)/\(verb)", .admin, summary) { request, context in
+        let body = try await request.document(ClusterActionRequest.self, orElse: ClusterActionRequest())
+        let name = ClusterName(try context.parameter("c"))
+        return try await accepted(command(name, body), name, request, context)
+      }
+    }
+    return [
+      Route(.get, "/v1/clusters", .authenticated, "The clusters of the federation.") { _, _ in try await clusters() },
+      Route(.post, "/v1/clusters", .admin, "Adds a cluster, and makes a join token for it.") {
+        try await create($0, $1)
+      },
+      Route(.get, cluster, .authenticated, "One cluster.") { _, context in
+        try .json(try await document(of: ClusterName(try context.parameter("c"))))
+      },
+      Route(.put, cluster, .admin, "Changes a cluster's labels, prices or project.") { try await update($0, $1) },
+      action("cordon", "Places nothing new there.") { .cordon($0, reason: $1.reason ?? "cordoned by an operator") },
+      Route(.post, "\(cluster)/uncordon", .admin, "Opens a cordoned or draining cluster.") {
+        try await uncordon($0, $1)
+      },
+      action("drain", "Places nothing new there, and lets what runs end.") {
+        .drain($0, true, reason: $1.reason ?? "")
+      },
+      Route(.post, "\(cluster)/revoke", .admin, "Voids the agent's certificates and ends its session.") {
+        try await revoke($0, $1)
+      },
+      action("forget", "Removes a cluster that will not come back.") {
+        .forgetCluster($0, confirmStopped: $1.confirmStopped ?? false)
+      },
+      action("recover", "Ends the adoption after a restored database.") { name, _ in .recover(name) },
+      Route(.post, "/v1/recover", .admin, "Ends the adoption on every cluster.") { request, context in
+        try await accepted(.recover(nil), "all", request, context)
+      },
+      Route(.post, "\(cluster)/join-token", .admin, "Makes a new join token.") { try await joinToken($0, $1) },
+    ]
+  }
+
+  // MARK: Reading
+
+  private func clusters() async throws -> Response {
+    let statuses = await services.commands.clusterStatuses()
+    let rows = try await services.store.clusters().sorted { $0.spec.name < $1.spec.name }
+    return try .json(ClusterList(items: rows.map { ClusterDocument($0, statuses[$0.spec.name]) }))
+  }
+
+  private func document(of name: ClusterName) async throws -> ClusterDocument {
+    guard let row = try await services.store.clusters().first(where: { $0.spec.name == name }) else {
+      throw FederationError(.notFound, "there is no cluster \(name)")
+    }
+    return ClusterDocument(row, await services.commands.clusterStatuses()[name])
+  }
+
+  // MARK: Changing
+
+  private func create(_ request: Request, _ context: APIContext) async throws -> Response {
+    let body = try await request.document(ClusterRequest.self)
+    guard let name = body.name else { throw FederationError(.invalidArgument, "name is missing") }
+    try await perform(.createCluster(try body.spec(ClusterName(name))), request, context)
+    let join = try await makeToken(ClusterName(name), lifetime: body.tokenLifetimeSeconds, context)
+    return try .json(ClusterCreated(cluster: try await document(of: ClusterName(name)), join: join), .created)
+  }
+
+  private func update(_ request: Request, _ context: APIContext) async throws -> Response {
+    let name = ClusterName(try context.parameter("c"))
+    let body = try await request.document(ClusterRequest.self)
+    return try await accepted(.updateCluster(try body.spec(name)), name, request, context)
+  }
+
+  private func uncordon(_ request: Request, _ context: APIContext) async throws -> Response {
+    let name = ClusterName(try context.parameter("c"))
+    try await perform(.drain(name, false, reason: ""), request, context)
+    return try await accepted(.cordon(name, reason: nil), name, nil, context)
+  }
+
+  /// Durable first: the certificates, then the cluster; then the open streams end.
+  private func revoke(_ request: Request, _ context: APIContext) async throws -> Response {
+    let name = ClusterName(try context.parameter("c"))
+    let moment = Timestamp.wallClock
+    guard try await services.store.clusters().contains(where: { $0.spec.name == name }) else {
+      throw FederationError(.notFound, "there is no cluster \(name)")
+    }
+    _ = try await services.store.revokeCertificates(of: name, at: moment)
+    services.closeStreams(name, moment)
+    return try await accepted(.revokeAgent(name), name, request, context)
+  }
+
+  private func joinToken(_ request: Request, _ context: APIContext) async throws -> Response {
+    let name = ClusterName(try context.parameter("c"))
+    let body = try await request.document(ClusterActionRequest.self, orElse: ClusterActionRequest())
+    _ = try await document(of: name)
+    return try .json(try await makeToken(name, lifetime: body.tokenLifetimeSeconds, context), .created)
+  }
+
+  private func makeToken(_ name: ClusterName, lifetime: Int?, _ context: APIContext) async throws -> JoinDocument {
+    let seconds = lifetime ?? 3600
+    guard (60...86_400).contains(seconds) else {
+      throw FederationError(.invalidArgument, "a join token lives 60 to 86400 seconds")
+    }
+    var random = SystemRandomNumberGenerator()
+    let token = JoinToken(pin: services.authority.pin, using: &random)
+    let now = Timestamp.wallClock
+    let expiry = now + .seconds(seconds)
+    try await services.store.createJoinToken(
+      hash: token.record(cluster: name, expiresAt: expiry).secretHash.bytes, cluster: name, at: now, expiresAt: expiry)
+    try await services.store.appendAudit(
+      AuditRow(
+        at: now, actor: try context.signedIn().user, action: "cluster.token", object: name.text,
+        detail: "token \(token.id)"))
+    let address = try await services.agentAddress()
+    return JoinDocument(
+      cluster: name.text, token: token.text, expiresAt: expiry.wire, server: address,
+      command: ["fubini-agent", "join", "--control-plane", address, "--token", token.text])
+  }
+
+  @discardableResult
+  private func perform(_ command: Command, _ request: Request?, _ context: APIContext) async throws -> Reply {
+    try await services.commands.perform(
+      command, as: Principal(user: try context.signedIn().user),
+      idempotency: try request.flatMap { try Self.idempotency($0, []) })
+  }
+
+  private func accepted(_ command: Command, _ name: ClusterName, _ request: Request?, _ context: APIContext)
+    async throws -> Response
+  {
+    try await perform(command, request, context)
+    return try .json(AcceptedDocument(name: name.text))
+  }
+}
+
+extension ClusterRequest {
+  func spec(_ name: ClusterName) throws -> ClusterSpec {
+    guard (labels ?? [:]).count <= 64 else {
+      throw FederationError(.invalidArgument, "a cluster has at most 64 labels")
+    }
+    return ClusterSpec(
+      name: name, kind: kind, labels: labels ?? [:], prices: prices, project: project.map { ProjectName($0) })
+  }
+}
+
+extension ClusterDocument {
+  init(_ row: ClusterRow, _ status: ClusterStatus?) {
+    let state =
+      if row.isAdopting { "Adopting" } else if row.isDraining { "Draining" } else if row.cordonReason != nil {
+        "Cordoned"
+      } else if status?.isConnected == true { "Ready" } else if row.journal == nil {
+        "NeverJoined"
+      } else if row.revokedAt != nil {
+        "Revoked"
+      } else { "Offline" }
+    self.init(
+      name: row.spec.name.text, kind: row.spec.kind, labels: row.spec.labels, prices: row.spec.prices,
+      project: row.spec.project?.text,
+      createdAt: row.createdAt.wire, state: state, reason: status?.closedBecause ?? "", cordonReason: row.cordonReason,
+      isDraining: row.isDraining, isAdopting: row.isAdopting, revokedAt: row.revokedAt?.wire,
+      live: status.map {
+        ClusterLiveDocument(
+          isConnected: $0.isConnected, agentVersion: $0.agentVersion, activeRuns: $0.activeRuns,
+          cpuMillicores: $0.inventory.capacity.cpuMillicores, memoryBytes: $0.inventory.capacity.memory.bytes,
+          gpus: $0.inventory.capacity.gpus, gpuTypes: $0.inventory.gpuTypes, slots: $0.inventory.slots,
+          measuredBandwidth: $0.measuredBandwidth, notices: $0.inventory.notices)
+      })
+  }
+}

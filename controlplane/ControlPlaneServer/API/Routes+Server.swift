@@ -1,0 +1,68 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import FederationPKI
+import Hummingbird
+
+extension APIServer {
+  var serverRoutes: [Route] {
+    [
+      Route(.get, "/healthz", .open, "Whether the process lives.") { _, _ in .text("ok\n") },
+      Route(.get, "/readyz", .open, "Whether the process can serve.") { _, _ in try await readiness() },
+      Route(.get, "/metrics", .authenticated, "Prometheus text.") { _, _ in
+        .text(services.metrics.prometheusText(), type: "text/plain; version=0.0.4; charset=utf-8")
+      },
+      Route(.get, "/v1/version", .open, "What answers at this URL.") { _, _ in try await version() },
+      Route(.get, "/v1/userinfo", .authenticated, "Who the token speaks for.") { _, context in
+        let caller = try context.signedIn()
+        return try .json(
+          UserDocument(user: caller.user, isAdmin: caller.isAdmin, projects: caller.project.map { [$0.text] } ?? []))
+      },
+      Route(.get, "/v1/audit", .admin, "Who changed what, newest first.") { request, _ in try await audit(request) },
+    ]
+  }
+
+  private func readiness() async throws -> Response {
+    let leadership = await services.commands.leadership
+    var reason = leadership.isLeader || leadership.leaderURL != nil ? "" : "nobody leads just now"
+    if reason.isEmpty {
+      do { _ = try await services.store.position() } catch { reason = "the database cannot be reached" }
+    }
+    return try .json(
+      ReadinessDocument(ready: reason.isEmpty, reason: reason), reason.isEmpty ? .ok : .serviceUnavailable)
+  }
+
+  private func version() async throws -> Response {
+    let leadership = await services.commands.leadership
+    return try .json(
+      VersionDocument(
+        version: ProductVersion.current, federationID: services.authority.federationID,
+        agentProtocolMin: AgentGatewayService.protocolVersions.lowerBound,
+        agentProtocolMax: AgentGatewayService.protocolVersions.upperBound, isLeader: leadership.isLeader,
+        leaderURL: leadership.leaderURL))
+  }
+
+  private func audit(_ request: Request) async throws -> Response {
+    let limit = try request.limit()
+    let before = try request.query("continue").map { try Cursor.number($0) }
+    let rows = try await services.store.audit(before: before, limit: limit)
+    return try .json(
+      AuditList(
+        items: rows.map {
+          AuditDocument(
+            id: $0.sequence, at: $0.row.at.wire, actor: $0.row.actor, action: $0.row.action, object: $0.row.object,
+            detail: $0.row.detail)
+        }, next: rows.count == limit ? rows.last.map { String($0.sequence) } : nil))
+  }
+}
+
+/// Places in lists, as clients hand them back.
+enum Cursor {
+  static func number(_ text: String) throws -> Int64 {
+    guard let value = Int64(text), value >= 0 else {
+      throw FederationError(.invalidArgument, "continue is what `next` of the page before said")
+    }
+    return value
+  }
+}

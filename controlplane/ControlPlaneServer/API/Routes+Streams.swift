@@ -1,0 +1,236 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import WorkflowCore
+
+extension APIServer {
+  var streamRoutes: [Route] {
+    let workflow = "/v1/projects/:p/workflows/:w"
+    return [
+      Route(.get, "\(workflow)/events", .project, "A workflow's history, or its changes as a stream.") {
+        request, context in
+        request.wantsEventStream ? try await watch(context) : try await history(request, context)
+      },
+      Route(.get, "\(workflow)/logs", .project, "The output of a node's run.") { try await logs($0, $1) },
+      Route(.get, "\(workflow)/nodes/:node/artifacts/:name", .project, "An output artifact's stored bytes.") {
+        try await artifact($0, $1)
+      },
+      Route(.put, "/v1/projects/:p/artifacts/**", .project, "Uploads an artifact for workflows to use.") {
+        try await upload($0, $1)
+      },
+    ]
+  }
+
+  // MARK: Events
+
+  private func history(_ request: Request, _ context: APIContext) async throws -> Response {
+    let loaded = try await workflow(context)
+    let limit = try request.limit()
+    let after = try request.query("continue").map { try Cursor.number($0) } ?? 0
+    let rows = try await services.store.events(of: loaded.row.id, after: after, limit: limit)
+    return try .json(
+      EventList(
+        items: rows.map { EventDocument($0.sequence, $0.row) },
+        next: rows.count == limit ? rows.last.map { String($0.sequence) } : nil))
+  }
+
+  /// Everything once, then what changed. A watcher reads at most ten times a second, and less often the larger the workflow is.
+  private func watch(_ context: APIContext) async throws -> Response {
+    let first = try await workflow(context)
+    let project = first.row.project
+    let uid = first.row.uid
+    let services = services
+    try services.changes.enter()
+    return EventStreamWriter.response { events in
+      defer { services.changes.leave() }
+      var known: [Int32: NodeDocument] = [:]
+      var lastEvent: Int64 = 0
+      var lastSummary: WorkflowSummary?
+      while true {
+        let version = services.changes.version
+        let sequence = try await services.store.position().sequence
+        guard let loaded = try await services.store.workflow(WorkflowReference(project: project, name: uid)) else {
+          return try await events.end("deleted")
+        }
+        let view = try await view(of: loaded)
+        let news = try await services.store.events(of: loaded.row.id, after: lastEvent)
+        lastEvent = news.last?.sequence ?? lastEvent
+        let changed = view.nodes.filter { known[$0.id] != $0 }
+        for node in changed { known[node.id] = node }
+        let summary = view.summary
+        if !changed.isEmpty || !news.isEmpty || summary != lastSummary {
+          lastSummary = summary
+          try await events.send(
+            "update", id: sequence,
+            WatchDocument(workflow: summary, nodes: changed, events: news.map { EventDocument($0.sequence, $0.row) }))
+        }
+        if summary.phase.isTerminal { return try await events.end("finished") }
+        if services.changes.isClosed { return try await events.end("shutdown") }
+        try await Task.sleep(for: max(.milliseconds(100), .microseconds(50) * known.count))
+        let waited = ContinuousClock.now
+        await services.changes.wait(after: version, timeout: .seconds(15))
+        if .now - waited >= .seconds(15) { try await events.comment() }
+      }
+    }
+  }
+
+  // MARK: Logs
+
+  private func logs(_ request: Request, _ context: APIContext) async throws -> Response {
+    let loaded = try await workflow(context)
+    let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
+    let isFollowing = request.query("follow") == "true"
+    let view = try await view(of: loaded)
+    guard let run = try run(request, view) else {
+      throw FederationError(
+        .failedPrecondition, "this node has no run yet; ask again when it has been placed", retryAfter: .seconds(1))
+    }
+    let source = LogSource(
+      services: services, run: run.id, project: loaded.row.project, uid: loaded.row.uid, isFollowing: isFollowing)
+    guard request.wantsEventStream else {
+      return Response(
+        status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
+        body: ResponseBody { writer in
+          _ = try await source.read(from: offset) { slice in
+            try await writer.write(ByteBuffer(bytes: slice.bytes))
+          } idle: {
+          }
+          try await writer.finish(nil)
+        })
+    }
+    try services.changes.enter()
+    let changes = services.changes
+    return EventStreamWriter.response { events in
+      defer { changes.leave() }
+      var stream = events
+      let reason = try await source.read(from: offset) { slice in
+        try await stream.send(
+          "log", id: slice.offset + Int64(slice.bytes.count),
+          LogDocument(offset: slice.offset, content: String(decoding: slice.bytes, as: UTF8.self)))
+      } idle: {
+        try await stream.comment()
+      }
+      try await stream.end(reason)
+    }
+  }
+
+  private func run(_ request: Request, _ view: WorkflowView) throws -> RunRow? {
+    if let id = request.query("run") {
+      guard let run = view.run(id) else { throw FederationError(.notFound, "the workflow has no run \(id.prefix(32))") }
+      return run
+    }
+    guard let name = request.query("node"), !name.isEmpty else {
+      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
+    }
+    guard let node = view.node(named: name) else {
+      throw FederationError(.notFound, "the workflow has no node \(name.prefix(200))")
+    }
+    return view.latestRun(of: node)
+  }
+
+  // MARK: Artifacts
+
+  private func artifact(_ request: Request, _ context: APIContext) async throws -> Response {
+    let loaded = try await workflow(context)
+    let view = try await view(of: loaded)
+    let nodeName = try context.parameter("node")
+    let name = try context.parameter("name")
+    guard let node = view.node(named: nodeName), let artifact = node.outputs.artifacts[name] else {
+      throw FederationError(.notFound, "node \(nodeName) has no output artifact \(name)")
+    }
+    let key = try ArtifactKey(project: loaded.row.project, path: artifact.key)
+    let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
+    let download = try await services.artifacts.get(key, from: offset)
+    return Response(
+      status: .ok,
+      headers: [
+        .contentType: "application/octet-stream", .artifactSHA256: artifact.sha256,
+        .artifactArchive: artifact.archive.rawValue,
+      ],
+      body: ResponseBody { writer in
+        do {
+          while let bytes = try await download.next() { try await writer.write(ByteBuffer(bytes: bytes)) }
+        } catch {
+          await download.close()
+          throw error
+        }
+        await download.close()
+        try await writer.finish(nil)
+      })
+  }
+
+  private func upload(_ request: Request, _ context: APIContext) async throws -> Response {
+    let project = ProjectName(try context.parameter("p"))
+    let path = context.parameters.getCatchAll().compactMap { String($0).percentDecoded }.joined(separator: "/")
+    let upload = try await services.artifacts.put(try ArtifactKey(project: project, path: path))
+    do {
+      for try await buffer in request.body { try await upload.write(Array(buffer: buffer)) }
+      let stat = try await upload.finish(size: nil, sha256: request.headers[.artifactSHA256])
+      return try .json(
+        ArtifactDocument(name: "", key: path, size: stat.size, sha256: stat.sha256, archive: .none), .created)
+    } catch {
+      await upload.abort()
+      throw error
+    }
+  }
+}
+
+extension Request {
+  var wantsEventStream: Bool { headers[.accept]?.contains("text/event-stream") == true }
+}
+
+extension EventDocument {
+  init(_ sequence: Int64, _ row: EventRow) {
+    self.init(
+      id: sequence, at: row.at.wire, node: row.node?.ordinal, cluster: row.cluster?.text, reason: row.reason,
+      message: row.message)
+  }
+}
+
+/// One run's log as a reader sees it: what is stored, then what arrives, to its end.
+private struct LogSource: Sendable {
+  let services: APIServices
+  let run: RunID
+  let project: ProjectName
+  let uid: String
+  let isFollowing: Bool
+
+  /// Returns why it ended: `finished`, `shutdown`, or (without following) `finished` at what is there now.
+  ///
+  /// A log is over when the agent has sealed it. Where that never comes (the cluster was lost with it), it is over when the run is.
+  func read(
+    from start: Int64, _ write: (LogSlice) async throws -> Void, idle: () async throws -> Void
+  ) async throws -> String {
+    var offset = start
+    while true {
+      let position = try await services.logs.position(run)
+      if let position, position.offset > offset {
+        let slice = try await services.logs.read(run, from: offset, count: 64 << 10)
+        if !slice.bytes.isEmpty {
+          try await write(slice)
+          offset = slice.offset + Int64(slice.bytes.count)
+          continue
+        }
+      }
+      if position?.isComplete == true || !isFollowing { return "finished" }
+      if services.changes.isClosed { return "shutdown" }
+      if try await isLost() { return "finished" }
+      let waited = ContinuousClock.now
+      try await services.logs.waitForMore(
+        run, than: LogPosition(offset: offset, isComplete: false), timeout: .seconds(5))
+      if .now - waited > .seconds(4) { try await idle() }
+    }
+  }
+
+  private func isLost() async throws -> Bool {
+    guard let row = try await services.store.run(run) else { return true }
+    guard row.phase.isTerminal, let end = row.finishedAt else { return false }
+    // The last chunks follow the end of the run by a moment; a cluster that is gone sends none.
+    return row.phase == .lost || Timestamp.wallClock - end > .seconds(60)
+  }
+}

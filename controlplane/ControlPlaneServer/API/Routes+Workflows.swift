@@ -1,0 +1,327 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import Crypto
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import WorkflowCore
+
+extension APIServer {
+  var workflowRoutes: [Route] {
+    let workflow = "/v1/projects/:p/workflows/:w"
+    let actions = ["suspend", "resume", "stop", "terminate", "retry"].map { verb in
+      Route(.post, "\(workflow)/\(verb)", .project, "\(verb.capitalized)s a workflow.") { request, context in
+        let body = try await request.document(WorkflowActionRequest.self, orElse: WorkflowActionRequest())
+        return try await act(try WorkflowCommand(verb: verb, body), request, context)
+      }
+    }
+    return [
+      Route(.post, "/v1/workflows", .project, "Submits a workflow.") { try await submit($0, $1) },
+      Route(.get, "/v1/workflows", .project, "Lists workflows, newest first.") { try await list($0, $1) },
+      Route(.post, "/v1/projects/:p/workflows", .project, "Submits a workflow to a project.") {
+        try await submit($0, $1)
+      },
+      Route(.get, "/v1/projects/:p/workflows", .project, "Lists a project's workflows, newest first.") {
+        try await list($0, $1)
+      },
+      Route(.get, workflow, .project, "A workflow with its nodes.") { _, context in try await detail(context) },
+      Route(.delete, workflow, .project, "Ends a workflow if it runs, and removes it.") { request, context in
+        try await act(.delete, request, context)
+      },
+      Route(.get, "\(workflow)/nodes", .project, "A workflow's nodes, page by page.") { try await nodes($0, $1) },
+      Route(.get, "\(workflow)/explain", .project, "Why a node is where it is.") { try await explain($0, $1) },
+    ] + actions
+  }
+
+  // MARK: Submitting
+
+  private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
+    let bytes = try await request.bytes()
+    let isStrict = request.query("strict") != "false"
+    var submission = SubmitRequest(document: "")
+    let definition: WorkflowDefinition
+    if request.headers[.contentType]?.hasPrefix(SubmitRequest.contentType) == true {
+      do { submission = try JSONDecoder().decode(SubmitRequest.self, from: Data(bytes)) } catch {
+        throw FederationError(.invalidArgument, "the body is not a submission document", cause: error)
+      }
+      definition = try WorkflowDefinition.decode(Array(submission.document.utf8), strict: isStrict)
+    } else {
+      definition = try WorkflowDefinition.decode(bytes, strict: isStrict)
+    }
+    return try await submit(try Self.overridden(definition, submission), submission, bytes, request, context)
+  }
+
+  static func overridden(_ definition: WorkflowDefinition, _ submission: SubmitRequest) throws -> WorkflowDefinition {
+    var definition = definition
+    if let parameters = submission.parameters, !parameters.isEmpty {
+      definition = try definition.withArguments(parameters)
+    }
+    if let entrypoint = submission.entrypoint { definition = try definition.withEntrypoint(entrypoint) }
+    return definition
+  }
+
+  /// The common end of both dialects' submissions.
+  func submit(
+    _ definition: WorkflowDefinition, _ submission: SubmitRequest, _ bytes: [UInt8], _ request: Request,
+    _ context: APIContext
+  ) async throws -> Response {
+    let caller = try context.signedIn()
+    let project = ProjectName(
+      try context.parameters.get("p") != nil
+        ? context.parameter("p")
+        : request.query("project") ?? definition.metadata.namespace ?? caller.project?.text ?? "default")
+    try Authorisation.check(project, caller)
+    let (name, uid) = try await identity(of: definition, submission, project, request, caller)
+    if request.query("dryRun") == "true" {
+      let document = try JSONDecoder().decode(JSONValue.self, from: Data(definition.canonicalJSON.utf8))
+      return try .json(SubmitResponse(project: project.text, name: name, uid: "", dryRun: true, document: document))
+    }
+    let command = Command.submit(Submission(definition: definition, project: project, name: name, uid: uid))
+    let reply = try await services.commands.perform(
+      command, as: Principal(user: caller.user), idempotency: try Self.idempotency(request, bytes))
+    guard case .submitted(let project, let name, let uid) = reply else {
+      throw FederationError(.internal, "the submission was answered with something else")
+    }
+    return try .json(SubmitResponse(project: project.text, name: name, uid: uid), .created)
+  }
+
+  /// Name and UID of a new workflow. With an idempotency key they follow from it, so that a repetition asks for the same workflow.
+  private func identity(
+    of definition: WorkflowDefinition, _ submission: SubmitRequest, _ project: ProjectName, _ request: Request,
+    _ caller: Caller
+  ) async throws -> (name: String, uid: String) {
+    var random = SystemRandomNumberGenerator()
+    var bytes = (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+    if let key = request.headers[.idempotencyKey] {
+      bytes = Array(SHA256.hash(data: Data("\(caller.user)\n\(project)\n\(key)".utf8)).prefix(16))
+    }
+    let uid = WorkflowName.uuid(bytes)
+    if submission.generateName == nil, let name = submission.name ?? definition.metadata.name {
+      try WorkflowName.check(name)
+      if request.headers[.idempotencyKey] == nil,
+        try await services.store.workflow(WorkflowReference(project: project, name: name)) != nil
+      {
+        throw FederationError(.alreadyExists, "workflow \(name) exists already in project \(project)")
+      }
+      return (name, uid)
+    }
+    let name = (submission.generateName ?? definition.metadata.generateName ?? "workflow-") + WorkflowName.suffix(bytes)
+    try WorkflowName.check(name)
+    return (name, uid)
+  }
+
+  static func idempotency(_ request: Request, _ body: [UInt8]) throws -> IdempotencyKey? {
+    guard let key = request.headers[.idempotencyKey] else { return nil }
+    guard (1...128).contains(key.utf8.count) else {
+      throw FederationError(.invalidArgument, "an Idempotency-Key has 1 to 128 bytes")
+    }
+    var hash = SHA256()
+    hash.update(data: Data("\(request.method.rawValue) \(request.uri.path)\n".utf8))
+    hash.update(data: Data(body))
+    return IdempotencyKey(key: key, requestHash: hash.finalize().hexadecimal)
+  }
+
+  // MARK: Reading
+
+  /// The workflow that the path names: by name, UID or `@latest`.
+  func workflow(_ context: APIContext) async throws -> LoadedWorkflow {
+    let project = ProjectName(try context.parameter(context.parameters.get("p") != nil ? "p" : "namespace"))
+    let name = try context.parameter(context.parameters.get("w") != nil ? "w" : "name")
+    if let found = try await services.store.workflow(try await reference(project, name)) { return found }
+    throw FederationError(.notFound, "there is no workflow \(name) in project \(project)")
+  }
+
+  private func reference(_ project: ProjectName, _ name: String) async throws -> WorkflowReference {
+    guard name == "@latest" else { return WorkflowReference(project: project, name: name) }
+    guard let latest = try await services.store.workflows(WorkflowFilter(project: project), limit: 1).first else {
+      throw FederationError(.notFound, "project \(project) has no workflow yet")
+    }
+    return WorkflowReference(project: project, name: latest.name)
+  }
+
+  private func list(_ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    var filter = WorkflowFilter(project: caller.project)
+    if context.parameters.get("p") != nil { filter.project = ProjectName(try context.parameter("p")) }
+    if let project = request.query("project"), !project.isEmpty { filter.project = ProjectName(project) }
+    filter.phases = try (request.query("phase") ?? "").split(separator: ",").map { text in
+      guard let phase = NodePhase(rawValue: String(text)) else {
+        throw FederationError(
+          .invalidArgument, "\"\(text)\" is no phase; phases are \(NodePhase.allCases.map(\.rawValue))")
+      }
+      return phase
+    }
+    filter.labels = try LabelSelector.equalities(request.query("labelSelector") ?? "")
+    let limit = try request.limit()
+    let before = try request.query("continue").map { WorkflowID(try Cursor.number($0)) }
+    let rows = try await services.store.workflows(filter, before: before, limit: limit)
+    let counts = try await services.store.taskCounts(of: rows.map(\.id))
+    return try .json(
+      WorkflowList(
+        items: rows.map { WorkflowSummary($0, tasks: counts[$0.id] ?? [:]) },
+        next: rows.count == limit ? rows.last.map { String($0.id.number) } : nil))
+  }
+
+  private func detail(_ context: APIContext) async throws -> Response {
+    let sequence = try await services.store.position().sequence
+    let loaded = try await workflow(context)
+    let view = try await view(of: loaded)
+    return try .json(view.detail(commitSequence: sequence))
+  }
+
+  /// A workflow as it is shown: rows, runs, and what the leader says of those that wait.
+  func view(of loaded: LoadedWorkflow) async throws -> WorkflowView {
+    let runs = try await services.store.runs(of: loaded.row.id)
+    let reasons =
+      loaded.row.status.phase.isTerminal
+      ? [:] : await services.commands.reasons(in: WorkflowReference(project: loaded.row.project, name: loaded.row.name))
+    return WorkflowView(loaded: loaded, runs: runs, reasons: reasons)
+  }
+
+  private func nodes(_ request: Request, _ context: APIContext) async throws -> Response {
+    let view = try await view(of: try await workflow(context))
+    let limit = try request.limit(500)
+    let after = try request.query("continue").map { try Cursor.number($0) } ?? -1
+    let page = view.nodes.filter { Int64($0.id) > after }.prefix(limit)
+    return try .json(NodeList(items: Array(page), next: page.count == limit ? page.last.map { String($0.id) } : nil))
+  }
+
+  // MARK: Acting
+
+  private func act(_ command: WorkflowCommand, _ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    let project = ProjectName(try context.parameter("p"))
+    let reference = try await reference(project, try context.parameter("w"))
+    let reply = try await services.commands.perform(
+      .workflow(reference, command), as: Principal(user: caller.user), idempotency: try Self.idempotency(request, []))
+    if case .workflow(let project, let name, let uid) = reply {
+      return try .json(AcceptedDocument(name: name, project: project.text, uid: uid))
+    }
+    return try .json(AcceptedDocument(name: reference.name, project: project.text))
+  }
+
+  private func explain(_ request: Request, _ context: APIContext) async throws -> Response {
+    guard let name = request.query("node"), !name.isEmpty else {
+      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
+    }
+    let loaded = try await workflow(context)
+    let view = try await view(of: loaded)
+    guard let node = view.node(named: name) else {
+      throw FederationError(.notFound, "workflow \(loaded.row.name) has no node \(name)")
+    }
+    if let run = view.latestRun(of: node) {
+      let row = run.explanation == 0 ? nil : try await services.store.explanation(run.explanation)
+      let table = try row.map { try JSONDecoder().decode(CandidateList.self, from: Data($0.document.utf8)) }
+      return try .json(
+        ExplanationDocument(
+          message: view.reasons[node.id] ?? "\(run.phase.name) on \(run.cluster)", decidedAt: row?.at.wire,
+          candidates: table?.candidates ?? []))
+    }
+    if node.phase.isTerminal || !node.type.isTask {
+      return try .json(
+        ExplanationDocument(message: node.message.isEmpty ? node.phase.rawValue : node.message, candidates: []))
+    }
+    let caller = try context.signedIn()
+    let reply = try await services.commands.perform(
+      .explain(WorkflowReference(project: loaded.row.project, name: loaded.row.name), node: node.name),
+      as: Principal(user: caller.user), idempotency: nil)
+    guard case .explanation(let text) = reply else {
+      throw FederationError(.internal, "the explanation is of another kind")
+    }
+    let table = try JSONDecoder().decode(CandidateList.self, from: Data(text.utf8))
+    return try .json(ExplanationDocument(message: table.message, candidates: table.candidates ?? []))
+  }
+}
+
+/// A candidate table as the core writes it.
+private struct CandidateList: Decodable {
+  var message: String?
+  var candidates: [CandidateDocument]?
+}
+
+extension WorkflowCommand {
+  /// - Throws: `.invalidArgument` for a selector that is none.
+  init(verb: String, _ body: WorkflowActionRequest) throws {
+    let selector = try body.nodeFieldSelector.map { try NodeSelector(argo: $0) }
+    switch verb {
+    case "suspend": self = .suspend
+    case "resume":
+      self =
+        selector == nil && body.parameters == nil
+        ? .resume : .resumeNodes(selector ?? .all, parameters: body.parameters ?? [:])
+    case "stop": self = .stop(message: body.message ?? "")
+    case "terminate": self = .terminate
+    default: self = .retry(restartSuccessful: body.restartSuccessful ?? false, selector)
+    }
+  }
+}
+
+extension NodeSelector {
+  /// Reads Argo's `--node-field-selector` as far as it names nodes.
+  init(argo text: String) throws {
+    let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+    switch (parts.first, parts.count) {
+    case ("name", 2): self = .name(parts[1])
+    case ("displayName", 2): self = .displayName(parts[1])
+    case ("templateName", 2): self = .templateName(parts[1])
+    default:
+      throw FederationError(
+        .invalidArgument, "a node selector is name=..., displayName=... or templateName=..., not \"\(text.prefix(80))\""
+      )
+    }
+  }
+}
+
+/// Equality label selectors: `a=b,c=d`.
+enum LabelSelector {
+  static func equalities(_ text: String) throws -> [String: String] {
+    var labels: [String: String] = [:]
+    for part in text.split(separator: ",") {
+      let sides = part.split(separator: "=", omittingEmptySubsequences: true).map { $0.trimmingPrefix(" ") }
+      guard sides.count == 2 else {
+        throw FederationError(.invalidArgument, "labelSelector is KEY=VALUE[,KEY=VALUE...], not \"\(part.prefix(80))\"")
+      }
+      labels[String(sides[0])] = String(sides[1])
+    }
+    return labels
+  }
+}
+
+/// Names of new workflows.
+enum WorkflowName {
+  /// Kubernetes' alphabet for generated names: no vowels, so that no words arise.
+  private static let alphabet = Array("bcdfghjklmnpqrstvwxz2456789")
+
+  static func suffix(_ bytes: [UInt8]) -> String {
+    String(bytes.prefix(5).map { alphabet[Int($0) % alphabet.count] })
+  }
+
+  /// RFC 9562, version 4 layout over the given bytes.
+  static func uuid(_ bytes: [UInt8]) -> String {
+    var bytes = bytes
+    bytes[6] = bytes[6] & 0x0f | 0x40
+    bytes[8] = bytes[8] & 0x3f | 0x80
+    let text = bytes.hexadecimal
+    var parts: [Substring] = []
+    var rest = text[...]
+    for length in [8, 4, 4, 4, 12] {
+      parts.append(rest.prefix(length))
+      rest = rest.dropFirst(length)
+    }
+    return parts.joined(separator: "-")
+  }
+
+  static func check(_ name: String) throws {
+    let isValid =
+      (1...253).contains(name.utf8.count)
+      && name.utf8.allSatisfy { (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e }
+      && name.first != "-" && name.last != "-" && name.first != "." && name.last != "."
+    guard isValid else {
+      throw FederationError(
+        .invalidArgument,
+        "a workflow's name has 1 to 253 lower-case letters, digits, '-' and '.', not \"\(name.prefix(80))\"")
+    }
+  }
+}

@@ -1,0 +1,189 @@
+import ControlPlaneStore
+import FederationModel
+import FederationPKI
+import FoundationEssentials
+import Hummingbird
+import Logging
+import Postgres
+import ServiceLifecycle
+import Synchronization
+import UnixSignals
+
+#if canImport(Glibc)
+  import Glibc
+#endif
+
+/// A control-plane process put together from its configuration.
+struct ControlPlaneProcess {
+  private let configuration: ServerConfiguration
+  private let logger: Logger
+  private let database: PostgresConfiguration
+
+  init(_ configuration: ServerConfiguration) throws {
+    self.configuration = configuration
+    guard let level = Logger.Level(rawValue: configuration.logLevel) else {
+      throw FederationError(
+        .invalidArgument,
+        "configuration key logLevel is one of \(Logger.Level.allCases.map(\.rawValue)), not \(configuration.logLevel)")
+    }
+    LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
+    var logger = Logger(label: "fubini")
+    logger.logLevel = level
+    self.logger = logger
+    database = PostgresConfiguration(configuration.database)
+  }
+
+  // MARK: Commands
+
+  func migrate() async throws -> [String] {
+    let store = ControlPlaneStore(database)
+    defer { Task { await store.close() } }
+    return try await whenDatabaseAnswers { try await store.migrate() }
+  }
+
+  /// Schema, CA, default project, and a first administrator's token. Each is made only if it is not there.
+  func initialise(adminTokenFile: String) async throws {
+    let store = ControlPlaneStore(database)
+    let applied = try await whenDatabaseAnswers { try await store.migrate() }
+    for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
+    _ = try authority()
+    let now = Timestamp.wallClock
+    try await store.ensureUser("admin", isAdmin: true, at: now)
+    try await store.ensureProject("default", organisation: "default", at: now)
+    if !FileManager.default.fileExists(atPath: adminTokenFile) {
+      var random = SystemRandomNumberGenerator()
+      let token = BearerToken(using: &random)
+      try await store.createToken(
+        hash: token.hash.bytes, user: "admin", project: nil, label: "first administrator", at: now, expiresAt: nil)
+      try SecretFile.write(token.text + "\n", to: adminTokenFile)
+    }
+    await store.close()
+  }
+
+  /// Serves until SIGTERM or SIGINT.
+  func run() async throws {
+    let store = ControlPlaneStore(database)
+    let applied = try await whenDatabaseAnswers { try await store.migrate() }
+    for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
+    let authority = try authority()
+    let metrics = ControlPlaneMetrics()
+    let logs = try await DirectoryLogStore(
+      directory: configuration.logDirectory ?? configuration.dataDirectory + "/logs")
+    let artifacts = try await artifactStore()
+    let changes = ChangeNotifier(database, logger: logger)
+    let bound = BoundPorts(readyFile: configuration.readyFile)
+    let controlPlane = ControlPlane(
+      store: store, candidate: candidate(), configuration: configuration.core, metrics: metrics, logger: logger)
+    let gateway = try GatewayService(
+      configuration: configuration, authority: authority, store: store, port: controlPlane, logs: logs,
+      artifacts: artifacts,
+      logger: logger)
+    let advertised = configuration.gateway.advertise.first ?? configuration.gateway.host
+    let api = APIServer(
+      services: APIServices(
+        commands: controlPlane, store: store, logs: logs, artifacts: artifacts, authority: authority, metrics: metrics,
+        changes: changes, logger: logger,
+        agentAddress: {
+          let port = try await gateway.boundPort
+          return advertised.contains(":") ? advertised : "\(advertised):\(port)"
+        }, closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }))
+    let application = try api.application(configuration.http) { port in
+      guard let gatewayPort = try? await gateway.boundPort else { return }
+      bound.serve(httpPort: port, gatewayPort: gatewayPort)
+    }
+    // They end in the opposite order: the API first, then the leader (which closes the agents' sessions), then their port.
+    var group = ServiceGroupConfiguration(
+      services: [gateway, changes, LeaderService(controlPlane: controlPlane), application],
+      gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    group.maximumGracefulShutdownDuration = .seconds(10)
+    group.maximumCancellationDuration = .seconds(2)
+    logger.info(
+      "starting", metadata: ["version": "\(ProductVersion.current)", "federation": "\(authority.federationID)"])
+    try await ServiceGroup(configuration: group).run()
+    await store.close()
+  }
+
+  // MARK: Parts
+
+  /// The database may come up later than this process: it waits, and says so.
+  private func whenDatabaseAnswers<Value>(_ body: () async throws -> Value) async throws -> Value {
+    var attempts = 0
+    while true {
+      do {
+        return try await body()
+      } catch let error as PostgresError where error.isConnectionLoss || error.isRetryable {
+        if attempts % 10 == 0 { logger.warning("waiting for the database", metadata: ["error": "\(error)"]) }
+        attempts += 1
+        try await Task.sleep(for: .milliseconds(500))
+      } catch let error as MigrationError {
+        throw FederationError(.failedPrecondition, error.description)
+      }
+    }
+  }
+
+  private func authority() throws -> CertificateAuthority {
+    var random = SystemRandomNumberGenerator()
+    return try CertificateAuthority.loadOrMake(
+      in: try SecretDirectory(path: configuration.dataDirectory + "/pki"),
+      trustDomain: try TrustDomain(configuration.trustDomain),
+      at: Timestamp.wallClock, using: &random)
+  }
+
+  private func artifactStore() async throws -> any ArtifactStore {
+    switch configuration.artifacts {
+    case .directory(let path):
+      return try await DirectoryArtifactStore(directory: path ?? configuration.dataDirectory + "/artifacts")
+    case .s3: throw FederationError(.invalidArgument, "artifacts.s3 is not served by this build")
+    }
+  }
+
+  private func candidate() -> LeadershipCandidate {
+    let scheme = configuration.http.tls == nil ? "http" : "https"
+    let gateway = configuration.gateway
+    let advertised = gateway.advertise.first ?? gateway.host
+    return LeadershipCandidate(
+      holder: configuration.holder ?? "\(ProcessInfo.processInfo.hostName)-\(getpid())",
+      url: configuration.advertiseURL ?? "\(scheme)://\(configuration.http.host):\(configuration.http.port)",
+      agentAddress: advertised.contains(":") ? advertised : "\(advertised):\(gateway.port)",
+      lease: configuration.leaderLease)
+  }
+}
+
+/// The leader as a service of the process.
+private struct LeaderService: Service {
+  let controlPlane: ControlPlane
+  func run() async throws { await cancelWhenGracefulShutdown { await controlPlane.run() } }
+}
+
+/// Tells whoever started the process where it serves.
+private final class BoundPorts: Sendable {
+  private let readyFile: String?
+
+  init(readyFile: String?) { self.readyFile = readyFile }
+
+  func serve(httpPort: Int, gatewayPort: Int) {
+    guard let readyFile else { return }
+    let text = "{\"httpPort\":\(httpPort),\"gatewayPort\":\(gatewayPort),\"pid\":\(getpid())}\n"
+    try? SecretFile.write(text, to: readyFile)
+  }
+}
+
+/// Files that only their owner may read.
+enum SecretFile {
+  /// Replaces the file in one step.
+  static func write(_ text: String, to path: String) throws {
+    let temporary = "\(path).\(getpid())"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else {
+      throw FederationError(.internal, "\(path) cannot be written: \(String(cString: strerror(errno)))")
+    }
+    let bytes = Array(text.utf8)
+    let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+    let isDurable = written == bytes.count && fsync(descriptor) == 0
+    close(descriptor)
+    guard isDurable, rename(temporary, path) == 0 else {
+      unlink(temporary)
+      throw FederationError(.internal, "\(path) cannot be written: \(String(cString: strerror(errno)))")
+    }
+  }
+}

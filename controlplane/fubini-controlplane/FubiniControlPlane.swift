@@ -1,0 +1,6 @@
+import ControlPlaneServer
+
+@main
+enum FubiniControlPlane {
+  static func main() async { await ControlPlaneCommand.run() }
+}
