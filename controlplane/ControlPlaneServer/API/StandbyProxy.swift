@@ -37,8 +37,9 @@ struct StandbyProxy: RouterMiddleware {
     return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
   }
 
+  @concurrent
   func handle(
-    _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
+    _ request: Request, context: APIContext, next: @concurrent (Request, APIContext) async throws -> Response
   ) async throws -> Response {
     guard Self.needsLeader(request) else { return try await next(request, context) }
     let leadership = await commands.leadership
