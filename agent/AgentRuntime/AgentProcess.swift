@@ -50,7 +50,7 @@ final class AgentProcess: Sendable {
       path: StateDirectory.journalPath(in: state.path),
       isOnNetworkFileSystem: StateDirectory.isNetworkFileSystem(state.path))
     let contents = try await journal.contents()
-    if let given { executor = given } else { executor = try await Self.executor(configuration) }
+    if let given { executor = given } else { executor = try await Self.executor(configuration, logger) }
     cache = try ArtifactCache(directory: state.path + "/artifacts", bytesMax: configuration.artifactCacheBytes)
     let connection = ConnectionSlot()
     let meter = TransferMeter(bytesPerSecond: configuration.transferLimitBytesPerSecond)
@@ -68,6 +68,7 @@ final class AgentProcess: Sendable {
     self.rotation = rotation
     let inventory: @Sendable () async -> ClusterInventory = { [executor] in
       var inventory = await executor.inventory()
+      if let problem = driver.problem { inventory.notices.append(problem) }
       inventory.linkBytesPerSecond = configuration.transferLimitBytesPerSecond
       return inventory
     }
@@ -113,10 +114,25 @@ final class AgentProcess: Sendable {
       runs: overview.runs.map { .init(run: $0.id.hexadecimal, phase: $0.phase.name, note: $0.note) },
       queueDepth: driver.queueDepth, lastSequence: overview.lastSequence,
       acknowledgedSequence: overview.acknowledgedSequence, artifactCacheBytes: await cache.bytes,
-      notices: await executor.inventory().notices)
+      notices: await executor.inventory().notices + (driver.problem.map { [$0] } ?? []))
   }
 
-  private static func executor(_ configuration: AgentConfiguration) async throws -> any Executor {
+  /// What may pass (a supervisor that does not answer yet, a full disk) is waited for; an agent that ended and was started
+  /// again and again would help nobody.
+  private static func executor(_ configuration: AgentConfiguration, _ logger: Logger) async throws -> any Executor {
+    var attempt = 0
+    while true {
+      do {
+        return try await makeExecutor(configuration)
+      } catch let error as FederationError where error.isRetryable {
+        attempt += 1
+        logger.error("the executor cannot be started; trying again", metadata: ["error": "\(error.publicMessage)"])
+        try await Task.sleep(for: RunDriver.pause(attempt))
+      }
+    }
+  }
+
+  private static func makeExecutor(_ configuration: AgentConfiguration) async throws -> any Executor {
     let capacity = Resources(
       cpuMillicores: configuration.cpuMillicores ?? Int64(sysconf(Int32(_SC_NPROCESSORS_ONLN))) * 1000,
       memory: ByteCount(
@@ -134,7 +150,8 @@ final class AgentProcess: Sendable {
           network: .init(rawValue: configuration.network.rawValue) ?? .auto,
           images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
           rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
-          capacity: capacity, slots: configuration.slots))
+          // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
+          capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000))))
     }
   }
 

@@ -18,11 +18,29 @@ actor ArtifactCache {
     var pins: Set<RunID> = []
   }
 
+  /// One transfer under way and everybody who waits for it. It belongs to none of them: it goes on while anybody waits.
+  private struct Fetch {
+    var task: Task<Void, Never>
+    /// The run in whose name the control plane is asked.
+    var beginner: RunID
+    var waiters: [UInt64: (run: RunID, continuation: CheckedContinuation<Arrival, any Error>)] = [:]
+  }
+
+  private enum Arrival {
+    case here(movedBytes: Int64)
+    /// The run that asked may not have it; that says nothing about the others, who ask in their own name.
+    case askAgain
+  }
+
   private let directory: String
   let bytesMax: Int64
   private var entries: [String: Entry] = [:]
+  private var pinned: [RunID: Set<String>] = [:]
   private var useCounter: UInt64 = 0
-  private var fetches: [String: Task<Int64, any Error>] = [:]
+  private var fetches: [String: Fetch] = [:]
+  private var lastWaiter: UInt64 = 0
+  /// Promised to fetches under way.
+  private var reservedBytes: Int64 = 0
   private(set) var bytes: Int64 = 0
 
   /// Opens the cache below `directory`. Leftovers of a killed agent are removed; whole objects are kept, by age of last change.
@@ -58,30 +76,71 @@ actor ArtifactCache {
   /// - Throws: `.resourceExhausted` when it does not fit (retryable), or what the repository threw.
   func obtain(_ artifact: StoredArtifact, for run: RunID, from repository: any ArtifactRepository) async throws -> Int64
   {
-    if pin(artifact.sha256, for: run) { return 0 }
-    if let fetch = fetches[artifact.sha256] {
-      _ = try await fetch.value
-      guard pin(artifact.sha256, for: run) else {
-        throw FederationError(.unavailable, "\(artifact.key) was evicted before it was used", retryAfter: .seconds(1))
-      }
-      return 0
+    while true {
+      try Task.checkCancellation()
+      if pin(artifact.sha256, for: run) { return 0 }
+      if fetches[artifact.sha256] == nil { try begin(artifact, for: run, from: repository) }
+      if case .here(let moved) = try await wait(for: artifact.sha256, run) { return moved }
     }
+  }
+
+  private func begin(_ artifact: StoredArtifact, for run: RunID, from repository: any ArtifactRepository) throws {
     try makeRoom(for: artifact.size.bytes)
+    reservedBytes += artifact.size.bytes
     let partial = directory + "/partial/" + artifact.sha256
     let target = path(of: artifact.sha256)
-    let fetch = Task {
-      try await Self.fetch(artifact, for: run, from: repository, partial: partial, target: target)
+    let task = Task {
+      let result: Result<Int64, any Error>
+      do {
+        result = .success(
+          try await Self.fetch(artifact, for: run, from: repository, partial: partial, target: target))
+      } catch { result = .failure(error) }
+      fetched(artifact, result)
     }
-    fetches[artifact.sha256] = fetch
-    defer { fetches[artifact.sha256] = nil }
-    let moved = try await withTaskCancellationHandler {
-      try await fetch.value
+    fetches[artifact.sha256] = Fetch(task: task, beginner: run)
+  }
+
+  private func wait(for sha256: String, _ run: RunID) async throws -> Arrival {
+    lastWaiter += 1
+    let waiter = lastWaiter
+    return try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        fetches[sha256]!.waiters[waiter] = (run, continuation)
+        // Cancelled before it was registered: then nobody else takes it out.
+        if Task.isCancelled { leave(sha256, waiter) }
+      }
     } onCancel: {
-      fetch.cancel()
+      Task { await self.leave(sha256, waiter) }
     }
-    insert(artifact.sha256, size: artifact.size.bytes)
-    _ = pin(artifact.sha256, for: run)
-    return moved
+  }
+
+  /// A cancelled waiter goes at once; the last one takes the transfer with it.
+  private func leave(_ sha256: String, _ waiter: UInt64) {
+    guard let left = fetches[sha256]?.waiters.removeValue(forKey: waiter) else { return }
+    if fetches[sha256]!.waiters.isEmpty { fetches[sha256]!.task.cancel() }
+    left.continuation.resume(throwing: CancellationError())
+  }
+
+  private func fetched(_ artifact: StoredArtifact, _ result: Result<Int64, any Error>) {
+    reservedBytes -= artifact.size.bytes
+    guard let fetch = fetches.removeValue(forKey: artifact.sha256) else { return }
+    if case .success = result { insert(artifact.sha256, size: artifact.size.bytes) }
+    for (index, (_, waiter)) in fetch.waiters.sorted(by: { $0.key < $1.key }).enumerated() {
+      switch result {
+      case .success(let moved):
+        _ = pin(artifact.sha256, for: waiter.run)
+        waiter.continuation.resume(returning: .here(movedBytes: index == 0 ? moved : 0))
+      case .failure(let error):
+        let mayFareBetter =
+          error is CancellationError
+          || (waiter.run != fetch.beginner && (error as? FederationError)?.isRetryable == false)
+        if mayFareBetter {
+          waiter.continuation.resume(returning: .askAgain)
+        } else {
+          waiter.continuation.resume(throwing: error)
+        }
+      }
+    }
   }
 
   /// Takes over a file that was packed here, and pins it for `run`. Returns where it is now.
@@ -98,7 +157,8 @@ actor ArtifactCache {
   }
 
   func unpin(_ run: RunID) {
-    for key in entries.keys { entries[key]!.pins.remove(run) }
+    guard let keys = pinned.removeValue(forKey: run) else { return }
+    for key in keys { entries[key]?.pins.remove(run) }
     try? makeRoom(for: 0)
   }
 
@@ -107,6 +167,7 @@ actor ArtifactCache {
     useCounter += 1
     entries[sha256]!.lastUse = useCounter
     entries[sha256]!.pins.insert(run)
+    pinned[run, default: []].insert(sha256)
     utimensat(AT_FDCWD, path(of: sha256), nil, 0)
     return true
   }
@@ -120,17 +181,18 @@ actor ArtifactCache {
 
   /// Evicts until `needed` more bytes fit the bound. An object larger than the whole bound is taken when nothing else is left.
   private func makeRoom(for needed: Int64) throws {
-    while bytes + needed > bytesMax,
+    while bytes + reservedBytes + needed > bytesMax,
       let oldest = entries.filter({ $0.value.pins.isEmpty }).min(by: { $0.value.lastUse < $1.value.lastUse })
     {
       unlink(path(of: oldest.key))
       bytes -= oldest.value.size
       entries[oldest.key] = nil
     }
-    if bytes > 0, bytes + needed > bytesMax, needed > 0 {
+    let used = bytes + reservedBytes
+    if used > 0, used + needed > bytesMax, needed > 0 {
       throw FederationError(
         .resourceExhausted,
-        "waiting for room in the artifact cache: \(ByteCount(needed)) are needed, \(ByteCount(bytes)) of \(ByteCount(bytesMax)) are in use",
+        "waiting for room in the artifact cache: \(ByteCount(needed)) are needed, \(ByteCount(used)) of \(ByteCount(bytesMax)) are in use",
         retryAfter: .seconds(5))
     }
   }

@@ -11,7 +11,8 @@ protocol ArtifactRepository: Sendable {
   ///
   /// - Throws: `.unavailable` when it may work later; `.notFound`, `.permissionDenied` for good.
   func get(_ key: String, for run: RunID, from offset: Int64, _ receive: (Data) async throws -> Void) async throws
-  /// Streams a file; it becomes visible only when whole and verified. Idempotent.
+  /// Streams a file; it becomes visible only when whole and verified. Idempotent; what a key held before is replaced, because
+  /// a node that is tried again stores under the same key.
   func put(_ file: PackedFile, as key: String, for run: RunID) async throws
 }
 
@@ -116,6 +117,8 @@ enum GatewayErrors {
     if error.code == .unknown || error.code == .internalError || error.code == .cancelled {
       failure.code = .unavailable
     }
+    // A limit that time does not lift: the control plane names a delay whenever waiting helps.
+    if error.code == .resourceExhausted, failure.retryAfter == nil { failure.code = .failedPrecondition }
     if failure.publicMessage.isEmpty { failure.publicMessage = "the control plane answered \(error.code)" }
     return failure
   }

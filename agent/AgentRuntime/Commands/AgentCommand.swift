@@ -68,16 +68,21 @@ struct LocationOptions: ParsableArguments {
     let environment = ProcessInfo.processInfo.environment
     let guess = stateDir ?? environment["FUBINI_STATE_DIR"] ?? Self.defaultStateDirectory
     let path = config ?? StateDirectory.configurationPath(in: guess)
-    var yaml = ""
-    if config != nil || access(path, F_OK) == 0 {
-      let file = try POSIXFile.open(path, O_RDONLY)
-      defer { POSIXFile.close(file) }
-      yaml = String(decoding: try POSIXFile.readAll(file, limit: ConfigurationParser.sizeMax + 1), as: UTF8.self)
-    }
-    var configuration = try ConfigurationParser.parse(yaml: yaml, environment: environment)
+    let isThere = config != nil || access(path, F_OK) == 0
+    var configuration =
+      isThere
+      ? try Self.read(path, environment: environment)
+      : try ConfigurationParser.parse(yaml: "", environment: environment)
     if let stateDir { configuration.stateDirectory = stateDir }
     if configuration.stateDirectory.isEmpty { configuration.stateDirectory = guess }
     return configuration
+  }
+
+  static func read(_ path: String, environment: [String: String]) throws -> AgentConfiguration {
+    let file = try POSIXFile.open(path, O_RDONLY)
+    defer { POSIXFile.close(file) }
+    let bytes = try POSIXFile.readAll(file, limit: ConfigurationParser.sizeMax + 1)
+    return try ConfigurationParser.parse(yaml: String(decoding: bytes, as: UTF8.self), environment: environment)
   }
 }
 
@@ -115,13 +120,18 @@ enum Joining {
       token: parsed, addresses: cycle.addresses, store: try CertificateStore(stateDirectory: state.path))
     let own = StateDirectory.configurationPath(in: state.path)
     if configurationFile == nil, access(own, F_OK) != 0 {
-      let addresses = cycle.addresses.map { "\"\($0)\"" }.joined(separator: ", ")
-      let text = "controlPlane: [\(addresses)]\nstateDirectory: \"\(state.path)\"\n"
+      let text = try ownConfiguration(configuration)
       let file = try POSIXFile.open(own, O_WRONLY | O_CREAT | O_EXCL)
       defer { POSIXFile.close(file) }
       try POSIXFile.write(file, Array(text.utf8), own)
     }
     return identity.cluster.text
+  }
+
+  /// The file that a first `join` leaves in the state directory.
+  static func ownConfiguration(_ configuration: AgentConfiguration) throws -> String {
+    let addresses = try configuration.addresses.map { "\"\($0)\"" }.joined(separator: ", ")
+    return "controlPlane: [\(addresses)]\nstateDirectory: \"\(configuration.stateDirectory)\"\n"
   }
 }
 

@@ -23,14 +23,18 @@ struct InstallCommand: AsyncParsableCommand {
     var configuration = try location.load()
     if let controlPlane { configuration.controlPlane = controlPlane.split(separator: ",").map(String.init) }
     configuration = try configuration.validated()
-    let plan = InstallPlanning.plan(configuration, user: user)
-    try plan.validate()
+    let plan = try InstallPlanning.plan(configuration, location, user: user)
     let hasJoined = access(configuration.stateDirectory + "/identity/agent.pem", F_OK) == 0
     if dryRun {
       if !hasJoined {
         CommandOutput.say(
           "join \(configuration.controlPlane.joined(separator: ",")) with the token, into \(configuration.stateDirectory)"
         )
+        let own = StateDirectory.configurationPath(in: configuration.stateDirectory)
+        if location.config == nil, access(own, F_OK) != 0 {
+          CommandOutput.say(
+            InstallPlan.describe(.write(path: own, text: try Joining.ownConfiguration(configuration))))
+        }
       }
       for step in plan.installation { CommandOutput.say(InstallPlan.describe(step)) }
       return
@@ -43,7 +47,7 @@ struct InstallCommand: AsyncParsableCommand {
       let cluster = try await Joining.join(configuration, token: text, configurationFile: location.config)
       CommandOutput.say("joined as cluster \(cluster)")
     }
-    let runner = StepRunner(stateDirectory: configuration.stateDirectory)
+    var runner = StepRunner(stateDirectory: configuration.stateDirectory)
     for step in plan.installation { try runner.perform(step) }
     CommandOutput.say("installed; see `fubini-agent status --state-dir \(configuration.stateDirectory)`")
   }
@@ -59,9 +63,8 @@ struct UninstallCommand: AsyncParsableCommand {
 
   func run() async throws {
     let configuration = try location.load().validated()
-    let plan = InstallPlanning.plan(configuration, user: user)
-    try plan.validate()
-    let runner = StepRunner(stateDirectory: configuration.stateDirectory)
+    let plan = try InstallPlanning.plan(configuration, location, user: user)
+    var runner = StepRunner(stateDirectory: configuration.stateDirectory)
     for step in plan.removal {
       if dryRun { CommandOutput.say(InstallPlan.describe(step)) } else { try runner.perform(step) }
     }
@@ -73,14 +76,30 @@ struct UninstallCommand: AsyncParsableCommand {
 
 /// Which kind of service this machine offers.
 enum InstallPlanning {
-  static func plan(_ configuration: AgentConfiguration, user: Bool) -> InstallPlan {
+  /// - Throws: `.invalidArgument` for a path that cannot stand in a unit file, or a file that names no control plane.
+  static func plan(_ configuration: AgentConfiguration, _ location: LocationOptions, user: Bool) throws -> InstallPlan {
+    var file: String?
+    if let given = location.config {
+      var resolved = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
+      guard realpath(given, &resolved) != nil else { throw POSIXFile.failure("Cannot open \(given)") }
+      let path = String(decoding: resolved.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      // The service has this file alone, not the options and variables of this moment.
+      guard !(try LocationOptions.read(path, environment: [:])).controlPlane.isEmpty else {
+        throw FederationError(
+          .invalidArgument,
+          "\(path) names no control plane, and the service reads nothing else: add `controlPlane: [\"HOST:PORT\"]`")
+      }
+      file = path
+    }
     let hasSystemd = access("/run/systemd/system", F_OK) == 0
     let environment = ProcessInfo.processInfo.environment
     let hasUserManager = hasSystemd && environment["XDG_RUNTIME_DIR"].map { access($0 + "/systemd", F_OK) == 0 } == true
     let service: InstallPlan.Service =
       if geteuid() == 0, hasSystemd, !user { .system } else if hasUserManager { .user } else { .background }
-    return InstallPlan(
+    let plan = InstallPlan(
       service: service, executable: AgentProcess.executablePath, stateDirectory: configuration.stateDirectory,
-      home: environment["HOME"] ?? "/root")
+      configurationFile: file, home: environment["HOME"] ?? "/root")
+    try plan.validate()
+    return plan
   }
 }

@@ -18,7 +18,7 @@ public struct AgentConfiguration: Sendable, Equatable {
   public var stateDirectory = ""
   /// `executor`.
   public var executor = ExecutorKind.process
-  /// `slots`: runs at once; nil: as many as the resources allow.
+  /// `slots`: programs at once; nil: as many as there are cores (`resources.cpu`).
   public var slots: Int?
   /// `resources.cpu`: thousandths of a core; nil: what the machine has.
   public var cpuMillicores: Int64?

@@ -17,6 +17,8 @@ struct InstallPlan: Sendable, Equatable {
     case remove(path: String)
     /// Never through a shell. A failure of an `optional` step is only told.
     case run([String], optional: Bool)
+    /// Only when a step before it changed a file.
+    case runAfterChange([String])
     case crontab(line: String, isPresent: Bool)
     case startBackground([String], log: String)
     case stopBackground
@@ -26,11 +28,13 @@ struct InstallPlan: Sendable, Equatable {
   var service: Service
   var executable: String
   var stateDirectory: String
+  /// What the service reads; nil for the file in the state directory.
+  var configurationFile: String?
   var home: String
 
-  /// `stateDirectory` and `executable` come from a person and end in a unit file: what could mean more than a path is refused.
+  /// The paths come from a person and end in a unit file: what could mean more than a path is refused.
   func validate() throws {
-    for path in [executable, stateDirectory, home] {
+    for path in [executable, stateDirectory, home] + (configurationFile.map { [$0] } ?? []) {
       guard path.hasPrefix("/"),
         path.utf8.allSatisfy({ byte in
           (0x61...0x7a).contains(byte) || (0x41...0x5a).contains(byte) || (0x2d...0x39).contains(byte) || byte == 0x5f
@@ -46,7 +50,9 @@ struct InstallPlan: Sendable, Equatable {
     service == .system ? "/etc/systemd/system/\(Self.unitName)" : "\(home)/.config/systemd/user/\(Self.unitName)"
   }
 
-  private var command: [String] { [executable, "run", "--state-dir", stateDirectory] }
+  private var command: [String] {
+    [executable, "run", "--state-dir", stateDirectory] + (configurationFile.map { ["--config", $0] } ?? [])
+  }
   private var systemctl: [String] { service == .system ? ["systemctl"] : ["systemctl", "--user"] }
   var crontabLine: String { "@reboot \(command.joined(separator: " ")) >> \(stateDirectory)/agent.log 2>&1" }
 
@@ -58,8 +64,10 @@ struct InstallPlan: Sendable, Equatable {
       ]
     }
     var steps: [Step] = [
-      .write(path: unitPath, text: unit), .run(systemctl + ["daemon-reload"], optional: false),
+      .write(path: unitPath, text: unit), .runAfterChange(systemctl + ["daemon-reload"]),
       .run(systemctl + ["enable", "--now", Self.unitName], optional: false),
+      // An agent that runs already must read what has changed; its runs go on.
+      .runAfterChange(systemctl + ["restart", Self.unitName]),
     ]
     if service == .user { steps.append(.run(["loginctl", "enable-linger"], optional: true)) }
     return steps
@@ -107,6 +115,7 @@ struct InstallPlan: Sendable, Equatable {
     case .remove(let path): "remove \(path)"
     case .run(let words, let isOptional):
       "run \(words.joined(separator: " "))\(isOptional ? " (a failure does not matter)" : "")"
+    case .runAfterChange(let words): "run \(words.joined(separator: " ")) (if something was written)"
     case .crontab(let line, let isPresent): "\(isPresent ? "add to" : "take out of") the crontab: \(line)"
     case .startBackground(let words, _): "start in the background: \(words.joined(separator: " "))"
     case .stopBackground: "end the agent of this state directory (its runs go on)"

@@ -10,30 +10,50 @@ internal import Supervisor
 
 /// Carries out the steps of an `InstallPlan`. Each looks first whether it is done already.
 struct StepRunner {
-  var stateDirectory: String
+  typealias Execute = (_ words: [String], _ input: String) throws -> (status: Int32, output: String)
 
-  func perform(_ step: InstallPlan.Step) throws {
+  var stateDirectory: String
+  /// Put before the paths of files that are written and removed: empty, or the root of another system.
+  var root = ""
+  var execute: Execute = { try StepRunner.execute($0, input: $1) }
+  /// Starts a program that outlives this one: executable, arguments, log.
+  var start: (String, [String], String) throws -> Void = { executable, arguments, log in
+    try Supervisor.daemonise(executable: executable, arguments: arguments, log: log)
+  }
+  private(set) var hasChanged = false
+
+  init(stateDirectory: String) { self.stateDirectory = stateDirectory }
+
+  mutating func perform(_ step: InstallPlan.Step) throws {
     switch step {
-    case .write(let path, let text): try write(text, to: path)
+    case .write(let path, let text): try write(text, to: root + path)
     case .remove(let path):
-      if unlink(path) == 0 { CommandOutput.say("removed \(path)") }
-    case .run(let words, let isOptional):
-      let result = try Self.execute(words)
-      if result.status != 0, !isOptional {
-        throw FederationError(
-          .internal, "\(words.joined(separator: " ")) failed (\(result.status)): \(result.output.prefix(500))")
+      if unlink(root + path) == 0 {
+        hasChanged = true
+        CommandOutput.say("removed \(root + path)")
       }
+    case .run(let words, let isOptional): try run(words, isOptional: isOptional)
+    case .runAfterChange(let words): if hasChanged { try run(words, isOptional: false) }
     case .crontab(let line, let isPresent): try editCrontab(line, isPresent: isPresent)
     case .startBackground(let words, let log):
       if (try? StatusSocket.ask(StateDirectory.socketPath(in: stateDirectory))) != nil {
         return CommandOutput.say("the agent runs already")
       }
-      try Supervisor.daemonise(executable: words[0], arguments: Array(words.dropFirst()), log: log)
+      try start(words[0], Array(words.dropFirst()), log)
+      CommandOutput.say("started in the background, log \(log)")
     case .stopBackground: try stopBackground()
     }
   }
 
-  private func write(_ text: String, to path: String) throws {
+  private func run(_ words: [String], isOptional: Bool) throws {
+    let result = try execute(words, "")
+    guard result.status != 0 else { return }
+    let what = "\(words.joined(separator: " ")) failed (\(result.status)): \(result.output.prefix(500))"
+    guard isOptional else { throw FederationError(.internal, what) }
+    CommandOutput.complain("\(what); this does not matter here")
+  }
+
+  private mutating func write(_ text: String, to path: String) throws {
     if let file = try? POSIXFile.open(path, O_RDONLY) {
       defer { POSIXFile.close(file) }
       if try POSIXFile.readAll(file, limit: 1 << 20) == Array(text.utf8) {
@@ -46,17 +66,19 @@ struct StepRunner {
     defer { POSIXFile.close(file) }
     try POSIXFile.write(file, Array(text.utf8), path)
     guard rename(temporary, path) == 0 else { throw POSIXFile.failure("Cannot write \(path)") }
+    hasChanged = true
     CommandOutput.say("wrote \(path)")
   }
 
-  private func editCrontab(_ line: String, isPresent: Bool) throws {
-    let current = try Self.execute(["crontab", "-l"])
+  private mutating func editCrontab(_ line: String, isPresent: Bool) throws {
+    let current = try execute(["crontab", "-l"], "")
     // Without a crontab the command fails and there is nothing to keep.
     var lines = current.status == 0 ? current.output.split(separator: "\n").map(String.init) : []
     guard lines.contains(line) != isPresent else { return }
+    hasChanged = true
     if isPresent { lines.append(line) } else { lines.removeAll { $0 == line } }
     let text = lines.isEmpty ? "" : lines.joined(separator: "\n") + "\n"
-    let result = try Self.execute(["crontab", "-"], input: text)
+    let result = try execute(["crontab", "-"], text)
     guard result.status == 0 else {
       throw FederationError(.internal, "crontab refused the new table: \(result.output.prefix(300))")
     }

@@ -110,7 +110,9 @@ final class Journal: Sendable {
     }
     switch change {
     case .assigned(let run, let assignment):
-      try execute("INSERT OR IGNORE INTO runs (id, assignment) VALUES (?, ?)", [run.number, assignment])
+      let sql =
+        "INSERT INTO runs (id, assignment) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET assignment = excluded.assignment"
+      try execute(sql, [run.number, assignment])
     case .cancelRequested(let run):
       try execute("UPDATE runs SET cancel = 1 WHERE id = ?", [run.number])
     case .submitted(let run):

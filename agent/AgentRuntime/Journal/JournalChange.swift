@@ -3,7 +3,7 @@ internal import FoundationEssentials
 
 /// One durable change of the agent's journal. All changes of one turn are written in one transaction.
 enum JournalChange: Sendable, Equatable {
-  /// A run was assigned. An assignment that is there already is left as it is.
+  /// A run was assigned. What is known of its progress stays as it is when it was assigned before.
   case assigned(RunID, assignment: Data)
   /// Its end is wanted.
   case cancelRequested(RunID)

@@ -33,6 +33,9 @@ final class RunDriver: Sendable {
   private let table: Mutex<RunTable>
   private let mailbox = Mailbox<RunTableInput>(capacity: 8192)
   private let stagings = Mutex<[RunID: Task<Void, Never>]>([:])
+  /// What a `Submission` takes next: it works beside the loop, which never waits for an executor.
+  private let submissions = Mailbox<Submission.Offer>(capacity: 1)
+  private let attachProblem = Mutex<String?>(nil)
   private let stagingLimiter = Limiter(limit: RunDriver.stagingMax)
   private let collectionLimiter = Limiter(limit: RunDriver.collectionMax)
   private let eventsJournaled = Mutex<(@Sendable (UInt64) -> Void)?>(nil)
@@ -80,21 +83,16 @@ final class RunDriver: Sendable {
 
   /// Takes up what an earlier agent process left, then runs until the task is cancelled.
   ///
-  /// - Throws: when the executor cannot say what became of the runs. A journal that cannot be written is retried: the agent
-  ///   then stands still, which is safe, and says why.
+  /// An executor that cannot say what became of the runs is asked again, and a journal that cannot be written is tried again:
+  /// the agent then stands still, which is safe, and says why.
   func run() async throws {
     let observations = executor.observe()
-    let known = table.withLock { table in
-      table.runs.filter { if case .submitted = $0.value.state { true } else { false } }.keys.sorted()
-    }
-    let attached = try await executor.reattach(known: known)
-    mailbox.sendAtOnce(.observed(attached))
+    mailbox.sendAtOnce(.observed(try await attach()))
     table.withLock { $0.resume() }
     await withTaskCancellationHandler {
       await withTaskGroup(of: Void.self) { group in
-        group.addTask { [self] in
-          for await observation in observations { await mailbox.send(.observed([observation])) }
-        }
+        group.addTask { [self] in await forward(observations) }
+        group.addTask { [self] in await submission.run(submissions) }
         while let inputs = await mailbox.receive(limit: Self.batchMax) { await turn(inputs) }
         group.cancelAll()
       }
@@ -102,6 +100,32 @@ final class RunDriver: Sendable {
       mailbox.close()
     }
     for task in stagings.withLock({ Array($0.values) }) { task.cancel() }
+  }
+
+  /// Why the agent does not begin its work; nil once it has.
+  var problem: String? { attachProblem.withLock { $0 } }
+
+  private func attach() async throws -> [RunObservation] {
+    let known = table.withLock { $0.submitted }
+    var attempt = 0
+    while true {
+      do {
+        defer { attachProblem.withLock { $0 = nil } }
+        return try await executor.reattach(known: known)
+      } catch {
+        try Task.checkCancellation()
+        attempt += 1
+        let reason = (error as? FederationError)?.publicMessage ?? "\(error)"
+        attachProblem.withLock { $0 = "no run is started or told: the executor cannot be reached (\(reason))" }
+        logger.error(
+          "the executor cannot say what became of the runs; asking again", metadata: ["error": "\(reason)"])
+        try await Task.sleep(for: Self.pause(attempt))
+      }
+    }
+  }
+
+  private func forward(_ observations: AsyncStream<RunObservation>) async {
+    for await observation in observations { await mailbox.send(.observed([observation])) }
   }
 
   private func turn(_ inputs: [RunTableInput]) async {
@@ -116,8 +140,8 @@ final class RunDriver: Sendable {
         try await journal.write(changes)
         break
       } catch {
-        logger.error("the journal cannot be written; nothing goes on until it can", metadata: ["error": "\(error)"])
         if Task.isCancelled { return }
+        logger.error("the journal cannot be written; nothing goes on until it can", metadata: ["error": "\(error)"])
         try? await Task.sleep(for: pause)
         pause = min(pause * 2, .seconds(5))
       }
@@ -129,7 +153,7 @@ final class RunDriver: Sendable {
     switch action {
     case .stage(let id): stage(id)
     case .stopStaging(let id): stagings.withLock { $0.removeValue(forKey: id) }?.cancel()
-    case .submit(let ids): await submit(ids)
+    case .submit(let ids): submissions.sendAtOnce(Submission.Offer(ids: ids))
     case .cancel(let id, let grace):
       Task { [executor, logger] in
         do {
@@ -143,6 +167,10 @@ final class RunDriver: Sendable {
     case .shipLog(let id, let length, let isFinal):
       let acknowledged = table.withLock { $0.runs[id]?.logAcknowledged ?? 0 }
       shipper.withLock { $0 }?.grew(id, to: length, isFinal: isFinal, acknowledged: acknowledged)
+    case .discardFiles(let id):
+      let root = executor.workspace(for: id).root
+      Task { try? await BlockingWork.run { POSIXFile.removeTree(root) } }
+    case .warn(let text): logger.warning("\(text)")
     case .stopShippingLog(let id): shipper.withLock { $0 }?.forgotten(id)
     case .erase(let ids): await erase(ids)
     case .eventsJournaled(let sequence): eventsJournaled.withLock { $0 }?(sequence)
@@ -159,7 +187,10 @@ final class RunDriver: Sendable {
       var moved: Int64 = 0
       while !Task.isCancelled {
         do {
-          moved += try await stagingLimiter.run { try await staging.stage(request) }
+          moved += try await stagingLimiter.run {
+            try Task.checkCancellation()
+            return try await staging.stage(request)
+          }
           let milliseconds = Int64(SystemClock.boottimeNanoseconds - start) / 1_000_000
           await tell(.staged(id, bytesIn: moved, milliseconds: milliseconds))
           break
@@ -170,6 +201,8 @@ final class RunDriver: Sendable {
             await tell(.stagingFailed(id, .error, message: failure.publicMessage))
             break
           }
+          // Two runs must not wait for each other's half of the cache.
+          await cache.unpin(id)
           await tell(.stagingPaused(id, reason: failure.publicMessage))
           attempt += 1
           try? await Task.sleep(for: Self.pause(attempt))
@@ -180,26 +213,10 @@ final class RunDriver: Sendable {
     stagings.withLock { $0[id] = task }
   }
 
-  /// In order, and until it is accepted: the executor makes a repeated submission harmless.
-  private func submit(_ ids: [RunID]) async {
-    let requests = ids.compactMap { request($0) }
-    var attempt = 0
-    while true {
-      do {
-        for request in requests where !request.spec.inputs.contains(where: { $0.source != .absent }) {
-          _ = try await executor.prepare(request)
-        }
-        try await executor.submit(requests)
-        mailbox.sendAtOnce(.submissionAccepted(ids))
-        return
-      } catch {
-        attempt += 1
-        if Task.isCancelled { return }
-        logger.warning(
-          "runs could not be handed over; trying again", metadata: ["count": "\(ids.count)", "error": "\(error)"])
-        try? await Task.sleep(for: Self.pause(attempt))
-      }
-    }
+  private var submission: Submission {
+    Submission(
+      executor: executor, request: { [self] in request($0) }, tell: { [self] in mailbox.sendAtOnce($0) }, logger: logger
+    )
   }
 
   private func collect(_ id: RunID, _ observation: RunObservation) {
@@ -211,6 +228,13 @@ final class RunDriver: Sendable {
           let collected = try await collectionLimiter.run { try await collection.collect(request, observation) }
           return await tell(.collected(id, collected))
         } catch {
+          let failure = error as? FederationError ?? FederationError(.internal, "\(error)")
+          guard failure.isRetryable else {
+            let lost = CollectedOutputs(
+              phase: observation.phase == .succeeded ? .error : observation.phase,
+              message: "its outputs cannot be read: \(failure.publicMessage)", outputs: TaskOutputs(), bytesOut: 0)
+            return await tell(.collected(id, lost))
+          }
           attempt += 1
           logger.warning(
             "outputs are not stored yet", metadata: ["run": "\(id.hexadecimal)", "error": "\(error)"])
@@ -231,7 +255,7 @@ final class RunDriver: Sendable {
   }
 
   /// 0.25 s, doubled to at most 30 s, of which up to half is taken away at random.
-  private static func pause(_ attempt: Int) -> Duration {
+  static func pause(_ attempt: Int) -> Duration {
     min(.seconds(30), .milliseconds(250) * (1 << min(attempt, 10))) * Double.random(in: 0.5...1)
   }
 }

@@ -27,8 +27,11 @@ struct RunTable: Sendable {
   }
 
   struct Run: Sendable {
-    /// Nil for a stray: a run that carries our mark and that the journal does not know.
+    /// Nil until it is assigned (again): a stray, which carries our mark and which the journal does not know, or a run whose
+    /// entry in the journal is damaged.
     var request: RunRequest?
+    /// How a run without a request ended. Nothing is told before its assignment says what its outputs are.
+    var heldEnd: RunObservation?
     var state: State
     var isCancelled = false
     /// Not in the desired set any more: it is erased as soon as it has ended.
@@ -56,27 +59,43 @@ struct RunTable: Sendable {
   private(set) var hasSession = false
   /// Whether any welcome came in this process's life: before, nothing that is not running is started or stopped.
   private(set) var wasWelcomed = false
+  /// Desired runs whose assignments are still on their way, because one welcome holds only so many.
+  private var awaited: Set<RunID> = []
+  /// Those of them whose end is wanted.
+  private var awaitedCancels: Set<RunID> = []
+  /// Runs whose logs are kept although they may be forgotten, oldest first.
+  private var keptLogs: [RunID] = []
+  private var keptLogBytes: Int64 = 0
+  let keptLogBytesMax: Int64
+  static let keptLogsMax = 4096
 
   private var changes: [JournalChange] = []
   private var actions: [RunTableAction] = []
   private var submissions: [RunID] = []
   private var hasNewEvents = false
 
-  init(restoring contents: JournalContents) {
+  /// - Parameter keptLogBytesMax: logs of runs that may be forgotten wait for the control plane to store them, up to so
+  ///   many bytes in all; then the oldest go.
+  init(restoring contents: JournalContents, keptLogBytesMax: Int64 = 1 << 30) {
+    self.keptLogBytesMax = keptLogBytesMax
     lastSequence = contents.lastSequence
     acknowledgedSequence = contents.acknowledgedSequence
     term = contents.term
     commitSequence = contents.commitSequence
     for journaled in contents.runs {
-      guard let wire = try? Wire.Assignment(serializedBytes: journaled.assignment) else { continue }
+      let wire = try? Wire.Assignment(serializedBytes: journaled.assignment)
       let state: State =
         if let end = journaled.endPhase { .ended(end) } else { journaled.isSubmitted ? .submitted(.queued) : .held }
       runs[journaled.id] = Run(
-        request: try? wire.request(), state: state, isCancelled: journaled.isCancelRequested,
+        request: try? wire?.request(), state: state, isCancelled: journaled.isCancelRequested,
+        pauseReason: wire == nil && journaled.endPhase == nil ? Self.damagedReason : nil,
         logLength: journaled.logBytes,
         logAcknowledged: journaled.logAcknowledged, isLogComplete: journaled.isLogComplete)
     }
   }
+
+  private static let damagedReason =
+    "this run's entry in the agent's journal is damaged; waiting for the control plane to assign it again"
 
   /// What this turn made durable and asks for. Empties both.
   mutating func takeTurn() -> (changes: [JournalChange], actions: [RunTableAction]) {
@@ -101,10 +120,13 @@ struct RunTable: Sendable {
     case .sessionLost: hasSession = false
     case .positionSeen(let term, let commitSequence): positionSeen(term: term, commitSequence: commitSequence)
     case .eventsAcknowledged(let sequence): eventsAcknowledged(sequence)
-    case .staged(let id, let bytes, let milliseconds): staged(id, bytesIn: bytes, milliseconds: milliseconds)
-    case .stagingPaused(let id, let reason): stagingPaused(id, reason: reason, at: now)
+    case .staged(let id, let bytes, let milliseconds): staged(id, bytesIn: bytes, milliseconds: milliseconds, at: now)
+    case .stagingPaused(let id, let reason): paused(id, in: .staging, reason: reason, at: now)
     case .stagingFailed(let id, let phase, let message): stagingFailed(id, phase, message: message, at: now)
     case .submissionAccepted(let ids): submissionAccepted(ids)
+    case .submissionPaused(let ids, let reason):
+      for id in ids { paused(id, in: .queued, reason: reason, at: now) }
+    case .submissionFailed(let id, let message): submissionFailed(id, message: message, at: now)
     case .observed(let observations): for observation in observations { observed(observation, at: now) }
     case .collected(let id, let outputs): collected(id, outputs, at: now)
     case .logAcknowledged(let id, let offset, let isComplete):
@@ -126,28 +148,41 @@ extension RunTable {
     guard !isAdopting else { return }
     wasWelcomed = true
     positionSeen(term: welcome.position.term, commitSequence: welcome.position.commitSeq)
-    var desired: Set<RunID> = []
-    let cancels = Set(welcome.cancels)
-    for assignment in welcome.assignments {
-      desired.insert(RunID(assignment.runID))
-      assigned(assignment, isCancelled: cancels.contains(assignment.runID), at: now)
+    // The assignments of the welcome are only the first of the desired set; `desiredRuns` is the whole of it.
+    let desired = Set(welcome.desiredRuns.map { RunID($0) }).union(welcome.assignments.map { RunID($0.runID) })
+    awaited = desired.subtracting(runs.keys)
+    awaitedCancels = []
+    for id in runs.keys.sorted() {
+      if desired.contains(id) { confirm(id, at: now) } else { abandon(id) }
     }
     for id in welcome.cancels { cancelRequested(RunID(id), at: now) }
-    for id in runs.keys.sorted() where !desired.contains(id) { abandon(id) }
+    for assignment in welcome.assignments { assigned(assignment, at: now) }
     for id in runs.keys.sorted() { proceed(id, at: now) }
   }
 
-  private mutating func assigned(_ assignment: Wire.Assignment, isCancelled: Bool = false, at now: Timestamp) {
+  private mutating func confirm(_ id: RunID, at now: Timestamp) {
+    runs[id]!.isConfirmed = true
+    runs[id]!.isUnwanted = false
+    if runs[id]!.request == nil, let reason = runs[id]!.pauseReason {
+      append(event: Self.phase(of: runs[id]!), of: id, message: reason, at: now)
+    }
+  }
+
+  private mutating func assigned(_ assignment: Wire.Assignment, at now: Timestamp) {
     let id = RunID(assignment.runID)
-    if runs[id] != nil {
+    guard !isAdopting else { return }
+    awaited.remove(id)
+    if let run = runs[id] {
       runs[id]!.isConfirmed = true
       runs[id]!.isUnwanted = false
-      if runs[id]!.request == nil { runs[id]!.request = try? assignment.request() }
+      if run.request == nil { assignedAgain(id, run, assignment, at: now) }
       return
     }
-    guard !isAdopting, let bytes = try? assignment.serializedBytes() as Data else { return }
+    // Serializing a message that was just parsed does not fail.
+    guard let bytes = try? assignment.serializedBytes() as Data else { return }
     changes.append(.assigned(id, assignment: bytes))
     append(event: .dispatched, of: id, at: now)
+    let isCancelled = awaitedCancels.remove(id) != nil
     do {
       runs[id] = Run(
         request: try assignment.request(), state: .held, isCancelled: isCancelled, isConfirmed: true)
@@ -155,6 +190,23 @@ extension RunTable {
     } catch {
       runs[id] = Run(request: nil, state: .held, isConfirmed: true)
       end(id, .error, message: (error as? FederationError)?.publicMessage ?? "\(error)", at: now)
+    }
+  }
+
+  /// A stray, or a run whose journal entry is damaged, is whole again; if it has ended meanwhile, its end is told now.
+  private mutating func assignedAgain(_ id: RunID, _ run: Run, _ assignment: Wire.Assignment, at now: Timestamp) {
+    if case .ended = run.state { return }
+    guard let bytes = try? assignment.serializedBytes() as Data, let request = try? assignment.request() else { return }
+    runs[id]!.request = request
+    runs[id]!.pauseReason = nil
+    changes.append(.assigned(id, assignment: bytes))
+    if case .submitted = run.state { changes.append(.submitted(id)) }
+    if run.isCancelled { changes.append(.cancelRequested(id)) }
+    if let end = run.heldEnd {
+      runs[id]!.heldEnd = nil
+      observed(end, at: now)
+    } else {
+      proceed(id, at: now)
     }
   }
 
@@ -184,7 +236,9 @@ extension RunTable {
   }
 
   private mutating func cancelRequested(_ id: RunID, at now: Timestamp) {
-    guard !isAdopting, let run = runs[id], !run.isCancelled || run.state == .held else { return }
+    guard !isAdopting else { return }
+    if awaited.contains(id) { awaitedCancels.insert(id) }
+    guard let run = runs[id], !run.isCancelled || run.state == .held else { return }
     runs[id]!.isCancelled = true
     changes.append(.cancelRequested(id))
     switch run.state {
@@ -205,6 +259,7 @@ extension RunTable {
     case .staging:
       actions.append(.stopStaging(id))
       erase(id)
+    case .submitted where run.heldEnd != nil: erase(id)
     case .submitted: actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
     case .collecting, .ended: erase(id)
     }
@@ -213,12 +268,25 @@ extension RunTable {
   private mutating func forgetRequested(_ id: RunID) {
     guard let run = runs[id] else { return }
     guard case .ended = run.state else { return abandon(id) }
-    // The log is deleted only when the control plane holds it, too.
-    if run.isLogComplete || run.logLength == 0 { erase(id) } else { runs[id]!.isForgetRequested = true }
+    // The log is deleted only when the control plane holds it, too; what else the run left is of no use any more.
+    if run.isLogComplete || run.logLength == 0 { return erase(id) }
+    guard !run.isForgetRequested else { return }
+    runs[id]!.isForgetRequested = true
+    actions.append(.discardFiles(id))
+    keptLogs.append(id)
+    keptLogBytes += run.logLength
+    while keptLogBytes > keptLogBytesMax || keptLogs.count > Self.keptLogsMax, let oldest = keptLogs.first {
+      actions.append(.warn("the log of run \(oldest.hexadecimal) is dropped unsent: too much waits to be stored"))
+      erase(oldest)
+    }
   }
 
   private mutating func erase(_ id: RunID) {
-    guard runs.removeValue(forKey: id) != nil else { return }
+    guard let run = runs.removeValue(forKey: id) else { return }
+    if run.isForgetRequested, let index = keptLogs.firstIndex(of: id) {
+      keptLogs.remove(at: index)
+      keptLogBytes -= run.logLength
+    }
     changes.append(.forgotten(id))
     actions.append(.stopShippingLog(id))
     actions.append(.erase([id]))
@@ -241,20 +309,28 @@ extension RunTable {
 // MARK: - What happened here
 
 extension RunTable {
-  private mutating func staged(_ id: RunID, bytesIn: Int64, milliseconds: Int64) {
+  private mutating func staged(_ id: RunID, bytesIn: Int64, milliseconds: Int64, at now: Timestamp) {
     guard runs[id]?.state == .staging else { return }
     runs[id]!.state = .staged
     runs[id]!.stagedBytes = bytesIn
     runs[id]!.stagingMilliseconds = milliseconds
     runs[id]!.pauseReason = nil
-    proceed(id, at: .epoch)
+    proceed(id, at: now)
   }
 
-  private mutating func stagingPaused(_ id: RunID, reason: String, at now: Timestamp) {
+  private mutating func paused(_ id: RunID, in phase: RunPhase, reason: String, at now: Timestamp) {
     // Told once per reason, not once per attempt.
-    guard runs[id]?.state == .staging, runs[id]?.pauseReason != reason else { return }
+    guard let run = runs[id], Self.phase(of: run) == phase, run.pauseReason != reason else { return }
     runs[id]!.pauseReason = reason
-    append(event: .staging, of: id, message: reason, at: now)
+    append(event: phase, of: id, message: reason, at: now)
+  }
+
+  /// The executor refused the run for good. Should it hold a part of it all the same, that part is ended.
+  private mutating func submissionFailed(_ id: RunID, message: String, at now: Timestamp) {
+    guard let run = runs[id], case .submitted = run.state else { return }
+    actions.append(.cancel(id, grace: .zero))
+    if run.isUnwanted { return erase(id) }
+    end(id, run.isCancelled ? .cancelled : .error, message: message, at: now)
   }
 
   private mutating func stagingFailed(_ id: RunID, _ phase: RunPhase, message: String, at now: Timestamp) {
@@ -265,7 +341,9 @@ extension RunTable {
   private mutating func submissionAccepted(_ ids: [RunID]) {
     // A cancel that came while the submission was under way may have found nothing to cancel: say it again.
     for id in ids {
-      guard let run = runs[id], case .submitted = run.state, run.isCancelled || run.isUnwanted else { continue }
+      guard let run = runs[id], case .submitted = run.state else { continue }
+      if run.pauseReason != nil { runs[id]!.pauseReason = nil }
+      guard run.isCancelled || run.isUnwanted else { continue }
       actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
     }
   }
@@ -274,8 +352,10 @@ extension RunTable {
     let id = observation.id
     guard let run = runs[id] else {
       // Carries our mark and is not in the journal: the next welcome decides about it.
-      runs[id] = Run(request: nil, state: .submitted(observation.phase), runsAs: observation.runsAs ?? "")
-      if wasWelcomed { abandon(id) }
+      runs[id] = Run(
+        request: nil, heldEnd: observation.phase.isTerminal ? observation : nil, state: .submitted(observation.phase),
+        runsAs: observation.runsAs ?? "")
+      if wasWelcomed, !awaited.contains(id) { abandon(id) }
       return
     }
     guard case .submitted(let earlier) = run.state else { return }
@@ -295,6 +375,10 @@ extension RunTable {
       return
     }
     if run.isUnwanted { return erase(id) }
+    guard run.request != nil else {
+      runs[id]!.heldEnd = observation
+      return
+    }
     if earlier.rawValue < RunPhase.running.rawValue, observation.exitCode != nil {
       append(event: .running, of: id, at: now)
     }
@@ -386,6 +470,11 @@ extension RunTable {
     case .collecting: .running
     case .ended(let phase): phase
     }
+  }
+
+  /// Runs that the executor has or is being given: what it is asked about after a restart.
+  var submitted: [RunID] {
+    runs.filter { if case .submitted = $0.value.state { true } else { false } }.keys.sorted()
   }
 
   /// Work that a restart has to take up again: logs of ended runs that are not stored yet.

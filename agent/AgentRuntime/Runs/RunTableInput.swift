@@ -21,6 +21,10 @@ enum RunTableInput: Sendable {
   case stagingFailed(RunID, RunPhase, message: String)
   /// The executor has the batch.
   case submissionAccepted([RunID])
+  /// The executor cannot take these at present; each is offered again.
+  case submissionPaused([RunID], reason: String)
+  /// The executor will never take this run.
+  case submissionFailed(RunID, message: String)
   case observed([RunObservation])
   case collected(RunID, CollectedOutputs)
   case logAcknowledged(RunID, offset: Int64, isComplete: Bool)
@@ -38,13 +42,17 @@ struct CollectedOutputs: Sendable, Equatable {
 enum RunTableAction: Sendable, Equatable {
   case stage(RunID)
   case stopStaging(RunID)
-  /// In order. Answered by `submissionAccepted`, after as many attempts as it takes.
+  /// In order. Answered by `submissionAccepted` or `submissionFailed`, after as many attempts as it takes.
   case submit([RunID])
   case cancel(RunID, grace: Duration)
   case collect(RunID, RunObservation)
   /// Log bytes up to here can be read; `isFinal`: no more will come.
   case shipLog(RunID, length: Int64, isFinal: Bool)
   case stopShippingLog(RunID)
+  /// Delete what a run left but its log.
+  case discardFiles(RunID)
+  /// Tell the operator.
+  case warn(String)
   /// Delete every trace of these runs.
   case erase([RunID])
   /// The journal holds events up to here that the session has not been given.

@@ -56,7 +56,8 @@ struct CertificateStore: Sendable {
   }
 
   static func trust(_ identity: Identity) throws -> ControlPlaneTrust {
-    .bundle(try TrustBundle(trustDomain: try trustDomain(ofCertificatePEM: identity.certificatePEM), pem: identity.caPEM))
+    .bundle(
+      try TrustBundle(trustDomain: try trustDomain(ofCertificatePEM: identity.certificatePEM), pem: identity.caPEM))
   }
 
   /// The authority part of the SPIFFE id that the certificate carries.

@@ -11,7 +11,7 @@ internal import Synchronization
 
 /// The shell around `SessionMachine`: dials, writes, reads, and keeps time.
 final class SessionRunner: Sendable {
-  static let version = "0.1.0"
+  static let version = ProductVersion.current
   static let protocolMin: UInt32 = 1
   static let protocolMax: UInt32 = 1
 
@@ -169,7 +169,10 @@ final class SessionRunner: Sendable {
       let gateway = Fubini_Agent_V1_AgentGateway.Client(wrapping: client)
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { [self] in
-          try await gateway.session { [self] writer in
+          // A refused connection is told at once: the next address may be the one that answers.
+          var options = CallOptions.defaults
+          options.waitForReady = false
+          try await gateway.session(options: options) { [self] writer in
             feed(.streamOpened)
             while let messages = await outgoing.receive(limit: 64) {
               for message in messages {
