@@ -131,7 +131,8 @@ public final class ControlPlane: Sendable {
     }
     role.withLock { $0 = .standby(nil) }
     logger.info("no longer leading", metadata: ["term": "\(position.term)", "reason": "\(end ?? .shutdown)"])
-    if end == .shutdown { try? await store.release(term: position.term) }
+    // In a task of its own: this one may have been cancelled, and a lease that is not given back keeps everybody waiting.
+    if end == .shutdown { await Task { try? await store.release(term: position.term) }.value }
     return true
   }
 
