@@ -203,8 +203,9 @@ private struct LogSource: Sendable {
   /// Returns why it ended: `finished`, `shutdown`, or (without following) `finished` at what is there now.
   ///
   /// A log is over when the agent has sealed it. Where that never comes (the cluster was lost with it), it is over when the run is.
+  @concurrent
   func read(
-    from start: Int64, _ write: (LogSlice) async throws -> Void, idle: () async throws -> Void
+    from start: Int64, _ write: @concurrent (LogSlice) async throws -> Void, idle: @concurrent () async throws -> Void
   ) async throws -> String {
     var offset = start
     while true {

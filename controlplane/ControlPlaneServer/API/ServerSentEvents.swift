@@ -16,6 +16,7 @@ struct EventStreamWriter {
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
   }
 
+  @concurrent
   mutating func send(_ event: String, id: Int64? = nil, _ data: some Encodable) async throws {
     var buffer = ByteBuffer()
     buffer.writeString("event: \(event)\n")
@@ -28,14 +29,16 @@ struct EventStreamWriter {
   }
 
   /// Keeps proxies and clients from taking silence for death.
+  @concurrent
   mutating func comment() async throws { try await writer.write(ByteBuffer(string: ": still here\n\n")) }
 
+  @concurrent
   mutating func end(_ reason: String) async throws {
     try await send("end", StreamEndDocument(reason: reason))
     try await writer.finish(nil)
   }
 
-  static func response(_ body: @escaping @Sendable (inout EventStreamWriter) async throws -> Void) -> Response {
+  static func response(_ body: @escaping @concurrent @Sendable (inout EventStreamWriter) async throws -> Void) -> Response {
     Response(
       status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"],
       body: ResponseBody { writer in
