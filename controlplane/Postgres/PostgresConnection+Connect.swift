@@ -38,6 +38,8 @@ private final class ConnectAttempt: @unchecked Sendable {
       self.handle = handle
       // libpq prints notices to standard error unless told otherwise; a daemon's log is not theirs.
       PQsetNoticeReceiver(handle, { _, _ in }, nil)
+      // A refused connection has no result to ask for its code, so the message must hold it; words depend on the locale.
+      PQsetErrorVerbosity(handle, PQERRORS_VERBOSE)
       if PQstatus(handle) == CONNECTION_BAD { return failWithMessage() }
       wait(forWriting: true)
     }
@@ -81,6 +83,7 @@ private final class ConnectAttempt: @unchecked Sendable {
 
   private func succeed(_ handle: OpaquePointer) {
     guard PQsetnonblocking(handle, 1) == 0, PQenterPipelineMode(handle) == 1 else { return failWithMessage() }
+    PQsetErrorVerbosity(handle, PQERRORS_DEFAULT)
     let connection = PostgresConnection(handle: handle, configuration: configuration, queue: queue)
     self.handle = nil
     connection.arm()
@@ -90,19 +93,11 @@ private final class ConnectAttempt: @unchecked Sendable {
 
   private func failWithMessage() {
     guard let handle else { return }
-    var message = String(cString: PQerrorMessage(handle))
-    while let last = message.last, last.isNewline { message.removeLast() }
-    let kind: PostgresError.Kind =
-      if message.contains("authentication failed") || message.contains("no password supplied") {
-        .authenticationFailed
-      } else if message.contains("starting up") || message.contains("shutting down") {
-        .adminShutdown
-      } else if message.contains("too many clients") || message.contains("remaining connection slots") {
-        .insufficientResources
-      } else {
-        .connectionLost
-      }
-    fail(PostgresError(kind, message))
+    let report = ServerReport(String(cString: PQerrorMessage(handle)))
+    var kind = PostgresError.kind(of: report.sqlstate, constraint: "", column: "")
+    // The server asked for a password and there was none: libpq says so itself, without a code of the server's.
+    if report.sqlstate.isEmpty, PQconnectionNeedsPassword(handle) == 1 { kind = .authenticationFailed }
+    fail(PostgresError(kind, report.message, sqlstate: report.sqlstate))
   }
 
   private func fail(_ error: PostgresError) {
@@ -116,5 +111,41 @@ private final class ConnectAttempt: @unchecked Sendable {
   private func finish() {
     if let handle { PQfinish(handle) }
     handle = nil
+  }
+}
+
+/// What libpq says about a failed connection, in verbose form: `... FATAL:  28P01: password ...` and lines that say where in the
+/// server's source it happened.
+///
+/// - Source: PostgreSQL 15, libpq, `PQsetErrorVerbosity`.
+struct ServerReport {
+  /// Empty when the server never spoke.
+  var sqlstate = ""
+  var message = ""
+
+  init(_ text: String) {
+    // The severity and "LOCATION" are translated; the code between two colons is not, nor is the indentation of the place.
+    var lines: [Substring] = []
+    for line in text.split(whereSeparator: \.isNewline) {
+      guard let code = Self.code(in: line) else {
+        if sqlstate.isEmpty || !line.contains(".c:") { lines.append(line) }
+        continue
+      }
+      if sqlstate.isEmpty { sqlstate = String(line[code]) }
+      lines.append(line[..<code.lowerBound] + line[line.index(code.upperBound, offsetBy: 2)...])
+    }
+    message = lines.joined(separator: "\n")
+  }
+
+  /// Five characters between a colon with two blanks and a colon with one.
+  private static func code(in line: Substring) -> Range<Substring.Index>? {
+    for colon in line.indices where line[colon...].hasPrefix(":  ") {
+      let start = line.index(colon, offsetBy: 3)
+      guard let end = line.index(start, offsetBy: 5, limitedBy: line.endIndex), line[end...].hasPrefix(": ") else {
+        continue
+      }
+      if line[start..<end].allSatisfy({ $0.isASCII && ($0.isNumber || $0.isUppercase) }) { return start..<end }
+    }
+    return nil
   }
 }

@@ -2,6 +2,12 @@ import CPQ
 import Dispatch
 import Synchronization
 
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
 /// One connection to Postgres, always in pipeline mode except during COPY.
 ///
 /// A *unit* is some statements and a Sync: one implicit transaction, one commit. Several units may be on the wire; they are
@@ -27,6 +33,8 @@ public final class PostgresConnection: @unchecked Sendable {
   private var listener: AsyncStream<PostgresNotification>.Continuation?
   private var closeWaiters: [CheckedContinuation<Void, Never>] = []
   private let ending = Mutex<PostgresError?>(nil)
+  /// The last notice of severity FATAL: what the server said before it closed an idle connection.
+  private let notice = Mutex<PostgresError?>(nil)
 
   /// A unit and how far its answers have come.
   struct UnitState {
@@ -199,6 +207,13 @@ public final class PostgresConnection: @unchecked Sendable {
   // MARK: Readiness
 
   func arm() {
+    // libpq calls this from within calls that are made on `queue`, and the handle ends with this object.
+    PQsetNoticeReceiver(
+      handle,
+      { context, result in
+        guard let context, let result else { return }
+        Unmanaged<PostgresConnection>.fromOpaque(context).takeUnretainedValue().noticed(PostgresError(result: result))
+      }, Unmanaged.passUnretained(self).toOpaque())
     let socket = PQsocket(handle)
     let read = DispatchSource.makeReadSource(fileDescriptor: socket, queue: queue)
     // The handlers hold the connection: it lives until its sources are cancelled.
@@ -212,7 +227,8 @@ public final class PostgresConnection: @unchecked Sendable {
 
   func flush() {
     let left = PQflush(handle)
-    if left < 0 { return end(endingError()) }
+    // A write that found the peer gone may close the socket and still report success; nothing would wake us any more.
+    if left < 0 || PQstatus(handle) == CONNECTION_BAD { return end(endingError()) }
     if left == 1, !isWriteArmed {
       isWriteArmed = true
       writeSource?.resume()
@@ -224,13 +240,22 @@ public final class PostgresConnection: @unchecked Sendable {
   }
 
   private func readable() {
-    guard readSource != nil else { return }
-    let isAlive = PQconsumeInput(handle) == 1
-    drainNotifications()
-    if copy != nil { copyReadable() } else { drainResults() }
-    if !isAlive || PQstatus(handle) == CONNECTION_BAD { return end(endingError()) }
-    // Reading may have made room for writing.
-    if isWriteArmed { flush() }
+    // Dispatch tells of a hang-up once: data that arrives together with the end of the stream must not hide the end. So this
+    // reads until the socket has nothing more.
+    while readSource != nil {
+      let isAlive = PQconsumeInput(handle) == 1
+      drainNotifications()
+      if copy != nil { copyReadable() } else { drainResults() }
+      if !isAlive || PQstatus(handle) == CONNECTION_BAD { return end(endingError()) }
+      // Reading may have made room for writing.
+      if isWriteArmed { flush() }
+      guard readSource != nil, hasInput else { return }
+    }
+  }
+
+  private var hasInput: Bool {
+    var socket = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
+    return poll(&socket, 1, 0) > 0
   }
 
   private func drainResults() {
@@ -376,12 +401,14 @@ public final class PostgresConnection: @unchecked Sendable {
     }
   }
 
+  private func noticed(_ error: PostgresError) {
+    // Warnings and the like have classes 00 to 02; those do not end anything.
+    if error.sqlstate >= "03" { notice.withLock { $0 = error } }
+  }
+
   private func endingError() -> PostgresError {
-    let message = lastMessage
-    if message.contains("terminating connection") {
-      return PostgresError(.adminShutdown, message, sqlstate: "57P01")
-    }
-    return .lost(message)
+    // A server that ends an idle connection says so in a notice; libpq's own message only names the closed socket.
+    notice.withLock { $0 } ?? .lost(lastMessage)
   }
 
   var lastMessage: String {
