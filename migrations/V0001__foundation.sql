@@ -11,19 +11,25 @@ CREATE TABLE leadership (
   address text,
   incarnation bigint NOT NULL DEFAULT 0,
   lease_expires_ms bigint NOT NULL DEFAULT 0,
-  last_now_ms bigint NOT NULL DEFAULT 0
+  last_now_ms bigint NOT NULL DEFAULT 0,
+  -- The greatest ever used: a number is never given again, even when its rows are gone.
+  last_workflow_id bigint NOT NULL DEFAULT 0,
+  last_explanation_id bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
 INSERT INTO leadership DEFAULT VALUES;
 
 -- The fence of every unit. Locks the row until the unit ends; a unit whose predecessor failed, or whose leader was deposed,
 -- ends here. An UPDATE that matches no row would stop nothing, so this raises.
-CREATE FUNCTION fubini_fence(my_term bigint, previous bigint, following bigint, now_ms bigint) RETURNS bigint
+CREATE FUNCTION fubini_fence(my_term bigint, previous bigint, following bigint, now_ms bigint, workflow_id bigint,
+  explanation_id bigint) RETURNS bigint
 LANGUAGE plpgsql AS $$
 BEGIN
   IF following <= previous THEN
     RAISE EXCEPTION 'commit sequence must grow' USING ERRCODE = 'FB002';
   END IF;
-  UPDATE leadership SET commit_seq = following, last_now_ms = greatest(last_now_ms, now_ms)
+  UPDATE leadership SET commit_seq = following, last_now_ms = greatest(last_now_ms, now_ms),
+    last_workflow_id = greatest(last_workflow_id, workflow_id),
+    last_explanation_id = greatest(last_explanation_id, explanation_id)
     WHERE term = my_term AND commit_seq = previous;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'another leader or a failed earlier unit' USING ERRCODE = 'FB001';

@@ -77,6 +77,13 @@ public enum CommitError: Error {
   case fenced
   /// The database refused its content: it did not commit.
   case rejected(any Error)
+
+  /// The connection lives and the server cannot take the unit for now: disk full, out of memory, read-only, too busy. Connecting
+  /// works at once then, so whoever sends the same unit again must wait first, longer each time.
+  public var needsBackOff: Bool {
+    guard case .connectionLost(let error) = self, let error = error as? PostgresError else { return false }
+    return !error.isConnectionLoss
+  }
 }
 
 /// A unit on the wire.

@@ -30,10 +30,22 @@ extension DeltaEncoder {
     ("wall_ms", "int8"), ("runs_as", "text"),
   ]
 
-  private static let workflowSQL = upsert("workflows", key: ["id"], workflowColumns, cast: ["labels": "jsonb"])
+  // What the machine and the core decide when they create a row, and never again.
+  private static let workflowFixed: Set = ["uid", "project", "name", "document", "created_ms", "created_by"]
+  private static let nodeFixed: Set = [
+    "name", "display_name", "type", "role", "template_name", "parent", "boundary", "step", "item", "item_json",
+    "upstream", "inputs",
+  ]
+  private static let runFixed: Set = [
+    "workflow_id", "ordinal", "epoch", "cluster", "bound_ms", "explanation", "quote", "cpu_millicores", "memory_bytes",
+    "gpus", "gpu_type",
+  ]
+
+  private static let workflowSQL = upsert(
+    "workflows", key: ["id"], fixed: workflowFixed, workflowColumns, cast: ["labels": "jsonb"])
   private static let nodeSQL = upsert(
-    "nodes", key: ["workflow_id", "ordinal"], nodeColumns, cast: ["upstream": "int[]"])
-  private static let runSQL = upsert("runs", key: ["run_id"], runColumns)
+    "nodes", key: ["workflow_id", "ordinal"], fixed: nodeFixed, nodeColumns, cast: ["upstream": "int[]"])
+  private static let runSQL = upsert("runs", key: ["run_id"], fixed: runFixed, runColumns)
 
   static func workflows(_ rows: [WorkflowRow]) throws -> PostgresStatement {
     var p = PostgresParameters()
@@ -41,8 +53,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.uid }
     p.append(column: rows) { $0.project.text }
     p.append(column: rows) { $0.name }
-    p.append(column: rows) { $0.document.storable }
-    try p.append(column: rows) { try RowJSON.encode($0.labels) }
+    p.append(column: rows) { $0.document }
+    try p.append(column: rows) { try RowJSON.encode($0.labels.storable) }
     p.append(column: rows) { $0.status.phase.rawValue }
     try p.append(column: rows) { try RowJSON.encode($0.status) }
     p.append(column: rows) { $0.createdAt.milliseconds }
@@ -56,15 +68,15 @@ extension DeltaEncoder {
     var p = PostgresParameters()
     p.append(column: rows) { $0.workflow.number }
     p.append(column: rows) { $0.record.id.ordinal }
-    p.append(column: rows) { $0.record.name.storable }
-    p.append(column: rows) { $0.record.displayName.storable }
+    p.append(column: rows) { $0.record.name }
+    p.append(column: rows) { $0.record.displayName }
     p.append(column: rows) { $0.record.type.rawValue }
     p.append(column: rows) { Int16($0.record.role.rawValue) }
     p.append(column: rows) { $0.record.phase.rawValue }
     p.append(column: rows) { $0.record.hasBegun }
     p.append(column: rows) { $0.record.isSuperseded }
     p.append(column: rows) { $0.record.templateName }
-    p.append(column: rows) { $0.record.message.storable }
+    p.append(column: rows) { $0.record.message }
     p.append(column: rows) { $0.record.startedAt?.milliseconds }
     p.append(column: rows) { $0.record.finishedAt?.milliseconds }
     p.append(column: rows) { $0.record.parent?.ordinal }
@@ -77,8 +89,8 @@ extension DeltaEncoder {
     try p.append(column: rows) { $0.record.outputs.isEmpty ? nil : try RowJSON.encode($0.record.outputs) }
     p.append(column: rows) { $0.record.exitCode }
     p.append(column: rows) { $0.record.hostCluster?.text }
-    p.append(column: rows) { $0.record.runsAs?.storable }
-    p.append(column: rows) { $0.record.cancelReason?.storable }
+    p.append(column: rows) { $0.record.runsAs }
+    p.append(column: rows) { $0.record.cancelReason }
     p.append(column: rows) { $0.record.wakeAt?.milliseconds }
     return PostgresStatement(nodeSQL, p)
   }
@@ -96,11 +108,19 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.startedAt?.milliseconds }
     p.append(column: rows) { $0.finishedAt?.milliseconds }
     p.append(column: rows) { $0.exitCode }
-    p.append(column: rows) { $0.message.storable }
-    p.append(column: rows) { $0.cancelReason?.storable }
+    p.append(column: rows) { $0.message }
+    p.append(column: rows) { $0.cancelReason }
     p.append(column: rows) { $0.isUnaccounted }
     p.append(column: rows) { $0.explanation }
-    try p.append(column: rows) { try $0.quote.map { try RowJSON.encode($0) } }
+    // A unit has few price sheets and many runs that quote them.
+    var quotes: [PriceSheet: String] = [:]
+    try p.append(column: rows) { row in
+      guard let quote = row.quote else { return nil as String? }
+      if let known = quotes[quote] { return known }
+      let text = try RowJSON.encode(quote)
+      quotes[quote] = text
+      return text
+    }
     p.append(column: rows) { $0.resources.cpuMillicores }
     p.append(column: rows) { $0.resources.memory.bytes }
     p.append(column: rows) { $0.resources.gpus }
@@ -110,7 +130,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.bytesOut.bytes }
     p.append(column: rows) { $0.stagingMilliseconds }
     p.append(column: rows) { $0.wallMilliseconds }
-    p.append(column: rows) { $0.runsAs.storable }
+    p.append(column: rows) { $0.runsAs }
     return PostgresStatement(runSQL, p)
   }
 }

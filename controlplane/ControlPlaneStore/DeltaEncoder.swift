@@ -10,8 +10,9 @@ enum DeltaEncoder {
   static func statements(_ delta: DurableDelta, _ fence: Fence) throws -> [PostgresStatement] {
     var unit = [
       PostgresStatement(
-        "SELECT fubini_fence($1, $2, $3, $4)", .int8(fence.term), .int8(fence.previous), .int8(fence.next),
-        .int8(delta.now.milliseconds))
+        "SELECT fubini_fence($1, $2, $3, $4, $5, $6)", .int8(fence.term), .int8(fence.previous), .int8(fence.next),
+        .int8(delta.now.milliseconds), .int8(delta.workflows.map(\.id.number).max() ?? 0),
+        .int8(delta.explanations.map(\.id).max() ?? 0))
     ]
     if !delta.workflows.isEmpty { unit.append(try workflows(delta.workflows)) }
     if !delta.nodes.isEmpty { unit.append(try nodes(delta.nodes)) }
@@ -19,7 +20,7 @@ enum DeltaEncoder {
     if !delta.clusters.isEmpty { unit += try clusters(delta.clusters) }
     if !delta.explanations.isEmpty { unit.append(explanations(delta.explanations)) }
     if !delta.events.isEmpty { unit.append(events(delta.events)) }
-    if !delta.idempotency.isEmpty { unit.append(idempotency(delta.idempotency)) }
+    if !delta.idempotency.isEmpty { unit += idempotency(delta.idempotency, now: delta.now) }
     if !delta.audit.isEmpty { unit.append(audit(delta.audit)) }
     unit += deletions(delta)
     unit.append(PostgresStatement("SELECT pg_notify('fubini', $1)", .text(String(fence.next))))
@@ -48,14 +49,18 @@ enum DeltaEncoder {
     return unit
   }
 
-  /// `INSERT ... SELECT unnest(...) ON CONFLICT (key) DO UPDATE` over `columns` (name, array type, how it is used).
+  /// `INSERT ... SELECT ... FROM unnest(...) ON CONFLICT (key) DO UPDATE` over `columns` (name, type).
+  ///
+  /// - Parameter fixed: columns that keep their first value. They stay out of the update, so that a long text is not written
+  ///   (and compressed) once more for every transition.
   static func upsert(
-    _ table: String, key: [String], _ columns: [(name: String, type: String)], cast: [String: String] = [:]
+    _ table: String, key: [String], fixed: Set<String> = [], _ columns: [(name: String, type: String)],
+    cast: [String: String] = [:]
   ) -> String {
     let names = columns.map(\.name)
     let arrays = columns.indices.map { "$\($0 + 1)::\(columns[$0].type)[]" }
     let values = names.map { name in cast[name].map { "x.\(name)::\($0)" } ?? "x.\(name)" }
-    let updates = names.filter { !key.contains($0) }.map { "\($0) = excluded.\($0)" }
+    let updates = names.filter { !key.contains($0) && !fixed.contains($0) }.map { "\($0) = excluded.\($0)" }
     return """
       INSERT INTO \(table) (\(names.joined(separator: ", "))) SELECT \(values.joined(separator: ", ")) \
       FROM unnest(\(arrays.joined(separator: ", "))) AS x (\(names.joined(separator: ", "))) \
@@ -86,7 +91,7 @@ enum DeltaEncoder {
     try p.append(column: rows) { try RowJSON.encode($0.spec.labels) }
     p.append(column: rows) { $0.spec.project?.text }
     p.append(column: rows) { $0.createdAt.milliseconds }
-    p.append(column: rows) { $0.cordonReason?.storable }
+    p.append(column: rows) { $0.cordonReason }
     p.append(column: rows) { $0.isDraining }
     p.append(column: rows) { $0.revokedAt?.milliseconds }
     p.append(column: rows) { $0.journal }
@@ -111,13 +116,15 @@ enum DeltaEncoder {
     return unit
   }
 
+  private static let explanationSQL = upsert(
+    "explanations", key: ["id"], [("id", "int8"), ("at_ms", "int8"), ("document", "text")])
+
   private static func explanations(_ rows: [ExplanationRow]) -> PostgresStatement {
     var p = PostgresParameters()
     p.append(column: rows) { $0.id }
     p.append(column: rows) { $0.at.milliseconds }
-    p.append(column: rows) { $0.document.storable }
-    return PostgresStatement(
-      upsert("explanations", key: ["id"], [("id", "int8"), ("at_ms", "int8"), ("document", "text")]), p)
+    p.append(column: rows) { $0.document }
+    return PostgresStatement(explanationSQL, p)
   }
 
   private static func events(_ rows: [EventRow]) -> PostgresStatement {
@@ -127,7 +134,7 @@ enum DeltaEncoder {
     p.append(column: rows) { $0.node?.ordinal }
     p.append(column: rows) { $0.cluster?.text }
     p.append(column: rows) { $0.reason }
-    p.append(column: rows) { $0.message.storable }
+    p.append(column: rows) { $0.message }
     return PostgresStatement(
       """
       INSERT INTO events (at_ms, workflow_id, ordinal, cluster, reason, message)
@@ -136,17 +143,25 @@ enum DeltaEncoder {
       """, p)
   }
 
-  private static func idempotency(_ rows: [IdempotencyRow]) -> PostgresStatement {
+  private static let idempotencySQL = upsert(
+    "idempotency", key: ["principal", "key"],
+    [("principal", "text"), ("key", "text"), ("request_hash", "text"), ("reply", "text"), ("at_ms", "int8")])
+
+  /// Each unit that adds rows takes away more than it adds of those that have outlived a day, the oldest first, so the table
+  /// stays as large as a day's requests and no unit has much to do.
+  private static func idempotency(_ rows: [IdempotencyRow], now: Timestamp) -> [PostgresStatement] {
+    let expire = PostgresStatement(
+      """
+      DELETE FROM idempotency WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM idempotency WHERE at_ms < $1 ORDER BY at_ms LIMIT $2))
+      """, .int8(now.milliseconds - ControlPlaneStore.idempotencyLifetime), .int8(Int64(rows.count * 2 + 8)))
     var p = PostgresParameters()
     p.append(column: rows) { $0.principal }
-    p.append(column: rows) { $0.key.storable }
+    p.append(column: rows) { $0.key }
     p.append(column: rows) { $0.requestHash }
-    p.append(column: rows) { $0.reply.storable }
+    p.append(column: rows) { $0.reply }
     p.append(column: rows) { $0.at.milliseconds }
-    return PostgresStatement(
-      upsert(
-        "idempotency", key: ["principal", "key"],
-        [("principal", "text"), ("key", "text"), ("request_hash", "text"), ("reply", "text"), ("at_ms", "int8")]), p)
+    return [expire, PostgresStatement(idempotencySQL, p)]
   }
 
   private static func audit(_ rows: [AuditRow]) -> PostgresStatement {
@@ -154,8 +169,8 @@ enum DeltaEncoder {
     p.append(column: rows) { $0.at.milliseconds }
     p.append(column: rows) { $0.actor }
     p.append(column: rows) { $0.action }
-    p.append(column: rows) { $0.object.storable }
-    p.append(column: rows) { $0.detail.storable }
+    p.append(column: rows) { $0.object }
+    p.append(column: rows) { $0.detail }
     return PostgresStatement(
       """
       INSERT INTO audit (at_ms, actor, action, object, detail)

@@ -4,27 +4,40 @@ import Postgres
 import WorkflowCore
 
 extension ControlPlaneStore {
+  /// The condition of the index `workflows_open`, word for word.
   private static let open = "(phase IN ('Pending', 'Running') OR deletion_requested)"
+  /// An idempotency row is good for a day.
+  static let idempotencyLifetime: Int64 = 86_400_000
+
+  /// `part` for each open workflow `w`. OFFSET 0 keeps the planner from turning this into a join that reads all of history:
+  /// each workflow is one look-up through an index that begins with `workflow_id`.
+  private static func ofOpenWorkflows(_ part: String, order: String) -> String {
+    """
+    SELECT x.* FROM (SELECT id FROM workflows WHERE \(open) OFFSET 0) AS w
+    CROSS JOIN LATERAL (\(part) OFFSET 0) AS x ORDER BY \(order)
+    """
+  }
 
   /// The durable state of this moment, in one snapshot: what a new leader's core is rebuilt from.
   public func loadDurable() async throws -> DurableState {
-    let mine = "workflow_id IN (SELECT id FROM workflows WHERE \(Self.open))"
     let results = try await pool.withConnection { connection in
       try await connection.snapshot(
         [
-          "SELECT last_now_ms FROM leadership",
+          "SELECT last_now_ms, last_workflow_id, last_explanation_id FROM leadership",
           "SELECT \(RowDecoder.workflows) FROM workflows WHERE \(Self.open) ORDER BY id",
-          "SELECT \(RowDecoder.nodes) FROM nodes WHERE \(mine) ORDER BY workflow_id, ordinal",
-          "SELECT \(RowDecoder.runs) FROM runs WHERE phase < 5 ORDER BY run_id",
-          "SELECT workflow_id, ordinal, max(epoch) FROM runs WHERE \(mine) GROUP BY 1, 2",
+          Self.ofOpenWorkflows(
+            "SELECT \(RowDecoder.nodes) FROM nodes WHERE workflow_id = w.id", order: "workflow_id, ordinal"),
+          // No run outlives its workflow, so those of finished workflows need not be looked at.
+          Self.ofOpenWorkflows(
+            "SELECT \(RowDecoder.runs) FROM runs WHERE workflow_id = w.id AND phase < 5", order: "run_id"),
+          Self.ofOpenWorkflows(
+            """
+            SELECT workflow_id, ordinal, max(epoch) FROM runs WHERE workflow_id = w.id GROUP BY workflow_id, ordinal
+            """, order: "workflow_id, ordinal"),
           RowDecoder.clusters,
           """
           SELECT principal, key, request_hash, reply, at_ms FROM idempotency
-          WHERE at_ms >= (SELECT last_now_ms - 86400000 FROM leadership) ORDER BY principal, key
-          """,
-          """
-          SELECT greatest((SELECT max(id) FROM workflows), (SELECT max(workflow_id) FROM events), 0),
-            coalesce((SELECT max(id) FROM explanations), 0)
+          WHERE at_ms >= (SELECT last_now_ms - \(Self.idempotencyLifetime) FROM leadership) ORDER BY principal, key
           """,
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
@@ -50,8 +63,8 @@ extension ControlPlaneStore {
         principal: try $0.text(0), key: try $0.text(1), requestHash: try $0.text(2), reply: try $0.text(3),
         at: try RowDecoder.time($0, 4))
     }
-    state.lastWorkflowID = WorkflowID(try results[7][0].int(0))
-    state.lastExplanationID = try results[7][0].int(1)
+    state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
+    state.lastExplanationID = try results[0][0].int(2)
     return state
   }
 

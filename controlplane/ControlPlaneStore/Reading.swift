@@ -106,6 +106,6 @@ extension ControlPlaneStore {
     _ = try await run(
       "INSERT INTO audit (at_ms, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)",
       .int8(row.at.milliseconds),
-      .text(row.actor.storable), .text(row.action), .text(row.object.storable), .text(row.detail.storable))
+      .text(row.actor), .text(row.action), .text(row.object), .text(row.detail))
   }
 }

@@ -18,7 +18,11 @@ enum RowJSON {
   }
 }
 
-extension String {
-  /// Postgres has no NUL in text; a program's output may. One bad character must not refuse a whole unit.
-  var storable: String { utf8.contains(0) ? String(map { $0 == "\0" ? "\u{FFFD}" : $0 }) : self }
+extension [String: String] {
+  /// `jsonb` refuses NUL, which `json` text only escapes.
+  var storable: [String: String] {
+    guard contains(where: { $0.utf8.contains(0) || $1.utf8.contains(0) }) else { return self }
+    let cleaned = map { ($0.withoutNUL, $1.withoutNUL) }
+    return Dictionary(cleaned, uniquingKeysWith: { first, _ in first })
+  }
 }
