@@ -49,7 +49,7 @@ final class ExecutorFixture: Sendable {
 
   func observations(of id: Int64) -> [RunObservation] { observed.withLock { $0[RunID(id)] ?? [] } }
 
-  func end(of id: Int64, seconds: Double = 20) async throws -> RunObservation {
+  func end(of id: Int64, seconds: Double = 60) async throws -> RunObservation {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < deadline {
       if let end = observations(of: id).last(where: { $0.phase.isTerminal }) { return end }
@@ -59,6 +59,17 @@ final class ExecutorFixture: Sendable {
   }
 
   func log(_ id: Int64) -> String { text(executor.workspace(for: RunID(id)).log) }
+
+  /// Polls until the condition holds.
+  func waitUntil(_ what: String, _ condition: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + .seconds(60)
+    while try await !condition() {
+      guard ContinuousClock.now < deadline else {
+        throw FederationError(.deadlineExceeded, "not within 60 s: \(what)")
+      }
+      try await Task.sleep(for: .milliseconds(3))
+    }
+  }
 
   func text(_ path: String) -> String {
     let file = open(path, O_RDONLY)
@@ -75,13 +86,22 @@ final class ExecutorFixture: Sendable {
 
   /// Ends the supervisor and deletes everything.
   func tearDown() async {
-    try? await executor.shutdownSupervisorWhenIdle()
     await executor.close()
     let task = watcher.withLock { $0 }
     task?.cancel()
-    let remover = SpawnedCommand(["/bin/rm", "-rf", directory])
-    _ = remover.wait()
+    // Not asked to leave: a test that failed may have left a run alive. Whoever comes meanwhile is ended too.
+    let lock = open(directory + "/supervisor.lock", O_RDWR)
+    defer { close(lock) }
+    while lock >= 0, flock(lock, LOCK_EX | LOCK_NB) != 0 {
+      if let pid = supervisorPID { kill(pid, SIGKILL) }
+      usleep(2000)
+    }
+    // The lock is free a moment before the kernel has killed the runs, which may still write here.
+    for _ in 0..<100 where SpawnedCommand(["/bin/rm", "-rf", directory]).wait() != 0 { usleep(10_000) }
   }
+
+  /// The holder of the supervisor's lock, now or last.
+  var supervisorPID: pid_t? { pid_t(text(directory + "/supervisor.lock").dropLast()) }
 }
 
 /// A command that a test runs beside the product.

@@ -2,4 +2,12 @@
 internal import Glibc
 internal import Supervisor
 
-exit(Supervisor.main(Array(CommandLine.arguments.dropFirst().drop { $0 == "supervisor" })))
+let arguments = Array(CommandLine.arguments.dropFirst())
+if arguments.first == "daemonise", let executable = realpath("/proc/self/exe", nil), arguments.count == 2 {
+  // As another user's agent would start it: `daemonise DIR`.
+  try Supervisor.daemonise(
+    executable: String(cString: executable), arguments: ["supervisor", "--state-dir", arguments[1]],
+    log: arguments[1] + "/supervisor.log")
+  exit(0)
+}
+exit(Supervisor.main(Array(arguments.drop { $0 == "supervisor" })))

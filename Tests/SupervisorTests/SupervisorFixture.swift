@@ -6,15 +6,35 @@ internal import Testing
 
 /// A supervisor process of a test's own, with a state directory that goes when the test ends.
 final class SupervisorFixture {
-  let directory: String
-  private(set) var pid: Int32 = 0
+  /// How the supervisor comes into being.
+  enum Mode: String {
+    /// As the first process of a PID namespace, by the user of the tests.
+    case enclosed
+    /// The same without privilege, in a user namespace.
+    case unprivileged
+    /// As a plain process, as where namespaces are forbidden.
+    case plain
+  }
 
-  init() throws {
+  let directory: String
+  let mode: Mode
+  private(set) var pid: Int32 = 0
+  private var startTicks: UInt64 = 0
+
+  init(_ mode: Mode = .enclosed) throws {
+    self.mode = mode
     var template = Array("/tmp/fubini-supervisor-XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    if mode == .unprivileged { chown(directory, Self.nobody, Self.nobody) }
     try launch()
   }
+
+  static let nobody: UInt32 = 65534
+  static var canActAsNobody: Bool {
+    geteuid() == 0 && run(asNobody + ["test", "-x", executable]) == 0
+  }
+  private static let asNobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 
   static let executable: String = {
     var buffer = [UInt8](repeating: 0, count: 4096)
@@ -27,15 +47,49 @@ final class SupervisorFixture {
 
   /// Starts a supervisor and waits until it answers.
   func launch() throws {
-    try Supervisor.daemonise(
-      executable: Self.executable, arguments: ["supervisor", "--state-dir", directory],
-      log: directory + "/supervisor.log")
-    let previous = pid
+    try launchWithoutWaiting()
     try waitUntil("a supervisor answers") {
+      // One that is being killed may still have a socket.
       guard let client = try? SupervisorClient(directory) else { return false }
-      pid = client.supervisorPID
-      return pid != previous
+      return client.supervisorPID == pid
     }
+  }
+
+  /// Starts a supervisor and waits until it has the directory's lock.
+  func launchWithoutWaiting() throws {
+    let previous = pid
+    switch mode {
+    case .enclosed:
+      try Supervisor.daemonise(
+        executable: Self.executable, arguments: ["supervisor", "--state-dir", directory],
+        log: directory + "/supervisor.log")
+    case .unprivileged:
+      #expect(Self.run(Self.asNobody + [Self.executable, "daemonise", directory]) == 0)
+    case .plain: _ = Self.spawn([Self.executable, "supervisor", "--state-dir", directory])
+    }
+    try waitUntil("a supervisor has the lock") {
+      guard let holder = Int32(text(directory + "/supervisor.lock").dropLast()), holder != previous,
+        let entry = ProcessTable.own.entry(holder)
+      else { return false }
+      (pid, startTicks) = (holder, entry.startTicks)
+      return true
+    }
+  }
+
+  private static func spawn(_ arguments: [String]) -> Int32 {
+    var pid: pid_t = 0
+    var owned = arguments.map { strdup($0) }
+    owned.append(nil)
+    defer { for pointer in owned { free(pointer) } }
+    return posix_spawnp(&pid, arguments[0], nil, nil, owned, environ) == 0 ? pid : -1
+  }
+
+  private static func run(_ arguments: [String]) -> Int32 {
+    let pid = spawn(arguments)
+    guard pid > 0 else { return -1 }
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    return status
   }
 
   func send(_ signal: Int32) { kill(pid, signal) }
@@ -43,7 +97,8 @@ final class SupervisorFixture {
   /// kill -9, and waits until it is gone.
   func crash() throws {
     send(SIGKILL)
-    try waitUntil("the supervisor is gone") { ProcessTable.entry(pid).map { $0.state == 0x5a } ?? true }
+    try waitUntil("the supervisor is gone") { !ProcessTable.own.isAlive(pid, startTicks: startTicks) }
+    if mode == .plain { while waitpid(pid, nil, 0) < 0, errno == EINTR {} }
   }
 
   func client() throws -> SupervisorClient { try SupervisorClient(directory) }
@@ -55,12 +110,12 @@ final class SupervisorFixture {
   func text(_ path: String) -> String { String(decoding: Files.read(path, limit: 4 << 20) ?? [], as: UTF8.self) }
 
   deinit {
-    kill(pid, SIGCONT)
-    kill(pid, SIGKILL)
+    // A stopped process obeys this too. Only when everything of it is gone does nobody write in the directory any more.
+    try? crash()
     Self.remove(directory)
   }
 
-  private static func remove(_ path: String) {
+  static func remove(_ path: String) {
     var status = stat()
     guard lstat(path, &status) == 0 else { return }
     guard status.st_mode & S_IFMT == S_IFDIR else {
@@ -80,7 +135,7 @@ final class SupervisorClient {
 
   init(_ directory: String) throws {
     socket = try UnixSocket.connect(to: Supervisor.socketPath(in: directory))
-    var timeout = timeval(tv_sec: 20, tv_usec: 0)
+    var timeout = timeval(tv_sec: 60, tv_usec: 0)
     setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
     var range = WireWriter()
     range.put(UInt16(1))
@@ -122,6 +177,14 @@ final class SupervisorClient {
     #expect(try #require(next()).kind == SupervisorReply.done.rawValue)
   }
 
+  /// Whether the supervisor says that the kernel kills its runs with it.
+  func isEnclosed() throws -> Bool {
+    send(.status)
+    var reader = WireReader(try #require(next()).body[...])
+    _ = try (reader.number(UInt32.self), reader.number(UInt32.self), reader.texts())
+    return try reader.flag()
+  }
+
   /// Ended runs and living ones.
   func list() throws -> (ended: [UInt64: RunEnd], live: Set<UInt64>) {
     send(.list)
@@ -135,7 +198,7 @@ final class SupervisorClient {
     return (ended, live)
   }
 
-  func waitForEnd(_ id: UInt64, within seconds: Double = 15) throws -> RunEnd {
+  func waitForEnd(_ id: UInt64, within seconds: Double = 60) throws -> RunEnd {
     var end: RunEnd?
     try waitUntil("run \(id) has ended", seconds: seconds) {
       end = try list().ended[id]
@@ -160,7 +223,7 @@ final class SupervisorClient {
 }
 
 /// Polls a condition; a test that waits for a moment instead of a condition is slow or wrong.
-func waitUntil(_ what: String, seconds: Double = 15, _ condition: () throws -> Bool) throws {
+func waitUntil(_ what: String, seconds: Double = 60, _ condition: () throws -> Bool) throws {
   let end = csupervisor_boottime_ns() + UInt64(seconds * 1e9)
   while try !condition() {
     guard csupervisor_boottime_ns() < end else {

@@ -64,17 +64,30 @@ struct SupervisorTests {
 
   @Test("I1: the fence ends a run when the agent's lease is not renewed, and not before", arguments: [false, true])
   func fence(inSandbox: Bool) throws {
-    try renewLease()
-    let begin = csupervisor_boottime_ns()
-    var run = inSandbox ? sandboxed(3, "sleep 300") : shell(3, "sleep 300")
-    run.disconnectLimitMs = 700
-    #expect(try client.start(run).kind == .accepted)
-    usleep(300_000)
-    try renewLease()
-    let end = try client.waitForEnd(3)
-    let elapsedMs = (csupervisor_boottime_ns() - begin) / 1_000_000
-    #expect(end.reason == .fenced)
-    #expect((1000...3000).contains(elapsedMs), "ended after \(elapsedMs) ms")
+    let limitMs: UInt64 = 1500
+    for attempt in 1...10 {
+      try renewLease()
+      var run = inSandbox ? sandboxed(0, "sleep 300") : shell(0, "sleep 300")
+      (run.id, run.disconnectLimitMs) = (UInt64(attempt), limitMs)
+      guard try client.start(run).kind == .accepted else { continue }
+      let begin = csupervisor_boottime_ns()
+      var (last, longestGap) = (begin, UInt64(0))
+      while last < begin + 2 * limitMs * 1_000_000 {
+        usleep(20_000)
+        try renewLease()
+        let now = csupervisor_boottime_ns()
+        (longestGap, last) = (max(longestGap, now - last), now)
+      }
+      // On a machine that stood still for so long the fence was right to end it; that says nothing here.
+      if longestGap > limitMs * 1_000_000 / 2 { continue }
+      #expect(try client.list().live.contains(run.id), "ended although the lease was renewed")
+      let end = try client.waitForEnd(run.id)
+      let elapsedMs = (csupervisor_boottime_ns() - last) / 1_000_000
+      #expect(end.reason == .fenced)
+      #expect(elapsedMs >= limitMs - 100, "ended \(elapsedMs) ms after the last renewal")
+      return
+    }
+    Issue.record("the machine is too busy to renew a lease")
   }
 
   @Test(
@@ -94,14 +107,14 @@ struct SupervisorTests {
   func stoppedSupervisor() throws {
     try renewLease()
     var run = shell(5, "sleep 300")
-    run.disconnectLimitMs = 400
-    _ = try client.start(run)
+    run.disconnectLimitMs = 3000
+    #expect(try client.start(run).kind == .accepted)
     fixture.send(SIGSTOP)
     run.id = 6
     var writer = WireWriter()
     run.encode(into: &writer)
     client.send(.start, writer.bytes)
-    usleep(700_000)
+    usleep(3_100_000)
     fixture.send(SIGCONT)
     #expect(try #require(client.next()).kind == SupervisorReply.refused.rawValue)
     #expect(try client.waitForEnd(5).reason == .fenced)

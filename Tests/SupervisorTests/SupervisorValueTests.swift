@@ -33,6 +33,7 @@ struct SupervisorValueTests {
     var template = Array("/tmp/fubini-end-XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    defer { SupervisorFixture.remove(path) }
     let directory = RunDirectory(stateDirectory: path, id: 1)
     try Files.makeDirectory(path + "/runs")
     try Files.makeDirectory(directory.path)
@@ -51,6 +52,7 @@ struct SupervisorValueTests {
     var template = Array("/tmp/fubini-cgroup-XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    defer { SupervisorFixture.remove(path) }
     #expect(ControlGroup(delegated: path) == nil)
     try Files.replace(path + "/cgroup.subtree_control", with: Array("cpu memory pids\n".utf8))
     try Files.replace(path + "/cgroup.procs", with: [])

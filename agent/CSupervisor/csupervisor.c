@@ -28,6 +28,9 @@
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 
 // Runs between vfork and exec: no allocation, no lock, only system calls and the stack.
 static int bind_sources(const struct csupervisor_spawn *spawn) {
@@ -166,24 +169,73 @@ int64_t csupervisor_peer_uid(int socket) {
   return credentials.uid;
 }
 
-int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path) {
-  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  int log = open(log_path, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (null < 0 || log < 0) return -errno;
+static int write_file(const char *path, const char *text) {
+  int file = open(path, O_WRONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  ssize_t put = write(file, text, strlen(text));
+  close(file);
+  return put == (ssize_t)strlen(text) ? 0 : -1;
+}
+
+// The next child of the caller will be the first process of a PID namespace.
+static int leave_namespaces(uid_t user, gid_t group) {
+  int flags = CLONE_NEWPID | CLONE_NEWNS;
+  if (user == 0) return unshare(flags);
+  // Without root only a user namespace of one's own allows the others; the caller stays who it is there.
+  char map[64];
+  if (unshare(flags | CLONE_NEWUSER) < 0) return -1;
+  if (write_file("/proc/self/setgroups", "deny") < 0) return -1;
+  snprintf(map, sizeof map, "%u %u 1\n", user, user);
+  if (write_file("/proc/self/uid_map", map) < 0) return -1;
+  snprintf(map, sizeof map, "%u %u 1\n", group, group);
+  return write_file("/proc/self/gid_map", map);
+}
+
+// Makes /proc tell of the new PID namespace. Returns a descriptor of the outer one's.
+static int replace_proc(void) {
+  int outer = open("/proc", O_RDONLY | O_DIRECTORY);
+  if (outer < 0) return -1;
+  // The host's later mounts still arrive; nothing from here goes there.
+  if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0) return -1;
+  if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) return -1;
+  return outer;
+}
+
+static void close_from(int first) {
+  if (syscall(SYS_close_range, first, ~0U, 0) == 0) return;
+  struct rlimit limit;
+  int last = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 65536 ? (int)limit.rlim_cur : 65536;
+  for (int file = first; file < last; file++) close(file);
+}
+
+// One attempt. Writes 1 to `*executing` when everything but exec has been done.
+static int daemonise(const char *const *arguments, const char *const *environment, int null, int log, int enclosed,
+                     volatile int *executing) {
   volatile int failure = 0;
+  uid_t user = geteuid();
+  gid_t group = getegid();
+  *executing = 0;
   pid_t pid = vfork();
   if (pid == 0) {
-    if (setsid() < 0) _exit(1);
+    if (setsid() < 0 || (enclosed && leave_namespaces(user, group) < 0)) {
+      failure = errno;
+      _exit(1);
+    }
     // The second fork makes it a child of init, and no leader of its session.
     pid_t second = vfork();
     if (second == 0) {
       sigset_t empty;
       sigemptyset(&empty);
       sigprocmask(SIG_SETMASK, &empty, NULL);
-      if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 || chdir("/") < 0) {
+      int outer = enclosed ? replace_proc() : -1;
+      if ((enclosed && outer < 0) || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 || chdir("/") < 0 ||
+          (enclosed && outer != 3 && dup2(outer, 3) < 0)) {
         failure = errno;
         _exit(127);
       }
+      // What the caller forgot to mark close-on-exec (a pipe of its own output, say) must not stay open for months.
+      close_from(enclosed ? 4 : 3);
+      *executing = 1;
       execve(arguments[0], (char *const *)arguments, (char *const *)environment);
       failure = errno;
       _exit(127);
@@ -191,15 +243,30 @@ int csupervisor_daemonise(const char *const *arguments, const char *const *envir
     if (second < 0) failure = errno;
     _exit(0);
   }
-  if (pid > 0) {
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
-  } else {
-    failure = errno;
+  if (pid < 0) return errno;
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+  return failure;
+}
+
+int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path) {
+  // Above 3, so that placing descriptors overwrites neither.
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  int log = open(log_path, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+  int failure = null < 0 || log < 0 ? errno : 0;
+  if (!failure) {
+    int high_null = fcntl(null, F_DUPFD_CLOEXEC, 10), high_log = fcntl(log, F_DUPFD_CLOEXEC, 10);
+    volatile int executing = 0;
+    failure = daemonise(arguments, environment, high_null, high_log, 1, &executing);
+    if (failure && !executing) failure = daemonise(arguments, environment, high_null, high_log, 0, &executing);
+    close(high_null);
+    close(high_log);
   }
-  close(null);
-  close(log);
+  if (null >= 0) close(null);
+  if (log >= 0) close(log);
   return -failure;
 }
+
+int csupervisor_set_close_on_exec(int file) { return fcntl(file, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0; }
 
 uint64_t csupervisor_boottime_ns(void) {
   struct timespec now;

@@ -41,8 +41,6 @@ extension ProcessExecutor {
       supervised.mounts = launch.mounts
     } else {
       supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory
-      // Unsandboxed the run could not enter the agent's directories as somebody else.
-      (supervised.user, supervised.group) = (nil, nil)
     }
     return supervised
   }
@@ -64,14 +62,21 @@ extension ProcessExecutor {
       inputs: run.inputs.map { Sandbox.Binding(source: $0.hostPath, path: AbsolutePath.normalise($0.path) ?? $0.path) },
       writableDirectories: layout.directories, sharesNetwork: sharesNetwork,
       stage: identity == nil ? nil : "/tmp",
-      workingDirectory: layout.workingDirectory, command: command)
+      workingDirectory: layout.workingDirectory, command: command,
+      disablesUserNamespaces: probe.disablesUserNamespaces)
   }
 
   func prepareSynchronously(_ run: RunRequest) throws(FederationError) -> RunWorkspace {
     let workspace = workspace(for: run.id)
     guard !HostFiles.exists(workspace.directory + "/started") else { return workspace }
+    if probe == nil, let path = run.spec.scratchPaths.first {
+      throw FederationError(
+        .unplaceable,
+        "the template mounts an empty directory at \(path), which only a sandbox can give a run of its own; this cluster "
+          + "has none: use TMPDIR or the working directory, or another cluster")
+    }
     let layout = try RunLayout(run)
-    try HostFiles.makeDirectory(workspace.directory)
+    try HostFiles.makeDirectory(workspace.directory, mode: probe == nil && identity != nil ? 0o711 : 0o700)
     try HostFiles.makeDirectory(workspace.root, mode: 0o755)
     for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
     return workspace
@@ -112,98 +117,5 @@ extension ProcessExecutor {
     let entries = HostFiles.list(directory)
     hostListings[directory] = entries
     return entries
-  }
-
-  // MARK: The supervisor
-
-  /// The open connection; starts the supervisor when there is none.
-  func connected() async throws -> SupervisorConnection {
-    if isClosed { throw SupervisorConnection.gone }
-    if let connection, connection.isOpen { return connection }
-    let deadline = ContinuousClock.now + .seconds(15)
-    var pause = Duration.milliseconds(2)
-    var hasStarted = false
-    while true {
-      do {
-        let new = try SupervisorConnection.open(stateDirectory: configuration.stateDirectory) { [weak self] event in
-          self?.received(event)
-        }
-        // Another call may have connected while this one waited.
-        if let connection, connection.isOpen {
-          new.close()
-          return connection
-        }
-        connection = new
-        try await greet(new)
-        return new
-      } catch let failure as SystemFailure {
-        if !hasStarted {
-          try startSupervisor()
-          hasStarted = true
-        }
-        guard ContinuousClock.now < deadline else {
-          throw FederationError(
-            .unavailable, "the supervisor does not start; see \(configuration.stateDirectory)/supervisor.log",
-            cause: failure,
-            retryAfter: .seconds(5))
-        }
-        try await Task.sleep(for: pause)
-        pause = min(pause * 2, .milliseconds(200))
-      }
-    }
-  }
-
-  private func greet(_ connection: SupervisorConnection) async throws {
-    var range = WireWriter()
-    range.put(SupervisorProtocol.version)
-    range.put(SupervisorProtocol.version)
-    let answers = try await connection.send([(.hello, range.bytes), (.subscribe, [])])
-    guard answers[0].last?.reply == .hello else {
-      throw FederationError(
-        .failedPrecondition,
-        "the supervisor that runs here speaks another protocol version; drain the cluster and restart it")
-    }
-  }
-
-  private func startSupervisor() throws {
-    var arguments = ["supervisor", "--state-dir", configuration.stateDirectory]
-    if let group = configuration.controlGroup { arguments += ["--cgroup", group] }
-    try Supervisor.daemonise(
-      executable: configuration.supervisorExecutable, arguments: arguments,
-      log: configuration.stateDirectory + "/supervisor.log")
-  }
-
-  private nonisolated func received(_ event: SupervisorConnection.Event) {
-    if case .closed = event {
-      Task { await self.supervisorVanished() }
-    } else if let observation = observation(event) {
-      observers.yield(observation)
-    }
-  }
-
-  /// A new supervisor is started at once, because it alone can prove what became of the runs; then everything is told again.
-  private func supervisorVanished() async {
-    connection = nil
-    guard !isClosed, let all = try? await reattach(known: []) else { return }
-    for observation in all { observers.yield(observation) }
-  }
-
-  nonisolated func observation(_ event: SupervisorConnection.Event) -> RunObservation? {
-    switch event {
-    case .started(let id, let logBytes), .logGrew(let id, let logBytes):
-      let id = RunID(Int64(bitPattern: id))
-      return RunObservation(id: id, phase: .running, runsAs: runsAs(id), logBytes: Int64(clamping: logBytes))
-    case .ended(let id, let end):
-      let id = RunID(Int64(bitPattern: id))
-      let mayBeSandbox = end.reason == .exited && RunOutcome.exitCode(end.waitStatus) == 1 && end.logBytes < 1024
-      let head = mayBeSandbox ? HostFiles.read(workspace(for: id).log, limit: 1024) : nil
-      return RunOutcome.observation(
-        id: id, end: end, runsAs: runsAs(id), isSandboxed: probe != nil, logHead: head)
-    case .closed: return nil
-    }
-  }
-
-  private nonisolated func runsAs(_ id: RunID) -> String? {
-    HostFiles.read(workspace(for: id).directory + "/runs-as", limit: 256).map { String(decoding: $0, as: UTF8.self) }
   }
 }

@@ -8,8 +8,9 @@ internal import Synchronization
 /// Runs work as sandboxed processes of this machine, through the supervisor beside the agent.
 ///
 /// What a run may not reach, and why, is said at `Sandbox`; limits, the fence and the truth about ends are the supervisor's.
-/// With `sandbox: none` a run is a plain process of the agent's user: it sees the host, its absolute paths are the host's,
-/// `RunWorkspace.root` is its working directory's parent only, and such a cluster offers no fence.
+/// With `sandbox: none` a run is a plain process of the agent's user, or of the configured one when the agent is root: it sees
+/// the host, its absolute paths are the host's, `RunWorkspace.root` is its working directory's parent only, and such a cluster
+/// offers no fence.
 public actor ProcessExecutor: Executor {
   nonisolated let configuration: ProcessExecutorConfiguration
   nonisolated let probe: SandboxProbe?
@@ -19,13 +20,21 @@ public actor ProcessExecutor: Executor {
   nonisolated let preparedConfiguration: String
   nonisolated let observers = Observers()
   var connection: SupervisorConnection?
+  /// Counts connections, so that the end of an earlier one is not taken for the end of `connection`.
+  var generation = 0
+  /// Whether the kernel kills every run with the supervisor.
+  var supervisorIsEnclosed = false
+  /// Whether the supervisor was asked to leave: its going is then no accident.
+  var isDismissed = false
   var isClosed = false
+  var queue: SlotQueue
   var hostListings: [String: [Sandbox.Entry]] = [:]
 
   /// Probes the machine; starts the supervisor if none runs.
   /// - Throws: `.failedPrecondition` when no sandbox can be made and `sandbox: none` was not chosen.
   public init(configuration: ProcessExecutorConfiguration) async throws {
     self.configuration = configuration
+    queue = SlotQueue(slots: configuration.slots)
     let directory = configuration.stateDirectory
     guard AbsolutePath.normalise(directory) == directory, directory.utf8.count <= 80 else {
       throw FederationError(.invalidArgument, "the state directory must be an absolute path of at most 80 bytes")
@@ -42,6 +51,8 @@ public actor ProcessExecutor: Executor {
       probe = nil
       shares = true
       notices.append("runs are not sandboxed here: they see the host's files, processes and network")
+      // They must reach their own directories as another user. Every file beside these is its owner's alone.
+      if isRoot { for path in [directory, directory + "/runs"] { chmod(path, 0o711) } }
     case .bubblewrap:
       let scratch = directory + "/sandbox/probe"
       probe = try SandboxProbe.run(etc: preparedConfiguration, scratch: scratch, identity: identity)
@@ -60,7 +71,8 @@ public actor ProcessExecutor: Executor {
     if configuration.controlGroup == nil { notices.append("memory and CPU limits are not enforced here") }
     sharesNetwork = shares
     self.notices = notices
-    _ = try await connected()
+    // Also learns which slots are taken.
+    _ = try await reattach(known: [])
   }
 
   public nonisolated func workspace(for id: RunID) -> RunWorkspace {
@@ -75,34 +87,29 @@ public actor ProcessExecutor: Executor {
   }
 
   public func submit(_ runs: [RunRequest]) async throws {
-    let connection = try await connected()
-    var commands: [(SupervisorCommand, [UInt8])] = []
-    for run in runs {
-      do throws(FederationError) {
-        let supervised = try supervisedRun(run)
-        var writer = WireWriter()
-        supervised.encode(into: &writer)
-        guard writer.bytes.count < SupervisorProtocol.frameBytesMax - 16 else {
-          throw FederationError(.invalidArgument, "the command line and environment are larger than 4 MiB")
-        }
-        commands.append((.start, writer.bytes))
-      } catch {
-        // A full disk is no fault of the run's.
-        if error.isRetryable { throw error }
-        observers.yield(RunObservation(id: run.id, phase: .error, message: error.publicMessage))
+    let (ready, queued) = queue.submitted(runs)
+    for id in queued { observers.yield(RunObservation(id: id, phase: .queued, message: "waits for a slot")) }
+    guard !ready.isEmpty else { return }
+    do {
+      let (refused, reason) = try await start(ready)
+      for run in refused { queue.released(run.id) }
+      guard refused.isEmpty else {
+        throw FederationError(.unavailable, "the supervisor refused: \(reason)", retryAfter: .seconds(1))
       }
-    }
-    let answers = try await connection.send(commands)
-    var refusal: String?
-    for answer in answers.compactMap(\.last) where answer.reply == .refused {
-      refusal = String(decoding: answer.body.dropFirst(5), as: UTF8.self)
-    }
-    if let refusal {
-      throw FederationError(.unavailable, "the supervisor refused: \(refusal)", retryAfter: .seconds(1))
+    } catch {
+      // What of them lives is learnt from the supervisor; the rest must hold no slot.
+      for run in ready { queue.released(run.id) }
+      Task { _ = try? await self.reattach(known: []) }
+      throw error
     }
   }
 
   public func cancel(_ id: RunID, grace: Duration) async throws {
+    if queue.isWaiting(id) {
+      queue.released(id)
+      observers.yield(RunObservation(id: id, phase: .cancelled, message: "cancelled before it started"))
+      return
+    }
     var writer = WireWriter()
     writer.put(UInt64(bitPattern: id.number))
     writer.put(UInt64(max(0, grace.milliseconds)))
@@ -116,11 +123,16 @@ public actor ProcessExecutor: Executor {
       guard let event = try SupervisorConnection.event(answer.reply, answer.body[...]) else { continue }
       if let observation = observation(event) { found[observation.id] = observation }
     }
-    for id in known where found[id] == nil { found[id] = RunObservation(id: id, phase: .bound) }
+    queue.resynchronised(live: Set(found.values.lazy.filter { !$0.phase.isTerminal }.map(\.id)))
+    for id in known where found[id] == nil {
+      found[id] = RunObservation(id: id, phase: queue.isWaiting(id) ? .queued : .bound)
+    }
+    if configuration.slots != nil { Task { await startWaiting() } }
     return found.values.sorted { $0.id < $1.id }
   }
 
   public func forget(_ ids: [RunID]) async throws {
+    for id in ids where queue.isWaiting(id) { queue.released(id) }
     let commands = ids.map { id in
       var writer = WireWriter()
       writer.put(UInt64(bitPattern: id.number))
@@ -138,9 +150,15 @@ public actor ProcessExecutor: Executor {
   }
 
   public func inventory() async -> ClusterInventory {
-    ClusterInventory(
+    var notices = notices
+    if probe != nil, !supervisorIsEnclosed {
+      notices.append(
+        "this machine gives the supervisor no PID namespace of its own, so nothing proves that runs die with it: this "
+          + "cluster offers no `onDisconnect: replace`")
+    }
+    return ClusterInventory(
       capacity: configuration.capacity, slots: configuration.slots, images: configuration.images,
-      canFence: probe != nil, notices: notices)
+      canFence: probe != nil && supervisorIsEnclosed, notices: notices)
   }
 
   public func renewLease(boottimeNanoseconds: UInt64) async throws {
@@ -158,8 +176,13 @@ public actor ProcessExecutor: Executor {
     observers.finish()
   }
 
-  /// Asks the supervisor to leave once nothing runs: for uninstalling and for tests.
-  public func shutdownSupervisorWhenIdle() async throws { _ = try await connected().send([(.shutdownWhenIdle, [])]) }
+  /// Asks the supervisor to leave once nothing runs: for uninstalling and for tests. It is started again only when a later
+  /// call needs it.
+  public func shutdownSupervisorWhenIdle() async throws {
+    let connection = try await connected()
+    isDismissed = true
+    _ = try await connection.send([(.shutdownWhenIdle, [])])
+  }
 }
 
 /// Who observes. Ends are also on disk, so an observer that comes late asks `reattach`.

@@ -35,11 +35,13 @@ public struct Sandbox: Hashable, Sendable {
   public var stage: String?
   public var workingDirectory: String
   public var command: [String]
+  /// Whether the run itself can make no user namespaces, which keeps it away from much of the kernel. Needs bubblewrap 0.8.
+  public var disablesUserNamespaces: Bool
 
   public init(
     bubblewrap: String, base: Base, root: String, allowedHostPaths: [String] = [], inputs: [Binding] = [],
     writableDirectories: Set<String> = [], sharesNetwork: Bool, stage: String?,
-    workingDirectory: String, command: [String]
+    workingDirectory: String, command: [String], disablesUserNamespaces: Bool = false
   ) {
     self.bubblewrap = bubblewrap
     self.base = base
@@ -51,6 +53,7 @@ public struct Sandbox: Hashable, Sendable {
     self.stage = stage
     self.workingDirectory = workingDirectory
     self.command = command
+    self.disablesUserNamespaces = disablesUserNamespaces
   }
 
   /// What a directory of the host holds.
@@ -79,8 +82,7 @@ public struct Sandbox: Hashable, Sendable {
   public func launch(listing: @escaping Lister) throws(FederationError) -> Launch {
     var builder = Builder(sandbox: self, listing: listing)
     builder.arguments = [bubblewrap, "--unshare-user"]
-    // Not `--disable-userns`: its second user namespace makes the kernel forget the sandbox's parent-death signal, and runs
-    // would outlive their supervisor (seen with 0.8.0). A nested namespace gives a run nothing but mounts of its own.
+    if disablesUserNamespaces { builder.arguments.append("--disable-userns") }
     builder.arguments += ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     if !sharesNetwork { builder.arguments.append("--unshare-net") }
     builder.arguments += [

@@ -6,6 +6,7 @@ internal import Supervisor
 /// What this machine can do, found by doing it.
 struct SandboxProbe: Sendable {
   var bubblewrap: String
+  var disablesUserNamespaces: Bool
 
   /// Runs `true` in a sandbox as runs will be.
   /// - Throws: `.failedPrecondition` when it cannot, with what bubblewrap said.
@@ -19,11 +20,19 @@ struct SandboxProbe: Sendable {
     HostFiles.remove(scratch)
     try HostFiles.makeDirectory(scratch, mode: 0o755)
     if let identity { HostFiles.give(scratch, to: identity) }
-    let sandbox = Sandbox(
+    var sandbox = Sandbox(
       bubblewrap: bubblewrap, base: .host(etc: etc), root: scratch, sharesNetwork: false,
-      stage: identity == nil ? nil : "/tmp", workingDirectory: "/", command: ["/bin/sh", "-c", "exit 0"])
-    let result = ProbeProcess.run(try sandbox.launch(listing: HostFiles.list), identity: identity)
-    if result.status == 0 { return SandboxProbe(bubblewrap: bubblewrap) }
+      stage: identity == nil ? nil : "/tmp", workingDirectory: "/", command: ["/bin/sh", "-c", "exit 0"],
+      disablesUserNamespaces: true)
+    var result = ProbeProcess.run(try sandbox.launch(listing: HostFiles.list), identity: identity)
+    if result.status != 0 {
+      // Older than 0.8: runs may then make user namespaces of their own, inside of theirs.
+      sandbox.disablesUserNamespaces = false
+      result = ProbeProcess.run(try sandbox.launch(listing: HostFiles.list), identity: identity)
+    }
+    if result.status == 0 {
+      return SandboxProbe(bubblewrap: bubblewrap, disablesUserNamespaces: sandbox.disablesUserNamespaces)
+    }
     let said = result.output.isEmpty ? "wait status \(result.status)" : result.output
     throw FederationError(
       .failedPrecondition,

@@ -7,6 +7,7 @@ struct Launch {
   let directory: RunDirectory
   let bootID: String
   let controlGroup: ControlGroup?
+  let enclosure: Enclosure?
 
   /// Why the run cannot start although it was claimed. It ends with this message.
   struct Failure: Error {
@@ -19,6 +20,11 @@ struct Launch {
     var kept: [Int32] = []
     defer { for file in opened where !kept.contains(file) { close(file) } }
     do throws(SystemFailure) {
+      // Before anything is spawned, so that whoever finds the mark knows how to prove the run's death.
+      var mark = RunDirectory.Mark(
+        bootID: bootID, isSandboxed: run.isSandboxed, enclosurePid: enclosure?.pid ?? 0,
+        enclosureStartTicks: enclosure?.startTicks ?? 0)
+      try directory.writeMark(mark, to: lock)
       try directory.writeSpec(run)
       let log = try Files.open(directory.log, O_WRONLY | O_CREAT | O_APPEND)
       opened.append(log)
@@ -30,10 +36,11 @@ struct Launch {
       if group >= 0 { opened.append(group) }
       let (pid, step) = spawn(input: null, output: output.write, error: error.write, lock: lock, group: group)
       guard pid > 0 else { throw SystemFailure(explain(step), -pid) }
-      let ticks = ProcessTable.entry(pid)?.startTicks ?? 0
-      // If this cannot be written the lock alone still proves whether the run lives.
-      try? directory.writeMark(
-        .init(pid: pid, startTicks: ticks, bootID: bootID, isSandboxed: run.isSandboxed), to: lock)
+      if enclosure == nil {
+        // If this cannot be written the lock alone still proves whether the run lives.
+        (mark.pid, mark.startTicks) = (pid, ProcessTable.own.entry(pid)?.startTicks ?? 0)
+        try? directory.writeMark(mark, to: lock)
+      }
       let pipes = run.capturesStandardOutput ? [output.read, error.read] : [output.read]
       kept = pipes + [log]
       return LiveRun(run: run, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes)
@@ -55,7 +62,7 @@ struct Launch {
   private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, group: Int32) -> (pid: Int32, step: Int32)
   {
     var marked = run
-    marked.environment.append(LiveRun.environmentMark(run.id))
+    marked.environment.append(directory.environmentMark)
     // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
     let start = run.isSandboxed ? nil : run.workingDirectory ?? directory.path
     return ProcessSpawn.start(

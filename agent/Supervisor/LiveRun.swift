@@ -100,7 +100,7 @@ final class LiveRun {
 
   /// SIGTERM to the program and its group. The sandbox's own processes are spared: with them the program would die at once.
   func terminate() {
-    let children = run.isSandboxed ? ProcessTable.children(of: pid) : []
+    let children = run.isSandboxed ? ProcessTable.own.children(of: pid) : []
     if children.isEmpty {
       kill(-pid, SIGTERM)
     } else {
@@ -111,23 +111,21 @@ final class LiveRun {
   /// SIGKILL to everything. In a PID namespace the kernel ends the rest when its init dies.
   func killAll() {
     if run.isSandboxed {
-      for child in ProcessTable.children(of: pid) {
+      for child in ProcessTable.own.children(of: pid) {
         kill(-child, SIGKILL)
         kill(child, SIGKILL)
       }
     } else {
-      Self.killMembers(session: pid, id: run.id)
+      Self.killMembers(session: pid, mark: directory.environmentMark)
     }
     // Once reaped, the number may belong to somebody else.
     if waitStatus == nil { kill(-pid, SIGKILL) }
   }
 
-  static func environmentMark(_ id: UInt64) -> String { "FUBINI_RUN=" + RunDirectory.hexadecimal(id) }
-
-  static func killMembers(session: Int32, id: UInt64) {
+  static func killMembers(session: Int32, mark: String) {
     // Repeated, because a process may fork while the table is read.
     for _ in 0..<64 {
-      let members = ProcessTable.members(session: session, mark: environmentMark(id))
+      let members = ProcessTable.own.members(session: session, mark: mark)
       if members.isEmpty { return }
       for member in members { kill(member, SIGKILL) }
     }

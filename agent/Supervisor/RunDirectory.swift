@@ -18,18 +18,29 @@ struct RunDirectory {
     text.utf8.count == 16 ? UInt64(text, radix: 16) : nil
   }
 
+  /// What every process of the run has in its environment unless it takes it away. Of this run of this supervisor alone:
+  /// another federation's agent beside it may count its runs as we do (I7).
+  var environmentMark: String {
+    let name = path[path.index(after: path.lastIndex(of: "/") ?? path.startIndex)...]
+    return "FUBINI_RUN=\(name)-\(Self.hexadecimal(Self.checksum(Array(path.utf8)[...])))"
+  }
+
   var log: String { path + "/output.log" }
   var standardOutput: String { path + "/stdout" }
   private var started: String { path + "/started" }
   private var exit: String { path + "/exit" }
   private var spec: String { path + "/spec" }
 
-  /// What `started` says: which process, in which boot.
+  /// What `started` says: who started the run, in which boot.
   struct Mark: Equatable {
+    /// The run's leader; 0 when it has none yet, or when its supervisor's namespace is the proof of its death.
     var pid: Int32 = 0
     var startTicks: UInt64 = 0
     var bootID = ""
     var isSandboxed = true
+    /// The supervisor, as the first process of its PID namespace is known outside; 0 when it was no such process.
+    var enclosurePid: Int32 = 0
+    var enclosureStartTicks: UInt64 = 0
   }
 
   /// The fence of I1: creates `started`, or fails with EEXIST when any supervisor ever started this run.
@@ -42,23 +53,33 @@ struct RunDirectory {
     return file
   }
 
+  /// May be called again: every mark has the same length within one boot.
   func writeMark(_ mark: Mark, to file: Int32) throws(SystemFailure) {
+    guard lseek(file, 0, SEEK_SET) == 0 else { throw SystemFailure("seek in \(started)") }
     var writer = WireWriter()
     writer.put(mark.pid)
     writer.put(mark.startTicks)
     writer.put(mark.bootID)
     writer.put(mark.isSandboxed)
+    writer.put(mark.enclosurePid)
+    writer.put(mark.enclosureStartTicks)
     try Files.writeAll(file, writer.bytes)
   }
 
-  /// nil when the run was never started. Empty when the supervisor died between claiming and spawning.
+  /// nil when the run was never started. Empty when the supervisor died right after claiming: then nothing was spawned.
   func readMark() -> Mark? {
     guard let bytes = Files.read(started, limit: 512) else { return nil }
     var reader = WireReader(bytes[...])
     do {
-      return Mark(
+      var mark = Mark(
         pid: try reader.number(), startTicks: try reader.number(), bootID: try reader.text(),
         isSandboxed: try reader.flag())
+      // Supervisors of the first version ended here.
+      if !reader.isAtEnd {
+        mark.enclosurePid = try reader.number()
+        mark.enclosureStartTicks = try reader.number()
+      }
+      return mark
     } catch { return Mark() }
   }
 

@@ -104,6 +104,7 @@ extension Server {
       writer.put(UInt32(ended.count))
       writer.put(
         controlGroup == nil ? ["memory and CPU limits are not enforced here: no control group is delegated"] : [])
+      writer.put(enclosure != nil)
       client.answer(.status, tag: tag, writer.bytes)
     case .shutdownWhenIdle:
       isLeaving = true
@@ -119,7 +120,7 @@ extension Server {
     client.hasGreeted = true
     var writer = WireWriter()
     writer.put(SupervisorProtocol.version)
-    writer.put(UInt32(getpid()))
+    writer.put(UInt32(bitPattern: enclosure?.pid ?? getpid()))
     client.answer(.hello, tag: tag, writer.bytes)
   }
 

@@ -23,7 +23,7 @@ extension Server {
       unproven.remove(id)
       return
     }
-    guard isGone(mark, id: id, directory: directory) else {
+    guard isGone(mark, directory: directory) else {
       unproven.insert(id)
       return
     }
@@ -34,19 +34,30 @@ extension Server {
     record(RunEnd(reason: .lost, logBytes: logBytes, message: reason), of: id)
   }
 
-  /// The proof: another boot; or the leader (told from a later process of the same number by its start time) is gone and
-  /// the lock, which the sandbox's init holds as long as it lives, is free.
-  private func isGone(_ mark: RunDirectory.Mark, id: UInt64, directory: RunDirectory) -> Bool {
+  /// The proof: another boot; or the run's supervisor was the first process of a PID namespace and is gone, and with it, by
+  /// the kernel's hand, whatever lived in there. The lock, which the run inherits, must be free besides.
+  private func isGone(_ mark: RunDirectory.Mark, directory: RunDirectory) -> Bool {
     if !mark.bootID.isEmpty, mark.bootID != bootID { return true }
-    if mark.pid > 0, let entry = ProcessTable.entry(mark.pid), entry.startTicks == mark.startTicks, entry.state != 0x5a
-    {
-      // PR_SET_PDEATHSIG has told it to die; it may have refused (a set-uid program), so it is told again.
-      kill(mark.pid, SIGKILL)
+    let outside = enclosure?.outside ?? .own
+    if mark.enclosurePid > 0 {
+      return !outside.isAlive(mark.enclosurePid, startTicks: mark.enclosureStartTicks) && directory.lockIsFree()
+    }
+    return isGoneWithoutEnclosure(mark, directory: directory, outside: outside)
+  }
+
+  /// Where there was no namespace: the leader (told from a later process of the same number by its start time) is gone, the
+  /// lock is free, and nobody carries the mark any more. Who still lives is told again to die, if it can be reached.
+  private func isGoneWithoutEnclosure(
+    _ mark: RunDirectory.Mark, directory: RunDirectory, outside: ProcessTable
+  ) -> Bool {
+    if mark.pid > 0, outside.isAlive(mark.pid, startTicks: mark.startTicks) {
+      if enclosure == nil { kill(mark.pid, SIGKILL) }
       return false
     }
     if mark.isSandboxed, directory.lockIsFree() { return true }
-    // A sandbox's init may have missed its parent's death: the mark in its environment finds it.
-    LiveRun.killMembers(session: mark.pid, id: id)
-    return directory.lockIsFree()
+    // While a process of the session lives its number is not given to another; but it may have been, afterwards.
+    let session = outside.entry(mark.pid).map { $0.startTicks == mark.startTicks } ?? true ? mark.pid : 0
+    if enclosure == nil { LiveRun.killMembers(session: session, mark: directory.environmentMark) }
+    return directory.lockIsFree() && outside.members(session: session, mark: directory.environmentMark).isEmpty
   }
 }

@@ -14,6 +14,8 @@ final class Server {
 
   let stateDirectory: String
   let controlGroup: ControlGroup?
+  /// nil where the kernel allows no PID namespace: then runs die with this process by their parent-death signals only.
+  let enclosure: Enclosure?
   let bootID = ProcessTable.bootID()
   var live: [UInt64: LiveRun] = [:]
   var ended: [UInt64: RunEnd] = [:]
@@ -34,7 +36,10 @@ final class Server {
   private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
   private var armedDeadline = UInt64.max
 
-  init(stateDirectory: String, controlGroup: ControlGroup?, listener: Int32) throws(SystemFailure) {
+  init(
+    stateDirectory: String, controlGroup: ControlGroup?, enclosure: Enclosure?, listener: Int32
+  ) throws(SystemFailure) {
+    self.enclosure = enclosure
     self.stateDirectory = stateDirectory
     self.controlGroup = controlGroup
     self.listener = listener
@@ -96,7 +101,8 @@ final class Server {
     }
     defer { close(lock) }
     do throws(Launch.Failure) {
-      let launch = Launch(run: run, directory: directory, bootID: bootID, controlGroup: controlGroup)
+      let launch = Launch(
+        run: run, directory: directory, bootID: bootID, controlGroup: controlGroup, enclosure: enclosure)
       let child = try launch.start(lock: lock, now: now)
       live[run.id] = child
       idByPid[child.pid] = run.id
@@ -141,7 +147,7 @@ final class Server {
     }
     if !unproven.isEmpty {
       for id in unproven { adopt(id) }
-      if !unproven.isEmpty { next = min(next, now + 200_000_000) }
+      if !unproven.isEmpty { next = min(next, now + 50_000_000) }
     }
     // Never in the past, or the loop would spin: what was due has been done above, and its effect comes as an event.
     nextDeadline = next == .max ? .max : max(next, now + 5_000_000)
@@ -183,7 +189,7 @@ final class Server {
       run.waitStatus = status
       run.reapedAt = csupervisor_boottime_ns()
       // Its session may hold processes that outlived it; in a sandbox the kernel has seen to them.
-      if !run.run.isSandboxed { LiveRun.killMembers(session: pid, id: id) }
+      if !run.run.isSandboxed { LiveRun.killMembers(session: pid, mark: run.directory.environmentMark) }
       for pipe in run.pipes { drain(pipe, of: run) }
       nextDeadline = min(nextDeadline, run.reapedAt + Self.lingerNs)
       finishIfOver(run)

@@ -4,7 +4,8 @@ internal import Glibc
 /// The process that owns the runs of a `process` cluster and outlives its agent (DESIGN, sections 5 and 6).
 ///
 /// One per state directory. It knows nothing of workflows, networks or sandboxes: it starts command lines once, keeps their
-/// output, and ends them at their limits. If it dies, its runs die with it.
+/// output, and ends them at their limits. If it dies, its runs die with it: `daemonise` makes it the first process of a PID
+/// namespace of its own wherever the kernel allows that (see `Enclosure`).
 public enum Supervisor {
   public static func socketPath(in stateDirectory: String) -> String { stateDirectory + "/supervisor.sock" }
 
@@ -31,13 +32,16 @@ public enum Supervisor {
       try Files.makeDirectory(directory + "/runs")
       let lock = try Files.open(directory + "/supervisor.lock", O_RDWR | O_CREAT)
       guard flock(lock, LOCK_EX | LOCK_NB) == 0 else { return complain("another supervisor has \(directory)", 75) }
+      let enclosure = Enclosure()
+      try noteHolder(enclosure?.pid ?? getpid(), in: lock)
       raiseDescriptorLimit()
       let group = options["--cgroup"].flatMap { ControlGroup(delegated: $0) }
       if options["--cgroup"] != nil, group == nil {
         _ = complain("limits are not enforced: the control group is not delegated to this process", 0)
       }
       let server = try Server(
-        stateDirectory: directory, controlGroup: group, listener: try listen(at: socketPath(in: directory)))
+        stateDirectory: directory, controlGroup: group, enclosure: enclosure,
+        listener: try listen(at: socketPath(in: directory)))
       try server.run()
       unlink(socketPath(in: directory))
       return 0
@@ -46,13 +50,20 @@ public enum Supervisor {
     }
   }
 
-  /// Starts `executable arguments...` in a session of its own that outlives the caller.
+  /// Starts `executable arguments...` in a session of its own that outlives the caller, as the first process of a PID
+  /// namespace where that is possible, and with no descriptor of the caller's.
   public static func daemonise(executable: String, arguments: [String], log: String) throws(SystemFailure) {
     let path = getenv("PATH").map { "PATH=" + String(cString: $0) } ?? "PATH=/usr/local/bin:/usr/bin:/bin"
     let result = withCStrings([executable] + arguments) { arguments in
       withCStrings([path]) { csupervisor_daemonise(arguments, $0, log) }
     }
     if result != 0 { throw SystemFailure("start \(executable)", -result) }
+  }
+
+  /// The lock's content is its holder's pid as it is known outside, for people and for scripts.
+  private static func noteHolder(_ pid: Int32, in lock: Int32) throws(SystemFailure) {
+    guard ftruncate(lock, 0) == 0 else { throw SystemFailure("truncate supervisor.lock") }
+    try Files.writeAll(lock, Array("\(pid)\n".utf8))
   }
 
   private static func complain(_ text: String, _ code: Int32) -> Int32 {

@@ -66,14 +66,15 @@ public enum SupervisorCommand: UInt8, Sendable {
 
 /// What the supervisor says. Raw values are on the wire.
 public enum SupervisorReply: UInt8, Sendable {
-  /// Body: version (2), pid (4).
+  /// Body: version (2), pid as it is known outside the supervisor's own namespace (4).
   case hello = 0x80
   case done = 0x81
   /// Body: `RefusalCode` (1), text.
   case refused = 0x82
   /// To `start`. Body: 1 if the run was started before, else 0.
   case accepted = 0x83
-  /// Body: runs alive (4), runs kept (4), notice texts.
+  /// Body: runs alive (4), runs kept (4), notice texts, 1 if the kernel kills every run with the supervisor (a PID
+  /// namespace of its own) else 0. The last is missing from supervisors that do not know it.
   case status = 0x84
   /// Event and list entry. Body: run id (8), log bytes (8).
   case started = 0x90

@@ -51,6 +51,10 @@ int csupervisor_open(const char *path, int flags, unsigned mode);
 // The uid of the process at the other end of a unix socket, or -errno.
 int64_t csupervisor_peer_uid(int socket);
 // Starts a process in a session of its own that outlives the caller (two forks). Returns 0 or -errno.
+//
+// Where the kernel allows it the process is the first of a PID namespace, so that the kernel kills everything that it ever
+// started when it dies. It then has a /proc that tells of that namespace, and descriptor 3 is a directory: the /proc of the
+// namespace around it. Otherwise it is an ordinary process and has descriptors 0, 1 and 2 only.
 int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path);
 // Nanoseconds since boot, time asleep included.
 uint64_t csupervisor_boottime_ns(void);
@@ -58,6 +62,7 @@ uint64_t csupervisor_boottime_ns(void);
 int csupervisor_tcp_reachable(const char *address, uint16_t port, int timeout_ms);
 
 int csupervisor_set_nonblocking(int file);
+int csupervisor_set_close_on_exec(int file);
 
 // The event loop's descriptors: each returns a descriptor (close-on-exec) or -errno.
 int csupervisor_poll_create(void);
