@@ -62,15 +62,19 @@ struct APIClient: Sendable {
 
   func decode<Document: Decodable>(_ request: Request) async throws -> Document {
     let response = try await response(request)
-    var bytes: ByteBuffer
+    let bytes: ByteBuffer
     do { bytes = try await response.body.collect(upTo: Self.responseSizeMax) } catch {
       throw unreachable(error)
     }
     do { return try JSONDecoder().decode(Document.self, from: Data(bytes.readableBytesView)) } catch {
-      throw CommandFailure(
-        .error,
-        "\(connection.url) gave an answer that this fubini does not understand. Compare `fubini version`. (\(error))")
+      throw incomprehensible(error)
     }
+  }
+
+  func incomprehensible(_ error: any Error) -> CommandFailure {
+    CommandFailure(
+      .error,
+      "\(connection.url) gave an answer that this fubini does not understand. Compare `fubini version`. (\(error))")
   }
 
   /// The answer's head, once it is a success; its body is still to be read. Repeats what may be repeated: a read, or a write
@@ -154,6 +158,44 @@ struct APIClient: Sendable {
   static func newKey() -> String {
     (0..<2).map { _ in String(UInt64.random(in: UInt64.min...UInt64.max), radix: 16) }.joined(separator: "-")
   }
+
+  /// A workflow with all of its nodes, however many pages they take. `workflow` is a name, a UID, or `@latest`.
+  func detail(_ workflow: String) async throws -> WorkflowDetail {
+    let path = self.workflow(connection.project, workflow)
+    var detail: WorkflowDetail = try await get(path)
+    guard detail.nodesTruncated else { return detail }
+    // The UID: what `@latest` names may be another one by now.
+    let pinned = self.workflow(connection.project, detail.summary.uid)
+    detail.nodes = try await pages(limit: .max) { query in
+      let page: NodeList = try await get(pinned + ["nodes"], query)
+      return (page.items, page.next)
+    }.items
+    detail.nodesTruncated = false
+    return detail
+  }
+
+  /// Reads pages until `limit` items are there or no more exist.
+  ///
+  /// - Returns: the items, and whether there are more.
+  func pages<Item>(
+    limit: Int, _ read: ([(String, String)]) async throws -> (items: [Item], next: String?)
+  ) async throws -> (items: [Item], isCut: Bool) {
+    var items: [Item] = []
+    var next: String?
+    repeat {
+      var query = [("limit", String(min(Self.pageSize, limit - items.count)))]
+      if let next { query.append(("continue", next)) }
+      let page = try await read(query)
+      items += page.items
+      // A page that says "go on from where you were" would be read for ever.
+      guard page.next != next else { return (items, false) }
+      next = page.next
+    } while next != nil && items.count < limit
+    return (items, next != nil)
+  }
+
+  /// The largest that the server gives.
+  static let pageSize = 500
 
   func workflow(_ project: String, _ name: String, _ rest: String...) -> [String] {
     ["v1", "projects", project, "workflows", name] + rest

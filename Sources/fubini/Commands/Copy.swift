@@ -1,20 +1,15 @@
 internal import ArgumentParser
-internal import AsyncHTTPClient
-internal import Crypto
+internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
-internal import NIOCore
-internal import NIOHTTP1
-
-#if canImport(Glibc)
-  internal import Glibc
-#endif
 
 struct Copy: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cp", abstract: "Fetch an output artifact as it is stored (a packed one as its archive).")
+    commandName: "cp", abstract: "Fetch an output artifact, unpacked.",
+    discussion: "A copy that was interrupted goes on where it broke when the same command is given again.")
   @Argument(help: "WORKFLOW/NODE:ARTIFACT") var source: String
-  @Argument(help: "A file or an existing directory.") var destination: String
+  @Argument(help: "A file, or an existing directory.") var destination: String
+  @Flag(help: "Keep a packed artifact packed, as it is stored.") var raw = false
   @OptionGroup var project: ProjectOption
 
   func run() async throws {
@@ -24,54 +19,33 @@ struct Copy: AsyncParsableCommand {
     }
     let artifact = String(source[source.index(after: colon)...])
     try await withClient(project: project.project) { client in
-      let response = try await client.response(
-        .init(path: client.workflow(client.connection.project, workflow, "nodes", node, "artifacts", artifact)))
-      let archive = response.headers.first(name: "X-Artifact-Archive") ?? "none"
-      let suffix = archive == "tar" ? ".tgz" : archive == "zip" ? ".zip" : ""
-      var isDirectory = false
-      let exists = FileManager.default.fileExists(atPath: destination, isDirectory: &isDirectory)
-      let path = exists && isDirectory ? destination + "/" + artifact.replacing("/", with: "_") + suffix : destination
-      let size = try await store(response, at: path, client)
-      Terminal.line("\(path): \(ByteCount(size))\(archive == "none" ? "" : ", packed: tar -xf or unzip opens it")")
+      // Once, so that a download that goes on does so with the same workflow.
+      let uid = try await client.detail(workflow).summary.uid
+      let download = ArtifactDownload(
+        client: client,
+        path: client.workflow(client.connection.project, uid, "nodes", node, "artifacts", artifact))
+      let target = isDirectory(destination) ? destination + "/" + Self.fileName(artifact) : destination
+      let stored = try await download.fetch(to: target + ".part")
+      if stored.archive == "none" || raw {
+        let suffix = isDirectory(destination) ? stored.suffix : ""
+        try ArtifactArchive.move(target + ".part", to: target + suffix)
+        return Terminal.line("\(target + suffix): \(ByteCount(stored.size))")
+      }
+      defer { ArtifactArchive.remove(target + ".part") }
+      let unpacked = try await ArtifactArchive(path: target + ".part", format: stored.archive).unpack(
+        to: destination, intoDirectory: isDirectory(destination))
+      for path in unpacked { Terminal.line(path) }
     }
   }
 
-  /// Writes beside the destination and renames when size and checksum are right, so that half a file never looks whole.
-  private func store(_ response: HTTPClientResponse, at path: String, _ client: APIClient) async throws -> Int64 {
-    let partial = "\(path).\(getpid()).part"
-    let descriptor = open(partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o644)
-    guard descriptor >= 0 else {
-      throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))")
-    }
-    defer {
-      close(descriptor)
-      unlink(partial)
-    }
-    var hash = SHA256()
-    var size: Int64 = 0
-    do {
-      for try await chunk in response.body {
-        var rest = Array(chunk.readableBytesView)[...]
-        hash.update(data: rest)
-        size += Int64(rest.count)
-        while !rest.isEmpty {
-          let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
-          if count < 0, errno == EINTR { continue }
-          guard count > 0 else {
-            throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))")
-          }
-          rest = rest.dropFirst(count)
-        }
-      }
-    } catch let failure as CommandFailure { throw failure } catch { throw client.unreachable(error) }
-    let digest = hash.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    if let expected = response.headers.first(name: "X-Artifact-SHA256"), expected.lowercased() != digest {
-      throw CommandFailure(
-        .error, "The artifact arrived damaged: its SHA-256 is \(digest), not \(expected). Try again.")
-    }
-    guard rename(partial, path) == 0 else {
-      throw CommandFailure(.error, "Cannot write \(path): \(String(cString: strerror(errno)))")
-    }
-    return size
+  private func isDirectory(_ path: String) -> Bool {
+    var isDirectory = false
+    return FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) && isDirectory
+  }
+
+  /// A name comes from a workflow: it must not lead out of the directory that was asked for.
+  static func fileName(_ artifact: String) -> String {
+    let name = artifact.replacing("/", with: "_")
+    return name.isEmpty || name == "." || name == ".." ? "artifact" : name
   }
 }

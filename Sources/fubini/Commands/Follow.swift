@@ -14,36 +14,38 @@ struct WorkflowFollower: Sendable {
   let client: APIClient
   let name: String
 
-  /// Calls `onChange` with the tree and the nodes that are news, first with what is there already. Returns only once the
-  /// control plane itself says that the workflow has ended: a stream that ends proves nothing.
-  func run(onChange: (WorkflowTree, [NodeDocument]) async throws -> Void) async throws -> WorkflowTree {
-    let project = client.connection.project
-    var detail: WorkflowDetail = try await client.get(client.workflow(project, name))
+  /// Calls `onChange` with the tree and the nodes that are news, first with what is there already, until it answers false.
+  /// Returns otherwise only once the control plane itself says that the workflow has ended: a stream that ends proves nothing.
+  func run(onChange: (WorkflowTree, [NodeDocument]) async throws -> Bool) async throws -> WorkflowTree {
+    var detail = try await client.detail(name)
     let pinned = detail.summary.uid.isEmpty ? detail.summary.name : detail.summary.uid
     var tree = WorkflowTree(detail)
-    try await onChange(tree, detail.nodes)
+    guard try await onChange(tree, detail.nodes) else { return tree }
     var lastID = String(detail.commitSequence)
     while !tree.summary.phase.isTerminal {
       do {
-        try await follow(pinned, &lastID, &tree, onChange)
+        guard try await follow(pinned, &lastID, &tree, onChange) else { return tree }
       } catch let failure as CommandFailure where failure.code == .unreachable {
         Terminal.note("The connection was lost; coming back.")
       }
       if !tree.summary.phase.isTerminal { try await Task.sleep(for: .milliseconds(.random(in: 200...700))) }
-      detail = try await client.get(client.workflow(project, pinned))
+      detail = try await client.detail(pinned)
       let before = tree
       tree = WorkflowTree(detail)
-      let news = detail.nodes.filter { before.nodes[$0.id]?.phase != $0.phase }
-      if !news.isEmpty || tree.summary != before.summary { try await onChange(tree, news) }
+      let news = detail.nodes.filter { WorkflowTree.isNews($0, after: before.nodes[$0.id]) }
+      if !news.isEmpty || tree.summary != before.summary {
+        guard try await onChange(tree, news) else { return tree }
+      }
       lastID = String(detail.commitSequence)
     }
     return tree
   }
 
+  /// - Returns: whether to go on, as `onChange` says.
   private func follow(
     _ workflow: String, _ lastID: inout String, _ tree: inout WorkflowTree,
-    _ onChange: (WorkflowTree, [NodeDocument]) async throws -> Void
-  ) async throws {
+    _ onChange: (WorkflowTree, [NodeDocument]) async throws -> Bool
+  ) async throws -> Bool {
     let request = APIClient.Request(
       path: client.workflow(client.connection.project, workflow, "events"),
       headers: [("Accept", "text/event-stream"), ("Last-Event-ID", lastID)])
@@ -52,18 +54,21 @@ struct WorkflowFollower: Sendable {
     do {
       for try await chunk in response.body {
         for event in try parser.append(chunk.readableBytesView) {
-          if event.event == "end" { return }
+          if event.event == "end" { return true }
           guard event.event == "update" else { continue }
           let change = try JSONDecoder().decode(WatchDocument.self, from: Data(event.data.utf8))
           if let id = event.id { lastID = id }
-          try await onChange(tree, tree.apply(change))
-          if tree.summary.phase.isTerminal { return }
+          let news = tree.apply(change)
+          guard try await onChange(tree, news) else { return false }
+          if tree.summary.phase.isTerminal { return true }
         }
       }
     } catch let error as CommandFailure { throw error } catch is CancellationError { throw CancellationError() } catch {
       if Task.isCancelled { throw CancellationError() }
+      if error is DecodingError || error is ServerSentEventParser.TooLarge { throw client.incomprehensible(error) }
       throw client.unreachable(error)
     }
+    return true
   }
 }
 
@@ -88,20 +93,28 @@ func untilInterrupted<Result: Sendable>(_ body: @escaping @Sendable () async thr
 
 /// What `watch`, `submit --watch` and `submit --wait` have in common.
 enum Watching {
-  static func run(_ client: APIClient, _ name: String, draws: Bool, prints: Bool) async throws -> WorkflowTree {
+  /// What is shown meanwhile: nothing, or the tree, drawn in place on a terminal and as one line a change elsewhere.
+  enum View { case nothing, tree }
+
+  static func run(_ client: APIClient, _ name: String, _ view: View) async throws -> WorkflowTree {
     let terminal = Terminal.standardOutput()
     var screen = TreeScreen(terminal: terminal)
     return try await WorkflowFollower(client: client, name: name).run { tree, news in
-      if draws, terminal.isTerminal {
-        Terminal.write(screen.frame(tree, now: Display.now))
-      } else if prints {
-        for node in news where node.type == "Pod" || node.phase.isTerminal {
-          var line = "\(WireTime(Display.now))  \(node.phase.rawValue)  \(node.name)"
-          if let run = node.run { line += "  \(run.cluster)" }
-          if !node.message.isEmpty, node.phase != .succeeded { line += "  \(node.message.replacing("\n", with: " "))" }
-          Terminal.line(Terminal.printable(line))
-        }
+      switch view {
+      case .nothing: break
+      case .tree where terminal.isTerminal: Terminal.write(screen.frame(tree, now: Display.now))
+      case .tree: for line in lines(news, now: Display.now) { Terminal.line(line) }
       }
+      return true
+    }
+  }
+
+  static func lines(_ news: [NodeDocument], now: Timestamp) -> [String] {
+    news.filter { $0.type == "Pod" || $0.phase.isTerminal }.map { node in
+      var line = "\(WireTime(now))  \(node.phase.rawValue)  \(node.name)"
+      if let run = node.run { line += "  \(run.cluster)" }
+      if !node.message.isEmpty, node.phase != .succeeded { line += "  \(node.message.replacing("\n", with: " "))" }
+      return Terminal.printable(line)
     }
   }
 

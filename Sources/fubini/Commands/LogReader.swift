@@ -4,87 +4,194 @@ internal import FederationModel
 internal import FoundationEssentials
 internal import NIOCore
 
-/// Prints logs of nodes, whole lines at a time when several are shown.
+/// The log of one run, as it is read.
+struct RunLog: Hashable, Sendable {
+  var node: Int32
+  var run: String
+  /// In front of each line; empty when only one log is shown.
+  var prefix: String
+}
+
+/// Prints logs of a workflow's runs: whole lines, from each run's first byte to the end that the control plane itself names.
+///
+/// Every run is followed by a stream of its own, because a run that is read now and then may end between two reads with
+/// something left to say. A retried task has several runs, and each is shown.
 struct LogReader: Sendable {
   let client: APIClient
   /// The UID, so that a workflow of the same name that comes later is not mixed in.
   let workflow: String
+  /// Where text goes; always whole lines when there is a prefix.
+  var write: @Sendable (String) -> Void = { Terminal.write($0) }
+  var note: @Sendable (String) -> Void = { Terminal.note($0) }
+  /// Streams that are open at once; further runs are followed in the order of their start, each from its first byte.
+  var streamsMax = 32
+  /// How long logs that are still on their way are waited for once the workflow itself has ended.
+  var drainTimeout = Duration.seconds(20)
+  /// Between two attempts at a stream that was cut.
+  var pauseMax = Duration.milliseconds(700)
 
-  /// Prints what is there of one run from `offset`; with `follow` until the run's log has ended.
+  /// Of one line; a longer one is written in pieces.
+  static let lineSizeMax = 1 << 20
+
+  /// Prints what there is of the logs of the tasks that `selects`, in the order of their creation.
+  func printAll(_ detail: WorkflowDetail, prefixes: Bool, selects: (NodeDocument, WorkflowTree) -> Bool) async throws {
+    let tree = WorkflowTree(detail)
+    for node in tree.tasks where selects(node, tree) {
+      guard let log = Self.log(of: node, prefixes: prefixes) else { continue }
+      try await read(log, follow: false)
+    }
+  }
+
+  /// Prints the logs of the tasks that `selects` as they are written, waiting for those that are pending, until these tasks
+  /// have ended (`endsWithNodes`) or the workflow has. `onChange` sees the tree at every change.
   ///
-  /// - Returns: the offset after the last byte.
-  func print(node: NodeDocument, run: String, follow: Bool, from start: Int64, prefix: String) async throws -> Int64 {
-    var offset = start
-    var rest = ""
+  /// - Returns: the tree as it was last.
+  @discardableResult func follow(
+    prefixes: Bool, endsWithNodes: Bool, selects: @escaping @Sendable (NodeDocument, WorkflowTree) -> Bool,
+    onChange: @escaping @Sendable (WorkflowTree, [NodeDocument]) -> Void = { _, _ in }
+  ) async throws -> WorkflowTree {
+    let (logs, feed) = AsyncStream.makeStream(of: RunLog.self)
+    return try await withThrowingTaskGroup(of: WorkflowTree?.self) { group in
+      group.addTask {
+        // Ends the other task too, whatever happens.
+        defer { feed.finish() }
+        var seen: Set<String> = []
+        return try await WorkflowFollower(client: client, name: workflow).run { tree, news in
+          for node in news.sorted(by: { $0.id < $1.id }) where node.type == "Pod" && selects(node, tree) {
+            guard let log = Self.log(of: node, prefixes: prefixes), seen.insert(log.run).inserted else { continue }
+            feed.yield(log)
+          }
+          onChange(tree, news)
+          guard endsWithNodes else { return true }
+          let selected = tree.nodes.values.filter { selects($0, tree) }
+          return selected.isEmpty || selected.contains { !$0.phase.isTerminal }
+        }
+      }
+      group.addTask {
+        try await drain(logs)
+        return nil
+      }
+      var last: WorkflowTree?
+      while let tree = try await group.next() { last = tree ?? last }
+      guard let last else { throw CancellationError() }
+      return last
+    }
+  }
+
+  /// Follows each log that is fed, at most `streamsMax` at once, then waits for those that are left.
+  private func drain(_ logs: AsyncStream<RunLog>) async throws {
+    enum Event { case done, late }
+    try await withThrowingTaskGroup(of: Event.self) { group in
+      var active = 0
+      for await log in logs {
+        if active >= streamsMax {
+          _ = try await group.next()
+          active -= 1
+        }
+        active += 1
+        group.addTask {
+          try await read(log, follow: true)
+          return .done
+        }
+      }
+      guard active > 0 else { return }
+      group.addTask {
+        try await Task.sleep(for: drainTimeout)
+        return .late
+      }
+      while active > 0, let event = try await group.next() {
+        guard event == .done else {
+          note(
+            "\(active) logs are not complete yet: their clusters have not sent the rest. `fubini logs` shows it later.")
+          break
+        }
+        active -= 1
+      }
+      group.cancelAll()
+    }
+  }
+
+  private static func log(of node: NodeDocument, prefixes: Bool) -> RunLog? {
+    node.run.map {
+      RunLog(node: node.id, run: $0.id, prefix: prefixes ? "\(Terminal.printable(node.displayName)): " : "")
+    }
+  }
+
+  /// Prints one log from its first byte: what is there, or with `follow` until it has ended. A cut stream is taken up where
+  /// it broke.
+  func read(_ log: RunLog, follow: Bool) async throws {
+    var offset: Int64 = 0
+    var lines = LineAssembler(prefix: log.prefix)
+    defer { lines.finish().map(write) }
     while true {
-      let request = APIClient.Request(
-        path: client.workflow(client.connection.project, workflow, "logs"),
-        query: [("node", String(node.id)), ("run", run), ("offset", String(offset))]
-          + (follow ? [("follow", "true")] : []),
-        headers: [("Accept", "text/event-stream")])
-      let response = try await client.response(request)
+      let response: HTTPClientResponse
+      do {
+        response = try await client.response(request(log, from: offset, follow: follow))
+      } catch let failure as CommandFailure where follow && failure.code == .unreachable {
+        // Whoever follows the workflow beside this says so, and gives up when it stays that way.
+        continue
+      }
       var parser = ServerSentEventParser()
       do {
         for try await chunk in response.body {
           for event in try parser.append(chunk.readableBytesView) {
             if event.event == "end" {
               let end = try JSONDecoder().decode(StreamEndDocument.self, from: Data(event.data.utf8))
-              guard follow, end.reason == "shutdown" || end.reason == "slow" else {
-                if !rest.isEmpty { Terminal.line(prefix + rest) }
-                return offset
-              }
-              break
+              if follow, end.reason == "shutdown" || end.reason == "slow" { break }
+              return
             }
             guard event.event == "log" else { continue }
             let document = try JSONDecoder().decode(LogDocument.self, from: Data(event.data.utf8))
             offset = event.id.flatMap { Int64($0) } ?? document.offset + Int64(document.content.utf8.count)
-            rest = Self.write(rest + document.content, prefix: prefix)
+            if let text = lines.append(document.content) { write(text) }
           }
         }
-      } catch is CancellationError { throw CancellationError() } catch {
-        if Task.isCancelled { throw CancellationError() }
+      } catch {
+        if error is CancellationError || Task.isCancelled { throw CancellationError() }
+        if error is DecodingError || error is ServerSentEventParser.TooLarge { throw client.incomprehensible(error) }
         guard follow else { throw client.unreachable(error) }
       }
-      if !follow {
-        if !rest.isEmpty { Terminal.line(prefix + rest) }
-        return offset
-      }
-      try await Task.sleep(for: .milliseconds(.random(in: 200...700)))
+      guard follow else { return }
+      try await Task.sleep(for: pauseMax * .random(in: 0.3...1))
     }
   }
 
-  /// Writes whole lines, and answers with the incomplete one. Without a prefix every byte is written as it comes.
-  static func write(_ text: String, prefix: String) -> String {
-    guard !prefix.isEmpty else {
-      Terminal.write(text)
-      return ""
+  private func request(_ log: RunLog, from offset: Int64, follow: Bool) -> APIClient.Request {
+    APIClient.Request(
+      path: client.workflow(client.connection.project, workflow, "logs"),
+      query: [("node", String(log.node)), ("run", log.run), ("offset", String(offset))]
+        + (follow ? [("follow", "true")] : []),
+      headers: [("Accept", "text/event-stream")])
+  }
+}
+
+/// Makes whole lines of the pieces of one log, so that lines of several logs never mix. Without a prefix there is one log,
+/// and its text is passed on as it comes.
+struct LineAssembler: Sendable {
+  let prefix: String
+  private var rest = ""
+  init(prefix: String) { self.prefix = prefix }
+
+  /// What can be written now; nil when that is nothing.
+  mutating func append(_ text: String) -> String? {
+    guard !text.isEmpty else { return nil }
+    guard !prefix.isEmpty else { return text }
+    rest += text
+    var lines = rest.split(separator: "\n", omittingEmptySubsequences: false)
+    let last = lines.removeLast()
+    var whole = lines.map { "\(prefix)\($0)\n" }.joined()
+    if last.utf8.count > LogReader.lineSizeMax {
+      whole += "\(prefix)\(last)\n"
+      rest = ""
+    } else {
+      rest = String(last)
     }
-    var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    let rest = lines.removeLast()
-    Terminal.write(lines.map { "\(prefix)\($0)\n" }.joined())
-    return String(rest)
+    return whole.isEmpty ? nil : whole
   }
 
-  /// Prints the logs of the tasks that `selects`, waiting for those that are pending when following.
-  func run(follow: Bool, prefixes: Bool, selects: (NodeDocument) -> Bool) async throws {
-    var seen: [String: Int64] = [:]
-    while true {
-      let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, workflow))
-      let tasks = detail.nodes.filter { $0.type == "Pod" && selects($0) }
-      for node in tasks {
-        guard let run = node.run, seen[run.id] == nil || !node.phase.isTerminal else { continue }
-        // One follower for one node; several are read in turn, so that their lines keep together.
-        let lasting = follow && tasks.count == 1
-        let prefix = prefixes ? "\(Terminal.printable(node.displayName)): " : ""
-        seen[run.id] = try await print(
-          node: node, run: run.id, follow: lasting, from: seen[run.id] ?? 0, prefix: prefix)
-        // A run that ended between the two reads may have said more.
-        if !lasting, !node.phase.isTerminal { continue }
-      }
-      let isOver =
-        detail.summary.phase.isTerminal || (!tasks.isEmpty && !prefixes && tasks.allSatisfy { $0.phase.isTerminal })
-      if !follow || isOver { return }
-      try await Task.sleep(for: .milliseconds(500))
-    }
+  /// The line that the log's end left without its own.
+  mutating func finish() -> String? {
+    defer { rest = "" }
+    return rest.isEmpty ? nil : "\(prefix)\(rest)\n"
   }
 }

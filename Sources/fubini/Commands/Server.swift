@@ -24,11 +24,16 @@ struct AuditCommand: AsyncParsableCommand {
     commandName: "audit", abstract: "Who changed what.", subcommands: [ListAll.self])
   struct ListAll: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "list", abstract: "List the newest entries.")
-    @Option(help: "1 to 500.") var limit = 50
+    @Option(help: "At most so many; 0 for all.") var limit = 50
     @OptionGroup var output: OutputOption
     func run() async throws {
+      let limit = try ListLimit.checked(limit)
       try await withClient { client in
-        let list: AuditList = try await client.get(["v1", "audit"], [("limit", String(limit))])
+        let found = try await client.pages(limit: limit) { query in
+          let page: AuditList = try await client.get(["v1", "audit"], query)
+          return (page.items, page.next)
+        }
+        let list = AuditList(items: found.items)
         try output.format.print(list, names: list.items.map { String($0.id) }) { _ in
           Table(
             headings: ["AT", "ACTOR", "ACTION", "OBJECT", "DETAIL"],

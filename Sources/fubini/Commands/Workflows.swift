@@ -84,12 +84,16 @@ struct Submit: AsyncParsableCommand {
       connection.project = answer.project
       let here = APIClient(connection: connection, http: client.http)
       guard self.wait || self.watch || self.logs else { return }
-      let (showsTree, showsLogs, uid) = (self.watch, self.logs, answer.uid)
+      let (view, showsLogs, uid) = (self.watch ? Watching.View.tree : .nothing, self.logs, answer.uid)
       let tree = try await untilInterrupted {
-        if showsLogs {
-          try await LogReader(client: here, workflow: uid).run(follow: true, prefixes: true) { _ in true }
-        }
-        return try await Watching.run(here, uid, draws: showsTree, prints: showsTree)
+        guard showsLogs else { return try await Watching.run(here, uid, view) }
+        // A tree that is drawn in place and lines of logs would overwrite each other, so changes are lines as well.
+        return try await LogReader(client: here, workflow: uid).follow(
+          prefixes: true, endsWithNodes: false, selects: { _, _ in true },
+          onChange: { _, news in
+            guard view == .tree else { return }
+            for line in Watching.lines(news, now: Display.now) { Terminal.line(line) }
+          })
       }
       guard let tree else { return Watching.detached(name) }
       try Watching.conclude(tree, quietly: nameOnly)
@@ -102,16 +106,20 @@ struct List: AsyncParsableCommand {
   @OptionGroup var project: ProjectOption
   @Option(help: "Only these phases, separated by commas.") var phase: String?
   @Option(name: [.customShort("l"), .customLong("selector")], help: "A label selector.") var selector: String?
-  @Option(help: "At most so many, 1 to 500.") var limit = 50
+  @Option(help: "At most so many; 0 for all.") var limit = 50
   @OptionGroup var output: OutputOption
 
   func run() async throws {
-    guard (1...500).contains(limit) else { throw CommandFailure(.usage, "--limit is 1 to 500.") }
+    let limit = try ListLimit.checked(limit)
     try await withClient(project: project.project) { client in
-      var query = [("limit", String(limit)), ("project", client.connection.project)]
-      if let phase { query.append(("phase", phase)) }
-      if let selector { query.append(("labelSelector", selector)) }
-      let list: WorkflowList = try await client.get(["v1", "workflows"], query)
+      var filter = [("project", client.connection.project)]
+      if let phase { filter.append(("phase", phase)) }
+      if let selector { filter.append(("labelSelector", selector)) }
+      let found = try await client.pages(limit: limit) { query in
+        let page: WorkflowList = try await client.get(["v1", "workflows"], filter + query)
+        return (page.items, page.next)
+      }
+      let list = WorkflowList(items: found.items)
       try output.format.print(list, names: list.items.map(\.name)) { isWide in
         let now = Display.now
         var table = Table(
@@ -125,7 +133,7 @@ struct List: AsyncParsableCommand {
               Display.span(item.startedAt, item.finishedAt, now: now), Display.span(item.createdAt, nil, now: now),
             ] + (isWide ? [item.project, item.uid, item.createdBy] : []) + [item.message])
         }
-        return table.render() + (list.next == nil ? "" : "There are more: raise --limit.\n")
+        return table.render() + (found.isCut ? "There are more: raise --limit.\n" : "")
       }
     }
   }
@@ -140,7 +148,7 @@ struct Get: AsyncParsableCommand {
 
   func run() async throws {
     try await withClient(project: project.project) { client in
-      let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, workflow))
+      let detail = try await client.detail(workflow)
       if placement, output.format == .table || output.format == .wide {
         return Terminal.write(try await placementTable(detail, client))
       }
@@ -181,9 +189,10 @@ struct Watch: AsyncParsableCommand {
 
   func run() async throws {
     try await withClient(project: project.project) { client in
-      let workflow = workflow
-      let tree = try await untilInterrupted { try await Watching.run(client, workflow, draws: true, prints: true) }
-      guard let tree else { return Watching.detached(workflow) }
+      // Once: `@latest` may be another one a moment later, and whoever detaches needs the name.
+      let summary = try await client.detail(workflow).summary
+      let tree = try await untilInterrupted { try await Watching.run(client, summary.uid, .tree) }
+      guard let tree else { return Watching.detached(summary.name) }
       try Watching.conclude(tree)
     }
   }
@@ -198,18 +207,36 @@ struct Logs: AsyncParsableCommand {
   func run() async throws {
     let (workflow, node) = Target.split(target)
     try await withClient(project: project.project) { client in
-      let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, workflow))
-      if let node, !follow, !detail.nodes.contains(where: { Target.matches($0, node) }) {
+      let detail = try await client.detail(workflow)
+      // A node that does not exist yet may come, unless the workflow has ended.
+      if let node, !follow || detail.summary.phase.isTerminal,
+        !detail.nodes.contains(where: { Target.matches($0, node) })
+      {
         throw CommandFailure(
-          .error, "\(detail.summary.name) has no node \"\(node)\" yet: see `fubini get \(detail.summary.name)`.")
+          .error, "\(detail.summary.name) has no node \"\(node)\": see `fubini get \(detail.summary.name)`.")
       }
-      let follow = follow
-      let finished: Void? = try await untilInterrupted {
-        try await LogReader(client: client, workflow: detail.summary.uid)
-          .run(follow: follow, prefixes: node == nil) { document in node.map { Target.matches(document, $0) } ?? true }
+      let selects: @Sendable (NodeDocument, WorkflowTree) -> Bool = { document, tree in
+        node.map { tree.isPart(document, of: $0) } ?? true
+      }
+      let reader = LogReader(client: client, workflow: detail.summary.uid)
+      // One node that runs is one log; a node with attempts or parts is several.
+      let isOne = detail.nodes.contains { document in
+        document.type == "Pod" && node.map { Target.matches(document, $0) } ?? false
+      }
+      guard follow else { return try await reader.printAll(detail, prefixes: !isOne, selects: selects) }
+      let finished = try await untilInterrupted {
+        try await reader.follow(prefixes: !isOne, endsWithNodes: node != nil, selects: selects)
       }
       if finished == nil { Watching.detached(detail.summary.name) }
     }
+  }
+}
+
+/// `--limit` of a list.
+enum ListLimit {
+  static func checked(_ limit: Int) throws -> Int {
+    guard limit >= 0 else { throw CommandFailure(.usage, "--limit is a number from 0 (all).") }
+    return limit == 0 ? .max : limit
   }
 }
 

@@ -125,14 +125,13 @@ final class Stopping: Sendable {
 final class LocalRunner {
   private struct Child {
     var identity: ProcessIdentity
-    var failures = 0
-    var startedAt = ContinuousClock.now
-    var restartAt: ContinuousClock.Instant?
+    var restart = RestartPlan(startedAt: .now)
   }
 
   let setup: LocalSetup
   let specifications: [AgentSpecification]
   private var children: [String: Child] = [:]
+  private var postgresRestart = RestartPlan(startedAt: .now)
 
   init(setup: LocalSetup, specifications: [AgentSpecification]) {
     self.setup = setup
@@ -183,21 +182,32 @@ final class LocalRunner {
         ChildProcess.reap(child.identity)
         guard !child.identity.isAlive else { continue }
         var next = child
-        if let restartAt = child.restartAt {
-          guard ContinuousClock.now >= restartAt else { continue }
-          next.identity = try relaunch(name)
-          next.startedAt = .now
-          next.restartAt = nil
-        } else {
-          next.failures = ContinuousClock.now - child.startedAt > .seconds(60) ? 1 : child.failures + 1
-          let pause = min(30.0, 0.25 * Double(1 << min(next.failures, 7))) * .random(in: 0.5...1)
-          next.restartAt = .now + .milliseconds(Int64(pause * 1000))
+        if !child.restart.isDue(.now) {
+          if child.restart.isPlanned { continue }
+          let pause = next.restart.plan(.now)
           Terminal.note("\(name) ended; it is started again in \(Display.duration(pause)). Its log: \(setup.log(name))")
+        } else {
+          do {
+            next.identity = try relaunch(name)
+            next.restart.succeeded(.now)
+          } catch {
+            let pause = next.restart.plan(.now)
+            Terminal.note("\(name) could not be started: \(error). Next attempt in \(Display.duration(pause)).")
+          }
         }
         children[name] = next
       }
-      if setup.postgres.postmaster() == nil { try await setup.postgres.start() }
+      await keepPostgres()
       try await Task.sleep(for: .milliseconds(250))
+    }
+  }
+
+  private func keepPostgres() async {
+    guard setup.postgres.postmaster() == nil else { return postgresRestart.succeeded(.now) }
+    guard postgresRestart.isDue(.now) || !postgresRestart.isPlanned else { return }
+    do { try await setup.postgres.start() } catch {
+      let pause = postgresRestart.plan(.now)
+      Terminal.note("PostgreSQL could not be started: \(error). Next attempt in \(Display.duration(pause)).")
     }
   }
 

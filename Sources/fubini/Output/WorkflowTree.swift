@@ -12,14 +12,32 @@ struct WorkflowTree: Sendable {
     for node in detail.nodes { nodes[node.id] = node }
   }
 
-  /// Takes a change; answers with the nodes whose phase it changed.
+  /// Takes a change; answers with the nodes that are news.
   mutating func apply(_ change: WatchDocument) -> [NodeDocument] {
     summary = change.workflow
     return change.nodes.filter { node in
-      let isNews = nodes[node.id]?.phase != node.phase || nodes[node.id]?.run?.cluster != node.run?.cluster
+      let isNews = Self.isNews(node, after: nodes[node.id])
       nodes[node.id] = node
       return isNews
     }
+  }
+
+  /// Another phase, another run, or another reason to wait.
+  static func isNews(_ node: NodeDocument, after before: NodeDocument?) -> Bool {
+    guard let before else { return true }
+    return before.phase != node.phase || before.run?.id != node.run?.id
+      || (node.phase == .pending && before.message != node.message)
+  }
+
+  /// Whether `node` is, or is part of, a node that `text` names: `flaky` stands for its attempts `flaky(0)`, `flaky(1)` too.
+  func isPart(_ node: NodeDocument, of text: String) -> Bool {
+    var current: NodeDocument? = node
+    // Parents are older, so this ends; a document that says otherwise ends it too.
+    while let here = current {
+      if Target.matches(here, text) { return true }
+      current = here.parent.flatMap { $0 < here.id ? nodes[$0] : nil }
+    }
+    return false
   }
 
   var tasks: [NodeDocument] { nodes.values.filter { $0.type == "Pod" }.sorted { $0.id < $1.id } }
