@@ -22,6 +22,7 @@ let heap: Target.Dependency = .product(name: "HeapModule", package: "swift-colle
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
+let hummingbirdTesting: Target.Dependency = .product(name: "HummingbirdTesting", package: "hummingbird")
 let hummingbirdTLS: Target.Dependency = .product(name: "HummingbirdTLS", package: "hummingbird")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let nioCertificateReloading: Target.Dependency = .product(name: "NIOCertificateReloading", package: "swift-nio-extras")
@@ -82,7 +83,9 @@ let package = Package(
     // MARK: Command line
     .executableTarget(
       name: "fubini",
-      dependencies: ["FederationAPI", "FederationModel", argumentParser, asyncHTTPClient, nioCore, yams],
+      dependencies: [
+        "FederationAPI", "FederationModel", argumentParser, asyncHTTPClient, crypto, nioCore, nioHTTP1, nioSSL, yams,
+      ],
       swiftSettings: settings),
 
     // MARK: Control plane
@@ -133,6 +136,65 @@ let package = Package(
       path: "agent/AgentRuntime", swiftSettings: settings),
     .executableTarget(
       name: "fubini-agent", dependencies: ["AgentRuntime", "Supervisor"], path: "agent/fubini-agent",
+      swiftSettings: settings),
+
+    // MARK: Tests
+    .target(name: "TestSupport", dependencies: ["Postgres"], path: "Tests/TestSupport", swiftSettings: settings),
+    .executableTarget(
+      name: "supervisor-fixture", dependencies: ["Supervisor"], path: "Tests/SupervisorFixture", swiftSettings: settings
+    ),
+    .testTarget(name: "WorkflowCoreTests", dependencies: ["FederationModel", "WorkflowCore"], swiftSettings: settings),
+    .testTarget(
+      name: "SchedulerCoreTests", dependencies: ["FederationModel", "SchedulerCore"], swiftSettings: settings),
+    .testTarget(
+      name: "ControlPlaneCoreTests",
+      dependencies: ["ControlPlaneCore", "FederationModel", "SchedulerCore", "WorkflowCore"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "FederationPKITests", dependencies: ["FederationModel", "FederationPKI", crypto, swiftASN1, x509],
+      swiftSettings: settings),
+    .testTarget(name: "PostgresTests", dependencies: ["Postgres", "TestSupport"], swiftSettings: settings),
+    .testTarget(
+      name: "ControlPlaneStoreTests",
+      dependencies: [
+        "ControlPlaneCore", "ControlPlaneStore", "FederationModel", "Migrations", "Postgres", "TestSupport",
+        "WorkflowCore",
+      ], swiftSettings: settings),
+    .testTarget(
+      name: "ControlPlaneServerTests",
+      dependencies: [
+        "ControlPlaneCore", "ControlPlaneServer", "ControlPlaneStore", "FederationAPI", "FederationModel",
+        "FederationPKI", "Postgres",
+        "TestSupport", "WorkflowCore", asyncHTTPClient, crypto, httpTypes, hummingbird, hummingbirdCore,
+        hummingbirdTesting, logging,
+        nioCore,
+      ], swiftSettings: settings),
+    .testTarget(
+      name: "GatewayTransportTests",
+      dependencies: [
+        "AgentRuntime", "ControlPlaneServer", "FederationAPI", "FederationModel", "FederationPKI", crypto, grpc,
+        grpcTransport, nioCore,
+        nioPosix, nioSSL, protobuf, swiftASN1, x509,
+      ], swiftSettings: settings),
+    .testTarget(
+      name: "SupervisorTests", dependencies: ["CSupervisor", "Supervisor", "supervisor-fixture"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "ProcessExecutorTests",
+      dependencies: [
+        "CSupervisor", "Execution", "FederationModel", "ProcessExecutor", "Supervisor", "supervisor-fixture",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "AgentRuntimeTests",
+      dependencies: [
+        "AgentRuntime", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor",
+        "fubini-agent", crypto, grpc,
+        grpcProtobuf, grpcTransport, logging, protobuf,
+      ], swiftSettings: settings),
+    .testTarget(
+      name: "FubiniCLITests",
+      dependencies: ["FederationAPI", "FederationModel", "fubini", argumentParser, nioCore, nioHTTP1, nioPosix],
       swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
