@@ -23,7 +23,6 @@ final class Server {
   var unproven: Set<UInt64> = []
   var clients: [Int32: Client] = [:]
   var isLeaving = false
-  var hasServed = false
   /// Earliest moment at which `checkDeadlines` must run again; never later than the truth.
   var nextDeadline = UInt64.max
 
@@ -53,6 +52,7 @@ final class Server {
 
   func run() throws(SystemFailure) {
     recover()
+    ResidentCode.release()
     var ready = [Int32](repeating: 0, count: 128)
     while !(isLeaving && live.isEmpty && clients.values.allSatisfy { $0.output.isEmpty }) {
       armTimer()
