@@ -66,14 +66,31 @@ extension ProcessExecutor {
     guard !isClosed else { return }
     let ready = queue.takeReady()
     guard !ready.isEmpty else { return }
-    var again = ready
-    do { again = try await start(ready).refused } catch {}
+    let again: [RunRequest]
+    do { again = try await start(ready).refused } catch {
+      Task { [weak self] in await self?.settle(ready, returning: true) }
+      return
+    }
     guard !again.isEmpty else { return }
-    // A supervisor that is being replaced, a full disk, a lease that has run out: all pass.
+    // A lease that has run out, a full disk: both pass.
     queue.returned(again)
     Task { [weak self] in
       try? await Task.sleep(for: Self.retryPause)
       await self?.startWaiting()
+    }
+  }
+
+  /// After a start that failed half-way: the runs hold their slots until the supervisor has said which of them live.
+  func settle(_ runs: [RunRequest], returning: Bool) async {
+    while !isClosed {
+      if let all = try? await reattach(known: []) {
+        queue.abandoned(runs.lazy.map(\.id))
+        let live = Set(all.lazy.filter { !$0.phase.isTerminal }.map(\.id))
+        queue.resynchronised(live: live)
+        if returning { queue.returned(runs.filter { !live.contains($0.id) }) }
+        return await startWaiting()
+      }
+      try? await Task.sleep(for: Self.retryPause)
     }
   }
 

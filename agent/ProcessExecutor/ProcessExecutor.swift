@@ -90,17 +90,16 @@ public actor ProcessExecutor: Executor {
     let (ready, queued) = queue.submitted(runs)
     for id in queued { observers.yield(RunObservation(id: id, phase: .queued, message: "waits for a slot")) }
     guard !ready.isEmpty else { return }
-    do {
-      let (refused, reason) = try await start(ready)
-      for run in refused { queue.released(run.id) }
-      guard refused.isEmpty else {
-        throw FederationError(.unavailable, "the supervisor refused: \(reason)", retryAfter: .seconds(1))
-      }
-    } catch {
-      // What of them lives is learnt from the supervisor; the rest must hold no slot.
-      for run in ready { queue.released(run.id) }
-      Task { _ = try? await self.reattach(known: []) }
+    let refused: [RunRequest]
+    let reason: String
+    do { (refused, reason) = try await start(ready) } catch {
+      Task { await self.settle(ready, returning: false) }
       throw error
+    }
+    queue.abandoned(refused.lazy.map(\.id))
+    guard refused.isEmpty else {
+      Task { await startWaiting() }
+      throw FederationError(.unavailable, "the supervisor refused: \(reason)", retryAfter: .seconds(1))
     }
   }
 

@@ -62,6 +62,9 @@ struct SlotQueue {
     for id in ids where starting.remove(id) != nil { started.insert(id) }
   }
 
+  /// They are not on their way any more. If one lives all the same, `resynchronised` says so.
+  mutating func abandoned(_ ids: some Sequence<RunID>) { for id in ids { starting.remove(id) } }
+
   /// The supervisor could not take them at present: they wait again, before all others.
   mutating func returned(_ runs: [RunRequest]) {
     guard slots != nil else { return }
