@@ -1,0 +1,58 @@
+/// The workflows that are measured.
+enum Documents {
+  private static let noop = """
+      - name: noop
+        container: {image: debian:12, command: ["true"]}
+    """
+
+  private static func workflow(_ name: String, _ main: String) -> String {
+    """
+    apiVersion: argoproj.io/v1alpha1
+    kind: Workflow
+    metadata: {name: \(name)}
+    spec:
+      entrypoint: main
+      templates:
+    \(main)
+    \(noop)
+    """
+  }
+
+  static func single(_ name: String) -> String {
+    """
+    apiVersion: argoproj.io/v1alpha1
+    kind: Workflow
+    metadata: {name: \(name)}
+    spec:
+      entrypoint: noop
+      templates:
+    \(noop)
+    """
+  }
+
+  /// `count` tasks side by side.
+  static func fan(_ name: String, _ count: Int) -> String {
+    workflow(
+      name,
+      """
+        - name: main
+          steps:
+          - - {name: work, template: noop, withSequence: {count: "\(count)"}}
+      """)
+  }
+
+  /// `count` tasks one after the other.
+  static func chain(_ name: String, _ count: Int) -> String {
+    let steps = (0..<count).map { "      - [{name: s\($0), template: noop}]" }.joined(separator: "\n")
+    return workflow(name, "  - name: main\n    steps:\n\(steps)")
+  }
+
+  /// A dag of `count` tasks, `width` side by side, each below the one `width` earlier.
+  static func dag(_ name: String, _ count: Int, width: Int) -> String {
+    let tasks = (0..<count).map { index in
+      let depends = index < width ? "" : ", depends: t\(index - width)"
+      return "      - {name: t\(index), template: noop\(depends)}"
+    }
+    return workflow(name, "  - name: main\n    dag:\n      tasks:\n\(tasks.joined(separator: "\n"))")
+  }
+}

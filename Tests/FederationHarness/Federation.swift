@@ -1,0 +1,381 @@
+internal import AsyncHTTPClient
+internal import FederationAPI
+internal import FederationModel
+internal import Foundation
+internal import Glibc
+public import Postgres
+internal import Synchronization
+public import TestSupport
+
+/// A federation of real processes on this machine: PostgreSQL, control planes, agents, over real mTLS.
+///
+/// It lives in a directory of its own, with short paths (an agent's socket must fit into 108 bytes). Whatever happens, its
+/// processes end: in order when the scope ends, and by a small shell beside the process when that is killed.
+public final class Federation: Sendable {
+  public struct Replica: Sendable {
+    public var index: Int
+    public var httpPort: Int
+    public var gatewayPort: Int
+    public var holder: String { "cp-\(index)" }
+  }
+
+  private struct State {
+    var controlPlanes: [Int: OwnedProcess] = [:]
+    var agents: [String: OwnedProcess] = [:]
+    var lifeline: Int32 = -1
+  }
+
+  public let options: FederationOptions
+  /// Everything of it is below here.
+  public let directory: String
+  public let postgres: PostgresServer
+  public let database: PostgresConfiguration
+  public let replicas: [Replica]
+  /// Where the three programs are.
+  public let binaries: String
+  let http: HTTPClient
+  private let state = Mutex(State())
+
+  /// The programs beside this one, which the same build made; or those in `FUBINI_TEST_BINARIES`.
+  public static var defaultBinaries: String {
+    if let named = ProcessInfo.processInfo.environment["FUBINI_TEST_BINARIES"] { return named }
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    return (own as NSString).deletingLastPathComponent
+  }
+
+  /// Starts a federation, waits until every agent is connected, runs `body`, and ends it.
+  ///
+  /// An error that `body` throws is told with the ends of all logs.
+  public static func with<Value: Sendable>(
+    _ options: FederationOptions = FederationOptions(), binaries: String = Federation.defaultBinaries,
+    _ body: @Sendable (Federation) async throws -> Value
+  ) async throws -> Value {
+    let server = options.hasOwnPostgres ? try PostgresServer() : try PostgresServer.shared()
+    let database = try await server.createDatabase()
+    let federation = try Federation(options, server, database, binaries)
+    do {
+      try await federation.start()
+      let value = try await body(federation)
+      await federation.stop()
+      return value
+    } catch {
+      let logs = federation.logs()
+      await federation.stop()
+      throw HarnessError("\(error)\n\(logs)")
+    }
+  }
+
+  private init(
+    _ options: FederationOptions, _ server: PostgresServer, _ database: PostgresConfiguration, _ binaries: String
+  ) throws {
+    self.options = options
+    self.binaries = binaries
+    postgres = server
+    self.database = database
+    directory = "/tmp/fit-\(getpid())-\(String(UInt32.random(in: 0 ... .max), radix: 36))"
+    // Runs have another user, and must reach the directory that tests share with them.
+    try FileManager.default.createDirectory(
+      atPath: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
+    for name in ["log", "agents"] {
+      try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: false)
+    }
+    try FileManager.default.createDirectory(
+      atPath: directory + "/shared", withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
+    replicas = try (0..<options.controlPlanes).map {
+      Replica(index: $0, httpPort: try FreePort.next(), gatewayPort: try FreePort.next())
+    }
+    http = RESTClient.makeHTTPClient()
+    try watch()
+  }
+
+  public func path(_ name: String) -> String { directory + "/" + name }
+  public func log(_ name: String) -> String { path("log/\(name).log") }
+  /// A directory that runs see, read-only, under the same path; named pipes in it can be written all the same.
+  public var shared: String { path("shared") }
+
+  // MARK: Start and stop
+
+  private func start() async throws {
+    for replica in replicas { try controlPlaneYAML(replica).write(toFile: path("cp-\(replica.index).yaml")) }
+    let code = try await OwnedProcess.run(
+      [
+        "\(binaries)/fubini-controlplane", "init", "--config", path("cp-0.yaml"), "--admin-token-file",
+        path("admin.token"),
+      ], log: log("init"))
+    guard code == 0 else { throw HarnessError("init ended with \(code):\n\(LogTail.of(log("init")))") }
+    for replica in replicas { try startControlPlane(replica.index) }
+    try await awaitReady()
+    for agent in options.agents {
+      try await join(agent)
+      try startAgent(agent.name)
+    }
+    try await awaitAgents()
+  }
+
+  /// Ends agents, their supervisors, and control planes; removes the directory.
+  private func stop() async {
+    let (agents, controlPlanes) = state.withLock { (Array($0.agents.values), Array($0.controlPlanes.values)) }
+    for process in agents + controlPlanes { process.signal(SIGCONT) }
+    for process in agents { await process.end() }
+    for process in controlPlanes { await process.end() }
+    // What outlives an agent on purpose: its supervisor, and the runs in it. Only they know this directory.
+    for (process, _) in OwnedProcess.all(withCommandLineContaining: directory + "/agents/") {
+      try? await process.kill()
+    }
+    try? await http.shutdown()
+    if options.hasOwnPostgres { try? postgres.stopImmediately() }
+    // The watchdog finds nothing to end, and removes the directory.
+    let lifeline = state.withLock { state in
+      defer { state.lifeline = -1 }
+      return state.lifeline
+    }
+    if lifeline >= 0 { close(lifeline) }
+    try? FileManager.default.removeItem(atPath: directory)
+  }
+
+  /// A shell that holds the reading end of a pipe whose writing end only this process has: when that closes, it ends every
+  /// process whose command line names this federation's directory, and removes the directory.
+  private func watch() throws {
+    var ends: [Int32] = [0, 0]
+    guard pipe(&ends) == 0 else { throw HarnessError("no pipe: \(errno)") }
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    let script = """
+      trap '' INT TERM HUP; cat >/dev/null; d=$1; cd /
+      for round in 1 2 3; do for p in /proc/[0-9]*; do
+        [ "${p#/proc/}" = "$$" ] || { tr '\\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qF -- "$d/" && kill -9 "${p#/proc/}"; }
+      done; done
+      rm -rf "$d"
+      """
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
+    for output: Int32 in [1, 2] { posix_spawn_file_actions_addopen(&actions, output, "/dev/null", O_WRONLY, 0) }
+    let texts: [String] = ["/bin/sh", "-c", script, "sh", directory]
+    let words = texts.map { strdup($0) } + [nil]
+    let variables = [strdup("PATH=/usr/bin:/bin"), nil]
+    defer { for text in words + variables { free(text) } }
+    var pid: pid_t = 0
+    let code = posix_spawn(&pid, "/bin/sh", &actions, nil, words, variables)
+    close(ends[0])
+    guard code == 0 else { throw HarnessError("no watchdog: \(code)") }
+    let lifeline = ends[1]
+    state.withLock { $0.lifeline = lifeline }
+  }
+
+  // MARK: Control planes
+
+  private func controlPlaneYAML(_ replica: Replica) -> String {
+    """
+    database: "\(postgres.connectionString(database: databaseName))"
+    dataDirectory: \(path("state"))
+    readyFile: \(path("cp-\(replica.index).ready"))
+    holder: \(replica.holder)
+    http: {host: 127.0.0.1, port: \(replica.httpPort)}
+    gateway: {host: 127.0.0.1, port: \(replica.gatewayPort), advertise: ["127.0.0.1:\(replica.gatewayPort)"]}
+    federation: {trustDomain: test.fubini}
+    artifacts: {directory: \(path("artifacts"))}
+    logs: {directory: \(path("logs"))}
+    logLevel: \(options.logLevel)
+    leases:
+      leaderSeconds: \(options.leaderLease)
+      agentSeconds: \(options.agentLease)
+      disconnectLimitSeconds: \(options.disconnectLimit)
+      fenceMarginSeconds: \(options.fenceMargin)
+    """
+  }
+
+  public var databaseName: String {
+    database.connectionString.split(separator: " ").first { $0.hasPrefix("dbname=") }.map { String($0.dropFirst(7)) }
+      ?? "postgres"
+  }
+
+  public func startControlPlane(_ index: Int) throws {
+    try? FileManager.default.removeItem(atPath: path("cp-\(index).ready"))
+    let process = try OwnedProcess.spawn(
+      ["\(binaries)/fubini-controlplane", "run", "--config", path("cp-\(index).yaml")], log: log("cp-\(index)"))
+    state.withLock { $0.controlPlanes[index] = process }
+  }
+
+  public func controlPlane(_ index: Int = 0) throws -> OwnedProcess {
+    guard let process = state.withLock({ $0.controlPlanes[index] }) else { throw HarnessError("cp-\(index) never ran") }
+    return process
+  }
+
+  public func agent(_ name: String) throws -> OwnedProcess {
+    guard let process = state.withLock({ $0.agents[name] }) else { throw HarnessError("agent \(name) never ran") }
+    return process
+  }
+
+  /// Waits until every control plane serves and one leads.
+  public func awaitReady(timeout: Duration = .seconds(30)) async throws {
+    for replica in replicas {
+      let process = try controlPlane(replica.index)
+      try await poll("cp-\(replica.index) serves", timeout: timeout) {
+        guard process.isAlive else {
+          throw HarnessError("cp-\(replica.index) ended:\n\(LogTail.of(log("cp-\(replica.index)")))")
+        }
+        return FileManager.default.fileExists(atPath: path("cp-\(replica.index).ready"))
+      }
+    }
+    try await poll("a control plane leads", timeout: timeout) { try await leader() != nil }
+  }
+
+  /// The replica whose lease is valid, as the database says; nil when there is none.
+  public func leader() async throws -> Int? {
+    let result = try await query(
+      """
+      SELECT holder FROM leadership
+      WHERE holder IS NOT NULL AND lease_expires_ms > (extract(epoch FROM clock_timestamp()) * 1000)::bigint
+      """)
+    return try result.rows.first.flatMap { row in
+      let holder = try row.text(0)
+      return replicas.first { $0.holder == holder }?.index
+    }
+  }
+
+  public func adminToken() throws -> String {
+    guard let data = FileManager.default.contents(atPath: path("admin.token")) else {
+      throw HarnessError("no admin token was written")
+    }
+    return String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+  }
+
+  public func client(_ replica: Int = 0) throws -> RESTClient {
+    RESTClient(url: "http://127.0.0.1:\(replicas[replica].httpPort)", token: try adminToken(), http: http)
+  }
+
+  /// One statement on a connection of its own.
+  @discardableResult
+  public func query(_ sql: String, _ values: PostgresValue...) async throws -> PostgresResult {
+    let connection = try await PostgresConnection.connect(database)
+    do {
+      let result = try await connection.run([PostgresStatement(sql, values)])
+      await connection.close()
+      return result[0]
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  // MARK: Agents
+
+  public func agentConfigurationPath(_ name: String) -> String { path("agents/\(name).yaml") }
+  public func agentState(_ name: String) -> String { path("agents/\(name)") }
+
+  /// Writes an agent's configuration file.
+  public func writeConfiguration(of agent: FederationOptions.Agent) throws {
+    let addresses = replicas.map { "\"127.0.0.1:\($0.gatewayPort)\"" }.joined(separator: ", ")
+    let yaml = """
+      controlPlane: [\(addresses)]
+      stateDirectory: \(agentState(agent.name))
+      executor: \(agent.executor)
+      slots: \(agent.slots)
+      resources: {cpu: "\(agent.slots)", memory: 64Gi}
+      images: [{pattern: "*", runsAs: host}]
+      allowedHostPaths: [\(shared)]
+      logLevel: \(options.logLevel)
+      """
+    try yaml.write(toFile: agentConfigurationPath(agent.name))
+  }
+
+  /// Declares a cluster, and joins its agent with the one-time token.
+  public func join(_ agent: FederationOptions.Agent) async throws {
+    try writeConfiguration(of: agent)
+    var prices: PriceSheet?
+    if let hour = agent.coreHour { prices = PriceSheet(currency: "CNY", coreHour: hour) }
+    let created: ClusterCreated = try await client(try await leader() ?? 0).post(
+      "/v1/clusters", ClusterRequest(name: agent.name, kind: .process, labels: agent.labels, prices: prices))
+    let code = try await join(agent.name, token: created.join.token)
+    guard code == 0 else {
+      throw HarnessError("join of \(agent.name) ended with \(code):\n\(LogTail.of(log("join-\(agent.name)")))")
+    }
+  }
+
+  /// Runs `fubini-agent join`; its output is in `log("join-NAME")`. Returns the exit code.
+  public func join(_ name: String, token: String) async throws -> Int32 {
+    try await OwnedProcess.run(
+      ["\(binaries)/fubini-agent", "join", "--config", agentConfigurationPath(name)],
+      environment: ["FUBINI_JOIN_TOKEN": token], log: log("join-\(name)"))
+  }
+
+  public func startAgent(_ name: String) throws {
+    let process = try OwnedProcess.spawn(
+      ["\(binaries)/fubini-agent", "run", "--config", agentConfigurationPath(name)], log: log("agent-\(name)"))
+    state.withLock { $0.agents[name] = process }
+  }
+
+  /// The supervisor of an agent; nil when none runs.
+  public func supervisor(of name: String) -> OwnedProcess? {
+    OwnedProcess.all(withCommandLineContaining: agentState(name)).first { entry in
+      entry.words.count > 3 && entry.words[1] == "supervisor" && entry.words.contains(agentState(name))
+    }?.process
+  }
+
+  public func awaitAgents(timeout: Duration = .seconds(30)) async throws {
+    var missing: [String] = []
+    try await poll("all agents are connected; missing: \(missing)", timeout: timeout) {
+      guard let leader = try? await leader(), let list: ClusterList = try? await client(leader).get("/v1/clusters")
+      else { return false }
+      let connected = Set(list.items.filter { $0.live?.isConnected == true }.map(\.name))
+      missing = options.agents.map(\.name).filter { !connected.contains($0) }
+      return missing.isEmpty
+    }
+  }
+
+  // MARK: The command line
+
+  /// Runs `fubini` against the first control plane. Returns the exit code, and standard output and error together.
+  public func fubini(_ arguments: [String], replica: Int = 0, timeout: Duration = .seconds(60)) async throws
+    -> (code: Int32, output: String)
+  {
+    let file = path("log/cli-\(UInt32.random(in: 0 ... .max)).log")
+    let code = try await OwnedProcess.run(
+      ["\(binaries)/fubini"] + arguments,
+      environment: [
+        "FUBINI_URL": "http://127.0.0.1:\(replicas[replica].httpPort)", "FUBINI_TOKEN": try adminToken(),
+        "NO_COLOR": "1", "HOME": directory,
+      ], log: file, timeout: timeout)
+    return (code, String(decoding: FileManager.default.contents(atPath: file) ?? Data(), as: UTF8.self))
+  }
+
+  /// The ends of all logs.
+  public func logs(lines: Int = 15) -> String {
+    let names = ((try? FileManager.default.contentsOfDirectory(atPath: path("log"))) ?? []).sorted()
+    var texts = names.filter { !$0.hasPrefix("cli-") }.map {
+      "--- \($0)\n\(LogTail.of(path("log/\($0)"), lines: lines))"
+    }
+    if options.hasOwnPostgres { texts.append("--- postgres\n\(LogTail.of(postgres.directory + "/log", lines: lines))") }
+    return texts.joined(separator: "\n")
+  }
+}
+
+extension String {
+  fileprivate func write(toFile path: String) throws { try write(toFile: path, atomically: true, encoding: .utf8) }
+}
+
+/// Ports of the loopback that nothing listens on, from below the range that outgoing connections take.
+enum FreePort {
+  private static let given = Mutex(Set<Int>())
+
+  static func next() throws -> Int {
+    for _ in 0..<200 {
+      let port = Int.random(in: 20_000..<32_000)
+      guard given.withLock({ $0.insert(port).inserted }) else { continue }
+      let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      defer { close(file) }
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_port = in_port_t(port).bigEndian
+      address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+      let result = withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          bind(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+      }
+      if result == 0 { return port }
+    }
+    throw HarnessError("no free port was found")
+  }
+}

@@ -1,0 +1,36 @@
+/// What a federation of real processes is made of.
+public struct FederationOptions: Sendable {
+  public struct Agent: Sendable {
+    public var name: String
+    /// `process` or `null`.
+    public var executor = "process"
+    public var slots = 4
+    public var labels: [String: String] = [:]
+    /// `core-hour` in minor units of CNY; nil: no price.
+    public var coreHour: Double?
+    public init(
+      _ name: String, executor: String = "process", slots: Int = 4, labels: [String: String] = [:],
+      coreHour: Double? = nil
+    ) {
+      self.name = name
+      self.executor = executor
+      self.slots = slots
+      self.labels = labels
+      self.coreHour = coreHour
+    }
+  }
+
+  /// 1 leader and the others standing by.
+  public var controlPlanes = 1
+  public var agents: [Agent] = [Agent("one")]
+  /// Seconds. Short, so that a test sees them run out.
+  public var leaderLease = 2.0
+  public var agentLease = 4.0
+  public var disconnectLimit = 5.0
+  public var fenceMargin = 2.0
+  /// A server that this federation alone uses, and may kill; otherwise a database on the process's common one.
+  public var hasOwnPostgres = false
+  public var logLevel = "info"
+
+  public init() {}
+}

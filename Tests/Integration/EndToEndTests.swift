@@ -1,0 +1,165 @@
+import FederationAPI
+import FederationHarness
+import FederationModel
+import Foundation
+import Testing
+
+extension Integration {
+  @Suite("End to end: workflows through the command line and REST", .timeLimit(.minutes(5)))
+  struct EndToEndTests {
+    @Test("hello: submitted by the command line, run in a sandbox over mTLS, its log read back by both ways in")
+    func hello() async throws {
+      try await Federation.with { federation in
+        let file = Integration.repositoryFile("examples/hello.yaml")
+        let submitted = try await federation.fubini(["submit", "-f", file, "-p", "whom=Guido", "--name-only"])
+        try #require(submitted.code == 0, "\(submitted.output)")
+        let name = submitted.output.trimmingCharacters(in: .whitespacesAndNewlines)
+        let client = try federation.client()
+        let detail = try await client.finished(name)
+        #expect(detail.summary.phase == .succeeded, "\(detail.summary.message)")
+        let node = try #require(detail.nodes.first)
+        #expect(node.exitCode == 0 && node.run?.cluster == "one" && node.run?.runsAs == "host" && node.run?.epoch == 1)
+        #expect(try await client.log(name, node: node.name) == "hello Guido\n")
+        let logs = try await federation.fubini(["logs", name])
+        #expect(logs.code == 0 && logs.output.contains("hello Guido"), "\(logs.output)")
+        let got = try await federation.fubini(["get", name, "-o", "json"])
+        #expect(got.code == 0 && got.output.contains("\"Succeeded\""), "\(got.output)")
+      }
+    }
+
+    @Test("a fan-out over two clusters moves its artifacts, and their bytes arrive as they were made")
+    func artifacts() async throws {
+      var options = FederationOptions()
+      options.agents = [
+        .init("east", labels: ["side": "east"], coreHour: 100), .init("west", labels: ["side": "west"], coreHour: 100),
+      ]
+      try await Federation.with(options) { federation in
+        let client = try federation.client()
+        let name = try await client.submit(Self.fanOut).name
+        let detail = try await client.finished(name)
+        let message = detail.nodes.map { "\($0.displayName): \($0.phase.rawValue) \($0.message)" }
+        try #require(detail.summary.phase == .succeeded, "\(message)")
+        let makers = detail.nodes.filter { $0.templateName == "make" && $0.type == "Pod" }
+        let readers = detail.nodes.filter { $0.templateName == "read" && $0.type == "Pod" }
+        #expect(makers.count == 1 && makers.allSatisfy { $0.run?.cluster == "east" })
+        #expect(readers.count == 4 && readers.allSatisfy { $0.run?.cluster == "west" })
+        // sha256 of what `seq 1 200000` prints, made here and not there.
+        let made = try #require(makers.first?.outputs.result)
+        for reader in readers { #expect(reader.outputs.result == made) }
+        #expect(readers.allSatisfy { ($0.run?.bytesIn ?? 0) > 0 }, "a reader on the other cluster moved no bytes")
+      }
+    }
+
+    /// One task on `east` makes a file; four on `west` read it.
+    static let fanOut = """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: fan-out}
+      spec:
+        entrypoint: main
+        templates:
+        - name: main
+          dag:
+            tasks:
+            - {name: make, template: make}
+            - name: read
+              template: read
+              depends: make
+              withSequence: {count: "4"}
+              arguments: {artifacts: [{name: numbers, from: "{{tasks.make.outputs.artifacts.numbers}}"}]}
+        - name: make
+          federation: {clusters: {labels: {side: east}}}
+          script:
+            image: debian:12
+            command: [sh]
+            source: seq 1 200000 > /tmp/numbers; sha256sum < /tmp/numbers
+          outputs: {artifacts: [{name: numbers, path: /tmp/numbers}]}
+        - name: read
+          federation: {clusters: {labels: {side: west}}}
+          inputs: {artifacts: [{name: numbers, path: /tmp/in}]}
+          script: {image: debian:12, command: [sh], source: sha256sum < /tmp/in}
+      """
+
+    @Test("retry: two failures and a success, each attempt with a log of its own")
+    func retries() async throws {
+      try await Federation.with { federation in
+        let client = try federation.client()
+        let name = try await client.submit(try Integration.example("retry.yaml")).name
+        let detail = try await client.finished(name)
+        #expect(detail.summary.phase == .succeeded)
+        let attempts = detail.nodes.filter { $0.type == "Pod" }
+        #expect(attempts.map(\.phase) == [.failed, .failed, .succeeded])
+        #expect(attempts.map(\.exitCode) == [1, 1, 0])
+        for (number, attempt) in attempts.enumerated() {
+          #expect(try await client.log(name, node: attempt.name) == "attempt \(number)\n")
+        }
+      }
+    }
+
+    @Test("suspend waits for a person, and `fubini resume` lets it go on")
+    func suspend() async throws {
+      try await Federation.with { federation in
+        let file = Integration.repositoryFile("examples/suspend.yaml")
+        let name = try await federation.fubini(["submit", "-f", file, "--name-only"]).output
+          .trimmingCharacters(in: .whitespacesAndNewlines)
+        try await federation.node(name, "approve", is: ["Running"])
+        let resumed = try await federation.fubini(["resume", name])
+        try #require(resumed.code == 0, "\(resumed.output)")
+        let detail = try await federation.client().finished(name)
+        #expect(detail.summary.phase == .succeeded)
+        #expect(detail.nodes.contains { $0.displayName == "after" && $0.phase == .succeeded })
+      }
+    }
+
+    @Test("a failed workflow runs its exit handler, and `submit --wait` ends with 6")
+    func exitHandler() async throws {
+      try await Federation.with { federation in
+        let file = Integration.repositoryFile("examples/exit-handler.yaml")
+        let submitted = try await federation.fubini(["submit", "-f", file, "--wait"])
+        #expect(submitted.code == 6, "\(submitted.output)")
+        let detail = try await federation.client().workflow("@latest")
+        #expect(detail.summary.phase == .failed)
+        let handler = try #require(detail.nodes.first { $0.templateName == "tell" })
+        #expect(
+          try await federation.client().log(detail.summary.name, node: handler.name) == "the workflow ended as Failed\n"
+        )
+      }
+    }
+
+    @Test("a document with mistakes is refused with every place, and nothing is stored")
+    func refused() async throws {
+      try await Federation.with { federation in
+        let client = try federation.client()
+        let bad = try Integration.example("hello.yaml").replacing("entrypoint: hello", with: "entrypont: hello")
+        let failure = await #expect(throws: RESTFailure.self) { try await client.submit(bad) }
+        #expect(failure?.status == 400)
+        let problems = failure?.document?.problems ?? []
+        #expect(problems.contains { $0.suggestion == "entrypoint" && $0.line != nil }, "\(problems)")
+        #expect(try await federation.query("SELECT count(*) FROM workflows")[0].int(0) == 0)
+      }
+    }
+
+    static let hasLAMMPS = FileManager.default.isExecutableFile(atPath: "/usr/bin/lmp")
+
+    @Test("examples/md-sweep: five temperatures with LAMMPS, and their table")
+    func molecularDynamics() async throws {
+      guard Self.hasLAMMPS else {
+        print("skipped: md-sweep needs LAMMPS (Debian: apt-get install lammps)")
+        return
+      }
+      try await Federation.with { federation in
+        let file = Integration.repositoryFile("examples/md-sweep/workflow.yaml")
+        let submitted = try await federation.fubini(
+          ["submit", "-f", file, "-p", "steps=400", "--wait"], timeout: .seconds(240))
+        #expect(submitted.code == 0, "\(submitted.output)")
+        let detail = try await federation.client().workflow("@latest")
+        let analyse = try #require(detail.nodes.first { $0.displayName == "analyse" })
+        let table = try await federation.client().log(detail.summary.name, node: analyse.name)
+        let rows = table.split(separator: "\n").dropFirst().map { $0.split(separator: " ").compactMap { Double($0) } }
+        #expect(rows.map(\.first) == [0.7, 1.0, 1.5, 2.0, 3.0], "\(table)")
+        // The thermostat holds a small system's mean within some tenths of its target.
+        for row in rows { #expect(abs(row[1] - row[0]) < 0.35 * row[0], "\(table)") }
+      }
+    }
+  }
+}
