@@ -31,20 +31,24 @@ struct APIServices: Sendable {
 struct APIServer: Sendable {
   let services: APIServices
   private let authenticator: Authenticator
+  private let standby: StandbyProxy?
 
-  init(services: APIServices) {
+  /// - Parameter standby: nil where there is never another replica.
+  init(services: APIServices, standby: StandbyProxy? = nil) {
     self.services = services
+    self.standby = standby
     authenticator = Authenticator(store: services.store)
   }
 
   /// Every route there is.
   var routes: [Route] {
-    serverRoutes + workflowRoutes + streamRoutes + clusterRoutes
+    serverRoutes + workflowRoutes + streamRoutes + clusterRoutes + argoRoutes
   }
 
   func router() -> Router<APIContext> {
     let router = Router(context: APIContext.self)
     router.add(middleware: ErrorMapping(metrics: services.metrics))
+    if let standby { router.add(middleware: standby) }
     for route in routes {
       router.on(RouterPath(route.path), method: route.method) { request, context in
         var context = context

@@ -11,7 +11,9 @@ extension APIServer {
       Route(.get, "/healthz", .open, "Whether the process lives.") { _, _ in .text("ok\n") },
       Route(.get, "/readyz", .open, "Whether the process can serve.") { _, _ in try await readiness() },
       Route(.get, "/metrics", .authenticated, "Prometheus text.") { _, _ in
-        .text(services.metrics.prometheusText(), type: "text/plain; version=0.0.4; charset=utf-8")
+        .text(
+          services.metrics.prometheusText(await services.commands.leadership),
+          type: "text/plain; version=0.0.4; charset=utf-8")
       },
       Route(.get, "/v1/version", .open, "What answers at this URL.") { _, _ in try await version() },
       Route(.get, "/v1/userinfo", .authenticated, "Who the token speaks for.") { _, context in

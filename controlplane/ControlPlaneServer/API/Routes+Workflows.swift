@@ -88,7 +88,7 @@ extension APIServer {
   }
 
   /// Name and UID of a new workflow. With an idempotency key they follow from it, so that a repetition asks for the same workflow.
-  private func identity(
+  func identity(
     of definition: WorkflowDefinition, _ submission: SubmitRequest, _ project: ProjectName, _ request: Request,
     _ caller: Caller
   ) async throws -> (name: String, uid: String) {
@@ -144,8 +144,12 @@ extension APIServer {
   private func list(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
     var filter = WorkflowFilter(project: caller.project)
-    if context.parameters.get("p") != nil { filter.project = ProjectName(try context.parameter("p")) }
-    if let project = request.query("project"), !project.isEmpty { filter.project = ProjectName(project) }
+    // The path says which project; a query beside it was not authorised and is not looked at.
+    if context.parameters.get("p") != nil {
+      filter.project = ProjectName(try context.parameter("p"))
+    } else if let project = request.query("project"), !project.isEmpty {
+      filter.project = ProjectName(project)
+    }
     filter.phases = try (request.query("phase") ?? "").split(separator: ",").map { text in
       guard let phase = NodePhase(rawValue: String(text)) else {
         throw FederationError(

@@ -1,3 +1,4 @@
+import AsyncHTTPClient
 import ControlPlaneStore
 import FederationModel
 import FederationPKI
@@ -79,6 +80,7 @@ struct ControlPlaneProcess {
       artifacts: artifacts,
       logger: logger)
     let advertised = configuration.gateway.advertise.first ?? configuration.gateway.host
+    let client = try StandbyProxy.makeClient(certificate: configuration.http.tls?.certificate)
     let api = APIServer(
       services: APIServices(
         commands: controlPlane, store: store, logs: logs, artifacts: artifacts, authority: authority, metrics: metrics,
@@ -86,7 +88,8 @@ struct ControlPlaneProcess {
         agentAddress: {
           let port = try await gateway.boundPort
           return advertised.contains(":") ? advertised : "\(advertised):\(port)"
-        }, closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }))
+        }, closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }),
+      standby: StandbyProxy(commands: controlPlane, client: client))
     let application = try api.application(configuration.http) { port in
       guard let gatewayPort = try? await gateway.boundPort else { return }
       bound.serve(httpPort: port, gatewayPort: gatewayPort)
@@ -99,7 +102,11 @@ struct ControlPlaneProcess {
     group.maximumCancellationDuration = .seconds(2)
     logger.info(
       "starting", metadata: ["version": "\(ProductVersion.current)", "federation": "\(authority.federationID)"])
-    try await ServiceGroup(configuration: group).run()
+    do { try await ServiceGroup(configuration: group).run() } catch {
+      try? await client.shutdown()
+      throw error
+    }
+    try await client.shutdown()
     await store.close()
   }
 

@@ -1,0 +1,112 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import DequeModule
+import FederationModel
+import WorkflowCore
+
+/// Cuts the logs of a workflow's runs into lines, and remembers how far it has come in each.
+struct ArgoLogFollower {
+  struct Line: Hashable, Sendable {
+    var pod: String
+    var content: String
+  }
+
+  private struct Place {
+    var run: RunID
+    var offset: Int64 = 0
+    /// The beginning of a line whose end has not come yet.
+    var partial: [UInt8] = []
+    var isComplete = false
+  }
+
+  private let services: APIServices
+  private var places: [NodeID: Place] = [:]
+  /// While the end is looked for, the last lines so far.
+  private var tail: Deque<Line>?
+  private let tailLines: Int
+
+  /// A line longer than this is cut.
+  static let lineBytesMax = 64 << 10
+
+  /// - Parameter tailLines: Of what is there at the first `pull`, only that many lines; nil for all.
+  init(services: APIServices, tailLines: Int?) {
+    self.services = services
+    self.tailLines = tailLines ?? 0
+    tail = tailLines == nil ? nil : []
+  }
+
+  /// Reads what is new, node by node.
+  ///
+  /// Returns true when nothing more can come: the workflow, or the one pod that is followed, has finished and its logs are complete.
+  @concurrent
+  mutating func pull(
+    _ workflow: LoadedWorkflow, _ pod: String?, _ emit: @concurrent (Line) async throws -> Void
+  ) async throws -> Bool {
+    let name = workflow.row.name
+    let nodes = workflow.nodes.filter { $0.type.isTask && !$0.isSuperseded && (pod.map($0.isPodOf(name)) ?? true) }
+    let runs = try await services.store.runs(of: workflow.row.id)
+    let latest = Dictionary(runs.map { ($0.task.node, $0) }, uniquingKeysWith: { $0.epoch > $1.epoch ? $0 : $1 })
+    var isComplete =
+      workflow.row.status.phase.isTerminal || (pod != nil && !nodes.isEmpty && nodes.allSatisfy(\.phase.isTerminal))
+    for node in nodes {
+      guard let run = latest[node.id] else { continue }
+      if places[node.id]?.run != run.id { places[node.id] = Place(run: run.id) }
+      try await read(node, run, name, emit)
+      if !places[node.id]!.isComplete { isComplete = false }
+    }
+    if let lines = tail {
+      tail = nil
+      for line in lines { try await emit(line) }
+    }
+    return isComplete
+  }
+
+  @concurrent
+  private mutating func read(
+    _ node: NodeRecord, _ run: RunRow, _ workflow: String, _ emit: @concurrent (Line) async throws -> Void
+  ) async throws {
+    guard var place = places[node.id], !place.isComplete else { return }
+    let pod = ArgoNames.nodeID(workflow: workflow, node: node.name)
+    // Asked before the log is read: what arrives in between is read the next time.
+    let isOver = Self.isOver(run)
+    while true {
+      let slice = try await services.logs.read(run.id, from: place.offset, count: 64 << 10)
+      if slice.bytes.isEmpty {
+        let position = try await services.logs.position(run.id)
+        if position?.isComplete == true ? position!.offset <= place.offset : isOver { place.isComplete = true }
+        break
+      }
+      place.offset = slice.offset + Int64(slice.bytes.count)
+      for byte in slice.bytes {
+        if byte == UInt8(ascii: "\n") || place.partial.count >= Self.lineBytesMax {
+          try await put(Line(pod: pod, content: String(decoding: place.partial, as: UTF8.self)), emit)
+          place.partial.removeAll(keepingCapacity: true)
+        }
+        if byte != UInt8(ascii: "\n") { place.partial.append(byte) }
+      }
+    }
+    if place.isComplete, !place.partial.isEmpty {
+      try await put(Line(pod: pod, content: String(decoding: place.partial, as: UTF8.self)), emit)
+      place.partial = []
+    }
+    places[node.id] = place
+  }
+
+  @concurrent
+  private mutating func put(_ line: Line, _ emit: @concurrent (Line) async throws -> Void) async throws {
+    guard tail != nil else { return try await emit(line) }
+    tail!.append(line)
+    if tail!.count > tailLines { tail!.removeFirst() }
+  }
+
+  /// A log that nobody seals is over when its run is: at once when the cluster was lost with it, else after the time that the last
+  /// chunks may need.
+  private static func isOver(_ run: RunRow) -> Bool {
+    guard run.phase.isTerminal, let end = run.finishedAt else { return false }
+    return run.phase == .lost || Timestamp.wallClock - end > .seconds(60)
+  }
+}
+
+extension NodeRecord {
+  fileprivate func isPodOf(_ workflow: String) -> (String) -> Bool { { isPod($0, of: workflow) } }
+}

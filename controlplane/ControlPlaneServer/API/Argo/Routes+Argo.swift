@@ -1,0 +1,276 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import WorkflowCore
+
+/// The API in Argo's shape, for Hera, pydflow and the `argo` command.
+///
+/// - Source: Argo Workflows v3.7, `api/openapi-spec/swagger.json`.
+extension APIServer {
+  var argoRoutes: [Route] {
+    let workflows = "/api/v1/workflows/:namespace"
+    let actions = ["suspend", "resume", "stop", "terminate", "retry"].map { verb in
+      Route(.put, "\(workflows)/:name/\(verb)", .project, "\(verb.capitalized)s a workflow.") { request, context in
+        try await argoAct(verb, request, context)
+      }
+    }
+    return [
+      Route(.post, workflows, .project, "Submits a workflow.") { try await argoCreate($0, $1) },
+      Route(.post, "\(workflows)/lint", .project, "Checks a workflow without storing it.") {
+        try await argoLint($0, $1)
+      },
+      Route(.get, workflows, .project, "Lists a namespace's workflows.") { try await argoList($0, $1) },
+      Route(.get, "\(workflows)/:name", .project, "A workflow.") { try await argoGet($0, $1) },
+      Route(.delete, "\(workflows)/:name", .project, "Ends a workflow if it runs, and removes it.") {
+        try await argoDelete($0, $1)
+      },
+      Route(.get, "\(workflows)/:name/log", .project, "The output of a workflow's tasks, as a stream.") {
+        try await argoLogs($0, $1)
+      },
+      Route(.get, "/api/v1/workflow-events/:namespace", .project, "Changes of workflows, as a stream.") {
+        try await argoWatch($0, $1)
+      },
+      Route(.get, "/api/v1/info", .authenticated, "What the server offers.") { _, _ in
+        .json(["managedNamespace": "", "links": [], "columns": [], "navColor": "", "modals": [:]])
+      },
+      Route(.get, "/api/v1/version", .authenticated, "The server's version.") { _, _ in .json(Self.argoVersion) },
+      Route(.get, "/api/v1/userinfo", .authenticated, "Who the token speaks for.") { _, context in
+        let caller = try context.signedIn()
+        return .json([
+          "subject": .string(caller.user), "name": .string(caller.user), "issuer": "fubini",
+          "groups": caller.isAdmin ? ["admin"] : [],
+        ])
+      },
+    ] + actions
+  }
+
+  /// Argo's clients require every one of these fields.
+  private static var argoVersion: JSONValue {
+    #if arch(arm64)
+      let platform = "linux/arm64"
+    #else
+      let platform = "linux/amd64"
+    #endif
+    return [
+      "version": .string("v\(ProductVersion.current)"), "buildDate": "1970-01-01T00:00:00Z", "gitCommit": "",
+      "gitTag": "",
+      "gitTreeState": "", "goVersion": "", "compiler": "swift", "platform": .string(platform),
+    ]
+  }
+
+  // MARK: Submitting
+
+  /// The parts of Argo's `WorkflowCreateRequest` and `WorkflowLintRequest` that are obeyed.
+  private struct CreateRequest: Decodable {
+    struct Options: Decodable { var dryRun: [String]? }
+    var workflow: JSONValue?
+    var serverDryRun: Bool?
+    var createOptions: Options?
+    var isDryRun: Bool { serverDryRun == true || createOptions?.dryRun?.isEmpty == false }
+  }
+
+  private func argoCreate(_ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    let project = ProjectName(try context.parameter("namespace"))
+    let bytes = try await request.bytes()
+    let (definition, isDryRun) = try Self.argoDefinition(bytes, project, request)
+    let (name, uid) = try await identity(of: definition, SubmitRequest(document: ""), project, request, caller)
+    if isDryRun { return try Self.argoDryRun(definition, project, name: name, uid: uid) }
+    let reply = try await services.commands.perform(
+      .submit(Submission(definition: definition, project: project, name: name, uid: uid)),
+      as: Principal(user: caller.user),
+      idempotency: try Self.idempotency(request, bytes))
+    guard case .submitted(_, let accepted, _) = reply else {
+      throw FederationError(.internal, "the submission was answered with something else")
+    }
+    return try await argoShow(WorkflowReference(project: project, name: accepted), request)
+  }
+
+  private func argoLint(_ request: Request, _ context: APIContext) async throws -> Response {
+    let project = ProjectName(try context.parameter("namespace"))
+    let (definition, _) = try Self.argoDefinition(try await request.bytes(), project, request)
+    let name = definition.metadata.name ?? (definition.metadata.generateName ?? "workflow-") + "lint"
+    return try Self.argoDryRun(definition, project, name: name, uid: "")
+  }
+
+  private static func argoDryRun(
+    _ definition: WorkflowDefinition, _ project: ProjectName, name: String, uid: String
+  ) throws -> Response {
+    let identity = WorkflowIdentity(name: name, uid: uid, project: project, createdAt: .wallClock)
+    return .json(ArgoStatus.render(try WorkflowMachine(definition: definition, identity: identity)))
+  }
+
+  /// - Throws: `DocumentErrors` of the workflow inside the request; their lines are those of the workflow printed by itself.
+  private static func argoDefinition(
+    _ bytes: [UInt8], _ project: ProjectName, _ request: Request
+  ) throws -> (definition: WorkflowDefinition, isDryRun: Bool) {
+    let body: CreateRequest
+    do { body = try JSONDecoder().decode(CreateRequest.self, from: Data(bytes)) } catch {
+      throw FederationError(
+        .invalidArgument, "the body is a JSON object with the workflow in its field workflow", cause: error)
+    }
+    guard case .object(var document)? = body.workflow else {
+      throw FederationError(.invalidArgument, "the request has no workflow")
+    }
+    // Typed clients leave out what their own types say already.
+    document["apiVersion"] = document["apiVersion"] ?? "argoproj.io/v1alpha1"
+    document["kind"] = document["kind"] ?? "Workflow"
+    document["status"] = nil
+    let definition = try WorkflowDefinition.decode(
+      Array(JSONValue.object(document).description.utf8), format: .json, strict: request.query("strict") != "false")
+    if let namespace = definition.metadata.namespace, namespace != project.text {
+      throw FederationError(
+        .invalidArgument, "the workflow's metadata.namespace is \(namespace), but it was sent to namespace \(project)")
+    }
+    return (definition, body.isDryRun)
+  }
+
+  // MARK: Reading
+
+  private func argoGet(_ request: Request, _ context: APIContext) async throws -> Response {
+    let sequence = try await services.store.position().sequence
+    return try await argoShow(try await workflow(context), sequence, request)
+  }
+
+  private func argoShow(_ reference: WorkflowReference, _ request: Request) async throws -> Response {
+    let sequence = try await services.store.position().sequence
+    guard let loaded = try await services.store.workflow(reference) else {
+      throw FederationError(.notFound, "there is no workflow \(reference.name) in namespace \(reference.project)")
+    }
+    return try await argoShow(loaded, sequence, request)
+  }
+
+  private func argoShow(_ loaded: LoadedWorkflow, _ sequence: Int64, _ request: Request) async throws -> Response {
+    let fields = try ArgoFields(request.query("fields"))
+    return .json(fields.apply(try await argoObject(loaded, sequence)))
+  }
+
+  func argoObject(_ loaded: LoadedWorkflow, _ sequence: Int64) async throws -> JSONValue {
+    var messages: [Int32: String] = [:]
+    if !loaded.row.status.phase.isTerminal {
+      for node in try await view(of: loaded).nodes where node.phase == .pending { messages[node.id] = node.message }
+    }
+    return try ArgoObject.workflow(loaded, pendingMessages: messages, resourceVersion: sequence)
+  }
+
+  private func argoList(_ request: Request, _ context: APIContext) async throws -> Response {
+    for unsupported in ["createdAfter", "finishedBefore"] where request.query(unsupported)?.isEmpty == false {
+      throw FederationError(.invalidArgument, "\(unsupported) is not supported: filter what the list returns")
+    }
+    let project = ProjectName(try context.parameter("namespace"))
+    let selector = try request.argoSelector()
+    let fields = try ArgoFields(request.query("fields"))
+    let sequence = try await services.store.position().sequence
+    let limit = try Self.argoLimit(request.query("listOptions.limit"))
+    let (rows, next) = try await argoRows(project, selector, request, limit)
+    let counts = try await services.store.taskCounts(of: rows.map(\.id))
+    let items = rows.map { ArgoObject.listItem($0, tasks: counts[$0.id] ?? [:], resourceVersion: sequence) }
+    return .json(fields.apply(ArgoObject.list(items, next: next, resourceVersion: sequence)))
+  }
+
+  private func argoRows(
+    _ project: ProjectName, _ selector: ArgoSelector, _ request: Request, _ limit: Int
+  ) async throws -> (rows: [WorkflowRow], next: String?) {
+    if selector.isContradictory { return ([], nil) }
+    var filter = selector.filter
+    filter.project = project
+    if let name = selector.name {
+      switch request.query("nameFilter") ?? "" {
+      case "", "Exact":
+        let found = try await services.store.workflow(WorkflowReference(project: project, name: name))?.row
+        return (found.map { selector.matches($0) ? [$0] : [] } ?? [], nil)
+      case "Prefix": filter.namePrefix = name
+      default: throw FederationError(.invalidArgument, "nameFilter is Exact or Prefix")
+      }
+    }
+    let text = request.query("listOptions.continue") ?? ""
+    let before = text.isEmpty ? nil : WorkflowID(try Cursor.number(text))
+    let rows = try await services.store.workflows(filter, before: before, limit: limit)
+    return (rows, rows.count == limit ? rows.last.map { String($0.id.number) } : nil)
+  }
+
+  /// Argo's clients take no limit, or 0, for everything. They get as much as one page holds, and a `continue`, as Kubernetes may do, too.
+  private static func argoLimit(_ text: String?) throws -> Int {
+    guard let text, !text.isEmpty, text != "0" else { return 500 }
+    guard let limit = Int(text), limit > 0 else {
+      throw FederationError(.invalidArgument, "listOptions.limit is a positive number, not \"\(text.prefix(20))\"")
+    }
+    return min(limit, 500)
+  }
+
+  // MARK: Acting
+
+  /// The bodies of Argo's action requests.
+  private struct ActionRequest: Decodable {
+    var nodeFieldSelector: String?
+    var message: String?
+    var restartSuccessful: Bool?
+    var parameters: [String]?
+  }
+
+  private func argoAct(_ verb: String, _ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    let bytes = try await request.bytes()
+    var body = ActionRequest()
+    if !bytes.isEmpty {
+      do { body = try JSONDecoder().decode(ActionRequest.self, from: Data(bytes)) } catch {
+        throw FederationError(.invalidArgument, "the body is not a request of \(verb)", cause: error)
+      }
+    }
+    let commands = try Self.argoCommands(verb, body)
+    let loaded = try await workflow(context)
+    let reference = WorkflowReference(project: loaded.row.project, name: loaded.row.name)
+    let key = try Self.idempotency(request, bytes)
+    for (index, command) in commands.enumerated() {
+      // Each command of a request has its own first answer.
+      let own = key.map { index == 0 ? $0 : IdempotencyKey(key: "\($0.key)#\(index)", requestHash: $0.requestHash) }
+      _ = try await services.commands.perform(
+        .workflow(reference, command), as: Principal(user: caller.user), idempotency: own)
+    }
+    return try await argoShow(reference, request)
+  }
+
+  /// What the core is asked for. Argo's `resume` without a selector lets the workflow go on and ends every suspend node that waits.
+  private static func argoCommands(_ verb: String, _ body: ActionRequest) throws -> [WorkflowCommand] {
+    var text = body.nodeFieldSelector ?? ""
+    if text.hasPrefix("id=") { text = "name=" + text.dropFirst(3) }
+    let selector = text.isEmpty ? nil : try NodeSelector(argo: text)
+    switch verb {
+    case "suspend": return [.suspend]
+    case "resume":
+      if let selector { return [.resumeNodes(selector, parameters: [:])] }
+      return [.resume, .resumeNodes(.all, parameters: [:])]
+    case "stop":
+      guard selector == nil else {
+        throw FederationError(
+          .invalidArgument, "single nodes cannot be stopped: stop the workflow, without nodeFieldSelector")
+      }
+      return [.stop(message: body.message ?? "")]
+    case "terminate": return [.terminate]
+    default:
+      guard body.parameters?.isEmpty ?? true else {
+        throw FederationError(.invalidArgument, "a retry cannot change parameters: submit the workflow anew with them")
+      }
+      return [.retry(restartSuccessful: body.restartSuccessful ?? false, selector)]
+    }
+  }
+
+  private func argoDelete(_ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    let loaded = try await workflow(context)
+    _ = try await services.commands.perform(
+      .workflow(WorkflowReference(project: loaded.row.project, name: loaded.row.name), .delete),
+      as: Principal(user: caller.user), idempotency: try Self.idempotency(request, []))
+    return .json([:])
+  }
+}
+
+extension Request {
+  func argoSelector() throws -> ArgoSelector {
+    try ArgoSelector(labels: query("listOptions.labelSelector") ?? "", fields: query("listOptions.fieldSelector") ?? "")
+  }
+}

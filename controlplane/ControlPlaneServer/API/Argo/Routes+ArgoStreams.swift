@@ -1,0 +1,172 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationModel
+import Hummingbird
+import WorkflowCore
+
+extension APIServer {
+  // MARK: Changes
+
+  /// How many of a namespace's newest workflows one stream watches.
+  private static let watchedMax = 100
+
+  /// What was last told of a workflow.
+  private struct Told: Hashable {
+    var row: WorkflowRow
+    var tasks: [String: Int]
+    /// Of a workflow that is watched by name.
+    var nodes: [NodeRecord]
+  }
+
+  /// Everything once as `ADDED`, then what changes. The stream of one named workflow ends when that has finished; a stream of many goes
+  /// on until its client leaves or the server shuts down.
+  func argoWatch(_ request: Request, _ context: APIContext) async throws -> Response {
+    let project = ProjectName(try context.parameter("namespace"))
+    let selector = try request.argoSelector()
+    let fields = try ArgoFields(request.query("fields"))
+    if let name = selector.name,
+      try await services.store.workflow(WorkflowReference(project: project, name: name)) == nil
+    {
+      throw FederationError(.notFound, "there is no workflow \(name) in namespace \(project)")
+    }
+    return ArgoStreamWriter.response(to: request) { stream in
+      try services.changes.enter()
+      defer { services.changes.leave() }
+      var told: [WorkflowID: Told] = [:]
+      while true {
+        let version = services.changes.version
+        let sequence = try await services.store.position().sequence
+        let current = try await watched(project, selector)
+        for entry in current where told[entry.row.id] != entry {
+          let type = told[entry.row.id] == nil ? "ADDED" : "MODIFIED"
+          guard
+            let loaded = try await services.store.workflow(WorkflowReference(project: project, name: entry.row.name))
+          else { continue }
+          let object = fields.apply(try await argoObject(loaded, sequence), at: ["result", "object"])
+          told[entry.row.id] = entry
+          try await stream.send(["type": .string(type), "object": object])
+        }
+        for gone in Self.gone(told, current) {
+          told[gone.row.id] = nil
+          let object = ArgoObject.listItem(gone.row, tasks: gone.tasks, resourceVersion: sequence)
+          try await stream.send(["type": "DELETED", "object": fields.apply(object, at: ["result", "object"])])
+        }
+        if selector.name != nil, current.first?.row.status.phase.isTerminal ?? true { return }
+        if services.changes.isClosed { return }
+        try await Task.sleep(for: max(.milliseconds(100), .microseconds(50) * (current.first?.nodes.count ?? 0)))
+        let waited = ContinuousClock.now
+        await services.changes.wait(after: version, timeout: .seconds(15))
+        if .now - waited >= .seconds(15) { try await stream.comment() }
+      }
+    }
+  }
+
+  private func watched(_ project: ProjectName, _ selector: ArgoSelector) async throws -> [Told] {
+    if selector.isContradictory { return [] }
+    if let name = selector.name {
+      guard let loaded = try await services.store.workflow(WorkflowReference(project: project, name: name)),
+        selector.matches(loaded.row)
+      else { return [] }
+      return [Told(row: loaded.row, tasks: [:], nodes: loaded.nodes)]
+    }
+    var filter = selector.filter
+    filter.project = project
+    let rows = try await services.store.workflows(filter, limit: Self.watchedMax)
+    let counts = try await services.store.taskCounts(of: rows.map(\.id))
+    return rows.reversed().map { Told(row: $0, tasks: counts[$0.id] ?? [:], nodes: []) }
+  }
+
+  /// What was told and is not there any more. What only made room for newer ones is forgotten without a word.
+  private static func gone(_ told: [WorkflowID: Told], _ current: [Told]) -> [Told] {
+    let ids = Set(current.map(\.row.id))
+    let oldest = current.count == watchedMax ? current.map(\.row.id).min() : nil
+    return told.values.filter { entry in
+      !ids.contains(entry.row.id) && (oldest.map { entry.row.id > $0 } ?? true)
+    }.sorted { $0.row.id < $1.row.id }
+  }
+
+  // MARK: Logs
+
+  /// The lines of one pod, or of all, until they are complete; with `logOptions.follow` also what comes, from before the first run
+  /// exists to the end of the workflow.
+  func argoLogs(_ request: Request, _ context: APIContext) async throws -> Response {
+    let options = try ArgoLogOptions(request)
+    let first = try await workflow(context)
+    // Of a workflow that still runs, the pod may come later.
+    if let pod = options.pod, first.row.status.phase.isTerminal,
+      !first.nodes.contains(where: { $0.isPod(pod, of: first.row.name) })
+    {
+      throw FederationError(.notFound, "workflow \(first.row.name) has no pod \(pod.prefix(200))")
+    }
+    let reference = WorkflowReference(project: first.row.project, name: first.row.name)
+    return ArgoStreamWriter.response(to: request) { stream in
+      try services.changes.enter()
+      defer { services.changes.leave() }
+      var follower = ArgoLogFollower(services: services, tailLines: options.tailLines)
+      var known = first
+      var version = services.changes.version
+      var quietSince = ContinuousClock.now
+      while true {
+        let isComplete = try await follower.pull(known, options.pod) { line in
+          try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
+          quietSince = .now
+        }
+        if isComplete || !options.isFollowing || services.changes.isClosed { return }
+        await services.changes.wait(after: version, timeout: .milliseconds(500))
+        if .now - quietSince > .seconds(15) {
+          try await stream.comment()
+          quietSince = .now
+        }
+        guard services.changes.version != version else { continue }
+        version = services.changes.version
+        guard let loaded = try await services.store.workflow(reference) else { return }
+        known = loaded
+      }
+    }
+  }
+}
+
+/// What a client wants of a log. Options that cannot be obeyed are refused.
+struct ArgoLogOptions: Sendable, Hashable {
+  /// A node's id, pod name, full name or display name; nil: every pod of the workflow.
+  var pod: String?
+  var isFollowing: Bool
+  var tailLines: Int?
+  static let tailLinesMax = 10_000
+
+  init(_ request: Request) throws {
+    func given(_ name: String) -> String? { request.query(name).flatMap { $0.isEmpty ? nil : $0 } }
+    for name in ["sinceSeconds", "sinceTime", "limitBytes", "timestamps", "previous"] {
+      if let value = given("logOptions.\(name)"), value != "false" {
+        throw FederationError(.invalidArgument, "logOptions.\(name) is not supported")
+      }
+    }
+    for name in ["grep", "selector"] where given(name) != nil {
+      throw FederationError(.invalidArgument, "\(name) is not supported: filter what the stream returns")
+    }
+    if let container = given("logOptions.container"), container != "main" {
+      throw FederationError(.invalidArgument, "tasks have one container, main, and none called \(container.prefix(80))")
+    }
+    pod = given("podName")
+    isFollowing = given("logOptions.follow") == "true"
+    tailLines = try given("logOptions.tailLines").map { text in
+      guard let count = Int(text), (0...Self.tailLinesMax).contains(count) else {
+        throw FederationError(.invalidArgument, "logOptions.tailLines is a number from 0 to \(Self.tailLinesMax)")
+      }
+      return count
+    }
+  }
+}
+
+extension NodeRecord {
+  /// Whether Argo's clients may mean this node by `name`: its id, either of Argo's two pod names, or what people call it.
+  ///
+  /// - Source: Argo `workflow/util/pod_name.go`.
+  func isPod(_ name: String, of workflow: String) -> Bool {
+    guard type.isTask, !isSuperseded else { return false }
+    let id = ArgoNames.nodeID(workflow: workflow, node: self.name)
+    if name == id || name == self.name || name == displayName { return true }
+    guard id != workflow else { return false }
+    return name == "\(workflow)-\(templateName)\(id.dropFirst(workflow.count))"
+  }
+}
