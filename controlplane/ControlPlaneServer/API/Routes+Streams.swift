@@ -54,7 +54,7 @@ extension APIServer {
       while true {
         let version = services.changes.version
         let sequence = try await services.store.position().sequence
-        guard let loaded = try await services.store.workflow(WorkflowReference(project: project, name: uid)) else {
+        guard let loaded = try await loaded(WorkflowReference(project: project, name: uid)) else {
           return try await events.end("deleted")
         }
         let view = try await view(of: loaded)

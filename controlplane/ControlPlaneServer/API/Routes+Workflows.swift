@@ -129,8 +129,17 @@ extension APIServer {
   func workflow(_ context: APIContext) async throws -> LoadedWorkflow {
     let project = ProjectName(try context.parameter(context.parameters.get("p") != nil ? "p" : "namespace"))
     let name = try context.parameter(context.parameters.get("w") != nil ? "w" : "name")
-    if let found = try await services.store.workflow(try await reference(project, name)) { return found }
+    if let found = try await loaded(try await reference(project, name)) { return found }
     throw FederationError(.notFound, "there is no workflow \(name) in project \(project)")
+  }
+
+  /// By name, else by UID: no name has the form of a UID unless its author made it so.
+  func loaded(_ reference: WorkflowReference) async throws -> LoadedWorkflow? {
+    if let found = try await services.store.workflow(reference) { return found }
+    guard reference.name.utf8.count == 36, let found = try await services.store.workflow(uid: reference.name),
+      found.row.project == reference.project
+    else { return nil }
+    return found
   }
 
   private func reference(_ project: ProjectName, _ name: String) async throws -> WorkflowReference {

@@ -79,7 +79,9 @@ extension Leader {
   ) {
     Task {
       do {
-        let workflow = try await store.workflow(reference)
+        var workflow = try await store.workflow(reference)
+        if workflow == nil { workflow = try await store.workflow(uid: reference.name) }
+        if workflow?.row.project != reference.project { workflow = nil }
         queue.push(
           own: .loaded(workflow, command, request: request, principal: principal, idempotency: idempotency))
       } catch {
