@@ -2,7 +2,9 @@ import Execution
 import FederationAPI
 import FederationModel
 import FoundationEssentials
+import Logging
 import SwiftProtobuf
+import Testing
 
 @testable import AgentRuntime
 
@@ -58,4 +60,25 @@ func events(_ changes: [JournalChange]) throws -> [Fubini_Agent_V1_RunEvent] {
   try changes.compactMap {
     if case .event(_, _, let payload) = $0 { try Fubini_Agent_V1_RunEvent(serializedBytes: payload) } else { nil }
   }
+}
+
+func waitUntil(timeout: Duration = .seconds(20), _ condition: () async -> Bool) async throws {
+  let start = ContinuousClock.now
+  while !(await condition()) {
+    guard ContinuousClock.now - start < timeout else {
+      Issue.record("the condition did not hold within \(timeout)")
+      throw CancellationError()
+    }
+    try await Task.sleep(for: .milliseconds(10))
+  }
+}
+
+/// `FUBINI_TEST_LOG=1` shows what agents under test say.
+func silentLogger() -> Logger {
+  let isWanted = getenv("FUBINI_TEST_LOG") != nil
+  return Logger(
+    label: "test",
+    factory: { label in
+      isWanted ? StreamLogHandler.standardError(label: label) as any LogHandler : SwiftLogNoOpLogHandler()
+    })
 }

@@ -187,4 +187,68 @@ import Testing
     #expect(result.changes.isEmpty)
     #expect(result.actions.isEmpty)
   }
+
+  @Test("I1, I7: reconciliation goes by the list of desired runs; what is desired and not yet known arrives later")
+  func firstOfMany() throws {
+    var table = RunTable(
+      restoring: emptyJournal([try journaled(7, submitted: true), try journaled(8, submitted: true)]))
+    _ = turn(&table, .observed([7, 8].map { RunObservation(id: RunID($0), phase: .running) }))
+    let welcomed = turn(
+      &table,
+      .welcomed(
+        .with {
+          $0.protocol = 1
+          $0.assignments = [assignment(1)]
+          $0.desiredRuns = [1, 7, 9, 10]
+          $0.cancels = [10]
+        }))
+    #expect(welcomed.actions.contains { if case .cancel(RunID(8), _) = $0 { true } else { false } })
+    #expect(!welcomed.actions.contains { if case .cancel(RunID(7), _) = $0 { true } else { false } })
+    // The cancel of a run that was not known yet holds when it arrives.
+    let later = turn(&table, .assigned([assignment(9), assignment(10)]))
+    #expect(later.actions.contains(.submit([RunID(9)])))
+    #expect(try events(later.changes).filter { $0.runID == 10 }.map(\.phase) == [.dispatched, .cancelled])
+  }
+
+  @Test("I2: a run whose journal entry is damaged is told of, healed by its assignment, and then ends with its outputs")
+  func damagedEntry() throws {
+    var damaged = try journaled(7, submitted: true)
+    damaged.assignment = Data([0xff, 0xff, 0xff])
+    var table = RunTable(restoring: emptyJournal([damaged]))
+    #expect(table.reports.map(\.id) == [RunID(7)])
+    #expect(turn(&table, ended(7)).changes.isEmpty)
+    let welcomed = turn(&table, .welcomed(.with { $0.desiredRuns = [7] }))
+    #expect(try events(welcomed.changes).first?.message.contains("damaged") == true)
+    let whole = assignment(7) { $0.spec.capturesResult = true }
+    let healed = turn(&table, .assigned([whole]))
+    #expect(healed.changes.contains(.assigned(RunID(7), assignment: try whole.serializedBytes() as Data)))
+    #expect(healed.actions.contains { if case .collect(RunID(7), _) = $0 { true } else { false } })
+  }
+
+  @Test("a run that the executor refuses for good ends in Error with the reason, once")
+  func refused() throws {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assignment(7)]))
+    let paused = turn(
+      &table, .submissionPaused([RunID(7)], reason: "busy"), .submissionPaused([RunID(7)], reason: "busy"))
+    #expect(try events(paused.changes).map(\.message) == ["busy"])
+    let failed = turn(&table, .submissionFailed(RunID(7), message: "no such path"), ended(7))
+    #expect(try events(failed.changes).map(\.phase) == [.error])
+    #expect(try events(failed.changes).map(\.message) == ["no such path"])
+  }
+
+  @Test("kept logs have a bound in all: the oldest goes first, and the operator is told")
+  func keptLogs() {
+    var table = RunTable(restoring: emptyJournal(), keptLogBytesMax: 25)
+    _ = turn(&table, welcome((1...3).map { assignment($0) }))
+    for id in 1...3 as ClosedRange<Int64> {
+      _ = turn(&table, .observed([RunObservation(id: RunID(id), phase: .succeeded, exitCode: 0, logBytes: 10)]))
+    }
+    let two = turn(&table, .forgetRequested([RunID(1), RunID(2)]))
+    #expect(two.actions == [.discardFiles(RunID(1)), .discardFiles(RunID(2))])
+    let three = turn(&table, .forgetRequested([RunID(3)]))
+    #expect(three.actions.contains(.erase([RunID(1)])))
+    #expect(three.actions.contains { if case .warn = $0 { true } else { false } })
+    #expect(table.runs.keys.sorted() == [RunID(2), RunID(3)])
+  }
 }

@@ -156,6 +156,9 @@ actor ArtifactCache {
     return PackedFile(path: path(of: file.sha256), size: file.size, sha256: file.sha256)
   }
 
+  /// How many runs wait for the transfer of an object; 0 when none is under way.
+  func waiterCount(of sha256: String) -> Int { fetches[sha256]?.waiters.count ?? 0 }
+
   func unpin(_ run: RunID) {
     guard let keys = pinned.removeValue(forKey: run) else { return }
     for key in keys { entries[key]?.pins.remove(run) }
