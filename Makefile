@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -24,12 +24,12 @@ test: build ## every test: real PostgreSQL, real mTLS, real processes
 	$(SWIFT) test --skip-build $(FLAGS)
 
 lint: ## the format of our own Swift files
-	scripts/swift-files.sh | xargs $(SWIFT) format lint --strict
+	scripts/swift-files.sh | xargs -0 $(SWIFT) format lint --strict --parallel
 
 format: ## rewrite our own Swift files in that format
-	scripts/swift-files.sh | xargs $(SWIFT) format --in-place
+	scripts/swift-files.sh | xargs -0 $(SWIFT) format --in-place --parallel
 
-generate: ## the protobuf and gRPC code, from agent.proto; and the command line's reference
+generate: ## the protobuf and gRPC code, from agent.proto
 	scripts/generate-protocol.sh
 
 chaos: build ## kill everything at random moments, ROUNDS times, from SEED
@@ -47,5 +47,6 @@ bench-process: ## real processes a second against bare bwrap (release build)
 reference: ## docs/reference/cli.md from the commands' own help
 	scripts/generate-cli-reference.sh
 
-clean: ## what was built, and the demo's data
-	rm -rf .build .demo
+clean: ## end the demo, remove its data and what was built
+	scripts/demo.sh --remove
+	rm -rf .build

@@ -1,14 +1,33 @@
 #!/bin/sh
 # Builds, starts (or finds) an embedded federation of three clusters, runs a map-reduce over real files, and shows where each
-# task ran and why. The set-up stays up for the next run; `fubini down --data-dir ...` ends it.
+# task ran and why. The federation stays up for the next run; `scripts/demo.sh --remove` ends it and removes its data.
 set -eu
 cd "$(dirname "$0")/.."
 data=${FUBINI_DEMO_DIR:-/tmp/fubini-demo-$(id -u)}
+flags="--explicit-target-dependency-import-check error"
+
+if [ "${1:-}" = --remove ]; then
+  [ -d "$data" ] || exit 0
+  # Only what `fubini up` made is removed.
+  [ -f "$data/controlplane.yaml" ] || { echo "$data is no data directory of fubini: not removed." >&2; exit 1; }
+  fubini=.build/debug/fubini
+  [ -x "$fubini" ] || swift build --product fubini
+  "$fubini" down --data-dir "$data"
+  rm -rf "$data"
+  exit 0
+fi
+
 echo "Building (the first time takes minutes, later ones seconds) ..."
-for product in fubini fubini-controlplane fubini-agent; do swift build --explicit-target-dependency-import-check error --product "$product"; done
+# The flags hold no blanks of their own, so word splitting is what is wanted.
+# shellcheck disable=SC2086
+for product in fubini fubini-controlplane fubini-agent; do swift build $flags --product "$product"; done
 bin=$(swift build --show-bin-path)
+
+echo
+echo "Starting PostgreSQL, the control plane and three agents in $data ..."
 "$bin/fubini" up --data-dir "$data" --detach --agents-file examples/demo-agents.yaml
 . "$data/client.env"
+echo
 name=$("$bin/fubini" submit -f examples/word-frequencies/workflow.yaml --name-only)
 "$bin/fubini" watch "$name"
 echo
@@ -17,5 +36,10 @@ echo "The most frequent words of /usr/share/common-licenses:"
 echo
 "$bin/fubini" get "$name" --placement
 echo
-echo "The federation stays up. Try: . $data/client.env; $bin/fubini cluster list -o wide"
-echo "End it with: $bin/fubini down --data-dir $data"
+echo "The three clusters:"
+"$bin/fubini" cluster list -o wide
+echo
+echo "The federation stays up. Try:"
+echo "  . $data/client.env"
+echo "  $bin/fubini explain $name/reduce"
+echo "  $bin/fubini down --data-dir $data"

@@ -3,8 +3,8 @@
 # nothing when all is there. Arguments: further packages (the molecular-dynamics example asks for lammps).
 set -eu
 missing=""
-for package in libpq-dev libsqlite3-dev postgresql postgresql-client bubblewrap rclone python3 openssl "$@"; do
-  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed$' || missing="$missing $package"
+for package in pkg-config libpq-dev libsqlite3-dev postgresql bubblewrap rclone python3 openssl unzip "$@"; do
+  dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
 as_root=""
@@ -17,4 +17,4 @@ export DEBIAN_FRONTEND=noninteractive
 $as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
 # The names were made above from a fixed list, so word splitting is what is wanted.
 # shellcheck disable=SC2086
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends $missing
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -qq install -y --no-install-recommends $missing

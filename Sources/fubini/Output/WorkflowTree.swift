@@ -59,8 +59,9 @@ struct WorkflowTree: Sendable {
     head += "  \(Display.span(summary.startedAt, summary.finishedAt, now: now))"
     if !summary.message.isEmpty { head += "  \(Terminal.printable(summary.message))" }
     var lines = [head]
-    let top = (children[0] ?? []) + roots
-    if top.isEmpty, let root = nodes[0] { lines.append(line(root, prefix: "", isLast: true, terminal, now)) }
+    // The root stands for the workflow itself, which the head shows; unless it is all there is, or ran something.
+    let isRootShown = nodes[0].map { $0.type == "Pod" || (children[0] ?? []).isEmpty } ?? false
+    let top = (isRootShown ? [0] : children[0] ?? []) + roots
     var stack: [(id: Int32, prefix: String, isLast: Bool)] = top.reversed().map { ($0, "", $0 == top.last) }
     while let (id, prefix, isLast) = stack.popLast() {
       guard let node = nodes[id] else { continue }
