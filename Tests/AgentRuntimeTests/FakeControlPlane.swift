@@ -53,6 +53,12 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     }
   }
 
+  /// It has ended, and all that it said is here.
+  func isFinished(_ run: Int64) -> Bool {
+    guard let end = ends(of: run).first else { return false }
+    return end.phase == .error || state.withLock { $0.completeLogs.contains(run) }
+  }
+
   private func certificate(_ der: Data) throws -> Fubini_Agent_V1_CertificateReply {
     var random = SystemRandomNumberGenerator()
     let issued = try authority.issueAgentCertificate(
