@@ -1,0 +1,139 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationModel
+import FederationPKI
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdTesting
+import Logging
+import NIOCore
+import Postgres
+import TestSupport
+
+@testable import ControlPlaneServer
+
+/// The whole API over a real database and a real leader, without agents.
+struct APIFixture: Sendable {
+  let controlPlane: ControlPlane
+  let store: ControlPlaneStore
+  let server: APIServer
+  let logs: DirectoryLogStore
+  /// Tokens of an administrator, and of users bound to projects `a` and `b`.
+  let admin: String
+  let userA: String
+  let userB: String
+
+  static func use(
+    commands: (@Sendable (ControlPlane) -> any CommandPort)? = nil, _ body: (APIFixture) async throws -> Void
+  ) async throws {
+    let configuration = try await PostgresServer.shared().createDatabase()
+    let directory = NSTemporaryDirectory() + "/fubini-api-\(UInt64.random(in: 0 ... .max))"
+    try FileManager.default.createDirectory(
+      atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let store = ControlPlaneStore(configuration, pool: .init(connections: 4))
+    _ = try await store.migrate()
+    var logger = Logger(label: "test")
+    logger.logLevel = .critical
+    let metrics = ControlPlaneMetrics()
+    let controlPlane = ControlPlane(
+      store: store,
+      candidate: LeadershipCandidate(
+        holder: "one", url: "http://127.0.0.1:1", agentAddress: "127.0.0.1:2", lease: .seconds(6)),
+      configuration: CoreConfiguration(), metrics: metrics, logger: logger)
+    let changes = ChangeNotifier(configuration, logger: logger)
+    var random = SystemRandomNumberGenerator()
+    let authority = try CertificateAuthority.loadOrMake(
+      in: try SecretDirectory(path: directory + "/pki"), trustDomain: try TrustDomain("test.local"),
+      at: Timestamp.wallClock, using: &random)
+    let logs = try await DirectoryLogStore(directory: directory + "/logs")
+    let services = APIServices(
+      commands: commands?(controlPlane) ?? controlPlane, store: store, logs: logs,
+      artifacts: try await DirectoryArtifactStore(directory: directory + "/artifacts"), authority: authority,
+      metrics: metrics,
+      changes: changes, logger: logger, agentAddress: { "127.0.0.1:2" }, closeStreams: { _, _ in })
+    let tokens = try await makeTokens(store)
+    let fixture = APIFixture(
+      controlPlane: controlPlane, store: store, server: APIServer(services: services), logs: logs, admin: tokens[0],
+      userA: tokens[1], userB: tokens[2])
+    let tasks: [Task<Void, Never>] = [Task { await controlPlane.run() }, Task { try? await changes.run() }]
+    let result: Result<Void, any Error>
+    do {
+      try await waitUntil("the leader leads") { await controlPlane.leadership.isLeader }
+      try await body(fixture)
+      result = .success(())
+    } catch { result = .failure(error) }
+    for task in tasks { task.cancel() }
+    for task in tasks { await task.value }
+    await store.close()
+    try result.get()
+  }
+
+  private static func makeTokens(_ store: ControlPlaneStore) async throws -> [String] {
+    var tokens: [String] = []
+    let users: [(String, ProjectName?)] = [("root", nil), ("ann", "a"), ("bob", "b")]
+    for (user, project) in users {
+      try await store.ensureUser(user, isAdmin: project == nil, at: .wallClock)
+      if let project { try await store.ensureProject(project, organisation: "o", at: .wallClock) }
+      var random = SystemRandomNumberGenerator()
+      let token = BearerToken(using: &random)
+      try await store.createToken(
+        hash: token.hash.bytes, user: user, project: project, label: "test", at: .wallClock, expiresAt: nil)
+      tokens.append(token.text)
+    }
+    return tokens
+  }
+
+  var application: some ApplicationProtocol {
+    Application(router: server.router(), logger: server.services.logger)
+  }
+}
+
+extension TestClientProtocol {
+  /// One request with a bearer token and a body.
+  func send(
+    _ method: HTTPRequest.Method, _ uri: String, token: String?, body: String? = nil, headers: HTTPFields = [:]
+  ) async throws -> TestResponse {
+    var headers = headers
+    if let token { headers[.authorization] = "Bearer \(token)" }
+    return try await execute(uri: uri, method: method, headers: headers, body: body.map { ByteBuffer(string: $0) })
+  }
+}
+
+extension TestResponse {
+  var json: JSONValue {
+    get throws { try JSONDecoder().decode(JSONValue.self, from: Data(body.readableBytesView)) }
+  }
+}
+
+/// Workflows that need no agent.
+enum Documents {
+  /// Stays running until it is resumed or stopped.
+  static func suspended(_ name: String, labels: String = "") -> String {
+    """
+    apiVersion: argoproj.io/v1alpha1
+    kind: Workflow
+    metadata: {name: \(name)\(labels.isEmpty ? "" : ", labels: {\(labels)}")}
+    spec:
+      entrypoint: main
+      templates:
+      - name: main
+        suspend: {}
+    """
+  }
+
+  /// Waits for a cluster for ever.
+  static func task(_ name: String) -> String {
+    """
+    apiVersion: argoproj.io/v1alpha1
+    kind: Workflow
+    metadata: {name: \(name)}
+    spec:
+      entrypoint: main
+      templates:
+      - name: main
+        container: {image: alpine, command: ["true"]}
+    """
+  }
+}
