@@ -24,15 +24,18 @@ import Testing
     var gate: String { directory.path + "/gate" }
     var configuration: String { directory.path + "/agent.yaml" }
 
-    init(_ plane: FakeControlPlane, at address: String) async throws {
+    init(_ plane: FakeControlPlane, at address: String, sandbox: AgentConfiguration.Sandbox) async throws {
       self.plane = plane
       self.address = address
       directory = try TemporaryDirectory()
+      // Root's runs become another user, who must pass through.
+      chmod(directory.path, 0o711)
       try POSIXFile.makeDirectories(gate, mode: 0o755)
       try directory.write(
         """
         controlPlane: ["\(address)"]
         stateDirectory: \(state)
+        sandbox: \(sandbox.rawValue)
         allowedHostPaths: [\(gate)]
         slots: 3
 
@@ -64,10 +67,12 @@ import Testing
     }
   }
 
-  private func withCluster(_ body: @Sendable (Cluster) async throws -> Void) async throws {
+  private func withCluster(
+    sandbox: AgentConfiguration.Sandbox = .bubblewrap, _ body: @Sendable (Cluster) async throws -> Void
+  ) async throws {
     let plane = try FakeControlPlane()
     try await plane.serving { address in
-      let cluster = try await Cluster(plane, at: address)
+      let cluster = try await Cluster(plane, at: address, sandbox: sandbox)
       defer { AgentBinary.endSupervisor(of: cluster.state) }
       try await body(cluster)
     }
@@ -166,9 +171,10 @@ import Testing
   }
 
   @Test(
-    "an output that the repository refuses for its size ends the run in Error and says so; a retry may replace a key")
-  func outputLimits() async throws {
-    try await withCluster { cluster in
+    "an output that the repository refuses for its size ends the run in Error and says so; a retry may replace a key",
+    arguments: AgentConfiguration.Sandbox.allCases)
+  func outputLimits(sandbox: AgentConfiguration.Sandbox) async throws {
+    try await withCluster(sandbox: sandbox) { cluster in
       let plane = cluster.plane
       let big = Self.producing(script(3, "printf 1 > ../out/p; head -c 5000 /dev/zero > ../out/a"))
       let first = Self.producing(script(4, "printf 1 > ../out/p; printf one > ../out/a"))
