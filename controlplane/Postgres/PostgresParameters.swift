@@ -49,19 +49,28 @@ public struct PostgresParameters: Sendable {
       bytes.append(bigEndian: Int32(1))
     }
     var hasNull = false
-    for row in rows {
-      guard let value = try element(row) else {
-        hasNull = true
-        bytes.append(bigEndian: Int32(-1))
-        continue
-      }
-      let position = bytes.count
-      bytes.append(bigEndian: Int32(0))
-      value.write(to: &bytes)
-      bytes.store(bigEndian: UInt32(clamping: bytes.count - position - 4), at: position)
+    // Rows are large values with many references: read in place, they are not retained and released once for each column.
+    let isContiguous: Void? = try rows.withContiguousStorageIfAvailable { rows in
+      for index in rows.indices { append(element: try element(rows[index]), &hasNull) }
+    }
+    if isContiguous == nil {
+      for row in rows { append(element: try element(row), &hasNull) }
     }
     if hasNull { bytes.store(bigEndian: 1, at: start + 4) }
     lengths.append(Int32(clamping: bytes.count - start))
+  }
+}
+
+extension PostgresParameters {
+  @inlinable mutating func append<E: PostgresElement>(element: E?, _ hasNull: inout Bool) {
+    guard let element else {
+      hasNull = true
+      return bytes.append(bigEndian: Int32(-1))
+    }
+    let position = bytes.count
+    bytes.append(bigEndian: Int32(0))
+    element.write(to: &bytes)
+    bytes.store(bigEndian: UInt32(clamping: bytes.count - position - 4), at: position)
   }
 }
 
