@@ -1,5 +1,7 @@
 import Execution
+import FederationAPI
 import FederationModel
+import SwiftProtobuf
 import Synchronization
 import Testing
 
@@ -12,6 +14,7 @@ import Testing
       var prepareRefusals: [RunID: FederationError] = [:]
       var submitRefusals: [RunID: FederationError] = [:]
       var taken: [RunID] = []
+      var failingAttaches = 0
     }
     let state = Mutex(State())
 
@@ -28,7 +31,15 @@ import Testing
     }
     func cancel(_ id: RunID, grace: Duration) async throws {}
     func observe() -> AsyncStream<RunObservation> { AsyncStream { _ in } }
-    func reattach(known: [RunID]) async throws -> [RunObservation] { [] }
+    func reattach(known: [RunID]) async throws -> [RunObservation] {
+      try state.withLock { state in
+        guard state.failingAttaches == 0 else {
+          state.failingAttaches -= 1
+          throw FederationError(.unavailable, "the supervisor does not answer")
+        }
+      }
+      return []
+    }
     func forget(_ ids: [RunID]) async throws {}
     func inventory() async -> ClusterInventory { ClusterInventory(capacity: .zero) }
     func renewLease(boottimeNanoseconds: UInt64) async throws {}
@@ -91,5 +102,25 @@ import Testing
     #expect(reasons.first?.1 == "disk full")
     let taken = executor.state.withLock { $0.taken }
     #expect(taken.count == 5 && taken.last == RunID(3))
+  }
+
+  @Test("an executor that cannot attach at the start is asked again, and meanwhile the agent says why it does nothing")
+  func attachesLater() async throws {
+    let directory = try TemporaryDirectory()
+    let executor = PickyExecutor()
+    executor.state.withLock { $0.failingAttaches = 1 }
+    let journal = try Journal(path: directory.path + "/journal.sqlite", isOnNetworkFileSystem: false)
+    let driver = RunDriver(
+      journal: journal, contents: try await journal.contents(), executor: executor,
+      cache: try ArtifactCache(directory: directory.path, bytesMax: 1000),
+      repository: RemoteArtifactRepository(connection: ConnectionSlot(), meter: TransferMeter(bytesPerSecond: nil)),
+      logger: silentLogger())
+    let work = Task { try await driver.run() }
+    try await waitUntil { driver.problem?.contains("the supervisor does not answer") == true }
+    await driver.tell(.welcomed(.with { $0.assignments = [assignment(7)] }))
+    try await waitUntil { executor.state.withLock { $0.taken } == [RunID(7)] }
+    #expect(driver.problem == nil)
+    work.cancel()
+    _ = try? await work.value
   }
 }

@@ -3,6 +3,7 @@ internal import FederationModel
 internal import FederationPKI
 internal import FoundationEssentials
 internal import Logging
+internal import NIOCore
 
 #if canImport(Glibc)
   internal import Glibc
@@ -24,6 +25,9 @@ public struct AgentCommand: AsyncParsableCommand {
 
   /// Parses and runs, and returns the exit code.
   public static func run(_ arguments: [String]) async -> Int32 {
+    // One connection to one control plane: more event loops would only cost memory.
+    NIOSingletons.groupLoopCountSuggestion = 1
+    NIOSingletons.blockingPoolThreadCountSuggestion = 1
     do {
       var command = try parseAsRoot(arguments)
       if var asynchronous = command as? any AsyncParsableCommand {
