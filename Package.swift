@@ -196,6 +196,23 @@ let package = Package(
       name: "FubiniCLITests",
       dependencies: ["FederationAPI", "FederationModel", "fubini", argumentParser, nioCore, nioHTTP1, nioPosix],
       swiftSettings: settings),
+    .target(
+      name: "FederationHarness",
+      dependencies: [
+        "FederationAPI", "FederationModel", "Postgres", "TestSupport", asyncHTTPClient, nioCore, nioHTTP1,
+      ],
+      path: "Tests/FederationHarness", swiftSettings: settings),
+    .testTarget(
+      name: "IntegrationTests",
+      dependencies: [
+        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "Postgres", "TestSupport", "fubini",
+        "fubini-agent", "fubini-controlplane",
+      ],
+      path: "Tests/Integration", swiftSettings: settings),
+    .executableTarget(
+      name: "fubini-bench",
+      dependencies: ["FederationAPI", "FederationHarness", "FederationModel", "Postgres", argumentParser],
+      path: "Tests/Benchmarks", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -98,7 +98,10 @@ extension ControlPlaneCore {
     let row = workflows[id]!.row
     switch command {
     case .suspend: handle(.suspend, in: id)
-    case .resume: handle(.resume, in: id)
+    case .resume:
+      // As in Argo: without a selector the workflow goes on, and so does every suspend node in it.
+      handle(.resume, in: id)
+      handle(.resumeNodes(selector: .all, parameters: [:]), in: id)
     case .resumeNodes(let selector, let parameters):
       handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
     case .stop(let message): handle(.stop(message: message), in: id)

@@ -71,23 +71,27 @@ struct IdentityTests {
     }
   }
 
-  @Test("a certificate is void when it is revoked, was issued before its cluster was revoked, or is unknown")
+  @Test(
+    "a certificate is void when it or its cluster was revoked, or its cluster is gone; a restored database does not void the others"
+  )
   func certificates() async throws {
     try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
       let store = fixture.store
-      for (serial, cluster) in [("1", "a"), ("2", "b")] as [(String, ClusterName)] {
-        try await store.recordCertificate(
-          serial: serial, fingerprint: "f\(serial)", cluster: cluster, issuedAt: Sample.now,
-          notAfter: Sample.now + .seconds(60))
+      func isRevoked(_ serial: String, _ cluster: ClusterName) async throws -> Bool {
+        try await store.isRevoked(serial: serial, of: cluster, issuedAt: Sample.now)
       }
-      #expect(try await !store.isRevoked(serial: "1"))
-      #expect(try await store.isRevoked(serial: "3"))
-      #expect(try await store.revokeCertificates(of: "a", at: Sample.now) == 1)
-      #expect(try await store.isRevoked(serial: "1"))
       var delta = DurableDelta(now: Sample.now)
-      delta.clusters = [Sample.cluster("b")]
+      delta.clusters = ["a", "b"].map { ClusterRow(spec: ClusterSpec(name: $0, kind: .process), createdAt: Sample.now) }
+      delta.clusters[1].revokedAt = Sample.now + .seconds(1)
       try await fixture.commit(delta)
-      #expect(try await store.isRevoked(serial: "2"))
+      try await store.recordCertificate(
+        serial: "1", fingerprint: "f1", cluster: "a", issuedAt: Sample.now, notAfter: Sample.now + .seconds(60))
+      #expect(try await !isRevoked("1", "a"))
+      #expect(try await !isRevoked("issued-after-the-backup", "a"))
+      #expect(try await isRevoked("1", "gone"))
+      #expect(try await isRevoked("2", "b"))
+      #expect(try await store.revokeCertificates(of: "a", at: Sample.now) == 1)
+      #expect(try await isRevoked("1", "a"))
     }
   }
 

@@ -23,7 +23,7 @@ struct PostgresPoolTests {
   @Test("refuses more waiters than its limit, and a waiter gives up in time")
   func waiters() async throws {
     let configuration = try await PostgresServer.shared().createDatabase()
-    let pool = PostgresPool(configuration, limits: .init(connections: 1, waiters: 1, waitTimeout: .milliseconds(100)))
+    let pool = PostgresPool(configuration, limits: .init(connections: 1, waiters: 1, waitTimeout: .seconds(2)))
     try await pool.withConnection { _ in
       async let waiting: Bool = pool.withConnection { $0.isClosed }
       var refusals: [PostgresError.Kind] = []

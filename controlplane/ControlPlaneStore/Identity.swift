@@ -111,13 +111,17 @@ extension ControlPlaneStore {
     ).affectedRows
   }
 
-  /// Whether the certificate may not be used: revoked, issued before its cluster was revoked, or never issued by this federation.
-  public func isRevoked(serial: String) async throws -> Bool {
+  /// Whether a certificate of our CA may not be used any more: it was revoked, its cluster was after it had been issued, or the cluster
+  /// is not part of the federation.
+  ///
+  /// A serial that is not recorded says nothing by itself: a database that was restored to an earlier moment does not know the
+  /// certificates issued since, and their agents are the ones that `recover` is for.
+  public func isRevoked(serial: String, of cluster: ClusterName, issuedAt: Timestamp) async throws -> Bool {
     let rows = try await run(
       """
-      SELECT c.revoked_ms IS NOT NULL OR coalesce(c.issued_ms <= k.revoked_ms, false)
-      FROM certificates c LEFT JOIN clusters k ON k.name = c.cluster WHERE serial = $1
-      """, .text(serial))
+      SELECT coalesce(k.revoked_ms >= $3, false) OR coalesce((SELECT c.revoked_ms IS NOT NULL FROM certificates c WHERE c.serial = $1), false)
+      FROM clusters k WHERE k.name = $2
+      """, .text(serial), .text(cluster.text), .int8(issuedAt.milliseconds))
     return try rows.rows.first.map { try $0.bool(0) } ?? true
   }
 }

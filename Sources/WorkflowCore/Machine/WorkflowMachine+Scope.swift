@@ -4,6 +4,8 @@ import FederationModel
 struct TagContext {
   /// The node whose inputs are `inputs.*`; a steps or dag node for the arguments of its children, else the leaf itself.
   var owner: Int32
+  /// The parameters of a node that is just being made: its template's own raw artifacts and keys may use them.
+  var boundParameters: [NodeParameter]?
   /// The loop's item.
   var item: JSONValue?
   /// Whether `owner` is a leaf, which sees its own attempt and paths.
@@ -65,7 +67,15 @@ extension WorkflowMachine {
     let rest = name.dropFirst(head.count + 1)
     switch head {
     case "workflow": return workflowValue(name)
-    case "inputs": return context.owner < 0 ? .unknown : inputValue(rest, of: context.owner)
+    case "inputs":
+      if let bound = context.boundParameters {
+        let prefix = "parameters."
+        guard rest.hasPrefix(prefix), let value = bound.first(where: { $0.name == rest.dropFirst(prefix.count) }) else {
+          return .unknown
+        }
+        return .text(value.value)
+      }
+      return context.owner < 0 ? .unknown : inputValue(rest, of: context.owner)
     case "steps", "tasks": return context.owner < 0 ? .unknown : stepValue(rest, of: context.owner)
     case "outputs", "pod", "node", "retries", "lastRetry":
       return context.isLeaf && context.owner >= 0 ? leafValue(name, of: context.owner) : .unknown

@@ -104,9 +104,11 @@ extension WorkflowMachine {
         throw FederationError(.invalidArgument, "inputs.parameters.\(parameter.name) was not supplied")
       }
     }
+    var context = TagContext.workflow
+    context.boundParameters = inputs.parameters
     for artifact in template.inputs.artifacts {
       var source = arguments.artifacts[artifact.name]
-      if source == nil || source == .absent { source = try self.source(of: artifact, in: .workflow) }
+      if source == nil || source == .absent { source = try self.source(of: artifact, in: context) }
       if source == nil || source == .absent {
         guard artifact.optional else {
           throw FederationError(.invalidArgument, "inputs.artifacts.\(artifact.name) was not supplied")

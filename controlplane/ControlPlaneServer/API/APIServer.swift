@@ -42,7 +42,8 @@ struct APIServer: Sendable {
 
   /// Every route there is.
   var routes: [Route] {
-    serverRoutes + workflowRoutes + streamRoutes + clusterRoutes + argoRoutes
+    let described = serverRoutes + workflowRoutes + streamRoutes + clusterRoutes + argoRoutes
+    return described + [documentRoute(describing: described)]
   }
 
   func router() -> Router<APIContext> {

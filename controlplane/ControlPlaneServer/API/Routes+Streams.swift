@@ -108,10 +108,13 @@ extension APIServer {
     return EventStreamWriter.response { events in
       defer { changes.leave() }
       var stream = events
+      var cut = IncompleteCharacter()
       let reason = try await source.read(from: offset) { slice in
+        let (start, bytes) = cut.join(slice.bytes, at: slice.offset)
+        guard !bytes.isEmpty else { return }
         try await stream.send(
-          "log", id: slice.offset + Int64(slice.bytes.count),
-          LogDocument(offset: slice.offset, content: String(decoding: slice.bytes, as: UTF8.self)))
+          "log", id: start + Int64(bytes.count),
+          LogDocument(offset: start, content: String(decoding: bytes, as: UTF8.self)))
       } idle: {
         try await stream.comment()
       }
@@ -233,5 +236,29 @@ private struct LogSource: Sendable {
     guard row.phase.isTerminal, let end = row.finishedAt else { return false }
     // The last chunks follow the end of the run by a moment; a cluster that is gone sends none.
     return row.phase == .lost || Timestamp.wallClock - end > .seconds(60)
+  }
+}
+
+/// Holds back the first bytes of a UTF-8 character whose rest is in the next slice.
+private struct IncompleteCharacter {
+  private var held: [UInt8] = []
+
+  /// What was held and `bytes`, without an unfinished character at the end, and the offset of its first byte.
+  mutating func join(_ bytes: [UInt8], at offset: Int64) -> (offset: Int64, bytes: [UInt8]) {
+    var all = held + bytes
+    let start = offset - Int64(held.count)
+    held = []
+    // At most three bytes of a character can be there without its last.
+    for length in 1...3 where length <= all.count {
+      let byte = all[all.count - length]
+      guard byte & 0xc0 != 0x80 else { continue }
+      let needed = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1
+      if needed > length {
+        held = Array(all.suffix(length))
+        all.removeLast(length)
+      }
+      break
+    }
+    return (start, all)
   }
 }

@@ -38,7 +38,9 @@ struct EventStreamWriter {
     try await writer.finish(nil)
   }
 
-  static func response(_ body: @escaping @concurrent @Sendable (inout EventStreamWriter) async throws -> Void) -> Response {
+  static func response(_ body: @escaping @concurrent @Sendable (inout EventStreamWriter) async throws -> Void)
+    -> Response
+  {
     Response(
       status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"],
       body: ResponseBody { writer in

@@ -5,8 +5,8 @@ import FederationAPI
 import FederationModel
 import FederationPKI
 import GRPCCore
-import SwiftProtobuf
 import Logging
+import SwiftProtobuf
 
 extension AgentGatewayService {
   /// Exchanges a one-time token for a certificate of the key that the TLS session was made with.
@@ -28,7 +28,8 @@ extension AgentGatewayService {
       try await record(issued, for: cluster)
       try await store.appendAudit(
         AuditRow(
-          at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text, detail: "from \(context.remotePeer)"))
+          at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text,
+          detail: "from \(context.remotePeer)"))
       return try reply(issued, cluster)
     } catch let error as FederationError {
       logger.warning(

@@ -40,12 +40,14 @@ extension AgentGatewayService {
   // MARK: Artifacts
 
   func getArtifact(
-    request: Fubini_Agent_V1_GetArtifactRequest, response: RPCWriter<Fubini_Agent_V1_ArtifactChunk>, context: ServerContext
+    request: Fubini_Agent_V1_GetArtifactRequest, response: RPCWriter<Fubini_Agent_V1_ArtifactChunk>,
+    context: ServerContext
   ) async throws {
     let cluster = try authenticated().cluster
     do {
       let access = try await access(to: RunID(request.runID), cluster)
-      let download = try await artifacts.get(try ArtifactKey(project: access.project, path: request.key), from: max(0, request.offset))
+      let download = try await artifacts.get(
+        try ArtifactKey(project: access.project, path: request.key), from: max(0, request.offset))
       do {
         while let bytes = try await download.next() {
           try await response.write(.with { $0.data = Data(bytes) })

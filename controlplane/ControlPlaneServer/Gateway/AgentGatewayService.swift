@@ -23,7 +23,11 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
 
   /// Agents of the current and of the previous protocol version are served. There has been one so far.
   static let protocolVersions: ClosedRange<UInt32> = 1...1
-  static let heartbeatInterval = Duration.seconds(3)
+  /// Several fit into the shortest lease that hangs on them.
+  let heartbeatInterval: Duration
+  static func heartbeatInterval(for core: CoreConfiguration) -> Duration {
+    min(.seconds(3), core.agentLease / 4, core.disconnectLimit / 4)
+  }
   /// The first message must come soon: a stream that says nothing holds resources.
   private static let helloTimeout = Duration.seconds(10)
 
@@ -168,7 +172,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
         $0.draining = welcome.isDraining
         $0.adopting = welcome.isAdopting
         $0.ackedSequence = UInt64(welcome.ackedSequence)
-        $0.heartbeatIntervalMs = Self.heartbeatInterval.milliseconds
+        $0.heartbeatIntervalMs = heartbeatInterval.milliseconds
       }
     }
     return [first] + assignments(Array(welcome.assignments.dropFirst(Self.assignmentsPerMessage)), position)

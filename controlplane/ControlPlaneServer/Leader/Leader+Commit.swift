@@ -41,6 +41,7 @@ extension Leader {
   func releaseCommitted() {
     while let unit = inFlight.first, unit.isCommitted {
       inFlight.removeFirst()
+      resendDelay = Self.firstResendDelay
       let position = CommitPosition(term: term, sequence: unit.fence.next)
       core.position = position
       board.committed(position)
@@ -105,6 +106,11 @@ extension Leader {
       logger.warning(
         "the database connection broke with units in flight",
         metadata: ["units": "\(inFlight.count)", "error": "\(error)"])
+      if failure.needsBackOff {
+        // Trying again at once would only fail again: the disk is full, the server is read-only.
+        try? await Task.sleep(for: resendDelay)
+        resendDelay = min(resendDelay * 2, .seconds(5))
+      }
       try await resend()
     case .rejected(let error):
       logger.error("the database refused a unit; rebuilding from the database", metadata: ["error": "\(error)"])
@@ -182,7 +188,8 @@ extension Leader {
       do {
         try await store.send(delta, fence: fence).answer()
         break
-      } catch CommitError.connectionLost {
+      } catch let failure as CommitError where failure.isConnectionLost {
+        if failure.needsBackOff { try? await Task.sleep(for: .seconds(1)) }
         if try await positionAfterReconnect().sequence >= next { break }
       } catch CommitError.fenced {
         throw End.deposed
@@ -223,4 +230,10 @@ extension Leader {
 protocol LeaderMetrics: Sendable {
   func turn(inputs: Int, seconds: Double, queueDepth: Int, _ census: Census)
   func committed(seconds: Double, rows: Int)
+}
+
+extension CommitError {
+  fileprivate var isConnectionLost: Bool {
+    if case .connectionLost = self { true } else { false }
+  }
 }

@@ -45,6 +45,8 @@ actor Leader {
   /// What the first unit that did not commit met; the loop deals with it.
   var failure: CommitError?
   var answerWaiter: CheckedContinuation<Void, Never>?
+  var resendDelay = Leader.firstResendDelay
+  static let firstResendDelay = Duration.milliseconds(100)
   var sessions: [ClusterName: Session] = [:]
   var waiters: [RequestID: CheckedContinuation<Reply, any Error>] = [:]
   private var lastRequest: Int64 = 0

@@ -36,7 +36,8 @@ struct GatewayService: Service {
         AgentGatewayService(
           federationID: authority.federationID, port: port, store: store, authority: authority, logs: logs,
           artifacts: artifacts,
-          logger: logger, now: { Timestamp.wallClock })
+          logger: logger, now: { Timestamp.wallClock },
+          heartbeatInterval: AgentGatewayService.heartbeatInterval(for: configuration.core))
       ], interceptors: [authenticator])
   }
 
@@ -114,7 +115,9 @@ private struct ServerIdentity: Sendable {
 
 private struct StoredRevocations: RevocationSource {
   let store: ControlPlaneStore
-  func isRevoked(_ agent: AgentIdentity) async throws -> Bool { try await store.isRevoked(serial: agent.serial) }
+  func isRevoked(_ agent: AgentIdentity) async throws -> Bool {
+    try await store.isRevoked(serial: agent.serial, of: agent.cluster, issuedAt: agent.issuedAt)
+  }
 }
 
 /// Refusals on their way to the audit log. Bounded: a flood of refusals must not grow memory, and the newest say the most.
