@@ -6,6 +6,7 @@ import FederationPKI
 import GRPCCore
 import Logging
 import SwiftProtobuf
+import Synchronization
 
 /// The agents' side of the control plane: checks what agents say, and hands it to the ports.
 ///
@@ -28,8 +29,6 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   static func heartbeatInterval(for core: CoreConfiguration) -> Duration {
     min(.seconds(3), core.agentLease / 4, core.disconnectLimit / 4)
   }
-  /// The first message must come soon: a stream that says nothing holds resources.
-  private static let helloTimeout = Duration.seconds(10)
 
   func session(
     request: RPCAsyncSequence<Fubini_Agent_V1_AgentMessage, any Error>,
@@ -37,36 +36,43 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     context: ServerContext
   ) async throws {
     let agent = try authenticated()
-    var messages = request.makeAsyncIterator()
     let outbox = SessionOutbox()
+    let opened = Mutex<SessionID?>(nil)
+    defer {
+      if let session = opened.withLock({ $0 }) { Task { await port.disconnect(agent.cluster, session) } }
+    }
     do {
-      guard case .hello(let hello)? = try await messages.next()?.message else {
-        throw FederationError(.invalidArgument, "a session begins with hello")
+      // Whichever ends first ends the other: an agent that leaves, or a session that is closed from this side.
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask { try await read(request, agent.cluster, outbox) { session in opened.withLock { $0 = session } } }
+        group.addTask { try await write(outbox, to: response) }
+        defer { group.cancelAll() }
+        try await group.next()
       }
-      let version = try Self.negotiate(hello)
-      let session = try await port.connect(
-        agent.cluster, try AgentHello(hello, protocolVersion: version), version: String(hello.agentVersion.prefix(64)),
-        outbox: outbox)
-      logger.info(
-        "an agent's session began",
-        metadata: ["cluster": "\(agent.cluster)", "version": "\(hello.agentVersion.prefix(64))"])
-      defer { Task { await port.disconnect(agent.cluster, session) } }
-      let writer = Task { try await write(outbox, to: response, protocolVersion: version) }
-      defer { writer.cancel() }
-      try await withTaskCancellationHandler {
-        while let message = try await messages.next() {
-          try await receive(message, agent.cluster, session, outbox)
-        }
-        outbox.close(FederationError(.cancelled, "the agent has ended the session"))
-      } onCancel: {
-        outbox.close(FederationError(.cancelled, "the session was ended"))
-      }
-      _ = try? await writer.value
     } catch let error as FederationError {
+      guard error.code != .cancelled else { return }
       try? await response.write(
         .with { $0.refused = .with { ($0.code, $0.message) = (error.code.rawValue, error.publicMessage) } })
       throw RPCError(error)
     }
+  }
+
+  /// The agent's side of a session: hello, then whatever it says, to its end.
+  private func read(
+    _ request: RPCAsyncSequence<Fubini_Agent_V1_AgentMessage, any Error>, _ cluster: ClusterName,
+    _ outbox: SessionOutbox,
+    opened: @Sendable (SessionID) -> Void
+  ) async throws {
+    var messages = request.makeAsyncIterator()
+    guard case .hello(let hello)? = try await messages.next()?.message else {
+      throw FederationError(.invalidArgument, "a session begins with hello")
+    }
+    let version = String(hello.agentVersion.prefix(64))
+    let session = try await port.connect(
+      cluster, try AgentHello(hello, protocolVersion: try Self.negotiate(hello)), version: version, outbox: outbox)
+    opened(session)
+    logger.info("an agent's session began", metadata: ["cluster": "\(cluster)", "version": "\(version)"])
+    while let message = try await messages.next() { try await receive(message, cluster, session, outbox) }
   }
 
   private static func negotiate(_ hello: Fubini_Agent_V1_Hello) throws -> UInt32 {
@@ -114,28 +120,21 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
 
   // MARK: Writing
 
-  private func write(
-    _ outbox: SessionOutbox, to response: RPCWriter<Fubini_Agent_V1_ControlMessage>, protocolVersion: UInt32
-  ) async throws {
-    do {
-      while true {
-        let items = try await outbox.next(64)
-        try await response.write(contentsOf: items.flatMap { messages($0, protocolVersion) })
-      }
-    } catch let error as FederationError where error.code != .cancelled {
-      try? await response.write(
-        .with { $0.refused = .with { ($0.code, $0.message) = (error.code.rawValue, error.publicMessage) } })
-      throw RPCError(error)
+  /// Ends with the reason for which the session was closed, after everything before it was written.
+  private func write(_ outbox: SessionOutbox, to response: RPCWriter<Fubini_Agent_V1_ControlMessage>) async throws {
+    while true {
+      let items = try await outbox.next(64)
+      try await response.write(contentsOf: items.flatMap(messages))
     }
   }
 
   /// Assignments in one message: keeps a message well below the transport's bound.
   private static let assignmentsPerMessage = 256
 
-  private func messages(_ item: SessionOutbox.Item, _ version: UInt32) -> [Fubini_Agent_V1_ControlMessage] {
+  private func messages(_ item: SessionOutbox.Item) -> [Fubini_Agent_V1_ControlMessage] {
     switch item {
     case .message(let message): return [message]
-    case .command(.welcome(let welcome), let position): return self.welcome(welcome, position, version)
+    case .command(.welcome(let welcome), let position): return self.welcome(welcome, position)
     case .command(.assign(let runs), let position): return assignments(runs, position)
     case .command(.cancel(let runs, let reason), _):
       return [.with { $0.cancel = .with { ($0.runIds, $0.reason) = (runs.map(\.number), reason) } }]
@@ -158,12 +157,10 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   }
 
   /// The desired set by name is always complete; the assignments themselves follow in messages of bounded size.
-  private func welcome(
-    _ welcome: AgentWelcome, _ position: CommitPosition, _ version: UInt32
-  ) -> [Fubini_Agent_V1_ControlMessage] {
+  private func welcome(_ welcome: AgentWelcome, _ position: CommitPosition) -> [Fubini_Agent_V1_ControlMessage] {
     let first: Fubini_Agent_V1_ControlMessage = .with {
       $0.welcome = .with {
-        $0.protocol = version
+        $0.protocol = welcome.protocolVersion
         $0.federationID = federationID
         $0.position = position.message
         $0.assignments = welcome.assignments.prefix(Self.assignmentsPerMessage).map(Fubini_Agent_V1_Assignment.init)

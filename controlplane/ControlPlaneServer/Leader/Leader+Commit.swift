@@ -8,22 +8,24 @@ extension Leader {
   // MARK: Answers
 
   func watch(_ commit: PendingUnit, _ sequence: Int64) {
+    let attempt = attempt
     Task {
       do {
         try await commit.answer()
-        answered(sequence, nil)
+        answered(sequence, attempt, nil)
       } catch let failure as CommitError {
-        answered(sequence, failure)
+        answered(sequence, attempt, failure)
       } catch {
-        answered(sequence, .connectionLost(error))
+        answered(sequence, attempt, .connectionLost(error))
       }
     }
   }
 
   /// A unit was answered. Effects go out in the order of the units, each after its own commit.
-  private func answered(_ sequence: Int64, _ failure: CommitError?) {
-    // After a failure was dealt with, late answers of the units before it mean nothing any more.
-    guard let index = inFlight.firstIndex(where: { $0.fence.next == sequence }) else { return }
+  private func answered(_ sequence: Int64, _ attempt: Int, _ failure: CommitError?) {
+    // After a failure was dealt with, late answers to what was sent before it mean nothing any more: the same sequences are on the
+    // wire again.
+    guard attempt == self.attempt, let index = inFlight.firstIndex(where: { $0.fence.next == sequence }) else { return }
     if let failure {
       // The first failure is the cause; the units behind it fail because of the fence.
       if index == 0, self.failure == nil {
@@ -128,6 +130,7 @@ extension Leader {
     }
     releaseCommitted()
     failure = nil
+    attempt += 1
     for unit in inFlight { watch(store.send(unit.delta, fence: unit.fence), unit.fence.next) }
   }
 
@@ -204,6 +207,7 @@ extension Leader {
   private func reload() async throws {
     inFlight = []
     failure = nil
+    attempt += 1
     closeSessions(
       FederationError(
         .unavailable, "the control plane rebuilds its state; connect again", retryAfter: .milliseconds(200)))

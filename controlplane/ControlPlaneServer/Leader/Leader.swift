@@ -45,6 +45,8 @@ actor Leader {
   /// What the first unit that did not commit met; the loop deals with it.
   var failure: CommitError?
   var answerWaiter: CheckedContinuation<Void, Never>?
+  /// Grows whenever units are sent anew or given up.
+  var attempt = 0
   var resendDelay = Leader.firstResendDelay
   static let firstResendDelay = Duration.milliseconds(100)
   var sessions: [ClusterName: Session] = [:]
