@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import FederationAPI
 internal import FederationHarness
 
 /// What an agent costs while it does nothing, and how soon it is ready.

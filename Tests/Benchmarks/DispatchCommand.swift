@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import FederationAPI
 internal import FederationHarness
 internal import Foundation
 internal import Glibc

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import FederationHarness
 internal import Foundation
+internal import Postgres
 
 /// Real processes through the whole system, against bare bubblewrap on the same machine in the same run.
 struct ProcessCommand: AsyncParsableCommand {
