@@ -221,41 +221,37 @@ extension APIServer {
         throw FederationError(.invalidArgument, "the body is not a request of \(verb)", cause: error)
       }
     }
-    let commands = try Self.argoCommands(verb, body)
+    let command = try Self.argoCommand(verb, body)
     let loaded = try await workflow(context)
     let reference = WorkflowReference(project: loaded.row.project, name: loaded.row.name)
-    let key = try Self.idempotency(request, bytes)
-    for (index, command) in commands.enumerated() {
-      // Each command of a request has its own first answer.
-      let own = key.map { index == 0 ? $0 : IdempotencyKey(key: "\($0.key)#\(index)", requestHash: $0.requestHash) }
-      _ = try await services.commands.perform(
-        .workflow(reference, command), as: Principal(user: caller.user), idempotency: own)
-    }
+    _ = try await services.commands.perform(
+      .workflow(reference, command), as: Principal(user: caller.user), idempotency: try Self.idempotency(request, bytes)
+    )
     return try await argoShow(reference, request)
   }
 
-  /// What the core is asked for. Argo's `resume` without a selector lets the workflow go on and ends every suspend node that waits.
-  private static func argoCommands(_ verb: String, _ body: ActionRequest) throws -> [WorkflowCommand] {
+  private static func argoCommand(_ verb: String, _ body: ActionRequest) throws -> WorkflowCommand {
     var text = body.nodeFieldSelector ?? ""
     if text.hasPrefix("id=") { text = "name=" + text.dropFirst(3) }
     let selector = text.isEmpty ? nil : try NodeSelector(argo: text)
     switch verb {
-    case "suspend": return [.suspend]
+    case "suspend": return .suspend
     case "resume":
-      if let selector { return [.resumeNodes(selector, parameters: [:])] }
-      return [.resume, .resumeNodes(.all, parameters: [:])]
+      // Without a selector the workflow goes on, and so does every suspend node in it.
+      if let selector { return .resumeNodes(selector, parameters: [:]) }
+      return .resume
     case "stop":
       guard selector == nil else {
         throw FederationError(
           .invalidArgument, "single nodes cannot be stopped: stop the workflow, without nodeFieldSelector")
       }
-      return [.stop(message: body.message ?? "")]
-    case "terminate": return [.terminate]
+      return .stop(message: body.message ?? "")
+    case "terminate": return .terminate
     default:
       guard body.parameters?.isEmpty ?? true else {
         throw FederationError(.invalidArgument, "a retry cannot change parameters: submit the workflow anew with them")
       }
-      return [.retry(restartSuccessful: body.restartSuccessful ?? false, selector)]
+      return .retry(restartSuccessful: body.restartSuccessful ?? false, selector)
     }
   }
 
