@@ -23,18 +23,20 @@ extension ControlPlaneCore {
     // The database was restored to an earlier moment: this agent's runs may be newer than what we know.
     if hello.highestSeen > position { adoptAgent(name) }
     if clusters[name]!.row.isAdopting {
-      welcome(name, session, assignments: [], cancels: [])
+      welcome(name, session, hello, assignments: [], cancels: [])
       return
     }
     reconcile(name, hello)
     let live = clusters[name]!.runs.sorted().compactMap { runs[$0]?.row }.filter { !$0.isUnaccounted }
     welcome(
-      name, session, assignments: live.compactMap(assignment), cancels: live.filter { $0.cancelReason != nil }.map(\.id)
+      name, session, hello, assignments: live.compactMap(assignment),
+      cancels: live.filter { $0.cancelReason != nil }.map(\.id)
     )
   }
 
   private mutating func welcome(
-    _ name: ClusterName, _ session: SessionID, assignments: [RunAssignment], cancels: [RunID]
+    _ name: ClusterName, _ session: SessionID, _ hello: AgentHello, assignments: [RunAssignment],
+    cancels: [RunID]
   ) {
     let row = clusters[name]!.row
     output.add(
@@ -43,7 +45,7 @@ extension ControlPlaneCore {
         .welcome(
           AgentWelcome(
             assignments: assignments, cancels: cancels, isDraining: row.isDraining, isAdopting: row.isAdopting,
-            ackedSequence: row.ackedSequence))))
+            ackedSequence: row.ackedSequence, protocolVersion: hello.protocolVersion))))
   }
 
   private mutating func adoptAgent(_ name: ClusterName) {

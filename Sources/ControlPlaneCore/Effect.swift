@@ -28,8 +28,13 @@ public struct AgentWelcome: Sendable {
   public var isDraining: Bool
   public var isAdopting: Bool
   public var ackedSequence: Int64
-  public init(assignments: [RunAssignment], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64)
-  {
+  /// The one that hello and control plane agreed on.
+  public var protocolVersion: UInt32
+  public init(
+    assignments: [RunAssignment], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64,
+    protocolVersion: UInt32
+  ) {
+    self.protocolVersion = protocolVersion
     self.assignments = assignments
     self.cancels = cancels
     self.isDraining = isDraining
