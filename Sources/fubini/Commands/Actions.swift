@@ -123,15 +123,27 @@ struct Explain: AsyncParsableCommand {
     func seconds(_ value: Double?) -> String { value.map(Display.duration) ?? "-" }
     var table = Table(headings: ["CLUSTER", "", "MOVE", "STAGE", "WAIT", "RUN", "FINISH", "PRICE", "REASON"])
     for candidate in document.candidates {
+      // The figures of a cluster that cannot take it would say that it could.
+      if candidate.rejected != nil {
+        let blanks = Array(repeating: "-", count: 6)
+        table.rows.append([candidate.cluster, ""] + blanks + [candidate.reason ?? candidate.rejected ?? ""])
+        continue
+      }
       table.rows.append([
         candidate.cluster, candidate.chosen ? "CHOSEN" : "",
         candidate.bytesToMove.map { ByteCount($0).description } ?? "-",
         seconds(candidate.stageSeconds), seconds(candidate.waitSeconds), seconds(candidate.runSeconds),
         seconds(candidate.finishSeconds), Display.price(candidate.priceMinorUnits, candidate.currency),
-        candidate.reason ?? candidate.rejected ?? "",
+        candidate.reason ?? "",
       ])
     }
     return (document.message.map { Terminal.printable($0) + "\n" } ?? "") + table.render()
+  }
+
+  /// What the chosen cluster was expected to cost, finer than money is settled.
+  static func quote(_ document: ExplanationDocument) -> String {
+    let chosen = document.candidates.first(where: \.chosen)
+    return Display.price(chosen?.priceMinorUnits, chosen?.currency)
   }
 
   /// A few words: what set the chosen cluster apart from the others that could have taken the task.

@@ -14,7 +14,8 @@ struct ArtifactArchive: Sendable {
   let format: String
   var timeout = Duration.seconds(24 * 3600)
 
-  /// Puts what the archive holds at `destination`, or into it when that is a directory. Nothing that exists is replaced.
+  /// Puts what the archive holds at `destination`, or into it when that is a directory. As with `cp`, a file replaces a file;
+  /// nothing else that exists is replaced.
   ///
   /// - Returns: the paths that it made at the top.
   /// - Throws: `.error` when the archive is damaged, would lead out of its directory, or something is in the way.
@@ -27,12 +28,12 @@ struct ArtifactArchive: Sendable {
     let names = try FileManager.default.contentsOfDirectory(atPath: staging).sorted()
     if intoDirectory {
       let targets = names.map { "\(destination)/\($0)" }
-      for target in targets where Self.exists(target) { throw Self.inTheWay(target) }
+      for (name, target) in zip(names, targets) { try Self.checkReplaceable(target, by: "\(staging)/\(name)") }
       for (name, target) in zip(names, targets) { try Self.move("\(staging)/\(name)", to: target) }
       return targets
     }
-    guard !Self.exists(destination) else { throw Self.inTheWay(destination) }
     // One thing in it becomes the destination; several become a directory of them.
+    try Self.checkReplaceable(destination, by: names.count == 1 ? "\(staging)/\(names[0])" : staging)
     if names.count == 1 {
       try Self.move("\(staging)/\(names[0])", to: destination)
     } else {
@@ -110,13 +111,12 @@ struct ArtifactArchive: Sendable {
     return true
   }
 
-  private static func exists(_ path: String) -> Bool {
-    var status = stat()
-    return lstat(path, &status) == 0
-  }
-
-  private static func inTheWay(_ path: String) -> CommandFailure {
-    CommandFailure(.error, "\(path) exists already: remove it, or choose another destination.")
+  private static func checkReplaceable(_ target: String, by source: String) throws {
+    var (old, new) = (stat(), stat())
+    guard lstat(target, &old) == 0 else { return }
+    guard lstat(source, &new) == 0, new.st_mode & S_IFMT == S_IFREG, old.st_mode & S_IFMT == S_IFREG else {
+      throw CommandFailure(.error, "\(target) exists already: remove it, or choose another destination.")
+    }
   }
 
   /// Within one directory tree, so that it is one step.

@@ -168,14 +168,14 @@ struct Get: AsyncParsableCommand {
   }
 
   private func placementTable(_ detail: WorkflowDetail, _ client: APIClient) async throws -> String {
-    var table = Table(headings: ["NODE", "CLUSTER", "WHY THERE", "MOVED", "SECONDS", "PRICE"])
+    var table = Table(headings: ["NODE", "CLUSTER", "WHY THERE", "MOVED", "SECONDS", "QUOTED", "PRICE"])
     for node in detail.nodes where node.type == "Pod" && node.run != nil {
       guard let run = node.run else { continue }
       let why: ExplanationDocument = try await client.get(
         client.workflow(client.connection.project, detail.summary.uid, "explain"), [("node", String(node.id))])
       table.rows.append([
         node.displayName, run.cluster, Explain.summary(why), ByteCount(run.bytesIn + run.bytesOut).description,
-        String((run.wallSeconds * 100).rounded() / 100), run.charge?.text ?? "-",
+        String((run.wallSeconds * 100).rounded() / 100), Explain.quote(why), run.charge?.text ?? "-",
       ])
     }
     return table.render()
