@@ -14,18 +14,15 @@ public struct SubmitRequest: Hashable, Sendable, Codable {
   public var name: String?
   /// Replaces `metadata.generateName`.
   public var generateName: String?
-  /// Added to `metadata.labels`.
-  public var labels: [String: String]?
   public init(
     document: String, parameters: [String: String]? = nil, entrypoint: String? = nil, name: String? = nil,
-    generateName: String? = nil, labels: [String: String]? = nil
+    generateName: String? = nil
   ) {
     self.document = document
     self.parameters = parameters
     self.entrypoint = entrypoint
     self.name = name
     self.generateName = generateName
-    self.labels = labels
   }
 }
 

@@ -45,8 +45,9 @@ extension APIServer {
     let project = first.row.project
     let uid = first.row.uid
     let services = services
-    try services.changes.enter()
     return EventStreamWriter.response { events in
+      // Counted in here: a client that leaves before the body begins is never counted.
+      try services.changes.enter()
       defer { services.changes.leave() }
       var known: [Int32: NodeDocument] = [:]
       var lastEvent: Int64 = 0
@@ -103,9 +104,9 @@ extension APIServer {
           try await writer.finish(nil)
         })
     }
-    try services.changes.enter()
     let changes = services.changes
     return EventStreamWriter.response { events in
+      try changes.enter()
       defer { changes.leave() }
       var stream = events
       var cut = IncompleteCharacter()

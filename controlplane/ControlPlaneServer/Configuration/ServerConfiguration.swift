@@ -44,7 +44,6 @@ public struct ServerConfiguration: Sendable, Equatable {
   public enum Artifacts: Sendable, Equatable {
     /// nil: `artifacts` in the data directory.
     case directory(String?)
-    case s3(bucket: String, prefix: String, endpoint: String, region: String, accessKeyFile: String?)
   }
 }
 
@@ -74,11 +73,6 @@ extension ServerConfiguration {
     try reader.section("federation") { trustDomain = try $0.text("trustDomain") ?? trustDomain }
     try reader.section("artifacts") { section in
       artifacts = .directory(try section.text("directory"))
-      try section.section("s3") {
-        artifacts = .s3(
-          bucket: try $0.required("bucket"), prefix: try $0.text("prefix") ?? "", endpoint: try $0.text("endpoint") ?? "",
-          region: try $0.text("region") ?? "", accessKeyFile: try $0.text("accessKeyFile"))
-      }
     }
     try reader.section("logs") { logDirectory = try $0.text("directory") }
     holder = try reader.text("holder")
