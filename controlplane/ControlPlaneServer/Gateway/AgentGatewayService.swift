@@ -37,14 +37,14 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   ) async throws {
     let agent = try authenticated()
     let outbox = SessionOutbox()
-    let opened = Mutex<SessionID?>(nil)
+    let opened = OpenedSession()
     defer {
-      if let session = opened.withLock({ $0 }) { Task { await port.disconnect(agent.cluster, session) } }
+      if let session = opened.id { Task { await port.disconnect(agent.cluster, session) } }
     }
     do {
       // Whichever ends first ends the other: an agent that leaves, or a session that is closed from this side.
       try await withThrowingTaskGroup(of: Void.self) { group in
-        group.addTask { try await read(request, agent.cluster, outbox) { session in opened.withLock { $0 = session } } }
+        group.addTask { try await read(request, agent.cluster, outbox, opened) }
         group.addTask { try await write(outbox, to: response) }
         defer { group.cancelAll() }
         try await group.next()
@@ -61,7 +61,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   private func read(
     _ request: RPCAsyncSequence<Fubini_Agent_V1_AgentMessage, any Error>, _ cluster: ClusterName,
     _ outbox: SessionOutbox,
-    opened: @Sendable (SessionID) -> Void
+    _ opened: OpenedSession
   ) async throws {
     var messages = request.makeAsyncIterator()
     guard case .hello(let hello)? = try await messages.next()?.message else {
@@ -70,7 +70,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     let version = String(hello.agentVersion.prefix(64))
     let session = try await port.connect(
       cluster, try AgentHello(hello, protocolVersion: try Self.negotiate(hello)), version: version, outbox: outbox)
-    opened(session)
+    opened.set(session)
     logger.info("an agent's session began", metadata: ["cluster": "\(cluster)", "version": "\(version)"])
     while let message = try await messages.next() { try await receive(message, cluster, session, outbox) }
   }
@@ -178,4 +178,11 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   func authenticated() throws -> AgentIdentity {
     do { return try AgentAuthenticator.agent } catch { throw RPCError(error) }
   }
+}
+
+/// The session that a stream's reader has opened, for whoever has to close it.
+private final class OpenedSession: Sendable {
+  private let session = Mutex<SessionID?>(nil)
+  var id: SessionID? { session.withLock { $0 } }
+  func set(_ id: SessionID) { session.withLock { $0 = id } }
 }
