@@ -18,9 +18,9 @@ if [ "${1:-}" = --remove ]; then
 fi
 
 echo "Building (the first time takes minutes, later ones seconds) ..."
-# One invocation, because planning takes seconds each time. The flags hold no blanks of their own, so word splitting is what is wanted.
+# The flags hold no blanks of their own, so word splitting is what is wanted.
 # shellcheck disable=SC2086
-swift build $flags
+for product in fubini fubini-controlplane fubini-agent; do swift build $flags --product "$product"; done
 bin=$(swift build --show-bin-path)
 
 echo
