@@ -76,7 +76,7 @@ public final class Federation: Sendable {
     // Runs have another user, and must reach the directory that tests share with them.
     try FileManager.default.createDirectory(
       atPath: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
-    for name in ["log", "agents"] {
+    for name in ["log", "agents", "state"] {
       try FileManager.default.createDirectory(atPath: "\(directory)/\(name)", withIntermediateDirectories: false)
     }
     try FileManager.default.createDirectory(

@@ -2,6 +2,7 @@ import FederationHarness
 import FederationModel
 import Foundation
 import Postgres
+import TestSupport
 
 /// One violation, with everything that shows it.
 struct Violation: CustomStringConvertible, Sendable {

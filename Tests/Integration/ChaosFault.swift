@@ -1,6 +1,7 @@
 import FederationHarness
 import Foundation
 import Glibc
+import TestSupport
 
 /// One thing that goes wrong, and is mended.
 enum ChaosFault: String, CaseIterable, Sendable {

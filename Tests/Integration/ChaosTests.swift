@@ -1,7 +1,9 @@
 import FederationHarness
 import FederationModel
 import Foundation
+import Postgres
 import Synchronization
+import TestSupport
 import Testing
 
 extension Integration {

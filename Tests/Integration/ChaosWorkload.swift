@@ -1,6 +1,7 @@
 import FederationAPI
 import FederationHarness
 import Foundation
+import Postgres
 import Synchronization
 
 /// The work that is under way while things are killed: workflows of a few seconds whose tasks tell what they do.

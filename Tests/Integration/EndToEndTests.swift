@@ -2,6 +2,7 @@ import FederationAPI
 import FederationHarness
 import FederationModel
 import Foundation
+import Postgres
 import Testing
 
 extension Integration {

@@ -3,6 +3,7 @@ import FederationHarness
 import FederationModel
 import FederationPKI
 import Foundation
+import Postgres
 import Testing
 
 extension Integration {

@@ -1,4 +1,6 @@
+import FederationAPI
 import FederationHarness
+import FederationModel
 import Foundation
 import Testing
 

@@ -19,7 +19,7 @@ struct TraceLine: Hashable, Sendable, CustomStringConvertible {
   init?(_ line: some StringProtocol) {
     let fields = line.split(separator: " ")
     guard fields.count == 4, let kind = Kind(rawValue: String(fields[2])),
-      let at = Int(fields[3].filter { $0 != "." })
+      let at = Int(String(fields[3].filter { $0 != "." }))
     else { return nil }
     run = String(fields[0])
     task = String(fields[1])
