@@ -195,6 +195,6 @@ func rpcError(_ body: () async throws -> Void) async -> RPCError? {
 var quickly: CallOptions {
   var options = CallOptions.defaults
   options.waitForReady = false
-  options.timeout = .seconds(10)
+  options.timeout = .seconds(60)
   return options
 }

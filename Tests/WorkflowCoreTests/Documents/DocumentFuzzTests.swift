@@ -55,7 +55,7 @@ struct DocumentFuzzTests {
     var generator = SeededGenerator(seed: seed)
     let clock = ContinuousClock()
     var acceptedCount = 0
-    for round in 0..<1500 {
+    for round in 0..<FuzzRounds.perSeed(1500, seeds: 3) {
       let source = Array(Self.seeds.randomElement(using: &generator)!.utf8)
       let bytes = Self.mutate(source, using: &generator)
       var definition: WorkflowDefinition?

@@ -116,7 +116,7 @@ struct ExpressionTests {
       "in", "?", ":",
       "??", ",", "\\", "é", "\u{0}", "-", "*", "..", "filter", "map(", "sprig.", "item", "=~", "^", "$", "a.Failed",
     ]
-    for _ in 0..<400 {
+    for _ in 0..<FuzzRounds.perSeed(400, seeds: 20) {
       let text = (0..<Int.random(in: 0..<30, using: &random)).map { _ in pieces.randomElement(using: &random)! }
         .joined(separator: Bool.random(using: &random) ? " " : "")
       _ = try? Tags.substitute(text) { _ in .text("x") }

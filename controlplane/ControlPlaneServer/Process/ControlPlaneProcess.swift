@@ -129,6 +129,15 @@ struct ControlPlaneProcess {
   }
 
   private func authority() throws -> CertificateAuthority {
+    do {
+      try FileManager.default.createDirectory(
+        atPath: configuration.dataDirectory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    } catch {
+      throw FederationError(
+        .invalidArgument,
+        "dataDirectory \(configuration.dataDirectory) cannot be made; make it for the user that runs this program",
+        cause: error)
+    }
     var random = SystemRandomNumberGenerator()
     return try CertificateAuthority.loadOrMake(
       in: try SecretDirectory(path: configuration.dataDirectory + "/pki"),
