@@ -11,8 +11,8 @@ struct ChaosWorkload: Sendable {
 
   /// Four to six tasks side by side, then one more; every second workflow retries what failed. `beats`: tenths of a second.
   func document(_ name: String, beats: [Int], retries: Bool, replace: Bool) -> String {
-    let retry = retries ? "\n      retryStrategy: {limit: \"2\", retryPolicy: Always}" : ""
-    let items = beats.enumerated().map { "{n: \($0.offset), beats: \($0.element)}" }.joined(separator: ", ")
+    let retry = retries ? "\n    retryStrategy: {limit: \"2\", retryPolicy: Always}" : ""
+    let items = beats.enumerated().map { "{part: \($0.offset), beats: \($0.element)}" }.joined(separator: ", ")
     let attempt = retries ? "{{retries}}" : "0"
     return """
       apiVersion: argoproj.io/v1alpha1
@@ -27,18 +27,18 @@ struct ChaosWorkload: Sendable {
           - - name: work
               template: work
               withItems: [\(items)]
-              arguments: {parameters: [{name: n, value: "{{item.n}}"}, {name: beats, value: "{{item.beats}}"}]}
+              arguments: {parameters: [{name: part, value: "{{item.part}}"}, {name: beats, value: "{{item.beats}}"}]}
           - - name: last
               template: work
-              arguments: {parameters: [{name: n, value: last}, {name: beats, value: "1"}]}
+              arguments: {parameters: [{name: part, value: last}, {name: beats, value: "1"}]}
         - name: work
-          inputs: {parameters: [{name: n}, {name: beats}]}\(retry)
+          inputs: {parameters: [{name: part}, {name: beats}]}\(retry)
           container:
             image: debian:12
             command: [sh, -c]
             args:
             - |
-              say() { read now rest </proc/uptime; echo "$FUBINI_RUN {{workflow.name}}/{{inputs.parameters.n}}/\(attempt) $1 $now" >\(trace.pipe); }
+              say() { read now rest </proc/uptime; echo "$FUBINI_RUN {{workflow.name}}/{{inputs.parameters.part}}/\(attempt) $1 $now" >\(trace.pipe); }
               say start
               i=0; while [ $i -lt {{inputs.parameters.beats}} ]; do sleep 0.1; say beat; i=$((i+1)); done
               say end

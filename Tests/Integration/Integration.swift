@@ -50,7 +50,10 @@ extension Federation {
       guard let detail = try? await client.workflow(workflow) else { return false }
       let node = detail.nodes.first { $0.displayName == displayName }
       seen = node.map { "\($0.phase.rawValue) (\($0.message)), run \($0.run?.phase ?? "none")" } ?? "no such node"
-      return node.map { phases.contains($0.phase.rawValue) && (phases != ["Running"] || $0.run?.phase == "Running") }
+      return node.map {
+        phases.contains($0.phase.rawValue)
+          && (phases != ["Running"] || $0.type == "Suspend" || $0.run?.phase == "Running")
+      }
         ?? false
     }
   }
