@@ -16,6 +16,7 @@ struct DispatchCommand: AsyncParsableCommand {
   @Option(help: "Tasks of the large dag; 0 leaves it out.") var dag = 20_000
   @Option(help: "Write perf data of the first dispatch round to FILE-NAME.data.") var perf: String?
   @Flag(help: "Only the dispatch rate and its limit.") var brief = false
+  @Flag(help: "Leave the throughput out.") var skipThroughput = false
 
   func run() async throws {
     var federation = FederationOptions()
@@ -38,6 +39,7 @@ struct DispatchCommand: AsyncParsableCommand {
       "SELECT string_agg(name || '=' || setting, ' ') FROM pg_settings WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')"
     )
     Report.line("postgres", try settings[0].text(0))
+    if skipThroughput { return try await small(bench) }
     var rates: [Double] = [], limits: [Double] = []
     for round in 0..<options.repeats {
       let profile = round == 0 ? try perf.map { try Profile(bench.federation, $0) } : nil
@@ -45,12 +47,16 @@ struct DispatchCommand: AsyncParsableCommand {
       await profile?.stop()
       rates.append(rate)
       limits.append(try await bench.limit())
-      print("  round \(round): dispatch \(Int(rate)) tasks/s, limit \(Int(limits[round])) transitions/s")
+      Report.say("  round \(round): dispatch \(Int(rate)) tasks/s, limit \(Int(limits[round])) transitions/s")
     }
     Report.figure("dispatch", rates, "tasks/s")
     Report.figure("limit", limits, "transitions/s")
     Report.figure("ratio 4N/M", zip(rates, limits).map { 4 * $0 / $1 }, "", digits: 2)
-    if brief { return }
+    if !brief { try await small(bench) }
+  }
+
+  /// Everything but the throughput.
+  private func small(_ bench: Dispatch) async throws {
     var singles: [Double] = []
     for round in 0..<options.repeats { singles.append(try await bench.singles("s\(round)", count: 1000)) }
     Report.figure("single-task workflows by REST", singles, "workflows/s")
@@ -238,7 +244,7 @@ struct Dispatch {
   func chains(repeats: Int) async throws {
     var middles: [Double] = [], tails: [Double] = []
     for round in 0..<repeats {
-      let name = "c\(round)-\(getpid())-"
+      let name = "c\(round)-\(getpid())"
       _ = try await federation.client().submit(Documents.chain(name, 100))
       try await awaitAll(name, 1)
       let rows = try await connection.query(

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import FederationHarness
+internal import Foundation
 
 /// Measures a federation of real processes. `scripts/bench-*.sh` build everything for release and run it.
 @main
@@ -18,12 +19,14 @@ struct BenchOptions: ParsableArguments {
 
 /// `name: value unit` on standard output, at once: a benchmark that is stopped has told what it knew.
 enum Report {
-  static func line(_ name: String, _ text: String) { print("\(name): \(text)") }
+  /// Past the standard library's buffer, which a pipe fills only at the end.
+  static func say(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
+  static func line(_ name: String, _ text: String) { say("\(name): \(text)") }
 
   static func figure(_ name: String, _ values: [Double], _ unit: String, digits: Int = 0) {
     let all = values.map { format($0, digits) }.joined(separator: ", ")
     let note = values.count > 1 ? " (median of \(all))" : ""
-    print("\(name): \(format(Statistics.median(values), digits)) \(unit)\(note)")
+    say("\(name): \(format(Statistics.median(values), digits)) \(unit)\(note)")
   }
 
   static func format(_ value: Double, _ digits: Int) -> String {

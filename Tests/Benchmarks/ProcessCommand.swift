@@ -26,7 +26,7 @@ struct ProcessCommand: AsyncParsableCommand {
       for round in 0..<options.repeats {
         ours.append(try await bench.dispatch("p\(round)", workflows: 1, tasks: tasks))
         bare.append(try await bareRate(federation))
-        print("  round \(round): \(Int(ours[round])) tasks/s, bare bwrap \(Int(bare[round]))/s")
+        Report.say("  round \(round): \(Int(ours[round])) tasks/s, bare bwrap \(Int(bare[round]))/s")
       }
       await bench.connection.close()
       Report.figure("process", ours, "tasks/s")
