@@ -38,7 +38,7 @@ struct ChaosWorkload: Sendable {
             command: [sh, -c]
             args:
             - |
-              say() { read now rest </proc/uptime; echo "$FUBINI_RUN {{workflow.name}}/{{inputs.parameters.part}}/\(attempt) $1 $now" >\(trace.pipe); }
+              say() { read now rest </proc/uptime; echo "${FUBINI_RUN%%-*} {{workflow.name}}/{{inputs.parameters.part}}/\(attempt) $1 $now" >\(trace.pipe); }
               say start
               i=0; while [ $i -lt {{inputs.parameters.beats}} ]; do sleep 0.1; say beat; i=$((i+1)); done
               say end

@@ -48,7 +48,8 @@ extension Integration {
         let made = try await client.log(name, node: try #require(makers.first).name)
         #expect(made.count > 64)
         for reader in readers { #expect(try await client.log(name, node: reader.name) == made) }
-        #expect(readers.allSatisfy { ($0.run?.bytesIn ?? 0) > 0 }, "a reader on the other cluster moved no bytes")
+        // One of them fetched it; the others found it in the cluster's cache.
+        #expect(readers.contains { ($0.run?.bytesIn ?? 0) > 0 }, "no reader on the other cluster moved a byte")
       }
     }
 

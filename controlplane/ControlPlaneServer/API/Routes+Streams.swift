@@ -212,6 +212,7 @@ private struct LogSource: Sendable {
     from start: Int64, _ write: @concurrent (LogSlice) async throws -> Void, idle: @concurrent () async throws -> Void
   ) async throws -> String {
     var offset = start
+    let started = ContinuousClock.now
     while true {
       let position = try await services.logs.position(run)
       if let position, position.offset > offset {
@@ -222,7 +223,8 @@ private struct LogSource: Sendable {
           continue
         }
       }
-      if position?.isComplete == true || !isFollowing { return "finished" }
+      if position?.isComplete == true { return "finished" }
+      if !isFollowing, try await !isArriving(since: started) { return "finished" }
       if services.changes.isClosed { return "shutdown" }
       if try await isLost() { return "finished" }
       let waited = ContinuousClock.now
@@ -230,6 +232,12 @@ private struct LogSource: Sendable {
         run, than: LogPosition(offset: offset, isComplete: false), timeout: .seconds(5))
       if .now - waited > .seconds(4) { try await idle() }
     }
+  }
+
+  /// The output of a run that has just ended follows its end by a moment: who asks right then wants it whole.
+  private func isArriving(since started: ContinuousClock.Instant) async throws -> Bool {
+    guard .now - started < .seconds(5), let row = try await services.store.run(run) else { return false }
+    return row.phase.isTerminal && row.phase != .lost && row.startedAt != nil
   }
 
   private func isLost() async throws -> Bool {

@@ -1,3 +1,4 @@
+import ControlPlaneStore
 import FederationAPI
 import FederationModel
 import FederationPKI
@@ -14,17 +15,24 @@ extension AgentGatewayService {
     context: ServerContext
   ) async throws {
     let cluster = try authenticated().cluster
-    var allowed: Set<RunID> = []
+    var owners: [RunID: String] = [:]
     do {
       for try await chunk in request {
         let run = RunID(chunk.runID)
-        if !allowed.contains(run) {
-          guard await port.access(of: run, on: cluster) != nil else { throw notYours(run, cluster) }
+        if owners[run] == nil {
+          guard let access = await port.access(of: run, on: cluster) else { throw notYours(run, cluster) }
           // Bounded: a stream that serves very many runs asks again.
-          if allowed.count >= 10_000 { allowed.removeAll() }
-          allowed.insert(run)
+          if owners.count >= 10_000 { owners.removeAll() }
+          owners[run] = access.workflowUID
         }
         let position = try await logs.append(run, offset: chunk.offset, bytes: Array(chunk.data), last: chunk.last)
+        if position.isComplete {
+          try await store.recordLog(
+            LogRecord(
+              run: run, workflowUID: owners[run]!, location: "logs/\(run.hexadecimal)",
+              size: ByteCount(position.offset),
+              isComplete: true))
+        }
         try await response.write(
           .with {
             $0.runID = chunk.runID

@@ -123,6 +123,12 @@ extension Leader {
   /// Finds out which units have committed, and puts the others on the wire again, unchanged.
   private func resend() async throws {
     isDatabaseAway = true
+    // Whether what they asked for has committed is not known now. They ask again with the same key, and get the one answer.
+    tellWaiters(
+      FederationError(
+        .unavailable,
+        "the control plane's database cannot be reached; repeat the request with the same Idempotency-Key",
+        retryAfter: .seconds(2)))
     let position = try await positionAfterReconnect()
     isDatabaseAway = false
     for index in inFlight.indices where inFlight[index].fence.next <= position.sequence {

@@ -262,13 +262,15 @@ actor Leader {
     for unit in inFlight { refuse(unit.inputs) }
     inFlight = []
     closeSessions(FederationError.notLeading)
-    let rest = waiters
+    tellWaiters(
+      FederationError(
+        .unavailable, "the leader changed before it could answer; repeat the request with the same Idempotency-Key",
+        retryAfter: .seconds(1)))
+  }
+
+  func tellWaiters(_ error: FederationError) {
+    let all = waiters.values
     waiters = [:]
-    for waiter in rest.values {
-      waiter.resume(
-        throwing: FederationError(
-          .unavailable, "the leader changed before it could answer; repeat the request with the same Idempotency-Key",
-          retryAfter: .seconds(1)))
-    }
+    for waiter in all { waiter.resume(throwing: error) }
   }
 }

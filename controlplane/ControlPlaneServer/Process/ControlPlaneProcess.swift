@@ -63,7 +63,8 @@ struct ControlPlaneProcess {
 
   /// Serves until SIGTERM or SIGINT.
   func run() async throws {
-    let store = ControlPlaneStore(database)
+    // A request that cannot be served soon is told so: its caller can wait better than a queue can.
+    let store = ControlPlaneStore(database, pool: .init(connections: 6, waitTimeout: .seconds(3)))
     let applied = try await whenDatabaseAnswers { try await store.migrate() }
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
     let authority = try authority()
