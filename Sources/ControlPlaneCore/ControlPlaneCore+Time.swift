@@ -38,8 +38,20 @@ extension ControlPlaneCore {
     if isMassLoss { limit += configuration.massLossExtension }
     for name in clusters.keys.sorted() {
       guard let quiet = silence[name], quiet > limit, !clusters[name]!.row.isAdopting else { continue }
-      for id in clusters[name]!.runs.sorted() {
-        guard let run = runs[id], run.isReplaceable, !run.row.isUnaccounted else { continue }
+      let replaced = clusters[name]!.runs.sorted().filter {
+        runs[$0]?.isReplaceable == true && runs[$0]?.row.isUnaccounted == false
+      }
+      // A session that is formally open must not go on as if nothing had happened: its agent learns from a welcome what is left, before
+      // its lease becomes fresh and what it had not yet started could start.
+      if !replaced.isEmpty, let session = clusters[name]!.session {
+        output.add(
+          .close(
+            name, session,
+            FederationError(
+              .unavailable, "silent for longer than the disconnect limit; connect again", retryAfter: .milliseconds(100)
+            )))
+      }
+      for id in replaced {
         lose(
           id,
           "no answer from the agent of \(name) for longer than the disconnect limit; the fence beside the run has ended it"

@@ -60,6 +60,8 @@ final class RunDriver: Sendable {
 
   /// Waits for room in the mailbox: the journal's pace is everybody's pace.
   func tell(_ input: RunTableInput) async { await mailbox.send(input) }
+  /// For the few inputs that come without waiting: one for each heartbeat.
+  func tellAtOnce(_ input: RunTableInput) { mailbox.sendAtOnce(input) }
   var queueDepth: Int { mailbox.count }
 
   /// What a hello tells: taken between two turns.
@@ -128,12 +130,23 @@ final class RunDriver: Sendable {
     for await observation in observations { await mailbox.send(.observed([observation])) }
   }
 
+  private func renew(_ lease: UInt64) {
+    Task { [executor, logger] in
+      do {
+        try await executor.renewLease(boottimeNanoseconds: lease)
+      } catch {
+        logger.warning("the lease beside the runs could not be renewed", metadata: ["error": "\(error)"])
+      }
+    }
+  }
+
   private func turn(_ inputs: [RunTableInput]) async {
     let now = SystemClock.now
     let (changes, actions) = table.withLock { table in
       for input in inputs { table.apply(input, at: now) }
       return table.takeTurn()
     }
+    if let lease = inputs.compactMap(\.lease).max() { renew(lease) }
     var pause = Duration.milliseconds(100)
     while true {
       do {

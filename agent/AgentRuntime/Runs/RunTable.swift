@@ -131,6 +131,7 @@ struct RunTable: Sendable {
     case .collected(let id, let outputs): collected(id, outputs, at: now)
     case .logAcknowledged(let id, let offset, let isComplete):
       logAcknowledged(id, offset: offset, isComplete: isComplete)
+    case .leaseGranted: break  // Changes no run: the driver renews the lease once this turn has been applied.
     }
   }
 }

@@ -28,6 +28,16 @@ enum RunTableInput: Sendable {
   case observed([RunObservation])
   case collected(RunID, CollectedOutputs)
   case logAcknowledged(RunID, offset: Int64, isComplete: Bool)
+  /// A heartbeat that was sent then has been answered. It is told in order with what the session said before: the lease beside the
+  /// runs must not become fresh before the table knows what is still desired, or a run that was replaced meanwhile would start (I1).
+  case leaseGranted(sentNanoseconds: UInt64)
+}
+
+extension RunTableInput {
+  /// When the heartbeat of a granted lease was sent.
+  var lease: UInt64? {
+    if case .leaseGranted(let sent) = self { sent } else { nil }
+  }
 }
 
 /// What was read out of a run that has ended.

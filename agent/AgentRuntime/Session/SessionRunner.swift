@@ -106,14 +106,7 @@ final class SessionRunner: Sendable {
     case .sendEvents(let after, let limit):
       shared.withLock { $0.outgoing }?.sendAtOnce(.events(after: after, limit: limit))
     case .sendHeartbeat: shared.withLock { $0.outgoing }?.sendAtOnce(.heartbeat)
-    case .renewLease(let sent):
-      Task { [ports, logger] in
-        do {
-          try await ports.executor.renewLease(boottimeNanoseconds: sent)
-        } catch {
-          logger.warning("the lease beside the runs could not be renewed", metadata: ["error": "\(error)"])
-        }
-      }
+    case .renewLease(let sent): ports.driver.tellAtOnce(.leaseGranted(sentNanoseconds: sent))
     case .hangUp(let reason):
       let hangUp = shared.withLock { shared in
         shared.hangUpReason = reason

@@ -105,7 +105,8 @@ public final class ControlPlane: Sendable {
         holder: candidate.holder, address: candidate.address, incarnation: incarnation, leaseDuration: candidate.lease)
     else { return false }
     logger.info("leading", metadata: ["term": "\(position.term)", "commit": "\(position.sequence)"])
-    let board = LeaseBoard(lease: candidate.lease, acquiredAt: asked, position: position)
+    let board = LeaseBoard(
+      lease: candidate.lease, silenceLimit: configuration.disconnectLimit, acquiredAt: asked, position: position)
     try await store.reconnect()
     let state = try await store.loadDurable()
     let leader = Leader(

@@ -201,6 +201,7 @@ actor Leader {
   func disconnect(_ cluster: ClusterName, _ session: SessionID) {
     guard sessions[cluster]?.id == session else { return }
     sessions[cluster] = nil
+    board.closed(cluster, session)
     queue.push(own: .agentDisconnected(cluster, session))
   }
 
@@ -236,6 +237,7 @@ actor Leader {
   func closeSessions(_ error: FederationError) {
     for (cluster, session) in sessions {
       session.outbox.close(error)
+      board.closed(cluster, session.id)
       queue.push(own: .agentDisconnected(cluster, session.id))
     }
     sessions = [:]

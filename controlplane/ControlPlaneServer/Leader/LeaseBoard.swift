@@ -17,10 +17,14 @@ final class LeaseBoard: Sendable {
   }
   private let state: Mutex<State>
   private let lease: Duration
+  /// A session that was silent for longer is not answered any more: its runs may have been replaced, and its agent must hear that in a
+  /// welcome before its lease becomes fresh (invariant I1).
+  private let silenceLimit: Duration
   private let clock = ContinuousClock()
 
-  init(lease: Duration, acquiredAt: Instant, position: CommitPosition) {
+  init(lease: Duration, silenceLimit: Duration, acquiredAt: Instant, position: CommitPosition) {
     self.lease = lease
+    self.silenceLimit = silenceLimit
     state = Mutex(State(validUntil: acquiredAt.advanced(by: lease), position: position, began: clock.now))
   }
 
@@ -41,11 +45,21 @@ final class LeaseBoard: Sendable {
     state.withLock { $0.heard[cluster] = (session, clock.now) }
   }
 
+  /// The session is over: nothing it still says is answered. When it was last heard stays known.
+  func closed(_ cluster: ClusterName, _ session: SessionID) {
+    state.withLock { state in
+      guard state.heard[cluster]?.session == session else { return }
+      state.heard[cluster]!.session = SessionID(0)
+    }
+  }
+
   /// Notes a heartbeat if it may be answered; returns the position to answer with, or nil.
   func heartbeat(_ cluster: ClusterName, _ session: SessionID) -> CommitPosition? {
     state.withLock { state in
       let now = clock.now
-      guard now < state.validUntil, state.heard[cluster]?.session == session else { return nil }
+      guard now < state.validUntil, let heard = state.heard[cluster], heard.session == session,
+        heard.at.duration(to: now) <= silenceLimit
+      else { return nil }
       state.heard[cluster]!.at = now
       return state.position
     }
