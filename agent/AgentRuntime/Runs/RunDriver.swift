@@ -146,7 +146,6 @@ final class RunDriver: Sendable {
       for input in inputs { table.apply(input, at: now) }
       return table.takeTurn()
     }
-    if let lease = inputs.compactMap(\.lease).max() { renew(lease) }
     var pause = Duration.milliseconds(100)
     while true {
       do {
@@ -160,6 +159,7 @@ final class RunDriver: Sendable {
       }
     }
     for action in actions { await perform(action) }
+    if let lease = inputs.compactMap(\.lease).max() { renew(lease) }
   }
 
   private func perform(_ action: RunTableAction) async {
@@ -228,8 +228,9 @@ final class RunDriver: Sendable {
 
   private var submission: Submission {
     Submission(
-      executor: executor, request: { [self] in request($0) }, tell: { [self] in mailbox.sendAtOnce($0) }, logger: logger
-    )
+      executor: executor, request: { [self] in request($0) }, tell: { [self] in mailbox.sendAtOnce($0) },
+      logger: logger,
+      isWanted: { [self] id in table.withLock { $0.runs[id].map { !$0.isUnwanted && !$0.isCancelled } ?? false } })
   }
 
   private func collect(_ id: RunID, _ observation: RunObservation) {

@@ -21,6 +21,8 @@ struct Submission: Sendable {
   /// Bounded by the runs that were offered.
   let tell: @Sendable (RunTableInput) -> Void
   let logger: Logger
+  /// Asked right before each try: what was cancelled or replaced while it waited must not begin any more (I1).
+  var isWanted: @Sendable (RunID) -> Bool = { _ in true }
 
   /// Until the task is cancelled. What then waits is submitted by the next agent: the journal knows of it.
   func run(_ offers: Mailbox<Offer>) async {
@@ -50,6 +52,10 @@ struct Submission: Sendable {
     var again: [RunID] = []
     for id in ids {
       guard let request = request(id) else { continue }
+      guard isWanted(id) else {
+        tell(.submissionFailed(id, message: "its end was wanted before it began"))
+        continue
+      }
       do {
         // With inputs it was prepared when they were staged.
         if !request.spec.inputs.contains(where: { $0.source != .absent }) { _ = try await executor.prepare(request) }
