@@ -46,6 +46,9 @@ bench-dispatch: ## durable no-op tasks a second, end to end (release build)
 bench-process: ## real processes a second against bare bwrap (release build)
 	scripts/bench-process.sh
 
+bench-agent: ## an idle agent's memory and CPU, and how soon it is ready (release build)
+	scripts/bench-agent.sh
+
 reference: ## docs/reference/cli.md from the commands' own help
 	scripts/generate-cli-reference.sh
 
