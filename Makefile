@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-agent reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
