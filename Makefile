@@ -22,8 +22,8 @@ build: prerequisites ## everything, tests included
 
 # Whole federations run one at a time: they watch clocks, and would watch each other's load.
 test: build ## every test: real PostgreSQL, real mTLS, real processes
-	$(SWIFT) test --skip-build $(FLAGS) --skip IntegrationTests
-	$(SWIFT) test --skip-build $(FLAGS) --no-parallel --filter IntegrationTests
+	timeout -k 10 900 $(SWIFT) test --skip-build $(FLAGS) --skip IntegrationTests
+	timeout -k 10 900 $(SWIFT) test --skip-build $(FLAGS) --no-parallel --filter IntegrationTests
 
 lint: ## the format of our own Swift files
 	scripts/swift-files.sh | xargs -0 $(SWIFT) format lint --strict --parallel

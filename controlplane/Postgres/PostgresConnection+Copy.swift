@@ -98,6 +98,8 @@ extension PostgresConnection {
     copy = .ending(continuation, nil, count: 0)
     guard PQputCopyEnd(handle, reason) == 1 else { return end(PostgresError.lost(lastMessage)) }
     flush()
+    // The whole answer may have been read while rows still flowed: then the socket will say nothing more.
+    copyReadable()
   }
 
   /// Answers of a COPY: the go-ahead, an early error, the count at the end.
