@@ -20,10 +20,8 @@ demo: prerequisites ## build, start a federation of three clusters here, run a m
 build: prerequisites ## everything, tests included
 	$(SWIFT) build --build-tests $(FLAGS)
 
-# Whole federations run one at a time: they watch clocks, and would watch each other's load.
 test: build ## every test: real PostgreSQL, real mTLS, real processes
-	timeout -k 10 900 $(SWIFT) test --skip-build $(FLAGS) --skip IntegrationTests
-	timeout -k 10 900 $(SWIFT) test --skip-build $(FLAGS) --no-parallel --filter IntegrationTests
+	scripts/test.sh $(FLAGS)
 
 lint: ## the format of our own Swift files
 	scripts/swift-files.sh | xargs -0 $(SWIFT) format lint --strict --parallel

@@ -27,8 +27,12 @@ struct SupervisorTests {
     return run
   }
 
-  private func renewLease() throws {
-    try Lease(startNanoseconds: csupervisor_boottime_ns()).write(in: fixture.directory)
+  /// Writes a lease of now, and returns the moment that it names.
+  @discardableResult
+  private func renewLease() throws -> UInt64 {
+    let now = csupervisor_boottime_ns()
+    try Lease(startNanoseconds: now).write(in: fixture.directory)
+    return now
   }
 
   @Test("I1: a run that is started twice runs once, also across a restart of the supervisor")
@@ -74,17 +78,19 @@ struct SupervisorTests {
       var (last, longestGap) = (begin, UInt64(0))
       while last < begin + 2 * limitMs * 1_000_000 {
         usleep(20_000)
-        try renewLease()
-        let now = csupervisor_boottime_ns()
-        (longestGap, last) = (max(longestGap, now - last), now)
+        let renewed = try renewLease()
+        // The gap ends when the new lease can be read, not at the moment that it names.
+        (longestGap, last) = (max(longestGap, csupervisor_boottime_ns() - last), renewed)
       }
+      let lives = try client.list().live.contains(run.id)
+      longestGap = max(longestGap, csupervisor_boottime_ns() - last)
       // On a machine that stood still for so long the fence was right to end it; that says nothing here.
       if longestGap > limitMs * 1_000_000 / 2 { continue }
-      #expect(try client.list().live.contains(run.id), "ended although the lease was renewed")
+      #expect(lives, "ended although the lease was renewed")
       let end = try client.waitForEnd(run.id)
       let elapsedMs = (csupervisor_boottime_ns() - last) / 1_000_000
       #expect(end.reason == .fenced)
-      #expect(elapsedMs >= limitMs - 100, "ended \(elapsedMs) ms after the last renewal")
+      #expect(elapsedMs >= limitMs, "ended \(elapsedMs) ms after the last lease")
       return
     }
     Issue.record("the machine is too busy to renew a lease")
@@ -269,9 +275,13 @@ struct SupervisorTests {
       let stat = fixture.text("/proc/\(fixture.pid)/stat").split(separator: " ")
       return stat.count > 14 ? "\(stat[13]) \(stat[14])" : "gone"
     }
-    let before = processorTicks()
-    usleep(1_000_000)
-    #expect(processorTicks() == before)
+    // What it did at its start may still be counted in the first second.
+    let isIdle = (1...10).contains { _ in
+      let before = processorTicks()
+      usleep(1_000_000)
+      return processorTicks() == before
+    }
+    #expect(isIdle)
     let line = fixture.text("/proc/\(fixture.pid)/status").split(separator: "\n").first { $0.hasPrefix("VmRSS") }
     let kibibytes = try #require(line?.split(separator: " ").dropFirst().first.flatMap { Int($0) })
     print("supervisor RSS idle: \(kibibytes) KiB")

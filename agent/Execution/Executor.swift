@@ -7,7 +7,7 @@ public import FederationModel
 ///
 /// 1. `prepare(_:)` makes the run's files. The agent then writes its input artifacts into the `RunWorkspace`.
 /// 2. `submit(_:)` hands runs over. A run that was submitted before, even to an earlier process, is not started again (I1).
-/// 3. `observe()` tells phases until a terminal one. Phases never go backwards.
+/// 3. `observe()` tells phases until a terminal one. Phases never go backwards; one may be told twice, also the terminal one.
 /// 4. The agent reads logs, result and outputs from the workspace, and journals the end.
 /// 5. `forget(_:)` deletes every trace, once the control plane holds the end.
 ///
