@@ -344,6 +344,7 @@ int csupervisor_signals_create(void) {
   sigaddset(&mask, SIGTERM);
   sigaddset(&mask, SIGINT);
   sigaddset(&mask, SIGHUP);
+  sigaddset(&mask, SIGUSR1);
   if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0) return -errno;
   signal(SIGPIPE, SIG_IGN);
   int signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -21,6 +21,7 @@ enum RunOutcome {
       (result.phase, result.message) = (.lost, "fenced: the agent had no contact for longer than the disconnect limit")
     case .walltime: (result.phase, result.message) = (.failed, "the walltime has passed")
     case .activeDeadline: (result.phase, result.message) = (.failed, "activeDeadlineSeconds has passed")
+    case .terminated: (result.phase, result.message) = (.failed, "ended by the batch system")
     case .lost: (result.phase, result.message, result.wallTime) = (.lost, "lost", nil)
     case .notStarted:
       (result.phase, result.message, result.wallTime) = (.error, "the program could not be started", nil)

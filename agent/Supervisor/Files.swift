@@ -57,9 +57,12 @@ enum Files {
   static func replace(_ path: String, with bytes: [UInt8]) throws(SystemFailure) {
     let temporary = path + ".new"
     let file = try open(temporary, O_WRONLY | O_CREAT | O_TRUNC)
-    defer { close(file) }
-    try writeAll(file, bytes)
-    if rename(temporary, path) != 0 { throw SystemFailure("rename \(path)") }
+    do throws(SystemFailure) { try writeAll(file, bytes) } catch {
+      close(file)
+      throw error
+    }
+    // A network file system sends the bytes when the file is closed: only then may others find it.
+    guard close(file) == 0, rename(temporary, path) == 0 else { throw SystemFailure("replace \(path)") }
   }
 
   static func names(in directory: String) -> [String] {

@@ -6,6 +6,8 @@ struct Launch {
   let run: SupervisedRun
   let directory: RunDirectory
   let bootID: String
+  /// See `RunDirectory.Mark.place`.
+  let place: String
   let controlGroup: ControlGroup?
   let enclosure: Enclosure?
 
@@ -23,7 +25,7 @@ struct Launch {
       // Before anything is spawned, so that whoever finds the mark knows how to prove the run's death.
       var mark = RunDirectory.Mark(
         bootID: bootID, isSandboxed: run.isSandboxed, enclosurePid: enclosure?.pid ?? 0,
-        enclosureStartTicks: enclosure?.startTicks ?? 0)
+        enclosureStartTicks: enclosure?.startTicks ?? 0, place: place)
       try directory.writeMark(mark, to: lock)
       try directory.writeSpec(run)
       let log = try Files.open(directory.log, O_WRONLY | O_CREAT | O_APPEND)

@@ -1,10 +1,16 @@
 internal import Glibc
 
+/// When a lease that is known in some way runs out.
+protocol LeaseView {
+  /// CLOCK_BOOTTIME of this machine, in nanoseconds, at which a run with this limit must be dead; 0 for at once.
+  func expiry(limitMs: UInt64, now: UInt64) -> UInt64
+}
+
 /// The agent's lease file: the CLOCK_BOOTTIME, in nanoseconds, at which the last lease began.
 ///
 /// Pure but for `read` and `write`. CLOCK_BOOTTIME counts time asleep and is not set by anybody, so neither suspend nor a
 /// changed wall clock stretches a lease.
-public struct Lease: Hashable, Sendable {
+public struct Lease: Hashable, Sendable, LeaseView {
   /// 0 when there never was one.
   public var startNanoseconds: UInt64
   public init(startNanoseconds: UInt64) { self.startNanoseconds = startNanoseconds }

@@ -37,7 +37,7 @@ final class LiveRun {
   var isOver: Bool { waitStatus != nil && pipes.isEmpty }
 
   /// The next moment at which something must be done about it without being asked.
-  func nextDeadline(lease: Lease, now: UInt64) -> UInt64 {
+  func nextDeadline(lease: any LeaseView, now: UInt64) -> UInt64 {
     var next = UInt64.max
     if run.disconnectLimitMs > 0 { next = min(next, lease.expiry(limitMs: run.disconnectLimitMs, now: now)) }
     if let ending {
@@ -45,8 +45,8 @@ final class LiveRun {
     } else {
       for limit in [run.walltimeMs, run.activeDeadlineMs] where limit > 0 { next = min(next, after(limit)) }
     }
-    if logBytes > hintedBytes { next = min(next, hintedAt + Server.hintIntervalNs) }
-    if waitStatus != nil { next = min(next, reapedAt + Server.lingerNs) }
+    if logBytes > hintedBytes { next = min(next, hintedAt + RunLoop.hintIntervalNs) }
+    if waitStatus != nil { next = min(next, reapedAt + RunLoop.lingerNs) }
     return next
   }
 

@@ -27,7 +27,7 @@ struct RunDirectory {
 
   var log: String { path + "/output.log" }
   var standardOutput: String { path + "/stdout" }
-  private var started: String { path + "/started" }
+  var started: String { path + "/started" }
   private var exit: String { path + "/exit" }
   private var spec: String { path + "/spec" }
 
@@ -41,6 +41,8 @@ struct RunDirectory {
     /// The supervisor, as the first process of its PID namespace is known outside; 0 when it was no such process.
     var enclosurePid: Int32 = 0
     var enclosureStartTicks: UInt64 = 0
+    /// Node and job of a batch step, for people; empty on a process cluster.
+    var place = ""
   }
 
   /// The fence of I1: creates `started`, or fails with EEXIST when any supervisor ever started this run.
@@ -63,12 +65,13 @@ struct RunDirectory {
     writer.put(mark.isSandboxed)
     writer.put(mark.enclosurePid)
     writer.put(mark.enclosureStartTicks)
+    writer.put(mark.place)
     try Files.writeAll(file, writer.bytes)
   }
 
   /// nil when the run was never started. Empty when the supervisor died right after claiming: then nothing was spawned.
   func readMark() -> Mark? {
-    guard let bytes = Files.read(started, limit: 512) else { return nil }
+    guard let bytes = Files.read(started, limit: 1024) else { return nil }
     var reader = WireReader(bytes[...])
     do {
       var mark = Mark(
@@ -79,6 +82,7 @@ struct RunDirectory {
         mark.enclosurePid = try reader.number()
         mark.enclosureStartTicks = try reader.number()
       }
+      if !reader.isAtEnd { mark.place = try reader.text() }
       return mark
     } catch { return Mark() }
   }

@@ -28,13 +28,6 @@ struct Refusal: Error {
 }
 
 extension Server {
-  static func body(_ id: UInt64, _ number: UInt64) -> [UInt8] {
-    var writer = WireWriter()
-    writer.put(id)
-    writer.put(number)
-    return writer.bytes
-  }
-
   static func body(_ id: UInt64, _ end: RunEnd) -> [UInt8] {
     var writer = WireWriter()
     writer.put(id)
@@ -42,7 +35,7 @@ extension Server {
     return writer.bytes
   }
 
-  func announce(_ event: SupervisorReply, _ body: [UInt8]) {
+  func tellSubscribers(_ event: SupervisorReply, _ body: [UInt8]) {
     for client in clients.values where client.isSubscribed { client.answer(event, tag: 0, body) }
   }
 

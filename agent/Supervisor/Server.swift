@@ -1,87 +1,59 @@
 internal import CSupervisor
 internal import Glibc
 
-/// The supervisor's one loop: it waits for its clock, its children, their output and its clients, and sleeps otherwise.
-///
-/// Each turn looks at the deadlines first. So a supervisor that was itself stopped for longer than a disconnect limit ends
-/// what must be ended before it listens to anybody (I1).
-final class Server {
-  static let hintIntervalNs: UInt64 = 100_000_000
-  /// How long output is still awaited after a run's leader has gone while something unsandboxed holds the pipe.
-  static let lingerNs: UInt64 = 500_000_000
+/// The supervisor of a process cluster: all its runs, and the clients that command them over a socket.
+final class Server: RunLoop {
   static let clientsMax = 64
   static let clientBacklogBytesMax = 16 << 20
 
-  let stateDirectory: String
-  let controlGroup: ControlGroup?
-  /// nil where the kernel allows no PID namespace: then runs die with this process by their parent-death signals only.
-  let enclosure: Enclosure?
-  let bootID = ProcessTable.bootID()
-  var live: [UInt64: LiveRun] = [:]
   var ended: [UInt64: RunEnd] = [:]
   /// Runs of an earlier supervisor whose death is not proven yet.
   var unproven: Set<UInt64> = []
   var clients: [Int32: Client] = [:]
   var isLeaving = false
-  /// Earliest moment at which `checkDeadlines` must run again; never later than the truth.
-  var nextDeadline = UInt64.max
-
-  private var idByPid: [Int32: UInt64] = [:]
-  private var idByPipe: [Int32: UInt64] = [:]
-  private let epoll: Int32
-  private let timer: Int32
-  private let signals: Int32
   private let listener: Int32
-  private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
-  private var armedDeadline = UInt64.max
 
   init(
     stateDirectory: String, controlGroup: ControlGroup?, enclosure: Enclosure?, listener: Int32
   ) throws(SystemFailure) {
-    self.enclosure = enclosure
-    self.stateDirectory = stateDirectory
-    self.controlGroup = controlGroup
     self.listener = listener
-    epoll = csupervisor_poll_create()
-    timer = csupervisor_timer_create()
-    signals = csupervisor_signals_create()
-    for file in [epoll, timer, signals] where file < 0 { throw SystemFailure("event loop", -file) }
-    csupervisor_set_subreaper()
-    for file in [timer, signals, listener] { try watch(file) }
+    try super.init(stateDirectory: stateDirectory, controlGroup: controlGroup, enclosure: enclosure)
+    try watch(listener)
   }
 
   func run() throws(SystemFailure) {
     recover()
     ResidentCode.release()
-    var ready = [Int32](repeating: 0, count: 128)
-    while !(isLeaving && live.isEmpty && clients.values.allSatisfy { $0.output.isEmpty }) {
-      armTimer()
-      let count = csupervisor_poll_wait(epoll, &ready, Int32(ready.count))
-      guard count >= 0 else { throw SystemFailure("wait for events", -count) }
-      checkDeadlines()
-      for file in ready[..<Int(count)] { handle(file) }
-      flushClients()
-    }
+    try loop()
   }
 
-  private func handle(_ file: Int32) {
-    if file == timer {
-      var expirations: UInt64 = 0
-      _ = read(timer, &expirations, 8)
-      armedDeadline = .max
-    } else if file == signals {
-      readSignals()
-    } else if file == listener {
+  override var isFinished: Bool { isLeaving && live.isEmpty && clients.values.allSatisfy { $0.output.isEmpty } }
+  override func currentLease() -> any LeaseView { Lease.read(in: stateDirectory) }
+  override func announce(_ event: SupervisorReply, _ id: UInt64, _ body: [UInt8]) { tellSubscribers(event, body) }
+  override func turnEnded() { flushClients() }
+
+  /// Anything but a hang-up asks it to leave once nothing runs.
+  override func received(signal: Int32) {
+    if signal == SIGTERM || signal == SIGINT { isLeaving = true }
+  }
+
+  override func ready(_ file: Int32) {
+    if file == listener {
       acceptClients()
-    } else if let id = idByPipe[file], let run = live[id] {
-      drain(file, of: run)
-      finishIfOver(run)
     } else if let client = clients[file] {
       serve(client)
     }
   }
 
-  // MARK: Starting and ending
+  override func checkOwnDeadlines(now: UInt64) -> UInt64 {
+    for id in unproven { adopt(id) }
+    return unproven.isEmpty ? .max : now + 50_000_000
+  }
+
+  override func ended(_ end: RunEnd, _ id: UInt64) {
+    ended[id] = end
+    tellSubscribers(.ended, Self.body(id, end))
+  }
 
   /// Starts a run unless it was ever started. Says whether it was.
   func start(_ run: SupervisedRun) throws(Refusal) -> Bool {
@@ -89,7 +61,7 @@ final class Server {
     guard !isLeaving else { throw Refusal(.leaving, "the supervisor is leaving") }
     let now = csupervisor_boottime_ns()
     if run.disconnectLimitMs > 0 {
-      let expiry = Lease.read(in: stateDirectory).expiry(limitMs: run.disconnectLimitMs, now: now)
+      let expiry = currentLease().expiry(limitMs: run.disconnectLimitMs, now: now)
       guard now < expiry else { throw Refusal(.fenced, "the agent's lease is older than the run's disconnect limit") }
     }
     let directory = RunDirectory(stateDirectory: stateDirectory, id: run.id)
@@ -100,177 +72,8 @@ final class Server {
       return true
     }
     defer { close(lock) }
-    do throws(Launch.Failure) {
-      let launch = Launch(
-        run: run, directory: directory, bootID: bootID, controlGroup: controlGroup, enclosure: enclosure)
-      let child = try launch.start(lock: lock, now: now)
-      live[run.id] = child
-      idByPid[child.pid] = run.id
-      for pipe in child.pipes {
-        idByPipe[pipe] = run.id
-        try? watch(pipe)
-      }
-      nextDeadline = min(nextDeadline, child.nextDeadline(lease: Lease.read(in: stateDirectory), now: now))
-      announce(.started, Self.body(run.id, 0))
-    } catch {
-      controlGroup?.remove(run.id)
-      record(RunEnd(reason: .notStarted, message: error.message), of: run.id)
-    }
+    launch(run, in: directory, lock: lock, now: now)
     return false
-  }
-
-  func cancel(_ id: UInt64, graceMs: UInt64, reason: RunEnd.Reason = .cancelled) {
-    guard let run = live[id] else { return }
-    let now = csupervisor_boottime_ns()
-    let (ns, overflow) = graceMs.multipliedReportingOverflow(by: 1_000_000)
-    let killAt = overflow || now &+ ns < now ? UInt64.max : now + ns
-    if let ending = run.ending {
-      guard killAt < ending.killAt else { return }
-      run.ending?.killAt = killAt
-    } else {
-      run.ending = (reason, killAt, false)
-      if graceMs > 0 { run.terminate() }
-    }
-    nextDeadline = min(nextDeadline, killAt)
-    if graceMs == 0 { checkDeadlines() }
-  }
-
-  /// Ends what must be ended now. Cheap when nothing is due.
-  func checkDeadlines() {
-    let now = csupervisor_boottime_ns()
-    guard now >= nextDeadline else { return }
-    let lease = Lease.read(in: stateDirectory)
-    var next = UInt64.max
-    for run in Array(live.values) {
-      enforce(run, lease: lease, now: now)
-      if live[run.run.id] != nil { next = min(next, run.nextDeadline(lease: lease, now: now)) }
-    }
-    if !unproven.isEmpty {
-      for id in unproven { adopt(id) }
-      if !unproven.isEmpty { next = min(next, now + 50_000_000) }
-    }
-    // Never in the past, or the loop would spin: what was due has been done above, and its effect comes as an event.
-    nextDeadline = next == .max ? .max : max(next, now + 5_000_000)
-  }
-
-  private func enforce(_ run: LiveRun, lease: Lease, now: UInt64) {
-    let limit = run.run.disconnectLimitMs
-    if limit > 0, now >= lease.expiry(limitMs: limit, now: now), run.waitStatus == nil, run.ending?.reason != .fenced {
-      run.ending = (.fenced, now, false)
-    } else if let reason = run.passedLimit(now: now) {
-      let (ns, overflow) = run.run.graceMs.multipliedReportingOverflow(by: 1_000_000)
-      run.ending = (reason, overflow || now &+ ns < now ? .max : now + ns, false)
-      run.terminate()
-    }
-    if let ending = run.ending, !ending.killed, now >= ending.killAt {
-      run.killAll()
-      run.ending?.killed = true
-    }
-    if run.logBytes > run.hintedBytes, now >= run.hintedAt + Self.hintIntervalNs { hint(run, now: now) }
-    if run.waitStatus != nil, now >= run.reapedAt + Self.lingerNs {
-      run.killAll()
-      for pipe in run.pipes { closePipe(pipe, of: run) }
-      finishIfOver(run)
-    }
-  }
-
-  private func readSignals() {
-    while true {
-      let signal = csupervisor_signals_next(signals)
-      if signal == 0 { break }
-      // Anything but a dead child and a hang-up asks it to leave once nothing runs.
-      if signal == SIGTERM || signal == SIGINT { isLeaving = true }
-    }
-    var status: Int32 = 0
-    while true {
-      let pid = waitpid(-1, &status, WNOHANG)
-      guard pid > 0 else { return }
-      guard let id = idByPid.removeValue(forKey: pid), let run = live[id] else { continue }
-      run.waitStatus = status
-      run.reapedAt = csupervisor_boottime_ns()
-      // Its session may hold processes that outlived it; in a sandbox the kernel has seen to them.
-      if !run.run.isSandboxed { LiveRun.killMembers(session: pid, mark: run.directory.environmentMark) }
-      for pipe in run.pipes { drain(pipe, of: run) }
-      nextDeadline = min(nextDeadline, run.reapedAt + Self.lingerNs)
-      finishIfOver(run)
-    }
-  }
-
-  private func finishIfOver(_ run: LiveRun) {
-    guard run.isOver, live.removeValue(forKey: run.run.id) != nil else { return }
-    let now = csupervisor_boottime_ns()
-    run.markDiscarded()
-    var end = RunEnd(
-      reason: run.ending?.reason ?? .exited, waitStatus: run.waitStatus ?? 0, wallMs: (now - run.startedAt) / 1_000_000,
-      logBytes: run.logBytes, discardedBytes: run.discardedBytes)
-    end.ranOutOfMemory = controlGroup?.ranOutOfMemory(run.run.id) ?? false
-    do { try run.writeTail() } catch { end.message = "standard output was not kept: \(error)" }
-    close(run.log)
-    controlGroup?.remove(run.run.id)
-    record(end, of: run.run.id)
-  }
-
-  /// Writes an end down, then tells it. If it cannot be written it is told all the same: the agent's journal remembers.
-  func record(_ end: RunEnd, of id: UInt64) {
-    var end = end
-    do throws(SystemFailure) {
-      try RunDirectory(stateDirectory: stateDirectory, id: id).writeEnd(end)
-    } catch {
-      end.message += (end.message.isEmpty ? "" : "; ") + "the end was not written: \(error)"
-    }
-    ended[id] = end
-    announce(.ended, Self.body(id, end))
-  }
-
-  // MARK: Output
-
-  private func drain(_ pipe: Int32, of run: LiveRun) {
-    // Bounded, so that one loud program does not starve the others.
-    for _ in 0..<16 {
-      let got = read(pipe, buffer.baseAddress!, buffer.count)
-      if got > 0 {
-        run.take(UnsafeRawBufferPointer(rebasing: buffer[..<got]), from: pipe)
-        if got < 4096 { break }
-      } else if got < 0, errno == EINTR {
-        continue
-      } else {
-        if got == 0 || errno != EAGAIN { closePipe(pipe, of: run) }
-        break
-      }
-    }
-    let now = csupervisor_boottime_ns()
-    guard run.logBytes > run.hintedBytes else { return }
-    if now >= run.hintedAt + Self.hintIntervalNs {
-      hint(run, now: now)
-    } else {
-      nextDeadline = min(nextDeadline, run.hintedAt + Self.hintIntervalNs)
-    }
-  }
-
-  private func hint(_ run: LiveRun, now: UInt64) {
-    run.hintedBytes = run.logBytes
-    run.hintedAt = now
-    announce(.logGrew, Self.body(run.run.id, run.logBytes))
-  }
-
-  private func closePipe(_ pipe: Int32, of run: LiveRun) {
-    guard let index = run.pipes.firstIndex(of: pipe) else { return }
-    run.pipes.remove(at: index)
-    idByPipe[pipe] = nil
-    close(pipe)
-  }
-
-  // MARK: Event loop
-
-  func watch(_ file: Int32, writing: Bool = false, again: Bool = false) throws(SystemFailure) {
-    let result = csupervisor_poll_watch(epoll, file, writing ? 1 : 0, again ? 1 : 0)
-    if result != 0 { throw SystemFailure("watch descriptor", -result) }
-  }
-
-  private func armTimer() {
-    guard nextDeadline != armedDeadline else { return }
-    armedDeadline = nextDeadline
-    csupervisor_timer_arm(timer, nextDeadline)
   }
 
   private func acceptClients() {

@@ -50,6 +50,11 @@ public enum Supervisor {
     }
   }
 
+  /// The supervisor of one run inside a batch job; see `BatchStep.main`.
+  public static func batchStep(_ arguments: [String]) -> Int32 {
+    BatchStep.main(arguments) { name in getenv(name).map { String(cString: $0) } }
+  }
+
   /// Starts `executable arguments...` in a session of its own that outlives the caller, as the first process of a PID
   /// namespace where that is possible, and with no descriptor of the caller's.
   public static func daemonise(executable: String, arguments: [String], log: String) throws(SystemFailure) {

@@ -202,6 +202,8 @@ public struct RunEnd: Hashable, Sendable {
     case lost = 5
     /// The program could not be started; `message` says why.
     case notStarted = 6
+    /// The batch system asked it to end: a limit of its own, a preemption, or an administrator.
+    case terminated = 7
   }
   public var reason: Reason
   /// As wait(2) gives it; meaningless for `.lost` and `.notStarted`.

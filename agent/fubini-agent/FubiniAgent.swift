@@ -7,13 +7,17 @@ internal import Supervisor
   internal import Musl
 #endif
 
-/// The agent's one binary. The supervisor branches off before anything heavy is initialised: it outlives the agent and must
-/// stay small.
+/// The agent's one binary. What supervises runs branches off before anything heavy is initialised: the supervisor outlives the
+/// agent and must stay small, and a batch step starts for every run.
 @main
 enum FubiniAgent {
   static func main() async {
     let arguments = CommandLine.arguments.dropFirst()
-    if arguments.first == "supervisor" { exit(Supervisor.main(Array(arguments.dropFirst()))) }
+    switch arguments.first {
+    case "supervisor": exit(Supervisor.main(Array(arguments.dropFirst())))
+    case "batch-step": exit(Supervisor.batchStep(Array(arguments.dropFirst())))
+    default: break
+    }
     exit(await AgentCommand.run(Array(arguments)))
   }
 }

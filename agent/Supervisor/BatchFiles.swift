@@ -1,0 +1,154 @@
+internal import CSupervisor
+internal import Glibc
+
+/// The files through which an executor and the batch steps of its runs talk, on a file system that all nodes share.
+///
+/// The executor writes `request`, `secrets` and `lease`; the step writes the rest. The claim may be made by either, once.
+public struct BatchFiles: Sendable {
+  public enum Event: String, Sendable, CaseIterable { case started, ended }
+
+  /// Who made a run's claim.
+  public enum Claim: Hashable, Sendable {
+    /// A step, and where it runs: node and job.
+    case step(place: String)
+    /// The executor, so that the run never starts.
+    case executor
+  }
+
+  /// Absolute; belongs to the agent's user alone.
+  public let sharedDirectory: String
+  public init(sharedDirectory: String) { self.sharedDirectory = sharedDirectory }
+
+  private static let executorPlace = "given up"
+
+  func directory(_ id: UInt64) -> RunDirectory { RunDirectory(stateDirectory: sharedDirectory, id: id) }
+
+  /// Where a run's files are.
+  public func path(_ id: UInt64) -> String { directory(id).path }
+
+  // MARK: What the executor writes
+
+  /// Makes the directories that everything else here lies in.
+  public func makeDirectories() throws(SystemFailure) {
+    for name in ["", "/runs", "/events"] { try Files.makeDirectory(sharedDirectory + name) }
+  }
+
+  /// The command line and its limits; secrets go apart. The run's directory must exist.
+  public func writeRequest(_ run: SupervisedRun) throws(SystemFailure) {
+    var writer = WireWriter()
+    run.encode(into: &writer)
+    try Files.replace(path(run.id) + "/request", with: writer.bytes)
+  }
+
+  /// `NAME=value` each. The step reads them once and removes the file before it starts the program (I9).
+  public func writeSecrets(_ secrets: [String], of id: UInt64) throws(SystemFailure) {
+    var writer = WireWriter()
+    writer.put(secrets)
+    try Files.replace(path(id) + "/secrets", with: writer.bytes)
+  }
+
+  /// Also removes them where no step will.
+  @discardableResult
+  public func takeSecrets(_ id: UInt64) -> [String] {
+    let path = path(id) + "/secrets"
+    guard let bytes = Files.read(path, limit: 4 << 20) else { return [] }
+    unlink(path)
+    var reader = WireReader(bytes[...])
+    return (try? reader.texts()) ?? []
+  }
+
+  /// Written in place: a new file under the old name is seen later than new bytes in a file that readers open again.
+  public func renewLease(_ value: UInt64) throws(SystemFailure) {
+    let file = try Files.open(sharedDirectory + "/lease", O_WRONLY | O_CREAT)
+    defer { close(file) }
+    let digits = String(value)
+    try Files.writeAll(file, Array((String(repeating: "0", count: max(0, 20 - digits.count)) + digits).utf8))
+    if fsync(file) != 0 { throw SystemFailure("sync the lease") }
+  }
+
+  /// Claims a run for nobody. True when it was not claimed before: then it can never start.
+  public func forbid(_ id: UInt64) throws(SystemFailure) -> Bool {
+    try Files.makeDirectory(path(id))
+    guard let file = try claim(id, place: Self.executorPlace) else { return readClaim(id) == .executor }
+    close(file)
+    return true
+  }
+
+  // MARK: What the executor reads
+
+  public func readClaim(_ id: UInt64) -> Claim? {
+    guard let mark = directory(id).readMark() else { return nil }
+    return mark.place == Self.executorPlace ? .executor : .step(place: mark.place)
+  }
+
+  public func readEnd(_ id: UInt64) -> RunEnd? { directory(id).readEnd() }
+
+  /// Changes every few seconds while the step lives; nil before the first.
+  public func readBeat(_ id: UInt64) -> String? {
+    Files.read(path(id) + "/beat", limit: 32).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// What has happened since the last call, in no order; the marks are removed. Bounded by `limit`.
+  public func takeEvents(limit: Int = 4096) -> [(id: UInt64, event: Event)] {
+    var found: [(UInt64, Event)] = []
+    for name in Files.names(in: sharedDirectory + "/events").prefix(limit) {
+      let parts = name.split(separator: ".", maxSplits: 1)
+      if parts.count == 2, let id = RunDirectory.id(fromHexadecimal: String(parts[0])),
+        let event = Event(rawValue: String(parts[1]))
+      {
+        found.append((id, event))
+      }
+      unlink(sharedDirectory + "/events/" + name)
+    }
+    return found
+  }
+
+  // MARK: What the step does
+
+  func request(_ id: UInt64) -> SupervisedRun? {
+    guard let bytes = Files.read(path(id) + "/request", limit: 4 << 20) else { return nil }
+    var reader = WireReader(bytes[...])
+    guard let run = try? SupervisedRun(from: &reader), run.id == id else { return nil }
+    return run
+  }
+
+  func leaseValue() -> [UInt8]? { Files.read(sharedDirectory + "/lease", limit: 32) }
+
+  func beat(_ id: UInt64, _ count: Int) { try? Files.replace(path(id) + "/beat", with: Array("\(count)\n".utf8)) }
+
+  /// Only a hint: the truth is in the run's own files.
+  func tell(_ event: Event, _ id: UInt64) {
+    let name = "\(RunDirectory.hexadecimal(id)).\(event.rawValue)"
+    let file = csupervisor_open(sharedDirectory + "/events/" + name, O_WRONLY | O_CREAT, 0o600)
+    if file >= 0 { close(file) }
+  }
+
+  /// The fence of I1 on a shared file system: `started` appears whole and once, by a hard link, which is atomic on NFS too.
+  /// nil when it was there.
+  ///
+  /// - Source: open(2), "O_EXCL", on how to lock over NFS.
+  func claim(_ id: UInt64, place: String) throws(SystemFailure) -> Int32? {
+    let directory = directory(id)
+    var name = [CChar](repeating: 0, count: 256)
+    gethostname(&name, 255)
+    let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let candidate = "\(directory.path)/started-\(host)-\(getpid())-\(csupervisor_boottime_ns())"
+    let file = try Files.open(candidate, O_RDWR | O_CREAT | O_EXCL)
+    defer { unlink(candidate) }
+    do throws(SystemFailure) {
+      try directory.writeMark(RunDirectory.Mark(bootID: ProcessTable.bootID(), place: place), to: file)
+      guard fsync(file) == 0 else { throw SystemFailure("sync the claim") }
+    } catch {
+      close(file)
+      throw error
+    }
+    let result = link(candidate, directory.started)
+    let code = errno
+    var status = stat()
+    // An answer of the server that was lost and asked for again says EEXIST to the one who made the link.
+    if result == 0 || fstat(file, &status) == 0 && status.st_nlink == 2 { return file }
+    close(file)
+    guard code == EEXIST else { throw SystemFailure("claim \(directory.started)", code) }
+    return nil
+  }
+}
