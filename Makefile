@@ -14,7 +14,7 @@ help: ## what can be made
 prerequisites: ## install missing Debian packages
 	@scripts/install-prerequisites.sh
 
-demo: prerequisites ## build, start a federation of three clusters here, run a map-reduce over them
+demo: ## install what is missing, build, start a federation of three clusters here, run a map-reduce over them
 	@scripts/demo.sh
 
 build: prerequisites ## everything, tests included

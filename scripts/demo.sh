@@ -17,12 +17,14 @@ if [ "${1:-}" = --remove ]; then
   exit 0
 fi
 
+scripts/install-prerequisites.sh
+
 bin=.build/debug
 stamp=.build/demo.built
 # Even a build that has nothing to do plans for seconds: it is left out when no source is newer than the last one.
 if [ ! -e "$stamp" ] || [ ! -x "$bin/fubini" ] || [ ! -x "$bin/fubini-controlplane" ] || [ ! -x "$bin/fubini-agent" ] \
   || [ -n "$(find Package.swift Sources controlplane agent migrations -newer "$stamp" -print -quit)" ]; then
-  echo "Building (the first time takes minutes, later ones seconds) ..."
+  echo "Building (the first time about 10 minutes on two cores; later ones take seconds) ..."
   touch "$stamp.started" 2>/dev/null || { mkdir -p .build && touch "$stamp.started"; }
   # The flags hold no blanks of their own, so word splitting is what is wanted.
   # shellcheck disable=SC2086
