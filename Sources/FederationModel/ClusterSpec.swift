@@ -31,13 +31,20 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var canFence: Bool
   /// Bytes per second that the agent allows itself for transfers; nil when it sets no limit.
   public var linkBytesPerSecond: Int64?
+  /// Whether the cluster has a queue of its own, so that more may be sent than runs at once.
+  public var queues: Bool
+  /// Whether a gang can start whole there (I6).
+  public var startsGangs: Bool
+  /// Of a Slurm cluster; those that the agent may use.
+  public var partitions: [Partition]
   /// Conditions to be shown with the cluster: "memory limits are not enforced here".
   public var notices: [String]
 
   public init(
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],
     canFence: Bool = false,
-    linkBytesPerSecond: Int64? = nil, notices: [String] = []
+    linkBytesPerSecond: Int64? = nil, queues: Bool = false, startsGangs: Bool = false, partitions: [Partition] = [],
+    notices: [String] = []
   ) {
     self.capacity = capacity
     self.slots = slots
@@ -45,6 +52,9 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     self.gpuTypes = gpuTypes
     self.canFence = canFence
     self.linkBytesPerSecond = linkBytesPerSecond
+    self.queues = queues
+    self.startsGangs = startsGangs
+    self.partitions = partitions
     self.notices = notices
   }
 }

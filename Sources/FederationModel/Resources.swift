@@ -36,6 +36,14 @@ public struct Resources: Hashable, Sendable, Codable {
 
   public static func += (a: inout Self, b: Self) { a = a + b }
   public static func -= (a: inout Self, b: Self) { a = a - b }
+
+  /// What so many copies take.
+  public static func * (a: Self, copies: Int) -> Self {
+    let copies = Int64(copies)
+    return Resources(
+      cpuMillicores: a.cpuMillicores &* copies, memory: ByteCount(a.memory.bytes &* copies), gpus: a.gpus &* copies,
+      gpuType: a.gpuType)
+  }
 }
 
 /// A number of bytes. Printed in binary units, because that is how memory and files are bought.

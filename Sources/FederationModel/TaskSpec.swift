@@ -154,10 +154,14 @@ public struct FederationHints: Hashable, Sendable, Codable {
   public var priorityClass: PriorityClass
   public var onDisconnect: DisconnectPolicy
   public var maxPrice: Money?
+  /// Copies of the program that start together or not at all (I6); 1 for no gang.
+  public var gangSize: Int
+  public var slurm: SlurmHints?
 
   public init(
     kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
-    priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil
+    priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil,
+    gangSize: Int = 1, slurm: SlurmHints? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -166,6 +170,8 @@ public struct FederationHints: Hashable, Sendable, Codable {
     self.priorityClass = priorityClass
     self.onDisconnect = onDisconnect
     self.maxPrice = maxPrice
+    self.gangSize = gangSize
+    self.slurm = slurm
   }
 }
 

@@ -45,7 +45,10 @@ enum Filter {
     if !wanted.fits(in: inventory.capacity) {
       return Rejection("TooLarge", "\(describe(wanted)) asked for, \(describe(inventory.capacity)) in all")
     }
-    return nil
+    if requirement.hints.gangSize > 1, !inventory.startsGangs {
+      return Rejection("NoGangs", "\(requirement.hints.gangSize) copies must start together, and it starts no gangs")
+    }
+    return PartitionFit.rejection(of: inventory.partitions, for: requirement)
   }
 
   private static func price(_ cluster: ClusterView, _ requirement: Requirement, _ expectedRuntime: Duration)

@@ -104,7 +104,9 @@ public struct PlacementPlanner: Sendable {
     // Bytes wait behind those that the link was promised before; with nothing to move nothing waits.
     let stage = missing.bytes == 0 ? 0 : Double(cluster.backlogIn.bytes + missing.bytes) / max(1, cluster.bandwidth)
     let run = expectedRuntime.seconds
-    let finish = stage + run
+    // Staging overlaps queueing.
+    let wait = QueueWait.seconds(cluster, requirement, expectedRuntime: run)
+    let finish = max(stage, wait) + run
     let price = cluster.spec.prices?.cost(of: requirement.resources, for: expectedRuntime, moving: missing)
     var taken = 0.0
     if let slots = cluster.inventory.slots, slots > 0, let free = cluster.freeSlots {
@@ -113,7 +115,7 @@ public struct PlacementPlanner: Sendable {
       taken = 1 - Double(cluster.free.cpuMillicores) / Double(cluster.inventory.capacity.cpuMillicores)
     }
     return Estimate(
-      missing: missing, stageSeconds: stage, waitSeconds: 0, runSeconds: run, finishSeconds: finish,
+      missing: missing, stageSeconds: stage, waitSeconds: wait, runSeconds: run, finishSeconds: finish,
       priceMinorUnits: price,
       currency: cluster.spec.prices?.currency,
       score: weights.alpha * finish + weights.lambda * (price ?? 0) + weights.spread * taken)

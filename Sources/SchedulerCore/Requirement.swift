@@ -5,7 +5,8 @@ public import FederationModel
 public struct Requirement: Hashable, Sendable {
   public var project: ProjectName
   public var image: String
-  public var resources: Resources
+  /// Of one copy of the program.
+  public var copy: Resources
   public var nodeSelector: [String: String]
   public var hints: FederationHints
   /// Inputs by where their bytes are already, in order of cluster name; the repository (nil) first.
@@ -14,12 +15,12 @@ public struct Requirement: Hashable, Sendable {
   public var template: String
 
   public init(
-    project: ProjectName, image: String, resources: Resources, nodeSelector: [String: String] = [:],
+    project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
     hints: FederationHints = FederationHints(), inputs: [InputVolume] = [], template: String = ""
   ) {
     self.project = project
     self.image = image
-    self.resources = resources
+    self.copy = copy
     self.nodeSelector = nodeSelector
     self.hints = hints
     self.inputs = inputs
@@ -33,12 +34,15 @@ public struct Requirement: Hashable, Sendable {
       if case .stored(let artifact) = input.source { volumes[artifact.producedOn, default: 0] += artifact.size.bytes }
     }
     self.init(
-      project: project, image: spec.image, resources: spec.resources, nodeSelector: spec.nodeSelector,
+      project: project, image: spec.image, copy: spec.resources, nodeSelector: spec.nodeSelector,
       hints: spec.federation,
       inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
       template: template)
   }
+
+  /// Of the whole gang: what is taken, quoted and charged.
+  public var resources: Resources { hints.gangSize == 1 ? copy : copy * hints.gangSize }
 
   /// Bytes that would have to be moved to `cluster`.
   public func missing(on cluster: ClusterName) -> ByteCount {

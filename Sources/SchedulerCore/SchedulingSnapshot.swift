@@ -41,8 +41,10 @@ public struct ClusterView: Sendable {
     self.backlogIn = backlogIn
   }
 
+  /// A cluster with a queue of its own takes as much again as it can run at once: enough that a slot never waits for us, and
+  /// little enough that most tasks are bound late.
   public func hasRoom(for resources: Resources) -> Bool {
-    (freeSlots ?? 1) > 0 && resources.fits(in: free)
+    (freeSlots ?? 1) > 0 && resources.fits(in: inventory.queues ? free + inventory.capacity : free)
   }
 }
 

@@ -30,7 +30,7 @@ private func plan(
       groups: [PendingGroup(requirement: requirement, tasks: tasks(count), expectedRuntime: runtime)]))
 }
 
-private let plain = Requirement(project: "p", image: "alpine", resources: Resources(cpuMillicores: 1000))
+private let plain = Requirement(project: "p", image: "alpine", copy: Resources(cpuMillicores: 1000))
 
 @Suite("A placement pass")
 struct PlacementPlannerTests {
@@ -56,10 +56,10 @@ struct PlacementPlannerTests {
       code: "CannotFence", cluster: cluster("a", canFence: false),
       requirement: with { $0.hints.onDisconnect = .replace }),
     Rejected(
-      code: "NoSuchGPU", cluster: cluster("a"), requirement: with { $0.resources = Resources(gpus: 1, gpuType: "h100") }
+      code: "NoSuchGPU", cluster: cluster("a"), requirement: with { $0.copy = Resources(gpus: 1, gpuType: "h100") }
     ),
     Rejected(
-      code: "TooLarge", cluster: cluster("a"), requirement: with { $0.resources = Resources(cpuMillicores: 9000) }),
+      code: "TooLarge", cluster: cluster("a"), requirement: with { $0.copy = Resources(cpuMillicores: 9000) }),
     Rejected(code: "NoPrice", cluster: cluster("a"), requirement: with { $0.hints.maxPrice = Money("1 CNY") }),
     Rejected(
       code: "OtherCurrency", cluster: cluster("a", prices: PriceSheet(currency: "USD", coreHour: 1)),
@@ -117,7 +117,7 @@ struct PlacementPlannerTests {
   @Test("Resources that are not there are not promised")
   func respectsResources() {
     var requirement = plain
-    requirement.resources = Resources(cpuMillicores: 3000)
+    requirement.copy = Resources(cpuMillicores: 3000)
     #expect(plan([cluster("a", slots: nil, freeSlots: nil)], requirement, tasks: 5).placements.count == 2)
   }
 

@@ -17,6 +17,11 @@ extension DocumentReader {
         }
       case "priorityClass": block.priorityClass = reader.choice(value)
       case "onDisconnect": block.onDisconnect = reader.choice(value)
+      case "gang":
+        reader.fields(of: value, FieldTables.gang) { reader, _, size in
+          block.gangSize = reader.integer(size, in: 1...Self.gangSizeMax).map { Int($0) }
+        }
+      case "slurm": block.slurm = reader.readSlurm(value)
       default:
         guard let text = reader.text(value) else { return }
         block.maxPrice = Money(text)
@@ -26,6 +31,34 @@ extension DocumentReader {
       }
     }
     return block
+  }
+
+  static let gangSizeMax: Int64 = 100_000
+
+  private mutating func readSlurm(_ node: DocumentNode) -> SlurmHints {
+    var hints = SlurmHints()
+    fields(of: node, FieldTables.slurm) { reader, key, value in
+      switch key {
+      case "exclusive": hints.exclusive = reader.bool(value) ?? false
+      case "requeue": hints.requeue = reader.bool(value) ?? false
+      case "nodes": hints.nodes = reader.integer(value, in: 1...Self.gangSizeMax).map { Int($0) }
+      case "tasksPerNode": hints.tasksPerNode = reader.integer(value, in: 1...Self.gangSizeMax).map { Int($0) }
+      default:
+        guard let text = reader.text(value) else { return }
+        guard SlurmHints.isOptionText(text) else {
+          return reader.report("must be a value of Slurm's option of that name, without tags", at: value.mark)
+        }
+        switch key {
+        case "account": hints.account = text
+        case "constraint": hints.constraint = text
+        case "licences": hints.licences = text
+        case "partition": hints.partition = text
+        case "qos": hints.qos = text
+        default: hints.reservation = text
+        }
+      }
+    }
+    return hints
   }
 
   private mutating func readClusters(_ node: DocumentNode, into block: inout FederationBlock) {

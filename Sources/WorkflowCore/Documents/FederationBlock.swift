@@ -10,11 +10,14 @@ public struct FederationBlock: Hashable, Sendable, Codable {
   public var priorityClass: PriorityClass?
   public var onDisconnect: DisconnectPolicy?
   public var maxPrice: Money?
+  public var gangSize: Int?
+  public var slurm: SlurmHints?
 
   public init(
     kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
     walltime: Duration? = nil,
-    priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil
+    priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil,
+    gangSize: Int? = nil, slurm: SlurmHints? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -23,6 +26,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     self.priorityClass = priorityClass
     self.onDisconnect = onDisconnect
     self.maxPrice = maxPrice
+    self.gangSize = gangSize
+    self.slurm = slurm
   }
 
   /// This block, with every field that it leaves open taken from `base`. A field is taken whole; lists are not joined.
@@ -30,7 +35,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     FederationBlock(
       kinds: kinds ?? base.kinds, labels: labels ?? base.labels, exclude: exclude ?? base.exclude,
       walltime: walltime ?? base.walltime, priorityClass: priorityClass ?? base.priorityClass,
-      onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice)
+      onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice,
+      gangSize: gangSize ?? base.gangSize, slurm: slurm ?? base.slurm)
   }
 
   /// The terms, with defaults for what is still open.
@@ -43,6 +49,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     hints.priorityClass = priorityClass ?? hints.priorityClass
     hints.onDisconnect = onDisconnect ?? hints.onDisconnect
     hints.maxPrice = maxPrice ?? hints.maxPrice
+    hints.gangSize = gangSize ?? hints.gangSize
+    hints.slurm = slurm
     return hints
   }
 }

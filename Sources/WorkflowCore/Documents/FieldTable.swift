@@ -192,10 +192,12 @@ enum FieldTables {
     ["annotations", "labels"], refused: ["labelsFrom": "labels from expressions are not supported yet"])
 
   static let federation = FieldTable(
-    ["clusters", "maxPrice", "onDisconnect", "priorityClass", "walltime"],
-    refused: [
-      "datasets": "data sets are not supported yet; use artifacts",
-      "gang": "gangs are not supported yet",
-    ])
+    ["clusters", "gang", "maxPrice", "onDisconnect", "priorityClass", "slurm", "walltime"],
+    refused: ["datasets": "data sets are not supported yet; use artifacts"])
+  static let gang = FieldTable(["size"])
+  static let slurm = FieldTable([
+    "account", "constraint", "exclusive", "licences", "nodes", "partition", "qos", "requeue", "reservation",
+    "tasksPerNode",
+  ])
   static let clusters = FieldTable(["exclude", "kinds", "labels"])
 }

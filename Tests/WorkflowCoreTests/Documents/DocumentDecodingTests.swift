@@ -168,7 +168,8 @@ struct DocumentDecodingTests {
       kind: Workflow
       metadata:
         name: hints
-        annotations: {fubini.dev/federation: '{"walltime": "2h", "priorityClass": "idle"}'}
+        annotations: {fubini.dev/federation: '{"walltime": "2h", "priorityClass": "idle", "gang": {"size": 4},
+                                               "slurm": {"partition": "cpu", "nodes": 2, "exclusive": true}}'}
       spec:
         entrypoint: main
         federation: {priorityClass: realtime, maxPrice: "12.50 CNY"}
@@ -179,6 +180,8 @@ struct DocumentDecodingTests {
       """)
     let hints = definition.federationHints(for: definition.spec.templates[0])
     #expect(hints.walltime == .seconds(7200))
+    #expect(hints.gangSize == 4)
+    #expect(hints.slurm == SlurmHints(partition: "cpu", nodes: 2, exclusive: true))
     #expect(hints.priorityClass == .realtime)
     #expect(hints.maxPrice == Money(minorUnits: 1250, currency: "CNY"))
     #expect(hints.kinds == [.slurm])

@@ -204,11 +204,15 @@ struct WorkflowValidationTests {
       ]),
     BadDocument(
       name: "a federation block with wrong words",
-      text: workflow(leaf + "\n  federation: {clusters: {kinds: [slrum]}, maxPrice: cheap, gang: {size: 4}}"),
+      text: workflow(
+        leaf
+          + "\n  federation: {clusters: {kinds: [slrum]}, maxPrice: cheap, gang: {size: 0}, slurm: {partition: \"a b\"}}"
+      ),
       expected: [
         (10, "spec.templates[0].federation.clusters.kinds[0]", "must be one of process, slurm, kubernetes"),
         (10, "spec.templates[0].federation.maxPrice", "must be an amount"),
-        (10, "spec.templates[0].federation.gang", "gangs are not supported yet"),
+        (10, "spec.templates[0].federation.gang.size", "must be between 1 and"),
+        (10, "spec.templates[0].federation.slurm.partition", "must be a value of Slurm's option"),
       ]),
     BadDocument(
       name: "two kinds of template in one", text: workflow(leaf + "\n  suspend: {}"),

@@ -94,7 +94,31 @@ extension Fubini_Agent_V1_TaskSpec {
             name: $0.name, path: $0.path, defaultValue: $0.hasDefaultValue ? $0.defaultValue : nil)
         },
         capturesResult: capturesResult, activeDeadline: activeDeadlineMs > 0 ? .milliseconds(activeDeadlineMs) : nil,
-        terminationGrace: .milliseconds(max(0, terminationGraceMs)))
+        terminationGrace: .milliseconds(max(0, terminationGraceMs)),
+        // Of the hints an agent needs what its executor acts on; the rest was the scheduler's.
+        federation: FederationHints(
+          gangSize: Int(clamping: max(1, gangSize)), slurm: hasSlurm ? try slurm.model : nil))
+    }
+  }
+}
+
+extension Fubini_Agent_V1_SlurmHints {
+  /// - Throws: `.invalidArgument` for a text that is no value of an option.
+  var model: FederationModel.SlurmHints {
+    get throws {
+      func option(_ text: String) throws -> String? {
+        guard !text.isEmpty else { return nil }
+        guard FederationModel.SlurmHints.isOptionText(text) else {
+          throw FederationError(.invalidArgument, "Slurm cannot be given the option value \(text)")
+        }
+        return text
+      }
+      return FederationModel.SlurmHints(
+        partition: try option(partition), account: try option(account), qos: try option(qos),
+        constraint: try option(constraint), reservation: try option(reservation), licences: try option(licences),
+        nodes: nodes > 0 ? Int(clamping: nodes) : nil,
+        tasksPerNode: tasksPerNode > 0 ? Int(clamping: tasksPerNode) : nil,
+        exclusive: exclusive, requeue: requeue)
     }
   }
 }
@@ -140,5 +164,37 @@ extension Fubini_Agent_V1_Inventory {
     canFence = inventory.canFence
     linkBytesPerSecond = inventory.linkBytesPerSecond ?? 0
     notices = inventory.notices
+    queues = inventory.queues
+    startsGangs = inventory.startsGangs
+    partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
+  }
+}
+
+extension Fubini_Agent_V1_Partition {
+  init(_ partition: Partition) {
+    self.init()
+    name = partition.name
+    isDefault = partition.isDefault
+    state =
+      switch partition.state {
+      case .up: .up
+      case .down: .down
+      case .drain: .drain
+      case .inactive: .inactive
+      }
+    timeLimitMs = partition.timeLimit?.milliseconds ?? 0
+    defaultTimeMs = partition.defaultTime?.milliseconds ?? 0
+    (nodes, usableNodes) = (Int64(partition.nodes), Int64(partition.usableNodes))
+    (cpus, freeCpus, cpusPerNode) = (partition.cpus, partition.freeCPUs, partition.cpusPerNode)
+    memoryBytesPerNode = partition.memoryPerNode.bytes
+    (gpus, gpusPerNode) = (partition.gpus, partition.gpusPerNode)
+    waits = partition.waits.map { wait in
+      .with {
+        $0.cpus = wait.cpus
+        $0.medianMs = wait.median.milliseconds
+        $0.upperMs = wait.upper.milliseconds
+        $0.samples = Int64(wait.samples)
+      }
+    }
   }
 }

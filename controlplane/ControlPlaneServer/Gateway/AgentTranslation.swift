@@ -43,7 +43,54 @@ extension ClusterInventory {
       },
       gpuTypes: inventory.gpuTypes.prefix(64).map { String($0.prefix(64)) }, canFence: inventory.canFence,
       linkBytesPerSecond: inventory.linkBytesPerSecond > 0 ? inventory.linkBytesPerSecond : nil,
+      queues: inventory.queues, startsGangs: inventory.startsGangs,
+      partitions: inventory.partitions.prefix(256).map { Partition($0) },
       notices: inventory.notices.prefix(16).map { String($0.prefix(512)) })
+  }
+}
+
+extension Partition {
+  init(_ partition: Fubini_Agent_V1_Partition) {
+    let state: State =
+      switch partition.state {
+      case .up: .up
+      case .drain: .drain
+      case .inactive: .inactive
+      // A word of a newer agent: it is not used before this control plane knows it.
+      case .down, .UNRECOGNIZED: .down
+      }
+    func duration(_ ms: Int64) -> Duration? { ms > 0 ? .milliseconds(ms) : nil }
+    self.init(
+      name: String(partition.name.prefix(256)), isDefault: partition.isDefault, state: state,
+      timeLimit: duration(partition.timeLimitMs), defaultTime: duration(partition.defaultTimeMs),
+      nodes: Int(clamping: max(0, partition.nodes)), usableNodes: Int(clamping: max(0, partition.usableNodes)),
+      cpus: max(0, partition.cpus), freeCPUs: max(0, partition.freeCpus), cpusPerNode: max(0, partition.cpusPerNode),
+      memoryPerNode: ByteCount(max(0, partition.memoryBytesPerNode)),
+      gpus: Dictionary(
+        partition.gpus.sorted { $0.key < $1.key }.prefix(64).map { (String($0.key.prefix(64)), max(0, $0.value)) },
+        uniquingKeysWith: { $0 + $1 }),
+      gpusPerNode: max(0, partition.gpusPerNode),
+      waits: partition.waits.prefix(16).map {
+        PartitionWait(
+          cpus: max(1, $0.cpus), median: .milliseconds(max(0, $0.medianMs)), upper: .milliseconds(max(0, $0.upperMs)),
+          samples: Int(clamping: max(0, $0.samples)))
+      }.sorted { $0.cpus < $1.cpus })
+  }
+}
+
+extension Fubini_Agent_V1_SlurmHints {
+  init(_ hints: SlurmHints) {
+    self.init()
+    partition = hints.partition ?? ""
+    account = hints.account ?? ""
+    qos = hints.qos ?? ""
+    constraint = hints.constraint ?? ""
+    reservation = hints.reservation ?? ""
+    licences = hints.licences ?? ""
+    nodes = Int64(hints.nodes ?? 0)
+    tasksPerNode = Int64(hints.tasksPerNode ?? 0)
+    exclusive = hints.exclusive
+    requeue = hints.requeue
   }
 }
 
@@ -153,6 +200,8 @@ extension Fubini_Agent_V1_TaskSpec {
     capturesResult = spec.capturesResult
     activeDeadlineMs = spec.activeDeadline?.milliseconds ?? 0
     terminationGraceMs = spec.terminationGrace.milliseconds
+    gangSize = Int64(spec.federation.gangSize)
+    if let hints = spec.federation.slurm { slurm = Fubini_Agent_V1_SlurmHints(hints) }
   }
 }
 

@@ -453,6 +453,115 @@ public nonisolated struct Fubini_Agent_V1_Inventory: Sendable {
 
   public var notices: [String] = []
 
+  /// The cluster has a queue of its own.
+  public var queues: Bool = false
+
+  public var startsGangs: Bool = false
+
+  /// Of a Slurm cluster. At most 256.
+  public var partitions: [Fubini_Agent_V1_Partition] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A partition of a Slurm cluster now.
+public nonisolated struct Fubini_Agent_V1_Partition: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var name: String = String()
+
+  public var isDefault: Bool = false
+
+  public var state: Fubini_Agent_V1_Partition.State = .up
+
+  /// 0: none.
+  public var timeLimitMs: Int64 = 0
+
+  public var defaultTimeMs: Int64 = 0
+
+  public var nodes: Int64 = 0
+
+  public var usableNodes: Int64 = 0
+
+  public var cpus: Int64 = 0
+
+  public var freeCpus: Int64 = 0
+
+  public var cpusPerNode: Int64 = 0
+
+  public var memoryBytesPerNode: Int64 = 0
+
+  public var gpus: Dictionary<String,Int64> = [:]
+
+  public var gpusPerNode: Int64 = 0
+
+  public var waits: [Fubini_Agent_V1_PartitionWait] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum State: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case up // = 0
+    case down // = 1
+    case drain // = 2
+    case inactive // = 3
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .up
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .up
+      case 1: self = .down
+      case 2: self = .drain
+      case 3: self = .inactive
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .up: return 0
+      case .down: return 1
+      case .drain: return 2
+      case .inactive: return 3
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Fubini_Agent_V1_Partition.State] = [
+      .up,
+      .down,
+      .drain,
+      .inactive,
+    ]
+
+  }
+
+  public init() {}
+}
+
+/// How long runs of at most so many cores wait in a partition's queue.
+public nonisolated struct Fubini_Agent_V1_PartitionWait: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var cpus: Int64 = 0
+
+  public var medianMs: Int64 = 0
+
+  public var upperMs: Int64 = 0
+
+  public var samples: Int64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -671,11 +780,57 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
     set {_uniqueStorage()._terminationGraceMs = newValue}
   }
 
+  /// Copies that start together or not at all. 0 and 1: no gang.
+  public var gangSize: Int64 {
+    get {_storage._gangSize}
+    set {_uniqueStorage()._gangSize = newValue}
+  }
+
+  public var slurm: Fubini_Agent_V1_SlurmHints {
+    get {_storage._slurm ?? Fubini_Agent_V1_SlurmHints()}
+    set {_uniqueStorage()._slurm = newValue}
+  }
+  /// Returns true if `slurm` has been explicitly set.
+  public var hasSlurm: Bool {_storage._slurm != nil}
+  /// Clears the value of `slurm`. Subsequent reads from it will return its default value.
+  public mutating func clearSlurm() {_uniqueStorage()._slurm = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Slurm's own words for the options of these names; empty or 0: not given.
+public nonisolated struct Fubini_Agent_V1_SlurmHints: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var partition: String = String()
+
+  public var account: String = String()
+
+  public var qos: String = String()
+
+  public var constraint: String = String()
+
+  public var reservation: String = String()
+
+  public var licences: String = String()
+
+  public var nodes: Int64 = 0
+
+  public var tasksPerNode: Int64 = 0
+
+  public var exclusive: Bool = false
+
+  public var requeue: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Fubini_Agent_V1_EnvironmentVariable: Sendable {
@@ -1797,7 +1952,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1814,6 +1969,9 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       case 7: try { try decoder.decodeSingularBoolField(value: &self.canFence) }()
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.linkBytesPerSecond) }()
       case 9: try { try decoder.decodeRepeatedStringField(value: &self.notices) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.queues) }()
+      case 11: try { try decoder.decodeSingularBoolField(value: &self.startsGangs) }()
+      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
       default: break
       }
     }
@@ -1847,6 +2005,15 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     if !self.notices.isEmpty {
       try visitor.visitRepeatedStringField(value: self.notices, fieldNumber: 9)
     }
+    if self.queues != false {
+      try visitor.visitSingularBoolField(value: self.queues, fieldNumber: 10)
+    }
+    if self.startsGangs != false {
+      try visitor.visitSingularBoolField(value: self.startsGangs, fieldNumber: 11)
+    }
+    if !self.partitions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.partitions, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1860,6 +2027,153 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     if lhs.canFence != rhs.canFence {return false}
     if lhs.linkBytesPerSecond != rhs.linkBytesPerSecond {return false}
     if lhs.notices != rhs.notices {return false}
+    if lhs.queues != rhs.queues {return false}
+    if lhs.startsGangs != rhs.startsGangs {return false}
+    if lhs.partitions != rhs.partitions {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Partition: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Partition"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}is_default\0\u{1}state\0\u{3}time_limit_ms\0\u{3}default_time_ms\0\u{1}nodes\0\u{3}usable_nodes\0\u{1}cpus\0\u{3}free_cpus\0\u{3}cpus_per_node\0\u{3}memory_bytes_per_node\0\u{1}gpus\0\u{3}gpus_per_node\0\u{1}waits\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.isDefault) }()
+      case 3: try { try decoder.decodeSingularEnumField(value: &self.state) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.timeLimitMs) }()
+      case 5: try { try decoder.decodeSingularInt64Field(value: &self.defaultTimeMs) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.nodes) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.usableNodes) }()
+      case 8: try { try decoder.decodeSingularInt64Field(value: &self.cpus) }()
+      case 9: try { try decoder.decodeSingularInt64Field(value: &self.freeCpus) }()
+      case 10: try { try decoder.decodeSingularInt64Field(value: &self.cpusPerNode) }()
+      case 11: try { try decoder.decodeSingularInt64Field(value: &self.memoryBytesPerNode) }()
+      case 12: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: &self.gpus) }()
+      case 13: try { try decoder.decodeSingularInt64Field(value: &self.gpusPerNode) }()
+      case 14: try { try decoder.decodeRepeatedMessageField(value: &self.waits) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.isDefault != false {
+      try visitor.visitSingularBoolField(value: self.isDefault, fieldNumber: 2)
+    }
+    if self.state != .up {
+      try visitor.visitSingularEnumField(value: self.state, fieldNumber: 3)
+    }
+    if self.timeLimitMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.timeLimitMs, fieldNumber: 4)
+    }
+    if self.defaultTimeMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.defaultTimeMs, fieldNumber: 5)
+    }
+    if self.nodes != 0 {
+      try visitor.visitSingularInt64Field(value: self.nodes, fieldNumber: 6)
+    }
+    if self.usableNodes != 0 {
+      try visitor.visitSingularInt64Field(value: self.usableNodes, fieldNumber: 7)
+    }
+    if self.cpus != 0 {
+      try visitor.visitSingularInt64Field(value: self.cpus, fieldNumber: 8)
+    }
+    if self.freeCpus != 0 {
+      try visitor.visitSingularInt64Field(value: self.freeCpus, fieldNumber: 9)
+    }
+    if self.cpusPerNode != 0 {
+      try visitor.visitSingularInt64Field(value: self.cpusPerNode, fieldNumber: 10)
+    }
+    if self.memoryBytesPerNode != 0 {
+      try visitor.visitSingularInt64Field(value: self.memoryBytesPerNode, fieldNumber: 11)
+    }
+    if !self.gpus.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: self.gpus, fieldNumber: 12)
+    }
+    if self.gpusPerNode != 0 {
+      try visitor.visitSingularInt64Field(value: self.gpusPerNode, fieldNumber: 13)
+    }
+    if !self.waits.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.waits, fieldNumber: 14)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Partition, rhs: Fubini_Agent_V1_Partition) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.isDefault != rhs.isDefault {return false}
+    if lhs.state != rhs.state {return false}
+    if lhs.timeLimitMs != rhs.timeLimitMs {return false}
+    if lhs.defaultTimeMs != rhs.defaultTimeMs {return false}
+    if lhs.nodes != rhs.nodes {return false}
+    if lhs.usableNodes != rhs.usableNodes {return false}
+    if lhs.cpus != rhs.cpus {return false}
+    if lhs.freeCpus != rhs.freeCpus {return false}
+    if lhs.cpusPerNode != rhs.cpusPerNode {return false}
+    if lhs.memoryBytesPerNode != rhs.memoryBytesPerNode {return false}
+    if lhs.gpus != rhs.gpus {return false}
+    if lhs.gpusPerNode != rhs.gpusPerNode {return false}
+    if lhs.waits != rhs.waits {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Partition.State: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UP\0\u{1}DOWN\0\u{1}DRAIN\0\u{1}INACTIVE\0")
+}
+
+nonisolated extension Fubini_Agent_V1_PartitionWait: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PartitionWait"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cpus\0\u{3}median_ms\0\u{3}upper_ms\0\u{1}samples\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.cpus) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.medianMs) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.upperMs) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.samples) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.cpus != 0 {
+      try visitor.visitSingularInt64Field(value: self.cpus, fieldNumber: 1)
+    }
+    if self.medianMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.medianMs, fieldNumber: 2)
+    }
+    if self.upperMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.upperMs, fieldNumber: 3)
+    }
+    if self.samples != 0 {
+      try visitor.visitSingularInt64Field(value: self.samples, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_PartitionWait, rhs: Fubini_Agent_V1_PartitionWait) -> Bool {
+    if lhs.cpus != rhs.cpus {return false}
+    if lhs.medianMs != rhs.medianMs {return false}
+    if lhs.upperMs != rhs.upperMs {return false}
+    if lhs.samples != rhs.samples {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2094,7 +2408,7 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -2111,6 +2425,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _capturesResult: Bool = false
     var _activeDeadlineMs: Int64 = 0
     var _terminationGraceMs: Int64 = 0
+    var _gangSize: Int64 = 0
+    var _slurm: Fubini_Agent_V1_SlurmHints? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2135,6 +2451,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _capturesResult = source._capturesResult
       _activeDeadlineMs = source._activeDeadlineMs
       _terminationGraceMs = source._terminationGraceMs
+      _gangSize = source._gangSize
+      _slurm = source._slurm
     }
   }
 
@@ -2167,6 +2485,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 12: try { try decoder.decodeSingularBoolField(value: &_storage._capturesResult) }()
         case 13: try { try decoder.decodeSingularInt64Field(value: &_storage._activeDeadlineMs) }()
         case 14: try { try decoder.decodeSingularInt64Field(value: &_storage._terminationGraceMs) }()
+        case 15: try { try decoder.decodeSingularInt64Field(value: &_storage._gangSize) }()
+        case 16: try { try decoder.decodeSingularMessageField(value: &_storage._slurm) }()
         default: break
         }
       }
@@ -2221,6 +2541,12 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       if _storage._terminationGraceMs != 0 {
         try visitor.visitSingularInt64Field(value: _storage._terminationGraceMs, fieldNumber: 14)
       }
+      if _storage._gangSize != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._gangSize, fieldNumber: 15)
+      }
+      try { if let v = _storage._slurm {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2244,10 +2570,87 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._capturesResult != rhs_storage._capturesResult {return false}
         if _storage._activeDeadlineMs != rhs_storage._activeDeadlineMs {return false}
         if _storage._terminationGraceMs != rhs_storage._terminationGraceMs {return false}
+        if _storage._gangSize != rhs_storage._gangSize {return false}
+        if _storage._slurm != rhs_storage._slurm {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_SlurmHints: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SlurmHints"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}account\0\u{1}qos\0\u{1}constraint\0\u{1}reservation\0\u{1}licences\0\u{1}nodes\0\u{3}tasks_per_node\0\u{1}exclusive\0\u{1}requeue\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.partition) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.account) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.qos) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.constraint) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.reservation) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.licences) }()
+      case 7: try { try decoder.decodeSingularInt64Field(value: &self.nodes) }()
+      case 8: try { try decoder.decodeSingularInt64Field(value: &self.tasksPerNode) }()
+      case 9: try { try decoder.decodeSingularBoolField(value: &self.exclusive) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.requeue) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.partition.isEmpty {
+      try visitor.visitSingularStringField(value: self.partition, fieldNumber: 1)
+    }
+    if !self.account.isEmpty {
+      try visitor.visitSingularStringField(value: self.account, fieldNumber: 2)
+    }
+    if !self.qos.isEmpty {
+      try visitor.visitSingularStringField(value: self.qos, fieldNumber: 3)
+    }
+    if !self.constraint.isEmpty {
+      try visitor.visitSingularStringField(value: self.constraint, fieldNumber: 4)
+    }
+    if !self.reservation.isEmpty {
+      try visitor.visitSingularStringField(value: self.reservation, fieldNumber: 5)
+    }
+    if !self.licences.isEmpty {
+      try visitor.visitSingularStringField(value: self.licences, fieldNumber: 6)
+    }
+    if self.nodes != 0 {
+      try visitor.visitSingularInt64Field(value: self.nodes, fieldNumber: 7)
+    }
+    if self.tasksPerNode != 0 {
+      try visitor.visitSingularInt64Field(value: self.tasksPerNode, fieldNumber: 8)
+    }
+    if self.exclusive != false {
+      try visitor.visitSingularBoolField(value: self.exclusive, fieldNumber: 9)
+    }
+    if self.requeue != false {
+      try visitor.visitSingularBoolField(value: self.requeue, fieldNumber: 10)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_SlurmHints, rhs: Fubini_Agent_V1_SlurmHints) -> Bool {
+    if lhs.partition != rhs.partition {return false}
+    if lhs.account != rhs.account {return false}
+    if lhs.qos != rhs.qos {return false}
+    if lhs.constraint != rhs.constraint {return false}
+    if lhs.reservation != rhs.reservation {return false}
+    if lhs.licences != rhs.licences {return false}
+    if lhs.nodes != rhs.nodes {return false}
+    if lhs.tasksPerNode != rhs.tasksPerNode {return false}
+    if lhs.exclusive != rhs.exclusive {return false}
+    if lhs.requeue != rhs.requeue {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,0 +1,53 @@
+/// What a task asks of a Slurm cluster beyond its resources (`federation.slurm`); other kinds of cluster do not look at it.
+///
+/// Texts are Slurm's own words for the option of that name. They become arguments of `sbatch`, never of a shell.
+///
+/// - Source: sbatch(1).
+public struct SlurmHints: Hashable, Sendable, Codable {
+  public var partition: String?
+  public var account: String?
+  public var qos: String?
+  public var constraint: String?
+  public var reservation: String?
+  public var licences: String?
+  /// Nodes of the allocation; nil leaves it to Slurm, or to the gang's size.
+  public var nodes: Int?
+  /// Copies of a gang's program on each node; nil leaves it to Slurm.
+  public var tasksPerNode: Int?
+  /// Whether no other job may share its nodes.
+  public var exclusive: Bool
+  /// Whether Slurm itself may put the job back into its queue. The run is lost then, and placed again.
+  public var requeue: Bool
+
+  public init(
+    partition: String? = nil, account: String? = nil, qos: String? = nil, constraint: String? = nil,
+    reservation: String? = nil, licences: String? = nil, nodes: Int? = nil, tasksPerNode: Int? = nil,
+    exclusive: Bool = false, requeue: Bool = false
+  ) {
+    self.partition = partition
+    self.account = account
+    self.qos = qos
+    self.constraint = constraint
+    self.reservation = reservation
+    self.licences = licences
+    self.nodes = nodes
+    self.tasksPerNode = tasksPerNode
+    self.exclusive = exclusive
+    self.requeue = requeue
+  }
+
+  public static let textBytesMax = 256
+
+  /// Whether a text can be an option's value: visible ASCII that Slurm's own names and expressions are made of.
+  public static func isOptionText(_ text: String) -> Bool {
+    !text.isEmpty && text.utf8.count <= textBytesMax && !text.hasPrefix("-")
+      && text.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"):
+          true
+        default: "_.:,&|*()@=+-[]!".utf8.contains(byte)
+        }
+      }
+  }
+}

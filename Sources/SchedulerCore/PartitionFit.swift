@@ -1,0 +1,47 @@
+import FederationModel
+
+/// Whether a Slurm cluster has a partition that may ever start a requirement, whatever is free now.
+enum PartitionFit {
+  /// nil when one does, or when the cluster has none to compare with.
+  static func rejection(of partitions: [Partition], for requirement: Requirement) -> Rejection? {
+    guard !partitions.isEmpty else { return nil }
+    if let name = requirement.hints.slurm?.partition, !partitions.contains(where: { $0.name == name }) {
+      return Rejection("NoSuchPartition", "it has no partition \(name) that may be used")
+    }
+    var reasons: [String] = []
+    for partition in candidates(partitions, requirement) {
+      guard let reason = misfit(partition, requirement) else { return nil }
+      reasons.append("\(partition.name): \(reason)")
+    }
+    return Rejection("PartitionLimits", reasons.prefix(5).joined(separator: "; "))
+  }
+
+  /// The partition whose queue is waited in: the one that is asked for, else the first that fits, the default before others.
+  static func chosen(_ partitions: [Partition], _ requirement: Requirement) -> Partition? {
+    candidates(partitions, requirement).first { misfit($0, requirement) == nil }
+  }
+
+  private static func candidates(_ partitions: [Partition], _ requirement: Requirement) -> [Partition] {
+    if let name = requirement.hints.slurm?.partition { return partitions.filter { $0.name == name } }
+    return partitions.filter(\.isDefault) + partitions.filter { !$0.isDefault }
+  }
+
+  private static func misfit(_ partition: Partition, _ requirement: Requirement) -> String? {
+    let copy = requirement.copy
+    let cores = (copy.cpuMillicores + 999) / 1000
+    if partition.state != .up { return "it is \(partition.state.rawValue)" }
+    if cores > partition.cpusPerNode { return "\(cores) cores on one node, it has \(partition.cpusPerNode)" }
+    if copy.memory > partition.memoryPerNode { return "\(copy.memory) on one node, it has \(partition.memoryPerNode)" }
+    if copy.gpus > partition.gpusPerNode { return "\(copy.gpus) GPUs on one node, it has \(partition.gpusPerNode)" }
+    if copy.gpus > 0, let type = copy.gpuType, partition.gpus[type] == nil { return "no GPU of type \(type)" }
+    let copies = Int64(requirement.hints.gangSize)
+    if cores * copies > partition.cpus { return "\(cores * copies) cores in all, it has \(partition.cpus)" }
+    if let nodes = requirement.hints.slurm?.nodes, nodes > partition.usableNodes {
+      return "\(nodes) nodes, \(partition.usableNodes) can be used"
+    }
+    if let limit = partition.timeLimit, let walltime = requirement.hints.walltime, walltime > limit {
+      return "a walltime of \(walltime), its limit is \(limit)"
+    }
+    return nil
+  }
+}
