@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-agent reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-agent agent check-agent reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -19,6 +19,12 @@ demo: ## install what is missing, build, start a federation of three clusters he
 
 build: prerequisites ## everything, tests included
 	$(SWIFT) build --build-tests $(FLAGS)
+
+agent: prerequisites ## the agent as it is released (.build/fubini-agent): optimised, fully static, stripped
+	scripts/build-agent.sh
+
+check-agent: agent ## the released agent's symbols, and that it works in an empty root directory
+	scripts/check-agent.sh
 
 test: build ## every test: real PostgreSQL, real mTLS, real processes
 	scripts/test.sh $(FLAGS)

@@ -50,6 +50,11 @@ struct AgentCommand: AsyncParsableCommand {
     let sizes = processes.compactMap { $0.memory()?.resident }.map { Double($0) / 1_048_576 }
     let parts = sizes.map { Report.format($0, 1) }.joined(separator: " + ")
     Report.line("idle agent", "RSS \(Report.format(sizes.reduce(0, +), 1)) MiB (\(parts): agent + supervisor)")
+    let shares = processes.compactMap { $0.shares() }
+    let proportional = Double(shares.map(\.proportional).reduce(0, +)) / 1_048_576
+    let anonymous = Double(shares.map(\.anonymous).reduce(0, +)) / 1_048_576
+    Report.line(
+      "idle agent", "PSS \(Report.format(proportional, 1)) MiB, of it anonymous \(Report.format(anonymous, 1)) MiB")
     Report.line("idle agent", "CPU \(Report.format(100 * spent / took, 2)) % of a core over \(seconds) s")
   }
 }

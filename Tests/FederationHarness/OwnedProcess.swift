@@ -58,12 +58,24 @@ public struct OwnedProcess: Hashable, Sendable {
 
   /// Resident memory in bytes; nil when it is gone. - Source: proc(5), VmRSS and VmHWM of /proc/PID/status.
   public func memory() -> (resident: Int64, peak: Int64)? {
-    guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/status") else { return nil }
-    func value(_ key: String) -> Int64 {
-      let line = String(decoding: data, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix(key + ":") }
-      return line.flatMap { $0.split(whereSeparator: \.isWhitespace).dropFirst().first }.flatMap { Int64($0) } ?? 0
+    sizes(["VmRSS", "VmHWM"], in: "status").map { ($0[0], $0[1]) }
+  }
+
+  /// Bytes of resident memory: its share of what several processes map, and what no file backs. nil when it is gone.
+  ///
+  /// - Source: proc(5), Pss and Anonymous of /proc/PID/smaps_rollup.
+  public func shares() -> (proportional: Int64, anonymous: Int64)? {
+    sizes(["Pss", "Anonymous"], in: "smaps_rollup").map { ($0[0], $0[1]) }
+  }
+
+  /// Lines of the form `Key: N kB` of a file of /proc/PID, in bytes; 0 for a key that is not there.
+  private func sizes(_ keys: [String], in file: String) -> [Int64]? {
+    guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/\(file)") else { return nil }
+    let lines = String(decoding: data, as: UTF8.self).split(separator: "\n")
+    return keys.map { key in
+      let line = lines.first { $0.hasPrefix(key + ":") }
+      return (line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int64($0) } ?? 0) * 1024
     }
-    return (value("VmRSS") * 1024, value("VmHWM") * 1024)
   }
 
   /// User and system time, seconds. - Source: proc(5), fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms.

@@ -6,6 +6,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <malloc.h>
+#ifdef __GLIBC__
+#include <nss.h>
+#endif
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/auxv.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -361,4 +366,29 @@ int csupervisor_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC) < 0 ? -errno :
 int csupervisor_accept(int listener) {
   int socket_descriptor = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   return socket_descriptor < 0 ? -errno : socket_descriptor;
+}
+
+void csupervisor_use_builtin_name_services(void) {
+#ifdef __GLIBC__
+  // A program with an interpreter is dynamically linked: its name services come from the libc that it runs on.
+  if (getauxval(AT_BASE) != 0) return;
+  static const char *const databases[] = {"passwd", "group", "services", "protocols", "networks"};
+  for (size_t i = 0; i < sizeof databases / sizeof *databases; i++) __nss_configure_lookup(databases[i], "files");
+  __nss_configure_lookup("hosts", "files dns");
+#endif
+}
+
+void csupervisor_bound_heaps(void) {
+#ifdef __GLIBC__
+  // Setting any of them also stops glibc from raising the thresholds by itself after the first large block.
+  mallopt(M_ARENA_MAX, 2);
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 10);
+#endif
+}
+
+void csupervisor_trim_heaps(void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }

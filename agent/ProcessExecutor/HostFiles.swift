@@ -55,10 +55,12 @@ enum HostFiles {
     let file = csupervisor_open(path, O_RDONLY | O_NOFOLLOW, 0)
     guard file >= 0 else { return nil }
     defer { close(file) }
-    var bytes = [UInt8](repeating: 0, count: limit)
+    // Grows with what is there: most files are far smaller than their limits.
+    var bytes = [UInt8](repeating: 0, count: min(limit, 16 << 10))
     var count = 0
     while count < limit {
-      let got = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress! + count, limit - count) }
+      if count == bytes.count { bytes += [UInt8](repeating: 0, count: min(limit - count, count)) }
+      let got = bytes.withUnsafeMutableBytes { Glibc.read(file, $0.baseAddress! + count, $0.count - count) }
       if got < 0, errno == EINTR { continue }
       if got <= 0 { break }
       count += got

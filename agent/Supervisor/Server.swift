@@ -23,7 +23,7 @@ final class Server: RunLoop {
 
   func run() throws(SystemFailure) {
     recover()
-    ResidentCode.release()
+    ResidentMemory.release()
     try loop()
   }
 

@@ -12,6 +12,7 @@ internal import Supervisor
 @main
 enum FubiniAgent {
   static func main() async {
+    ProcessStart.prepare()
     let arguments = CommandLine.arguments.dropFirst()
     switch arguments.first {
     case "supervisor": exit(Supervisor.main(Array(arguments.dropFirst())))

@@ -124,6 +124,7 @@ enum Preflight {
     do {
       guard let identity = try CertificateStore(stateDirectory: configuration.stateDirectory).load() else {
         return [Finding(level: .failed, check: "certificate", text: "none: `fubini-agent join` first")]
+          + ((try? configuration.addresses) ?? []).map(reachability)
       }
       let now = SystemClock.now
       if now < identity.notBefore {

@@ -86,4 +86,12 @@ int csupervisor_exited(int status);
 int csupervisor_exit_code(int status);
 int csupervisor_signal(int status);
 
+// In a statically linked program: names are looked up in /etc/hosts and the DNS, users in /etc/passwd, and nowhere else,
+// whatever /etc/nsswitch.conf says. Anything else would load modules that belong to another C library.
+void csupervisor_use_builtin_name_services(void);
+// The C library's heaps: at most two, and large freed blocks go back to the system at once. Before the first thread starts.
+void csupervisor_bound_heaps(void);
+// Gives all freed memory back to the system.
+void csupervisor_trim_heaps(void);
+
 #endif
