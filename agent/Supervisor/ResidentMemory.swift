@@ -7,7 +7,8 @@ internal import Glibc
 /// a run has touched stay mapped for good; and the C library keeps freed memory, in one heap per thread, for the next
 /// request. Both are given back here. Nothing is lost by it: a page of code that is needed again is mapped from the page cache.
 public enum ResidentMemory {
-  /// More than this of the executable's pages is worth giving back. An idle agent's own turns need about half of it.
+  /// More than this of the executable's pages is worth giving back. 5 MiB of it are constants that cannot be given back; the rest
+  /// is code, which heartbeats alone map again within a minute: the kernel maps 64 KiB around each fault.
   public static let fileBytesMax = 12 << 20
 
   /// Bytes of files (the executable, and libraries where there are any) that are mapped and in memory; nil without a /proc.
