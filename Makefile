@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-agent agent check-agent reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-agent bench-turns agent check-agent reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -52,6 +52,9 @@ bench-process: ## real processes a second against bare bwrap (release build)
 
 bench-agent: ## an idle agent's memory and CPU, and how soon it is ready (release build)
 	scripts/bench-agent.sh
+
+bench-turns: ## how long the leader's turns are while workflows fan out (release build)
+	scripts/bench-turns.sh
 
 reference: ## docs/reference/cli.md from the commands' own help
 	scripts/generate-cli-reference.sh

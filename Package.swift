@@ -93,7 +93,8 @@ let package = Package(
     .target(
       name: "Postgres", dependencies: ["CPQ"], path: "controlplane/Postgres", swiftSettings: settings),
     .target(
-      name: "Migrations", path: "migrations", resources: [.embedInCode("V0001__foundation.sql")],
+      name: "Migrations", path: "migrations",
+      resources: [.embedInCode("V0001__foundation.sql"), .embedInCode("V0002__slices_and_indexes.sql")],
       swiftSettings: settings),
     .target(
       name: "ControlPlaneStore",
@@ -157,8 +158,8 @@ let package = Package(
     .testTarget(
       name: "ControlPlaneStoreTests",
       dependencies: [
-        "ControlPlaneCore", "ControlPlaneStore", "FederationModel", "Migrations", "Postgres", "TestSupport",
-        "WorkflowCore",
+        "ControlPlaneCore", "ControlPlaneStore", "FederationModel", "Migrations", "Postgres", "SchedulerCore",
+        "TestSupport", "WorkflowCore",
       ], swiftSettings: settings),
     .testTarget(
       name: "ControlPlaneServerTests",

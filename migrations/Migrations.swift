@@ -3,6 +3,12 @@
 public enum EmbeddedMigrations {
   /// File name and text.
   public static var all: [(name: String, sql: String)] {
-    [("V0001__foundation.sql", String(decoding: PackageResources.V0001__foundation_sql, as: UTF8.self))]
+    [
+      ("V0001__foundation.sql", String(decoding: PackageResources.V0001__foundation_sql, as: UTF8.self)),
+      (
+        "V0002__slices_and_indexes.sql",
+        String(decoding: PackageResources.V0002__slices_and_indexes_sql, as: UTF8.self)
+      ),
+    ]
   }
 }

@@ -14,7 +14,7 @@ extension ControlPlaneCore {
       return
     }
     clusters[name]!.session = session
-    clusters[name]!.inventory = hello.inventory
+    note(hello, of: name)
     clusters[name]!.highestSeen = hello.highestSeen
     clusters[name]!.isSilent = false
     wantsPlacement = true
@@ -32,6 +32,14 @@ extension ControlPlaneCore {
       name, session, hello, assignments: live.compactMap(assignment),
       cancels: live.filter { $0.cancelReason != nil }.map(\.id)
     )
+  }
+
+  private mutating func note(_ hello: AgentHello, of name: ClusterName) {
+    let known = clusters[name]!.agent
+    clusters[name]!.agent = AgentRow(
+      cluster: name, version: hello.agentVersion, journal: hello.journal,
+      joinedAt: known?.journal == hello.journal ? known?.joinedAt ?? now : now, seenAt: now, inventory: hello.inventory)
+    output.agents.insert(name)
   }
 
   private mutating func welcome(
@@ -95,12 +103,18 @@ extension ControlPlaneCore {
   mutating func disconnected(_ name: ClusterName, _ session: SessionID) {
     guard clusters[name]?.session == session else { return }
     clusters[name]!.session = nil
+    clusters[name]!.seen(at: now)
+    output.agents.insert(name)
     output.dropCollected(for: name)
   }
 
   mutating func changed(_ inventory: ClusterInventory, of name: ClusterName, _ session: SessionID) {
     guard clusters[name]?.session == session else { return }
-    clusters[name]!.inventory = inventory
+    if clusters[name]!.inventory != inventory {
+      clusters[name]!.agent?.inventory = inventory
+      clusters[name]!.seen(at: now)
+      output.agents.insert(name)
+    }
     wantsPlacement = true
   }
 
@@ -179,10 +193,24 @@ extension ControlPlaneCore {
     if event.phase == .succeeded { learn(entry.template, Double(event.usage.wallMilliseconds) / 1000) }
     retire(entry, as: row)
     output.forget(event.run, on: name, session)
+    index(outcome.outputs.artifacts, of: row)
     if event.phase == .lost, entry.isReplaceable, replace(row) { return }
     end(
       row.task,
       TaskOutcome(phase: event.phase, exitCode: outcome.exitCode, message: outcome.message, outputs: outcome.outputs))
+  }
+
+  /// Artifacts are found by what made them and by their key, also when their workflow has left memory.
+  private mutating func index(_ artifacts: [String: StoredArtifact], of run: RunRow) {
+    guard !artifacts.isEmpty, let workflow = workflows[run.task.workflow]?.row else { return }
+    for name in artifacts.keys.sorted() {
+      var stored = artifacts[name]!
+      stored.producedOn = run.cluster
+      output.artifacts.append(
+        ArtifactRow(
+          task: run.task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: stored,
+          createdAt: now))
+    }
   }
 
   /// Minor units for what was really used at the quoted price, rounded up.

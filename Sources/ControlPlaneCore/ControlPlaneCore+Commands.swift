@@ -1,3 +1,4 @@
+import DequeModule
 public import FederationModel
 import FoundationEssentials
 import SchedulerCore
@@ -7,7 +8,7 @@ import WorkflowCore
 enum Loaded {
   case notAsked
   case missing
-  case found(LoadedWorkflow)
+  case found(RestoredWorkflow)
 }
 
 extension ControlPlaneCore {
@@ -79,6 +80,7 @@ extension ControlPlaneCore {
       principal: principal.user, key: key.key, requestHash: key.requestHash,
       reply: String(decoding: data, as: UTF8.self), at: now)
     replies[ReplyKey(row)] = row
+    replyOrder.append(ReplyKey(row))
     output.idempotency.append(row)
   }
 

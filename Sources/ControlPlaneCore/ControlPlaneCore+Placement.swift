@@ -1,3 +1,4 @@
+import DequeModule
 import FederationModel
 public import SchedulerCore
 import WorkflowCore
@@ -7,7 +8,8 @@ extension ControlPlaneCore {
   ///
   /// The caller plans outside the loop and brings the plan back as `Input.plan`.
   public mutating func takeSnapshot() -> SchedulingSnapshot? {
-    guard wantsPlacement, !pending.isEmpty else { return nil }
+    // What an open plan places still waits; it must not be planned a second time.
+    guard wantsPlacement, !pending.isEmpty, openPlans.isEmpty else { return nil }
     wantsPlacement = false
     let views = views()
     let room = views.reduce(0) { sum, view in
@@ -41,8 +43,25 @@ extension ControlPlaneCore {
 
   /// Takes a plan that was made on an older snapshot: what still holds is placed, the rest waits on.
   mutating func adopt(_ plan: PlacementPlan) {
-    var explanations: [Int: Int64] = [:]
-    for placement in plan.placements {
+    openPlans.append(OpenPlan(plan))
+    proceedWithPlan()
+  }
+
+  /// Takes a slice of the oldest open plan.
+  mutating func proceedWithPlan() {
+    guard var open = openPlans.popFirst() else { return }
+    let end = min(open.next + configuration.sliceLimit, open.plan.placements.count)
+    take(open.plan.placements[open.next..<end], of: &open)
+    open.next = end
+    if end < open.plan.placements.count {
+      openPlans.prepend(open)
+    } else if open.plan.placements.count >= Self.passLimit {
+      wantsPlacement = true
+    }
+  }
+
+  private mutating func take(_ placements: ArraySlice<Placement>, of open: inout OpenPlan) {
+    for placement in placements {
       guard let entry = workflows[placement.task.workflow]?.tasks[placement.task.node], entry.group != nil,
         let requirement = entry.group.flatMap({ pending.requirement(of: $0) }),
         let cluster = clusters[placement.cluster], let session = cluster.session, cluster.closedBecause == nil,
@@ -51,17 +70,19 @@ extension ControlPlaneCore {
         wantsPlacement = true
         continue
       }
-      if explanations[placement.table] == nil {
+      let workflow = placement.task.workflow
+      let key = OpenPlan.Key(table: placement.table, workflow: workflow)
+      if open.explanations[key] == nil {
         lastExplanation += 1
-        explanations[placement.table] = lastExplanation
+        open.explanations[key] = lastExplanation
         output.explanations.append(
-          ExplanationRow(id: lastExplanation, at: now, document: plan.tables[placement.table].json.description))
+          ExplanationRow(
+            id: lastExplanation, workflow: workflow, at: now,
+            document: open.plan.tables[placement.table].json.description))
       }
       bind(
-        placement.task, requirement, to: placement.cluster, session, epoch: entry.epoch + 1,
-        explanations[placement.table]!)
+        placement.task, requirement, to: placement.cluster, session, epoch: entry.epoch + 1, open.explanations[key]!)
     }
-    if plan.placements.count >= Self.passLimit { wantsPlacement = true }
   }
 
   private mutating func bind(

@@ -1,3 +1,4 @@
+import DequeModule
 public import FederationModel
 import HeapModule
 import WorkflowCore
@@ -22,6 +23,8 @@ extension ControlPlaneCore {
       clusters[name]!.isSilent = isSilent
       wantsPlacement = true
       guard clusters[name]!.row.journal != nil else { continue }
+      clusters[name]!.seen(at: now + (.zero - (silence[name] ?? .zero)))
+      output.agents.insert(name)
       output.events.append(
         EventRow(
           at: now, cluster: name, reason: isSilent ? "ClusterOffline" : "ClusterOnline",
@@ -40,7 +43,7 @@ extension ControlPlaneCore {
       guard let quiet = silence[name], quiet > limit, !clusters[name]!.row.isAdopting else { continue }
       let replaced = clusters[name]!.runs.sorted().filter {
         runs[$0]?.isReplaceable == true && runs[$0]?.row.isUnaccounted == false
-      }
+      }.prefix(configuration.sliceLimit)
       // A session that is formally open must not go on as if nothing had happened: its agent learns from a welcome what is left, before
       // its lease becomes fresh and what it had not yet started could start.
       if !replaced.isEmpty, let session = clusters[name]!.session {
@@ -79,7 +82,9 @@ extension ControlPlaneCore {
   // MARK: Workflows' moments
 
   private mutating func wakeWorkflows() {
-    while let wake = wakes.min, wake.at <= now {
+    var left = configuration.sliceLimit
+    while left > 0, let wake = wakes.min, wake.at <= now {
+      left -= 1
       wakes.removeMin()
       guard let workflow = workflows[wake.workflow], workflow.scheduledWake == wake.at else { continue }
       workflows[wake.workflow]!.scheduledWake = nil
@@ -89,7 +94,11 @@ extension ControlPlaneCore {
 
   private mutating func forgetOldReplies() {
     let oldest = now + (.zero - configuration.idempotencyWindow)
-    guard replies.count > 1000 || (replies.values.first.map { $0.at < oldest } ?? false) else { return }
-    replies = replies.filter { $0.value.at >= oldest }
+    var left = 1024
+    while left > 0, let key = replyOrder.first, replies[key].map({ $0.at < oldest }) ?? true {
+      left -= 1
+      replyOrder.removeFirst()
+      replies[key] = nil
+    }
   }
 }

@@ -1,3 +1,4 @@
+import DequeModule
 import FederationModel
 import HeapModule
 import SchedulerCore
@@ -9,7 +10,7 @@ extension ControlPlaneCore {
   /// Rebuilds the machines, the live runs and the waiting tasks from what was durable.
   mutating func restore(_ state: DurableState) {
     for loaded in state.workflows {
-      do { try insert(loaded) } catch { quarantine(loaded.row, error) }
+      do { try insert(RestoredWorkflow(loaded)) } catch { quarantine(loaded.row, error) }
     }
     for row in state.runs {
       guard let entry = workflows[row.task.workflow] else { continue }
@@ -35,6 +36,7 @@ extension ControlPlaneCore {
           enqueue(task, epoch: state.epochs[task] ?? 0)
         }
       }
+      putInLine(id)
     }
   }
 
@@ -42,20 +44,16 @@ extension ControlPlaneCore {
   private mutating func quarantine(_ row: WorkflowRow, _ error: any Error) {
     var row = row
     row.status.phase = .error
-    row.status.message = "the workflow cannot be read back: \(error)"
+    row.status.message = (error as? FederationError)?.publicMessage ?? "\(error)"
     row.status.finishedAt = now
     output.quarantined.append(row)
     output.events.append(EventRow(at: now, workflow: row.id, reason: "Error", message: row.status.message))
   }
 
   @discardableResult
-  mutating func insert(_ loaded: LoadedWorkflow) throws -> WorkflowID {
-    let row = loaded.row
-    let identity = WorkflowIdentity(name: row.name, uid: row.uid, project: row.project, createdAt: row.createdAt)
-    let machine = try WorkflowMachine(
-      definition: try WorkflowDefinition(json: row.document), identity: identity, status: row.status,
-      nodes: loaded.nodes)
-    workflows[row.id] = WorkflowEntry(row: row, machine: machine)
+  mutating func insert(_ restored: RestoredWorkflow) throws -> WorkflowID {
+    let row = restored.row
+    workflows[row.id] = WorkflowEntry(row: row, machine: try restored.machine.get(), isRowChanged: false)
     workflowByName[WorkflowReference(project: row.project, name: row.name)] = row.id
     workflowByName[WorkflowReference(project: row.project, name: row.uid)] = row.id
     scheduleWake(row.id)
@@ -74,7 +72,9 @@ extension ControlPlaneCore {
       name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
     let machine: WorkflowMachine
     do {
-      machine = try WorkflowMachine(definition: submission.definition, identity: identity)
+      machine = try WorkflowMachine(program: try submission.program.get(), identity: identity)
+    } catch let error as FederationError {
+      throw error
     } catch {
       throw FederationError(.invalidArgument, "\(error)", cause: error)
     }
@@ -84,7 +84,7 @@ extension ControlPlaneCore {
       id: id, uid: submission.uid, project: submission.project, name: submission.name,
       document: submission.definition.canonicalJSON,
       labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user)
-    workflows[id] = WorkflowEntry(row: row, machine: machine)
+    workflows[id] = WorkflowEntry(row: row, machine: machine, isRowChanged: true)
     workflowByName[name] = id
     workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
     output.events.append(
@@ -110,6 +110,7 @@ extension ControlPlaneCore {
       throw FederationError(.failedPrecondition, "workflow \(row.name) still runs; only a finished one can be retried")
     case .delete:
       workflows[id]!.row.deletionRequested = true
+      workflows[id]!.isRowChanged = true
       output.workflows.insert(id)
       handle(.terminate, in: id)
       note(principal, "workflow.delete", "\(row.project)/\(row.name)")
@@ -120,10 +121,11 @@ extension ControlPlaneCore {
   }
 
   /// Applies a command to a finished workflow that was loaded for it.
-  mutating func perform(_ command: WorkflowCommand, onFinished loaded: LoadedWorkflow, _ principal: Principal) throws
+  mutating func perform(_ command: WorkflowCommand, onFinished restored: RestoredWorkflow, _ principal: Principal)
+    throws
     -> Reply
   {
-    let row = loaded.row
+    let row = restored.row
     guard row.status.phase.isTerminal, row.generation >= generations[row.id] ?? 0 else {
       throw FederationError(
         .unavailable, "workflow \(row.name) has just changed; ask again", retryAfter: .milliseconds(200))
@@ -137,10 +139,8 @@ extension ControlPlaneCore {
       guard row.status.phase != .succeeded || restartSuccessful else {
         throw FederationError(.failedPrecondition, "workflow \(row.name) succeeded; there is nothing to retry")
       }
-      let id: WorkflowID
-      do { id = try insert(loaded) } catch {
-        throw FederationError(.internal, "workflow \(row.name) cannot be read back", cause: error)
-      }
+      let id = try insert(restored)
+      workflows[id]!.isRowChanged = true
       workflows[id]!.row.generation += 1
       workflows[id]!.row.deletionRequested = false
       generations[id] = workflows[id]!.row.generation
@@ -165,7 +165,9 @@ extension ControlPlaneCore {
       let next = events.removeFirst()
       guard workflows[id] != nil else { return }
       output.workflows.insert(id)
-      for action in workflows[id]!.machine.handle(next, at: now) {
+      let actions = workflows[id]!.machine.handle(next, at: now, limit: max(0, sliceLeft))
+      sliceLeft -= workflows[id]!.machine.stepsTaken
+      for action in actions {
         switch action {
         case .launch(let node):
           if let failure = launch(TaskID(workflow: id, node: node)) { events.append(.taskEnded(node, failure)) }
@@ -179,6 +181,14 @@ extension ControlPlaneCore {
       }
     }
     scheduleWake(id)
+    putInLine(id)
+  }
+
+  /// A workflow whose machine has more to do waits for its next slice.
+  private mutating func putInLine(_ id: WorkflowID) {
+    guard workflows[id]?.machine.isUnfinished == true, !workflows[id]!.isInLine else { return }
+    workflows[id]!.isInLine = true
+    unfinished.append(id)
   }
 
   /// Returns how the task ended when it cannot even be described.
@@ -269,7 +279,11 @@ extension ControlPlaneCore {
       let changes = workflows[id]!.machine.takeChanges()
       workflows[id]!.row.status = workflows[id]!.machine.status
       if output.deletedWorkflows.contains(id) { continue }
-      delta.workflows.append(workflows[id]!.row)
+      // The document is part of the row, and large: it is not sent again with every node.
+      if changes.status || workflows[id]!.isRowChanged {
+        workflows[id]!.isRowChanged = false
+        delta.workflows.append(workflows[id]!.row)
+      }
       for node in changes.nodes { delta.nodes.append(NodeRow(workflow: id, record: workflows[id]!.machine[node])) }
     }
     for id in output.retired {

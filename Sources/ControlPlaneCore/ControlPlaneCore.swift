@@ -1,3 +1,4 @@
+import DequeModule
 public import FederationModel
 import HeapModule
 import SchedulerCore
@@ -31,6 +32,16 @@ public struct ControlPlaneCore: Sendable {
   var clusters: [ClusterName: ClusterEntry] = [:]
   var pending = PendingTasks()
   var replies: [ReplyKey: IdempotencyRow] = [:]
+  /// The keys of `replies`, the oldest first.
+  var replyOrder: Deque<ReplyKey> = []
+  /// Workflows whose machines have more to do, each once, in the order of their turns.
+  var unfinished: Deque<WorkflowID> = []
+  /// Plans of which not every placement has been looked at.
+  var openPlans: Deque<OpenPlan> = []
+  /// What the input that is being applied may still work off: one bound for all the events that it makes.
+  var sliceLeft = 0
+  /// Plans and workflows take turns.
+  var isPlanNext = true
   /// Lower bound on the generation of finished workflows that were retried in this term: an older copy is stale.
   var generations: [WorkflowID: Int32] = [:]
   /// Seconds, an exponentially weighted mean by template; soft.
@@ -57,7 +68,11 @@ public struct ControlPlaneCore: Sendable {
     now = state.now
     output = Output(now: state.now)
     for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
-    for row in state.idempotency { replies[ReplyKey(row)] = row }
+    for row in state.agents { clusters[row.cluster]?.agent = row }
+    for row in state.idempotency.sorted(by: { $0.at < $1.at }) {
+      replies[ReplyKey(row)] = row
+      replyOrder.append(ReplyKey(row))
+    }
     restore(state)
   }
 
@@ -65,6 +80,7 @@ public struct ControlPlaneCore: Sendable {
   public mutating func apply(_ input: Input, at moment: Timestamp) {
     now = max(now, moment)
     output.now = now
+    sliceLeft = configuration.sliceLimit
     switch input {
     case .command(let command, let request, let principal, let idempotency):
       apply(command, request, principal, idempotency, loaded: .notAsked)
@@ -76,6 +92,21 @@ public struct ControlPlaneCore: Sendable {
     case .inventoryChanged(let cluster, let session, let inventory): changed(inventory, of: cluster, session)
     case .plan(let plan): adopt(plan)
     case .tick(let silence): tick(silence: silence)
+    case .proceed: proceed()
+    }
+  }
+
+  /// Whether inputs so far have left something undone, so that `Input.proceed` would do something.
+  public var isUnfinished: Bool { !unfinished.isEmpty || !openPlans.isEmpty }
+
+  /// One more slice of what was left undone.
+  private mutating func proceed() {
+    defer { isPlanNext.toggle() }
+    if isPlanNext || unfinished.isEmpty, !openPlans.isEmpty { return proceedWithPlan() }
+    while let id = unfinished.popFirst() {
+      guard workflows[id] != nil else { continue }
+      workflows[id]!.isInLine = false
+      return handle(.proceed, in: id)
     }
   }
 
@@ -89,6 +120,8 @@ public struct ControlPlaneCore: Sendable {
     collectWorkflows(into: &delta)
     delta.runs = output.runs.values.sorted { $0.id < $1.id }
     delta.clusters = output.clusters.sorted().compactMap { clusters[$0]?.row }
+    delta.agents = output.agents.sorted().compactMap { clusters[$0]?.agent }
+    delta.artifacts = output.artifacts
     delta.explanations = output.explanations
     delta.events = output.events
     delta.idempotency = output.idempotency
@@ -101,11 +134,11 @@ public struct ControlPlaneCore: Sendable {
   }
 
   /// Whose run it is that `cluster` holds and that is not over; nil for any other.
-  public func owner(of run: RunID, on cluster: ClusterName) -> RunOwner? {
+  public func access(of run: RunID, on cluster: ClusterName) -> RunAccess? {
     guard let row = runs[run]?.row, row.cluster == cluster, let workflow = workflows[row.task.workflow] else {
       return nil
     }
-    return RunOwner(
+    return RunAccess(
       project: workflow.row.project, workflowUID: workflow.row.uid, nodeName: workflow.machine[row.task.node].name)
   }
 
@@ -116,7 +149,8 @@ public struct ControlPlaneCore: Sendable {
     clusters.mapValues {
       ClusterSoftStatus(
         isConnected: $0.session != nil && !$0.isSilent, inventory: $0.inventory, activeRuns: $0.runs.count,
-        measuredBandwidth: $0.measuredBandwidth, closedBecause: $0.closedBecause ?? "")
+        measuredBandwidth: $0.measuredBandwidth, closedBecause: $0.closedBecause ?? "",
+        agentVersion: $0.agent?.version ?? "")
     }
   }
 
@@ -136,8 +170,8 @@ public struct Census: Hashable, Sendable {
   public var connectedClusters: Int
 }
 
-/// Whose a run is.
-public struct RunOwner: Hashable, Sendable {
+/// Whose a run is, and so what its agent may read and write for it.
+public struct RunAccess: Hashable, Sendable {
   public var project: ProjectName
   public var workflowUID: String
   public var nodeName: String
@@ -148,7 +182,7 @@ public struct RunOwner: Hashable, Sendable {
   }
 }
 
-/// What is known of a cluster and written nowhere.
+/// What is known of a cluster besides what was declared. The inventory and the version are the last known ones.
 public struct ClusterSoftStatus: Hashable, Sendable {
   public var isConnected: Bool
   public var inventory: ClusterInventory
@@ -157,6 +191,8 @@ public struct ClusterSoftStatus: Hashable, Sendable {
   public var measuredBandwidth: Double?
   /// Why nothing new is placed there; empty when it is open.
   public var closedBecause: String
+  /// Empty before an agent has joined.
+  public var agentVersion: String
 }
 
 /// Makes `IdempotencyRow`s findable.

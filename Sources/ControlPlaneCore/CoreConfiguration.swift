@@ -18,13 +18,16 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var defaultBandwidth: Double
   /// How long a first answer is kept for a repeated write.
   public var idempotencyWindow: Duration
+  /// Nodes that one input makes, begins or ends at most, and placements that it takes: what is left is done by `Input.proceed`, so
+  /// that no input keeps the others waiting.
+  public var sliceLimit: Int
   public var weights: PlacementWeights
 
   public init(
     agentLease: Duration = .seconds(15), disconnectLimit: Duration = .seconds(60), fenceMargin: Duration = .seconds(10),
     massLossExtension: Duration = .seconds(300), epochLimit: Int32 = 5, defaultRuntime: Duration = .seconds(10),
     defaultBandwidth: Double = 50_000_000, idempotencyWindow: Duration = .seconds(86_400),
-    weights: PlacementWeights = PlacementWeights()
+    sliceLimit: Int = 128, weights: PlacementWeights = PlacementWeights()
   ) {
     self.agentLease = agentLease
     self.disconnectLimit = disconnectLimit
@@ -34,6 +37,7 @@ public struct CoreConfiguration: Hashable, Sendable {
     self.defaultRuntime = defaultRuntime
     self.defaultBandwidth = defaultBandwidth
     self.idempotencyWindow = idempotencyWindow
+    self.sliceLimit = sliceLimit
     self.weights = weights
   }
 }

@@ -7,7 +7,7 @@ public enum Input: Sendable {
   /// A user's or an operator's request; answered by exactly one `Effect.reply` with the same `request`.
   case command(Command, request: RequestID, principal: Principal, idempotency: IdempotencyKey?)
   /// The answer to `Effect.load`: the command again, with the workflow as the database holds it (nil: there is none).
-  case loaded(LoadedWorkflow?, Command, request: RequestID, principal: Principal, idempotency: IdempotencyKey?)
+  case loaded(RestoredWorkflow?, Command, request: RequestID, principal: Principal, idempotency: IdempotencyKey?)
   /// An agent's session began with this hello. Replaces an earlier session of the same cluster.
   case agentConnected(ClusterName, SessionID, AgentHello)
   case agentDisconnected(ClusterName, SessionID)
@@ -19,6 +19,9 @@ public enum Input: Sendable {
   /// Time passes. `silence[c]`: how long, by the leader's monotonic clock, since the leader last answered a heartbeat of `c`
   /// (since its own term began, for a cluster that it has not heard yet).
   case tick(silence: [ClusterName: Duration])
+  /// What earlier inputs left undone goes on for one slice (`ControlPlaneCore.isUnfinished`). Nothing is lost without it: what is
+  /// undone follows from the durable state, and a rebuilt core asks for it again.
+  case proceed
 }
 
 /// Names a waiting caller of the leader; drawn by the runtime, never persisted.
@@ -73,7 +76,9 @@ public enum Command: Sendable {
 
 /// A validated workflow that wants to run.
 public struct Submission: Sendable {
-  public var definition: WorkflowDefinition
+  /// Made ready by whoever submits, because that takes time in proportion to the document; or why it cannot be.
+  public let program: Result<WorkflowProgram, FederationError>
+  public let definition: WorkflowDefinition
   public var project: ProjectName
   /// Complete; a `generateName` has been given its suffix.
   public var name: String
@@ -81,9 +86,34 @@ public struct Submission: Sendable {
   public var uid: String
   public init(definition: WorkflowDefinition, project: ProjectName, name: String, uid: String) {
     self.definition = definition
+    do { program = .success(try WorkflowProgram(definition)) } catch {
+      program = .failure(FederationError(.invalidArgument, "\(error)", cause: error))
+    }
     self.project = project
     self.name = name
     self.uid = uid
+  }
+}
+
+/// A stored workflow whose machine has been rebuilt, away from the core, because that takes time in proportion to its size.
+public struct RestoredWorkflow: Sendable {
+  public var row: WorkflowRow
+  /// Or why it cannot be read back.
+  public var machine: Result<WorkflowMachine, FederationError>
+
+  public init(_ loaded: LoadedWorkflow) {
+    row = loaded.row
+    do {
+      let identity = WorkflowIdentity(name: row.name, uid: row.uid, project: row.project, createdAt: row.createdAt)
+      machine = .success(
+        try WorkflowMachine(
+          definition: try WorkflowDefinition(json: row.document), identity: identity, status: row.status,
+          nodes: loaded.nodes))
+    } catch {
+      let reason = (error as? FederationError)?.publicMessage ?? "\(error)"
+      machine = .failure(
+        FederationError(.internal, "workflow \(row.name) cannot be read back: \(reason)", cause: error))
+    }
   }
 }
 
@@ -125,11 +155,14 @@ public struct AgentHello: Hashable, Sendable {
   public var runs: [RunID: RunPhase]
   public var inventory: ClusterInventory
   public var protocolVersion: UInt32
+  /// Of the agent's program, as it says.
+  public var agentVersion: String
   public init(
     journal: String, lastSequence: Int64, highestSeen: CommitPosition, runs: [RunID: RunPhase],
     inventory: ClusterInventory,
-    protocolVersion: UInt32
+    protocolVersion: UInt32, agentVersion: String = ""
   ) {
+    self.agentVersion = agentVersion
     self.journal = journal
     self.lastSequence = lastSequence
     self.highestSeen = highestSeen

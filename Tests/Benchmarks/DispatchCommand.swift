@@ -72,7 +72,7 @@ struct Dispatch {
   let connection: PostgresConnection
 
   /// Waits until all workflows with this prefix have succeeded.
-  private func awaitAll(_ prefix: String, _ count: Int, timeout: Duration = .seconds(300)) async throws {
+  func awaitAll(_ prefix: String, _ count: Int, timeout: Duration = .seconds(300)) async throws {
     var done: Int64 = 0
     try await poll("\(count) workflows \(prefix)* have succeeded (\(done))", timeout: timeout) {
       let row = try await connection.query(

@@ -55,4 +55,13 @@ enum Documents {
     }
     return workflow(name, "  - name: main\n    dag:\n      tasks:\n\(tasks.joined(separator: "\n"))")
   }
+
+  /// One task, and `count` that wait for it.
+  static func star(_ name: String, _ count: Int) -> String {
+    let tasks = (0..<count).map { "      - {name: t\($0), template: noop, depends: first}" }
+    return workflow(
+      name,
+      "  - name: main\n    dag:\n      tasks:\n      - {name: first, template: noop}\n"
+        + tasks.joined(separator: "\n"))
+  }
 }

@@ -28,7 +28,9 @@ struct CoreFaultTests {
     "I1 and I2: whatever is lost or repeated, no task has two live runs and every accepted workflow ends once",
     arguments: 0..<60)
   func survivesFaults(seed: UInt64) throws {
-    var federation = Federation(seed: seed, clusters: ["a", "b", "c"])
+    var federation = Federation(
+      seed: seed, clusters: ["a", "b", "c"],
+      configuration: CoreConfiguration(sliceLimit: seed % 2 == 0 ? 64 : 1 + Int(seed % 5)))
     var accepted: [(request: RequestID, name: String)] = []
     for step in 0..<1500 {
       let names = federation.agents.keys.sorted()
@@ -47,6 +49,7 @@ struct CoreFaultTests {
       case 30..<35: federation.work(name)
       case 35 where accepted.count == 4 && step % 5 == 0:
         federation.command(.workflow(WorkflowReference(project: "default", name: "wf-3"), .stop(message: "enough")))
+      case 36, 37: federation.apply(.proceed)
       default: federation.report(name)
       }
     }
@@ -87,6 +90,52 @@ struct CoreFaultTests {
     let isOver1 = federation.runToEnd()
     #expect(isOver1, "seed \(seed): \(federation.remains)")
     #expect(federation.world.violations.isEmpty, "seed \(seed): \(federation.world.violations)")
+  }
+
+  @Test(
+    "I2: a fan-out is worked off in bounded units, and a crash between them neither loses nor doubles a node",
+    arguments: 0..<12)
+  func slicesSurviveCrashes(seed: UInt64) throws {
+    let limit = 16 + Int(seed)
+    var federation = Federation(
+      seed: seed, clusters: ["a", "b"], configuration: CoreConfiguration(sliceLimit: limit))
+    let loop = ["withItems: [\((0..<400).map(String.init).joined(separator: ", "))]", "withSequence: {count: \"400\"}"]
+    let request = try federation.submit(
+      "wide",
+      fanOut.replacing("withItems: [1, 2, 3, 4, 5, 6]", with: loop[Int(seed % 2)]).replacing(
+        "name: main", with: "name: main\n    parallelism: 30", maxReplacements: seed % 3 == 0 ? 1 : 0))
+    federation.settle()
+    guard case .success? = federation.replies[request] else {
+      Issue.record("seed \(seed): refused: \(String(describing: federation.replies[request]))")
+      return
+    }
+    for _ in 0..<4000 where !federation.database.workflows.values.allSatisfy({ $0.status.phase.isTerminal }) {
+      let name: ClusterName = federation.random.next(upTo: 2) == 0 ? "a" : "b"
+      switch federation.random.next(upTo: 30) {
+      case 0 where federation.random.next(upTo: 4) == 0:
+        federation.crash()
+        for name in ["a", "b"] as [ClusterName] { federation.connect(name) }
+      case 1..<4: federation.plan()
+      case 4..<12: federation.apply(.proceed)
+      case 12..<16: federation.deliver(name)
+      case 16..<22: federation.work(name)
+      case 22..<26: federation.report(name)
+      default: break
+      }
+      let before = federation.inFlight.count
+      federation.send()
+      if let unit = federation.inFlight.last, federation.inFlight.count > before {
+        // A slice touches `limit` nodes, an end of each task another one or two around it.
+        #expect(unit.delta.nodes.count <= 3 * limit + 8, "seed \(seed): a unit of \(unit.delta.nodes.count) nodes")
+      }
+      federation.answer()
+    }
+    let ended = federation.runToEnd()
+    #expect(ended, "seed \(seed): \(federation.remains)")
+    #expect(federation.world.violations.isEmpty, "seed \(seed): \(federation.world.violations)")
+    let items = federation.database.nodes.values.filter { $0.name.hasPrefix("wide.each(") && $0.type == .retry }
+    #expect(Set(items.map(\.item)) == Set(0..<400), "seed \(seed)")
+    #expect(items.count == 400, "seed \(seed): \(items.count) nodes for 400 items")
   }
 
   @Test(

@@ -19,11 +19,14 @@ struct Federation {
   var lastSession: Int64 = 0
   var lastHeard: [ClusterName: Timestamp] = [:]
 
-  init(seed: UInt64, clusters: [String]) {
+  let configuration: CoreConfiguration
+
+  init(seed: UInt64, clusters: [String], configuration: CoreConfiguration = CoreConfiguration()) {
+    self.configuration = configuration
     random = SeededGenerator(seed: seed)
     core = ControlPlaneCore(
       state: database.load(), position: CommitPosition(term: 1, sequence: 0),
-      incarnation: UInt32(truncatingIfNeeded: seed))
+      incarnation: UInt32(truncatingIfNeeded: seed), configuration: configuration)
     for name in clusters.map({ ClusterName($0) }) {
       command(.createCluster(ClusterSpec(name: name, kind: .process)))
       agents[name] = SimulatedAgent(cluster: name, journal: "journal-of-\(name)")
@@ -93,7 +96,8 @@ struct Federation {
         let row = database.workflows.values.first { $0.project == reference.project && $0.name == reference.name }
         apply(
           .loaded(
-            row.flatMap { database.loaded($0.id) }, command, request: request, principal: principal,
+            row.flatMap { database.loaded($0.id) }.map(RestoredWorkflow.init), command, request: request,
+            principal: principal,
             idempotency: idempotency))
       }
     }
@@ -114,7 +118,7 @@ struct Federation {
     term += 1
     core = ControlPlaneCore(
       state: database.load(), position: CommitPosition(term: term, sequence: database.sequence),
-      incarnation: UInt32(truncatingIfNeeded: random.next()))
+      incarnation: UInt32(truncatingIfNeeded: random.next()), configuration: configuration)
   }
 
   mutating func disconnect(_ name: ClusterName) {
@@ -177,7 +181,8 @@ struct Federation {
   // MARK: Running
 
   mutating func settle() {
-    while core.hasOutput || !inFlight.isEmpty {
+    while core.hasOutput || core.isUnfinished || !inFlight.isEmpty {
+      if core.isUnfinished { apply(.proceed) }
       send()
       answer()
     }

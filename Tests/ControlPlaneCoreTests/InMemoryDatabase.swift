@@ -10,6 +10,8 @@ struct InMemoryDatabase: Equatable {
   var nodes: [TaskID: NodeRecord] = [:]
   var runs: [RunID: RunRow] = [:]
   var clusters: [ClusterName: ClusterRow] = [:]
+  var agents: [ClusterName: AgentRow] = [:]
+  var artifacts: [String: ArtifactRow] = [:]
   var explanations: [Int64: ExplanationRow] = [:]
   var events: [EventRow] = []
   var idempotency: [String: IdempotencyRow] = [:]
@@ -22,6 +24,8 @@ struct InMemoryDatabase: Equatable {
     for row in delta.nodes { nodes[TaskID(workflow: row.workflow, node: row.record.id)] = row.record }
     for row in delta.runs { runs[row.id] = row }
     for row in delta.clusters { clusters[row.spec.name] = row }
+    for row in delta.agents { agents[row.cluster] = row }
+    for row in delta.artifacts { artifacts["\(row.task)/\(row.name)"] = row }
     for row in delta.explanations { explanations[row.id] = row }
     for row in delta.idempotency { idempotency["\(row.principal)/\(row.key)"] = row }
     events += delta.events
@@ -30,8 +34,11 @@ struct InMemoryDatabase: Equatable {
       workflows[id] = nil
       nodes = nodes.filter { $0.key.workflow != id }
       runs = runs.filter { $0.value.task.workflow != id }
+      artifacts = artifacts.filter { $0.value.task.workflow != id }
+      explanations = explanations.filter { $0.value.workflow != id }
+      events.removeAll { $0.workflow == id }
     }
-    for name in delta.deletedClusters { clusters[name] = nil }
+    for name in delta.deletedClusters { (clusters[name], agents[name]) = (nil, nil) }
   }
 
   func loaded(_ id: WorkflowID) -> LoadedWorkflow? {
@@ -48,7 +55,8 @@ struct InMemoryDatabase: Equatable {
     return DurableState(
       now: now, workflows: live.compactMap { loaded($0.id) },
       runs: runs.values.filter { !$0.phase.isTerminal }.sorted { $0.id < $1.id }, epochs: epochs,
-      clusters: clusters.values.sorted { $0.spec.name < $1.spec.name }, idempotency: Array(idempotency.values),
+      clusters: clusters.values.sorted { $0.spec.name < $1.spec.name },
+      agents: agents.values.sorted { $0.cluster < $1.cluster }, idempotency: Array(idempotency.values),
       lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
   }
 }

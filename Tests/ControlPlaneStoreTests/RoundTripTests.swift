@@ -18,7 +18,8 @@ struct RoundTripTests {
         Sample.cluster("a", prices: PriceSheet(currency: "EUR", coreHour: 1.5)), Sample.cluster("b"),
         ClusterRow(spec: ClusterSpec(name: "c", kind: .process), createdAt: Sample.now),
       ]
-      delta.explanations = [ExplanationRow(id: 9, at: Sample.now, document: "{}")]
+      delta.explanations = [ExplanationRow(id: 9, workflow: WorkflowID(1), at: Sample.now, document: "{}")]
+      delta.agents = [Sample.agent("a"), Sample.agent("b")]
       delta.events = [
         EventRow(
           at: Sample.now, workflow: WorkflowID(1), node: NodeID(1), cluster: "a", reason: "Submitted", message: "m"),
@@ -39,6 +40,7 @@ struct RoundTripTests {
       #expect(state.runs == [delta.runs[0], delta.runs[2]])
       #expect(state.epochs == [delta.runs[0].task: 1, delta.runs[2].task: 2])
       #expect(state.clusters == delta.clusters)
+      #expect(state.agents == delta.agents)
       #expect(state.idempotency == delta.idempotency)
       #expect(state.lastWorkflowID == WorkflowID(2))
       #expect(state.lastExplanationID == 9)
@@ -86,9 +88,9 @@ struct RoundTripTests {
       #expect(try await store.workflows(WorkflowFilter(project: "q")).isEmpty)
       #expect(try await store.workflows(WorkflowFilter(labels: ["team": "a"], namePrefix: "wf-")).count == 2)
       #expect(try await store.workflows(WorkflowFilter(labels: ["team": "b"])).isEmpty)
-      let owner = try await store.owner(of: RunID(5), on: "edge-1")
-      #expect(owner == RunOwner(project: "p", workflowUID: "uid-1", nodeName: delta.nodes[1].record.name))
-      #expect(try await store.owner(of: RunID(5), on: "edge-2") == nil)
+      let access = try await store.access(of: RunID(5), on: "edge-1")
+      #expect(access == RunAccess(project: "p", workflowUID: "uid-1", nodeName: delta.nodes[1].record.name))
+      #expect(try await store.access(of: RunID(5), on: "edge-2") == nil)
     }
   }
 
@@ -99,15 +101,17 @@ struct RoundTripTests {
       delta.workflows = [Sample.workflow(1), Sample.workflow(7)]
       delta.nodes = [Sample.bareNode(1, 0), Sample.bareNode(7, 0)]
       delta.runs = [Sample.run(1, 7, 0)]
-      delta.explanations = [ExplanationRow(id: 3, at: Sample.now, document: "{}")]
+      delta.explanations = [
+        ExplanationRow(id: 3, workflow: WorkflowID(7), at: Sample.now, document: "{}"),
+        ExplanationRow(id: 4, workflow: WorkflowID(1), at: Sample.now, document: "{}"),
+      ]
+      delta.artifacts = [Sample.artifactRow(7, 0, "out"), Sample.artifactRow(1, 0, "out")]
+      delta.agents = [Sample.agent("a")]
       delta.events = [EventRow(at: Sample.now, workflow: WorkflowID(7), reason: "Submitted", message: "m")]
       delta.clusters = [Sample.cluster("a", prices: PriceSheet(currency: "EUR"))]
       try await fixture.commit(delta)
       try await fixture.store.recordLog(
         LogRecord(run: RunID(1), workflowUID: "uid-7", location: "l", size: ByteCount(5), isComplete: false))
-      try await fixture.store.recordArtifact(
-        ArtifactRecord(
-          key: "k", workflowUID: "uid-7", size: ByteCount(1), sha256: "00", createdAt: Sample.now))
       var second = DurableDelta(now: Sample.now)
       second.deletedWorkflows = [WorkflowID(7)]
       second.deletedClusters = ["a"]
@@ -118,7 +122,11 @@ struct RoundTripTests {
       #expect(state.clusters.isEmpty)
       #expect(state.lastWorkflowID == WorkflowID(7))
       #expect(try await fixture.store.log(of: RunID(1)) == nil)
-      #expect(try await fixture.store.artifact(key: "k") == nil)
+      #expect(try await fixture.store.artifacts(of: WorkflowID(7)).isEmpty)
+      #expect(try await fixture.store.artifacts(of: WorkflowID(1)).count == 1)
+      #expect(try await fixture.store.explanation(3) == nil)
+      #expect(try await fixture.store.explanation(4) != nil)
+      #expect(state.agents.isEmpty)
       #expect(try await fixture.store.events(after: 0).isEmpty)
       for table in ["nodes", "runs"] {
         #expect(try await fixture.number("SELECT count(*) FROM \(table) WHERE workflow_id = 7") == 0)
@@ -127,8 +135,8 @@ struct RoundTripTests {
     }
   }
 
-  @Test("a log's record never shrinks, an artifact's is replaced")
-  func indexes() async throws {
+  @Test("a log's record never shrinks")
+  func logIndex() async throws {
     try await StoreFixture.use { fixture in
       var log = LogRecord(run: RunID(1), workflowUID: "u", location: "l", size: ByteCount(50), isComplete: true)
       try await fixture.store.recordLog(log)
@@ -137,13 +145,26 @@ struct RoundTripTests {
       try await fixture.store.recordLog(log)
       #expect(try await fixture.store.log(of: RunID(1))?.size == ByteCount(50))
       #expect(try await fixture.store.log(of: RunID(1))?.isComplete == true)
-      var artifact = ArtifactRecord(
-        key: "k", workflowUID: "u", size: ByteCount(1), sha256: "00", createdAt: Sample.now)
-      try await fixture.store.recordArtifact(artifact)
-      artifact.sha256 = "01"
-      try await fixture.store.recordArtifact(artifact)
-      #expect(try await fixture.store.artifact(key: "k") == artifact)
-      #expect(try await fixture.store.artifact(key: "other") == nil)
+    }
+  }
+
+  @Test("artifacts are found by workflow and by key, in their project alone, and are replaced when they are made anew")
+  func artifactIndex() async throws {
+    try await StoreFixture.use { fixture in
+      var delta = DurableDelta(now: Sample.now)
+      delta.artifacts = [Sample.artifactRow(1, 1, "a"), Sample.artifactRow(1, 1, "b"), Sample.artifactRow(2, 0, "a")]
+      delta.artifacts[2].stored.producedOn = nil
+      try await fixture.commit(delta)
+      let store = fixture.store
+      #expect(try await store.artifacts(of: WorkflowID(1)) == Array(delta.artifacts[..<2]))
+      #expect(try await store.artifacts(key: Sample.artifact.key, in: "p").count == 3)
+      #expect(try await store.artifacts(key: Sample.artifact.key, in: "q").isEmpty)
+      #expect(try await store.artifacts(key: "other", in: "p").isEmpty)
+      var again = delta.artifacts[0]
+      again.stored.sha256 = "01"
+      delta.artifacts = [again, again]
+      try await fixture.commit(delta)
+      #expect(try await store.artifacts(of: WorkflowID(1)).first == again)
     }
   }
 }

@@ -111,7 +111,23 @@ enum Sample {
     record.runsAs = "host"
     record.cancelReason = "asked"
     record.wakeAt = now + .seconds(60)
+    record.isEndPending = true
+    record.expansion = NodeExpansion(step: 3, items: "[1,\"a\"]")
     return NodeRow(workflow: WorkflowID(workflow), record: record)
+  }
+
+  static func artifactRow(_ workflow: Int64, _ ordinal: Int32, _ name: String) -> ArtifactRow {
+    ArtifactRow(
+      task: TaskID(workflow: WorkflowID(workflow), node: NodeID(ordinal)), name: name, workflowUID: "uid-\(workflow)",
+      project: "p", stored: artifact, createdAt: now)
+  }
+
+  static func agent(_ name: ClusterName) -> AgentRow {
+    AgentRow(
+      cluster: name, version: "1.2.3", journal: "j-\(name)", joinedAt: now, seenAt: now + .seconds(4),
+      inventory: ClusterInventory(
+        capacity: Resources(cpuMillicores: 4000, memory: ByteCount(1 << 33), gpus: 1, gpuType: "a100"), slots: 8,
+        images: [ImageRule(pattern: "*", runsAs: "host")], gpuTypes: ["a100"], canFence: true, notices: ["n"]))
   }
 
   static func bareNode(_ workflow: Int64, _ ordinal: Int32) -> NodeRow {

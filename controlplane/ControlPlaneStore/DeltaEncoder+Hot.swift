@@ -18,7 +18,7 @@ extension DeltaEncoder {
     ("step", "int4"), ("item", "int4"), ("item_json", "text"), ("upstream", "text"), ("inputs", "text"),
     ("outputs", "text"), ("exit_code", "int4"), ("host_cluster", "text"), ("runs_as", "text"),
     ("cancel_reason", "text"),
-    ("wake_ms", "int8"),
+    ("wake_ms", "int8"), ("end_pending", "bool"), ("expansion", "text"),
   ]
 
   static let runColumns: [(name: String, type: String)] = [
@@ -92,6 +92,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.record.runsAs }
     p.append(column: rows) { $0.record.cancelReason }
     p.append(column: rows) { $0.record.wakeAt?.milliseconds }
+    p.append(column: rows) { $0.record.isEndPending }
+    try p.append(column: rows) { try $0.record.expansion.map { try RowJSON.encode($0) } }
     return PostgresStatement(nodeSQL, p)
   }
 

@@ -18,6 +18,8 @@ enum DeltaEncoder {
     if !delta.nodes.isEmpty { unit.append(try nodes(delta.nodes)) }
     if !delta.runs.isEmpty { unit.append(try runs(delta.runs)) }
     if !delta.clusters.isEmpty { unit += try clusters(delta.clusters) }
+    if !delta.agents.isEmpty { unit += try agents(delta.agents) }
+    if !delta.artifacts.isEmpty { unit.append(artifacts(delta.artifacts)) }
     if !delta.explanations.isEmpty { unit.append(explanations(delta.explanations)) }
     if !delta.events.isEmpty { unit.append(events(delta.events)) }
     if !delta.idempotency.isEmpty { unit += idempotency(delta.idempotency, now: delta.now) }
@@ -33,8 +35,7 @@ enum DeltaEncoder {
       let ids = PostgresValue.int8s(delta.deletedWorkflows.map(\.number))
       let uids = "(SELECT uid FROM workflows WHERE id = ANY ($1))"
       unit.append(PostgresStatement("DELETE FROM logs WHERE workflow_uid IN \(uids)", ids))
-      unit.append(PostgresStatement("DELETE FROM artifacts WHERE workflow_uid IN \(uids)", ids))
-      for table in ["nodes", "runs", "events"] {
+      for table in ["nodes", "runs", "events", "explanations", "artifacts"] {
         unit.append(PostgresStatement("DELETE FROM \(table) WHERE workflow_id = ANY ($1)", ids))
       }
       unit.append(PostgresStatement("DELETE FROM workflows WHERE id = ANY ($1)", ids))
@@ -117,11 +118,13 @@ enum DeltaEncoder {
   }
 
   private static let explanationSQL = upsert(
-    "explanations", key: ["id"], [("id", "int8"), ("at_ms", "int8"), ("document", "text")])
+    "explanations", key: ["id"],
+    [("id", "int8"), ("workflow_id", "int8"), ("at_ms", "int8"), ("document", "text")])
 
   private static func explanations(_ rows: [ExplanationRow]) -> PostgresStatement {
     var p = PostgresParameters()
     p.append(column: rows) { $0.id }
+    p.append(column: rows) { $0.workflow?.number }
     p.append(column: rows) { $0.at.milliseconds }
     p.append(column: rows) { $0.document }
     return PostgresStatement(explanationSQL, p)

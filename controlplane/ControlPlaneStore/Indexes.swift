@@ -1,21 +1,6 @@
+public import ControlPlaneCore
 public import FederationModel
 import Postgres
-
-/// An artifact in the repository.
-public struct ArtifactRecord: Hashable, Sendable {
-  public var key: String
-  public var workflowUID: String
-  public var size: ByteCount
-  public var sha256: String
-  public var createdAt: Timestamp
-  public init(key: String, workflowUID: String, size: ByteCount, sha256: String, createdAt: Timestamp) {
-    self.key = key
-    self.workflowUID = workflowUID
-    self.size = size
-    self.sha256 = sha256
-    self.createdAt = createdAt
-  }
-}
 
 /// Where a run's log is and how much of it has arrived.
 public struct LogRecord: Hashable, Sendable {
@@ -34,23 +19,18 @@ public struct LogRecord: Hashable, Sendable {
 }
 
 extension ControlPlaneStore {
-  public func recordArtifact(_ artifact: ArtifactRecord) async throws {
-    _ = try await run(
-      """
-      INSERT INTO artifacts (key, workflow_uid, size_bytes, sha256, created_ms) VALUES ($1, $2, $3, $4, $5)
-      ON CONFLICT (key) DO UPDATE SET workflow_uid = $2, size_bytes = $3, sha256 = $4, created_ms = $5
-      """, .text(artifact.key), .text(artifact.workflowUID), .int8(artifact.size.bytes), .text(artifact.sha256),
-      .int8(artifact.createdAt.milliseconds))
+  /// What the tasks of a workflow have put into the repository, by task and name.
+  public func artifacts(of workflow: WorkflowID) async throws -> [ArtifactRow] {
+    try await run("\(RowDecoder.artifacts) WHERE workflow_id = $1 ORDER BY ordinal, name", .int8(workflow.number)).rows
+      .map(RowDecoder.artifact)
   }
 
-  public func artifact(key: String) async throws -> ArtifactRecord? {
-    let rows = try await run(
-      "SELECT key, workflow_uid, size_bytes, sha256, created_ms FROM artifacts WHERE key = $1", .text(key))
-    return try rows.rows.first.map {
-      ArtifactRecord(
-        key: try $0.text(0), workflowUID: try $0.text(1), size: ByteCount(try $0.int(2)), sha256: try $0.text(3),
-        createdAt: try RowDecoder.time($0, 4))
-    }
+  /// Who has put an object into a project's repository: more than one when an author chose the key. The newest first, 100 at most.
+  public func artifacts(key: String, in project: ProjectName) async throws -> [ArtifactRow] {
+    try await run(
+      "\(RowDecoder.artifacts) WHERE project = $1 AND key = $2 ORDER BY created_ms DESC, workflow_id DESC LIMIT 100",
+      .text(project.text), .text(key)
+    ).rows.map(RowDecoder.artifact)
   }
 
   /// A record never shrinks: a late report of an earlier size changes nothing.

@@ -34,7 +34,7 @@ extension ControlPlaneStore {
             """
             SELECT workflow_id, ordinal, max(epoch) FROM runs WHERE workflow_id = w.id GROUP BY workflow_id, ordinal
             """, order: "workflow_id, ordinal"),
-          RowDecoder.clusters,
+          RowDecoder.clusters, RowDecoder.agents,
           """
           SELECT principal, key, request_hash, reply, at_ms FROM idempotency
           WHERE at_ms >= (SELECT last_now_ms - \(Self.idempotencyLifetime) FROM leadership) ORDER BY principal, key
@@ -58,7 +58,8 @@ extension ControlPlaneStore {
       state.epochs[task] = Int32(clamping: try row.int(2))
     }
     state.clusters = try results[5].rows.map(RowDecoder.cluster)
-    state.idempotency = try results[6].rows.map {
+    state.agents = try results[6].rows.map(RowDecoder.agent)
+    state.idempotency = try results[7].rows.map {
       IdempotencyRow(
         principal: try $0.text(0), key: try $0.text(1), requestHash: try $0.text(2), reply: try $0.text(3),
         at: try RowDecoder.time($0, 4))

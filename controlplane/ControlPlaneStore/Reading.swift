@@ -61,9 +61,11 @@ extension ControlPlaneStore {
   }
 
   public func explanation(_ id: Int64) async throws -> ExplanationRow? {
-    let rows = try await run("SELECT id, at_ms, document FROM explanations WHERE id = $1", .int8(id))
+    let rows = try await run("SELECT id, at_ms, document, workflow_id FROM explanations WHERE id = $1", .int8(id))
     return try rows.rows.first.map {
-      ExplanationRow(id: try $0.int(0), at: try RowDecoder.time($0, 1), document: try $0.text(2))
+      ExplanationRow(
+        id: try $0.int(0), workflow: try $0.optionalInt(3).map { WorkflowID($0) }, at: try RowDecoder.time($0, 1),
+        document: try $0.text(2))
     }
   }
 

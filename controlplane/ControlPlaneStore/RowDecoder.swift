@@ -60,6 +60,8 @@ enum RowDecoder {
     record.runsAs = try row.optionalText(23)
     record.cancelReason = try row.optionalText(24)
     record.wakeAt = try moment(row, 25)
+    record.isEndPending = try row.bool(26)
+    record.expansion = try row.optionalText(27).map { try RowJSON.decode(NodeExpansion.self, $0) }
     return NodeRow(workflow: WorkflowID(try row.int(0)), record: record)
   }
 
@@ -78,6 +80,34 @@ enum RowDecoder {
         gpuType: try row.optionalText(19)),
       charge: try row.optionalInt(20), bytesIn: ByteCount(try row.int(21)), bytesOut: ByteCount(try row.int(22)),
       stagingMilliseconds: try row.int(23), wallMilliseconds: try row.int(24), runsAs: try row.text(25))
+  }
+
+  static let agents = """
+    SELECT a.cluster, a.version, a.journal, a.joined_ms, a.seen_ms, i.document
+    FROM agents a LEFT JOIN inventory i ON i.cluster = a.cluster ORDER BY a.cluster
+    """
+
+  static func agent(_ row: PostgresRow) throws -> AgentRow {
+    AgentRow(
+      cluster: ClusterName(try row.text(0)), version: try row.text(1), journal: try row.text(2),
+      joinedAt: try time(row, 3), seenAt: try time(row, 4),
+      inventory: try row.optionalText(5).map { try RowJSON.decode(ClusterInventory.self, $0) } ?? ClusterInventory())
+  }
+
+  static let artifacts = """
+    SELECT workflow_id, ordinal, name, workflow_uid, project, key, size_bytes, sha256, archive, cluster, created_ms
+    FROM artifacts
+    """
+
+  static func artifact(_ row: PostgresRow) throws -> ArtifactRow {
+    let stored = StoredArtifact(
+      key: try row.text(5), size: ByteCount(try row.int(6)), sha256: try row.text(7),
+      archive: try word(try row.text(8), ArchiveFormat.self),
+      producedOn: try row.optionalText(9).map { ClusterName($0) })
+    return ArtifactRow(
+      task: TaskID(workflow: WorkflowID(try row.int(0)), node: NodeID(Int32(clamping: try row.int(1)))),
+      name: try row.text(2), workflowUID: try row.text(3), project: ProjectName(try row.text(4)), stored: stored,
+      createdAt: try time(row, 10))
   }
 
   static let clusters = """

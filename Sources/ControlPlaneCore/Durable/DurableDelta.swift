@@ -11,6 +11,8 @@ public struct DurableDelta: Hashable, Sendable {
   public var nodes: [NodeRow] = []
   public var runs: [RunRow] = []
   public var clusters: [ClusterRow] = []
+  public var agents: [AgentRow] = []
+  public var artifacts: [ArtifactRow] = []
   public var explanations: [ExplanationRow] = []
   public var events: [EventRow] = []
   public var idempotency: [IdempotencyRow] = []
@@ -28,13 +30,14 @@ public struct DurableDelta: Hashable, Sendable {
 
   /// Rows that the unit writes.
   public var rowCount: Int {
-    workflows.count + nodes.count + runs.count + clusters.count + explanations.count + events.count + idempotency.count
+    workflows.count + nodes.count + runs.count + clusters.count + agents.count + artifacts.count + explanations.count
+      + events.count + idempotency.count
       + audit.count
   }
 
   public var isEmpty: Bool {
     minimumSequence == nil && workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty
-      && explanations.isEmpty && events.isEmpty
+      && agents.isEmpty && artifacts.isEmpty && explanations.isEmpty && events.isEmpty
       && idempotency.isEmpty && audit.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
   }
 }
@@ -50,6 +53,7 @@ public struct DurableState: Hashable, Sendable {
   /// The greatest epoch of every task of `workflows` that ever had a run.
   public var epochs: [TaskID: Int32]
   public var clusters: [ClusterRow]
+  public var agents: [AgentRow]
   /// Not older than a day.
   public var idempotency: [IdempotencyRow]
   /// The greatest ever used; 0 for none.
@@ -59,7 +63,7 @@ public struct DurableState: Hashable, Sendable {
 
   public init(
     now: Timestamp, workflows: [LoadedWorkflow] = [], runs: [RunRow] = [], epochs: [TaskID: Int32] = [:],
-    clusters: [ClusterRow] = [],
+    clusters: [ClusterRow] = [], agents: [AgentRow] = [],
     idempotency: [IdempotencyRow] = [], lastWorkflowID: WorkflowID = WorkflowID(0), lastExplanationID: Int64 = 0
   ) {
     self.now = now
@@ -67,6 +71,7 @@ public struct DurableState: Hashable, Sendable {
     self.runs = runs
     self.epochs = epochs
     self.clusters = clusters
+    self.agents = agents
     self.idempotency = idempotency
     self.lastWorkflowID = lastWorkflowID
     self.lastExplanationID = lastExplanationID

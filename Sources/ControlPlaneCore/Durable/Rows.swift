@@ -1,7 +1,7 @@
 public import FederationModel
 public import WorkflowCore
 
-/// The durable state, row by row. Soft state (inventories, bandwidths, sessions, explanations of what waits) has no row here.
+/// The durable state, row by row. Soft state (bandwidths, sessions, explanations of what waits) has no row here.
 ///
 /// A row is always the whole current image, so writing it twice changes nothing. Within one unit each key appears at most once.
 
@@ -117,14 +117,18 @@ public struct RunRow: Hashable, Sendable {
   }
 }
 
-/// The candidate table of one placement decision, shared by every run that the same decision placed. Key: `id`. Written once.
+/// The candidate table of one placement decision, shared by every run of one workflow that the same decision placed. Key: `id`.
+/// Written once, and kept as long as its workflow, or until the workflow has too many newer ones (the store's retention).
 public struct ExplanationRow: Hashable, Sendable {
   public var id: Int64
+  /// nil in rows of the first release, which did not note it.
+  public var workflow: WorkflowID?
   public var at: Timestamp
   /// JSON: the candidate table as the API shows it.
   public var document: String
-  public init(id: Int64, at: Timestamp, document: String) {
+  public init(id: Int64, workflow: WorkflowID? = nil, at: Timestamp, document: String) {
     self.id = id
+    self.workflow = workflow
     self.at = at
     self.document = document
   }
@@ -158,6 +162,55 @@ public struct ClusterRow: Hashable, Sendable {
     self.journal = journal
     self.ackedSequence = ackedSequence
     self.isAdopting = isAdopting
+  }
+}
+
+/// What is known of the agent that speaks for a cluster, and what it said last. Key: `cluster`.
+///
+/// Nothing is decided by it: it is shown, so that a cluster whose agent is away is offline and not empty.
+public struct AgentRow: Hashable, Sendable {
+  public var cluster: ClusterName
+  /// Of the agent's program.
+  public var version: String
+  /// Names the installation.
+  public var journal: String
+  /// When `journal` was first heard of.
+  public var joinedAt: Timestamp
+  /// When its session last began or ended, or when it was last heard before it fell silent.
+  public var seenAt: Timestamp
+  public var inventory: ClusterInventory
+  public init(
+    cluster: ClusterName, version: String, journal: String, joinedAt: Timestamp, seenAt: Timestamp,
+    inventory: ClusterInventory
+  ) {
+    self.cluster = cluster
+    self.version = version
+    self.journal = journal
+    self.joinedAt = joinedAt
+    self.seenAt = seenAt
+    self.inventory = inventory
+  }
+}
+
+/// An artifact that a task has put into its project's repository. Key: (`task`, `name`).
+public struct ArtifactRow: Hashable, Sendable {
+  public var task: TaskID
+  /// The output artifact's name in the template.
+  public var name: String
+  public var workflowUID: String
+  public var project: ProjectName
+  /// Where it is, and how to know that it is whole. `producedOn` is the cluster that made it, and is likely to have it cached.
+  public var stored: StoredArtifact
+  public var createdAt: Timestamp
+  public init(
+    task: TaskID, name: String, workflowUID: String, project: ProjectName, stored: StoredArtifact, createdAt: Timestamp
+  ) {
+    self.task = task
+    self.name = name
+    self.workflowUID = workflowUID
+    self.project = project
+    self.stored = stored
+    self.createdAt = createdAt
   }
 }
 

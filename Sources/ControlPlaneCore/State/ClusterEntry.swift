@@ -4,9 +4,11 @@ import SchedulerCore
 /// A cluster in memory: its durable row, and what its agent's session says.
 struct ClusterEntry: Sendable {
   var row: ClusterRow
+  /// What its agent is and said last; nil before one has joined.
+  var agent: AgentRow?
   /// Soft from here on.
   var session: SessionID?
-  var inventory = ClusterInventory()
+  var inventory: ClusterInventory { agent?.inventory ?? ClusterInventory() }
   /// What the agent's hello claimed to have seen.
   var highestSeen = CommitPosition(term: 0, sequence: 0)
   /// Silence at the last tick was longer than the lease.
@@ -51,6 +53,8 @@ struct ClusterEntry: Sendable {
     backlogIn = backlogIn - run.promisedBytes
     if run.holdsSlot { giveBack(run.row.resources) }
   }
+
+  mutating func seen(at moment: Timestamp) { agent?.seenAt = moment }
 
   mutating func take(_ resources: Resources) {
     used += resources

@@ -13,6 +13,9 @@ struct Output: Sendable {
   var quarantined: [WorkflowRow] = [] { didSet { isDirty = true } }
   var runs: [RunID: RunRow] = [:] { didSet { isDirty = true } }
   var clusters: Set<ClusterName> = [] { didSet { isDirty = true } }
+  /// Clusters whose agent's row changed.
+  var agents: Set<ClusterName> = [] { didSet { isDirty = true } }
+  var artifacts: [ArtifactRow] = []
   var explanations: [ExplanationRow] = []
   var events: [EventRow] = [] { didSet { isDirty = true } }
   var idempotency: [IdempotencyRow] = []

@@ -10,6 +10,16 @@ struct WorkflowEntry: Sendable {
   var tasks: [NodeID: TaskEntry] = [:]
   /// The earliest moment that the heap of wakes holds for it.
   var scheduledWake: Timestamp?
+  /// Something of `row` besides `status` is not written yet.
+  var isRowChanged: Bool
+  /// It waits in line for its next slice.
+  var isInLine = false
+
+  init(row: WorkflowRow, machine: WorkflowMachine, isRowChanged: Bool) {
+    self.row = row
+    self.machine = machine
+    self.isRowChanged = isRowChanged
+  }
 }
 
 /// A task between its launch and its end.

@@ -65,12 +65,6 @@ struct Wake: Comparable, Sendable {
   static func < (a: Self, b: Self) -> Bool { (a.at, a.node) < (b.at, b.node) }
 }
 
-/// What the machine has still to do within one event. A queue instead of recursion: a chain of any length needs no stack.
-enum Work: Sendable {
-  case begin(Int32)
-  case ended(Int32)
-}
-
 /// Facts about a node that follow from the records before it.
 struct NodeFlags: OptionSet, Sendable {
   let rawValue: UInt8

@@ -65,6 +65,20 @@ public struct NodeInputs: Hashable, Sendable, Codable {
   public func artifact(_ name: String) -> InputArtifact.Source? { artifacts.first { $0.name == name }?.source }
 }
 
+/// How far a StepGroup or TaskGroup is with making its members. A loop of many items is expanded in bounded slices, and this is
+/// the cursor that survives between them; the members that exist say how far its `step` has come.
+public struct NodeExpansion: Hashable, Sendable, Codable {
+  /// Position of the step whose members are made; 0 in a TaskGroup.
+  public var step: Int32
+  /// The items of that step's loop as they were when it was begun, because tags may mean something else by the next slice: a JSON
+  /// list, or `{"start":1,"end":9,"format":"..."}` for a sequence. nil before its first slice, and for a step without a loop.
+  public var items: String?
+  public init(step: Int32 = 0, items: String? = nil) {
+    self.step = step
+    self.items = items
+  }
+}
+
 /// One node of a workflow: all that is durable about it, and enough to rebuild the machine from.
 public struct NodeRecord: Hashable, Sendable {
   public var id: NodeID
@@ -107,6 +121,10 @@ public struct NodeRecord: Hashable, Sendable {
   public var runsAs: String?
   /// Why its end was asked for; nil while nobody did. It ends Failed with this reason.
   public var cancelReason: String?
+  /// It has ended, and whoever waits for it has not taken note yet: that is left to the next slice.
+  public var isEndPending: Bool
+  /// Of a group that has begun and has not made all of its members; nil for everything else.
+  public var expansion: NodeExpansion?
   /// When time alone changes it: a task's deadline, the end of a suspend's duration, a Retry node's next attempt.
   public var wakeAt: Timestamp?
 
@@ -123,6 +141,7 @@ public struct NodeRecord: Hashable, Sendable {
     self.phase = phase
     self.hasBegun = false
     self.isSuperseded = false
+    self.isEndPending = false
     self.templateName = templateName
     self.message = ""
     self.parent = parent
@@ -140,7 +159,7 @@ extension NodeRecord: Codable {
   private enum CodingKeys: String, CodingKey {
     case id, name, displayName, type, role, phase, hasBegun, isSuperseded, templateName, message, startedAt, finishedAt
     case parent, boundary, step, item, itemJSON, upstream, inputs, outputs, exitCode, hostCluster, runsAs, cancelReason
-    case wakeAt
+    case isEndPending, expansion, wakeAt
   }
 
   public init(from decoder: any Decoder) throws {
@@ -168,6 +187,8 @@ extension NodeRecord: Codable {
     hostCluster = try container.decodeIfPresent(ClusterName.self, forKey: .hostCluster)
     runsAs = try container.decodeIfPresent(String.self, forKey: .runsAs)
     cancelReason = try container.decodeIfPresent(String.self, forKey: .cancelReason)
+    isEndPending = try container.decodeIfPresent(Bool.self, forKey: .isEndPending) ?? false
+    expansion = try container.decodeIfPresent(NodeExpansion.self, forKey: .expansion)
     wakeAt = try container.decodeIfPresent(Timestamp.self, forKey: .wakeAt)
   }
 
@@ -197,6 +218,8 @@ extension NodeRecord: Codable {
     try container.encodeIfPresent(hostCluster, forKey: .hostCluster)
     try container.encodeIfPresent(runsAs, forKey: .runsAs)
     try container.encodeIfPresent(cancelReason, forKey: .cancelReason)
+    if isEndPending { try container.encode(true, forKey: .isEndPending) }
+    try container.encodeIfPresent(expansion, forKey: .expansion)
     try container.encodeIfPresent(wakeAt, forKey: .wakeAt)
   }
 }

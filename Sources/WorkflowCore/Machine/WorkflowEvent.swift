@@ -4,6 +4,8 @@ public import FederationModel
 public enum WorkflowEvent: Hashable, Sendable, Codable {
   /// Once, when its turn has come.
   case start
+  /// What earlier events left undone goes on.
+  case proceed
   case taskStarted(NodeID, cluster: ClusterName, runsAs: String)
   /// The outcome's phase is one of the terminal ones of `RunPhase`.
   case taskEnded(NodeID, TaskOutcome)

@@ -8,8 +8,14 @@ extension WorkflowMachine {
     } catch {
       return end(node, .error, Self.message(of: error))
     }
-    for task in dagFrames[node]!.nodes.indices where dagFrames[node]!.remaining[task] == 0 {
-      startTask(Int32(task), of: node)
+    startTasks(of: node)
+  }
+
+  /// Puts the tasks that wait for nothing and have no node on the agenda.
+  mutating func startTasks(of node: Int32) {
+    guard let frame = dagFrames[node] else { return }
+    for task in frame.nodes.indices where frame.remaining[task] == 0 && frame.nodes[task] < 0 && frame.wanted[task] {
+      agenda.starts.push(TaskStart(dag: node, task: Int32(task)))
     }
     assessDAG(node)
   }
@@ -23,7 +29,8 @@ extension WorkflowMachine {
     dagFrames[node] = DAGFrame(plan: dag, targets: targets, wanted: wanted, failFast: body.failFast)
   }
 
-  /// Starts a task whose dependencies have all settled, or leaves it out when its condition does not hold.
+  /// Starts a task whose dependencies have all settled, or leaves it out when its condition does not hold. Changes nothing when it
+  /// may not start any more.
   mutating func startTask(_ position: Int32, of node: Int32) {
     let index = Int(position)
     guard let dag = plan(of: node)?.dag, mayStart(index, of: node), refusal(for: node) == nil else { return }
@@ -41,7 +48,7 @@ extension WorkflowMachine {
         return addSkipped(call, .omitted, "omitted: depends condition not met")
       }
       guard task.loop != nil else { return try instantiate(call) }
-      if try loopItems(of: call).isEmpty { return addSkipped(call, .skipped, "Skipped, empty params") }
+      if try loopItems(of: call).count == 0 { return addSkipped(call, .skipped, "Skipped, empty params") }
       add(
         NodeRecord(
           id: .root, name: "\(nodes[Int(node)].name).\(task.name)", displayName: task.name, type: .taskGroup,
@@ -87,7 +94,9 @@ extension WorkflowMachine {
     dagFrames[node]!.active -= 1
     for dependent in dag.dependents[Int(position)] {
       dagFrames[node]!.remaining[Int(dependent)] -= 1
-      if dagFrames[node]!.remaining[Int(dependent)] == 0 { startTask(dependent, of: node) }
+      if dagFrames[node]!.remaining[Int(dependent)] == 0, dagFrames[node]!.wanted[Int(dependent)] {
+        agenda.starts.push(TaskStart(dag: node, task: dependent))
+      }
     }
     assessDAG(node)
   }

@@ -58,7 +58,7 @@ extension WorkflowMachine {
     if let deadline = workflowDeadline, deadline <= now {
       status.isPastDeadline = true
       statusChanged = true
-      endEverything(because: { _ in Self.deadlineMessage })
+      agenda.sweep = 0
     }
     while let top = wakes.top, top.at <= now {
       wakes.pop()
@@ -153,26 +153,39 @@ extension WorkflowMachine {
       status.startedAt = now
       return finish(.failed, "Stopped with strategy '\(shutdown.rawValue)'")
     }
-    endEverything { type in
-      type == .pod
-        ? "workflow shutdown with strategy:  \(shutdown.rawValue)" : "Stopped with strategy '\(shutdown.rawValue)'"
-    }
+    agenda.sweep = 0
   }
 
-  /// Asks every running task to end, and ends what waits, wherever nothing may begin any more.
-  private mutating func endEverything(because reason: (NodeType) -> String) {
-    for index in nodes.indices where !nodes[index].phase.isTerminal && !nodes[index].isSuperseded {
-      let node = Int32(index)
-      guard refusal(for: node) != nil else { continue }
-      switch nodes[index].type {
-      case .pod: cancel(node, reason: reason(.pod))
-      case .suspend, .skipped: end(node, .failed, reason(.suspend))
-      case .retry:
-        if nodes[index].wakeAt != nil || !nodes[index].hasBegun { end(node, .failed, reason(.retry)) }
-      case .steps, .dag, .stepGroup, .taskGroup:
-        if !nodes[index].hasBegun { end(node, .failed, reason(.steps)) }
-      }
+  /// Asks the next running task to end, or ends the next node that waits, wherever nothing may begin any more. Returns how many
+  /// nodes it touched: 0 when it has come to the last one.
+  mutating func sweepNext() -> Int {
+    while let node = agenda.sweep, Int(node) < nodes.count {
+      agenda.sweep = node + 1
+      if sweep(node) { return 1 }
     }
+    agenda.sweep = nil
+    return 0
+  }
+
+  /// Whether there was something to ask for or to end.
+  private mutating func sweep(_ node: Int32) -> Bool {
+    let index = Int(node)
+    guard !nodes[index].phase.isTerminal, !nodes[index].isSuperseded, let reason = refusal(for: node) else {
+      return false
+    }
+    switch nodes[index].type {
+    case .pod:
+      guard nodes[index].cancelReason == nil || !nodes[index].hasBegun else { return false }
+      cancel(node, reason: reason)
+    case .suspend, .skipped: end(node, .failed, reason)
+    case .retry:
+      guard nodes[index].wakeAt != nil || !nodes[index].hasBegun else { return false }
+      end(node, .failed, reason)
+    case .steps, .dag, .stepGroup, .taskGroup:
+      guard !nodes[index].hasBegun else { return false }
+      end(node, .failed, reason)
+    }
+    return true
   }
 
   /// Asks for the end of a task that runs; one that was not launched ends at once.
@@ -186,27 +199,29 @@ extension WorkflowMachine {
     actions.append(.cancel(NodeID(node), reason: reason))
   }
 
-  /// Cancels everything below a node.
-  mutating func cancelTree(_ node: Int32, reason: String) {
-    var open = [node]
-    var seen = Set<Int32>()
-    while let next = open.popLast() {
-      guard seen.insert(next).inserted, !nodes[Int(next)].phase.isTerminal, !nodes[Int(next)].isSuperseded else {
-        continue
-      }
-      switch nodes[Int(next)].type {
-      case .pod, .suspend, .skipped:
-        nodes[Int(next)].type == .pod ? cancel(next, reason: reason) : end(next, .failed, reason)
-      case .steps, .dag, .stepGroup, .taskGroup, .retry:
-        if !nodes[Int(next)].hasBegun || nodes[Int(next)].wakeAt != nil { end(next, .failed, reason) }
-        nodes[Int(next)].cancelReason = nodes[Int(next)].cancelReason ?? reason
-        markChanged(next)
-        open.append(contentsOf: liveDescendants(of: next))
-      }
+  /// Cancels a node because what it stands in was cancelled, and puts what stands in it on the agenda. Returns how many nodes it
+  /// touched.
+  mutating func cancelBelow(_ node: Int32) -> Int {
+    let index = Int(node)
+    guard !nodes[index].phase.isTerminal, !nodes[index].isSuperseded, let parent = nodes[index].parent?.ordinal,
+      let reason = nodes[Int(parent)].cancelReason
+    else { return 0 }
+    switch nodes[index].type {
+    case .pod:
+      guard nodes[index].cancelReason == nil || !nodes[index].hasBegun else { return 0 }
+      cancel(node, reason: reason)
+    case .suspend, .skipped: end(node, .failed, reason)
+    case .steps, .dag, .stepGroup, .taskGroup, .retry:
+      guard nodes[index].cancelReason == nil else { return 0 }
+      nodes[index].cancelReason = reason
+      markChanged(node)
+      for child in liveDescendants(of: node) { agenda.cancels.push(child) }
+      if !nodes[index].hasBegun || nodes[index].wakeAt != nil { end(node, .failed, reason) }
     }
+    return 1
   }
 
-  private func liveDescendants(of node: Int32) -> [Int32] {
+  func liveDescendants(of node: Int32) -> [Int32] {
     if let dag = dagFrames[node] { return dag.nodes.filter { $0 >= 0 } }
     if let steps = stepsFrames[node] { return steps.groups }
     if let group = groupFrames[node] { return Array(group.members.joined()) }

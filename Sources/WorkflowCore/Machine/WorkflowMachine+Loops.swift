@@ -17,33 +17,74 @@ extension WorkflowMachine {
   /// Descriptions of loop items in node names are cut at this many characters; the item's number keeps names unique.
   static let itemDescriptionLimit = 1024
 
-  /// Makes the node of a step, or one for each item of its loop. Those that exist already (a retried workflow) are left alone.
+  /// Makes the node of a step without a loop. One that exists already (a retried workflow) is left alone.
   ///
-  /// - Throws: `FederationError` (`invalidArgument`) when a tag, a condition or the loop makes no sense.
+  /// - Throws: `FederationError` (`invalidArgument`) when a tag or a condition makes no sense.
   mutating func instantiate(_ call: StepCall) throws {
-    let existing = Set(liveMembers(of: call).map { nodes[Int($0)].item })
-    let isTaskGroup = nodes[Int(call.container)].type == .taskGroup
-    let base = isTaskGroup ? nodes[Int(call.container)].name : "\(nodes[Int(call.container)].name).\(call.step.name)"
+    guard liveMembers(of: call).isEmpty else { return }
+    try instantiate(call, name: baseName(of: call), displayName: call.step.name, item: nil, index: -1, TagCache())
+  }
+
+  /// Makes the node of a step, or at most `limit` of those of its loop's items that do not exist yet; whether all are there now.
+  ///
+  /// - Parameter cursor: Gets the loop's items when they are needed once more.
+  /// - Throws: `FederationError` (`invalidArgument`) when a tag, a condition or the loop makes no sense.
+  mutating func instantiate(_ call: StepCall, _ cursor: inout NodeExpansion, limit: Int) throws -> Bool {
     guard call.step.loop != nil else {
-      guard !existing.contains(-1) else { return }
-      return try instantiate(call, name: base, displayName: call.step.name, item: nil, index: -1, TagCache())
+      try instantiate(call)
+      return true
     }
-    let items = try loopItems(of: call)
-    guard nodes.count + items.count <= Self.nodeLimit else {
-      throw FederationError(
-        .invalidArgument,
-        "the loop of '\(call.step.name)' has \(items.count) items; a workflow may have \(Self.nodeLimit) nodes at most")
+    var loop = try openLoops.removeValue(forKey: call.container) ?? openLoop(call, cursor)
+    guard loop.items.count > 0 else {
+      if loop.existing.isEmpty { addSkipped(call, .skipped, "Skipped, empty params") }
+      return true
     }
-    guard !items.isEmpty else {
-      if existing.isEmpty { addSkipped(call, .skipped, "Skipped, empty params") }
-      return
-    }
+    let base = baseName(of: call)
     let cache = TagCache()
-    for (index, item) in items.enumerated() where !existing.contains(Int32(index)) {
+    cache.values = loop.values
+    var made = 0
+    while loop.next < loop.items.count, made < limit {
+      let index = loop.next
+      loop.next += 1
+      if loop.existing.contains(Int32(index)) { continue }
+      // Other loops may have grown the workflow since this one was begun.
+      guard nodes.count < Self.nodeLimit else { throw Self.tooManyNodes(call, loop.items.count) }
+      let item = try loop.items.item(at: index)
       let suffix = "(\(index):\(Self.describe(item)))"
       try instantiate(
         call, name: base + suffix, displayName: call.step.name + suffix, item: item, index: Int32(index), cache)
+      made += 1
     }
+    if loop.next == loop.items.count { return true }
+    if cursor.items == nil {
+      let text = loop.items.text
+      cursor.items = text
+      // As the text says: a machine that is rebuilt from the cursor has nothing else.
+      loop.items = try LoopItems(text: text)
+    }
+    loop.keepValues(of: cache)
+    openLoops[call.container] = loop
+    return false
+  }
+
+  private func openLoop(_ call: StepCall, _ cursor: NodeExpansion) throws -> OpenLoop {
+    let items = try cursor.items.map { try LoopItems(text: $0) } ?? loopItems(of: call)
+    let existing = Set(liveMembers(of: call).map { nodes[Int($0)].item })
+    guard cursor.items != nil || nodes.count + items.count - existing.count <= Self.nodeLimit else {
+      throw Self.tooManyNodes(call, items.count)
+    }
+    return OpenLoop(items: items, existing: existing)
+  }
+
+  private static func tooManyNodes(_ call: StepCall, _ count: Int) -> FederationError {
+    FederationError(
+      .invalidArgument,
+      "the loop of '\(call.step.name)' has \(count) items; a workflow may have \(nodeLimit) nodes at most")
+  }
+
+  private func baseName(of call: StepCall) -> String {
+    let container = nodes[Int(call.container)]
+    return container.type == .taskGroup ? container.name : "\(container.name).\(call.step.name)"
   }
 
   private func liveMembers(of call: StepCall) -> [Int32] {
@@ -105,12 +146,12 @@ extension WorkflowMachine {
 
   // MARK: Items
 
-  /// The items of a step's loop; empty when it has none.
-  func loopItems(of call: StepCall) throws -> [JSONValue] {
+  /// The items of a step's loop; none when it has no loop.
+  func loopItems(of call: StepCall) throws -> LoopItems {
     let context = TagContext(owner: call.boundary)
     switch call.step.loop {
-    case nil: return []
-    case .items(let items): return try items.map { try substitute($0, in: context) }
+    case nil: return .list([])
+    case .items(let items): return .list(try items.map { try substitute($0, in: context) })
     case .param(let text):
       let list = try substitute(text, in: context)
       guard case .array(let items)? = try? JSONText.parse(list) else {
@@ -118,7 +159,7 @@ extension WorkflowMachine {
           .invalidArgument,
           "withParam value could not be parsed as a JSON list: \(list.prefix(200))")
       }
-      return items
+      return .list(items)
     case .sequence(let sequence): return try numbers(of: sequence, in: context)
     }
   }
@@ -133,7 +174,7 @@ extension WorkflowMachine {
   }
 
   /// - Source: Argo `expandSequence`: `count` numbers from `start`, or `start` to `end` inclusive, downwards when end is less.
-  private func numbers(of sequence: Loop.Sequence, in context: TagContext) throws -> [JSONValue] {
+  private func numbers(of sequence: Loop.Sequence, in context: TagContext) throws -> LoopItems {
     func number(_ text: String?, _ field: String) throws -> Int? {
       guard let text, !text.isEmpty else { return nil }
       let value = try substitute(text, in: context)
@@ -145,16 +186,13 @@ extension WorkflowMachine {
     let start = try number(sequence.start, "start") ?? 0
     var end = try number(sequence.end, "end") ?? start
     if let count = try number(sequence.count, "count") {
-      if count <= 0 { return [] }
+      if count <= 0 { return .list([]) }
       end = start + count - 1
     }
     guard abs(end - start) < Self.nodeLimit else {
       throw FederationError(.invalidArgument, "withSequence has more than \(Self.nodeLimit) numbers")
     }
-    return try stride(from: start, through: end, by: start <= end ? 1 : -1).map { value in
-      guard let format = sequence.format, !format.isEmpty else { return .string(String(value)) }
-      return .string(try GoFormat.format(format, Int64(value)))
-    }
+    return .numbers(start: Int64(start), end: Int64(end), format: sequence.format ?? "")
   }
 
   /// What stands for an item in a node's name: `a:1,b:2` for a map, the text itself for a scalar.

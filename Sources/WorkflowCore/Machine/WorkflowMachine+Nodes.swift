@@ -10,12 +10,13 @@ extension WorkflowMachine {
     if record.phase.isTerminal {
       record.startedAt = now
       record.finishedAt = now
+      record.isEndPending = true
     }
     let isTerminal = record.phase.isTerminal
     nodes.append(record)
     attach(ordinal)
     markChanged(ordinal)
-    if isTerminal { work.append(.ended(ordinal)) } else { admit(ordinal) }
+    if isTerminal { agenda.ended.push(ordinal) } else { admit(ordinal) }
     return ordinal
   }
 
@@ -106,42 +107,9 @@ extension WorkflowMachine {
     }
   }
 
-  /// Lets an admitted node begin, or makes it wait for the workflow.
+  /// An admitted node begins when its turn comes.
   mutating func ready(_ node: Int32) {
-    let isTask = nodes[Int(node)].type.isTask
-    if canBegin(isTask: isTask) {
-      release(node, isTask: isTask)
-    } else if isTask {
-      readyTasks.push(node)
-    } else {
-      readyOthers.push(node)
-    }
-  }
-
-  private func canBegin(isTask: Bool) -> Bool {
-    guard !status.isSuspended else { return false }
-    guard isTask, let limit = definition.spec.parallelism, limit > 0 else { return true }
-    return activeTasks < limit
-  }
-
-  private mutating func release(_ node: Int32, isTask: Bool) {
-    if isTask {
-      activeTasks += 1
-      flags[Int(node)].insert(.holdsTaskSlot)
-    }
-    work.append(.begin(node))
-  }
-
-  /// Moves what may begin now from the heaps to the queue of work; whether there was anything.
-  mutating func releaseReady() -> Bool {
-    let before = work.count
-    while canBegin(isTask: false), let node = readyOthers.pop() {
-      if !nodes[Int(node)].phase.isTerminal { release(node, isTask: false) }
-    }
-    while canBegin(isTask: true), let node = readyTasks.pop() {
-      if !nodes[Int(node)].phase.isTerminal { release(node, isTask: true) }
-    }
-    return work.count > before
+    if nodes[Int(node)].type.isTask { agenda.readyTasks.push(node) } else { agenda.readyOthers.push(node) }
   }
 
   private mutating func freeSlots(of node: Int32) {
@@ -162,11 +130,18 @@ extension WorkflowMachine {
 
   // MARK: Beginning
 
-  /// Enters a template, or launches a task.
-  mutating func begin(_ node: Int32) {
+  /// Enters a template, or launches a task; returns how many nodes that touched.
+  mutating func begin(_ node: Int32) -> Int {
     let index = Int(node)
-    guard !nodes[index].phase.isTerminal, !nodes[index].hasBegun else { return }
-    if let reason = refusal(for: node) { return end(node, .failed, reason) }
+    guard !nodes[index].phase.isTerminal, !nodes[index].hasBegun else { return 0 }
+    if let reason = refusal(for: node) {
+      end(node, .failed, reason)
+      return 1
+    }
+    if nodes[index].type.isTask {
+      activeTasks += 1
+      flags[index].insert(.holdsTaskSlot)
+    }
     nodes[index].hasBegun = true
     nodes[index].startedAt = now
     markChanged(node)
@@ -182,19 +157,26 @@ extension WorkflowMachine {
     case .dag:
       enterTemplate(node)
       beginDAG(node)
-    case .stepGroup, .taskGroup: expand(node)
+    case .stepGroup, .taskGroup: startExpansion(of: node)
     case .skipped: end(node, .skipped, nodes[index].message)
     }
+    return 1
   }
 
   /// Why nothing new may begin at this node; nil when it may.
   func refusal(for node: Int32) -> String? {
     let isExitHandler = flags[Int(node)].contains(.isExitHandler)
     if let shutdown = status.shutdown, !isExitHandler || shutdown == .terminate {
-      return "workflow shutdown with strategy:  \(shutdown.rawValue)"
+      return Self.message(of: shutdown, for: nodes[Int(node)].type)
     }
     if status.isPastDeadline && !isExitHandler { return Self.deadlineMessage }
     return nodes[Int(node)].cancelReason
+  }
+
+  /// As Argo words it, for a task and for everything else.
+  static func message(of shutdown: Shutdown, for type: NodeType) -> String {
+    type == .pod
+      ? "workflow shutdown with strategy:  \(shutdown.rawValue)" : "Stopped with strategy '\(shutdown.rawValue)'"
   }
 
   static let deadlineMessage = "Step exceeded its deadline"
@@ -240,13 +222,18 @@ extension WorkflowMachine {
     nodes[index].finishedAt = now
     nodes[index].wakeAt = nil
     markChanged(node)
+    nodes[index].expansion = nil
+    nodes[index].isEndPending = true
+    openLoops[node] = nil
     if phase == .succeeded { publishOutputs(of: node) }
     freeSlots(of: node)
-    work.append(.ended(node))
+    agenda.ended.push(node)
   }
 
   /// Tells whoever waits for this node.
   mutating func ended(_ node: Int32) {
+    nodes[Int(node)].isEndPending = false
+    markChanged(node)
     let record = nodes[Int(node)]
     guard !record.isSuperseded else { return }
     switch record.role {
@@ -268,7 +255,7 @@ extension WorkflowMachine {
     if dagFrames[parent] != nil { return taskSettled(nodes[Int(node)].step, of: parent) }
     guard groupFrames[parent] != nil else { return }
     groupFrames[parent]!.outstanding -= 1
-    if groupFrames[parent]!.outstanding == 0 { finishGroup(parent) }
+    if groupFrames[parent]!.outstanding == 0, nodes[Int(parent)].expansion == nil { finishGroup(parent) }
   }
 
   /// With the template's `failFast`, a failed child ends the siblings that wait for a slot.

@@ -8,7 +8,7 @@ extension WorkflowMachine {
     depths = []
     (stepsFrames, groupFrames, dagFrames, slotFrames, exitNodes) = ([:], [:], [:], [:], [:])
     (root, exitHandler, activeTasks) = (-1, -1, 0)
-    (readyTasks, readyOthers, wakes) = (MinHeap(), MinHeap(), MinHeap())
+    (wakes, openLoops) = (MinHeap(), [:])
     flags.reserveCapacity(nodes.count)
     depths.reserveCapacity(nodes.count)
     for index in nodes.indices {
@@ -21,6 +21,7 @@ extension WorkflowMachine {
       }
     }
     countSettled()
+    rebuildAgenda()
     for index in nodes.indices
     where !nodes[index].isSuperseded && !nodes[index].phase.isTerminal && nodes[index].hasBegun {
       takeSlots(Int32(index))
@@ -39,7 +40,9 @@ extension WorkflowMachine {
       guard node.role == .step, !node.isSuperseded, node.phase.isTerminal, let parent = node.parent?.ordinal else {
         continue
       }
-      if let exit = exitNodes[ordinal], !nodes[Int(exit)].phase.isTerminal { continue }
+      // Its parent has not taken note of its end, or of its exit handler's; the agenda has it.
+      if node.isEndPending { continue }
+      if let exit = exitNodes[ordinal], !nodes[Int(exit)].phase.isTerminal || nodes[Int(exit)].isEndPending { continue }
       flags[index].insert(.isSettled)
       if dagFrames[parent] != nil, let dag = plan(of: parent)?.dag {
         countOff(node.step, of: parent, in: dag)
@@ -84,6 +87,8 @@ extension WorkflowMachine {
         nodes[index].message = ""
         nodes[index].finishedAt = nil
         nodes[index].cancelReason = nil
+        nodes[index].isEndPending = false
+        nodes[index].expansion = nil
         nodes[index].outputs = TaskOutputs()
       }
       markChanged(Int32(index))
@@ -96,7 +101,10 @@ extension WorkflowMachine {
     for node in listed { flags[Int(node)].insert(.isChanged) }
     if root < 0 { return invokeEntrypoint() }
     for index in nodes.indices where fates.indices.contains(index) && fates[index] == .reset { proceed(Int32(index)) }
-    if nodes[Int(root)].phase.isTerminal { work.append(.ended(root)) }
+    if nodes[Int(root)].phase.isTerminal {
+      nodes[Int(root)].isEndPending = true
+      agenda.ended.push(root)
+    }
   }
 
   /// Goes on with a node that was reset: makes the children that are missing.
@@ -109,13 +117,10 @@ extension WorkflowMachine {
       } else {
         startNextGroup(of: node)
       }
-    case .stepGroup, .taskGroup: expand(node)
+    case .stepGroup, .taskGroup: startExpansion(of: node)
     case .dag:
       guard dagFrames[node] != nil else { return beginDAG(node) }
-      for task in dagFrames[node]!.nodes.indices where dagFrames[node]!.remaining[task] == 0 {
-        startTask(Int32(task), of: node)
-      }
-      assessDAG(node)
+      startTasks(of: node)
     case .pod, .retry, .skipped, .suspend: break
     }
   }

@@ -22,38 +22,82 @@ extension WorkflowMachine {
         templateName: "", parent: NodeID(node), boundary: NodeID(node), step: Int32(next), upstream: upstream))
   }
 
-  /// Makes the nodes of a StepGroup's steps or of a TaskGroup's items that do not exist yet.
-  mutating func expand(_ group: Int32) {
+  /// Makes the members of a group that do not exist yet, now or in later slices.
+  mutating func startExpansion(of group: Int32) {
+    nodes[Int(group)].expansion = NodeExpansion()
+    openLoops[group] = nil
+    markChanged(group)
+    agenda.expansions.push(group)
+  }
+
+  /// Makes at most about `limit` of the nodes of a StepGroup's steps or of a TaskGroup's items that do not exist yet; returns how
+  /// many nodes it touched.
+  mutating func expand(_ group: Int32, limit: Int) -> Int {
+    guard !nodes[Int(group)].phase.isTerminal, let cursor = nodes[Int(group)].expansion else { return 0 }
+    if let reason = refusal(for: group) {
+      cutShort(group, reason)
+      return 1
+    }
+    let before = nodes.count
     do {
-      if nodes[Int(group)].type == .stepGroup {
-        let owner = nodes[Int(group)].parent!.ordinal
-        for (index, step) in stepGroup(of: owner, at: nodes[Int(group)].step).enumerated() {
-          try instantiate(
-            StepCall(step: step, position: Int32(index), container: group, boundary: owner, upstream: [NodeID(group)]))
-        }
-      } else if let task = step(of: group) {
-        let owner = nodes[Int(group)].parent!.ordinal
-        try instantiate(
-          StepCall(
-            step: task, position: nodes[Int(group)].step, container: group, boundary: owner, upstream: [NodeID(group)]))
+      let rest = try expand(group, from: cursor, limit: limit)
+      if rest != nodes[Int(group)].expansion {
+        nodes[Int(group)].expansion = rest
+        markChanged(group)
       }
-      if groupFrames[group]!.outstanding == 0 { finishGroup(group) }
+      if rest != nil {
+        agenda.expansions.push(group)
+      } else if groupFrames[group]!.outstanding == 0 {
+        finishGroup(group)
+      }
     } catch {
       failGroup(group, Self.message(of: error))
     }
+    return max(1, nodes.count - before)
+  }
+
+  /// Returns where the next slice has to go on; nil when every member is there.
+  private mutating func expand(_ group: Int32, from start: NodeExpansion, limit: Int) throws -> NodeExpansion? {
+    let owner = nodes[Int(group)].parent!.ordinal
+    let isStepGroup = nodes[Int(group)].type == .stepGroup
+    let steps = isStepGroup ? stepGroup(of: owner, at: nodes[Int(group)].step) : step(of: group).map { [$0] } ?? []
+    var cursor = start
+    var left = limit
+    while Int(cursor.step) < steps.count {
+      guard left > 0 else { return cursor }
+      let position = isStepGroup ? cursor.step : nodes[Int(group)].step
+      let call = StepCall(
+        step: steps[Int(cursor.step)], position: position, container: group, boundary: owner,
+        upstream: [NodeID(group)])
+      let before = nodes.count
+      guard try instantiate(call, &cursor, limit: left) else { return cursor }
+      left -= nodes.count - before
+      cursor = NodeExpansion(step: cursor.step + 1)
+    }
+    return nil
   }
 
   /// A group whose members cannot all be made ends in Error, once those that were made have ended.
   private mutating func failGroup(_ group: Int32, _ message: String) {
     if groupFrames[group]!.outstanding == 0 { return end(group, .error, message) }
-    nodes[Int(group)].cancelReason = message
+    cutShort(group, message)
+  }
+
+  /// No more members are made, those that were are cancelled, and the group ends with the last of them.
+  private mutating func cutShort(_ group: Int32, _ reason: String) {
+    nodes[Int(group)].expansion = nil
+    openLoops[group] = nil
+    nodes[Int(group)].cancelReason = nodes[Int(group)].cancelReason ?? reason
     markChanged(group)
-    for member in groupFrames[group]!.members.joined() { cancelTree(member, reason: message) }
+    for member in groupFrames[group]!.members.joined() { agenda.cancels.push(member) }
+    if groupFrames[group]!.outstanding == 0 { finishGroup(group) }
   }
 
   /// All members have settled: the group ends as Argo assesses it.
   mutating func finishGroup(_ group: Int32) {
-    if let reason = nodes[Int(group)].cancelReason { return end(group, .error, reason) }
+    if let reason = nodes[Int(group)].cancelReason {
+      return end(group, status.shutdown != nil || status.isPastDeadline ? .failed : .error, reason)
+    }
     let isStepGroup = nodes[Int(group)].type == .stepGroup
     var phase = NodePhase.succeeded
     for member in nodes[Int(group)].children {

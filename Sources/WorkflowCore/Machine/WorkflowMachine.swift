@@ -13,15 +13,12 @@ public struct WorkflowMachine: Sendable {
   /// Nodes of one workflow; a loop that would make more ends in Error.
   public static let nodeLimit = 1_000_000
 
-  public let definition: WorkflowDefinition
+  public let program: WorkflowProgram
   public let identity: WorkflowIdentity
   public internal(set) var status: WorkflowStatus
 
-  let plans: [TemplatePlan]
   /// `workflow.*` tags that never change.
   let constants: [String: String]
-  /// Whether anything in the document looks at `outputs.result`, so that runs keep their standard output.
-  let mentionsResult: Bool
   /// By ordinal.
   var nodes: [NodeRecord] = []
   /// By ordinal.
@@ -39,14 +36,14 @@ public struct WorkflowMachine: Sendable {
   /// The workflow's exit handler; -1 while there is none.
   var exitHandler: Int32 = -1
   var activeTasks = 0
-  /// Tasks that wait for one of the workflow's slots, or for its resume.
-  var readyTasks = MinHeap<Int32>()
-  /// Other nodes that wait for the workflow's resume.
-  var readyOthers = MinHeap<Int32>()
+  var agenda = Agenda()
+  /// The loops that are being expanded, by group; what was computed for them and follows from the records.
+  var openLoops: [Int32: OpenLoop] = [:]
+  /// Nodes that the last event made, began or ended off the agenda: what it used of its limit, or a little more.
+  public internal(set) var stepsTaken = 0
   var wakes = MinHeap<Wake>()
   var changedNodes: [Int32] = []
   var statusChanged = false
-  var work: [Work] = []
   var actions: [WorkflowAction] = []
   /// The moment of the event that is being handled.
   var now = Timestamp.epoch
@@ -55,7 +52,14 @@ public struct WorkflowMachine: Sendable {
   ///
   /// - Throws: `DocumentErrors` when arguments are missing or a template cannot be made ready.
   public init(definition: WorkflowDefinition, identity: WorkflowIdentity) throws {
-    try self.init(definition: definition, identity: identity, status: WorkflowStatus())
+    try self.init(program: try WorkflowProgram(definition), identity: identity)
+  }
+
+  /// A new workflow, not yet started: phase pending, no nodes.
+  ///
+  /// - Throws: `DocumentErrors` when arguments are missing.
+  public init(program: WorkflowProgram, identity: WorkflowIdentity) throws {
+    self.init(program: program, identity: identity, status: WorkflowStatus())
     try checkArguments()
     statusChanged = true
   }
@@ -67,7 +71,7 @@ public struct WorkflowMachine: Sendable {
   public init(
     definition: WorkflowDefinition, identity: WorkflowIdentity, status: WorkflowStatus, nodes: [NodeRecord]
   ) throws {
-    try self.init(definition: definition, identity: identity, status: status)
+    self.init(program: try WorkflowProgram(definition), identity: identity, status: status)
     self.nodes = nodes.sorted { $0.id < $1.id }
     for (index, node) in self.nodes.enumerated() {
       guard node.id.ordinal == index, node.parent.map({ $0 < node.id }) ?? true,
@@ -81,26 +85,16 @@ public struct WorkflowMachine: Sendable {
     try rebuild()
   }
 
-  private init(definition: WorkflowDefinition, identity: WorkflowIdentity, status: WorkflowStatus) throws {
-    self.definition = definition
+  private init(program: WorkflowProgram, identity: WorkflowIdentity, status: WorkflowStatus) {
+    self.program = program
     self.identity = identity
     self.status = status
-    var problems: [DocumentProblem] = []
-    var plans: [TemplatePlan] = []
-    plans.reserveCapacity(definition.spec.templates.count)
-    for (index, template) in definition.spec.templates.enumerated() {
-      do {
-        plans.append(try TemplatePlan(template))
-      } catch {
-        let message = (error as? FederationError)?.publicMessage ?? "\(error)"
-        problems.append(DocumentProblem(path: "spec.templates[\(index)]", message: message))
-      }
-    }
-    guard problems.isEmpty else { throw DocumentErrors(problems: problems) }
-    self.plans = plans
-    constants = Self.constants(definition, identity)
-    mentionsResult = Tags.mentionsResult(definition.canonicalJSON)
+    constants = Self.constants(program.definition, identity)
   }
+
+  public var definition: WorkflowDefinition { program.definition }
+  var plans: [TemplatePlan] { program.plans }
+  var mentionsResult: Bool { program.mentionsResult }
 
   /// - Precondition: `node` exists.
   public subscript(node: NodeID) -> NodeRecord { nodes[Int(node.ordinal)] }
@@ -120,11 +114,15 @@ public struct WorkflowMachine: Sendable {
   }
 
   /// Applies one event; unknown or late ones change nothing. Returns what is to be done, in order.
-  public mutating func handle(_ event: WorkflowEvent, at now: Timestamp) -> [WorkflowAction] {
+  ///
+  /// - Parameter limit: About how many nodes it may make, begin or end at most. What is left is done by later events, best by
+  ///   `.proceed`; see `isUnfinished`.
+  public mutating func handle(_ event: WorkflowEvent, at now: Timestamp, limit: Int = .max) -> [WorkflowAction] {
     self.now = now
     let wasTerminal = status.phase.isTerminal
     switch event {
     case .start: start()
+    case .proceed: break
     case .taskStarted(let node, let cluster, let runsAs): taskStarted(node, cluster, runsAs)
     case .taskEnded(let node, let outcome): taskEnded(node, outcome)
     case .timeReached: timeReached()
@@ -135,7 +133,7 @@ public struct WorkflowMachine: Sendable {
     case .terminate: shutDown(.terminate, message: "")
     case .retry(let restartSuccessful, let selector): restart(restartSuccessful, selector)
     }
-    drain()
+    work(limit: limit)
     discardStaleWakes()
     if status.phase.isTerminal, !wasTerminal { actions.append(.finished) }
     defer { actions = [] }
@@ -150,27 +148,6 @@ public struct WorkflowMachine: Sendable {
     changedNodes.removeAll(keepingCapacity: changedNodes.count < 1024)
     statusChanged = false
     return changes
-  }
-
-  /// Runs the queue of work dry, letting waiting nodes go as slots come free.
-  private mutating func drain() {
-    var next = 0
-    while true {
-      while next < work.count {
-        switch work[next] {
-        case .begin(let node): begin(node)
-        case .ended(let node): ended(node)
-        }
-        next += 1
-        if next >= 1024, next * 2 > work.count {
-          work.removeFirst(next)
-          next = 0
-        }
-      }
-      work.removeAll(keepingCapacity: true)
-      next = 0
-      guard releaseReady() else { return }
-    }
   }
 
   private mutating func discardStaleWakes() {

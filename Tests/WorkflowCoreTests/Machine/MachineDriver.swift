@@ -12,6 +12,8 @@ struct MachineDriver {
   var launched: [String] = []
   var cancelled: [NodeID] = []
   var finishedCount = 0
+  /// Of one slice; see `WorkflowMachine.handle`.
+  var limit = Int.max
 
   init(_ yaml: String, name: String = "wf") throws {
     let definition = try WorkflowDefinition.decode(Array(yaml.utf8))
@@ -28,7 +30,7 @@ struct MachineDriver {
   }
 
   mutating func send(_ event: WorkflowEvent) {
-    for action in machine.handle(event, at: now) {
+    for action in machine.handle(event, at: now, limit: limit) {
       switch action {
       case .launch(let node):
         open.append(node)
@@ -54,7 +56,9 @@ struct MachineDriver {
     var next = 0
     while answers < limit, !machine.status.phase.isTerminal {
       answers += 1
-      if next < open.count {
+      if machine.isUnfinished {
+        send(.proceed)
+      } else if next < open.count {
         let node = open[next]
         next += 1
         send(.taskEnded(node, answer(machine[node])))

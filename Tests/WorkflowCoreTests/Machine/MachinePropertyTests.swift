@@ -80,6 +80,99 @@ struct MachinePropertyTests {
   }
 
   @Test(
+    "A machine rebuilt between two slices of its work goes on as the original does", arguments: 0..<90 as Range<UInt64>)
+  func rebuiltBetweenSlices(seed: UInt64) throws {
+    var random = SeededGenerator(seed: seed)
+    var driver = try MachineDriver(spec: SampleWorkflows.all[Int(seed) % SampleWorkflows.all.count])
+    driver.limit = Int.random(in: 1...4, using: &random)
+    var records: [NodeRecord] = []
+    var event = WorkflowEvent.start
+    var slices = 0
+    for step in 0..<200 {
+      let twin = try? WorkflowMachine(
+        definition: driver.machine.definition, identity: driver.machine.identity, status: driver.machine.status,
+        nodes: records.map { record in
+          var stored = record
+          stored.children = []
+          return stored
+        })
+      var rebuilt = try #require(twin, "seed \(seed), step \(step)")
+      if step > 0 {
+        #expect(rebuilt.nextWake == driver.machine.nextWake, "seed \(seed), step \(step)")
+        let answer = rebuilt.handle(event, at: driver.now, limit: driver.limit)
+        var original = driver.machine
+        #expect(
+          answer == original.handle(event, at: driver.now, limit: driver.limit), "seed \(seed), step \(step), \(event)")
+        #expect(rebuilt.status == original.status, "seed \(seed), step \(step), \(event)")
+        try #require(rebuilt.nodeCount == original.nodeCount, "seed \(seed), step \(step), \(event)")
+        for ordinal in 0..<Int32(rebuilt.nodeCount) where rebuilt[NodeID(ordinal)] != original[NodeID(ordinal)] {
+          Issue.record(
+            "seed \(seed), step \(step), \(event): \(rebuilt[NodeID(ordinal)]) is not \(original[NodeID(ordinal)])")
+        }
+      }
+      apply(event, to: &driver)
+      for node in driver.machine.takeChanges().nodes {
+        if Int(node.ordinal) == records.count { records.append(driver.machine[node]) }
+        records[Int(node.ordinal)] = driver.machine[node]
+      }
+      if driver.machine.isUnfinished { slices += 1 }
+      if driver.machine.isUnfinished, Int.random(in: 0..<4, using: &random) > 0 {
+        event = .proceed
+      } else {
+        driver.now = driver.now + .milliseconds(Int64.random(in: 0..<9_000, using: &random))
+        event = self.event(driver, &random, allowStops: seed % 3 == 0)
+      }
+    }
+    // The third one is a single task, with hardly anything to leave undone.
+    #expect(slices > 0 || seed % 3 == 2, "seed \(seed): nothing was ever left undone")
+  }
+
+  @Test(
+    "However it is sliced, a workflow makes the same nodes and comes to the same end", arguments: [1, 2, 3, 7, 64])
+  func slicesChangeNothing(limit: Int) throws {
+    for spec in SampleWorkflows.all {
+      var whole = try MachineDriver(spec: spec)
+      whole.run()
+      var sliced = try MachineDriver(spec: spec)
+      sliced.limit = limit
+      sliced.run()
+      #expect(sliced.machine.status.phase == whole.machine.status.phase)
+      #expect(Set(sliced.live.map(\.name)) == Set(whole.live.map(\.name)))
+      for record in whole.live { #expect(sliced.phase(record.name) == record.phase, "\(record.name)") }
+      #expect(!sliced.machine.isUnfinished)
+    }
+  }
+
+  @Test("A slice of a loop of 5,000 items makes no more nodes than it may, and the loop names each item once")
+  func slicesAreBounded() throws {
+    let items = (0..<5000).map(String.init).joined(separator: ", ")
+    for loop in ["withItems: [\(items)]", "withSequence: {count: \"5000\"}", "withParam: '[\(items)]'"] {
+      var driver = try MachineDriver(
+        spec: """
+            entrypoint: main
+            templates:
+            - name: main
+              steps:
+              - - {name: a, template: work, \(loop)}
+                - {name: b, template: work}
+            - {name: work, container: {image: i, command: [c]}}
+          """)
+      driver.limit = 100
+      var before = 0
+      driver.send(.start)
+      while driver.machine.isUnfinished {
+        #expect(driver.machine.takeChanges().nodes.count <= 2 * driver.limit + 4)
+        #expect(driver.machine.nodeCount - before <= driver.limit)
+        before = driver.machine.nodeCount
+        driver.send(.proceed)
+      }
+      #expect(driver.machine.nodeCount == 5003)
+      #expect(driver.open.count == 5001)
+      #expect(driver.phase("wf[0].a(4999:4999)") == .pending)
+    }
+  }
+
+  @Test(
     "I2: every launched task ends exactly once and the workflow becomes terminal", arguments: 0..<120 as Range<UInt64>)
   func everythingEnds(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)

@@ -1,4 +1,5 @@
 public import ControlPlaneCore
+public import ControlPlaneStore
 import FederationModel
 import FoundationEssentials
 import Yams
@@ -23,6 +24,7 @@ public struct ServerConfiguration: Sendable, Equatable {
   public var readyFile: String?
   public var leaderLease = Duration.seconds(6)
   public var core = CoreConfiguration()
+  public var retention = RetentionPolicy()
 
   public struct HTTP: Sendable, Equatable {
     public var host = "127.0.0.1"
@@ -85,6 +87,12 @@ extension ServerConfiguration {
       core.disconnectLimit = try section.seconds("disconnectLimitSeconds") ?? core.disconnectLimit
       core.fenceMargin = try section.seconds("fenceMarginSeconds") ?? core.fenceMargin
     }
+    try reader.section("retention") { section in
+      retention.explanationsPerWorkflow =
+        try section.count("explanationsPerWorkflow") ?? retention.explanationsPerWorkflow
+      retention.eventsPerWorkflow = try section.count("eventsPerWorkflow") ?? retention.eventsPerWorkflow
+      retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
+    }
     try reader.finish()
   }
 
@@ -126,6 +134,14 @@ extension ServerConfiguration {
       guard let value = members.removeValue(forKey: key) else { return nil }
       guard let port = value as? Int, (0...65535).contains(port) else { throw wrong(key, "must be a port number") }
       return port
+    }
+
+    mutating func count(_ key: String) throws -> Int? {
+      guard let value = members.removeValue(forKey: key) else { return nil }
+      guard let count = value as? Int, (1...1_000_000).contains(count) else {
+        throw wrong(key, "must be a whole number from 1 to 1000000")
+      }
+      return count
     }
 
     mutating func seconds(_ key: String) throws -> Duration? {

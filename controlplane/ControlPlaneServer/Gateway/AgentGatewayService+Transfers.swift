@@ -1,3 +1,4 @@
+import ControlPlaneCore
 import ControlPlaneStore
 import FederationAPI
 import FederationModel

@@ -62,10 +62,11 @@ public final class ControlPlane: Sendable {
   private let metrics: any LeaderMetrics
   private let logger: Logger
   private let random: @Sendable () -> UInt32
+  private let retention: RetentionPolicy
 
   init(
     store: ControlPlaneStore, candidate: LeadershipCandidate, configuration: CoreConfiguration,
-    metrics: any LeaderMetrics, logger: Logger,
+    metrics: any LeaderMetrics, logger: Logger, retention: RetentionPolicy = RetentionPolicy(),
     random: @escaping @Sendable () -> UInt32 = { UInt32.random(in: .min ... .max) }
   ) {
     self.store = store
@@ -74,6 +75,7 @@ public final class ControlPlane: Sendable {
     self.metrics = metrics
     self.logger = logger
     self.random = random
+    self.retention = retention
   }
 
   /// Leads and stands by in turn until the task is cancelled.
@@ -119,6 +121,7 @@ public final class ControlPlane: Sendable {
       group.addTask { await leader.run() }
       group.addTask { await self.keepLease(position.term, leader, board) }
       group.addTask { await Self.keepTime(leader, board) }
+      group.addTask { await self.keepTidy() }
       var end: Leader.End?
       await withTaskCancellationHandler {
         for await result in group where result != nil {
@@ -159,6 +162,23 @@ public final class ControlPlane: Sendable {
       }
       wasValid = board.isValid
       try? await Task.sleep(for: candidate.lease / 3)
+    }
+    return nil
+  }
+
+  /// Deletes the history that is not to be kept, in small batches, beside the units and not in them.
+  private func keepTidy() async -> Leader.End? {
+    var pause = Duration.seconds(60)
+    while !Task.isCancelled {
+      try? await Task.sleep(for: pause)
+      guard !Task.isCancelled else { break }
+      do {
+        let deleted = try await store.expire(retention, at: Timestamp.wallClock)
+        pause = deleted > 0 ? .milliseconds(200) : .seconds(600)
+      } catch {
+        logger.warning("old history could not be deleted; it is tried again", metadata: ["error": "\(error)"])
+        pause = .seconds(60)
+      }
     }
     return nil
   }
@@ -219,6 +239,8 @@ extension ControlPlane: CommandPort {
 }
 
 extension ControlPlane: AgentPort {
+  private static var eventsPerInput: Int { 64 }
+
   public func connect(
     _ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox
   ) async throws -> SessionID {
@@ -239,7 +261,12 @@ extension ControlPlane: AgentPort {
 
   public func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [AgentEvent]) async throws {
     guard let leader else { throw FederationError.notLeading }
-    try await leader.queue.offer(event: .agentEvents(cluster, session, events))
+    // An agent that was away for long tells much at once; each input of the core is short.
+    var rest = events[...]
+    repeat {
+      try await leader.queue.offer(event: .agentEvents(cluster, session, Array(rest.prefix(Self.eventsPerInput))))
+      rest = rest.dropFirst(Self.eventsPerInput)
+    } while !rest.isEmpty
   }
 
   public func receive(_ cluster: ClusterName, _ session: SessionID, _ inventory: ClusterInventory) async throws {
@@ -252,11 +279,8 @@ extension ControlPlane: AgentPort {
   }
 
   public func access(of run: RunID, on cluster: ClusterName) async -> RunAccess? {
-    if let owner = await leader?.owner(of: run, on: cluster) {
-      return RunAccess(project: owner.project, workflowUID: owner.workflowUID, nodeName: owner.nodeName)
-    }
+    if let access = await leader?.access(of: run, on: cluster) { return access }
     // Its end is durable, and its last logs may still be on their way.
-    guard let owner = try? await store.owner(of: run, on: cluster) else { return nil }
-    return RunAccess(project: owner.project, workflowUID: owner.workflowUID, nodeName: owner.nodeName)
+    return try? await store.access(of: run, on: cluster)
   }
 }

@@ -82,9 +82,7 @@ extension Leader {
   ) {
     Task {
       do {
-        var workflow = try await store.workflow(reference)
-        if workflow == nil { workflow = try await store.workflow(uid: reference.name) }
-        if workflow?.row.project != reference.project { workflow = nil }
+        let workflow = try await Self.read(reference, from: store)
         queue.push(
           own: .loaded(workflow, command, request: request, principal: principal, idempotency: idempotency))
       } catch {
@@ -94,6 +92,17 @@ extension Leader {
             retryAfter: .seconds(1)))
       }
     }
+  }
+
+  /// Away from the actor: a large workflow takes long to read and to rebuild.
+  @concurrent
+  private static func read(_ reference: WorkflowReference, from store: ControlPlaneStore) async throws
+    -> RestoredWorkflow?
+  {
+    var workflow = try await store.workflow(reference)
+    if workflow == nil { workflow = try await store.workflow(uid: reference.name) }
+    guard let workflow, workflow.row.project == reference.project else { return nil }
+    return RestoredWorkflow(workflow)
   }
 
   // MARK: Failures

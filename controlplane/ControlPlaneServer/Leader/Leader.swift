@@ -60,7 +60,6 @@ actor Leader {
   struct Session {
     var id: SessionID
     var outbox: any AgentOutbox
-    var version: String
   }
 
   /// The bound of a turn: a batch ends when it has cost this much.
@@ -107,7 +106,7 @@ actor Leader {
     // The restored core may have something to write at once (ends of tasks whose cancellation was under way).
     turn()
     while true {
-      await queue.wait()
+      if !core.isUnfinished { await queue.wait() }
       while inFlight.count >= Self.unitsInFlight, failure == nil { await waitForAnswer() }
       if let failure {
         self.failure = nil
@@ -125,11 +124,13 @@ actor Leader {
   private func turn() {
     let started = ContinuousClock.now
     var inputs: [Input] = []
-    while inputs.count < Self.batchLimit, let input = queue.next() {
+    // What large inputs left undone goes on beside the others, neither in front of them nor behind them: half a turn each.
+    let share = core.isUnfinished ? Self.turnLimit / 2 : Self.turnLimit
+    while inputs.count < Self.batchLimit, ContinuousClock.now - started < share, let input = queue.next() {
       core.apply(input, at: wallClock())
       inputs.append(input)
-      if inputs.count & 15 == 0, ContinuousClock.now - started > Self.turnLimit { break }
     }
+    while core.isUnfinished, ContinuousClock.now - started < Self.turnLimit { core.apply(.proceed, at: wallClock()) }
     send(inputs)
     plan()
     metrics.turn(
@@ -192,8 +193,10 @@ actor Leader {
     if let old = sessions[cluster] {
       old.outbox.close(FederationError(.cancelled, "another session of cluster \(cluster) has begun"))
     }
-    sessions[cluster] = Session(id: session, outbox: outbox, version: version)
+    sessions[cluster] = Session(id: session, outbox: outbox)
     board.opened(cluster, session)
+    var hello = hello
+    hello.agentVersion = version
     queue.push(own: .agentConnected(cluster, session, hello))
     return session
   }
@@ -205,7 +208,7 @@ actor Leader {
     queue.push(own: .agentDisconnected(cluster, session))
   }
 
-  func owner(of run: RunID, on cluster: ClusterName) -> RunOwner? { core.owner(of: run, on: cluster) }
+  func access(of run: RunID, on cluster: ClusterName) -> RunAccess? { core.access(of: run, on: cluster) }
 
   func reasons(in reference: WorkflowReference) -> [NodeID: String] { core.reasons(in: reference) }
 
@@ -215,7 +218,7 @@ actor Leader {
       statuses[name] = ClusterStatus(
         isConnected: soft.isConnected, inventory: soft.inventory, activeRuns: soft.activeRuns,
         measuredBandwidth: soft.measuredBandwidth, closedBecause: soft.closedBecause,
-        agentVersion: sessions[name]?.version ?? "")
+        agentVersion: soft.agentVersion)
     }
     return statuses
   }

@@ -7,6 +7,7 @@ final class ControlPlaneMetrics: LeaderMetrics {
   private let isLeader: Gauge
   private let commitSequence: Gauge
   private let turnSeconds: Histogram
+  private let turnLongest: Gauge
   private let turnInputs: Histogram
   private let inputs: Counter
   private let queueDepth: Gauge
@@ -37,6 +38,8 @@ final class ControlPlaneMetrics: LeaderMetrics {
       "fubini_connected_clusters", "Clusters whose agent has a session, on the leader.")
     inputs = registry.counter("fubini_inputs_total", "Inputs that the leader has applied.")
     turnSeconds = registry.histogram("fubini_turn_seconds", "Length of the leader's turns.", buckets: Self.latencies)
+    turnLongest = registry.gauge(
+      "fubini_turn_seconds_longest", "The longest turn since the process began; DESIGN bounds a turn to 0.005.")
     turnInputs = registry.histogram(
       "fubini_turn_inputs", "Inputs applied in one turn.",
       buckets: [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096])
@@ -62,6 +65,8 @@ final class ControlPlaneMetrics: LeaderMetrics {
     inputs.add(UInt64(max(0, count)))
     turnInputs.observe(Double(count))
     turnSeconds.observe(seconds)
+    // The leader's loop is the only writer.
+    if seconds > turnLongest.value { turnLongest.set(seconds) }
     queueDepth.set(depth)
     workflows.set(census.workflows)
     pendingTasks.set(census.pendingTasks)

@@ -71,18 +71,6 @@ public protocol AgentPort: Sendable {
   func access(of run: RunID, on cluster: ClusterName) async -> RunAccess?
 }
 
-/// What a run's agent may read and write for it.
-public struct RunAccess: Sendable, Hashable {
-  public var project: ProjectName
-  public var workflowUID: String
-  public var nodeName: String
-  public init(project: ProjectName, workflowUID: String, nodeName: String) {
-    self.project = project
-    self.workflowUID = workflowUID
-    self.nodeName = nodeName
-  }
-}
-
 /// The way back to one agent session. Never blocks: a session that cannot keep up is closed by its own bound, and resumes with a welcome.
 public protocol AgentOutbox: Sendable {
   func send(_ command: AgentCommand, position: CommitPosition)

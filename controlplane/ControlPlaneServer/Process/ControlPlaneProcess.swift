@@ -75,7 +75,8 @@ struct ControlPlaneProcess {
     let changes = ChangeNotifier(database, logger: logger)
     let bound = BoundPorts(readyFile: configuration.readyFile)
     let controlPlane = ControlPlane(
-      store: store, candidate: candidate(), configuration: configuration.core, metrics: metrics, logger: logger)
+      store: store, candidate: candidate(), configuration: configuration.core, metrics: metrics, logger: logger,
+      retention: configuration.retention)
     let gateway = try GatewayService(
       configuration: configuration, authority: authority, store: store, port: controlPlane, logs: logs,
       artifacts: artifacts,
