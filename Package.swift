@@ -81,10 +81,12 @@ let package = Package(
       name: "FederationPKI", dependencies: ["FederationModel", crypto, swiftASN1, x509], swiftSettings: settings),
 
     // MARK: Command line
+    .target(name: "LocalProcess", dependencies: ["FederationModel"], swiftSettings: settings),
     .executableTarget(
       name: "fubini",
       dependencies: [
-        "FederationAPI", "FederationModel", argumentParser, asyncHTTPClient, crypto, nioCore, nioHTTP1, nioSSL, yams,
+        "FederationAPI", "FederationModel", "LocalProcess", argumentParser, asyncHTTPClient, crypto, nioCore, nioHTTP1,
+        nioSSL, yams,
       ],
       swiftSettings: settings),
 
@@ -195,7 +197,9 @@ let package = Package(
       ], swiftSettings: settings),
     .testTarget(
       name: "FubiniCLITests",
-      dependencies: ["FederationAPI", "FederationModel", "fubini", argumentParser, nioCore, nioHTTP1, nioPosix],
+      dependencies: [
+        "FederationAPI", "FederationModel", "LocalProcess", "fubini", argumentParser, nioCore, nioHTTP1, nioPosix,
+      ],
       swiftSettings: settings),
     .target(
       name: "FederationHarness",

@@ -1,5 +1,6 @@
 import FederationAPI
 import FederationModel
+import LocalProcess
 import Testing
 
 @testable import fubini

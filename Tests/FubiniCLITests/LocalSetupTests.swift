@@ -1,4 +1,6 @@
+import FederationModel
 import Foundation
+import LocalProcess
 import Testing
 
 @testable import fubini
@@ -65,12 +67,12 @@ import Testing
           ["/bin/sh", "-c", "echo what went wrong; exit 3"], environment: environment, log: directory + "/a",
           timeout: .seconds(10))
         Issue.record("it did not fail")
-      } catch let failure as CommandFailure { #expect(failure.message.contains("what went wrong")) }
+      } catch let failure as FederationError { #expect(failure.publicMessage.contains("what went wrong")) }
       do {
         try await ChildProcess.run(
           ["/bin/sleep", "60"], environment: environment, log: directory + "/b", timeout: .milliseconds(100))
         Issue.record("it did not time out")
-      } catch let failure as CommandFailure { #expect(failure.code == .unreachable) }
+      } catch let failure as FederationError { #expect(failure.code == .deadlineExceeded) }
     }
   }
 

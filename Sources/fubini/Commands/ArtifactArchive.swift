@@ -1,4 +1,6 @@
+internal import FederationModel
 internal import FoundationEssentials
+internal import LocalProcess
 
 #if canImport(Glibc)
   internal import Glibc
@@ -63,10 +65,11 @@ struct ArtifactArchive: Sendable {
     }
     let environment = ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"]
     do { try await ChildProcess.run(words, environment: environment, log: log, timeout: timeout) } catch let failure
-      as CommandFailure
+      as FederationError
     {
       throw CommandFailure(
-        failure.code, "The archive could not be unpacked safely; --raw keeps it as it is.\n\(failure.message)")
+        CommandFailure.ExitCode(rawValue: failure.code.exitCode) ?? .error,
+        "The archive could not be unpacked safely; --raw keeps it as it is.\n\(failure.publicMessage)")
     }
   }
 

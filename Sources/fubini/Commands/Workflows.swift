@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import LocalProcess
 internal import NIOHTTP1
 
 struct Submit: AsyncParsableCommand {

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import FederationAPI
 internal import FoundationEssentials
+internal import LocalProcess
 
 #if canImport(Glibc)
   internal import Glibc

@@ -1,6 +1,7 @@
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import LocalProcess
 internal import Yams
 
 #if canImport(Glibc)
@@ -184,5 +185,13 @@ extension JSONValue {
     let encoder = YAMLEncoder()
     encoder.options.sortKeys = true
     return try encoder.encode(self)
+  }
+}
+
+extension String {
+  func trimmingLast() -> String {
+    var text = self[...]
+    while text.last?.isWhitespace == true { text.removeLast() }
+    return String(text)
   }
 }

@@ -3,6 +3,7 @@ internal import Dispatch
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import LocalProcess
 internal import Synchronization
 
 #if canImport(Glibc)
