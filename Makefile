@@ -26,7 +26,7 @@ agent: prerequisites ## the agent as it is released (.build/fubini-agent): optim
 check-agent: agent ## the released agent's symbols, and that it works in an empty root directory
 	scripts/check-agent.sh
 
-test: build ## every test: real PostgreSQL, real mTLS, real processes
+test: build ## every test: real PostgreSQL, real Slurm, real mTLS, real processes
 	scripts/test.sh $(FLAGS)
 
 lint: ## the format of our own Swift files

@@ -82,6 +82,7 @@ let package = Package(
 
     // MARK: Command line
     .target(name: "LocalProcess", dependencies: ["FederationModel"], swiftSettings: settings),
+    .target(name: "LocalSlurm", dependencies: ["FederationModel", "LocalProcess"], swiftSettings: settings),
     .executableTarget(
       name: "fubini",
       dependencies: [
@@ -142,7 +143,9 @@ let package = Package(
       swiftSettings: settings),
 
     // MARK: Tests
-    .target(name: "TestSupport", dependencies: ["Postgres"], path: "Tests/TestSupport", swiftSettings: settings),
+    .target(
+      name: "TestSupport", dependencies: ["FederationModel", "LocalProcess", "LocalSlurm", "Postgres"],
+      path: "Tests/TestSupport", swiftSettings: settings),
     .executableTarget(
       name: "supervisor-fixture", dependencies: ["Supervisor"], path: "Tests/SupervisorFixture", swiftSettings: settings
     ),
@@ -195,6 +198,9 @@ let package = Package(
         "fubini-agent", crypto, grpc,
         grpcProtobuf, grpcTransport, logging, protobuf,
       ], swiftSettings: settings),
+    .testTarget(
+      name: "LocalSlurmTests", dependencies: ["FederationModel", "LocalProcess", "LocalSlurm", "TestSupport"],
+      swiftSettings: settings),
     .testTarget(
       name: "FubiniCLITests",
       dependencies: [

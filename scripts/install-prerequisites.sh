@@ -40,6 +40,8 @@ else
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -qq install -y \
       --no-install-recommends $missing
   fi
+  # Real Slurm clusters, which can be done without.
+  "$(dirname "$0")/install-slurm.sh"
 fi
 
 command -v swift >/dev/null || {
