@@ -24,11 +24,16 @@ stamp=.build/demo.built
 # Even a build that has nothing to do plans for seconds: it is left out when no source is newer than the last one.
 if [ ! -e "$stamp" ] || [ ! -x "$bin/fubini" ] || [ ! -x "$bin/fubini-controlplane" ] || [ ! -x "$bin/fubini-agent" ] \
   || [ -n "$(find Package.swift Sources controlplane agent migrations -newer "$stamp" -print -quit)" ]; then
-  echo "Building (the first time about 10 minutes on two cores; later ones take seconds) ..."
+  echo "Building (the first time 10 to 15 minutes on two cores; later ones take seconds) ..."
   touch "$stamp.started" 2>/dev/null || { mkdir -p .build && touch "$stamp.started"; }
   # The flags hold no blanks of their own, so word splitting is what is wanted.
-  # shellcheck disable=SC2086
-  for product in fubini fubini-controlplane fubini-agent; do swift build $flags --product "$product"; done
+  step=0
+  for product in fubini fubini-controlplane fubini-agent; do
+    step=$((step + 1))
+    echo "$product ($step of 3)"
+    # shellcheck disable=SC2086
+    swift build $flags --product "$product"
+  done
   mv "$stamp.started" "$stamp"
 fi
 
