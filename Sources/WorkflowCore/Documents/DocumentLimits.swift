@@ -47,6 +47,11 @@ struct DocumentBudget {
     }
   }
 
+  /// NUL ends a text wherever a program meets it: half of an argument would be gone without a word.
+  func checkText(_ text: String, at mark: SourceMark) throws(DocumentErrors) {
+    if limits != .stored, text.utf8.contains(0) { throw .syntax("a text must not hold the character NUL", at: mark) }
+  }
+
   func checkDepth(_ depth: Int, at mark: SourceMark) throws(DocumentErrors) {
     if depth > limits.depth {
       throw .syntax("lists and maps are nested deeper than \(limits.depth) levels", at: mark)

@@ -189,7 +189,9 @@ struct JSONDocumentParser {
       switch byte {
       case UInt8(ascii: "\""):
         try budget.spend(nodes: 0, bytes: text.count, at: mark)
-        return String(decoding: text, as: UTF8.self)
+        let text = String(decoding: text, as: UTF8.self)
+        try budget.checkText(text, at: mark)
+        return text
       case UInt8(ascii: "\\"): try escape(into: &text)
       case 0..<0x20: throw failure("a control character in a text must be written as an escape")
       default: text.append(byte)

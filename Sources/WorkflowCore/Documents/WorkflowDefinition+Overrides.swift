@@ -51,6 +51,11 @@ extension WorkflowDefinition {
             suggestion: NearestName.find(name, among: names)))
         continue
       }
+      if value.utf8.contains(0) {
+        problems.append(
+          DocumentProblem(
+            path: "spec.arguments.parameters[\(position)].value", message: "a text must not hold the character NUL"))
+      }
       if let allowed = known[position].allowedValues, !allowed.contains(value) {
         problems.append(
           DocumentProblem(

@@ -89,7 +89,7 @@ struct YAMLDocumentParser {
     let problem = libyaml.problem.map { String(cString: $0) } ?? "the text is no YAML"
     // libyaml has a bound of its own for what it must look ahead.
     if problem.contains("nesting level") {
-      return .syntax("lists and maps are nested deeper than \(depthLimit) levels")
+      return .syntax("lists and maps are nested deeper than \(depthLimit) levels", at: mark(libyaml.problem_mark))
     }
     let context = libyaml.context.map { String(cString: $0) + ": " } ?? ""
     if libyaml.error == YAML_READER_ERROR { return .syntax("not readable as YAML: \(problem)") }
@@ -132,6 +132,7 @@ struct YAMLDocumentParser {
     let text = String(decoding: UnsafeBufferPointer(start: scalar.value, count: Int(scalar.length)), as: UTF8.self)
     let size = Int(scalar.length)
     try budget.spend(nodes: 1, bytes: size, at: mark)
+    try budget.checkText(text, at: mark)
     let tag = Self.text(scalar.tag)
     let isPlain = scalar.style == YAML_PLAIN_SCALAR_STYLE
     if tag == nil, isPlain, text == "<<", expectsKey {

@@ -16,6 +16,9 @@ struct APIContext: RequestContext {
   var maxUploadSize: Int { Self.sizeLimit }
   /// Bytes of a request body, uploads of artifacts excepted.
   static let sizeLimit = 2 << 20
+  /// A submission document wraps the workflow in JSON, where quotes and line ends take two bytes, beside its parameters. The
+  /// workflow in it is still bound by its own limit.
+  static let submissionSizeLimit = 2 * sizeLimit + (256 << 10)
 
   func signedIn() throws -> Caller {
     guard let caller else { throw FederationError(.unauthenticated, "this request needs a token") }
@@ -44,11 +47,11 @@ extension Request {
     return value
   }
 
-  /// The whole body, at most `APIContext.sizeLimit` bytes; a larger one is refused before it is read to its end.
-  func bytes() async throws -> [UInt8] {
-    if let length = headers[.contentLength].flatMap({ Int($0) }), length > APIContext.sizeLimit { throw Self.tooLarge }
+  /// The whole body, at most `limit` bytes; a larger one is refused before it is read to its end.
+  func bytes(limit: Int = APIContext.sizeLimit) async throws -> [UInt8] {
+    if let length = headers[.contentLength].flatMap({ Int($0) }), length > limit { throw Self.tooLarge }
     do {
-      return Array(buffer: try await body.collect(upTo: APIContext.sizeLimit))
+      return Array(buffer: try await body.collect(upTo: limit))
     } catch is NIOTooManyBytesError {
       throw Self.tooLarge
     } catch let error as HTTPError where error.status == .contentTooLarge {

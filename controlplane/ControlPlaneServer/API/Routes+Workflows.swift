@@ -38,11 +38,12 @@ extension APIServer {
   // MARK: Submitting
 
   private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
-    let bytes = try await request.bytes()
+    let isWrapped = request.headers[.contentType]?.hasPrefix(SubmitRequest.contentType) == true
+    let bytes = try await request.bytes(limit: isWrapped ? APIContext.submissionSizeLimit : APIContext.sizeLimit)
     let isStrict = request.query("strict") != "false"
     var submission = SubmitRequest(document: "")
     let definition: WorkflowDefinition
-    if request.headers[.contentType]?.hasPrefix(SubmitRequest.contentType) == true {
+    if isWrapped {
       do { submission = try JSONDecoder().decode(SubmitRequest.self, from: Data(bytes)) } catch {
         throw FederationError(.invalidArgument, "the body is not a submission document", cause: error)
       }
