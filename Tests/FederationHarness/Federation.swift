@@ -1,7 +1,7 @@
 internal import AsyncHTTPClient
 internal import FederationAPI
 internal import FederationModel
-internal import Foundation
+public import Foundation
 internal import Glibc
 public import Postgres
 internal import Synchronization
@@ -23,6 +23,17 @@ public final class Federation: Sendable {
     var controlPlanes: [Int: OwnedProcess] = [:]
     var agents: [String: OwnedProcess] = [:]
     var lifeline: Int32 = -1
+    var surroundings: [String: Surroundings] = [:]
+  }
+
+  /// How an agent's commands are started: through a program (`nsenter`), with variables (a clock that is wrong).
+  public struct Surroundings: Sendable {
+    public var prefix: [String]
+    public var environment: [String: String]
+    public init(prefix: [String] = [], environment: [String: String] = [:]) {
+      self.prefix = prefix
+      self.environment = environment
+    }
   }
 
   public let options: FederationOptions
@@ -218,7 +229,11 @@ public final class Federation: Sendable {
         return FileManager.default.fileExists(atPath: path("cp-\(replica.index).ready"))
       }
     }
-    try await poll("a control plane leads", timeout: timeout) { try await leader() != nil }
+    // Its row in the database comes first, then it loads what it leads.
+    try await poll("a control plane leads", timeout: timeout) {
+      guard let leader = try await leader() else { return false }
+      return try await client(leader).get("/v1/version", as: VersionDocument.self).isLeader
+    }
   }
 
   /// The replica whose lease is valid, as the database says; nil when there is none.
@@ -295,14 +310,22 @@ public final class Federation: Sendable {
 
   /// Runs `fubini-agent join`; its output is in `log("join-NAME")`. Returns the exit code.
   public func join(_ name: String, token: String) async throws -> Int32 {
-    try await OwnedProcess.run(
-      ["\(binaries)/fubini-agent", "join", "--config", agentConfigurationPath(name)],
-      environment: ["FUBINI_JOIN_TOKEN": token], log: log("join-\(name)"))
+    let around = state.withLock { $0.surroundings[name] } ?? Surroundings()
+    return try await OwnedProcess.run(
+      around.prefix + ["\(binaries)/fubini-agent", "join", "--config", agentConfigurationPath(name)],
+      environment: around.environment.merging(["FUBINI_JOIN_TOKEN": token]) { $1 }, log: log("join-\(name)"))
+  }
+
+  /// From its next start on.
+  public func surround(_ name: String, with surroundings: Surroundings) {
+    state.withLock { $0.surroundings[name] = surroundings }
   }
 
   public func startAgent(_ name: String) throws {
+    let around = state.withLock { $0.surroundings[name] } ?? Surroundings()
     let process = try OwnedProcess.spawn(
-      ["\(binaries)/fubini-agent", "run", "--config", agentConfigurationPath(name)], log: log("agent-\(name)"))
+      around.prefix + ["\(binaries)/fubini-agent", "run", "--config", agentConfigurationPath(name)],
+      environment: around.environment, log: log("agent-\(name)"))
     state.withLock { $0.agents[name] = process }
   }
 
@@ -327,17 +350,26 @@ public final class Federation: Sendable {
   // MARK: The command line
 
   /// Runs `fubini` against the first control plane. Returns the exit code, and standard output and error together.
-  public func fubini(_ arguments: [String], replica: Int = 0, timeout: Duration = .seconds(60)) async throws
-    -> (code: Int32, output: String)
-  {
+  public func fubini(
+    _ arguments: [String], replica: Int = 0, environment: [String: String] = [:], timeout: Duration = .seconds(60)
+  ) async throws -> (code: Int32, output: String) {
+    let (code, bytes) = try await fubiniBytes(
+      arguments, replica: replica, environment: environment, timeout: timeout)
+    return (code, String(decoding: bytes, as: UTF8.self))
+  }
+
+  /// The same, with the output as it was written. `environment` wins over what the federation sets.
+  public func fubiniBytes(
+    _ arguments: [String], replica: Int = 0, environment: [String: String] = [:], timeout: Duration = .seconds(60)
+  ) async throws -> (code: Int32, output: Data) {
     let file = path("log/cli-\(UInt32.random(in: 0 ... .max)).log")
     let code = try await OwnedProcess.run(
       ["\(binaries)/fubini"] + arguments,
       environment: [
         "FUBINI_URL": "http://127.0.0.1:\(replicas[replica].httpPort)", "FUBINI_TOKEN": try adminToken(),
         "NO_COLOR": "1", "HOME": directory,
-      ], log: file, timeout: timeout)
-    return (code, String(decoding: FileManager.default.contents(atPath: file) ?? Data(), as: UTF8.self))
+      ].merging(environment) { $1 }, log: file, timeout: timeout)
+    return (code, FileManager.default.contents(atPath: file) ?? Data())
   }
 
   /// The ends of all logs.

@@ -144,6 +144,11 @@ pid_t csupervisor_spawn(const struct csupervisor_spawn *spawn, int *step) {
   return pid;
 }
 
+int csupervisor_exchange(const char *a, const char *b) {
+  const unsigned exchange = 2;
+  return syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, exchange) == 0 ? 0 : -errno;
+}
+
 int csupervisor_open_in_root(int directory, const char *path) {
   struct open_how how = {
       // O_NONBLOCK: opening a FIFO must not wait for its writer.

@@ -17,6 +17,14 @@ enum HostFiles {
   }
   private static func currentError() -> Int32 { errno }
 
+  /// What an unprivileged user may still write below `path`, and the size of its file system, bytes; nil when nobody can say.
+  static func room(at path: String) -> (free: Int64, size: Int64)? {
+    var status = statvfs()
+    guard statvfs(path, &status) == 0, status.f_blocks > 0 else { return nil }
+    let unit = UInt64(status.f_frsize)
+    return (Int64(clamping: UInt64(status.f_bavail) * unit), Int64(clamping: UInt64(status.f_blocks) * unit))
+  }
+
   static func makeDirectory(_ path: String, mode: UInt32 = 0o700) throws(FederationError) {
     if mkdir(path, mode) == 0 {
       // The mode that was asked for, whatever the umask is.

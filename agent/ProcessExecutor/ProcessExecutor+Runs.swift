@@ -69,6 +69,9 @@ extension ProcessExecutor {
   func prepareSynchronously(_ run: RunRequest) throws(FederationError) -> RunWorkspace {
     let workspace = workspace(for: run.id)
     guard !HostFiles.exists(workspace.directory + "/started") else { return workspace }
+    if let shortage = diskShortage {
+      throw FederationError(.resourceExhausted, "nothing is started here: \(shortage)", retryAfter: .seconds(5))
+    }
     if probe == nil, let path = run.spec.scratchPaths.first {
       throw FederationError(
         .unplaceable,
@@ -80,6 +83,15 @@ extension ProcessExecutor {
     try HostFiles.makeDirectory(workspace.root, mode: 0o755)
     for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
     return workspace
+  }
+
+  /// Why nothing new is started for want of space; nil while there is enough.
+  nonisolated var diskShortage: String? {
+    guard let room = HostFiles.room(at: configuration.stateDirectory) else { return nil }
+    let reserve = min(ProcessExecutorConfiguration.diskReserve.bytes, room.size / 20)
+    guard room.free < reserve else { return nil }
+    return "the agent's disk is full (\(ByteCount(room.free)) free in its state directory, "
+      + "\(ByteCount(reserve)) needed); free some space there, and work goes on by itself"
   }
 
   private func resolveImage(_ image: String) throws(FederationError) -> String {

@@ -68,6 +68,8 @@ extension ProcessExecutor {
     guard !ready.isEmpty else { return }
     let again: [RunRequest]
     do { again = try await start(ready).refused } catch {
+      let reason = (error as? FederationError)?.publicMessage ?? "\(error)"
+      for run in ready { observers.yield(RunObservation(id: run.id, phase: .queued, message: reason)) }
       Task { [weak self] in await self?.settle(ready, returning: true) }
       return
     }
@@ -83,6 +85,8 @@ extension ProcessExecutor {
   /// After a start that failed half-way: the runs hold their slots until the supervisor has said which of them live.
   func settle(_ runs: [RunRequest], returning: Bool) async {
     while !isClosed {
+      // What failed just now fails again at once: a full disk is asked about twice a second, not without pause.
+      if returning { try? await Task.sleep(for: Self.retryPause) }
       if let all = try? await reattach(known: []) {
         queue.abandoned(runs.lazy.map(\.id))
         let live = Set(all.lazy.filter { !$0.phase.isTerminal }.map(\.id))

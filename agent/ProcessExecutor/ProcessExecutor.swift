@@ -150,6 +150,7 @@ public actor ProcessExecutor: Executor {
 
   public func inventory() async -> ClusterInventory {
     var notices = notices
+    if let shortage = diskShortage { notices.append(shortage) }
     if probe != nil, !supervisorIsEnclosed {
       notices.append(
         "this machine gives the supervisor no PID namespace of its own, so nothing proves that runs die with it: this "

@@ -33,6 +33,10 @@ public struct ProcessExecutorConfiguration: Sendable {
   /// A delegated cgroup v2 directory for memory and CPU limits; nil enforces none.
   public var controlGroup: String?
 
+  /// Kept free in the state directory, at most a twentieth of its file system: with less nothing new is started, so that
+  /// what runs, its end, and the agent's journal find room.
+  public static let diskReserve = ByteCount.mebibytes(64)
+
   public init(
     stateDirectory: String, supervisorExecutable: String, sandbox: SandboxMode = .bubblewrap, network: Network = .auto,
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],

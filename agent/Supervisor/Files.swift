@@ -12,6 +12,7 @@ public struct SystemFailure: Error, Sendable, CustomStringConvertible {
   /// With the calling thread's errno.
   public init(_ operation: String) { self.init(operation, errno) }
   public var description: String { "\(operation): \(Self.text(of: code))" }
+  var isFullDisk: Bool { code == ENOSPC || code == EDQUOT }
   static func text(of code: Int32) -> String { String(cString: strerror(code)) }
 }
 

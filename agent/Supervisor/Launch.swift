@@ -14,6 +14,8 @@ struct Launch {
   /// Why the run cannot start although it was claimed. It ends with this message.
   struct Failure: Error {
     var message: String
+    /// The disk is full, and nothing was spawned: the same run may be tried again.
+    var isPassing = false
   }
 
   /// - Parameter lock: what `RunDirectory.claim` returned. The caller closes it.
@@ -47,7 +49,8 @@ struct Launch {
       kept = pipes + [log]
       return LiveRun(run: run, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes)
     } catch {
-      throw Failure(message: "\(error)")
+      // Whatever is thrown above is thrown before there is a process, or because there is none.
+      throw Failure(message: "\(error)", isPassing: error.isFullDisk)
     }
   }
 

@@ -1,3 +1,4 @@
+internal import CSupervisor
 internal import Glibc
 
 /// When a lease that is known in some way runs out.
@@ -32,7 +33,17 @@ public struct Lease: Hashable, Sendable, LeaseView {
     return Lease(startNanoseconds: UInt64(text) ?? 0)
   }
 
+  /// Replaces the file in one step. The two files swap their names and keep their length, so that a lease can be renewed on a
+  /// disk that has become full: runs must not be fenced because somebody filled it.
   public func write(in stateDirectory: String) throws(SystemFailure) {
-    try Files.replace(Self.path(in: stateDirectory), with: Array(String(startNanoseconds).utf8))
+    let digits = String(startNanoseconds)
+    let text = String(repeating: "0", count: 20 - digits.utf8.count) + digits
+    let path = Self.path(in: stateDirectory)
+    let file = try Files.open(path + ".new", O_WRONLY | O_CREAT)
+    defer { close(file) }
+    try Files.writeAll(file, Array(text.utf8))
+    // The first time there is nothing to swap with, and some file systems cannot swap.
+    if csupervisor_exchange(path + ".new", path) == 0 { return }
+    if rename(path + ".new", path) != 0 { throw SystemFailure("rename \(path)") }
   }
 }

@@ -19,6 +19,10 @@ final class LiveRun {
   var hintedAt: UInt64 = 0
   /// Why it is being ended, and when SIGKILL is due (CLOCK_BOOTTIME).
   var ending: (reason: RunEnd.Reason, killAt: UInt64, killed: Bool)?
+  /// When everything of it was gone, and when its end, which the full disk did not take, is written again (CLOCK_BOOTTIME).
+  var overAt: UInt64?
+  var writeAgainAt: UInt64?
+  private var isMarked = false
   private var tail: [UInt8] = []
 
   static let tailBytesMax = 256 << 10
@@ -38,6 +42,7 @@ final class LiveRun {
 
   /// The next moment at which something must be done about it without being asked.
   func nextDeadline(lease: any LeaseView, now: UInt64) -> UInt64 {
+    if let writeAgainAt { return writeAgainAt }
     var next = UInt64.max
     if run.disconnectLimitMs > 0 { next = min(next, lease.expiry(limitMs: run.disconnectLimitMs, now: now)) }
     if let ending {
@@ -91,11 +96,21 @@ final class LiveRun {
     try Files.replace(directory.standardOutput, with: Array(tail.suffix(Self.tailBytesMax)))
   }
 
-  /// Marks the place where output was dropped.
-  func markDiscarded() {
-    guard discardedBytes > 0 else { return }
-    let line = "\n[fubini: \(discardedBytes) bytes of output beyond the limit were dropped]\n"
-    if (try? Files.writeAll(log, Array(line.utf8))) != nil { logBytes += UInt64(line.utf8.count) }
+  /// Says at the log's end, once, how much output was dropped.
+  ///
+  /// - Throws: when the disk is full: then nothing of the line is there.
+  func markDiscarded() throws(SystemFailure) {
+    guard discardedBytes > 0, !isMarked else { return }
+    let reason = logBytes >= run.logBytesMax ? "beyond the limit" : "that found the agent's disk full"
+    let line = "\n[fubini: \(discardedBytes) bytes of output \(reason) were dropped]\n"
+    do throws(SystemFailure) {
+      try Files.writeAll(log, Array(line.utf8))
+      logBytes += UInt64(line.utf8.count)
+    } catch {
+      _ = ftruncate(log, off_t(logBytes))
+      if error.isFullDisk { throw error }
+    }
+    isMarked = true
   }
 
   /// SIGTERM to the program and its group. The sandbox's own processes are spared: with them the program would die at once.

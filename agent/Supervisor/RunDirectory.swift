@@ -55,6 +55,9 @@ struct RunDirectory {
     return file
   }
 
+  /// Takes the claim back. Only right after `claim`, by its caller, while nothing was spawned (I1).
+  func abandonClaim() { unlink(started) }
+
   /// May be called again: every mark has the same length within one boot.
   func writeMark(_ mark: Mark, to file: Int32) throws(SystemFailure) {
     guard lseek(file, 0, SEEK_SET) == 0 else { throw SystemFailure("seek in \(started)") }

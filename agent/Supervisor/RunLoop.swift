@@ -12,6 +12,8 @@ class RunLoop {
   static let hintIntervalNs: UInt64 = 100_000_000
   /// How long output is still awaited after a run's leader has gone while something unsandboxed holds the pipe.
   static let lingerNs: UInt64 = 500_000_000
+  /// Between two attempts to write an end to a full disk.
+  static let writeAgainNs: UInt64 = 1_000_000_000
 
   let stateDirectory: String
   let controlGroup: ControlGroup?
@@ -91,7 +93,14 @@ class RunLoop {
   // MARK: Starting and ending
 
   /// Starts the program of a run that the caller has claimed; one that cannot be started has ended with the reason.
-  final func launch(_ run: SupervisedRun, in directory: RunDirectory, lock: Int32, place: String = "", now: UInt64) {
+  ///
+  /// - Returns: with `takesBack`, why nothing was spawned and nothing has ended: the disk is full, and the caller takes its
+  ///   claim back.
+  @discardableResult
+  final func launch(
+    _ run: SupervisedRun, in directory: RunDirectory, lock: Int32, place: String = "", now: UInt64,
+    takesBack: Bool = false
+  ) -> Launch.Failure? {
     do throws(Launch.Failure) {
       let launch = Launch(
         run: run, directory: directory, bootID: bootID, place: place, controlGroup: controlGroup, enclosure: enclosure)
@@ -106,12 +115,14 @@ class RunLoop {
       announce(.started, run.id, Self.body(run.id, 0))
     } catch {
       controlGroup?.remove(run.id)
+      if takesBack, error.isPassing { return error }
       record(RunEnd(reason: .notStarted, message: error.message), of: run.id)
     }
+    return nil
   }
 
   func cancel(_ id: UInt64, graceMs: UInt64, reason: RunEnd.Reason = .cancelled) {
-    guard let run = live[id] else { return }
+    guard let run = live[id], run.overAt == nil else { return }
     let now = csupervisor_boottime_ns()
     let (ns, overflow) = graceMs.multipliedReportingOverflow(by: 1_000_000)
     let killAt = overflow || now &+ ns < now ? UInt64.max : now + ns
@@ -141,6 +152,10 @@ class RunLoop {
   }
 
   private func enforce(_ run: LiveRun, lease: any LeaseView, now: UInt64) {
+    if let moment = run.writeAgainAt {
+      if now >= moment { finishIfOver(run) }
+      return
+    }
     let limit = run.run.disconnectLimitMs
     if limit > 0, now >= lease.expiry(limitMs: limit, now: now), run.waitStatus == nil, run.ending?.reason != .fenced {
       run.ending = (.fenced, now, false)
@@ -183,17 +198,33 @@ class RunLoop {
   }
 
   private func finishIfOver(_ run: LiveRun) {
-    guard run.isOver, live.removeValue(forKey: run.run.id) != nil else { return }
+    guard run.isOver, live[run.run.id] != nil else { return }
     let now = csupervisor_boottime_ns()
-    run.markDiscarded()
+    let overAt = run.overAt ?? now
+    run.overAt = overAt
     var end = RunEnd(
-      reason: run.ending?.reason ?? .exited, waitStatus: run.waitStatus ?? 0, wallMs: (now - run.startedAt) / 1_000_000,
+      reason: run.ending?.reason ?? .exited, waitStatus: run.waitStatus ?? 0,
+      wallMs: (overAt - run.startedAt) / 1_000_000,
       logBytes: run.logBytes, discardedBytes: run.discardedBytes)
     end.ranOutOfMemory = controlGroup?.ranOutOfMemory(run.run.id) ?? false
-    do { try run.writeTail() } catch { end.message = "standard output was not kept: \(error)" }
+    do throws(SystemFailure) {
+      try run.markDiscarded()
+      end.logBytes = run.logBytes
+      try run.writeTail()
+      try run.directory.writeEnd(end)
+    } catch {
+      // An end without its result would be a wrong answer, and one that is not on disk could be lost with us: it waits.
+      if error.isFullDisk {
+        run.writeAgainAt = now + Self.writeAgainNs
+        nextDeadline = min(nextDeadline, now + Self.writeAgainNs)
+        return
+      }
+      end.message = "its end could not be kept: \(error)"
+    }
+    live[run.run.id] = nil
     close(run.log)
     controlGroup?.remove(run.run.id)
-    record(end, of: run.run.id)
+    ended(end, run.run.id)
   }
 
   /// Writes an end down, then tells it. If it cannot be written it is told all the same: the agent's journal remembers.

@@ -72,7 +72,10 @@ final class Server: RunLoop {
       return true
     }
     defer { close(lock) }
-    launch(run, in: directory, lock: lock, now: now)
+    if let failure = launch(run, in: directory, lock: lock, now: now, takesBack: true) {
+      directory.abandonClaim()
+      throw Refusal(.storage, failure.message)
+    }
     return false
   }
 

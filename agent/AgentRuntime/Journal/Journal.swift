@@ -57,6 +57,10 @@ final class Journal: Sendable {
         .failedPrecondition,
         "\(path) is damaged: move it away and start the agent again; its runs are told by the executor",
         cause: error)
+    } catch let error as DatabaseError where Self.isFullDisk(error) {
+      throw FederationError(
+        .resourceExhausted, "The journal \(path) cannot be opened: the disk is full; free some space there",
+        cause: error)
     } catch {
       throw FederationError(.internal, "The journal \(path) cannot be opened", cause: error)
     }
@@ -95,13 +99,18 @@ final class Journal: Sendable {
         for change in changes { try Self.apply(change, to: db) }
       }
     } catch let error as DatabaseError {
-      let isFull = error.resultCode == .SQLITE_FULL || error.extendedResultCode == .SQLITE_IOERR_WRITE
+      let isFull = Self.isFullDisk(error)
       throw FederationError(
         isFull ? .resourceExhausted : .internal,
         isFull
           ? "The agent's disk is full: free space in its state directory" : "The agent's journal cannot be written",
         cause: error)
     }
+  }
+
+  private static func isFullDisk(_ error: DatabaseError) -> Bool {
+    error.resultCode == .SQLITE_FULL
+      || [.SQLITE_IOERR_WRITE, .SQLITE_IOERR_SHMSIZE].contains(error.extendedResultCode)
   }
 
   private static func apply(_ change: JournalChange, to db: Database) throws {

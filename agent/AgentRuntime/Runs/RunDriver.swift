@@ -36,6 +36,7 @@ final class RunDriver: Sendable {
   /// What a `Submission` takes next: it works beside the loop, which never waits for an executor.
   private let submissions = Mailbox<Submission.Offer>(capacity: 1)
   private let attachProblem = Mutex<String?>(nil)
+  private let journalProblem = Mutex<String?>(nil)
   private let stagingLimiter = Limiter(limit: RunDriver.stagingMax)
   private let collectionLimiter = Limiter(limit: RunDriver.collectionMax)
   private let eventsJournaled = Mutex<(@Sendable (UInt64) -> Void)?>(nil)
@@ -104,8 +105,8 @@ final class RunDriver: Sendable {
     for task in stagings.withLock({ Array($0.values) }) { task.cancel() }
   }
 
-  /// Why the agent does not begin its work; nil once it has.
-  var problem: String? { attachProblem.withLock { $0 } }
+  /// Why the agent does not begin its work, or stands still; nil while all is well.
+  var problem: String? { attachProblem.withLock { $0 } ?? journalProblem.withLock { $0 } }
 
   private func attach() async throws -> [RunObservation] {
     let known = table.withLock { $0.submitted }
@@ -150,9 +151,12 @@ final class RunDriver: Sendable {
     while true {
       do {
         try await journal.write(changes)
+        journalProblem.withLock { $0 = nil }
         break
       } catch {
         if Task.isCancelled { return }
+        let reason = (error as? FederationError)?.publicMessage ?? "\(error)"
+        journalProblem.withLock { $0 = "the agent stands still: \(reason)" }
         logger.error("the journal cannot be written; nothing goes on until it can", metadata: ["error": "\(error)"])
         try? await Task.sleep(for: pause)
         pause = min(pause * 2, .seconds(5))

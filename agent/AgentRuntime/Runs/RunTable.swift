@@ -369,8 +369,12 @@ extension RunTable {
       return
     }
     guard observation.phase.isTerminal else {
+      if observation.phase == .queued, earlier == .queued, !observation.message.isEmpty {
+        return paused(id, in: .queued, reason: observation.message, at: now)
+      }
       guard observation.phase.rawValue > earlier.rawValue || observation.phase == .running else { return }
       runs[id]!.state = .submitted(observation.phase)
+      if observation.phase == .running { runs[id]!.pauseReason = nil }
       if observation.phase != earlier { append(event: observation.phase, of: id, at: now) }
       if observation.logBytes > 0 { actions.append(.shipLog(id, length: observation.logBytes, isFinal: false)) }
       return

@@ -87,7 +87,8 @@ final class SessionRunner: Sendable {
       beats += 1
       guard beats % 5 == 0, case .established = machine.state else { continue }
       let inventory = await ports.inventory()
-      if let last = lastInventory, last != inventory {
+      // The first time, too: it may have changed since the hello.
+      if lastInventory != inventory {
         shared.withLock { $0.outgoing }?.sendAtOnce(.inventory(inventory))
       }
       lastInventory = inventory

@@ -45,6 +45,9 @@ pid_t csupervisor_spawn(const struct csupervisor_spawn *spawn, int *step);
 // opened and nothing blocks. Returns a descriptor or -errno.
 int csupervisor_open_in_root(int directory, const char *path);
 
+// Lets two existing files swap their names, in one step. 0, or -errno. The system call, because glibc's name for it is of 2.28.
+int csupervisor_exchange(const char *a, const char *b);
+
 int csupervisor_set_subreaper(void);
 // Opens or creates; returns a descriptor (close-on-exec) or -errno.
 int csupervisor_open(const char *path, int flags, unsigned mode);

@@ -57,7 +57,9 @@ struct WorkflowView: Sendable {
 
   private func document(of record: NodeRecord, children: [Int32]) -> NodeDocument {
     var message = record.message
-    if message.isEmpty, record.phase == .pending { message = reasons[record.id] ?? pendingMessage(record) }
+    if message.isEmpty, record.phase == .pending {
+      message = agentsReason(record) ?? reasons[record.id] ?? pendingMessage(record)
+    }
     return NodeDocument(
       id: record.id.ordinal, name: record.name, displayName: record.displayName, type: record.type.rawValue,
       templateName: record.templateName, phase: record.phase, message: message, parent: record.parent?.ordinal,
@@ -65,6 +67,12 @@ struct WorkflowView: Sendable {
       finishedAt: record.finishedAt?.wire, exitCode: record.exitCode,
       inputs: record.inputs.parameters.map { ParameterDocument(name: $0.name, value: $0.value) },
       outputs: OutputsDocument(record.outputs), run: latest[record.id].map(RunDocument.init))
+  }
+
+  /// What the agent says about a run that it has and cannot start: a full disk, an input that does not come.
+  private func agentsReason(_ record: NodeRecord) -> String? {
+    guard let run = latest[record.id], !run.phase.isTerminal, !run.message.isEmpty else { return nil }
+    return "\(run.phase.name) on \(run.cluster): \(run.message)"
   }
 
   /// What waits has a reason (invariant I10), also when the leader could not be asked for the particulars.
