@@ -1,4 +1,5 @@
 public import FederationModel
+internal import FoundationEssentials
 internal import SwiftASN1
 internal import X509
 
@@ -45,7 +46,9 @@ public enum ServerVerification {
       guard now + PeerIdentity.clockSkew >= Timestamp(certificate.notValidBefore),
         now <= Timestamp(certificate.notValidAfter) + PeerIdentity.clockSkew
       else {
-        throw refused("it, or its CA, is not valid at this time. Set the clocks of both machines")
+        throw refused(
+          "it, or its CA, is valid from \(text(certificate.notValidBefore)) to \(text(certificate.notValidAfter)), and this "
+            + "machine's clock says \(text(Date(now))). Set the clocks of both machines (NTP)")
       }
     }
   }
@@ -56,6 +59,8 @@ public enum ServerVerification {
     else { throw refused("it cannot be read") }
     return certificates
   }
+
+  private static func text(_ date: Date) -> String { date.formatted(.iso8601) }
 
   private static func refused(_ reason: String) -> FederationError {
     FederationError(.permissionDenied, "The control plane's certificate was refused: \(reason).")
