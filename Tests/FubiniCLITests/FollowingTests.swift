@@ -37,7 +37,7 @@ import Testing
 
   private func reader(_ client: APIClient, _ output: Output, notes: Output = Output()) -> LogReader {
     var reader = LogReader(client: client, workflow: "u-1")
-    reader.write = { output.append($0) }
+    reader.write = { output.append(String(decoding: $0, as: UTF8.self)) }
     reader.note = { notes.append($0 + "\n") }
     reader.pauseMax = .milliseconds(5)
     return reader

@@ -70,6 +70,32 @@ extension Integration {
       }
     }
 
+    @Test("PostgreSQL not there at the start: the control plane says that it waits, and begins by itself")
+    func databaseLate() async throws {
+      var options = FederationOptions()
+      options.hasOwnPostgres = true
+      try await Federation.with(options) { federation in
+        let client = try federation.client()
+        try await federation.controlPlane(0).end()
+        try federation.postgres.stopImmediately()
+        try federation.startControlPlane(0)
+        let log = federation.log("cp-0")
+        try await poll("its log says that it waits", timeout: .seconds(20)) {
+          let text = (try? String(contentsOfFile: log, encoding: .utf8)) ?? ""
+          return text.contains("waiting for the database")
+        }
+        #expect(try federation.controlPlane(0).isAlive)
+        #expect(!FileManager.default.fileExists(atPath: federation.path("cp-0.ready")))
+        let (code, output) = try await federation.fubini(["list"], timeout: .seconds(120))
+        #expect(code == 5, "\(output)")
+        try federation.postgres.start()
+        try await federation.awaitReady()
+        try await federation.awaitAgents()
+        _ = try await client.submit(Integration.shell("echo late", name: "late"))
+        #expect(try await client.finished("late").summary.phase == .succeeded)
+      }
+    }
+
     @Test("I1, I2: an agent and its link may go; its runs go on, and are reported once by the next agent")
     func agentRestart() async throws {
       try await Federation.with { federation in

@@ -57,11 +57,14 @@ public struct StreamEndDocument: Hashable, Sendable, Codable {
 public struct LogDocument: Hashable, Sendable, Codable {
   /// Of the first byte of `content`.
   public var offset: Int64
-  /// Bytes that are no UTF-8 are shown as U+FFFD; the plain-text form of the stream keeps them.
+  /// Bytes that are no UTF-8 are shown as U+FFFD; then `base64` has them as they are.
   public var content: String
-  public init(offset: Int64, content: String) {
+  /// The same bytes, exactly; only there when they are no UTF-8. The plain-text form of the stream always keeps them.
+  public var base64: String?
+  public init(offset: Int64, content: String, base64: String? = nil) {
     self.offset = offset
     self.content = content
+    self.base64 = base64
   }
 }
 

@@ -20,8 +20,8 @@ struct LogReader: Sendable {
   let client: APIClient
   /// The UID, so that a workflow of the same name that comes later is not mixed in.
   let workflow: String
-  /// Where text goes; always whole lines when there is a prefix.
-  var write: @Sendable (String) -> Void = { Terminal.write($0) }
+  /// Where the bytes go, as the program wrote them; always whole lines when there is a prefix.
+  var write: @Sendable ([UInt8]) -> Void = { Terminal.write($0) }
   var note: @Sendable (String) -> Void = { Terminal.note($0) }
   /// Streams that are open at once; further runs are followed in the order of their start, each from its first byte.
   var streamsMax = 32
@@ -142,8 +142,10 @@ struct LogReader: Sendable {
             }
             guard event.event == "log" else { continue }
             let document = try JSONDecoder().decode(LogDocument.self, from: Data(event.data.utf8))
-            offset = event.id.flatMap { Int64($0) } ?? document.offset + Int64(document.content.utf8.count)
-            if let text = lines.append(document.content) { write(text) }
+            let bytes =
+              document.base64.flatMap { Data(base64Encoded: $0) }.map { Array($0) } ?? Array(document.content.utf8)
+            offset = event.id.flatMap { Int64($0) } ?? document.offset + Int64(bytes.count)
+            if let whole = lines.append(bytes) { write(whole) }
           }
         }
       } catch {
@@ -166,32 +168,32 @@ struct LogReader: Sendable {
 }
 
 /// Makes whole lines of the pieces of one log, so that lines of several logs never mix. Without a prefix there is one log,
-/// and its text is passed on as it comes.
+/// and its bytes are passed on as they come.
 struct LineAssembler: Sendable {
   let prefix: String
-  private var rest = ""
+  private var rest: [UInt8] = []
   init(prefix: String) { self.prefix = prefix }
 
   /// What can be written now; nil when that is nothing.
-  mutating func append(_ text: String) -> String? {
-    guard !text.isEmpty else { return nil }
-    guard !prefix.isEmpty else { return text }
-    rest += text
-    var lines = rest.split(separator: "\n", omittingEmptySubsequences: false)
-    let last = lines.removeLast()
-    var whole = lines.map { "\(prefix)\($0)\n" }.joined()
-    if last.utf8.count > LogReader.lineSizeMax {
-      whole += "\(prefix)\(last)\n"
-      rest = ""
-    } else {
-      rest = String(last)
+  mutating func append(_ bytes: [UInt8]) -> [UInt8]? {
+    guard !bytes.isEmpty else { return nil }
+    guard !prefix.isEmpty else { return bytes }
+    rest += bytes
+    var whole: [UInt8] = []
+    var start = rest.startIndex
+    while let end = rest[start...].firstIndex(of: UInt8(ascii: "\n")) {
+      whole += prefix.utf8
+      whole += rest[start...end]
+      start = end + 1
     }
+    rest.removeSubrange(..<start)
+    if rest.count > LogReader.lineSizeMax, let piece = finish() { whole += piece }
     return whole.isEmpty ? nil : whole
   }
 
   /// The line that the log's end left without its own.
-  mutating func finish() -> String? {
-    defer { rest = "" }
-    return rest.isEmpty ? nil : "\(prefix)\(rest)\n"
+  mutating func finish() -> [UInt8]? {
+    defer { rest = [] }
+    return rest.isEmpty ? nil : Array(prefix.utf8) + rest + [UInt8(ascii: "\n")]
   }
 }

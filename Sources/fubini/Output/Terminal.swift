@@ -47,8 +47,10 @@ struct Terminal: Sendable {
   }
 
   /// Writes all of it; a reader that went away (`| head`) ends the process quietly, as other tools do.
-  static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) {
-    var bytes = Array(text.utf8)[...]
+  static func write(_ text: String, to descriptor: Int32 = STDOUT_FILENO) { write(Array(text.utf8), to: descriptor) }
+
+  static func write(_ content: [UInt8], to descriptor: Int32 = STDOUT_FILENO) {
+    var bytes = content[...]
     while !bytes.isEmpty {
       let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0, errno == EINTR || errno == EAGAIN { continue }

@@ -75,11 +75,13 @@ struct OutputCollection: Sendable {
     }
   }
 
-  /// As Argo reads values: one trailing newline does not count.
+  /// As Argo reads values: one trailing newline does not count. A value is text: what is no UTF-8 becomes U+FFFD, and so does
+  /// NUL, which would cut short the argument or variable that the value is put into. Bytes as they are belong in an artifact.
   static func text(_ bytes: [UInt8]) -> String {
     var bytes = bytes[...]
     if bytes.last == UInt8(ascii: "\n") { bytes = bytes.dropLast() }
-    return String(decoding: bytes, as: UTF8.self)
+    let text = String(decoding: bytes, as: UTF8.self)
+    return bytes.contains(0) ? String(text.unicodeScalars.map { $0 == "\0" ? "\u{fffd}" : Character($0) }) : text
   }
 
   private func store(

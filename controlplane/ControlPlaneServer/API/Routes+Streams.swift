@@ -113,11 +113,13 @@ extension APIServer {
       let reason = try await source.read(from: offset) { slice in
         let (start, bytes) = cut.join(slice.bytes, at: slice.offset)
         guard !bytes.isEmpty else { return }
-        try await stream.send(
-          "log", id: start + Int64(bytes.count),
-          LogDocument(offset: start, content: String(decoding: bytes, as: UTF8.self)))
+        try await stream.send("log", id: start + Int64(bytes.count), LogDocument(bytes, at: start))
       } idle: {
         try await stream.comment()
+      }
+      // A character that the log's end cut off is told as it is; a log that goes on tells it whole when the reader is back.
+      if reason == "finished", let (start, bytes) = cut.rest {
+        try await stream.send("log", id: start + Int64(bytes.count), LogDocument(bytes, at: start))
       }
       try await stream.end(reason)
     }
@@ -248,14 +250,30 @@ private struct LogSource: Sendable {
   }
 }
 
+extension LogDocument {
+  fileprivate init(_ bytes: [UInt8], at offset: Int64) {
+    if let text = String(validating: bytes, as: UTF8.self) {
+      self.init(offset: offset, content: text)
+    } else {
+      self.init(
+        offset: offset, content: String(decoding: bytes, as: UTF8.self), base64: Data(bytes).base64EncodedString())
+    }
+  }
+}
+
 /// Holds back the first bytes of a UTF-8 character whose rest is in the next slice.
 private struct IncompleteCharacter {
   private var held: [UInt8] = []
+  private var end: Int64 = 0
+
+  /// What is still held, and the offset of its first byte; nil when that is nothing.
+  var rest: (offset: Int64, bytes: [UInt8])? { held.isEmpty ? nil : (end - Int64(held.count), held) }
 
   /// What was held and `bytes`, without an unfinished character at the end, and the offset of its first byte.
   mutating func join(_ bytes: [UInt8], at offset: Int64) -> (offset: Int64, bytes: [UInt8]) {
     var all = held + bytes
     let start = offset - Int64(held.count)
+    end = offset + Int64(bytes.count)
     held = []
     // At most three bytes of a character can be there without its last.
     for length in 1...3 where length <= all.count {
