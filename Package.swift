@@ -122,17 +122,22 @@ let package = Package(
       swiftSettings: settings),
 
     // MARK: Agent
-    .target(name: "Execution", dependencies: ["FederationModel"], path: "agent/Execution", swiftSettings: settings),
+    .target(
+      name: "Execution", dependencies: ["FederationModel", deque], path: "agent/Execution", swiftSettings: settings),
     .target(name: "CSupervisor", path: "agent/CSupervisor"),
     .target(name: "Supervisor", dependencies: ["CSupervisor"], path: "agent/Supervisor", swiftSettings: settings),
     .target(
       name: "ProcessExecutor", dependencies: ["CSupervisor", "Execution", "FederationModel", "Supervisor"],
       path: "agent/ProcessExecutor", swiftSettings: settings),
     .target(
+      name: "SlurmExecutor",
+      dependencies: ["Execution", "FederationModel", "ProcessExecutor", "Supervisor", subprocess, systemPackage],
+      path: "agent/SlurmExecutor", swiftSettings: settings),
+    .target(
       name: "AgentRuntime",
       dependencies: [
-        "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "Supervisor",
-        argumentParser, crypto,
+        "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "SlurmExecutor",
+        "Supervisor", argumentParser, crypto,
         deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL,
         nioTLS,
         protobuf, serviceLifecycle, subprocess, swiftASN1, systemPackage, x509, yams,
@@ -189,6 +194,13 @@ let package = Package(
       name: "ProcessExecutorTests",
       dependencies: [
         "CSupervisor", "Execution", "FederationModel", "ProcessExecutor", "Supervisor", "supervisor-fixture",
+      ],
+      swiftSettings: settings),
+    .testTarget(
+      name: "SlurmExecutorTests",
+      dependencies: [
+        "Execution", "FederationModel", "LocalSlurm", "SlurmExecutor", "Supervisor", "TestSupport",
+        "supervisor-fixture",
       ],
       swiftSettings: settings),
     .testTarget(

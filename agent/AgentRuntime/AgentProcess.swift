@@ -3,6 +3,7 @@ internal import FederationModel
 internal import FederationPKI
 internal import Logging
 internal import ProcessExecutor
+internal import SlurmExecutor
 internal import Supervisor
 internal import Synchronization
 
@@ -51,7 +52,7 @@ final class AgentProcess: Sendable {
       path: StateDirectory.journalPath(in: state.path),
       isOnNetworkFileSystem: StateDirectory.isNetworkFileSystem(state.path))
     let contents = try await journal.contents()
-    if let given { executor = given } else { executor = try await Self.executor(configuration, logger) }
+    if let given { executor = given } else { executor = try await Self.executor(configuration, identity, logger) }
     cache = try ArtifactCache(directory: state.path + "/artifacts", bytesMax: configuration.artifactCacheBytes)
     let connection = ConnectionSlot()
     let meter = TransferMeter(bytesPerSecond: configuration.transferLimitBytesPerSecond)
@@ -131,11 +132,13 @@ final class AgentProcess: Sendable {
 
   /// What may pass (a supervisor that does not answer yet, a full disk) is waited for; an agent that ended and was started
   /// again and again would help nobody.
-  private static func executor(_ configuration: AgentConfiguration, _ logger: Logger) async throws -> any Executor {
+  private static func executor(
+    _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity, _ logger: Logger
+  ) async throws -> any Executor {
     var attempt = 0
     while true {
       do {
-        return try await makeExecutor(configuration)
+        return try await makeExecutor(configuration, identity)
       } catch let error as FederationError where error.isRetryable {
         attempt += 1
         logger.error("the executor cannot be started; trying again", metadata: ["error": "\(error.publicMessage)"])
@@ -144,7 +147,9 @@ final class AgentProcess: Sendable {
     }
   }
 
-  private static func makeExecutor(_ configuration: AgentConfiguration) async throws -> any Executor {
+  private static func makeExecutor(
+    _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity
+  ) async throws -> any Executor {
     let capacity = Resources(
       cpuMillicores: configuration.cpuMillicores ?? Int64(sysconf(Int32(_SC_NPROCESSORS_ONLN))) * 1000,
       memory: ByteCount(
@@ -154,6 +159,7 @@ final class AgentProcess: Sendable {
     case .null:
       return NullExecutor(
         capacity: capacity, slots: configuration.slots, directory: configuration.stateDirectory + "/null")
+    case .slurm: return try await slurmExecutor(configuration, identity)
     case .process:
       return try await ProcessExecutor(
         configuration: ProcessExecutorConfiguration(
@@ -165,6 +171,31 @@ final class AgentProcess: Sendable {
           // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
           capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000))))
     }
+  }
+
+  private static func slurmExecutor(
+    _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity
+  ) async throws -> SlurmExecutor {
+    let slurm = configuration.slurm
+    var programs = SlurmExecutorConfiguration.Programs()
+    for (name, program) in [
+      ("sbatch", \SlurmExecutorConfiguration.Programs.sbatch), ("squeue", \.squeue), ("scancel", \.scancel),
+      ("sinfo", \.sinfo), ("scontrol", \.scontrol),
+    ] {
+      if let path = slurm.commands[name] { programs[keyPath: program] = path }
+    }
+    return try await SlurmExecutor(
+      configuration: SlurmExecutorConfiguration(
+        sharedDirectory: slurm.sharedDirectory, agentBinary: slurm.agentBinary ?? executablePath,
+        federationID: identity.federationID, cluster: identity.cluster.text, slurmConfiguration: slurm.slurmConf,
+        programs: programs, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
+        accounts: slurm.accounts, partitions: slurm.partitions,
+        images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
+        rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
+        apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
+        pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,
+        arraySize: slurm.arraySize, canFence: slurm.canFence,
+        sandbox: .init(rawValue: slurm.sandbox.rawValue) ?? .auto))
   }
 
   /// This program's own file, also after it was started by a relative name.

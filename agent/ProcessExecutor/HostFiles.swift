@@ -4,8 +4,8 @@ public import FederationModel
 internal import Glibc
 
 /// File operations of the agent on its own host, without Foundation.
-enum HostFiles {
-  static func failure(_ operation: String, _ code: Int32 = currentError()) -> FederationError {
+package enum HostFiles {
+  package static func failure(_ operation: String, _ code: Int32) -> FederationError {
     let text = String(cString: strerror(code))
     if code == ENOSPC || code == EDQUOT {
       return FederationError(
@@ -15,6 +15,7 @@ enum HostFiles {
     }
     return FederationError(.internal, "the agent cannot \(operation): \(text)")
   }
+  private static func failure(_ operation: String) -> FederationError { failure(operation, currentError()) }
   private static func currentError() -> Int32 { errno }
 
   /// What an unprivileged user may still write below `path`, and the size of its file system, bytes; nil when nobody can say.
@@ -25,7 +26,7 @@ enum HostFiles {
     return (Int64(clamping: UInt64(status.f_bavail) * unit), Int64(clamping: UInt64(status.f_blocks) * unit))
   }
 
-  static func makeDirectory(_ path: String, mode: UInt32 = 0o700) throws(FederationError) {
+  package static func makeDirectory(_ path: String, mode: UInt32 = 0o700) throws(FederationError) {
     if mkdir(path, mode) == 0 {
       // The mode that was asked for, whatever the umask is.
       chmod(path, mode)
@@ -43,7 +44,7 @@ enum HostFiles {
     }
   }
 
-  static func write(_ path: String, _ bytes: some Collection<UInt8>, mode: UInt32) throws(FederationError) {
+  package static func write(_ path: String, _ bytes: some Collection<UInt8>, mode: UInt32) throws(FederationError) {
     let file = csupervisor_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode)
     guard file >= 0 else { throw failure("write \(path)", -file) }
     defer { close(file) }
@@ -59,7 +60,7 @@ enum HostFiles {
     fchmod(file, mode)
   }
 
-  static func read(_ path: String, limit: Int) -> [UInt8]? {
+  package static func read(_ path: String, limit: Int) -> [UInt8]? {
     let file = csupervisor_open(path, O_RDONLY | O_NOFOLLOW, 0)
     guard file >= 0 else { return nil }
     defer { close(file) }
@@ -83,9 +84,9 @@ enum HostFiles {
     return String(cString: real)
   }
 
-  static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+  package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
-  static func list(_ directory: String) -> [Sandbox.Entry]? {
+  package static func list(_ directory: String) -> [Sandbox.Entry]? {
     guard let stream = opendir(directory) else { return nil }
     defer { closedir(stream) }
     var entries: [Sandbox.Entry] = []
@@ -115,7 +116,7 @@ enum HostFiles {
   }
 
   /// Gives everything below `path` to a user, links themselves instead of what they point at.
-  static func give(_ path: String, to identity: RunIdentity) {
+  package static func give(_ path: String, to identity: RunIdentity) {
     lchown(path, identity.user, identity.group)
     guard let entries = list(path) else { return }
     for entry in entries {
@@ -128,7 +129,7 @@ enum HostFiles {
   }
 
   /// Deletes a tree. Follows no link. Nothing of its owner may be alive.
-  static func remove(_ path: String) {
+  package static func remove(_ path: String) {
     guard let directory = opendir(path) else {
       unlink(path)
       return
@@ -143,7 +144,7 @@ enum HostFiles {
   }
 
   /// The first executable file of that name along `PATH`.
-  static func find(_ name: String, path: String) -> String? {
+  package static func find(_ name: String, path: String) -> String? {
     if name.contains("/") { return access(name, X_OK) == 0 ? name : nil }
     return path.split(separator: ":").map { "\($0)/\(name)" }.first { access($0, X_OK) == 0 }
   }

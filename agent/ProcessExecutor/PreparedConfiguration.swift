@@ -1,7 +1,7 @@
-internal import FederationModel
+package import FederationModel
 
 /// The `/etc` that runs on the host's own tools see: chosen files, the same for every run.
-enum PreparedConfiguration {
+package enum PreparedConfiguration {
   /// Copied from the host where they exist; none of them holds a secret.
   static let copied = [
     "hosts", "resolv.conf", "nsswitch.conf", "ld.so.cache", "ld.so.conf", "localtime", "timezone", "mime.types",
@@ -10,7 +10,7 @@ enum PreparedConfiguration {
   ]
 
   /// Writes it anew, so that a restart takes up what has changed on the host. Returns its path.
-  static func write(in directory: String, identity: RunIdentity) throws(FederationError) -> String {
+  package static func write(in directory: String, identity: RunIdentity) throws(FederationError) -> String {
     let etc = directory + "/etc"
     try HostFiles.makeDirectory(etc, mode: 0o755)
     for name in copied {

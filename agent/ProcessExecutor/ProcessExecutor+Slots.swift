@@ -42,7 +42,7 @@ extension ProcessExecutor {
 
   private func startCommand(_ run: RunRequest) throws(FederationError) -> [UInt8] {
     var writer = WireWriter()
-    try supervisedRun(run).encode(into: &writer)
+    try preparation.supervisedRun(run, in: workspace(for: run.id)).encode(into: &writer)
     guard writer.bytes.count < SupervisorProtocol.frameBytesMax - 16 else {
       throw FederationError(.invalidArgument, "the command line and environment are larger than 4 MiB")
     }

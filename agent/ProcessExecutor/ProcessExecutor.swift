@@ -14,10 +14,8 @@ internal import Synchronization
 public actor ProcessExecutor: Executor {
   nonisolated let configuration: ProcessExecutorConfiguration
   nonisolated let probe: SandboxProbe?
-  nonisolated let sharesNetwork: Bool
   nonisolated let notices: [String]
   nonisolated let identity: RunIdentity?
-  nonisolated let preparedConfiguration: String
   nonisolated let observers = Observers()
   var connection: SupervisorConnection?
   /// Counts connections, so that the end of an earlier one is not taken for the end of `connection`.
@@ -28,7 +26,7 @@ public actor ProcessExecutor: Executor {
   var isDismissed = false
   var isClosed = false
   var queue: SlotQueue
-  var hostListings: [String: [Sandbox.Entry]] = [:]
+  let preparation: RunPreparation
 
   /// Probes the machine; starts the supervisor if none runs.
   /// - Throws: `.failedPrecondition` when no sandbox can be made and `sandbox: none` was not chosen.
@@ -40,7 +38,7 @@ public actor ProcessExecutor: Executor {
       throw FederationError(.invalidArgument, "the state directory must be an absolute path of at most 80 bytes")
     }
     for path in [directory, directory + "/runs", directory + "/sandbox"] { try HostFiles.makeDirectory(path) }
-    preparedConfiguration = try PreparedConfiguration.write(
+    let preparedConfiguration = try PreparedConfiguration.write(
       in: directory + "/sandbox", identity: configuration.identity)
     let isRoot = geteuid() == 0
     identity = isRoot ? configuration.identity : nil
@@ -69,7 +67,10 @@ public actor ProcessExecutor: Executor {
       }
     }
     if configuration.controlGroup == nil { notices.append("memory and CPU limits are not enforced here") }
-    sharesNetwork = shares
+    preparation = RunPreparation(
+      directory: directory, images: configuration.images, rootFileSystems: configuration.rootFileSystems,
+      allowedHostPaths: configuration.allowedHostPaths, probe: probe, sharesNetwork: shares,
+      preparedConfiguration: preparedConfiguration, identity: identity, logLimit: configuration.logLimit)
     self.notices = notices
     // Also learns which slots are taken.
     _ = try await reattach(known: [])
@@ -83,7 +84,9 @@ public actor ProcessExecutor: Executor {
   public nonisolated func observe() -> AsyncStream<RunObservation> { observers.open() }
 
   public func prepare(_ run: RunRequest) async throws -> RunWorkspace {
-    try prepareSynchronously(run)
+    let workspace = workspace(for: run.id)
+    try preparation.prepare(run, in: workspace)
+    return workspace
   }
 
   public func submit(_ runs: [RunRequest]) async throws {
@@ -150,7 +153,7 @@ public actor ProcessExecutor: Executor {
 
   public func inventory() async -> ClusterInventory {
     var notices = notices
-    if let shortage = diskShortage { notices.append(shortage) }
+    if let shortage = preparation.diskShortage { notices.append(shortage) }
     if probe != nil, !supervisorIsEnclosed {
       notices.append(
         "this machine gives the supervisor no PID namespace of its own, so nothing proves that runs die with it: this "
@@ -186,10 +189,12 @@ public actor ProcessExecutor: Executor {
 }
 
 /// Who observes. Ends are also on disk, so an observer that comes late asks `reattach`.
-final class Observers: Sendable {
+package final class Observers: Sendable {
   private let continuation = Mutex<AsyncStream<RunObservation>.Continuation?>(nil)
 
-  func open() -> AsyncStream<RunObservation> {
+  package init() {}
+
+  package func open() -> AsyncStream<RunObservation> {
     let (stream, new) = AsyncStream.makeStream(of: RunObservation.self)
     let previous = continuation.withLock { current in
       let previous = current
@@ -200,7 +205,7 @@ final class Observers: Sendable {
     return stream
   }
 
-  func finish() { continuation.withLock { $0 }?.finish() }
+  package func finish() { continuation.withLock { $0 }?.finish() }
 
-  func yield(_ observation: RunObservation) { continuation.withLock { _ = $0?.yield(observation) } }
+  package func yield(_ observation: RunObservation) { continuation.withLock { _ = $0?.yield(observation) } }
 }

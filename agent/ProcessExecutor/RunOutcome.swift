@@ -1,12 +1,12 @@
 internal import CSupervisor
-internal import Execution
-internal import FederationModel
-internal import Supervisor
+package import Execution
+package import FederationModel
+package import Supervisor
 
 /// What a run's end means to the federation. Pure.
-enum RunOutcome {
+package enum RunOutcome {
   /// - Parameter logHead: the beginning of the log, when bubblewrap may have spoken instead of the program.
-  static func observation(id: RunID, end: RunEnd, runsAs: String?, isSandboxed: Bool, logHead: [UInt8]?)
+  package static func observation(id: RunID, end: RunEnd, runsAs: String?, isSandboxed: Bool, logHead: [UInt8]?)
     -> RunObservation
   {
     var result = RunObservation(
@@ -31,7 +31,7 @@ enum RunOutcome {
   }
 
   /// 128 + n when signal n ended it, as a shell says.
-  static func exitCode(_ status: Int32) -> Int32 {
+  package static func exitCode(_ status: Int32) -> Int32 {
     csupervisor_exited(status) != 0 ? csupervisor_exit_code(status) : 128 + csupervisor_signal(status)
   }
 

@@ -30,6 +30,8 @@ public struct Sandbox: Hashable, Sendable {
   public var inputs: [Binding]
   /// Directories inside the run that it must be able to write in, beyond its root itself.
   public var writableDirectories: Set<String>
+  /// Device files of the host that the run may use, where they exist.
+  public var devices: [String]
   public var sharesNetwork: Bool
   /// Set when the agent is root: sources are bound here, by number, before the run's user loses sight of them.
   public var stage: String?
@@ -40,7 +42,7 @@ public struct Sandbox: Hashable, Sendable {
 
   public init(
     bubblewrap: String, base: Base, root: String, allowedHostPaths: [String] = [], inputs: [Binding] = [],
-    writableDirectories: Set<String> = [], sharesNetwork: Bool, stage: String?,
+    writableDirectories: Set<String> = [], devices: [String] = [], sharesNetwork: Bool, stage: String?,
     workingDirectory: String, command: [String], disablesUserNamespaces: Bool = false
   ) {
     self.bubblewrap = bubblewrap
@@ -49,6 +51,7 @@ public struct Sandbox: Hashable, Sendable {
     self.allowedHostPaths = allowedHostPaths
     self.inputs = inputs
     self.writableDirectories = writableDirectories
+    self.devices = devices
     self.sharesNetwork = sharesNetwork
     self.stage = stage
     self.workingDirectory = workingDirectory
@@ -94,6 +97,8 @@ public struct Sandbox: Hashable, Sendable {
     try builder.placeBase()
     for path in allowedHostPaths { try builder.place(path, at: path, depth: 0) }
     builder.arguments += ["--proc", "/proc", "--dev", "/dev"]
+    // By their own names, not through the stage: they are everybody's, and may be missing on the node that runs it.
+    for device in devices { builder.arguments += ["--dev-bind-try", device, device] }
     for input in inputs { builder.bind(input.source, input.path) }
     builder.arguments += ["--chdir", workingDirectory, "--"]
     guard builder.mounts.count <= 300 else {
@@ -181,9 +186,9 @@ private struct Builder {
 }
 
 /// Lexical operations on absolute paths.
-enum AbsolutePath {
+package enum AbsolutePath {
   /// Without `.`, `..`, doubled and trailing slashes; nil when it is not absolute, or holds a NUL byte.
-  static func normalise(_ path: String) -> String? {
+  package static func normalise(_ path: String) -> String? {
     guard path.utf8.first == 0x2f, !path.utf8.contains(0), path.utf8.count <= 4096 else { return nil }
     var parts: [Substring] = []
     for part in path.split(separator: "/") where part != "." {

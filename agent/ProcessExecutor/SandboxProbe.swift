@@ -1,16 +1,17 @@
 internal import CSupervisor
-internal import FederationModel
+package import FederationModel
 internal import Glibc
 internal import Supervisor
 
 /// What this machine can do, found by doing it.
-struct SandboxProbe: Sendable {
-  var bubblewrap: String
-  var disablesUserNamespaces: Bool
+package struct SandboxProbe: Sendable {
+  package var bubblewrap: String
+  package var disablesUserNamespaces: Bool
 
   /// Runs `true` in a sandbox as runs will be.
   /// - Throws: `.failedPrecondition` when it cannot, with what bubblewrap said.
-  static func run(etc: String, scratch: String, identity: RunIdentity?) throws(FederationError) -> SandboxProbe {
+  package static func run(etc: String, scratch: String, identity: RunIdentity?) throws(FederationError) -> SandboxProbe
+  {
     let path = getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"
     guard let bubblewrap = HostFiles.find("bwrap", path: path) else {
       throw FederationError(
@@ -44,7 +45,7 @@ struct SandboxProbe: Sendable {
   /// Where clouds hand out credentials: AWS, Azure, Google, OpenStack; AWS by IPv6; AWS containers; Alibaba.
   static let metadataAddresses = ["169.254.169.254", "fd00:ec2::254", "169.254.170.2", "100.100.100.200"]
 
-  static func reachableMetadataAddress() -> String? {
+  package static func reachableMetadataAddress() -> String? {
     metadataAddresses.first { csupervisor_tcp_reachable($0, 80, 150) == 1 }
   }
 }

@@ -105,7 +105,7 @@ public struct BatchFiles: Sendable {
 
   // MARK: What the step does
 
-  func request(_ id: UInt64) -> SupervisedRun? {
+  package func request(_ id: UInt64) -> SupervisedRun? {
     guard let bytes = Files.read(path(id) + "/request", limit: 4 << 20) else { return nil }
     var reader = WireReader(bytes[...])
     guard let run = try? SupervisedRun(from: &reader), run.id == id else { return nil }

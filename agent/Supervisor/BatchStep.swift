@@ -154,11 +154,31 @@ final class BatchStep: RunLoop {
     return min(nextBeat, nextLook)
   }
 
+  /// What the batch system says about the place that the run got: programs look there for their devices, nodes and cores, and
+  /// `srun` for its job. Nothing else of this environment is the program's.
+  private static var placement: [String] {
+    var found: [String] = []
+    var next = environ
+    while let variable = next.pointee {
+      let text = String(cString: variable)
+      if text.hasPrefix("SLURM_") || devices.contains(where: { text.hasPrefix($0 + "=") }) { found.append(text) }
+      next += 1
+    }
+    return found
+  }
+
+  /// - Source: gres.html of Slurm's documentation, "Running jobs".
+  private static let devices = [
+    "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK",
+  ]
+
   private func launchOnce(_ now: UInt64) {
     guard !isLaunched else { return }
     isLaunched = true
     var run = request
     run.environment += files.takeSecrets(run.id)
+    let own = Set(run.environment.map { $0.prefix { $0 != "=" } })
+    run.environment += Self.placement.filter { !own.contains($0.prefix { $0 != "=" }) }
     launch(run, in: directory, lock: claim, place: place, now: now)
   }
 

@@ -2,7 +2,7 @@ internal import FederationModel
 
 /// What an operator decides about an agent: one YAML file, and `FUBINI_*` variables over it.
 public struct AgentConfiguration: Sendable, Equatable {
-  public enum ExecutorKind: String, Sendable, CaseIterable { case process, null }
+  public enum ExecutorKind: String, Sendable, CaseIterable { case process, slurm, null }
   public enum Sandbox: String, Sendable, CaseIterable { case bubblewrap, none }
   public enum Network: String, Sendable, CaseIterable { case auto, none, host }
   public enum LogLevel: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error, critical }
@@ -39,6 +39,8 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `artifactCacheSize`, bytes.
   public var artifactCacheBytes: Int64 = 20 << 30
   public var logLevel = LogLevel.info
+  /// `slurm`: of `executor: slurm` alone.
+  public var slurm = SlurmConfiguration()
 
   public init() {}
 
@@ -49,6 +51,11 @@ public struct AgentConfiguration: Sendable, Equatable {
     guard stateDirectory.hasPrefix("/"), !stateDirectory.contains("/../"), stateDirectory.utf8.count <= 80 else {
       throw FederationError(
         .invalidArgument, "stateDirectory must be an absolute path of at most 80 bytes, not \"\(stateDirectory)\"")
+    }
+    if executor == .slurm, slurm.sharedDirectory.isEmpty {
+      throw FederationError(
+        .invalidArgument,
+        "slurm.sharedDirectory must name a directory that every node of the cluster sees under the same path")
     }
     for address in controlPlane { _ = try ControlPlaneAddress(address) }
     return self

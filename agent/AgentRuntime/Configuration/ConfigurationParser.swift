@@ -6,7 +6,7 @@ enum ConfigurationParser {
   static let sizeMax = 256 << 10
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
-    "sandbox", "network", "transferLimit", "artifactCacheSize", "logLevel",
+    "sandbox", "network", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["pattern", "runsAs"]
@@ -48,7 +48,7 @@ enum ConfigurationParser {
     return configuration
   }
 
-  private static func name(_ node: Node, in known: [String], of parent: String) throws -> String {
+  static func name(_ node: Node, in known: [String], of parent: String) throws -> String {
     let key = node.string ?? ""
     guard known.contains(key) else {
       let nearest = known.min { distance($0, key) < distance($1, key) } ?? ""
@@ -61,16 +61,16 @@ enum ConfigurationParser {
 
   private static func place(_ node: Node) -> String { node.mark.map { " (line \($0.line))" } ?? "" }
 
-  private static func invalid(_ key: String, _ expected: String, _ node: Node) -> FederationError {
+  static func invalid(_ key: String, _ expected: String, _ node: Node) -> FederationError {
     FederationError(.invalidArgument, "\(key) must be \(expected)\(place(node))")
   }
 
-  private static func text(_ key: String, _ node: Node) throws -> String {
+  static func text(_ key: String, _ node: Node) throws -> String {
     guard let text = node.scalar?.string, !text.isEmpty else { throw invalid(key, "a text", node) }
     return text
   }
 
-  private static func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ node: Node) throws -> Choice
+  static func choice<Choice: RawRepresentable & CaseIterable>(_ key: String, _ node: Node) throws -> Choice
   where Choice.RawValue == String {
     guard let choice = node.scalar.flatMap({ Choice(rawValue: $0.string) }) else {
       throw invalid(key, "one of \(Choice.allCases.map(\.rawValue).joined(separator: ", "))", node)
@@ -78,7 +78,7 @@ enum ConfigurationParser {
     return choice
   }
 
-  private static func list<Element>(_ key: String, _ node: Node, _ element: (Node) throws -> Element) throws
+  static func list<Element>(_ key: String, _ node: Node, _ element: (Node) throws -> Element) throws
     -> [Element]
   {
     guard let sequence = node.sequence, sequence.count <= 1000 else {
@@ -129,6 +129,7 @@ enum ConfigurationParser {
     case "transferLimit": configuration.transferLimitBytesPerSecond = try rate(key, node)
     case "artifactCacheSize": configuration.artifactCacheBytes = try size(key, node)
     case "logLevel": configuration.logLevel = try choice(key, node)
+    case "slurm": configuration.slurm = try slurm(node)
     default: throw FederationError(.internal, "The configuration key \(key) is not read")
     }
   }

@@ -2,19 +2,19 @@ internal import DequeModule
 internal import Synchronization
 
 /// Lets at most `limit` pieces of work go on at once; the others wait in order.
-final class Limiter: Sendable {
+package final class Limiter: Sendable {
   private struct State {
     var free: Int
     var waiting: Deque<CheckedContinuation<Void, Never>> = []
   }
   private let state: Mutex<State>
 
-  init(limit: Int) {
+  package init(limit: Int) {
     precondition(limit > 0)
     state = Mutex(State(free: limit))
   }
 
-  func run<Result>(_ body: () async throws -> Result) async rethrows -> Result {
+  package func run<Result>(_ body: () async throws -> Result) async rethrows -> Result {
     await withCheckedContinuation { continuation in
       let isFree = state.withLock { state in
         guard state.free > 0 else {

@@ -1,0 +1,41 @@
+/// What an operator decides about a Slurm cluster: the block `slurm` of the agent's configuration.
+public struct SlurmConfiguration: Sendable, Equatable {
+  public enum Sandbox: String, Sendable, CaseIterable { case auto, bubblewrap, none }
+
+  /// `sharedDirectory`: absolute; every node sees it under this name.
+  public var sharedDirectory = ""
+  /// `agentBinary`: the agent as the nodes can execute it; nil: this program's own file.
+  public var agentBinary: String?
+  /// `slurmConf`: Slurm's configuration file; nil leaves it to Slurm.
+  public var slurmConf: String?
+  /// `commands`: sbatch, squeue, scancel, sinfo, scontrol to a path.
+  public var commands: [String: String] = [:]
+  public var partition: String?
+  public var account: String?
+  public var qos: String?
+  /// `accounts`: project to account.
+  public var accounts: [String: String] = [:]
+  /// `partitions`: what counts as capacity; empty: all.
+  public var partitions: [String] = []
+  /// `apptainer`: the program on the nodes.
+  public var apptainer = "apptainer"
+  /// `script`: the batch script around `{{step}}`.
+  public var script: String?
+  /// `options`: added to every `sbatch`.
+  public var options: [String] = []
+  /// `pollInterval`.
+  public var pollInterval = Duration.seconds(5)
+  /// `defaultWalltime`: where neither the author nor the partition says one.
+  public var defaultWalltime = Duration.seconds(86_400)
+  /// `maxJobs`: of this agent in Slurm at once.
+  public var maxJobs = 2000
+  /// `arraySize`: runs in one job array.
+  public var arraySize = 1000
+  /// `canFence`: false where the shared file system gives no close-to-open consistency.
+  public var canFence = true
+  public var sandbox = Sandbox.auto
+
+  public init() {}
+
+  static let commandNames = ["sbatch", "squeue", "scancel", "sinfo", "scontrol"]
+}

@@ -1,0 +1,40 @@
+internal import Execution
+internal import FederationModel
+
+/// The command line of a run in an Apptainer image. Pure.
+///
+/// As in the sandbox, the run sees directories of its own where its files are named, and nothing of the host's but what Apptainer's
+/// own configuration binds.
+struct Apptainer {
+  static let prefix = "apptainer:"
+
+  var program: String
+  /// The image file.
+  var image: String
+  /// The run's private root on the host.
+  var root: String
+  var layout: RunLayout
+  var inputs: [StagedInput]
+  var usesGPUs: Bool
+
+  /// - Throws: `.invalidArgument` for a path that Apptainer's syntax of binds cannot express.
+  func arguments(_ command: [String]) throws(FederationError) -> [String] {
+    var arguments = [program, "exec", "--contain", "--ipc", "--pid", "--no-home", "--pwd", layout.workingDirectory]
+    if usesGPUs { arguments.append("--nv") }
+    for directory in layout.directories.sorted() {
+      arguments += ["--bind", try bind(root + directory, directory, "rw")]
+    }
+    for input in inputs {
+      arguments += ["--bind", try bind(input.hostPath, AbsolutePath.normalise(input.path) ?? input.path, "ro")]
+    }
+    return arguments + [image] + command
+  }
+
+  private func bind(_ source: String, _ path: String, _ mode: String) throws(FederationError) -> String {
+    for text in [source, path] where text.utf8.contains(where: { $0 == 0x3a || $0 == 0x2c || $0 == 0x5c }) {
+      throw FederationError(
+        .invalidArgument, "the path \(text) has a colon, a comma or a backslash, which Apptainer cannot bind")
+    }
+    return "\(source):\(path):\(mode)"
+  }
+}

@@ -1,0 +1,204 @@
+package import Execution
+package import FederationModel
+internal import Glibc
+package import Supervisor
+
+/// Makes of a `RunRequest` what a supervisor is asked to do, and the run's files beside it. Shared by every executor whose runs
+/// are processes in the end: those of this machine, and those of a batch system's nodes.
+package struct RunPreparation {
+  /// Where runs' files are: a full disk there stops what is new.
+  package var directory: String
+  /// First match wins. Without a rule for it a task's image cannot be honoured.
+  package var images: [ImageRule]
+  /// Root file systems by name.
+  package var rootFileSystems: [String: String]
+  /// Shown to every sandbox, read-only.
+  package var allowedHostPaths: [String]
+  /// nil: runs are not sandboxed.
+  package var probe: SandboxProbe?
+  package var sharesNetwork: Bool
+  /// The `/etc` that `PreparedConfiguration` wrote.
+  package var preparedConfiguration: String
+  /// Whom runs become; nil: whoever starts them.
+  package var identity: RunIdentity?
+  package var logLimit: ByteCount
+  /// The program behind rules that run as `apptainer:FILE`; nil: there are none.
+  package var apptainer: String?
+  /// Device files that every sandbox shows where they exist.
+  package var devices: [String] = []
+  /// They change rarely, and every run needs them.
+  private let hostListings: [String: [Sandbox.Entry]]
+
+  package init(
+    directory: String, images: [ImageRule], rootFileSystems: [String: String] = [:], allowedHostPaths: [String] = [],
+    probe: SandboxProbe?, sharesNetwork: Bool, preparedConfiguration: String, identity: RunIdentity?,
+    logLimit: ByteCount, apptainer: String? = nil
+  ) {
+    self.directory = directory
+    self.images = images
+    self.rootFileSystems = rootFileSystems
+    self.allowedHostPaths = allowedHostPaths
+    self.probe = probe
+    self.sharesNetwork = sharesNetwork
+    self.preparedConfiguration = preparedConfiguration
+    self.identity = identity
+    self.logLimit = logLimit
+    self.apptainer = apptainer
+    hostListings = ["/": HostFiles.list("/") ?? [], "/etc": HostFiles.list("/etc") ?? []]
+  }
+
+  /// How one run sees its files.
+  private enum Enclosing {
+    /// The host's paths are its own.
+    case none
+    case sandbox(SandboxProbe)
+    case apptainer(program: String, image: String)
+  }
+
+  /// What the supervisor is asked to do for a run; writes the script and hands the workspace to the run's user. Secrets are
+  /// part of the environment only if `includesSecrets`.
+  package func supervisedRun(
+    _ run: RunRequest, in workspace: RunWorkspace, includesSecrets: Bool = true
+  ) throws(FederationError) -> SupervisedRun {
+    let runsAs = try resolveImage(run.spec.image)
+    let enclosing = try enclosing(runsAs)
+    guard !run.spec.command.isEmpty || runsAs == "host" && !run.spec.arguments.isEmpty else {
+      throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
+    }
+    try prepare(run, in: workspace)
+    let layout = try RunLayout(run)
+    // A run that was started has its files already, and may be writing them.
+    let isNew = !HostFiles.exists(workspace.directory + "/started")
+    var command = run.spec.command
+    if let script = run.spec.script {
+      let path = workspace.root + RunLayout.scriptPath
+      if isNew { try HostFiles.write(path, script.utf8, mode: 0o755) }
+      if case .none = enclosing { command.append(path) } else { command.append(RunLayout.scriptPath) }
+    }
+    command += run.spec.arguments
+    if isNew {
+      try HostFiles.write(workspace.directory + "/runs-as", runsAs.utf8, mode: 0o600)
+      if let identity { HostFiles.give(workspace.root, to: identity) }
+    }
+    let secrets = includesSecrets ? run.secrets : []
+    var supervised = SupervisedRun(
+      id: UInt64(bitPattern: run.id.number), arguments: command,
+      environment: environment(run.spec.environment + secrets, workspace, enclosing),
+      user: identity?.user, group: identity?.group,
+      capturesStandardOutput: run.spec.capturesResult, walltimeMs: Self.milliseconds(run.walltime),
+      activeDeadlineMs: Self.milliseconds(run.spec.activeDeadline),
+      disconnectLimitMs: Self.milliseconds(run.disconnectLimit),
+      graceMs: UInt64(max(0, run.spec.terminationGrace.milliseconds)),
+      logBytesMax: UInt64(max(0, logLimit.bytes)),
+      memoryBytesMax: UInt64(max(0, run.spec.resources.memory.bytes)),
+      cpuMillicoresMax: UInt64(max(0, run.spec.resources.cpuMillicores)))
+    switch enclosing {
+    case .none:
+      supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory
+    case .sandbox(let probe):
+      let launch = try sandbox(run, layout, command, workspace, runsAs, probe).launch { [hostListings] in
+        hostListings[$0] ?? HostFiles.list($0)
+      }
+      supervised.isSandboxed = true
+      supervised.arguments = launch.arguments
+      supervised.mounts = launch.mounts
+    case .apptainer(let program, let image):
+      supervised.arguments = try Apptainer(
+        program: program, image: image, root: workspace.root, layout: layout,
+        inputs: run.inputs, usesGPUs: run.spec.resources.gpus > 0
+      ).arguments(command)
+      supervised.workingDirectory = workspace.root
+    }
+    return supervised
+  }
+
+  private func enclosing(_ runsAs: String) throws(FederationError) -> Enclosing {
+    if runsAs.hasPrefix(Apptainer.prefix) {
+      guard let apptainer else {
+        throw FederationError(.failedPrecondition, "this cluster's operator allows no Apptainer images")
+      }
+      return .apptainer(program: apptainer, image: String(runsAs.dropFirst(Apptainer.prefix.count)))
+    }
+    return probe.map { .sandbox($0) } ?? .none
+  }
+
+  private func sandbox(
+    _ run: RunRequest, _ layout: RunLayout, _ command: [String], _ workspace: RunWorkspace, _ runsAs: String,
+    _ probe: SandboxProbe
+  ) throws(FederationError) -> Sandbox {
+    var base = Sandbox.Base.host(etc: preparedConfiguration)
+    if runsAs != "host" {
+      guard let directory = rootFileSystems[runsAs] else {
+        throw FederationError(
+          .failedPrecondition, "the cluster's operator names no directory for the root file system \(runsAs)")
+      }
+      base = .directory(directory)
+    }
+    return Sandbox(
+      bubblewrap: probe.bubblewrap, base: base, root: workspace.root, allowedHostPaths: allowedHostPaths,
+      inputs: run.inputs.map { Sandbox.Binding(source: $0.hostPath, path: AbsolutePath.normalise($0.path) ?? $0.path) },
+      writableDirectories: layout.directories, devices: run.spec.resources.gpus > 0 ? devices : [],
+      sharesNetwork: sharesNetwork, stage: identity == nil ? nil : "/tmp",
+      workingDirectory: layout.workingDirectory, command: command,
+      disablesUserNamespaces: probe.disablesUserNamespaces)
+  }
+
+  /// Makes the run's private directories, or finds those that are there.
+  package func prepare(_ run: RunRequest, in workspace: RunWorkspace) throws(FederationError) {
+    guard !HostFiles.exists(workspace.directory + "/started") else { return }
+    if let shortage = diskShortage {
+      throw FederationError(.resourceExhausted, "nothing is started here: \(shortage)", retryAfter: .seconds(5))
+    }
+    let isOwnRoot = probe != nil || (try? resolveImage(run.spec.image))?.hasPrefix(Apptainer.prefix) == true
+    if !isOwnRoot, let path = run.spec.scratchPaths.first {
+      throw FederationError(
+        .unplaceable,
+        "the template mounts an empty directory at \(path), which only a sandbox can give a run of its own; this cluster "
+          + "has none: use TMPDIR or the working directory, or another cluster")
+    }
+    let layout = try RunLayout(run)
+    try HostFiles.makeDirectory(workspace.directory, mode: probe == nil && identity != nil ? 0o711 : 0o700)
+    try HostFiles.makeDirectory(workspace.root, mode: 0o755)
+    for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
+  }
+
+  /// Why nothing new is started for want of space; nil while there is enough.
+  package var diskShortage: String? {
+    guard let room = HostFiles.room(at: directory) else { return nil }
+    let reserve = min(ProcessExecutorConfiguration.diskReserve.bytes, room.size / 20)
+    guard room.free < reserve else { return nil }
+    return "the agent's disk is full (\(ByteCount(room.free)) free in its state directory, "
+      + "\(ByteCount(reserve)) needed); free some space there, and work goes on by itself"
+  }
+
+  private func resolveImage(_ image: String) throws(FederationError) -> String {
+    guard let rule = images.first(where: { $0.matches(image) }) else {
+      throw FederationError(.unplaceable, "this cluster has no rule for the image \(image)")
+    }
+    if probe == nil, rule.runsAs != "host", !rule.runsAs.hasPrefix(Apptainer.prefix) {
+      throw FederationError(
+        .unplaceable, "without a sandbox this cluster runs the host's own tools only, not \(rule.runsAs)")
+    }
+    return rule.runsAs
+  }
+
+  /// A small, fixed environment; then what the author and the secrets say. Nothing of the agent's own.
+  private func environment(
+    _ given: [EnvironmentVariable], _ workspace: RunWorkspace, _ enclosing: Enclosing
+  ) -> [String] {
+    var home = RunLayout.defaultWorkingDirectory
+    if case .none = enclosing { home = workspace.root + home }
+    var values = [
+      "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8",
+      "TMPDIR": "/tmp",
+      "USER": "fubini",
+    ]
+    for variable in given { values[variable.name] = variable.value }
+    return values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+  }
+
+  private static func milliseconds(_ duration: Duration?) -> UInt64 {
+    // A limit of nothing is a limit: it must not turn into "none".
+    duration.map { UInt64(max(1, $0.milliseconds)) } ?? 0
+  }
+}

@@ -1,0 +1,100 @@
+internal import FederationModel
+internal import Glibc
+internal import ProcessExecutor
+internal import Supervisor
+
+/// What the executor itself keeps in the shared directory, beside the files of `BatchFiles`.
+///
+/// `runs/ID/job` says in which submission a run went to Slurm, and is written before `sbatch` is run. `jobs/KEY` is a submission:
+/// `runs` lists its runs (the map of a job array), `job` has the job's id once Slurm has answered.
+struct RunFiles: Sendable {
+  /// A submission that was tried, and what Slurm said to it.
+  struct Attempt: Hashable, Sendable {
+    var name: JobName
+    /// In its array.
+    var index: Int?
+    /// nil: no answer, which may mean that there is such a job all the same.
+    var jobID: UInt64?
+  }
+
+  let sharedDirectory: String
+  let mark: String
+
+  func directory(_ id: RunID) -> String { "\(sharedDirectory)/runs/\(id.hexadecimal)" }
+  func directory(_ name: JobName) -> String { "\(sharedDirectory)/jobs/\(name.key)" }
+  func map(_ name: JobName) -> String { directory(name) + "/runs" }
+
+  /// Notes what is about to be tried: the submission first, so that no run ever points to nothing.
+  func noteAttempt(_ name: JobName, runs: [RunID]) throws(FederationError) {
+    let directory = directory(name)
+    try HostFiles.makeDirectory(directory)
+    // The answer to an earlier attempt under the same name is none to this one.
+    unlink(directory + "/job")
+    try HostFiles.write(map(name), runs.map(\.hexadecimal).joined(separator: "\n").utf8, mode: 0o600)
+    for (index, run) in runs.enumerated() {
+      let text = runs.count == 1 ? name.key : "\(name.key) \(index)"
+      try HostFiles.write(self.directory(run) + "/job", text.utf8, mode: 0o600)
+    }
+  }
+
+  /// Lost with a crash it is found again by the job's name.
+  func noteAnswer(_ name: JobName, jobID: UInt64) throws(FederationError) {
+    try HostFiles.write(directory(name) + "/job", "\(jobID)".utf8, mode: 0o600)
+  }
+
+  /// nil when the run was never submitted.
+  func attempt(_ id: RunID) -> Attempt? {
+    guard let bytes = HostFiles.read(directory(id) + "/job", limit: 64) else { return nil }
+    let words = String(decoding: bytes, as: UTF8.self).split(separator: " ")
+    guard let key = words.first, let name = JobName(key: key, mark: mark) else { return nil }
+    let answer = HostFiles.read(directory(name) + "/job", limit: 32)
+    return Attempt(
+      name: name, index: words.count > 1 ? Int(words[1]) : nil,
+      jobID: answer.flatMap { UInt64(String(decoding: $0, as: UTF8.self)) })
+  }
+
+  /// The runs of a submission, by index; empty when there is none of that name.
+  func runs(_ name: JobName) -> [RunID] {
+    guard let bytes = HostFiles.read(map(name), limit: 4 << 20) else { return [] }
+    return String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { RunID(hexadecimal: $0) }
+  }
+
+  /// Every run that has a directory here.
+  func allRuns() -> [RunID] {
+    (HostFiles.list(sharedDirectory + "/runs") ?? []).compactMap { RunID(hexadecimal: $0.name) }
+  }
+
+  /// Every submission that has a directory here.
+  func allSubmissions() -> [JobName] {
+    (HostFiles.list(sharedDirectory + "/jobs") ?? []).compactMap { JobName(key: $0.name, mark: mark) }
+  }
+
+  /// What really runs; nil before it is prepared.
+  func runsAs(_ id: RunID) -> String? {
+    HostFiles.read(directory(id) + "/runs-as", limit: 256).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  func logBytes(_ id: RunID) -> Int64 {
+    var status = stat()
+    return stat(directory(id) + "/output.log", &status) == 0 ? Int64(status.st_size) : 0
+  }
+
+  /// What Slurm and the batch step themselves said about a job, on one line: why it could not start.
+  func complaint(_ attempt: Attempt) -> String? {
+    let path = directory(attempt.name) + "/" + (attempt.index.map { "\($0)" } ?? "job") + ".log"
+    guard let bytes = HostFiles.read(path, limit: 4096), !bytes.isEmpty else { return nil }
+    let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").suffix(3)
+    return String(lines.joined(separator: "; ").prefix(300))
+  }
+
+  /// Deletes a run's files; the fence goes last, so that a half-deleted run still counts as started.
+  func remove(_ id: RunID) {
+    let directory = directory(id)
+    for entry in HostFiles.list(directory) ?? [] where entry.name != "started" && entry.name != "exit" {
+      HostFiles.remove(directory + "/" + entry.name)
+    }
+    HostFiles.remove(directory)
+  }
+
+  func remove(_ name: JobName) { HostFiles.remove(directory(name)) }
+}

@@ -1,0 +1,131 @@
+public import Execution
+public import FederationModel
+internal import ProcessExecutor
+internal import Supervisor
+
+/// Ends of runs that are asked for, and the end of what they left.
+extension SlurmExecutor {
+  private static var commandTimeout: Duration { .seconds(30) }
+  /// A step that was told has the run's grace; Slurm ends the job so long after it.
+  private static var killMargin: Duration { .seconds(10) }
+  private static var signalAgain: Duration { .seconds(20) }
+  /// Jobs in one `scancel`.
+  private static var batchMax: Int { 200 }
+
+  /// A run that waits is ended by making its claim, which is proof at once; one that runs, by its step.
+  public func cancel(_ id: RunID, grace: Duration) async throws {
+    guard let run = runs[id], !run.isOver else { return }
+    let now = clock.now
+    let killAt = now + max(grace, .zero) + Self.killMargin
+    runs[id]!.killAt = min(run.killAt ?? killAt, killAt)
+    runs[id]!.isCancelRequested = true
+    if runs[id]!.signalAt == nil { runs[id]!.signalAt = now }
+    consider(id, looksAtFiles: true)
+    await sendCancellations()
+  }
+
+  /// One `scancel` for all that must be told the same. Ids are accompanied by names and the user, which Slurm compares: an id
+  /// alone may be somebody else's by now (I7).
+  func sendCancellations() async {
+    let now = clock.now
+    for (id, run) in runs where !run.isOver && run.isCancelRequested && run.claimed && run.end == nil {
+      if let killAt = run.killAt, now >= killAt {
+        pendingKills.insert(id)
+        runs[id]!.killAt = now + Self.signalAgain
+      } else if let signalAt = run.signalAt, now >= signalAt {
+        pendingSignals.insert(id)
+        runs[id]!.signalAt = now + Self.signalAgain
+      }
+    }
+    let signals = targets(of: pendingSignals)
+    let kills = targets(of: pendingKills).merging(leftovers) { first, _ in first }
+    pendingSignals = []
+    pendingKills = []
+    leftovers = [:]
+    guard !signals.isEmpty || !kills.isEmpty else { return }
+    Task {
+      await scancel(signals, ["--batch", "--signal=USR1"])
+      await scancel(kills, [])
+    }
+  }
+
+  private func targets(of ids: Set<RunID>) -> [String: String] {
+    var found: [String: String] = [:]
+    for id in ids {
+      if let run = runs[id], let target = run.target, let name = run.attempt?.name { found[target] = name.text }
+    }
+    return found
+  }
+
+  /// What fails is tried again: what lives is signalled again after a while, what waits is found again by the next poll.
+  private func scancel(_ targets: [String: String], _ options: [String]) async {
+    var rest = targets.sorted { $0.key < $1.key }[...]
+    while !rest.isEmpty {
+      let part = rest.prefix(Self.batchMax)
+      rest = rest.dropFirst(Self.batchMax)
+      let names = Set(part.map(\.value)).sorted().joined(separator: ",")
+      let arguments = options + ["--quiet", "--user=\(userID)", "--name=\(names)"] + part.map(\.key)
+      _ = try? await commands.run(configuration.programs.scancel, arguments, timeout: Self.commandTimeout)
+    }
+    isPollWanted = true
+  }
+
+  public func reattach(known: [RunID]) async throws -> [RunObservation] {
+    for id in records.allRuns() where runs[id] == nil { adopt(id) }
+    // Without an answer the files alone say what is known, and that is told.
+    let hasAnswered = (try? await poll()) != nil
+    for id in runs.keys.sorted() {
+      consider(id, looksAtFiles: true)
+      // Tried, never answered, not to be found, and nothing has started: it may be submitted.
+      if hasAnswered, let run = runs[id], run.isUncertain, run.claim == .none, !run.isOver { runs[id] = nil }
+    }
+    var found = runs.mapValues { run in
+      var told = run.told
+      // Its answer is on disk, so it waits at least.
+      if told.phase == .bound { (told.phase, told.message) = (.queued, "in Slurm, which has not said more yet") }
+      return told
+    }
+    for id in known where found[id] == nil { found[id] = RunObservation(id: id, phase: .bound) }
+    return found.values.sorted { $0.id < $1.id }
+  }
+
+  /// Takes up a run that an earlier process of this agent submitted.
+  func adopt(_ id: RunID) {
+    guard let attempt = records.attempt(id) else { return }
+    var run = TrackedRun(id: id, request: files.request(UInt64(id)), runsAs: records.runsAs(id), now: clock.now)
+    run.attempt = attempt
+    run.isUncertain = attempt.jobID == nil
+    runs[id] = run
+    consider(id, looksAtFiles: true)
+  }
+
+  /// A run that waits is kept from starting first; one that runs is left alone.
+  public func forget(_ ids: [RunID]) async throws {
+    for id in ids {
+      if let run = runs[id], !run.isOver {
+        runs[id]!.isCancelRequested = true
+        consider(id, looksAtFiles: true)
+      } else if runs[id] == nil, records.attempt(id) != nil {
+        adopt(id)
+        runs[id]?.isCancelRequested = true
+        consider(id, looksAtFiles: true)
+      }
+      if let run = runs[id], !run.isOver { continue }
+      let name = runs[id]?.attempt?.name ?? records.attempt(id)?.name
+      runs[id] = nil
+      records.remove(id)
+      if let name { releaseSubmission(name) }
+    }
+  }
+
+  /// The last run of a submission takes the submission's files with it.
+  private func releaseSubmission(_ name: JobName) {
+    let left =
+      remaining[name].map { $0 - 1 }
+      ?? (arrays[name] ?? records.runs(name)).count { HostFiles.exists(records.directory($0)) }
+    remaining[name] = left > 0 ? left : nil
+    guard left <= 0 else { return }
+    arrays[name] = nil
+    records.remove(name)
+  }
+}

@@ -1,0 +1,211 @@
+internal import Execution
+internal import FederationModel
+internal import ProcessExecutor
+internal import Supervisor
+
+/// What becomes of runs: marks of starts and ends twice a second, Slurm's word each interval, logs in between.
+extension SlurmExecutor {
+  private static var pollTimeout: Duration { .seconds(30) }
+  /// Sizes of logs that are asked for in one tick.
+  private static var logLooksMax: Int { 128 }
+
+  /// Never waits for Slurm: a poll that is due goes its own way.
+  func tick() async {
+    for (number, _) in files.takeEvents() { consider(RunID(Int64(bitPattern: number)), looksAtFiles: true) }
+    lookAtLogs()
+    await sendCancellations()
+    if runningPoll == nil, isPollDue { runningPoll = Task { try await performPoll() } }
+  }
+
+  private var isPollDue: Bool {
+    guard let lastPollAt else { return true }
+    let sinceLast = clock.now - lastPollAt
+    if isPollWanted, backoff.failures == 0, sinceLast >= min(.seconds(1), configuration.pollInterval) { return true }
+    guard runs.values.contains(where: { !$0.isOver }) || !leftovers.isEmpty else { return sinceLast >= .seconds(60) }
+    return sinceLast >= nextPause
+  }
+
+  private var nextPause: Duration { backoff.pause(jitter: backoff.failures > 0 ? jitter : 1) }
+  /// Fixed between two polls, so that the pause does not shrink to the smallest draw by being looked at.
+  private var jitter: Double {
+    let hash =
+      UInt64(bitPattern: Int64(backoff.failures)) &* 0x9e37_79b9_7f4a_7c15 ^ UInt64(UInt32(mark, radix: 16) ?? 0)
+    return 0.5 + Double(hash % 1000) / 2000
+  }
+
+  /// Asks Slurm now, after an answer that was asked for earlier has come.
+  ///
+  /// - Throws: `.unavailable` when it does not answer.
+  func poll() async throws {
+    if let runningPoll { _ = try? await runningPoll.value }
+    let poll = runningPoll ?? Task { try await performPoll() }
+    runningPoll = poll
+    try await poll.value
+  }
+
+  private func performPoll() async throws {
+    defer { runningPoll = nil }
+    let askedAt = clock.now
+    lastPollAt = askedAt
+    isPollWanted = false
+    do {
+      let arguments = ["--noheader", "--array", "--states=all", "--user=\(userID)", "--format=\(SlurmJob.format)"]
+      let output = try await commands.run(configuration.programs.squeue, arguments, timeout: Self.pollTimeout)
+      guard output.status == 0 else { throw SlurmFailure(output).error }
+      backoff.succeeded(in: clock.now - askedAt)
+      controllerProblem = nil
+      apply(SlurmJob.parse(output.standardOutput).jobs, askedAt: askedAt)
+    } catch {
+      backoff.failed()
+      controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"
+      throw error
+    }
+  }
+
+  /// Gives every run its line, and considers it.
+  private func apply(_ jobs: [SlurmJob], askedAt: ContinuousClock.Instant) {
+    let now = clock.now
+    var best: [RunID: SlurmJob] = [:]
+    var seen: Set<String> = []
+    for job in jobs {
+      guard let name = JobName(job.name, mark: mark), let id = run(of: job, name) else { continue }
+      if runs[id]?.isOver ?? !HostFiles.exists(records.directory(id)) {
+        // It can do nothing any more (its step finds the claim, or nothing): its place in the queue is given back.
+        if case .pending = job.state {
+          seen.insert(job.target)
+          leftovers[job.target] = job.name
+        }
+        continue
+      }
+      if let other = best[id], (other.state.precedence, other.id) >= (job.state.precedence, job.id) { continue }
+      best[id] = job
+    }
+    leftovers = leftovers.filter { seen.contains($0.key) }
+    for id in runs.keys.sorted() where !runs[id]!.isOver {
+      runs[id]!.answered(best[id], askedAt: askedAt, now: now)
+      noteWait(id)
+      consider(id, looksAtFiles: runs[id]!.needsLook)
+    }
+  }
+
+  private func run(of job: SlurmJob, _ name: JobName) -> RunID? {
+    switch name.subject {
+    case .run(let id): return id
+    case .array:
+      guard let index = job.index else { return nil }
+      if arrays[name] == nil { arrays[name] = records.runs(name) }
+      let members = arrays[name]!
+      return members.indices.contains(index) ? members[index] : nil
+    }
+  }
+
+  private func noteWait(_ id: RunID) {
+    guard let job = runs[id]?.job, !runs[id]!.wasWaitNoted, let submitted = job.submittedAt, let start = job.startsAt
+    else { return }
+    if case .pending = job.state { return }
+    runs[id]!.wasWaitNoted = true
+    history.started(in: job.partition, cpus: job.cpus, after: .seconds(max(0, start - submitted)))
+  }
+
+  /// Looks at a run's files if that is worth it, comes to a verdict, and acts on it.
+  func consider(_ id: RunID, looksAtFiles: Bool) {
+    guard var run = runs[id], !run.isOver, run.attempt != nil || run.claimed else { return }
+    let now = clock.now
+    let number = UInt64(id)
+    if looksAtFiles {
+      if run.claim == .none, let claim = files.readClaim(number) {
+        run.saw(claim: claim == .executor ? .executor : .step, at: now)
+      }
+      if run.claim == .step, let end = files.readEnd(number) { run.saw(end: end, at: now) }
+    }
+    if run.needsBeat { run.saw(beat: files.readBeat(number), at: now) }
+    runs[id] = run
+    // What is not known to be in Slurm is not lost there: the next submission tries it again.
+    if run.isUncertain, run.claim == .none, !run.isCancelRequested { return }
+    act(Verdict(run.facts(now: now)), on: id)
+  }
+
+  private func act(_ verdict: Verdict, on id: RunID) {
+    switch verdict {
+    case .wait: isPollWanted = isPollWanted || runs[id]!.end != nil
+    case .queued(let reason):
+      let run = runs[id]!
+      let isPending = if case .pending = run.scheduler { true } else { false }
+      tell(id, .queued, isPending ? PendingReason.sentence(reason, partition: run.job?.partition ?? "") : reason)
+    case .running(let message): tell(id, .running, message)
+    case .forbid: forbid(id)
+    case .end(let end): finish(id, observation(id, end))
+    case .endBecause(let end, let phase, let message):
+      var told = observation(id, end)
+      (told.phase, told.message) = (phase, message)
+      finish(id, told)
+    case .ended(let phase, let message): finish(id, unexplained(id, phase, message))
+    }
+  }
+
+  /// The proof that a run never starts. Where the step was quicker, it is considered as what it is.
+  private func forbid(_ id: RunID) {
+    guard let isForbidden = try? files.forbid(UInt64(id)) else { return }
+    if isForbidden {
+      files.takeSecrets(UInt64(id))
+      runs[id]!.saw(claim: .executor, at: clock.now)
+    }
+    consider(id, looksAtFiles: !isForbidden)
+  }
+
+  private func observation(_ id: RunID, _ end: RunEnd) -> RunObservation {
+    let mayBeSandbox = end.reason == .exited && RunOutcome.exitCode(end.waitStatus) == 1 && end.logBytes < 1024
+    let head = mayBeSandbox ? HostFiles.read(workspace(for: id).log, limit: 1024) : nil
+    return RunOutcome.observation(
+      id: id, end: end, runsAs: runs[id]?.runsAs, isSandboxed: preparation.probe != nil, logHead: head)
+  }
+
+  private func unexplained(_ id: RunID, _ phase: RunPhase, _ message: String) -> RunObservation {
+    var told = RunObservation(
+      id: id, phase: phase, message: message, runsAs: runs[id]?.runsAs, logBytes: records.logBytes(id))
+    // Why a step could not start, Slurm's own log says best.
+    if phase == .error, let attempt = runs[id]?.attempt, let complaint = records.complaint(attempt) {
+      told.message += ": \(complaint)"
+    }
+    return told
+  }
+
+  /// Tells a phase when it, or what is said about it, is new. Never goes back.
+  func tell(_ id: RunID, _ phase: RunPhase, _ message: String) {
+    guard var run = runs[id], !run.isOver, phase.rawValue >= run.told.phase.rawValue else { return }
+    guard phase != run.told.phase || message != run.told.message else { return }
+    (run.told.phase, run.told.message) = (phase, message)
+    if phase == .running {
+      run.told.runsAs = run.runsAs
+      run.told.logBytes = records.logBytes(id)
+    }
+    runs[id] = run
+    observers.yield(run.told)
+  }
+
+  func finish(_ id: RunID, _ observation: RunObservation) {
+    guard let run = runs[id], !run.isOver else { return }
+    runs[id]!.told = observation
+    pendingSignals.remove(id)
+    pendingKills.remove(id)
+    observers.yield(observation)
+    // A job that waits still (cancelled, refused, put back by Slurm) gives its place back.
+    if run.end == nil, let target = run.target, let name = run.attempt?.name { leftovers[target] = name.text }
+  }
+
+  /// Tells the growth of a few logs in turn: asking for all at once would burden a network file system.
+  private func lookAtLogs() {
+    let running = runs.values.filter { $0.told.phase == .running }.map(\.id)
+    guard !running.isEmpty else { return }
+    let count = min(Self.logLooksMax, running.count)
+    let start = logCursor % running.count
+    logCursor = start + count
+    for offset in 0..<count {
+      let id = running[(start + offset) % running.count]
+      let bytes = records.logBytes(id)
+      guard bytes > runs[id]!.told.logBytes else { continue }
+      runs[id]!.told.logBytes = bytes
+      observers.yield(runs[id]!.told)
+    }
+  }
+}

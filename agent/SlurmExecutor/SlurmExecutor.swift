@@ -1,0 +1,172 @@
+public import Execution
+public import FederationModel
+internal import Glibc
+internal import ProcessExecutor
+internal import Supervisor
+
+/// Runs work as jobs of a Slurm cluster, from a login node and without root (docs/adr/0009-slurm.md).
+///
+/// The truth about a run is in its own files on the shared file system, which its batch step writes; Slurm's commands start and
+/// stop jobs and explain them. One `squeue` for all jobs each interval, one directory read twice a second for starts and ends.
+public actor SlurmExecutor: Executor {
+  nonisolated let configuration: SlurmExecutorConfiguration
+  nonisolated let files: BatchFiles
+  nonisolated let records: RunFiles
+  nonisolated let commands: SlurmCommands
+  nonisolated let preparation: RunPreparation
+  nonisolated let observers = Observers()
+  nonisolated let userID = geteuid()
+  nonisolated let mark: String
+  private let fixedNotices: [String]
+  let clock = ContinuousClock()
+
+  var runs: [RunID: TrackedRun] = [:]
+  /// The runs of job arrays, by index, as far as they have been needed.
+  var arrays: [JobName: [RunID]] = [:]
+  /// How many runs of a submission have files still, once one of them was forgotten.
+  var remaining: [JobName: Int] = [:]
+  var backoff: Backoff
+  /// Why Slurm does not answer; nil while it does.
+  var controllerProblem: String?
+  var lastPollAt: ContinuousClock.Instant?
+  var isPollWanted = false
+  var runningPoll: Task<Void, any Error>?
+  var logCursor = 0
+  var pendingSignals: Set<RunID> = []
+  var pendingKills: Set<RunID> = []
+  /// Jobs with our mark whose runs are over: their targets and names.
+  var leftovers: [String: String] = [:]
+  var partitions: [PartitionState] = []
+  var capacity = Resources.zero
+  var history = WaitHistory()
+  var arraySizeMax: Int
+  private var loops: [Task<Void, Never>] = []
+
+  static let tickInterval = Duration.milliseconds(500)
+
+  /// Makes the shared directories, looks at the cluster once, and begins to observe. A controller that is down is no reason to
+  /// fail: runs that are there go on.
+  ///
+  /// - Throws: `.invalidArgument` for a configuration that cannot be, `.failedPrecondition` when Slurm's commands or a sandbox
+  ///   that is asked for are missing.
+  public init(configuration: SlurmExecutorConfiguration) async throws {
+    let configuration = try configuration.validated()
+    self.configuration = configuration
+    mark = JobName.mark(federationID: configuration.federationID, cluster: configuration.cluster)
+    let shared = configuration.sharedDirectory
+    files = BatchFiles(sharedDirectory: shared)
+    records = RunFiles(sharedDirectory: shared, mark: mark)
+    commands = SlurmCommands(configuration: configuration.slurmConfiguration)
+    backoff = Backoff(interval: configuration.pollInterval)
+    arraySizeMax = configuration.arraySize
+    do throws(SystemFailure) { try files.makeDirectories() } catch {
+      throw FederationError(.failedPrecondition, "the shared directory cannot be made: \(error)", cause: error)
+    }
+    for name in ["jobs", "sandbox"] { try HostFiles.makeDirectory("\(shared)/\(name)") }
+    (preparation, fixedNotices) = try Self.preparation(configuration)
+    try await learnLimits()
+    await refreshInventory()
+    startLoops()
+  }
+
+  private func startLoops() {
+    loops = [
+      Task { [weak self] in
+        while !Task.isCancelled {
+          guard await self?.tick() != nil else { return }
+          try? await Task.sleep(for: Self.tickInterval)
+        }
+      },
+      Task { [weak self] in
+        while !Task.isCancelled {
+          guard let pause = await self?.refreshInventory() else { return }
+          try? await Task.sleep(for: pause)
+        }
+      },
+    ]
+  }
+
+  /// What makes requests of runs, and what people should know about it.
+  private static func preparation(
+    _ configuration: SlurmExecutorConfiguration
+  ) throws(FederationError) -> (RunPreparation, [String]) {
+    let directory = configuration.sharedDirectory + "/sandbox"
+    let identity: RunIdentity? = geteuid() == 0 ? .nobody : nil
+    let etc = try PreparedConfiguration.write(
+      in: directory, identity: identity ?? .init(user: geteuid(), group: getegid()))
+    var notices: [String] = []
+    var probe: SandboxProbe?
+    if configuration.sandbox != .none {
+      do throws(FederationError) {
+        probe = try SandboxProbe.run(etc: etc, scratch: directory + "/probe", identity: identity)
+      } catch {
+        if configuration.sandbox == .bubblewrap { throw error }
+        notices.append("runs are not sandboxed here: \(error.publicMessage)")
+      }
+    } else {
+      notices.append("runs are not sandboxed here: they see what the agent's user sees")
+    }
+    if probe == nil, geteuid() == 0 {
+      // They must reach their own directories as another user. Every file beside these is its owner's alone.
+      for path in ["", "/runs"] { chmod(configuration.sharedDirectory + path, 0o711) }
+    }
+    var preparation = RunPreparation(
+      directory: configuration.sharedDirectory, images: configuration.images,
+      rootFileSystems: configuration.rootFileSystems,
+      allowedHostPaths: configuration.allowedHostPaths, probe: probe, sharesNetwork: true,
+      preparedConfiguration: etc, identity: identity, logLimit: configuration.logLimit,
+      apptainer: configuration.apptainer)
+    preparation.devices = Self.devices
+    return (preparation, notices)
+  }
+
+  /// GPUs as drivers name them; which of them a job may use is Slurm's business.
+  private static let devices =
+    (0..<16).map { "/dev/nvidia\($0)" } + [
+      "/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/kfd", "/dev/dri",
+    ]
+
+  public nonisolated func workspace(for id: RunID) -> RunWorkspace {
+    let directory = records.directory(id)
+    return RunWorkspace(directory: directory, root: directory + "/root")
+  }
+
+  public nonisolated func observe() -> AsyncStream<RunObservation> { observers.open() }
+
+  public func prepare(_ run: RunRequest) async throws -> RunWorkspace {
+    let workspace = workspace(for: run.id)
+    try preparation.prepare(run, in: workspace)
+    return workspace
+  }
+
+  public func renewLease(boottimeNanoseconds: UInt64) async throws {
+    do throws(SystemFailure) { try files.renewLease(boottimeNanoseconds) } catch {
+      throw FederationError(
+        .resourceExhausted, "the lease in the shared directory cannot be written", cause: error, retryAfter: .seconds(1)
+      )
+    }
+  }
+
+  public func inventory() async -> ClusterInventory {
+    var notices = fixedNotices
+    if let shortage = preparation.diskShortage { notices.append(shortage) }
+    if let controllerProblem { notices.append("Slurm does not answer: \(controllerProblem)") }
+    let usable = usablePartitions
+    if usable.isEmpty, controllerProblem == nil {
+      notices.append("no partition of this cluster is up and has usable nodes")
+    }
+    return ClusterInventory(
+      capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
+      gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
+      queues: true, startsGangs: preparation.identity == nil || preparation.probe == nil,
+      partitions: reportedPartitions, notices: notices)
+  }
+
+  /// Lets go of everything; jobs go on. Nothing else may be called afterwards.
+  public func close() {
+    for loop in loops { loop.cancel() }
+    loops = []
+    runningPoll?.cancel()
+    observers.finish()
+  }
+}

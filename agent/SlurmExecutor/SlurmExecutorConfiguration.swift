@@ -1,0 +1,131 @@
+public import FederationModel
+
+/// What an operator decides about a `slurm` cluster.
+public struct SlurmExecutorConfiguration: Sendable {
+  public enum SandboxMode: String, Sendable, Codable, CaseIterable {
+    /// bubblewrap where the login node can make a sandbox, the host otherwise. The login node stands for the nodes.
+    case auto
+    case bubblewrap, none
+  }
+
+  /// Slurm's programs; a bare name is looked up in the agent's `PATH`.
+  public struct Programs: Hashable, Sendable {
+    public var sbatch = "sbatch"
+    public var squeue = "squeue"
+    public var scancel = "scancel"
+    public var sinfo = "sinfo"
+    public var scontrol = "scontrol"
+    public init() {}
+  }
+
+  /// Absolute; every node sees it under this name, and it belongs to the agent's user alone.
+  public var sharedDirectory: String
+  /// The program that Slurm starts for each run with `batch-step`: executable on every node.
+  public var agentBinary: String
+  /// Marks this agent's jobs together with `cluster` (I7).
+  public var federationID: String
+  public var cluster: String
+  /// `SLURM_CONF`; nil: Slurm's own default.
+  public var slurmConfiguration: String?
+  public var programs: Programs
+  /// Where runs go that name none; nil: Slurm's default.
+  public var partition: String?
+  public var account: String?
+  public var qos: String?
+  /// In place of `account`, by project.
+  public var accounts: [String: String]
+  /// Partitions that count as capacity; empty: all that are up.
+  public var partitions: [String]
+  /// First match wins. `apptainer:FILE` runs in that image.
+  public var images: [ImageRule]
+  public var rootFileSystems: [String: String]
+  public var allowedHostPaths: [String]
+  /// The `apptainer` program on the nodes.
+  public var apptainer: String
+  /// The batch script around the step; see `BatchScript.template`. nil: nothing around it.
+  public var scriptTemplate: String?
+  /// Added to every `sbatch`, each an argument of its own.
+  public var extraOptions: [String]
+  /// Between two questions to the controller.
+  public var pollInterval: Duration
+  /// Of a run for which neither its author nor its partition says one.
+  public var defaultWalltime: Duration
+  /// Jobs of this agent in Slurm at once.
+  public var maxJobs: Int
+  /// Runs in one job array.
+  public var arraySize: Int
+  public var canFence: Bool
+  public var sandbox: SandboxMode
+  public var logLimit: ByteCount
+
+  public init(
+    sharedDirectory: String, agentBinary: String, federationID: String, cluster: String,
+    slurmConfiguration: String? = nil, programs: Programs = Programs(), partition: String? = nil,
+    account: String? = nil, qos: String? = nil, accounts: [String: String] = [:], partitions: [String] = [],
+    images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
+    allowedHostPaths: [String] = [], apptainer: String = "apptainer", scriptTemplate: String? = nil,
+    extraOptions: [String] = [], pollInterval: Duration = .seconds(5), defaultWalltime: Duration = .seconds(24 * 3600),
+    maxJobs: Int = 2000, arraySize: Int = 1000, canFence: Bool = true, sandbox: SandboxMode = .auto,
+    logLimit: ByteCount = .mebibytes(64)
+  ) {
+    self.sharedDirectory = sharedDirectory
+    self.agentBinary = agentBinary
+    self.federationID = federationID
+    self.cluster = cluster
+    self.slurmConfiguration = slurmConfiguration
+    self.programs = programs
+    self.partition = partition
+    self.account = account
+    self.qos = qos
+    self.accounts = accounts
+    self.partitions = partitions
+    self.images = images
+    self.rootFileSystems = rootFileSystems
+    self.allowedHostPaths = allowedHostPaths
+    self.apptainer = apptainer
+    self.scriptTemplate = scriptTemplate
+    self.extraOptions = extraOptions
+    self.pollInterval = pollInterval
+    self.defaultWalltime = defaultWalltime
+    self.maxJobs = maxJobs
+    self.arraySize = arraySize
+    self.canFence = canFence
+    self.sandbox = sandbox
+    self.logLimit = logLimit
+  }
+
+  /// What stands in for a value that must be there.
+  ///
+  /// - Throws: `.invalidArgument` naming the key.
+  public func validated() throws(FederationError) -> Self {
+    for (key, path) in [("slurm.sharedDirectory", sharedDirectory), ("slurm.agentBinary", agentBinary)] {
+      guard path.hasPrefix("/"), path.utf8.count <= 512, !path.hasSuffix("/"), path.utf8.allSatisfy(Self.isPlain) else {
+        throw FederationError(
+          .invalidArgument,
+          "\(key) must be an absolute path of letters, digits and . _ - + @ = / only, not \"\(path)\"")
+      }
+    }
+    if let scriptTemplate { try BatchScript.check(template: scriptTemplate) }
+    for option in extraOptions {
+      guard option.hasPrefix("-"), !option.utf8.contains(where: { $0 < 0x20 }) else {
+        throw FederationError(
+          .invalidArgument, "slurm.options must hold sbatch options like --mail-type=NONE, not \"\(option)\"")
+      }
+    }
+    guard (1...1_000_000).contains(maxJobs) else {
+      throw FederationError(.invalidArgument, "slurm.maxJobs must be a number from 1 to 1,000,000")
+    }
+    guard pollInterval >= .milliseconds(500), pollInterval <= .seconds(600) else {
+      throw FederationError(.invalidArgument, "slurm.pollInterval must be between 0.5 s and 10 min")
+    }
+    return self
+  }
+
+  /// Slurm expands `%` in file names, and a batch script is a shell's.
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    switch byte {
+    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
+    default: [0x2e, 0x5f, 0x2d, 0x2b, 0x40, 0x3d, 0x2f].contains(byte)
+    }
+  }
+}

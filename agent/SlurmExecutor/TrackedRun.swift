@@ -1,0 +1,145 @@
+internal import Execution
+internal import FederationModel
+internal import Supervisor
+
+/// What the executor remembers of a run, from its submission to its being forgotten.
+struct TrackedRun: Sendable {
+  let id: RunID
+  /// The step's own limits.
+  var walltime: Duration?
+  var disconnectLimit: Duration?
+  var grace: Duration
+  var runsAs: String?
+  /// The submission that carries it; nil only while it is being prepared.
+  var attempt: RunFiles.Attempt?
+  /// `sbatch` failed in a way that leaves open whether there is a job: the next submission looks before it tries again.
+  var isUncertain = false
+  /// Answers of Slurm that were asked for before this moment say nothing about the run as it is now.
+  var factsSince: ContinuousClock.Instant
+
+  private(set) var claim = RunFacts.Claim.none
+  private(set) var claimSeenAt: ContinuousClock.Instant?
+  private(set) var end: RunEnd?
+  private(set) var endSeenAt: ContinuousClock.Instant?
+  private(set) var scheduler = RunFacts.Scheduler.silent
+  private(set) var schedulerSince: ContinuousClock.Instant
+  /// Slurm's last line about it.
+  private(set) var job: SlurmJob?
+  private var beat: String?
+  private var beatChangedAt: ContinuousClock.Instant?
+  var wasWaitNoted = false
+
+  var isCancelRequested = false
+  /// When the step is asked (again) to end it, and when Slurm is told to end the job.
+  var signalAt: ContinuousClock.Instant?
+  var killAt: ContinuousClock.Instant?
+
+  /// What was told last; terminal: the run is over.
+  var told: RunObservation
+  var isOver: Bool { told.phase.isTerminal }
+
+  init(id: RunID, request: SupervisedRun?, runsAs: String?, now: ContinuousClock.Instant) {
+    func duration(_ ms: UInt64?) -> Duration? { ms.flatMap { $0 == 0 ? nil : .milliseconds(Int64(clamping: $0)) } }
+    self.id = id
+    self.runsAs = runsAs
+    walltime = duration(request?.walltimeMs)
+    disconnectLimit = duration(request?.disconnectLimitMs)
+    grace = duration(request?.graceMs) ?? .zero
+    factsSince = now
+    schedulerSince = now
+    told = RunObservation(id: id, phase: .bound)
+  }
+
+  mutating func saw(claim: RunFacts.Claim, at now: ContinuousClock.Instant) {
+    guard self.claim != claim else { return }
+    self.claim = claim
+    claimSeenAt = now
+    // What Slurm said before its step started is not what it says of the job now: "pending" would mean "requeued".
+    if claim == .step { forgetSchedulersWord(now) }
+  }
+
+  mutating func saw(end: RunEnd, at now: ContinuousClock.Instant) {
+    guard self.end == nil else { return }
+    self.end = end
+    endSeenAt = now
+    forgetSchedulersWord(now)
+  }
+
+  mutating func saw(beat: String?, at now: ContinuousClock.Instant) {
+    guard beat != self.beat else { return }
+    self.beat = beat
+    beatChangedAt = now
+  }
+
+  private mutating func forgetSchedulersWord(_ now: ContinuousClock.Instant) {
+    factsSince = now
+    scheduler = .silent
+    schedulerSince = now
+  }
+
+  /// An answer of Slurm that was asked for at `askedAt`; nil: it knows no such job.
+  mutating func answered(_ job: SlurmJob?, askedAt: ContinuousClock.Instant, now: ContinuousClock.Instant) {
+    guard askedAt > factsSince else { return }
+    if let job {
+      self.job = job
+      attempt?.jobID = job.index == nil ? job.id : job.arrayID
+      isUncertain = false
+    }
+    let before = scheduler
+    switch job?.state {
+    case nil:
+      if case .absent(let polls) = before {
+        scheduler = .absent(polls: polls + 1)
+      } else {
+        scheduler = .absent(polls: 1)
+      }
+    case .pending: scheduler = .pending(reason: job!.reason)
+    case .live(let word): scheduler = .live(state: word)
+    case .ended(let state): scheduler = .ended(state, reason: job!.reason)
+    }
+    if !before.isAlike(scheduler) { schedulerSince = now }
+  }
+
+  func facts(now: ContinuousClock.Instant) -> RunFacts {
+    RunFacts(
+      claim: claim, end: end, scheduler: scheduler, schedulerAge: now - schedulerSince,
+      endAge: endSeenAt.map { now - $0 } ?? .zero, claimAge: claimSeenAt.map { now - $0 } ?? .zero,
+      beatSilence: (beatChangedAt ?? claimSeenAt).map { now - $0 } ?? .zero, walltime: walltime,
+      disconnectLimit: disconnectLimit, grace: grace, isCancelRequested: isCancelRequested)
+  }
+
+  /// Whether its files may hold something that no event has told: then they are worth a look at each poll.
+  var needsLook: Bool {
+    switch (claim, scheduler) {
+    case (.none, .pending), (.none, .silent), (.step, .live), (.executor, _): end == nil && isCancelRequested
+    default: true
+    }
+  }
+
+  /// Whether the step's beat matters now.
+  var needsBeat: Bool {
+    guard claim == .step, end == nil else { return false }
+    switch scheduler {
+    case .absent, .ended(.nodeFailure, _): return true
+    default: return false
+    }
+  }
+
+  /// How `scancel` calls its job; nil when it is known by its name alone.
+  var target: String? {
+    if let job { return job.target }
+    guard let attempt, let id = attempt.jobID else { return nil }
+    return attempt.index.map { "\(id)_\($0)" } ?? "\(id)"
+  }
+}
+
+extension RunFacts.Scheduler {
+  /// Whether both say the same but for words and counts.
+  func isAlike(_ other: Self) -> Bool {
+    switch (self, other) {
+    case (.silent, .silent), (.absent, .absent), (.pending, .pending), (.live, .live): true
+    case (.ended(let a, _), .ended(let b, _)): a == b
+    default: false
+    }
+  }
+}
