@@ -149,7 +149,8 @@ let package = Package(
 
     // MARK: Tests
     .target(
-      name: "TestSupport", dependencies: ["FederationModel", "LocalProcess", "LocalSlurm", "Postgres"],
+      name: "TestSupport",
+      dependencies: ["FederationModel", "LocalProcess", "LocalSlurm", "Postgres", subprocess],
       path: "Tests/TestSupport", swiftSettings: settings),
     .executableTarget(
       name: "supervisor-fixture", dependencies: ["Supervisor"], path: "Tests/SupervisorFixture", swiftSettings: settings

@@ -176,24 +176,33 @@ public final class Federation: Sendable {
 
   // MARK: Control planes
 
-  private func controlPlaneYAML(_ replica: Replica) -> String {
-    """
-    database: "\(postgres.connectionString(database: databaseName))"
-    dataDirectory: \(path("state"))
-    readyFile: \(path("cp-\(replica.index).ready"))
-    holder: \(replica.holder)
-    http: {host: 127.0.0.1, port: \(replica.httpPort)}
-    gateway: {host: 127.0.0.1, port: \(replica.gatewayPort), advertise: ["127.0.0.1:\(replica.gatewayPort)"]}
-    federation: {trustDomain: test.fubini}
-    artifacts: {directory: \(path("artifacts"))}
-    logs: {directory: \(path("logs"))}
-    logLevel: \(options.logLevel)
-    leases:
-      leaderSeconds: \(options.leaderLease)
-      agentSeconds: \(options.agentLease)
-      disconnectLimitSeconds: \(options.disconnectLimit)
-      fenceMarginSeconds: \(options.fenceMargin)
-    """
+  /// The `s3:` block, when artifacts and logs are in a bucket.
+  private func bucketYAML() throws -> String? {
+    guard let url = options.s3Endpoint else { return nil }
+    let lines = try S3Service.configuration(at: url, prefix: databaseName, directory: directory)
+    return "{s3: {" + lines.sorted { $0.key < $1.key }.map { "\($0.key): \"\($0.value)\"" }.joined(separator: ", ")
+      + "}}"
+  }
+
+  private func controlPlaneYAML(_ replica: Replica) throws -> String {
+    let s3 = try bucketYAML()
+    return """
+      database: "\(postgres.connectionString(database: databaseName))"
+      dataDirectory: \(path("state"))
+      readyFile: \(path("cp-\(replica.index).ready"))
+      holder: \(replica.holder)
+      http: {host: 127.0.0.1, port: \(replica.httpPort)}
+      gateway: {host: 127.0.0.1, port: \(replica.gatewayPort), advertise: ["127.0.0.1:\(replica.gatewayPort)"]}
+      federation: {trustDomain: test.fubini}
+      artifacts: \(s3 ?? "{directory: \(path("artifacts"))}")
+      logs: \(s3 ?? "{directory: \(path("logs"))}")
+      logLevel: \(options.logLevel)
+      leases:
+        leaderSeconds: \(options.leaderLease)
+        agentSeconds: \(options.agentLease)
+        disconnectLimitSeconds: \(options.disconnectLimit)
+        fenceMarginSeconds: \(options.fenceMargin)
+      """
   }
 
   public var databaseName: String {

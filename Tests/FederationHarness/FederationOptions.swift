@@ -31,6 +31,8 @@ public struct FederationOptions: Sendable {
   /// A server that this federation alone uses, and may kill; otherwise a database on the process's common one.
   public var hasOwnPostgres = false
   public var logLevel = "info"
+  /// URL of an `S3Service`; artifacts and logs are then in its bucket, else in directories.
+  public var s3Endpoint: String?
 
   public init() {}
 }

@@ -13,8 +13,8 @@ public struct ServerConfiguration: Sendable, Equatable {
   public var http = HTTP()
   public var gateway = Gateway()
   public var trustDomain = "fubini.local"
-  public var artifacts = Artifacts.directory(nil)
-  public var logDirectory: String?
+  public var artifacts = Storage.directory(nil)
+  public var logs = Storage.directory(nil)
   /// Names this process among the replicas; nil: host name and process id.
   public var holder: String?
   /// The base URL at which other replicas reach this one's API; nil: made of `http`.
@@ -43,9 +43,11 @@ public struct ServerConfiguration: Sendable, Equatable {
     public var advertise: [String] = []
   }
 
-  public enum Artifacts: Sendable, Equatable {
-    /// nil: `artifacts` in the data directory.
+  /// Where artifacts or logs are kept.
+  public enum Storage: Sendable, Equatable {
+    /// nil: a directory of that name in the data directory. Several replicas must share it.
     case directory(String?)
+    case bucket(BucketConfiguration)
   }
 }
 
@@ -73,10 +75,8 @@ extension ServerConfiguration {
       gateway.advertise = try section.texts("advertise")
     }
     try reader.section("federation") { trustDomain = try $0.text("trustDomain") ?? trustDomain }
-    try reader.section("artifacts") { section in
-      artifacts = .directory(try section.text("directory"))
-    }
-    try reader.section("logs") { logDirectory = try $0.text("directory") }
+    try reader.section("artifacts") { artifacts = try $0.storage() }
+    try reader.section("logs") { logs = try $0.storage() }
     holder = try reader.text("holder")
     advertiseURL = try reader.text("advertiseURL")
     logLevel = try reader.text("logLevel") ?? logLevel
@@ -150,6 +150,42 @@ extension ServerConfiguration {
         throw wrong(key, "must be a positive number of seconds")
       }
       return .milliseconds(Int64(seconds * 1000))
+    }
+
+    mutating func flag(_ key: String) throws -> Bool? {
+      guard let value = members.removeValue(forKey: key) else { return nil }
+      guard let flag = value as? Bool else { throw wrong(key, "must be true or false") }
+      return flag
+    }
+
+    /// Either `directory`, or `s3`.
+    mutating func storage() throws -> Storage {
+      var storage = Storage.directory(try text("directory"))
+      try section("s3") { section in
+        guard storage == .directory(nil) else { throw section.wrong("bucket", "excludes a directory beside it") }
+        var bucket = BucketConfiguration(bucket: try section.required("bucket"))
+        bucket.prefix = try section.text("prefix").map { $0.split(separator: "/").joined(separator: "/") }
+        bucket.endpoint = try section.text("endpoint")
+        bucket.region = try section.text("region")
+        bucket.pathStyle = try section.flag("pathStyle") ?? bucket.pathStyle
+        bucket.accessKeyIDFile = try section.text("accessKeyIdFile")
+        bucket.secretAccessKeyFile = try section.text("secretAccessKeyFile")
+        bucket.certificateAuthorityFile = try section.text("certificateAuthorityFile")
+        bucket.rclone = try section.text("rclone") ?? bucket.rclone
+        guard (bucket.accessKeyIDFile == nil) == (bucket.secretAccessKeyFile == nil) else {
+          throw section.wrong("accessKeyIdFile", "and secretAccessKeyFile are given both or not at all")
+        }
+        guard
+          bucket.bucket.utf8.allSatisfy({
+            $0 == 0x2d || $0 == 0x2e || (0x30...0x39).contains($0) || (0x61...0x7a).contains($0)
+          })
+        else { throw section.wrong("bucket", "must be a bucket's name: lower-case letters, digits, dots and hyphens") }
+        if let endpoint = bucket.endpoint, !endpoint.hasPrefix("http://"), !endpoint.hasPrefix("https://") {
+          throw section.wrong("endpoint", "must be a URL such as https://s3.example.org")
+        }
+        storage = .bucket(bucket)
+      }
+      return storage
     }
 
     mutating func section(_ key: String, _ body: (inout Reader) throws -> Void) throws {

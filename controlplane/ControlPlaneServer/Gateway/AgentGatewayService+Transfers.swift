@@ -16,31 +16,29 @@ extension AgentGatewayService {
     context: ServerContext
   ) async throws {
     let cluster = try authenticated().cluster
-    var owners: [RunID: String] = [:]
-    do {
-      for try await chunk in request {
-        let run = RunID(chunk.runID)
-        if owners[run] == nil {
-          guard let access = await port.access(of: run, on: cluster) else { throw notYours(run, cluster) }
-          // Bounded: a stream that serves very many runs asks again.
-          if owners.count >= 10_000 { owners.removeAll() }
-          owners[run] = access.workflowUID
-        }
-        let position = try await logs.append(run, offset: chunk.offset, bytes: Array(chunk.data), last: chunk.last)
-        if position.isComplete {
-          try await store.recordLog(
-            LogRecord(
-              run: run, workflowUID: owners[run]!, location: "logs/\(run.hexadecimal)",
-              size: ByteCount(position.offset),
-              isComplete: true))
-        }
-        try await response.write(
-          .with {
-            $0.runID = chunk.runID
-            $0.offset = position.offset
-            $0.complete = position.isComplete
-          })
+    let owners = LogOwners(port: port, cluster: cluster)
+    let answers = LogAnswers(response)
+    let intake = LogIntake { [logs, store] run, chunk in
+      let owner = try await owners.workflowUID(of: run)
+      let position = try await logs.append(run, offset: chunk.offset, bytes: chunk.bytes, last: chunk.isLast)
+      if position.isComplete {
+        try await store.recordLog(
+          LogRecord(
+            run: run, workflowUID: owner, location: "logs/\(run.hexadecimal)", size: ByteCount(position.offset),
+            isComplete: true))
       }
+      try await answers.write(
+        .with {
+          $0.runID = run.number
+          $0.offset = position.offset
+          $0.complete = position.isComplete
+        })
+    }
+    do {
+      try await intake.run(
+        request.map { chunk in
+          (RunID(chunk.runID), LogIntake.Chunk(offset: chunk.offset, bytes: Array(chunk.data), isLast: chunk.last))
+        })
     } catch let error as FederationError {
       throw RPCError(error)
     }
@@ -103,12 +101,52 @@ extension AgentGatewayService {
   }
 
   private func access(to run: RunID, _ cluster: ClusterName) async throws -> RunAccess {
-    guard let access = await port.access(of: run, on: cluster) else { throw notYours(run, cluster) }
+    guard let access = await port.access(of: run, on: cluster) else { throw Self.notYours(run, cluster) }
     return access
   }
 
   /// The same answer whether the run is another cluster's or nobody's: a cluster learns nothing of the others.
-  private func notYours(_ run: RunID, _ cluster: ClusterName) -> FederationError {
+  fileprivate static func notYours(_ run: RunID, _ cluster: ClusterName) -> FederationError {
     FederationError(.permissionDenied, "run \(run.hexadecimal) was not given to cluster \(cluster)")
+  }
+}
+
+/// Whose run a log belongs to, asked once for each run of a stream.
+private actor LogOwners {
+  private let port: any AgentPort
+  private let cluster: ClusterName
+  private var known: [RunID: String] = [:]
+
+  init(port: any AgentPort, cluster: ClusterName) {
+    self.port = port
+    self.cluster = cluster
+  }
+
+  /// - Throws: `.permissionDenied` when the run is not of this cluster.
+  func workflowUID(of run: RunID) async throws -> String {
+    if let uid = known[run] { return uid }
+    guard let access = await port.access(of: run, on: cluster) else {
+      throw AgentGatewayService.notYours(run, cluster)
+    }
+    // Bounded: a stream that serves very many runs asks again.
+    if known.count >= 10_000 { known.removeAll() }
+    known[run] = access.workflowUID
+    return access.workflowUID
+  }
+}
+
+/// Writes one answer after the other.
+private actor LogAnswers {
+  private let writer: RPCWriter<Fubini_Agent_V1_LogAck>
+  private var last: Task<Void, any Error>?
+  init(_ writer: RPCWriter<Fubini_Agent_V1_LogAck>) { self.writer = writer }
+
+  func write(_ answer: Fubini_Agent_V1_LogAck) async throws {
+    let task = Task { [last, writer] in
+      _ = await last?.result
+      try await writer.write(answer)
+    }
+    last = task
+    try await task.value
   }
 }

@@ -69,9 +69,8 @@ struct ControlPlaneProcess {
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
     let authority = try authority()
     let metrics = ControlPlaneMetrics()
-    let logs = try await DirectoryLogStore(
-      directory: configuration.logDirectory ?? configuration.dataDirectory + "/logs")
-    let artifacts = try await artifactStore()
+    let storage = try await RunStorage(configuration, logger: logger)
+    let (logs, artifacts) = (storage.logs, storage.artifacts)
     let changes = ChangeNotifier(database, logger: logger)
     let bound = BoundPorts(readyFile: configuration.readyFile)
     let controlPlane = ControlPlane(
@@ -98,7 +97,7 @@ struct ControlPlaneProcess {
     }
     // They end in the opposite order: the API first, then the leader (which closes the agents' sessions), then their port.
     var group = ServiceGroupConfiguration(
-      services: [gateway, changes, LeaderService(controlPlane: controlPlane), application],
+      services: storage.daemons + [gateway, changes, LeaderService(controlPlane: controlPlane), application],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = .seconds(10)
     group.maximumCancellationDuration = .seconds(2)
@@ -106,9 +105,11 @@ struct ControlPlaneProcess {
       "starting", metadata: ["version": "\(ProductVersion.current)", "federation": "\(authority.federationID)"])
     do { try await ServiceGroup(configuration: group).run() } catch {
       try? await client.shutdown()
+      try? await storage.close()
       throw error
     }
     try await client.shutdown()
+    try await storage.close()
     await store.close()
   }
 
@@ -145,13 +146,6 @@ struct ControlPlaneProcess {
       in: try SecretDirectory(path: configuration.dataDirectory + "/pki"),
       trustDomain: try TrustDomain(configuration.trustDomain),
       at: Timestamp.wallClock, using: &random)
-  }
-
-  private func artifactStore() async throws -> any ArtifactStore {
-    switch configuration.artifacts {
-    case .directory(let path):
-      return try await DirectoryArtifactStore(directory: path ?? configuration.dataDirectory + "/artifacts")
-    }
   }
 
   private func candidate() -> LeadershipCandidate {

@@ -1,0 +1,41 @@
+import AsyncHTTPClient
+import FederationModel
+import Logging
+import ServiceLifecycle
+
+/// Where artifacts and logs are kept, as configured, and the daemons that this needs.
+struct RunStorage {
+  let artifacts: any ArtifactStore
+  let logs: any LogStore
+  /// To be run for as long as the stores are used.
+  let daemons: [any Service]
+  private let client: HTTPClient?
+
+  init(_ configuration: ServerConfiguration, logger: Logger) async throws {
+    var daemons: [(BucketConfiguration, RcloneDaemon)] = []
+    let needsClient = [configuration.artifacts, configuration.logs].contains {
+      if case .bucket = $0 { true } else { false }
+    }
+    let client = needsClient ? ObjectBucket.makeClient() : nil
+    self.client = client
+    func bucket(_ bucket: BucketConfiguration) -> ObjectBucket {
+      // Artifacts and logs in one bucket share a daemon.
+      let daemon = daemons.first { $0.0 == bucket }?.1 ?? RcloneDaemon(bucket, logger: logger)
+      if !daemons.contains(where: { $0.1 === daemon }) { daemons.append((bucket, daemon)) }
+      return ObjectBucket(bucket, daemon: daemon, client: client!)
+    }
+    switch configuration.artifacts {
+    case .directory(let path):
+      artifacts = try await DirectoryArtifactStore(directory: path ?? configuration.dataDirectory + "/artifacts")
+    case .bucket(let configuration): artifacts = BucketArtifactStore(bucket(configuration))
+    }
+    switch configuration.logs {
+    case .directory(let path):
+      logs = try await DirectoryLogStore(directory: path ?? configuration.dataDirectory + "/logs")
+    case .bucket(let configuration): logs = BucketLogStore(bucket(configuration))
+    }
+    self.daemons = daemons.map(\.1)
+  }
+
+  func close() async throws { try await client?.shutdown() }
+}
