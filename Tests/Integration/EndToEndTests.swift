@@ -28,6 +28,26 @@ extension Integration {
       }
     }
 
+    @Test("a name that an ended workflow holds is refused as a conflict, a repetition is answered, and no session ends")
+    func nameTaken() async throws {
+      try await Federation.with { federation in
+        let client = try federation.client()
+        let first = try await client.submit(Integration.shell("true", name: "taken"), key: "first")
+        #expect(try await client.finished("taken").summary.phase == .succeeded)
+        let term = try await federation.query("SELECT term FROM leadership")[0].int(0)
+        for key in ["second", nil] {
+          await #expect { _ = try await client.submit(Integration.shell("true", name: "taken"), key: key) } throws: {
+            "\($0)".contains("exists already")
+          }
+        }
+        let again = try await client.submit(Integration.shell("true", name: "taken"), key: "first")
+        #expect(again.uid == first.uid)
+        #expect(try await federation.query("SELECT term FROM leadership")[0].int(0) == term)
+        _ = try await client.submit(Integration.shell("true", name: "next"))
+        #expect(try await client.finished("next").summary.phase == .succeeded)
+      }
+    }
+
     @Test("a fan-out over two clusters moves its artifacts, and their bytes arrive as they were made")
     func artifacts() async throws {
       var options = FederationOptions()

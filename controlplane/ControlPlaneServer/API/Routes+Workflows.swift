@@ -101,10 +101,14 @@ extension APIServer {
     let uid = WorkflowName.uuid(bytes)
     if submission.generateName == nil, let name = submission.name ?? definition.metadata.name {
       try WorkflowName.check(name)
-      if request.headers[.idempotencyKey] == nil,
-        try await services.store.workflow(WorkflowReference(project: project, name: name)) != nil
+      // The core knows the names of workflows that live. A repetition has the UID of what it repeats, and is answered as that was.
+      if let existing = try await services.store.workflow(WorkflowReference(project: project, name: name)),
+        existing.row.uid != uid
       {
-        throw FederationError(.alreadyExists, "workflow \(name) exists already in project \(project)")
+        throw FederationError(
+          .alreadyExists,
+          "workflow \(name) exists already in project \(project): take another name, or generateName, or delete that one"
+        )
       }
       return (name, uid)
     }
