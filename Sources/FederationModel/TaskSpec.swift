@@ -12,7 +12,11 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public var environment: [EnvironmentVariable]
   /// Absolute; nil leaves the choice to the executor.
   public var workingDirectory: String?
+  /// What is set aside for the run: it is placed by this.
   public var resources: Resources
+  /// What the run may use at most (`resources.limits` of the template); 0 or nil: no limit. Clusters enforce memory and CPU
+  /// where they can, and say where they cannot.
+  public var limits: Resources?
   /// Empty directories of the run's own, as absolute paths inside the run.
   public var scratchPaths: [String]
   public var inputs: [InputArtifact]
@@ -31,7 +35,8 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public init(
     image: String = "", command: [String] = [], arguments: [String] = [], script: String? = nil,
     environment: [EnvironmentVariable] = [], workingDirectory: String? = nil, resources: Resources = .zero,
-    scratchPaths: [String] = [], inputs: [InputArtifact] = [], outputArtifacts: [OutputArtifact] = [],
+    limits: Resources? = nil, scratchPaths: [String] = [], inputs: [InputArtifact] = [],
+    outputArtifacts: [OutputArtifact] = [],
     outputParameters: [OutputParameter] = [], capturesResult: Bool = false, activeDeadline: Duration? = nil,
     terminationGrace: Duration = .seconds(30), federation: FederationHints = FederationHints(),
     nodeSelector: [String: String] = [:]
@@ -43,6 +48,7 @@ public struct TaskSpec: Hashable, Sendable, Codable {
     self.environment = environment
     self.workingDirectory = workingDirectory
     self.resources = resources
+    self.limits = limits
     self.scratchPaths = scratchPaths
     self.inputs = inputs
     self.outputArtifacts = outputArtifacts

@@ -18,6 +18,8 @@ import Testing
         allowedHostPaths: [/opt]
         sandbox: none
         network: none
+        cgroups: /fubini
+        processLimit: 100
         transferLimit: 50MB/s
         artifactCacheSize: 1Gi
         logLevel: debug
@@ -29,6 +31,8 @@ import Testing
     #expect(configuration.transferLimitBytesPerSecond == 50_000_000)
     #expect(configuration.images == [.init(pattern: "python:*", runsAs: "host")])
     #expect(configuration.sandbox == .none)
+    #expect("\(configuration.controlGroups)" == "/fubini")
+    #expect(configuration.processLimit == 100)
     #expect(configuration.logLevel == .debug)
   }
 
@@ -45,7 +49,9 @@ import Testing
     arguments: [
       ("slotz: 3", "did you mean \"slots\""), ("resources: {cpus: 1}", "\"resources.cpu\""),
       ("slots: many", "slots must be"),
-      ("transferLimit: fast", "50MB/s"), ("sandbox: maybe", "bubblewrap, none"), ("- a", "must be a mapping"),
+      ("transferLimit: fast", "50MB/s"), ("sandbox: maybe", "bubblewrap, none"),
+      ("cgroups: fubini", "auto, none, or a control group"), ("processLimit: 0", "4,194,304"),
+      ("- a", "must be a mapping"),
       ("a: [", "no YAML"),
     ])
   func refused(yaml: String, expected: String) {

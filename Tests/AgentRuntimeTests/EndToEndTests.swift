@@ -36,6 +36,7 @@ import Testing
         controlPlane: ["\(address)"]
         stateDirectory: \(state)
         sandbox: \(sandbox.rawValue)
+        cgroups: none
         allowedHostPaths: [\(gate)]
         slots: 3
 

@@ -295,6 +295,7 @@ public final class Federation: Sendable {
       controlPlane: [\(addresses)]
       stateDirectory: \(agentState(agent.name))
       executor: \(agent.executor)
+      cgroups: none
       slots: \(agent.slots)
       resources: {cpu: "\(agent.slots)", memory: 64Gi}
       images: [{pattern: "*", runsAs: host}]

@@ -18,11 +18,13 @@ final class SupervisorFixture {
 
   let directory: String
   let mode: Mode
+  let controlGroups: String
   private(set) var pid: Int32 = 0
   private var startTicks: UInt64 = 0
 
-  init(_ mode: Mode = .enclosed) throws {
+  init(_ mode: Mode = .enclosed, controlGroups: String = "none") throws {
     self.mode = mode
+    self.controlGroups = controlGroups
     var template = Array("/tmp/fubini-supervisor-XXXXXX".utf8CString)
     try #require(mkdtemp(&template) != nil)
     directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -61,11 +63,11 @@ final class SupervisorFixture {
     switch mode {
     case .enclosed:
       try Supervisor.daemonise(
-        executable: Self.executable, arguments: ["supervisor", "--state-dir", directory],
+        executable: Self.executable, arguments: ["supervisor", "--state-dir", directory, "--cgroup", controlGroups],
         log: directory + "/supervisor.log")
     case .unprivileged:
       #expect(Self.run(Self.asNobody + [Self.executable, "daemonise", directory]) == 0)
-    case .plain: _ = Self.spawn([Self.executable, "supervisor", "--state-dir", directory])
+    case .plain: _ = Self.spawn([Self.executable, "supervisor", "--state-dir", directory, "--cgroup", controlGroups])
     }
     try waitUntil("a supervisor has the lock") {
       guard let holder = Int32(text(directory + "/supervisor.lock").dropLast()), holder != previous,

@@ -169,7 +169,8 @@ final class AgentProcess: Sendable {
           images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
           rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
           // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
-          capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000))))
+          capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000)),
+          controlGroups: configuration.controlGroups, processLimit: configuration.processLimit))
     }
   }
 

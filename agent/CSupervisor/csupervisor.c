@@ -96,7 +96,7 @@ static int place_descriptors(const struct csupervisor_spawn *spawn) {
 
 static void child(const struct csupervisor_spawn *spawn, pid_t parent, int *step) {
   *step = CSUPERVISOR_CGROUP;
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < 3; i++)
     if (spawn->cgroup_procs[i] >= 0 && write(spawn->cgroup_procs[i], "0", 1) != 1) return;
   *step = CSUPERVISOR_MOUNT;
   if (bind_sources(spawn) < 0) return;

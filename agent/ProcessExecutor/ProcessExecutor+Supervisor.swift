@@ -66,16 +66,15 @@ extension ProcessExecutor {
         "the supervisor that runs here speaks another protocol version; drain the cluster and restart it")
     }
     var status = WireReader((answers[2].last?.body ?? [])[...])
-    _ = try (status.number(UInt32.self), status.number(UInt32.self), status.texts())
+    _ = try (status.number(UInt32.self), status.number(UInt32.self))
+    supervisorNotices = try status.texts()
     supervisorIsEnclosed = try !status.isAtEnd && status.flag()
   }
 
   private func startSupervisor() throws {
-    var arguments = ["supervisor", "--state-dir", configuration.stateDirectory]
-    if let group = configuration.controlGroup { arguments += ["--cgroup", group] }
-    try Supervisor.daemonise(
-      executable: configuration.supervisorExecutable, arguments: arguments,
-      log: configuration.stateDirectory + "/supervisor.log")
+    try Supervisor.launch(
+      executable: configuration.supervisorExecutable, stateDirectory: configuration.stateDirectory,
+      controlGroups: configuration.controlGroups)
   }
 
   private nonisolated func received(_ event: SupervisorConnection.Event, generation: Int) {

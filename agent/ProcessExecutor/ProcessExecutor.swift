@@ -22,6 +22,8 @@ public actor ProcessExecutor: Executor {
   var generation = 0
   /// Whether the kernel kills every run with the supervisor.
   var supervisorIsEnclosed = false
+  /// What the supervisor says of limits that it cannot enforce.
+  var supervisorNotices: [String] = []
   /// Whether the supervisor was asked to leave: its going is then no accident.
   var isDismissed = false
   var isClosed = false
@@ -66,11 +68,11 @@ public actor ProcessExecutor: Executor {
         notices.append("runs share the host's network here; the operator answers for the cloud metadata address")
       }
     }
-    if configuration.controlGroup == nil { notices.append("memory and CPU limits are not enforced here") }
     preparation = RunPreparation(
       directory: directory, images: configuration.images, rootFileSystems: configuration.rootFileSystems,
       allowedHostPaths: configuration.allowedHostPaths, probe: probe, sharesNetwork: shares,
-      preparedConfiguration: preparedConfiguration, identity: identity, logLimit: configuration.logLimit)
+      preparedConfiguration: preparedConfiguration, identity: identity, logLimit: configuration.logLimit,
+      processLimit: configuration.processLimit)
     self.notices = notices
     // Also learns which slots are taken.
     _ = try await reattach(known: [])
@@ -152,7 +154,7 @@ public actor ProcessExecutor: Executor {
   }
 
   public func inventory() async -> ClusterInventory {
-    var notices = notices
+    var notices = notices + supervisorNotices
     if let shortage = preparation.diskShortage { notices.append(shortage) }
     if probe != nil, !supervisorIsEnclosed {
       notices.append(

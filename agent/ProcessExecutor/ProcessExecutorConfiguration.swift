@@ -1,4 +1,5 @@
 public import FederationModel
+public import Supervisor
 
 /// What an operator decides about a `process` cluster.
 public struct ProcessExecutorConfiguration: Sendable {
@@ -15,7 +16,7 @@ public struct ProcessExecutorConfiguration: Sendable {
 
   /// Absolute; shared with the supervisor. At most 80 bytes, because a socket's path is short.
   public var stateDirectory: String
-  /// Started with the arguments `supervisor --state-dir DIR [--cgroup DIR]` when none runs.
+  /// Started with the arguments `supervisor --state-dir DIR --cgroup SETTING` when none runs.
   public var supervisorExecutable: String
   public var sandbox: SandboxMode
   public var network: Network
@@ -30,8 +31,10 @@ public struct ProcessExecutorConfiguration: Sendable {
   public var capacity: Resources
   public var slots: Int?
   public var logLimit: ByteCount
-  /// A delegated cgroup v2 directory for memory and CPU limits; nil enforces none.
-  public var controlGroup: String?
+  /// Where the control groups of runs are made; `.none` enforces no limit of memory, CPU and processes.
+  public var controlGroups: ControlGroupSetting
+  /// Processes and threads of one run at once, where that can be enforced: a fork bomb ends there.
+  public var processLimit: Int
 
   /// Kept free in the state directory, at most a twentieth of its file system: with less nothing new is started, so that
   /// what runs, its end, and the agent's journal find room.
@@ -41,7 +44,7 @@ public struct ProcessExecutorConfiguration: Sendable {
     stateDirectory: String, supervisorExecutable: String, sandbox: SandboxMode = .bubblewrap, network: Network = .auto,
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], identity: RunIdentity = .nobody, capacity: Resources = .zero, slots: Int? = nil,
-    logLimit: ByteCount = .mebibytes(64), controlGroup: String? = nil
+    logLimit: ByteCount = .mebibytes(64), controlGroups: ControlGroupSetting = .none, processLimit: Int = 4096
   ) {
     self.stateDirectory = stateDirectory
     self.supervisorExecutable = supervisorExecutable
@@ -54,6 +57,7 @@ public struct ProcessExecutorConfiguration: Sendable {
     self.capacity = capacity
     self.slots = slots
     self.logLimit = logLimit
-    self.controlGroup = controlGroup
+    self.controlGroups = controlGroups
+    self.processLimit = processLimit
   }
 }

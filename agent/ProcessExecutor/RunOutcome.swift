@@ -40,7 +40,7 @@ package enum RunOutcome {
   ) {
     guard code != 0 else { return }
     if end.ranOutOfMemory {
-      (result.phase, result.message) = (.failed, "ended by its memory limit (out of memory), exit code \(code)")
+      (result.phase, result.message) = (.failed, "OOMKilled: it needed more memory than its limit; exit code \(code)")
     } else if isSandboxed, code == 1, let complaint = sandboxComplaint(logHead) {
       (result.phase, result.message, result.exitCode) = (.error, complaint, nil)
     } else if csupervisor_exited(end.waitStatus) == 0 || code > 128 && code <= 192 {

@@ -22,6 +22,8 @@ package struct RunPreparation {
   /// Whom runs become; nil: whoever starts them.
   package var identity: RunIdentity?
   package var logLimit: ByteCount
+  /// Processes and threads of one run at once; 0: no limit, or that of a batch system.
+  package var processLimit: Int
   /// The program behind rules that run as `apptainer:FILE`; nil: there are none.
   package var apptainer: String?
   /// Device files that every sandbox shows where they exist.
@@ -32,7 +34,7 @@ package struct RunPreparation {
   package init(
     directory: String, images: [ImageRule], rootFileSystems: [String: String] = [:], allowedHostPaths: [String] = [],
     probe: SandboxProbe?, sharesNetwork: Bool, preparedConfiguration: String, identity: RunIdentity?,
-    logLimit: ByteCount, apptainer: String? = nil
+    logLimit: ByteCount, processLimit: Int = 0, apptainer: String? = nil
   ) {
     self.directory = directory
     self.images = images
@@ -43,6 +45,7 @@ package struct RunPreparation {
     self.preparedConfiguration = preparedConfiguration
     self.identity = identity
     self.logLimit = logLimit
+    self.processLimit = processLimit
     self.apptainer = apptainer
     hostListings = ["/": HostFiles.list("/") ?? [], "/etc": HostFiles.list("/etc") ?? []]
   }
@@ -90,8 +93,9 @@ package struct RunPreparation {
       disconnectLimitMs: Self.milliseconds(run.disconnectLimit),
       graceMs: UInt64(max(0, run.spec.terminationGrace.milliseconds)),
       logBytesMax: UInt64(max(0, logLimit.bytes)),
-      memoryBytesMax: UInt64(max(0, run.spec.resources.memory.bytes)),
-      cpuMillicoresMax: UInt64(max(0, run.spec.resources.cpuMillicores)))
+      memoryBytesMax: UInt64(max(0, run.spec.limits?.memory.bytes ?? 0)),
+      cpuMillicoresMax: UInt64(max(0, run.spec.limits?.cpuMillicores ?? 0)),
+      processesMax: UInt64(max(0, processLimit)))
     switch enclosing {
     case .none:
       supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory

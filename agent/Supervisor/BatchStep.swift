@@ -95,7 +95,9 @@ final class BatchStep: RunLoop {
     // Ten looks in each limit, and never busier than ten a second.
     let limit = request.disconnectLimitMs > UInt64.max / 100_000 ? UInt64.max : request.disconnectLimitMs * 100_000
     lookIntervalNs = min(max(limit, 100_000_000), Self.beatIntervalNs)
-    try super.init(stateDirectory: files.sharedDirectory, controlGroup: nil, enclosure: Enclosure())
+    try super.init(
+      stateDirectory: files.sharedDirectory, groups: ControlGroups(.none, stateDirectory: files.sharedDirectory),
+      enclosure: Enclosure())
     nextDeadline = 0
   }
 

@@ -8,7 +8,7 @@ struct Launch {
   let bootID: String
   /// See `RunDirectory.Mark.place`.
   let place: String
-  let controlGroup: ControlGroup?
+  let groups: ControlGroups
   let enclosure: Enclosure?
 
   /// Why the run cannot start although it was claimed. It ends with this message.
@@ -36,9 +36,9 @@ struct Launch {
       opened.append(null)
       let output = try makePipe(&opened)
       let error = run.capturesStandardOutput ? try makePipe(&opened) : output
-      let group = try controlGroup.map { group throws(SystemFailure) in try group.open(run) } ?? -1
-      if group >= 0 { opened.append(group) }
-      let (pid, step) = spawn(input: null, output: output.write, error: error.write, lock: lock, group: group)
+      let group = try groups.open(run)
+      opened += group
+      let (pid, step) = spawn(input: null, output: output.write, error: error.write, lock: lock, groups: group)
       guard pid > 0 else { throw SystemFailure(explain(step), -pid) }
       if enclosure == nil {
         // If this cannot be written the lock alone still proves whether the run lives.
@@ -64,14 +64,15 @@ struct Launch {
     return (ends[0], ends[1])
   }
 
-  private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, group: Int32) -> (pid: Int32, step: Int32)
+  private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, groups: [Int32])
+    -> (pid: Int32, step: Int32)
   {
     var marked = run
     marked.environment.append(directory.environmentMark)
     // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
     let start = run.isSandboxed ? nil : run.workingDirectory ?? directory.path
     return ProcessSpawn.start(
-      marked, input: input, output: output, error: error, kept: lock, group: group, directory: start)
+      marked, input: input, output: output, error: error, kept: lock, groups: groups, directory: start)
   }
 
   private func explain(_ step: Int32) -> String {

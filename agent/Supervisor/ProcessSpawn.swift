@@ -4,10 +4,11 @@ internal import Glibc
 /// Starts one process as a run is started, without a run around it: for the supervisor, and for the agent's probes.
 public enum ProcessSpawn {
   /// The child is in a session of its own and dies with the calling thread.
+  /// - Parameter groups: at most three opened `cgroup.procs` files, to which it writes itself first.
   /// - Returns: its pid, or -errno with the step that failed.
   public static func start(
-    _ run: SupervisedRun, input: Int32, output: Int32, error: Int32, kept: Int32, group: Int32 = -1,
-    directory: String? = nil
+    _ run: SupervisedRun, input: Int32, output: Int32, error: Int32, kept: Int32,
+    groups: [Int32] = [], directory: String? = nil
   ) -> (pid: Int32, step: Int32) {
     withCStrings(run.arguments) { arguments in
       withCStrings(run.environment) { environment in
@@ -21,7 +22,8 @@ public enum ProcessSpawn {
             spawn.stage = texts[0]
             (spawn.standard_input, spawn.standard_output, spawn.standard_error) = (input, output, error)
             spawn.kept = kept
-            spawn.cgroup_procs = (group, -1)
+            let group = groups + [-1, -1, -1]
+            spawn.cgroup_procs = (group[0], group[1], group[2])
             spawn.user = run.user.map { Int64($0) } ?? -1
             spawn.group = run.group.map { Int64($0) } ?? -1
             // A setuid bubblewrap needs its privilege to begin with, and sets the flag itself.

@@ -16,7 +16,7 @@ class RunLoop {
   static let writeAgainNs: UInt64 = 1_000_000_000
 
   let stateDirectory: String
-  let controlGroup: ControlGroup?
+  let groups: ControlGroups
   /// nil where the kernel allows no PID namespace: then runs die with this process by their parent-death signals only.
   let enclosure: Enclosure?
   let bootID = ProcessTable.bootID()
@@ -32,10 +32,10 @@ class RunLoop {
   private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
   private var armedDeadline = UInt64.max
 
-  init(stateDirectory: String, controlGroup: ControlGroup?, enclosure: Enclosure?) throws(SystemFailure) {
+  init(stateDirectory: String, groups: ControlGroups, enclosure: Enclosure?) throws(SystemFailure) {
     self.enclosure = enclosure
     self.stateDirectory = stateDirectory
-    self.controlGroup = controlGroup
+    self.groups = groups
     epoll = csupervisor_poll_create()
     timer = csupervisor_timer_create()
     signals = csupervisor_signals_create()
@@ -103,7 +103,7 @@ class RunLoop {
   ) -> Launch.Failure? {
     do throws(Launch.Failure) {
       let launch = Launch(
-        run: run, directory: directory, bootID: bootID, place: place, controlGroup: controlGroup, enclosure: enclosure)
+        run: run, directory: directory, bootID: bootID, place: place, groups: groups, enclosure: enclosure)
       let child = try launch.start(lock: lock, now: now)
       live[run.id] = child
       idByPid[child.pid] = run.id
@@ -114,7 +114,7 @@ class RunLoop {
       nextDeadline = min(nextDeadline, child.nextDeadline(lease: currentLease(), now: now))
       announce(.started, run.id, Self.body(run.id, 0))
     } catch {
-      controlGroup?.remove(run.id)
+      release(run.id)
       if takesBack, error.isPassing { return error }
       record(RunEnd(reason: .notStarted, message: error.message), of: run.id)
     }
@@ -147,6 +147,7 @@ class RunLoop {
       enforce(run, lease: lease, now: now)
       if live[run.run.id] != nil { next = min(next, run.nextDeadline(lease: lease, now: now)) }
     }
+    if let pause = groups.sweep() { next = min(next, now + pause) }
     // Never in the past, or the loop would spin: what was due has been done above, and its effect comes as an event.
     nextDeadline = next == .max ? .max : max(next, now + 5_000_000)
   }
@@ -165,15 +166,26 @@ class RunLoop {
       run.terminate()
     }
     if let ending = run.ending, !ending.killed, now >= ending.killAt {
-      run.killAll()
+      kill(run)
       run.ending?.killed = true
     }
     if run.logBytes > run.hintedBytes, now >= run.hintedAt + Self.hintIntervalNs { hint(run, now: now) }
     if run.waitStatus != nil, now >= run.reapedAt + Self.lingerNs {
-      run.killAll()
+      kill(run)
       for pipe in run.pipes { closePipe(pipe, of: run) }
       finishIfOver(run)
     }
+  }
+
+  private func kill(_ run: LiveRun) {
+    run.killAll()
+    // Also what left the session and dropped the mark.
+    groups.kill(run.run.id)
+  }
+
+  private func release(_ id: UInt64) {
+    groups.release(id)
+    if !groups.leaving.isEmpty { nextDeadline = 0 }
   }
 
   private func readSignals() {
@@ -190,7 +202,10 @@ class RunLoop {
       run.waitStatus = status
       run.reapedAt = csupervisor_boottime_ns()
       // Its session may hold processes that outlived it; in a sandbox the kernel has seen to them.
-      if !run.run.isSandboxed { LiveRun.killMembers(session: pid, mark: run.directory.environmentMark) }
+      if !run.run.isSandboxed {
+        LiveRun.killMembers(session: pid, mark: run.directory.environmentMark)
+        groups.kill(id)
+      }
       for pipe in run.pipes { drain(pipe, of: run) }
       nextDeadline = min(nextDeadline, run.reapedAt + Self.lingerNs)
       finishIfOver(run)
@@ -206,7 +221,7 @@ class RunLoop {
       reason: run.ending?.reason ?? .exited, waitStatus: run.waitStatus ?? 0,
       wallMs: (overAt - run.startedAt) / 1_000_000,
       logBytes: run.logBytes, discardedBytes: run.discardedBytes)
-    end.ranOutOfMemory = controlGroup?.ranOutOfMemory(run.run.id) ?? false
+    end.ranOutOfMemory = groups.ranOutOfMemory(run.run.id, wasKilled: RunEnd.wasKilled(end.waitStatus))
     do throws(SystemFailure) {
       try run.markDiscarded()
       end.logBytes = run.logBytes
@@ -223,7 +238,7 @@ class RunLoop {
     }
     live[run.run.id] = nil
     close(run.log)
-    controlGroup?.remove(run.run.id)
+    release(run.run.id)
     ended(end, run.run.id)
   }
 

@@ -95,8 +95,7 @@ extension Server {
       var writer = WireWriter()
       writer.put(UInt32(live.count + unproven.count))
       writer.put(UInt32(ended.count))
-      writer.put(
-        controlGroup == nil ? ["memory and CPU limits are not enforced here: no control group is delegated"] : [])
+      writer.put(groups.notices)
       writer.put(enclosure != nil)
       client.answer(.status, tag: tag, writer.bytes)
     case .shutdownWhenIdle:

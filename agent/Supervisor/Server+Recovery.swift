@@ -4,10 +4,11 @@ internal import Glibc
 /// What an earlier supervisor left behind.
 extension Server {
   func recover() {
+    groups.recover()
     for name in Files.names(in: stateDirectory + "/runs") {
       if let id = RunDirectory.id(fromHexadecimal: name) { adopt(id) }
     }
-    if !unproven.isEmpty { nextDeadline = 0 }
+    if !unproven.isEmpty || !groups.leaving.isEmpty { nextDeadline = 0 }
   }
 
   /// Learns a run from its files: its end, or that it is lost. Lost is said only with proof that nothing of it lives.

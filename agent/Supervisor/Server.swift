@@ -14,10 +14,10 @@ final class Server: RunLoop {
   private let listener: Int32
 
   init(
-    stateDirectory: String, controlGroup: ControlGroup?, enclosure: Enclosure?, listener: Int32
+    stateDirectory: String, groups: ControlGroups, enclosure: Enclosure?, listener: Int32
   ) throws(SystemFailure) {
     self.listener = listener
-    try super.init(stateDirectory: stateDirectory, controlGroup: controlGroup, enclosure: enclosure)
+    try super.init(stateDirectory: stateDirectory, groups: groups, enclosure: enclosure)
     try watch(listener)
   }
 
@@ -25,6 +25,7 @@ final class Server: RunLoop {
     recover()
     ResidentMemory.release()
     try loop()
+    groups.close()
   }
 
   override var isFinished: Bool { isLeaving && live.isEmpty && clients.values.allSatisfy { $0.output.isEmpty } }

@@ -11,21 +11,37 @@ public enum Supervisor {
 
   /// Runs until it is told to leave. Returns an exit code: 0, 2 for wrong usage, 75 when another one has the directory.
   ///
-  /// Arguments: `--state-dir DIR [--cgroup DIR]`.
+  /// Arguments: `--state-dir DIR [--cgroup auto|none|GROUP] [--daemonise]`. With the last it starts itself as a process that
+  /// outlives the caller, and returns.
   public static func main(_ arguments: [String]) -> Int32 {
+    let usage = "usage: supervisor --state-dir DIR [--cgroup auto|none|GROUP] [--daemonise]"
     var options: [String: String] = [:]
-    var index = 0
-    while index < arguments.count {
-      let name = arguments[index]
-      guard name == "--state-dir" || name == "--cgroup", index + 1 < arguments.count else {
-        return complain("usage: supervisor --state-dir DIR [--cgroup DIR]", 2)
-      }
-      options[name] = arguments[index + 1]
-      index += 2
+    let isLaunching = arguments.contains("--daemonise")
+    let words = arguments.filter { $0 != "--daemonise" }
+    guard words.count % 2 == 0 else { return complain(usage, 2) }
+    for index in stride(from: 0, to: words.count, by: 2) {
+      guard words[index] == "--state-dir" || words[index] == "--cgroup" else { return complain(usage, 2) }
+      options[words[index]] = words[index + 1]
     }
     guard let directory = options["--state-dir"], directory.hasPrefix("/") else {
       return complain("--state-dir must name an absolute directory", 2)
     }
+    guard let setting = ControlGroupSetting(options["--cgroup"] ?? "none") else { return complain(usage, 2) }
+    return isLaunching ? daemoniseSelf(directory, setting) : serve(directory, setting)
+  }
+
+  private static func daemoniseSelf(_ directory: String, _ setting: ControlGroupSetting) -> Int32 {
+    guard let executable = realpath("/proc/self/exe", nil) else { return complain("/proc is not mounted", 1) }
+    defer { free(executable) }
+    do throws(SystemFailure) {
+      try daemonise(
+        executable: String(cString: executable), arguments: Self.arguments(directory, setting),
+        log: logPath(in: directory))
+      return 0
+    } catch { return complain("\(error)", 1) }
+  }
+
+  private static func serve(_ directory: String, _ setting: ControlGroupSetting) -> Int32 {
     do throws(SystemFailure) {
       umask(0o077)
       try Files.makeDirectory(directory)
@@ -35,12 +51,8 @@ public enum Supervisor {
       let enclosure = Enclosure()
       try noteHolder(enclosure?.pid ?? getpid(), in: lock)
       raiseDescriptorLimit()
-      let group = options["--cgroup"].flatMap { ControlGroup(delegated: $0) }
-      if options["--cgroup"] != nil, group == nil {
-        _ = complain("limits are not enforced: the control group is not delegated to this process", 0)
-      }
       let server = try Server(
-        stateDirectory: directory, controlGroup: group, enclosure: enclosure,
+        stateDirectory: directory, groups: ControlGroups(setting, stateDirectory: directory), enclosure: enclosure,
         listener: try listen(at: socketPath(in: directory)))
       try server.run()
       unlink(socketPath(in: directory))
@@ -53,6 +65,62 @@ public enum Supervisor {
   /// The supervisor of one run inside a batch job; see `BatchStep.main`.
   public static func batchStep(_ arguments: [String]) -> Int32 {
     BatchStep.main(arguments) { name in getenv(name).map { String(cString: $0) } }
+  }
+
+  /// Starts the supervisor of `stateDirectory`, where possible in a scope of systemd's (see `SystemdScope`).
+  ///
+  /// - Parameter executable: called with `supervisor` and the arguments of `main`.
+  public static func launch(
+    executable: String, stateDirectory: String, controlGroups: ControlGroupSetting
+  ) throws(SystemFailure) {
+    let arguments = arguments(stateDirectory, controlGroups)
+    if controlGroups == .auto, let scope = SystemdScope.current(),
+      scope.run([executable] + arguments + ["--daemonise"], log: logPath(in: stateDirectory))
+    {
+      return
+    }
+    try daemonise(executable: executable, arguments: arguments, log: logPath(in: stateDirectory))
+  }
+
+  private static func arguments(_ stateDirectory: String, _ setting: ControlGroupSetting) -> [String] {
+    ["supervisor", "--state-dir", stateDirectory, "--cgroup", setting.description]
+  }
+
+  private static func logPath(in stateDirectory: String) -> String { stateDirectory + "/supervisor.log" }
+
+  /// What of the limits would not be enforced for a supervisor that is started from here, for people who check a machine
+  /// before they rely on it. Changes nothing.
+  public static func limitNotices(_ setting: ControlGroupSetting) -> [String] {
+    if setting == .auto, SystemdScope.current() != nil { return [] }
+    return ControlGroupSite.find(setting, in: .current(), isTrial: true).notices
+  }
+
+  /// Asks the supervisor of a state directory, if there is one, to leave as soon as nothing runs. Returns whether one was
+  /// there.
+  public static func dismiss(stateDirectory: String) -> Bool {
+    guard let socket = try? UnixSocket.connect(to: socketPath(in: stateDirectory)) else { return false }
+    defer { close(socket) }
+    var timeout = timeval(tv_sec: 5, tv_usec: 0)
+    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+    setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+    var range = WireWriter()
+    range.put(SupervisorProtocol.version)
+    range.put(SupervisorProtocol.version)
+    let request =
+      SupervisorProtocol.frame(SupervisorCommand.hello.rawValue, tag: 1, range.bytes)
+      + SupervisorProtocol.frame(SupervisorCommand.shutdownWhenIdle.rawValue, tag: 2)
+    guard send(socket, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else { return false }
+    var answers: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 512)
+    while answers.count < 4096 {
+      let got = recv(socket, &chunk, chunk.count, 0)
+      guard got > 0 else { return false }
+      answers += chunk[..<got]
+      while let frame = try? SupervisorProtocol.takeFrame(from: &answers) {
+        if frame.tag == 2 { return frame.kind == SupervisorReply.done.rawValue }
+      }
+    }
+    return false
   }
 
   /// Starts `executable arguments...` in a session of its own that outlives the caller, as the first process of a PID

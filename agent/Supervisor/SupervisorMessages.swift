@@ -1,3 +1,6 @@
+internal import CSupervisor
+internal import Glibc
+
 /// The conversation over `supervisor.sock`. A frame is: length of what follows (4 bytes), kind (1), tag (4), body.
 ///
 /// Little-endian. The client's tag comes back with the answer; events have tag 0. A client opens with `hello` and the range
@@ -117,13 +120,14 @@ public struct SupervisedRun: Hashable, Sendable {
   /// 0 for none.
   public var memoryBytesMax: UInt64
   public var cpuMillicoresMax: UInt64
+  public var processesMax: UInt64
 
   public init(
     id: UInt64, arguments: [String], environment: [String] = [], workingDirectory: String? = nil, mounts: [String] = [],
     stage: String = "/tmp", user: UInt32? = nil, group: UInt32? = nil, isSandboxed: Bool = false,
     capturesStandardOutput: Bool = false, walltimeMs: UInt64 = 0, activeDeadlineMs: UInt64 = 0,
     disconnectLimitMs: UInt64 = 0, graceMs: UInt64 = 30_000, logBytesMax: UInt64 = 64 << 20, memoryBytesMax: UInt64 = 0,
-    cpuMillicoresMax: UInt64 = 0
+    cpuMillicoresMax: UInt64 = 0, processesMax: UInt64 = 0
   ) {
     self.id = id
     self.arguments = arguments
@@ -142,6 +146,7 @@ public struct SupervisedRun: Hashable, Sendable {
     self.logBytesMax = logBytesMax
     self.memoryBytesMax = memoryBytesMax
     self.cpuMillicoresMax = cpuMillicoresMax
+    self.processesMax = processesMax
   }
 
   public func encode(into writer: inout WireWriter) {
@@ -158,6 +163,7 @@ public struct SupervisedRun: Hashable, Sendable {
     writer.put(capturesStandardOutput)
     for limit in [
       walltimeMs, activeDeadlineMs, disconnectLimitMs, graceMs, logBytesMax, memoryBytesMax, cpuMillicoresMax,
+      processesMax,
     ] {
       writer.put(limit)
     }
@@ -184,6 +190,8 @@ public struct SupervisedRun: Hashable, Sendable {
     logBytesMax = try reader.number()
     memoryBytesMax = try reader.number()
     cpuMillicoresMax = try reader.number()
+    // Agents before this limit existed end here.
+    processesMax = reader.isAtEnd ? 0 : try reader.number()
     guard !arguments.isEmpty, mounts.count <= 300 else { throw WireReader.Malformed() }
   }
 }
@@ -212,6 +220,7 @@ public struct RunEnd: Hashable, Sendable {
   public var logBytes: UInt64
   /// Bytes of output beyond the limit (or beyond the disk), which were dropped.
   public var discardedBytes: UInt64
+  /// The kernel killed a process of it because it was over its memory limit.
   public var ranOutOfMemory: Bool
   public var message: String
 
@@ -226,6 +235,11 @@ public struct RunEnd: Hashable, Sendable {
     self.discardedBytes = discardedBytes
     self.ranOutOfMemory = ranOutOfMemory
     self.message = message
+  }
+
+  /// Whether SIGKILL ended the program, as itself or as a shell or sandbox in between tells it.
+  static func wasKilled(_ waitStatus: Int32) -> Bool {
+    csupervisor_signal(waitStatus) == SIGKILL || csupervisor_exit_code(waitStatus) == 128 + SIGKILL
   }
 
   public func encode(into writer: inout WireWriter) {

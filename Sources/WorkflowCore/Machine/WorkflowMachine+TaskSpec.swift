@@ -18,7 +18,8 @@ extension WorkflowMachine {
       arguments: try container.args.map(text),
       script: try container.source.map(text),
       environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try text($0.value)) },
-      workingDirectory: try container.workingDir.map(text), resources: try resources(container.resources, in: context))
+      workingDirectory: try container.workingDir.map(text), resources: try resources(container.resources, in: context),
+      limits: try limits(container.resources, in: context))
     let scratch = Set(template.volumes + definition.spec.volumes)
     spec.scratchPaths = try container.volumeMounts.filter { scratch.contains($0.name) }.map { try text($0.mountPath) }
     spec.inputs = try template.inputs.artifacts.compactMap { artifact in
@@ -66,17 +67,30 @@ extension WorkflowMachine {
   /// A request, else the limit, is what the task asks for.
   private func resources(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources {
     func quantity(_ name: String, scale: Double = 1) throws -> Int64 {
-      guard let written = requirements.requests[name] ?? requirements.limits[name] else { return 0 }
-      let text = try substitute(written, in: context)
-      guard let value = Quantity.parse(text, scale: scale) else {
-        throw FederationError(
-          .invalidArgument, "resources: '\(text)' is no quantity for \(name); write for example 500m or 2Gi")
-      }
-      return value
+      try self.quantity(name, requirements.requests[name] ?? requirements.limits[name], scale: scale, in: context)
     }
     let gpuNames = (Array(requirements.requests.keys) + Array(requirements.limits.keys)).filter { $0.hasSuffix("/gpu") }
     return Resources(
       cpuMillicores: try quantity("cpu", scale: 1000), memory: ByteCount(try quantity("memory")),
       gpus: try gpuNames.min().map { try quantity($0) } ?? 0)
+  }
+
+  /// What the task may use at most: limits alone, as in Kubernetes. A request is no limit.
+  private func limits(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources? {
+    let limits = requirements.limits
+    guard limits["cpu"] != nil || limits["memory"] != nil else { return nil }
+    return Resources(
+      cpuMillicores: try quantity("cpu", limits["cpu"], scale: 1000, in: context),
+      memory: ByteCount(try quantity("memory", limits["memory"], in: context)))
+  }
+
+  private func quantity(_ name: String, _ written: String?, scale: Double = 1, in context: TagContext) throws -> Int64 {
+    guard let written else { return 0 }
+    let text = try substitute(written, in: context)
+    guard let value = Quantity.parse(text, scale: scale) else {
+      throw FederationError(
+        .invalidArgument, "resources: '\(text)' is no quantity for \(name); write for example 500m or 2Gi")
+    }
+    return value
   }
 }

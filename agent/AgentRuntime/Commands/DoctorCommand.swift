@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationModel
 internal import FederationPKI
 internal import FoundationEssentials
+internal import Supervisor
 
 #if canImport(Glibc)
   internal import Glibc
@@ -35,7 +36,9 @@ enum Preflight {
 
   static func local(_ configuration: AgentConfiguration) -> [Finding] {
     [
-      userNamespaces(configuration), bubblewrap(configuration), gzip(), disk(configuration), controlGroups(), libc(),
+      userNamespaces(configuration), bubblewrap(configuration), gzip(), disk(configuration),
+      controlGroups(configuration),
+      libc(),
       journalFileSystem(configuration),
     ]
   }
@@ -93,11 +96,14 @@ enum Preflight {
       : Finding(level: .ok, check: "disk", text: "\(free) free at \(path)")
   }
 
-  private static func controlGroups() -> Finding {
-    access("/sys/fs/cgroup/cgroup.controllers", R_OK) == 0
-      ? Finding(level: .ok, check: "control groups", text: "version 2")
-      : Finding(
-        level: .warning, check: "control groups", text: "no version 2 here: memory and CPU limits are not enforced")
+  private static func controlGroups(_ configuration: AgentConfiguration) -> Finding {
+    guard configuration.executor == .process else {
+      return Finding(level: .ok, check: "control groups", text: "not used")
+    }
+    let notices = Supervisor.limitNotices(configuration.controlGroups)
+    return notices.isEmpty
+      ? Finding(level: .ok, check: "control groups", text: "limits of memory, CPU and processes can be enforced")
+      : Finding(level: .warning, check: "control groups", text: notices.joined(separator: "; "))
   }
 
   private static func libc() -> Finding {

@@ -1,4 +1,5 @@
 internal import FederationModel
+public import Supervisor
 
 /// What an operator decides about an agent: one YAML file, and `FUBINI_*` variables over it.
 public struct AgentConfiguration: Sendable, Equatable {
@@ -33,6 +34,10 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `allowedHostPaths`: shown to every run, read-only.
   public var allowedHostPaths: [String] = []
   public var sandbox = Sandbox.bubblewrap
+  /// `cgroups`: where the control groups of runs are made.
+  public var controlGroups = ControlGroupSetting.auto
+  /// `processLimit`: processes and threads of one run at once.
+  public var processLimit = 4096
   public var network = Network.auto
   /// `transferLimit`: bytes a second over the link, both directions together; nil: no limit.
   public var transferLimitBytesPerSecond: Int64?

@@ -1,4 +1,5 @@
 internal import FederationModel
+internal import Supervisor
 internal import Yams
 
 /// Reads the agent's YAML file and environment. Every key is known or refused with the nearest known one.
@@ -6,7 +7,7 @@ enum ConfigurationParser {
   static let sizeMax = 256 << 10
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
-    "sandbox", "network", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
+    "sandbox", "network", "cgroups", "processLimit", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["pattern", "runsAs"]
@@ -15,6 +16,7 @@ enum ConfigurationParser {
   static let variables = [
     "FUBINI_CONTROL_PLANE": "controlPlane", "FUBINI_STATE_DIR": "stateDirectory", "FUBINI_EXECUTOR": "executor",
     "FUBINI_SLOTS": "slots", "FUBINI_SANDBOX": "sandbox", "FUBINI_NETWORK": "network",
+    "FUBINI_CGROUPS": "cgroups",
     "FUBINI_TRANSFER_LIMIT": "transferLimit", "FUBINI_ARTIFACT_CACHE_SIZE": "artifactCacheSize",
     "FUBINI_LOG_LEVEL": "logLevel",
   ]
@@ -126,6 +128,16 @@ enum ConfigurationParser {
       }
     case "sandbox": configuration.sandbox = try choice(key, node)
     case "network": configuration.network = try choice(key, node)
+    case "cgroups":
+      guard let setting = ControlGroupSetting(try text(key, node)) else {
+        throw invalid(key, "auto, none, or a control group like /fubini", node)
+      }
+      configuration.controlGroups = setting
+    case "processLimit":
+      guard let limit = Int(try text(key, node)), (1...4_194_304).contains(limit) else {
+        throw invalid(key, "a number from 1 to 4,194,304", node)
+      }
+      configuration.processLimit = limit
     case "transferLimit": configuration.transferLimitBytesPerSecond = try rate(key, node)
     case "artifactCacheSize": configuration.artifactCacheBytes = try size(key, node)
     case "logLevel": configuration.logLevel = try choice(key, node)

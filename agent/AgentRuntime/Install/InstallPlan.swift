@@ -22,6 +22,8 @@ struct InstallPlan: Sendable, Equatable {
     case crontab(line: String, isPresent: Bool)
     case startBackground([String], log: String)
     case stopBackground
+    /// It leaves when its last run has ended.
+    case dismissSupervisor
   }
 
   static let unitName = "fubini-agent.service"
@@ -74,9 +76,12 @@ struct InstallPlan: Sendable, Equatable {
   }
 
   var removal: [Step] {
-    guard service != .background else { return [.stopBackground, .crontab(line: crontabLine, isPresent: false)] }
+    guard service != .background else {
+      return [.stopBackground, .dismissSupervisor, .crontab(line: crontabLine, isPresent: false)]
+    }
     return [
-      .run(systemctl + ["disable", "--now", Self.unitName], optional: true), .remove(path: unitPath),
+      .run(systemctl + ["disable", "--now", Self.unitName], optional: true), .dismissSupervisor,
+      .remove(path: unitPath),
       .run(systemctl + ["daemon-reload"], optional: true),
     ]
   }
@@ -118,6 +123,7 @@ struct InstallPlan: Sendable, Equatable {
     case .runAfterChange(let words): "run \(words.joined(separator: " ")) (if something was written)"
     case .crontab(let line, let isPresent): "\(isPresent ? "add to" : "take out of") the crontab: \(line)"
     case .startBackground(let words, _): "start in the background: \(words.joined(separator: " "))"
+    case .dismissSupervisor: "ask the supervisor of this state directory to leave when its last run has ended"
     case .stopBackground: "end the agent of this state directory (its runs go on)"
     }
   }

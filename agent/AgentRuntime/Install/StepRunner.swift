@@ -42,6 +42,10 @@ struct StepRunner {
       try start(words[0], Array(words.dropFirst()), log)
       CommandOutput.say("started in the background, log \(log)")
     case .stopBackground: try stopBackground()
+    case .dismissSupervisor:
+      if Supervisor.dismiss(stateDirectory: stateDirectory) {
+        CommandOutput.say("the supervisor leaves when its last run has ended")
+      }
     }
   }
 

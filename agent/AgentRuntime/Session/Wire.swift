@@ -83,6 +83,8 @@ extension Fubini_Agent_V1_TaskSpec {
         resources: FederationModel.Resources(
           cpuMillicores: resources.cpuMillicores, memory: ByteCount(resources.memoryBytes), gpus: resources.gpus,
           gpuType: resources.gpuType.isEmpty ? nil : resources.gpuType),
+        limits: hasLimits
+          ? FederationModel.Resources(cpuMillicores: limits.cpuMillicores, memory: ByteCount(limits.memoryBytes)) : nil,
         scratchPaths: scratchPaths, inputs: try inputs.map { try $0.model },
         outputArtifacts: try outputArtifacts.map {
           FederationModel.OutputArtifact(

@@ -20,7 +20,7 @@ struct csupervisor_spawn {
   // Becomes descriptor 3 and stays open across exec; -1 for none.
   int kept;
   // Opened `cgroup.procs` files to which the child writes itself before anything else; -1 for none.
-  int cgroup_procs[2];
+  int cgroup_procs[3];
   // Negative: as the parent.
   int64_t user, group;
   // 1: no_new_privs is set before exec.

@@ -179,6 +179,9 @@ extension Fubini_Agent_V1_TaskSpec {
       $0.gpus = spec.resources.gpus
       $0.gpuType = spec.resources.gpuType ?? ""
     }
+    if let most = spec.limits {
+      limits = .with { ($0.cpuMillicores, $0.memoryBytes) = (most.cpuMillicores, most.memory.bytes) }
+    }
     scratchPaths = spec.scratchPaths
     inputs = spec.inputs.map(Fubini_Agent_V1_InputArtifact.init)
     outputArtifacts = spec.outputArtifacts.map { output in

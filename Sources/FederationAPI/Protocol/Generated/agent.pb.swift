@@ -795,6 +795,17 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
   /// Clears the value of `slurm`. Subsequent reads from it will return its default value.
   public mutating func clearSlurm() {_uniqueStorage()._slurm = nil}
 
+  /// What the run may use at most, enforced beside it where the cluster can; 0 in a field: no limit. `resources` is what is
+  /// set aside for it.
+  public var limits: Fubini_Agent_V1_Resources {
+    get {_storage._limits ?? Fubini_Agent_V1_Resources()}
+    set {_uniqueStorage()._limits = newValue}
+  }
+  /// Returns true if `limits` has been explicitly set.
+  public var hasLimits: Bool {_storage._limits != nil}
+  /// Clears the value of `limits`. Subsequent reads from it will return its default value.
+  public mutating func clearLimits() {_uniqueStorage()._limits = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2408,7 +2419,7 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -2427,6 +2438,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _terminationGraceMs: Int64 = 0
     var _gangSize: Int64 = 0
     var _slurm: Fubini_Agent_V1_SlurmHints? = nil
+    var _limits: Fubini_Agent_V1_Resources? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2453,6 +2465,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _terminationGraceMs = source._terminationGraceMs
       _gangSize = source._gangSize
       _slurm = source._slurm
+      _limits = source._limits
     }
   }
 
@@ -2487,6 +2500,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 14: try { try decoder.decodeSingularInt64Field(value: &_storage._terminationGraceMs) }()
         case 15: try { try decoder.decodeSingularInt64Field(value: &_storage._gangSize) }()
         case 16: try { try decoder.decodeSingularMessageField(value: &_storage._slurm) }()
+        case 17: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
         default: break
         }
       }
@@ -2547,6 +2561,9 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       try { if let v = _storage._slurm {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
       } }()
+      try { if let v = _storage._limits {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 17)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2572,6 +2589,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._terminationGraceMs != rhs_storage._terminationGraceMs {return false}
         if _storage._gangSize != rhs_storage._gangSize {return false}
         if _storage._slurm != rhs_storage._slurm {return false}
+        if _storage._limits != rhs_storage._limits {return false}
         return true
       }
       if !storagesAreEqual {return false}
