@@ -84,6 +84,8 @@ final class AgentProcess: Sendable {
   }
 
   func run() async throws {
+    // Tasks that are ending may hold this value a little longer than `run` lasts.
+    defer { state.release() }
     let socket = try StatusSocket(path: StateDirectory.socketPath(in: state.path)) { [self] in await report() }
     defer { socket.close() }
     logger.info("agent started", metadata: ["cluster": "\(cluster)", "version": "\(SessionRunner.version)"])

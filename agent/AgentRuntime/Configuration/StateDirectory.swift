@@ -36,6 +36,9 @@ final class StateDirectory: Sendable {
     try POSIXFile.write(lock, Array("process \(getpid()) on \(host)".utf8), file)
   }
 
+  /// Lets another agent act here, before the last reference to this value is gone.
+  func release() { flock(lock, LOCK_UN) }
+
   deinit { close(lock) }
 
   static func journalPath(in directory: String) -> String { directory + "/journal.sqlite" }
