@@ -86,7 +86,8 @@ let package = Package(
     .executableTarget(
       name: "fubini",
       dependencies: [
-        "FederationAPI", "FederationModel", "LocalProcess", argumentParser, asyncHTTPClient, crypto, nioCore, nioHTTP1,
+        "FederationAPI", "FederationModel", "LocalProcess", "LocalSlurm", argumentParser, asyncHTTPClient, crypto,
+        nioCore, nioHTTP1,
         nioSSL, yams,
       ],
       swiftSettings: settings),

@@ -39,7 +39,7 @@ fi
 
 echo
 echo "Starting PostgreSQL, the control plane and three agents in $data ..."
-"$bin/fubini" up --data-dir "$data" --detach --agents-file examples/demo-agents.yaml
+"$bin/fubini" up --data-dir "$data" --detach --slurm --agents-file examples/demo-agents.yaml
 . "$data/client.env"
 echo
 name=$("$bin/fubini" submit -f examples/word-frequencies/workflow.yaml --name-only)

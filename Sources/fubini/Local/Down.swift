@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationAPI
 internal import FoundationEssentials
 internal import LocalProcess
+internal import LocalSlurm
 
 #if canImport(Glibc)
   internal import Glibc
@@ -33,6 +34,7 @@ struct Down: AsyncParsableCommand {
     if !keepingPostgres {
       for supervisor in supervisors(setup) { await supervisor.end(grace: .seconds(20)) }
     }
+    if !keepingPostgres { await LocalSlurmCluster.stop(directory: setup.slurmDirectory) }
     await end(setup.pidFile("controlplane"))
     if !keepingPostgres { await setup.postgres.stop() }
   }

@@ -127,17 +127,18 @@ struct LocalSetup: Sendable {
     try PrivateFile.write(lines.map { "export \($0)\n" }.joined(), to: path("client.env"))
   }
 
-  func startAgent(_ specification: AgentSpecification, _ client: APIClient, _ ready: Ready) async throws
-    -> ProcessIdentity
-  {
+  func startAgent(
+    _ specification: AgentSpecification, _ client: APIClient, _ ready: Ready, isSlurm: Bool
+  ) async throws -> ProcessIdentity {
     let binary = try Self.sibling("fubini-agent")
     let config = path("agents/\(specification.name).yaml")
     let joined = path("agents/\(specification.name).joined")
     let state = path("agents/\(specification.name)")
     try PrivateFile.write(
-      try agentYAML(specification, state: state, gateway: "127.0.0.1:\(ready.gatewayPort)"), to: config)
+      try agentYAML(specification, state: state, gateway: "127.0.0.1:\(ready.gatewayPort)", isSlurm: isSlurm),
+      to: config)
     if !FileManager.default.fileExists(atPath: joined) {
-      let join = try await joinToken(specification, client)
+      let join = try await joinToken(specification, client, isSlurm ? .slurm : .process)
       // In the environment of this one process: an argument could be read by everybody on the machine.
       var environment = environment
       environment["FUBINI_JOIN_TOKEN"] = join.token
@@ -156,7 +157,9 @@ struct LocalSetup: Sendable {
     return identity
   }
 
-  private func joinToken(_ specification: AgentSpecification, _ client: APIClient) async throws -> JoinDocument {
+  private func joinToken(
+    _ specification: AgentSpecification, _ client: APIClient, _ kind: ClusterKind
+  ) async throws -> JoinDocument {
     let list: ClusterList = try await client.get(["v1", "clusters"])
     if list.items.contains(where: { $0.name == specification.name }) {
       return try await client.post(["v1", "clusters", specification.name, "join-token"], body: ClusterActionRequest())
@@ -164,16 +167,24 @@ struct LocalSetup: Sendable {
     let created: ClusterCreated = try await client.post(
       ["v1", "clusters"],
       body: ClusterRequest(
-        name: specification.name, kind: .process, labels: specification.labels,
+        name: specification.name, kind: kind, labels: specification.labels,
         prices: try specification.price.map(ClusterText.prices)))
     return created.join
   }
 
-  func agentYAML(_ specification: AgentSpecification, state: String, gateway: String) throws -> String {
+  func agentYAML(
+    _ specification: AgentSpecification, state: String, gateway: String, isSlurm: Bool = false
+  ) throws -> String {
     var document: [String: JSONValue] = [
       "controlPlane": [.string(gateway)], "stateDirectory": .string(state), "executor": "process",
       "images": [["pattern": "*", "runsAs": "host"]],
     ]
+    if isSlurm {
+      document["executor"] = "slurm"
+      document["slurm"] = [
+        "sharedDirectory": .string(slurmShared), "slurmConf": .string(try slurmConfigurationFile),
+      ]
+    }
     if let slots = specification.slots { document["slots"] = .integer(Int64(slots)) }
     if let transfer = specification.transfer { document["transferLimit"] = .string(transfer) }
     return try JSONValue.object(document).yaml()

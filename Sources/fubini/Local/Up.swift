@@ -4,6 +4,7 @@ internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
 internal import LocalProcess
+internal import LocalSlurm
 internal import Synchronization
 
 #if canImport(Glibc)
@@ -21,6 +22,8 @@ struct Up: AsyncParsableCommand {
     help: "name=cloud,labels=k=v;k=v,slots=4,transfer=50MB/s,price=core-hour=4 CNY")
   var agent: [String] = []
   @Option(help: "A YAML list of agents with the same keys.") var agentsFile: String?
+  @Flag(help: "Start a real Slurm cluster too, for the agent named or labelled hpc, else the last one.") var slurm =
+    false
   @Flag(help: "Return once it is ready; it goes on until `fubini down`.") var detach = false
 
   func specifications() throws -> [AgentSpecification] {
@@ -51,7 +54,7 @@ struct Up: AsyncParsableCommand {
     try setup.prepare()
     if detach { return try await startDetached(setup) }
     try ProcessIdentity(pid: getpid())?.save(to: setup.pidFile("up"))
-    let runner = LocalRunner(setup: setup, specifications: specifications)
+    let runner = LocalRunner(setup: setup, specifications: specifications, withSlurm: slurm)
     let stopping = Stopping()
     do {
       try await runner.start()
@@ -131,11 +134,16 @@ final class LocalRunner {
 
   let setup: LocalSetup
   let specifications: [AgentSpecification]
+  let withSlurm: Bool
+  /// The agent that feeds the Slurm cluster; nil: none does.
+  private var slurmMember: String?
+  private var slurmRestart = RestartPlan(startedAt: .now)
   private var children: [String: Child] = [:]
   private var postgresRestart = RestartPlan(startedAt: .now)
 
-  init(setup: LocalSetup, specifications: [AgentSpecification]) {
+  init(setup: LocalSetup, specifications: [AgentSpecification], withSlurm: Bool) {
     self.setup = setup
+    self.withSlurm = withSlurm
     self.specifications = specifications
   }
 
@@ -149,11 +157,13 @@ final class LocalRunner {
     children["controlplane"] = Child(identity: identity)
     let ready = try await setup.awaitReady(identity, timeout: .seconds(60))
     let connection = try setup.connection(ready)
+    if withSlurm { slurmMember = try await setup.startSlurm(for: specifications) }
     try await APIClient.with(connection) { client in
       for specification in specifications {
         Terminal.note("Starting agent \(specification.name) ...")
         children["agent-\(specification.name)"] = Child(
-          identity: try await setup.startAgent(specification, client, ready))
+          identity: try await setup.startAgent(specification, client, ready, isSlurm: specification.name == slurmMember)
+        )
       }
       try await awaitAgents(client)
     }
@@ -199,6 +209,7 @@ final class LocalRunner {
         children[name] = next
       }
       await keepPostgres()
+      await keepSlurm()
       try await Task.sleep(for: .milliseconds(250))
     }
   }
@@ -209,6 +220,17 @@ final class LocalRunner {
     do { try await setup.postgres.start() } catch {
       let pause = postgresRestart.plan(.now)
       Terminal.note("PostgreSQL could not be started: \(error). Next attempt in \(Display.duration(pause)).")
+    }
+  }
+
+  private func keepSlurm() async {
+    guard slurmMember != nil, let cluster = try? setup.slurm() else { return }
+    // munge, the controller, and the nodes.
+    guard cluster.daemons.count < cluster.configuration.nodes + 2 else { return slurmRestart.succeeded(.now) }
+    guard slurmRestart.isDue(.now) || !slurmRestart.isPlanned else { return }
+    do { try await cluster.start() } catch {
+      let pause = slurmRestart.plan(.now)
+      Terminal.note("Slurm could not be started: \(error). Next attempt in \(Display.duration(pause)).")
     }
   }
 
