@@ -98,7 +98,10 @@ let package = Package(
       name: "Postgres", dependencies: ["CPQ"], path: "controlplane/Postgres", swiftSettings: settings),
     .target(
       name: "Migrations", path: "migrations",
-      resources: [.embedInCode("V0001__foundation.sql"), .embedInCode("V0002__slices_and_indexes.sql")],
+      resources: [
+        .embedInCode("V0001__foundation.sql"), .embedInCode("V0002__slices_and_indexes.sql"),
+        .embedInCode("V0003__certificate_trust.sql"),
+      ],
       swiftSettings: settings),
     .target(
       name: "ControlPlaneStore",
@@ -180,7 +183,7 @@ let package = Package(
         "FederationPKI", "Postgres",
         "TestSupport", "WorkflowCore", asyncHTTPClient, crypto, httpTypes, hummingbird, hummingbirdCore,
         hummingbirdTesting, logging,
-        nioCore,
+        nioCore, nioHTTP1,
       ], swiftSettings: settings),
     .testTarget(
       name: "GatewayTransportTests",

@@ -9,6 +9,7 @@ public enum EmbeddedMigrations {
         "V0002__slices_and_indexes.sql",
         String(decoding: PackageResources.V0002__slices_and_indexes_sql, as: UTF8.self)
       ),
+      ("V0003__certificate_trust.sql", String(decoding: PackageResources.V0003__certificate_trust_sql, as: UTF8.self)),
     ]
   }
 }

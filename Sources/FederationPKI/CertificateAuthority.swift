@@ -44,11 +44,16 @@ public struct CertificateAuthority: Sendable {
         .invalidArgument,
         "The CA's certificate is not a CA's: its basic constraints must say CA:TRUE and its key usage keyCertSign.")
     }
-    guard now + PeerIdentity.clockSkew >= Timestamp(certificate.notValidBefore),
-      now <= Timestamp(certificate.notValidAfter)
-    else {
+    guard now + PeerIdentity.clockSkew >= Timestamp(certificate.notValidBefore) else {
       throw FederationError(
-        .invalidArgument, "The CA's certificate is not valid now: it has expired, or the clock is wrong.")
+        .invalidArgument,
+        "The CA's certificate is valid from \(certificate.notValidBefore) on only: set this machine's clock (NTP).")
+    }
+    guard now <= Timestamp(certificate.notValidAfter) else {
+      throw FederationError(
+        .invalidArgument,
+        "The CA's certificate has expired on \(certificate.notValidAfter): renew it with the same key, or replace the CA."
+      )
     }
     self.federationID = federationID
     self.certificate = certificate
@@ -97,7 +102,7 @@ public struct CertificateAuthority: Sendable {
     guard let first = certificates.first else {
       throw FederationError(.invalidArgument, "The CA's certificate file holds no certificate.")
     }
-    guard let key = try? P256.Signing.PrivateKey(pemRepresentation: keyPEM) else {
+    guard let key = Self.privateKey(in: keyPEM) else {
       // The cause is left out on purpose: nothing derived from a key file may reach a log.
       throw FederationError(
         .invalidArgument, "The CA's private key cannot be read: it should be an unencrypted P-256 key in PEM.")
@@ -107,20 +112,26 @@ public struct CertificateAuthority: Sendable {
       previous: Array(certificates.dropFirst()), at: now)
   }
 
+  /// The one key block of a PEM file; `openssl ecparam` writes the curve's parameters before it.
+  private static func privateKey(in pem: String) -> P256.Signing.PrivateKey? {
+    for name in ["EC PRIVATE KEY", "PRIVATE KEY"] {
+      guard let begin = pem.firstRange(of: "-----BEGIN \(name)-----"),
+        let end = pem.firstRange(of: "-----END \(name)-----"), begin.lowerBound < end.lowerBound
+      else { continue }
+      return try? P256.Signing.PrivateKey(pemRepresentation: String(pem[begin.lowerBound..<end.upperBound]))
+    }
+    return nil
+  }
+
+  /// The certificate that signs, alone.
+  public func certificatePEM() throws(FederationError) -> String {
+    try TrustBundle(trustDomain: trustDomain, authorities: [certificate]).pem()
+  }
+
   /// What join tokens carry.
   public var pin: CAPin {
     guard let pin = certificate.pin else { preconditionFailure("the key of a CA that was checked cannot be written") }
     return pin
-  }
-
-  /// A new CA that takes over, while what this one issued stays trusted.
-  public func rolledOver(
-    at now: Timestamp, using random: inout some RandomNumberGenerator
-  ) throws(FederationError) -> CertificateAuthority {
-    let next = try Self.make(federationID: federationID, trustDomain: trustDomain, at: now, using: &random)
-    return try CertificateAuthority(
-      federationID: federationID, trustDomain: trustDomain, certificate: next.certificate, key: next.key,
-      previous: Array(bundle.authorities.prefix(TrustBundle.limit - 1)), at: now)
   }
 }
 

@@ -42,7 +42,7 @@ public struct SecretDirectory: Sendable {
   }
 
   /// Reads a file that need not be secret, with the same bound.
-  static func readPublic(_ file: String) throws(FederationError) -> String {
+  public static func readPublic(_ file: String) throws(FederationError) -> String {
     guard let text = try readFile(file, optional: false, isSecret: false) else { throw failed("open", file) }
     return text
   }
@@ -93,6 +93,12 @@ public struct SecretDirectory: Sendable {
     guard fsync(descriptor) == 0 else { throw Self.failed("write", file) }
     guard rename(template, file) == 0 else { throw Self.failed("replace", file) }
     isRenamed = true
+    try syncDirectory()
+  }
+
+  /// Removes the file; nothing happens when there is none.
+  public func remove(_ name: String) throws(FederationError) {
+    guard unlink("\(path)/\(name)") == 0 || errno == ENOENT else { throw Self.failed("remove", "\(path)/\(name)") }
     try syncDirectory()
   }
 

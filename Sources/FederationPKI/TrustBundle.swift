@@ -30,11 +30,6 @@ public struct TrustBundle: Sendable, Hashable {
     try self.init(trustDomain: trustDomain, authorities: Certificate.parsePEM(pem, limit: Self.limit))
   }
 
-  /// The bundle while `self` is being replaced: the new CA first, then those that were trusted so far, each once.
-  public func rolledOver(to authority: Certificate) throws(FederationError) -> TrustBundle {
-    try TrustBundle(trustDomain: trustDomain, authorities: [authority] + authorities.filter { $0 != authority })
-  }
-
   public func pem() throws(FederationError) -> String {
     do {
       return try authorities.map { try $0.serializeAsPEM().pemString + "\n" }.joined()

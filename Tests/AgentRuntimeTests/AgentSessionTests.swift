@@ -61,6 +61,70 @@ import Testing
     #expect(ends == 500)
   }
 
+  @Test("N+1: what a later control plane says besides is skipped, and the agent works on")
+  func laterControlPlane() async throws {
+    let directory = try TemporaryDirectory()
+    let plane = try FakeControlPlane()
+    plane.state.withLock { state in
+      state.assignments = [assignment(1)]
+      state.protocolVersion = 2
+      state.capabilities = ["clock", "teleport"]
+      // Field 99 with the three bytes 1, 2, 3: on a message of its own, and beside those that are known.
+      state.unknownFields = [0x9a, 0x06, 0x03, 1, 2, 3]
+    }
+    try await withAgent(plane, directory.path) { agent in
+      try await waitUntil { plane.state.withLock { $0.heartbeats > 1 } }
+      plane.send(.init())
+      try await waitUntil { !plane.ends(of: 1).isEmpty }
+      #expect(plane.ends(of: 1).map(\.phase) == [.succeeded])
+      let hello = plane.state.withLock { $0.hellos[0] }
+      #expect(hello.protocolMin == 1 && hello.protocolMax == 2 && hello.capabilities == ["clock"])
+      try await waitUntil { plane.state.withLock { $0.heartbeatWalls.last ?? 0 > 0 } }
+      // It knows that its clock is behind, and says so to both who may mend it.
+      try await waitUntil { (await agent.report().clockSkewMilliseconds ?? 0) < -100_000 }
+      #expect(await agent.report().text(now: SystemClock.now).contains("behind the control plane's"))
+      try await waitUntil {
+        plane.state.withLock { $0.inventories.last?.notices.contains { $0.contains("clock") } } == true
+      }
+      let sessions = plane.state.withLock { $0.sessions }
+      #expect(sessions == 1, "an unknown message ended the session")
+    }
+  }
+
+  @Test("N-1: to a control plane of the release before, nothing is said that it does not know")
+  func earlierControlPlane() async throws {
+    let directory = try TemporaryDirectory()
+    let plane = try FakeControlPlane()
+    // Capabilities of a welcome of version 1 mean nothing.
+    plane.state.withLock { $0.capabilities = ["clock"] }
+    try await withAgent(plane, directory.path) { agent in
+      try await waitUntil { plane.state.withLock { $0.heartbeats > 2 } }
+      let walls = plane.state.withLock { $0.heartbeatWalls }
+      #expect(walls.allSatisfy { $0 == 0 })
+      #expect(await agent.report().clockSkewMilliseconds == nil)
+    }
+  }
+
+  @Test("a welcome of a version that the agent did not offer is refused by the agent, with both versions")
+  func strangeWelcome() async throws {
+    let directory = try TemporaryDirectory()
+    let plane = try FakeControlPlane()
+    plane.state.withLock { $0.protocolVersion = 9 }
+    try await withAgent(plane, directory.path) { agent in
+      try await waitUntil { await agent.report().problem?.contains("protocol 9, this agent 1 to 2") == true }
+    }
+  }
+
+  @Test("I9: a token is read from a file or standard input, so that it need not be an argument")
+  func tokenFile() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.path + "/token"
+    try POSIXFile.write(try POSIXFile.open(path, 0o101), Array("  fbj1_a.b \n".utf8), path)
+    #expect(try TokenOptions.read(path) == "fbj1_a.b")
+    #expect(throws: FederationError.self) { try TokenOptions.read("/dev/null") }
+    #expect(throws: FederationError.self) { try TokenOptions.read(path + ".none") }
+  }
+
   @Test("a certificate is renewed on request without dropping the session; I9: the status holds no key")
   func rotate() async throws {
     let directory = try TemporaryDirectory()

@@ -29,6 +29,13 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     /// Every message of assignments goes over the wire twice.
     var saysTwice = false
     var putLimitBytes = Int.max
+    /// Of the welcome.
+    var protocolVersion: UInt32 = 1
+    var capabilities: [String] = []
+    var hellos: [Fubini_Agent_V1_Hello] = []
+    var heartbeatWalls: [Int64] = []
+    /// What a later release says besides: merged into each message that is sent.
+    var unknownFields: [UInt8] = []
     var outgoing: AsyncStream<Fubini_Agent_V1_ControlMessage>.Continuation?
   }
   static let assignmentsPerMessage = 256
@@ -90,7 +97,13 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     let (messages, continuation) = AsyncStream.makeStream(of: Fubini_Agent_V1_ControlMessage.self)
     state.withLock { $0.outgoing = continuation }
     try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { for await message in messages { try await response.write(message) } }
+      group.addTask { [self] in
+        for await message in messages {
+          var later = message
+          try later.merge(serializedBytes: state.withLock { $0.unknownFields })
+          try await response.write(later)
+        }
+      }
       group.addTask { [self] in
         defer { continuation.finish() }
         for try await message in request { try received(message, continuation) }
@@ -105,8 +118,17 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     switch message.message {
     case .hello(let hello): welcome(hello, reply)
     case .heartbeat(let heartbeat):
-      state.withLock { $0.heartbeats += 1 }
-      reply.yield(.with { $0.heartbeat.sentBoottimeNs = heartbeat.sentBoottimeNs })
+      let saysTime = state.withLock { state in
+        state.heartbeats += 1
+        state.heartbeatWalls.append(heartbeat.wallMs)
+        return state.capabilities.contains("clock")
+      }
+      reply.yield(
+        .with {
+          $0.heartbeat.sentBoottimeNs = heartbeat.sentBoottimeNs
+          // Two minutes ahead of the agent.
+          if saysTime { $0.heartbeat.wallMs = SystemClock.now.milliseconds + 120_000 }
+        })
     case .events(let events):
       let cuts = state.withLock { state in
         state.events += events.events
@@ -125,14 +147,17 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
   ) {
     let (assignments, acknowledged, rotates, times) = state.withLock { state in
       state.sessions += 1
+      state.hellos.append(hello)
       state.inventories.append(hello.inventory)
       return (
         state.assignments, state.events.map(\.sequence).max() ?? 0, state.asksToRotate, state.saysTwice ? 2 : 1
       )
     }
+    let (version, capabilities) = state.withLock { ($0.protocolVersion, $0.capabilities) }
     reply.yield(
       .with {
-        $0.welcome.protocol = 1
+        $0.welcome.protocol = version
+        $0.welcome.capabilities = capabilities
         $0.welcome.assignments = Array(assignments.prefix(Self.assignmentsPerMessage))
         $0.welcome.desiredRuns = assignments.map(\.runID)
         $0.welcome.ackedSequence = acknowledged

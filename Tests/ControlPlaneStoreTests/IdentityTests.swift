@@ -85,7 +85,8 @@ struct IdentityTests {
       delta.clusters[1].revokedAt = Sample.now + .seconds(1)
       try await fixture.commit(delta)
       try await store.recordCertificate(
-        serial: "1", fingerprint: "f1", cluster: "a", issuedAt: Sample.now, notAfter: Sample.now + .seconds(60))
+        serial: "1", fingerprint: "f1", cluster: "a", issuedAt: Sample.now, notAfter: Sample.now + .seconds(60),
+        authority: "ca1", trusts: ["ca1"], at: Sample.now)
       #expect(try await !isRevoked("1", "a"))
       #expect(try await !isRevoked("issued-after-the-backup", "a"))
       #expect(try await isRevoked("1", "gone"))

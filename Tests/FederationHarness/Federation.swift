@@ -120,7 +120,7 @@ public final class Federation: Sendable {
       try await join(agent)
       try startAgent(agent.name)
     }
-    try await awaitAgents()
+    if options.awaitsAgents { try await awaitAgents() }
   }
 
   /// Ends agents, their supervisors, and control planes; removes the directory.
@@ -192,8 +192,8 @@ public final class Federation: Sendable {
       readyFile: \(path("cp-\(replica.index).ready"))
       holder: \(replica.holder)
       http: {host: 127.0.0.1, port: \(replica.httpPort)}
-      gateway: {host: 127.0.0.1, port: \(replica.gatewayPort), advertise: ["127.0.0.1:\(replica.gatewayPort)"]}
-      federation: {trustDomain: test.fubini}
+      gateway: {host: "\(options.gatewayHost)", port: \(replica.gatewayPort), advertise: ["\(dialled(replica))"]\(protocols)}
+      federation: {trustDomain: test.fubini\(options.federationKeys)}
       artifacts: \(s3 ?? "{directory: \(path("artifacts"))}")
       logs: \(s3 ?? "{directory: \(path("logs"))}")
       logLevel: \(options.logLevel)
@@ -203,6 +203,16 @@ public final class Federation: Sendable {
         disconnectLimitSeconds: \(options.disconnectLimit)
         fenceMarginSeconds: \(options.fenceMargin)
       """
+  }
+
+  private var protocols: String {
+    options.protocols.map { ", protocolMin: \($0.lowerBound), protocolMax: \($0.upperBound)" } ?? ""
+  }
+
+  /// What agents dial, and the leader says of itself.
+  private func dialled(_ replica: Replica) -> String {
+    options.gatewayHost.contains(":")
+      ? "[\(options.gatewayHost)]:\(replica.gatewayPort)" : "\(options.gatewayHost):\(replica.gatewayPort)"
   }
 
   public var databaseName: String {
@@ -290,7 +300,8 @@ public final class Federation: Sendable {
 
   /// Writes an agent's configuration file.
   public func writeConfiguration(of agent: FederationOptions.Agent) throws {
-    let addresses = replicas.map { "\"127.0.0.1:\($0.gatewayPort)\"" }.joined(separator: ", ")
+    let addresses = replicas.map { "\"\(dialled($0))\"" }.joined(separator: ", ")
+    let protocolKey = agent.protocolMax.map { "protocolMax: \($0)\n" } ?? ""
     let yaml = """
       controlPlane: [\(addresses)]
       stateDirectory: \(agentState(agent.name))
@@ -301,6 +312,7 @@ public final class Federation: Sendable {
       images: [{pattern: "*", runsAs: host}]
       allowedHostPaths: [\(shared)]
       logLevel: \(options.logLevel)
+      \(protocolKey)
       """
     try yaml.write(toFile: agentConfigurationPath(agent.name))
   }
@@ -380,6 +392,23 @@ public final class Federation: Sendable {
         "NO_COLOR": "1", "HOME": directory,
       ].merging(environment) { $1 }, log: file, timeout: timeout)
     return (code, FileManager.default.contents(atPath: file) ?? Data())
+  }
+
+  /// Runs `fubini-controlplane WORDS --config` with a replica's configuration. Returns the exit code, and standard output and
+  /// error together.
+  public func controlPlaneCommand(_ words: [String], replica: Int = 0) async throws -> (code: Int32, output: String) {
+    try await output(of: ["\(binaries)/fubini-controlplane"] + words + ["--config", path("cp-\(replica).yaml")])
+  }
+
+  /// Runs `fubini-agent WORDS --config` with an agent's configuration.
+  public func agentCommand(_ words: [String], of name: String) async throws -> (code: Int32, output: String) {
+    try await output(of: ["\(binaries)/fubini-agent"] + words + ["--config", agentConfigurationPath(name)])
+  }
+
+  private func output(of command: [String]) async throws -> (code: Int32, output: String) {
+    let file = path("log/cli-\(UInt32.random(in: 0 ... .max)).log")
+    let code = try await OwnedProcess.run(command, log: file)
+    return (code, String(decoding: FileManager.default.contents(atPath: file) ?? Data(), as: UTF8.self))
   }
 
   /// The ends of all logs.

@@ -8,15 +8,18 @@ public struct FederationOptions: Sendable {
     public var labels: [String: String] = [:]
     /// `core-hour` in minor units of CNY; nil: no price.
     public var coreHour: Double?
+    /// The highest agent protocol version to offer; nil: all that this build knows.
+    public var protocolMax: Int?
     public init(
       _ name: String, executor: String = "process", slots: Int = 4, labels: [String: String] = [:],
-      coreHour: Double? = nil
+      coreHour: Double? = nil, protocolMax: Int? = nil
     ) {
       self.name = name
       self.executor = executor
       self.slots = slots
       self.labels = labels
       self.coreHour = coreHour
+      self.protocolMax = protocolMax
     }
   }
 
@@ -33,6 +36,14 @@ public struct FederationOptions: Sendable {
   public var logLevel = "info"
   /// URL of an `S3Service`; artifacts and logs are then in its bucket, else in directories.
   public var s3Endpoint: String?
+  /// The agent protocol versions that the control planes speak; nil: all that this build knows.
+  public var protocols: ClosedRange<Int>?
+  /// What else stands below `federation:` in the control planes' configuration, as a flow mapping's members.
+  public var federationKeys = ""
+  /// The address that the agent port is bound to, and dialled at.
+  public var gatewayHost = "127.0.0.1"
+  /// Whether the start waits until every agent is connected.
+  public var awaitsAgents = true
 
   public init() {}
 }

@@ -270,16 +270,4 @@ struct CertificateAuthorityTests {
       #expect(try directory.read("missing") == nil)
     }
   }
-
-  private func mode(_ path: String) -> mode_t {
-    var status = stat()
-    return lstat(path, &status) == 0 ? status.st_mode & 0o777 : 0
-  }
-
-  private func withTemporaryDirectory(_ body: (String) throws -> Void) throws {
-    var template = Array("/tmp/fubini-pki.XXXXXX".utf8CString)
-    let path = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    try body(path)
-  }
 }

@@ -1,6 +1,7 @@
 import Crypto
 import FederationModel
 import FoundationEssentials
+import Glibc
 import SwiftASN1
 import Testing
 import X509
@@ -30,6 +31,14 @@ func makeAuthority(seed: UInt64 = 1, domain: String = "fed.test", at now: Timest
 }
 
 extension CertificateAuthority {
+  /// A CA that has taken over, while this one stays trusted.
+  func rolledOver(at now: Timestamp, using random: inout SeededRandom) throws -> CertificateAuthority {
+    let next = try Self.make(federationID: federationID, trustDomain: trustDomain, at: now, using: &random)
+    return try CertificateAuthority(
+      federationID: federationID, trustDomain: trustDomain, certificate: next.certificate, key: next.key,
+      previous: bundle.authorities, at: now)
+  }
+
   /// A certificate with whatever is asked for, right or wrong.
   func sign(
     uris: [String], usage: ExtendedKeyUsage.Usage? = .clientAuth, isAuthority: Bool = false,
@@ -66,4 +75,17 @@ func federationError(_ body: () throws -> Void) -> FederationError? {
     Issue.record("another kind of error was thrown: \(error)")
   }
   return nil
+}
+
+/// The permission bits of a file; 0 when there is none.
+func mode(_ path: String) -> mode_t {
+  var status = stat()
+  return lstat(path, &status) == 0 ? status.st_mode & 0o777 : 0
+}
+
+func withTemporaryDirectory(_ body: (String) throws -> Void) throws {
+  var template = Array("/tmp/fubini-pki.XXXXXX".utf8CString)
+  let path = try #require(mkdtemp(&template).map { String(cString: $0) })
+  defer { try? FileManager.default.removeItem(atPath: path) }
+  try body(path)
 }

@@ -111,6 +111,27 @@ import Testing
   @Test("what would steer a terminal is not printed")
   func printable() { #expect(Terminal.printable("a\u{1b}[2Jb") == "a?[2Jb") }
 
+  @Test("I9: the token of a join command is no argument")
+  func joinLine() {
+    let join = JoinDocument(
+      cluster: "edge", token: "fbj1_a.b", expiresAt: WireTime(Timestamp(milliseconds: 0)), server: "cp:8443",
+      command: ["fubini-agent", "join", "--control-plane", "cp:8443"])
+    #expect(ClusterText.joinLine(join) == "FUBINI_JOIN_TOKEN=fbj1_a.b fubini-agent join --control-plane cp:8443")
+    var earlier = join
+    earlier.command += ["--token", "fbj1_a.b"]
+    #expect(ClusterText.joinLine(earlier) == "fubini-agent join --control-plane cp:8443 --token fbj1_a.b")
+  }
+
+  @Test("--since takes a length of time or a moment", arguments: [("30m", 1800), ("2h", 7200), ("7d", 604_800)])
+  func since(text: String, seconds: Int64) throws {
+    let now = Timestamp(milliseconds: 1_790_000_000_000)
+    #expect(try Since.moment(text, now: now).timestamp == now + .seconds(-seconds))
+    #expect(try Since.moment("2026-03-01T12:00:00Z", now: now).description == "2026-03-01T12:00:00.000Z")
+    for wrong in ["", "h", "-1h", "1y", "yesterday"] {
+      #expect(throws: CommandFailure.self, "\(wrong)") { try Since.moment(wrong, now: now) }
+    }
+  }
+
   @Test("a join command is one line that a shell reads as the same words")
   func shell() { #expect(ClusterText.shell(["a", "b c", "d'e"]) == "a 'b c' 'd'\\''e'") }
 }

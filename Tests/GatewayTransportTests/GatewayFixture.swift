@@ -113,7 +113,10 @@ struct Gateway: Sendable {
     return other
   }
 
-  var address: ControlPlaneAddress { get throws { try ControlPlaneAddress("127.0.0.1:\(port)") } }
+  /// Where it is dialled, without the port.
+  var host = "127.0.0.1"
+
+  var address: ControlPlaneAddress { get throws { try ControlPlaneAddress("\(host):\(port)") } }
 
   func agent(_ cluster: ClusterName, at now: Timestamp = noon) throws -> AgentCredentials {
     var random = SystemRandomNumberGenerator()
@@ -160,7 +163,7 @@ func serverPEM(_ authority: CertificateAuthority) throws -> (certificate: String
   return (issued.pem, try authority.bundle.pem(), key.pemRepresentation)
 }
 
-func withGateway(_ body: @Sendable @escaping (Gateway) async throws -> Void) async throws {
+func withGateway(host: String = "127.0.0.1", _ body: @Sendable @escaping (Gateway) async throws -> Void) async throws {
   let authority = try makeAuthority()
   let (clock, revocations, audit) = (TestClock(), TestRevocations(), AuditLog())
   let authenticator = AgentAuthenticator(
@@ -168,9 +171,10 @@ func withGateway(_ body: @Sendable @escaping (Gateway) async throws -> Void) asy
   let pem = try serverPEM(authority)
   let credentials = try ServerCredentials(certificatePEM: pem.certificate, authorityPEM: pem.authority, keyPEM: pem.key)
   let transport = try GatewayTransport.make(
-    address: .ipv4(host: "127.0.0.1", port: 0), credentials: credentials, bundle: authority.bundle)
+    address: GatewayTransport.address(host: host, port: 0), credentials: credentials, bundle: authority.bundle)
   try await withGRPCServer(transport: transport, services: [WhoService()], interceptors: [authenticator]) { _ in
-    let port = try #require(try await transport.listeningAddress.ipv4?.port)
+    let bound = try await transport.listeningAddress
+    let port = try #require(bound.ipv4?.port ?? bound.ipv6?.port)
     try await body(
       Gateway(
         authority: authority, authenticator: authenticator, serverCredentials: credentials, revocations: revocations,

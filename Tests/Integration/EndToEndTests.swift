@@ -73,6 +73,28 @@ extension Integration {
       }
     }
 
+    /// One task makes a file, the next one reads it.
+    static let roundTrip = """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: round-trip}
+      spec:
+        entrypoint: main
+        templates:
+        - name: main
+          steps:
+          - - {name: make, template: make}
+          - - name: read
+              template: read
+              arguments: {artifacts: [{name: file, from: "{{steps.make.outputs.artifacts.file}}"}]}
+        - name: make
+          container: {image: "debian:12", command: [sh, -c], args: ["sleep 2; seq 1 1000 >/tmp/file"]}
+          outputs: {artifacts: [{name: file, path: /tmp/file}]}
+        - name: read
+          inputs: {artifacts: [{name: file, path: /tmp/file}]}
+          container: {image: "debian:12", command: [sh, -c], args: ["test $(wc -l </tmp/file) = 1000"]}
+      """
+
     /// One task on `east` makes a file; four on `west` read it.
     static let fanOut = """
       apiVersion: argoproj.io/v1alpha1

@@ -1,4 +1,5 @@
 internal import Execution
+internal import FederationAPI
 internal import FederationModel
 internal import FederationPKI
 internal import Logging
@@ -42,7 +43,7 @@ final class AgentProcess: Sendable {
     guard let identity = try store.load() else {
       throw FederationError(
         .failedPrecondition,
-        "This agent has not joined: `fubini-agent join --token TOKEN --control-plane HOST:PORT --state-dir \(state.path)`"
+        "This agent has not joined: `FUBINI_JOIN_TOKEN=TOKEN fubini-agent join --control-plane HOST:PORT --state-dir \(state.path)`"
       )
     }
     cluster = identity.cluster
@@ -68,8 +69,10 @@ final class AgentProcess: Sendable {
     let rotation = CertificateRotation(
       store: store, identity: identity, addresses: addresses, credentials: credentials, logger: logger)
     self.rotation = rotation
+    let clock = ClockNotice()
     let inventory: @Sendable () async -> ClusterInventory = { [executor] in
       var inventory = await executor.inventory()
+      if let notice = clock.text { inventory.notices.append(notice) }
       if let problem = driver.problem { inventory.notices.append(problem) }
       inventory.linkBytesPerSecond = configuration.transferLimitBytesPerSecond
       return inventory
@@ -79,7 +82,10 @@ final class AgentProcess: Sendable {
       ports: SessionRunner.Ports(
         journal: journal, driver: driver, executor: executor, connection: connection, logs: logs, inventory: inventory,
         rotationRequested: { rotation.request() }),
-      credentials: credentials, logger: logger)
+      credentials: credentials, protocols: AgentProtocol.versions.lowerBound...configuration.protocolMax, logger: logger
+    )
+    clock.use { [session] in session.clockSkew }
+    rotation.onRenewed { [session] in session.certificateRenewed() }
     driver.onEventsJournaled { [session] in session.eventsJournaled(through: $0) }
   }
 
@@ -129,6 +135,7 @@ final class AgentProcess: Sendable {
       runs: overview.runs.map { .init(run: $0.id.hexadecimal, phase: $0.phase.name, note: $0.note) },
       queueDepth: driver.queueDepth, lastSequence: overview.lastSequence,
       acknowledgedSequence: overview.acknowledgedSequence, artifactCacheBytes: await cache.bytes,
+      clockSkewMilliseconds: session.clockSkew?.milliseconds,
       notices: await executor.inventory().notices + (driver.problem.map { [$0] } ?? []))
   }
 
@@ -199,6 +206,18 @@ final class AgentProcess: Sendable {
         pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,
         arraySize: slurm.arraySize, canFence: slurm.canFence,
         sandbox: .init(rawValue: slurm.sandbox.rawValue) ?? .auto))
+  }
+
+  /// Warns of a clock that is off. The text is the same for as long as it is, so that it is told once.
+  private final class ClockNotice: Sendable {
+    private let skew = Mutex<(@Sendable () -> Duration?)?>(nil)
+    func use(_ source: @escaping @Sendable () -> Duration?) { skew.withLock { $0 = source } }
+
+    var text: String? {
+      guard let skew = skew.withLock({ $0 })?(), skew > .seconds(5) || skew < .seconds(-5) else { return nil }
+      return
+        "this machine's clock is more than 5 s \(skew < .zero ? "behind" : "ahead of") the control plane's: run NTP"
+    }
   }
 
   /// This program's own file, also after it was started by a relative name.

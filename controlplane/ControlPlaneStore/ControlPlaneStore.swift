@@ -11,6 +11,8 @@ public final class ControlPlaneStore: Sendable {
   private let writer = Mutex<PostgresConnection?>(nil)
 
   public init(_ configuration: PostgresConfiguration, pool limits: PostgresPool.Limits = .init()) {
+    var configuration = configuration
+    configuration.sessionSetup = Self.sessionSetup
     self.configuration = configuration
     pool = PostgresPool(configuration, limits: limits)
   }

@@ -94,13 +94,20 @@ extension ControlPlaneStore {
 
   // MARK: Certificates
 
+  /// - Parameters:
+  ///   - authority: SHA-256 of the CA that signed it.
+  ///   - trusts: SHA-256 of each CA that the agent is told to trust with it.
   public func recordCertificate(
-    serial: String, fingerprint: String, cluster: ClusterName, issuedAt: Timestamp, notAfter: Timestamp
+    serial: String, fingerprint: String, cluster: ClusterName, issuedAt: Timestamp, notAfter: Timestamp,
+    authority: String, trusts: [String], at now: Timestamp
   ) async throws {
     _ = try await run(
-      "INSERT INTO certificates (serial, fingerprint, cluster, issued_ms, not_after_ms) VALUES ($1, $2, $3, $4, $5)",
-      .text(serial), .text(fingerprint), .text(cluster.text), .int8(issuedAt.milliseconds), .int8(notAfter.milliseconds)
-    )
+      """
+      INSERT INTO certificates (serial, fingerprint, cluster, issued_ms, not_after_ms, authority, trusts, recorded_ms)
+      VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+      """,
+      .text(serial), .text(fingerprint), .text(cluster.text), .int8(issuedAt.milliseconds),
+      .int8(notAfter.milliseconds), .text(authority), .text(trusts.joined(separator: " ")), .int8(now.milliseconds))
   }
 
   /// - Returns: how many certificates became void now.

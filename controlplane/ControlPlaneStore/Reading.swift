@@ -8,13 +8,17 @@ public struct WorkflowFilter: Hashable, Sendable {
   public var phases: [NodePhase]
   public var labels: [String: String]
   public var namePrefix: String?
+  /// Created at this moment or later.
+  public var createdSince: Timestamp?
   public init(
-    project: ProjectName? = nil, phases: [NodePhase] = [], labels: [String: String] = [:], namePrefix: String? = nil
+    project: ProjectName? = nil, phases: [NodePhase] = [], labels: [String: String] = [:], namePrefix: String? = nil,
+    createdSince: Timestamp? = nil
   ) {
     self.project = project
     self.phases = phases
     self.labels = labels
     self.namePrefix = namePrefix
+    self.createdSince = createdSince
   }
 }
 
@@ -35,10 +39,12 @@ extension ControlPlaneStore {
       SELECT \(RowDecoder.workflows) FROM workflows
       WHERE ($1::text IS NULL OR project = $1) AND (cardinality($2) = 0 OR phase = ANY ($2)) AND labels @> $3::jsonb
         AND ($4::text IS NULL OR starts_with(name, $4)) AND ($5::int8 IS NULL OR id < $5)
+        AND ($7::int8 IS NULL OR created_ms >= $7)
       ORDER BY id DESC LIMIT $6
       """, .text(filter.project?.text), .texts(phases), .text(try RowJSON.encode(filter.labels)),
       .text(filter.namePrefix),
-      .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))))
+      .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))),
+      .int8(filter.createdSince?.milliseconds))
     return try rows.rows.map(RowDecoder.workflow)
   }
 

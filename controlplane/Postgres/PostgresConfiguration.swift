@@ -12,10 +12,12 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
   public var unitLimit: Int
   /// Prepared statements that one connection keeps; further texts run unprepared.
   public var statementLimit: Int
+  /// One statement that each new session runs before anything else; nil for none.
+  public var sessionSetup: String?
 
   public init(
     _ connectionString: String, connectTimeout: Duration = .seconds(5), unitTimeout: Duration = .seconds(30),
-    cancelGrace: Duration = .seconds(2), unitLimit: Int = 256, statementLimit: Int = 256
+    cancelGrace: Duration = .seconds(2), unitLimit: Int = 256, statementLimit: Int = 256, sessionSetup: String? = nil
   ) {
     self.connectionString = connectionString
     self.connectTimeout = connectTimeout
@@ -23,6 +25,7 @@ public struct PostgresConfiguration: Sendable, CustomStringConvertible {
     self.cancelGrace = cancelGrace
     self.unitLimit = unitLimit
     self.statementLimit = statementLimit
+    self.sessionSetup = sessionSetup
   }
 
   public var description: String { "PostgresConfiguration(connection string withheld)" }

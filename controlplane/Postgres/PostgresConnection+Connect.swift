@@ -7,11 +7,20 @@ extension PostgresConnection {
   /// - Throws: `PostgresError`: `.timeout`, `.authenticationFailed`, `.connectionLost` (no server), `.adminShutdown` (it is starting).
   public static func connect(_ configuration: PostgresConfiguration) async throws -> PostgresConnection {
     let attempt = ConnectAttempt(configuration)
-    return try await withTaskCancellationHandler {
+    let connection = try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { attempt.start($0) }
     } onCancel: {
       attempt.abort(PostgresError(.cancelled, "connecting to the database was cancelled"))
     }
+    guard let setup = configuration.sessionSetup else { return connection }
+    do {
+      try await connection.run(
+        [PostgresStatement(setup, isPrepared: false)], timeout: configuration.connectTimeout)
+    } catch {
+      await connection.close()
+      throw error
+    }
+    return connection
   }
 }
 

@@ -37,12 +37,13 @@ public struct ClusterCreated: Hashable, Sendable, Codable {
 /// A one-time join token: shown once, kept nowhere.
 public struct JoinDocument: Hashable, Sendable, Codable {
   public var cluster: String
-  /// Secret. Holds the pin of the control plane's CA.
+  /// Secret. Holds the pin of the control plane's CA. Given to the command as `FUBINI_JOIN_TOKEN`, or by `--token-file`.
   public var token: String
   public var expiresAt: WireTime
   /// Where agents dial: `host:port`.
   public var server: String
-  /// The line to paste on the cluster, word by word: `["fubini-agent", "join", ...]`. Holds the token.
+  /// What to run on the cluster, word by word: `["fubini-agent", "join", ...]`. Does not hold the token, which must not be
+  /// an argument: arguments can be seen by everybody on the machine.
   public var command: [String]
   public init(cluster: String, token: String, expiresAt: WireTime, server: String, command: [String]) {
     self.cluster = cluster
@@ -106,9 +107,14 @@ public struct ClusterLiveDocument: Hashable, Sendable, Codable {
   public var measuredBandwidth: Double?
   /// What the agent warns of ("memory limits are not enforced here").
   public var notices: [String]
+  /// The version of the agent protocol that its session speaks; nil without a session.
+  public var agentProtocol: UInt32?
+  /// The agent's wall clock minus the control plane's, in milliseconds; nil until an agent has said that can.
+  public var clockSkewMilliseconds: Int64?
   public init(
     isConnected: Bool, agentVersion: String, activeRuns: Int, cpuMillicores: Int64, memoryBytes: Int64, gpus: Int64,
-    gpuTypes: [String], slots: Int?, measuredBandwidth: Double?, notices: [String]
+    gpuTypes: [String], slots: Int?, measuredBandwidth: Double?, notices: [String], agentProtocol: UInt32? = nil,
+    clockSkewMilliseconds: Int64? = nil
   ) {
     self.isConnected = isConnected
     self.agentVersion = agentVersion
@@ -120,6 +126,8 @@ public struct ClusterLiveDocument: Hashable, Sendable, Codable {
     self.slots = slots
     self.measuredBandwidth = measuredBandwidth
     self.notices = notices
+    self.agentProtocol = agentProtocol
+    self.clockSkewMilliseconds = clockSkewMilliseconds
   }
 }
 

@@ -32,8 +32,9 @@ public struct EventList: Hashable, Sendable, Codable {
 
 /// The data of one message of a workflow's event stream: what changed since the message before.
 ///
-/// The stream is level-triggered: several changes of one node may arrive as its last state alone. The message's `id` is the
-/// commit that it shows; a client that comes back with it in `Last-Event-ID` misses nothing.
+/// The stream is level-triggered: several changes of one node may arrive as its last state alone. The message's `id` names the
+/// place in the stream; a client that comes back with it in `Last-Event-ID` gets what it has not got. The control plane
+/// remembers such places for a while; afterwards, or at another replica, `event: resync` comes first and then everything.
 public struct WatchDocument: Hashable, Sendable, Codable {
   public var workflow: WorkflowSummary
   /// Created or changed, in creation order.
@@ -44,6 +45,13 @@ public struct WatchDocument: Hashable, Sendable, Codable {
     self.nodes = nodes
     self.events = events
   }
+}
+
+/// The data of the message that comes before everything is told again (`event: resync`): what was known may be forgotten.
+public struct StreamResyncDocument: Hashable, Sendable, Codable {
+  /// Why, for people.
+  public var reason: String
+  public init(reason: String) { self.reason = reason }
 }
 
 /// The data of the last message of any stream of ours (`event: end`).

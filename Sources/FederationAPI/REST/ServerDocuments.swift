@@ -7,9 +7,11 @@ public struct VersionDocument: Hashable, Sendable, Codable {
   public var agentProtocolMax: UInt32
   public var isLeader: Bool
   public var leaderURL: String?
+  /// The control plane's wall clock; nil from an earlier release.
+  public var time: WireTime?
   public init(
     version: String, federationID: String, agentProtocolMin: UInt32, agentProtocolMax: UInt32, isLeader: Bool,
-    leaderURL: String?
+    leaderURL: String?, time: WireTime? = nil
   ) {
     self.version = version
     self.federationID = federationID
@@ -17,7 +19,34 @@ public struct VersionDocument: Hashable, Sendable, Codable {
     self.agentProtocolMax = agentProtocolMax
     self.isLeader = isLeader
     self.leaderURL = leaderURL
+    self.time = time
   }
+}
+
+/// One thing that a `doctor` looked at.
+public struct FindingDocument: Hashable, Sendable, Codable {
+  public enum Level: String, Hashable, Sendable, Codable, CaseIterable {
+    case ok
+    /// It works, and may not go on to.
+    case warning
+    case failed
+  }
+  public var level: Level
+  /// What was looked at, in a few words.
+  public var check: String
+  /// What was found and, unless it is `ok`, what to do.
+  public var message: String
+  public init(_ level: Level, _ check: String, _ message: String) {
+    self.level = level
+    self.check = check
+    self.message = message
+  }
+}
+
+/// What the control plane that was asked finds about itself, its database and its files.
+public struct DoctorDocument: Hashable, Sendable, Codable {
+  public var findings: [FindingDocument]
+  public init(findings: [FindingDocument]) { self.findings = findings }
 }
 
 /// Who a token speaks for.

@@ -14,15 +14,18 @@ public struct SubmitRequest: Hashable, Sendable, Codable {
   public var name: String?
   /// Replaces `metadata.generateName`.
   public var generateName: String?
+  /// Added to `metadata.labels`; of one key the value here holds.
+  public var labels: [String: String]?
   public init(
     document: String, parameters: [String: String]? = nil, entrypoint: String? = nil, name: String? = nil,
-    generateName: String? = nil
+    generateName: String? = nil, labels: [String: String]? = nil
   ) {
     self.document = document
     self.parameters = parameters
     self.entrypoint = entrypoint
     self.name = name
     self.generateName = generateName
+    self.labels = labels
   }
 }
 
@@ -106,7 +109,7 @@ public struct WorkflowDetail: Hashable, Sendable, Codable {
   /// What its runs have cost so far, one amount for each currency.
   public var cost: [MoneyDocument]
   public var bytesMoved: Int64
-  /// The last commit that this answer shows: an event stream resumes from it.
+  /// The last commit that this answer shows.
   public var commitSequence: Int64
 
   public static let nodeLimit = 25_000

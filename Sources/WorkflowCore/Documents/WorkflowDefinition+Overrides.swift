@@ -38,6 +38,52 @@ extension WorkflowDefinition {
     return try WorkflowDefinition(json: root.canonicalJSON)
   }
 
+  /// The same workflow with more labels; of one key the value given here holds.
+  ///
+  /// - Throws: `DocumentErrors` for what Kubernetes would not take as a label.
+  /// - Source: Kubernetes documentation, "Labels and Selectors", syntax and character set.
+  public func withLabels(_ labels: [String: String]) throws(DocumentErrors) -> WorkflowDefinition {
+    if labels.isEmpty { return self }
+    var problems: [DocumentProblem] = []
+    for (key, value) in labels.sorted(by: { $0.key < $1.key }) where !Self.isLabel(key, value) {
+      problems.append(
+        DocumentProblem(
+          path: "metadata.labels",
+          message:
+            "\"\(key.prefix(80))=\(value.prefix(80))\" is no label: key and value have at most 63 letters, digits, "
+            + "dashes, underscores and dots, and begin and end with a letter or digit; a key may have a prefix and a slash"
+        ))
+    }
+    guard problems.isEmpty else { throw DocumentErrors(problems: problems) }
+    var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    let members = metadata.labels.merging(labels) { $1 }.sorted { $0.key < $1.key }.map {
+      DocumentNode.Member(key: $0.key, keyMark: .none, value: DocumentNode(.string($0.value)))
+    }
+    root.update(["metadata"]) { $0.set("labels", to: DocumentNode(.mapping(members))) }
+    return try WorkflowDefinition(json: root.canonicalJSON)
+  }
+
+  private static func isLabel(_ key: String, _ value: String) -> Bool {
+    let parts = key.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count <= 2, let name = parts.last, isLabelText(name), value.isEmpty || isLabelText(value[...]) else {
+      return false
+    }
+    return parts.count == 1
+      || (1...253).contains(parts[0].utf8.count)
+        && parts[0].split(separator: ".", omittingEmptySubsequences: false).allSatisfy(isLabelText)
+  }
+
+  private static func isLabelText(_ text: Substring) -> Bool {
+    func isAlphanumeric(_ byte: UInt8) -> Bool {
+      (0x30...0x39).contains(byte) || (0x41...0x5a).contains(byte) || (0x61...0x7a).contains(byte)
+    }
+    guard (1...63).contains(text.utf8.count), let first = text.utf8.first, let last = text.utf8.last else {
+      return false
+    }
+    return isAlphanumeric(first) && isAlphanumeric(last)
+      && text.utf8.allSatisfy { isAlphanumeric($0) || $0 == 0x2d || $0 == 0x5f || $0 == 0x2e }
+  }
+
   private func checkArguments(_ parameters: [String: String]) throws(DocumentErrors) {
     var problems: [DocumentProblem] = []
     let known = spec.arguments.parameters

@@ -18,7 +18,7 @@ struct ClusterCommand: AsyncParsableCommand {
     @Option(help: "k=v,k=v") var labels: String?
     @Option(help: "\"core-hour=4 CNY,egress-gib=0.10 CNY\"; also gib-hour and gpu-hour.") var price: String?
     @Option(help: "Only this project may use it.") var onlyProject: String?
-    @Flag(help: "Print the one line to paste on the cluster, and nothing else. It holds the token.")
+    @Flag(help: "Print the one line to paste on the cluster, and nothing else. It holds the one-time token.")
     var printJoinCommand = false
     @OptionGroup var output: OutputOption
 
@@ -31,7 +31,7 @@ struct ClusterCommand: AsyncParsableCommand {
         project: onlyProject)
       try await withClient { client in
         let created: ClusterCreated = try await client.post(["v1", "clusters"], body: request)
-        if printJoinCommand { return Terminal.line(ClusterText.shell(created.join.command)) }
+        if printJoinCommand { return Terminal.line(ClusterText.joinLine(created.join)) }
         try output.format.print(created.cluster, names: [name]) { _ in
           "Created \(name). Its join token is shown by `fubini cluster token \(name)`, once each time.\n"
         }
@@ -116,7 +116,7 @@ struct ClusterCommand: AsyncParsableCommand {
       try await withClient { client in
         let join: JoinDocument = try await client.post(
           ["v1", "clusters", name, "join-token"], body: ClusterActionRequest(tokenLifetimeSeconds: lifetime))
-        Terminal.line(ClusterText.shell(join.command))
+        Terminal.line(ClusterText.joinLine(join))
       }
     }
   }
@@ -136,6 +136,14 @@ enum Confirm {
 
 /// Labels, prices and tables of clusters.
 enum ClusterText {
+  /// The line to paste on the cluster. The token is set for the command alone: it never is an argument, which everybody on
+  /// that machine could see.
+  static func joinLine(_ join: JoinDocument) -> String {
+    // A control plane of an earlier release puts it there itself.
+    if join.command.contains(join.token) { return shell(join.command) }
+    return "FUBINI_JOIN_TOKEN=\(shell([join.token])) \(shell(join.command))"
+  }
+
   static func labels(_ text: String) throws -> [String: String] {
     var labels: [String: String] = [:]
     for pair in text.split(whereSeparator: { $0 == "," || $0 == ";" }) {

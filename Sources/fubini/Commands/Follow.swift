@@ -21,7 +21,7 @@ struct WorkflowFollower: Sendable {
     let pinned = detail.summary.uid.isEmpty ? detail.summary.name : detail.summary.uid
     var tree = WorkflowTree(detail)
     guard try await onChange(tree, detail.nodes) else { return tree }
-    var lastID = String(detail.commitSequence)
+    var lastID: String?
     while !tree.summary.phase.isTerminal {
       do {
         guard try await follow(pinned, &lastID, &tree, onChange) else { return tree }
@@ -36,19 +36,18 @@ struct WorkflowFollower: Sendable {
       if !news.isEmpty || tree.summary != before.summary {
         guard try await onChange(tree, news) else { return tree }
       }
-      lastID = String(detail.commitSequence)
     }
     return tree
   }
 
   /// - Returns: whether to go on, as `onChange` says.
   private func follow(
-    _ workflow: String, _ lastID: inout String, _ tree: inout WorkflowTree,
+    _ workflow: String, _ lastID: inout String?, _ tree: inout WorkflowTree,
     _ onChange: (WorkflowTree, [NodeDocument]) async throws -> Bool
   ) async throws -> Bool {
     let request = APIClient.Request(
       path: client.workflow(client.connection.project, workflow, "events"),
-      headers: [("Accept", "text/event-stream"), ("Last-Event-ID", lastID)])
+      headers: [("Accept", "text/event-stream")] + (lastID.map { [("Last-Event-ID", $0)] } ?? []))
     let response = try await client.response(request)
     var parser = ServerSentEventParser()
     do {

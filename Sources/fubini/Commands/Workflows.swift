@@ -13,6 +13,8 @@ struct Submit: AsyncParsableCommand {
   @Option(help: "The project.") var project: String?
   @Option(help: "Replaces spec.entrypoint.") var entrypoint: String?
   @Option(help: "Replaces metadata.name.") var name: String?
+  @Option(name: [.customShort("l"), .customLong("label")], help: "KEY=VALUE, added to the labels; as often as needed.")
+  var labels: [String] = []
   @Flag(help: "Wait until it ends.") var wait = false
   @Flag(help: "Show the tree of nodes until it ends.") var watch = false
   @Flag(help: "Print the logs of all tasks until it ends.") var logs = false
@@ -29,8 +31,11 @@ struct Submit: AsyncParsableCommand {
       }
       values[String(parameter[..<equals])] = String(parameter[parameter.index(after: equals)...])
     }
+    var marks: [String: String] = [:]
+    for label in labels { marks.merge(try ClusterText.labels(label)) { $1 } }
     let body = SubmitRequest(
-      document: try readDocument(), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint, name: name)
+      document: try readDocument(), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint, name: name,
+      labels: marks.isEmpty ? nil : marks)
     var query: [(String, String)] = []
     if !strict { query.append(("strict", "false")) }
     if dryRun { query.append(("dryRun", "true")) }
@@ -106,15 +111,19 @@ struct List: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "List workflows, newest first.", aliases: ["ls"])
   @OptionGroup var project: ProjectOption
   @Option(help: "Only these phases, separated by commas.") var phase: String?
-  @Option(name: [.customShort("l"), .customLong("selector")], help: "A label selector.") var selector: String?
+  @Option(name: [.customShort("l"), .customLong("selector")], help: "Only with these labels: k=v,k=v.")
+  var selector: String?
+  @Option(help: "Only those created since: 30m, 2h, 7d, or a moment like 2026-03-01T12:00:00Z.") var since: String?
   @Option(help: "At most so many; 0 for all.") var limit = 50
   @OptionGroup var output: OutputOption
 
   func run() async throws {
     let limit = try ListLimit.checked(limit)
+    let since = try since.map { try Since.moment($0, now: Display.now) }
     try await withClient(project: project.project) { client in
       var filter = [("project", client.connection.project)]
       if let phase { filter.append(("phase", phase)) }
+      if let since { filter.append(("since", since.description)) }
       if let selector { filter.append(("labelSelector", selector)) }
       let found = try await client.pages(limit: limit) { query in
         let page: WorkflowList = try await client.get(["v1", "workflows"], filter + query)
@@ -124,15 +133,16 @@ struct List: AsyncParsableCommand {
       try output.format.print(list, names: list.items.map(\.name)) { isWide in
         let now = Display.now
         var table = Table(
-          headings: ["NAME", "PHASE", "TASKS", "DURATION", "AGE"] + (isWide ? ["PROJECT", "UID", "BY"] : []) + [
-            "MESSAGE"
-          ])
+          headings: ["NAME", "PHASE", "TASKS", "DURATION", "AGE"] + (isWide ? ["PROJECT", "UID", "BY", "LABELS"] : [])
+            + [
+              "MESSAGE"
+            ])
         for item in list.items {
           table.rows.append(
             [
               item.name, item.isSuspended ? "Suspended" : item.phase.rawValue, Display.progress(item.tasks),
               Display.span(item.startedAt, item.finishedAt, now: now), Display.span(item.createdAt, nil, now: now),
-            ] + (isWide ? [item.project, item.uid, item.createdBy] : []) + [item.message])
+            ] + (isWide ? [item.project, item.uid, item.createdBy, Display.labels(item.labels)] : []) + [item.message])
         }
         return table.render() + (found.isCut ? "There are more: raise --limit.\n" : "")
       }
@@ -230,6 +240,22 @@ struct Logs: AsyncParsableCommand {
       }
       if finished == nil { Watching.detached(detail.summary.name) }
     }
+  }
+}
+
+/// `--since` of a list.
+enum Since {
+  private static let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800]
+
+  /// A moment, or so long before `now`.
+  static func moment(_ text: String, now: Timestamp) throws -> WireTime {
+    if let time = WireTime(text) { return time }
+    guard let last = text.last, let unit = units[last], let count = Int64(text.dropLast()),
+      (1...1_000_000).contains(count)
+    else {
+      throw CommandFailure(.usage, "--since takes 30m, 2h, 7d, or a moment like 2026-03-01T12:00:00Z, not \"\(text)\".")
+    }
+    return WireTime(now + .seconds(-count * unit))
   }
 }
 

@@ -1,5 +1,4 @@
 internal import ArgumentParser
-internal import FederationAPI
 internal import FoundationEssentials
 internal import LocalProcess
 internal import LocalSlurm
@@ -68,50 +67,5 @@ struct Down: AsyncParsableCommand {
       try? await Task.sleep(for: .milliseconds(20))
     }
     ChildProcess.reap(identity)
-  }
-}
-
-struct Doctor: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Check the set-up and say how to mend it.")
-
-  func run() async throws {
-    var failures = 0
-    func check(_ name: String, _ problem: String?) {
-      Terminal.line(problem.map { "FAIL  \(name): \($0)" } ?? "ok    \(name)")
-      if problem != nil { failures += 1 }
-    }
-    for tool in ["bwrap", "rclone"] {
-      let found = ["/usr/bin", "/usr/local/bin", "/bin"].contains {
-        FileManager.default.isExecutableFile(atPath: "\($0)/\(tool)")
-      }
-      check(tool, found ? nil : "not installed; scripts/install-prerequisites.sh installs it")
-    }
-    check(
-      "postgresql",
-      (try? LocalPostgres.binaries()) == nil ? "not installed; scripts/install-prerequisites.sh installs it" : nil)
-    for name in ["fubini-controlplane", "fubini-agent"] {
-      check(name, (try? LocalSetup.sibling(name)) == nil ? "not beside fubini; `swift build --product \(name)`" : nil)
-    }
-    let path = ContextFile.path(environment: ProcessInfo.processInfo.environment)
-    var status = stat()
-    if stat(path, &status) == 0 {
-      check("contexts", status.st_mode & 0o077 == 0 ? nil : "\(path) is readable by others: chmod 600 it")
-    }
-    do {
-      try await withClient { client in
-        let ready: ReadinessDocument = try await client.get(["readyz"])
-        check("control plane \(client.connection.url)", ready.ready ? nil : ready.reason)
-        let user: UserDocument = try await client.get(["v1", "userinfo"])
-        check("token of \(user.user)", nil)
-        let clusters: ClusterList = try await client.get(["v1", "clusters"])
-        if clusters.items.isEmpty {
-          check("clusters", "none yet; `fubini cluster create NAME --kind process --print-join-command`")
-        }
-        for cluster in clusters.items {
-          check("cluster \(cluster.name)", cluster.state == "Ready" ? nil : "\(cluster.state): \(cluster.reason)")
-        }
-      }
-    } catch let failure as CommandFailure { check("control plane", failure.message) }
-    if failures > 0 { throw CommandFailure(.error, "\(failures) to mend.") }
   }
 }

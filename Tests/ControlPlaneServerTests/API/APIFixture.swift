@@ -43,16 +43,19 @@ struct APIFixture: Sendable {
         holder: "one", url: "http://127.0.0.1:1", agentAddress: "127.0.0.1:2", lease: .seconds(6)),
       configuration: CoreConfiguration(), metrics: metrics, logger: logger)
     let changes = ChangeNotifier(configuration, logger: logger)
-    var random = SystemRandomNumberGenerator()
-    let authority = try CertificateAuthority.loadOrMake(
-      in: try SecretDirectory(path: directory + "/pki"), trustDomain: try TrustDomain("test.local"),
-      at: Timestamp.wallClock, using: &random)
+    let authority = try LiveAuthority {
+      var random = SystemRandomNumberGenerator()
+      return try CertificateAuthority.loadOrMake(
+        in: try SecretDirectory(path: directory + "/pki"), trustDomain: try TrustDomain("test.local"),
+        at: Timestamp.wallClock, using: &random)
+    }
     let logs = try await DirectoryLogStore(directory: directory + "/logs")
     let services = APIServices(
       commands: commands?(controlPlane) ?? controlPlane, store: store, logs: logs,
       artifacts: try await DirectoryArtifactStore(directory: directory + "/artifacts"), authority: authority,
       metrics: metrics,
-      changes: changes, logger: logger, agentAddress: { "127.0.0.1:2" }, closeStreams: { _, _ in })
+      changes: changes, sessions: SessionRegistry(), logger: logger, agentAddress: { "127.0.0.1:2" }, examine: { [] },
+      closeStreams: { _, _ in })
     let tokens = try await makeTokens(store)
     let fixture = APIFixture(
       controlPlane: controlPlane, store: store, server: APIServer(services: services), logs: logs, admin: tokens[0],

@@ -73,6 +73,37 @@ import Testing
     }
   }
 
+  @Test("Labels of a submission are added to the document's, and lists select by them, by phase and by moment")
+  func labels() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        func submit(_ name: String, _ labels: String) async throws -> TestResponse {
+          let document = Documents.suspended(name, labels: "team: x, tier: base").replacing("\n", with: "\\n")
+            .replacing("\"", with: "\\\"")
+          return try await client.send(
+            .post, "/v1/projects/a/workflows", token: fixture.userA,
+            body: "{\"document\":\"\(document)\",\"labels\":\(labels)}",
+            headers: [.contentType: "application/vnd.fubini.submission+json"])
+        }
+        let made = try await submit("w1", #"{"tier":"gold","example.org/owner":"ann"}"#)
+        #expect(made.status == .created, "\(String(buffer: made.body))")
+        #expect(try await submit("w2", "{}").status == .created)
+        let wrong = try await submit("w3", #"{"-bad":"x y"}"#)
+        #expect(wrong.status == .badRequest && String(buffer: wrong.body).contains("metadata.labels"))
+        func names(_ query: String) async throws -> [String] {
+          let list = try await client.send(.get, "/v1/workflows?\(query)", token: fixture.userA)
+          return try list.json["items"]?.arrayValue?.compactMap { $0["name"]?.stringValue } ?? []
+        }
+        #expect(try await names("labelSelector=tier%3Dgold,team%3Dx") == ["w1"])
+        #expect(try await names("labelSelector=example.org%2Fowner%3Dann") == ["w1"])
+        #expect(try await names("labelSelector=tier%3Dbase&phase=Running") == ["w2"])
+        #expect(try await names("since=2020-01-01T00:00:00Z") == ["w2", "w1"])
+        #expect(try await names("since=2999-01-01T00:00:00Z") == [])
+        #expect(try await client.send(.get, "/v1/workflows?since=soon", token: fixture.userA).status == .badRequest)
+      }
+    }
+  }
+
   @Test(
     "The same requests get the same answers from the router and from a live server",
     arguments: [TestingSetup.router, .live])

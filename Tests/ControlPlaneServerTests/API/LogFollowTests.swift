@@ -40,6 +40,87 @@ import Testing
     }
   }
 
+  @Test("The native log of a node without a run is waited for when it is followed, and goes on after Last-Event-ID")
+  func nativeFromPending() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let accepted = try await client.send(
+          .post, "/v1/projects/a/workflows", token: fixture.userA, body: Documents.task("w"))
+        #expect(accepted.status == .created)
+        let logs = "/v1/projects/a/workflows/w/logs?node=w"
+        let refused = try await client.send(.get, logs, token: fixture.userA)
+        #expect(refused.status == .conflict && refused.headers[.retryAfter] != nil)
+        try await withThrowingTaskGroup(of: String.self) { group in
+          for headers: HTTPFields in [[:], [.accept: "text/event-stream"]] {
+            group.addTask {
+              let answer = try await client.send(.get, logs + "&follow=true", token: fixture.userA, headers: headers)
+              return String(buffer: answer.body)
+            }
+          }
+          try await Self.run(fixture, output: ["one\n", "two\n"])
+          for try await text in group {
+            if text.contains("event:") {
+              #expect(text.contains("id: 4") || text.contains("id: 8"), "\(text)")
+              #expect(text.hasSuffix("event: end\ndata: {\"reason\":\"finished\"}\n\n"), "\(text)")
+            } else {
+              #expect(text == "one\ntwo\n")
+            }
+          }
+        }
+        let rest = try await client.send(
+          .get, logs + "&follow=true", token: fixture.userA,
+          headers: [.accept: "text/event-stream", .lastEventID: "4"])
+        let text = String(buffer: rest.body)
+        #expect(text.contains("two") && !text.contains("one"), "\(text)")
+      }
+    }
+  }
+
+  @Test("Following a node that ends without ever running ends too")
+  func neverRuns() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        _ = try await client.send(.post, "/v1/projects/a/workflows", token: fixture.userA, body: Documents.task("w"))
+        try await withThrowingTaskGroup(of: String.self) { group in
+          group.addTask {
+            let answer = try await client.send(
+              .get, "/v1/projects/a/workflows/w/logs?node=w&follow=true", token: fixture.userA,
+              headers: [.accept: "text/event-stream"])
+            return String(buffer: answer.body)
+          }
+          let stopped = try await client.send(.post, "/v1/projects/a/workflows/w/terminate", token: fixture.userA)
+          #expect(stopped.status == .ok)
+          #expect(try await group.next()?.contains("finished") == true)
+        }
+      }
+    }
+  }
+
+  @Test("A workflow's stream goes on after the event that Last-Event-ID names, and tells all again when it cannot")
+  func resumesEvents() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        _ = try await client.send(
+          .post, "/v1/projects/a/workflows", token: fixture.userA, body: Documents.suspended("w"))
+        _ = try await client.send(.post, "/v1/projects/a/workflows/w/resume", token: fixture.userA)
+        func events(_ id: String?) async throws -> String {
+          var headers: HTTPFields = [.accept: "text/event-stream"]
+          if let id { headers[.lastEventID] = id }
+          let answer = try await client.send(
+            .get, "/v1/projects/a/workflows/w/events", token: fixture.userA, headers: headers)
+          return String(buffer: answer.body)
+        }
+        let all = try await events(nil)
+        let id = try #require(all.split(separator: "\n").first { $0.hasPrefix("id: ") }?.dropFirst(4))
+        #expect(all.contains("\"nodes\":[{") && !all.contains("resync"))
+        let rest = try await events(String(id))
+        #expect(!rest.contains("\"nodes\":[{") && !rest.contains("resync") && rest.contains("event: end"), "\(rest)")
+        let unknown = try await events("12345")
+        #expect(unknown.hasPrefix("event: resync\n") && unknown.contains("\"nodes\":[{"), "\(unknown)")
+      }
+    }
+  }
+
   /// Joins a cluster, waits for one run, and lets it write `output` and succeed.
   private static func run(_ fixture: APIFixture, output: [String]) async throws {
     let controlPlane = fixture.controlPlane

@@ -1,4 +1,5 @@
 public import ArgumentParser
+internal import FederationAPI
 internal import FederationModel
 internal import FederationPKI
 internal import FoundationEssentials
@@ -90,21 +91,45 @@ struct LocationOptions: ParsableArguments {
   }
 }
 
+/// Where a one-time token comes from. The environment and files are seen by their owner alone; arguments by everybody.
+struct TokenOptions: ParsableArguments {
+  @Option(name: .long, help: "A file with the one-time token, or - for standard input (or set FUBINI_JOIN_TOKEN).")
+  var tokenFile: String?
+  @Option(name: .long, help: "The token itself. Everybody on this machine can see it in the process list.")
+  var token: String?
+
+  /// nil when there is none.
+  func text() throws -> String? {
+    if let token { return token }
+    return try tokenFile.map(Self.read) ?? ProcessInfo.processInfo.environment["FUBINI_JOIN_TOKEN"]
+  }
+
+  /// - Parameter name: a path, or `-` for standard input.
+  /// - Throws: for a file that cannot be read or holds no token.
+  static func read(_ name: String) throws -> String {
+    let file = try POSIXFile.open(name == "-" ? "/dev/stdin" : name, O_RDONLY)
+    defer { POSIXFile.close(file) }
+    let text = String(decoding: try POSIXFile.readAll(file, limit: 4096), as: UTF8.self)
+    guard let token = text.split(whereSeparator: \.isWhitespace).first else {
+      throw FederationError(.invalidArgument, "\(name) holds no token")
+    }
+    return String(token)
+  }
+}
+
 struct JoinCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "join", abstract: "Exchanges a one-time token for this cluster's certificate.")
   @OptionGroup var location: LocationOptions
-  @Option(
-    name: .long, help: "The one-time token of `fubini cluster create --print-join-command` (or FUBINI_JOIN_TOKEN).")
-  var token: String?
+  @OptionGroup var tokenOptions: TokenOptions
   @Option(name: .long, help: "host:port of the control plane, several separated by commas.") var controlPlane: String?
 
   func run() async throws {
     var configuration = try location.load()
     if let controlPlane { configuration.controlPlane = controlPlane.split(separator: ",").map(String.init) }
     configuration = try configuration.validated()
-    guard let text = token ?? ProcessInfo.processInfo.environment["FUBINI_JOIN_TOKEN"] else {
-      throw FederationError(.invalidArgument, "Give --token, or set FUBINI_JOIN_TOKEN")
+    guard let text = try tokenOptions.text() else {
+      throw FederationError(.invalidArgument, "Set FUBINI_JOIN_TOKEN, or give --token-file")
     }
     let cluster = try await Joining.join(configuration, token: text, configurationFile: location.config)
     CommandOutput.say(
@@ -179,6 +204,7 @@ struct VersionCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(commandName: "version", abstract: "Prints the version.")
   func run() async throws {
     CommandOutput.say(
-      "fubini-agent \(SessionRunner.version), protocol \(SessionRunner.protocolMin)-\(SessionRunner.protocolMax)")
+      "fubini-agent \(SessionRunner.version), protocol "
+        + "\(AgentProtocol.versions.lowerBound)-\(AgentProtocol.versions.upperBound)")
   }
 }

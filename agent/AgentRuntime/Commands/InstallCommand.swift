@@ -13,8 +13,7 @@ struct InstallCommand: AsyncParsableCommand {
     commandName: "install", abstract: "Joins if needed, and makes the agent start now and after every reboot.",
     discussion: "Running it twice changes nothing. --dry-run prints all that it would do.")
   @OptionGroup var location: LocationOptions
-  @Option(name: .long, help: "The one-time token, if the agent has not joined (or FUBINI_JOIN_TOKEN).") var token:
-    String?
+  @OptionGroup var tokenOptions: TokenOptions
   @Option(name: .long, help: "host:port of the control plane, several separated by commas.") var controlPlane: String?
   @Flag(name: .long, help: "Print what would be done.") var dryRun = false
   @Flag(name: .long, help: "A service of this user instead of the system's.") var user = false
@@ -40,9 +39,10 @@ struct InstallCommand: AsyncParsableCommand {
       return
     }
     if !hasJoined {
-      guard let text = token ?? ProcessInfo.processInfo.environment["FUBINI_JOIN_TOKEN"] else {
+      guard let text = try tokenOptions.text() else {
         throw FederationError(
-          .invalidArgument, "This agent has not joined: give --token (or FUBINI_JOIN_TOKEN) and --control-plane")
+          .invalidArgument,
+          "This agent has not joined: set FUBINI_JOIN_TOKEN (or give --token-file) and --control-plane")
       }
       let cluster = try await Joining.join(configuration, token: text, configurationFile: location.config)
       CommandOutput.say("joined as cluster \(cluster)")

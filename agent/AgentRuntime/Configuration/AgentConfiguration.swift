@@ -1,3 +1,4 @@
+internal import FederationAPI
 internal import FederationModel
 public import Supervisor
 
@@ -46,6 +47,8 @@ public struct AgentConfiguration: Sendable, Equatable {
   public var logLevel = LogLevel.info
   /// `slurm`: of `executor: slurm` alone.
   public var slurm = SlurmConfiguration()
+  /// `protocolMax`: the highest version of the agent protocol to offer, for an upgrade that is to be watched.
+  public var protocolMax = AgentProtocol.versions.upperBound
 
   public init() {}
 

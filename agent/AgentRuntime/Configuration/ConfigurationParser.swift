@@ -1,3 +1,4 @@
+internal import FederationAPI
 internal import FederationModel
 internal import Supervisor
 internal import Yams
@@ -8,6 +9,7 @@ enum ConfigurationParser {
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
     "sandbox", "network", "cgroups", "processLimit", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
+    "protocolMax",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["pattern", "runsAs"]
@@ -18,7 +20,7 @@ enum ConfigurationParser {
     "FUBINI_SLOTS": "slots", "FUBINI_SANDBOX": "sandbox", "FUBINI_NETWORK": "network",
     "FUBINI_CGROUPS": "cgroups",
     "FUBINI_TRANSFER_LIMIT": "transferLimit", "FUBINI_ARTIFACT_CACHE_SIZE": "artifactCacheSize",
-    "FUBINI_LOG_LEVEL": "logLevel",
+    "FUBINI_LOG_LEVEL": "logLevel", "FUBINI_PROTOCOL_MAX": "protocolMax",
   ]
 
   /// - Throws: `.invalidArgument` with the key and what it may be.
@@ -142,6 +144,12 @@ enum ConfigurationParser {
     case "artifactCacheSize": configuration.artifactCacheBytes = try size(key, node)
     case "logLevel": configuration.logLevel = try choice(key, node)
     case "slurm": configuration.slurm = try slurm(node)
+    case "protocolMax":
+      let known = AgentProtocol.versions
+      guard let version = UInt32(try text(key, node)), known.contains(version) else {
+        throw invalid(key, "a protocol version from \(known.lowerBound) to \(known.upperBound)", node)
+      }
+      configuration.protocolMax = version
     default: throw FederationError(.internal, "The configuration key \(key) is not read")
     }
   }

@@ -11,6 +11,7 @@ final class CertificateRotation: Sendable {
   private let credentials: AgentCredentials
   private let requests = Mailbox<Void>(capacity: 1)
   private let logger: Logger
+  private let renewed = Mutex<(@Sendable () -> Void)?>(nil)
 
   init(
     store: CertificateStore, identity: CertificateStore.Identity, addresses: [ControlPlaneAddress],
@@ -22,6 +23,9 @@ final class CertificateRotation: Sendable {
     self.credentials = credentials
     self.logger = logger
   }
+
+  /// - Parameter action: is called after each renewal; set before `run`.
+  func onRenewed(_ action: @escaping @Sendable () -> Void) { renewed.withLock { $0 = action } }
 
   var notAfter: Timestamp { identity.withLock { $0.notAfter } }
 
@@ -56,9 +60,10 @@ final class CertificateRotation: Sendable {
     var attempt = 0
     while !Task.isCancelled {
       do {
-        let renewed = try await Enrollment.renew(addresses: addresses, credentials: credentials, store: store)
-        identity.withLock { $0 = renewed }
-        logger.info("certificate renewed", metadata: ["expires_at_ms": "\(renewed.notAfter.milliseconds)"])
+        let fresh = try await Enrollment.renew(addresses: addresses, credentials: credentials, store: store)
+        identity.withLock { $0 = fresh }
+        self.renewed.withLock { $0 }?()
+        logger.info("certificate renewed", metadata: ["expires_at_ms": "\(fresh.notAfter.milliseconds)"])
         return
       } catch {
         let delay = RotationSchedule.retryDelay(attempt: attempt, jitter: .random(in: 0..<1))

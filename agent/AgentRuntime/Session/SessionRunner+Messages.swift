@@ -19,8 +19,14 @@ extension SessionRunner {
       let hello = await hello()
       return Composed(message: .with { $0.hello = hello })
     case .heartbeat:
+      let saysTime = uses(.clock)
       return Composed(
-        message: .with { $0.heartbeat = .with { $0.sentBoottimeNs = Int64(SystemClock.boottimeNanoseconds) } })
+        message: .with {
+          $0.heartbeat = .with {
+            $0.sentBoottimeNs = Int64(SystemClock.boottimeNanoseconds)
+            $0.wallMs = saysTime ? SystemClock.now.milliseconds : 0
+          }
+        })
     case .inventory(let inventory):
       return Composed(message: .with { $0.inventory = .init(inventory) })
     case .events(let after, let limit):
@@ -34,10 +40,14 @@ extension SessionRunner {
 
   private func hello() async -> Wire.Hello {
     let inventory = await ports.inventory()
+    told(inventory)
     let snapshot = ports.driver.snapshot()
     return .with {
-      $0.protocolMin = Self.protocolMin
-      $0.protocolMax = Self.protocolMax
+      $0.protocolMin = protocols.lowerBound
+      $0.protocolMax = protocols.upperBound
+      if protocols.upperBound >= AgentProtocol.capabilitiesVersion {
+        $0.capabilities = AgentProtocol.Capability.allCases.map(\.rawValue)
+      }
       $0.agentVersion = Self.version
       $0.journalID = ports.journal.id
       $0.highestSeen = .with {
@@ -59,13 +69,17 @@ extension SessionRunner {
   func received(_ message: Wire.ControlMessage, _ gateway: any Wire.Client) async throws {
     switch message.message {
     case .welcome(let welcome):
-      guard welcome.protocol >= Self.protocolMin, welcome.protocol <= Self.protocolMax else {
+      guard protocols.contains(welcome.protocol) else {
         return feed(
           .refused(
             code: ErrorCode.failedPrecondition.rawValue,
-            message: "it speaks protocol \(welcome.protocol), this agent \(Self.protocolMin) to \(Self.protocolMax)",
+            message: "it speaks protocol \(welcome.protocol), this agent \(protocols.lowerBound) to "
+              + "\(protocols.upperBound); upgrade the older of the two",
             leaderAddress: ""))
       }
+      agreed(
+        on: welcome.protocol >= AgentProtocol.capabilitiesVersion
+          ? Set(welcome.capabilities.compactMap(AgentProtocol.Capability.init)) : [])
       await ports.driver.tell(.welcomed(welcome))
       ports.connection.set(gateway)
       feed(
@@ -73,6 +87,10 @@ extension SessionRunner {
           heartbeatInterval: .milliseconds(welcome.heartbeatIntervalMs), acknowledgedSequence: welcome.ackedSequence))
     case .heartbeat(let reply):
       await ports.driver.tell(.positionSeen(term: reply.position.term, commitSequence: reply.position.commitSeq))
+      if uses(.clock), reply.wallMs > 0 {
+        noteClock(
+          theirs: Timestamp(milliseconds: reply.wallMs), sentNanoseconds: UInt64(max(0, reply.sentBoottimeNs)))
+      }
       feed(.heartbeatAnswered(sentNanoseconds: UInt64(max(0, reply.sentBoottimeNs))))
     case .ack(let ack):
       await ports.driver.tell(.eventsAcknowledged(sequence: ack.sequence))

@@ -12,8 +12,6 @@ internal import Synchronization
 /// The shell around `SessionMachine`: dials, writes, reads, and keeps time.
 final class SessionRunner: Sendable {
   static let version = ProductVersion.current
-  static let protocolMin: UInt32 = 1
-  static let protocolMax: UInt32 = 1
 
   struct Ports: Sendable {
     var journal: Journal
@@ -38,22 +36,55 @@ final class SessionRunner: Sendable {
     var hangUp: (@Sendable () -> Void)?
     var outgoing: Mailbox<Outgoing>?
     var hangUpReason: String?
+    /// Told when there is a new certificate; nil without a connection.
+    var renewed: AsyncStream<Void>.Continuation?
+    /// What this session uses, as its welcome said.
+    var capabilities: Set<AgentProtocol.Capability> = []
+    var clockSkew: Duration?
+    /// What the control plane was told last, by a hello or since.
+    var toldInventory: ClusterInventory?
   }
 
   let ports: Ports
+  /// The protocol versions that this agent offers.
+  let protocols: ClosedRange<UInt32>
   private let credentials: AgentCredentials
   let logger: Logger
   private let shared: Mutex<Shared>
   private let dials = Mailbox<(ControlPlaneAddress, Duration)>(capacity: 4)
 
-  init(cycle: AddressCycle, journaledSequence: UInt64, ports: Ports, credentials: AgentCredentials, logger: Logger) {
+  init(
+    cycle: AddressCycle, journaledSequence: UInt64, ports: Ports, credentials: AgentCredentials,
+    protocols: ClosedRange<UInt32> = AgentProtocol.versions, logger: Logger
+  ) {
     self.ports = ports
+    self.protocols = protocols
     self.credentials = credentials
     self.logger = logger
     shared = Mutex(Shared(machine: SessionMachine(cycle: cycle, journaledSequence: journaledSequence)))
   }
 
   var machine: SessionMachine { shared.withLock { $0.machine } }
+
+  /// Our wall clock minus the control plane's, as the last answered heartbeat showed; nil until a control plane has said.
+  var clockSkew: Duration? { shared.withLock { $0.clockSkew } }
+
+  /// The session goes on over its old connection; new calls need one that was made with the new certificate.
+  func certificateRenewed() { shared.withLock { _ = $0.renewed?.yield() } }
+
+  func uses(_ capability: AgentProtocol.Capability) -> Bool {
+    shared.withLock { $0.capabilities.contains(capability) }
+  }
+
+  func agreed(on capabilities: Set<AgentProtocol.Capability>) { shared.withLock { $0.capabilities = capabilities } }
+
+  /// Half of the way there and back is taken for the way back.
+  func noteClock(theirs: Timestamp, sentNanoseconds: UInt64) {
+    let now = SystemClock.boottimeNanoseconds
+    let wayBack = Duration.nanoseconds(Int64(now > sentNanoseconds ? (now - sentNanoseconds) / 2 : 0))
+    let skew = SystemClock.now - (theirs + wayBack)
+    shared.withLock { $0.clockSkew = skew }
+  }
 
   func eventsJournaled(through sequence: UInt64) { feed(.eventsJournaled(through: sequence)) }
 
@@ -78,7 +109,6 @@ final class SessionRunner: Sendable {
 
   private func keepTime() async {
     var beats = 0
-    var lastInventory: ClusterInventory?
     while !Task.isCancelled {
       let interval: Duration =
         if case .established(let established) = machine.state { established.heartbeatInterval } else { .seconds(1) }
@@ -87,11 +117,16 @@ final class SessionRunner: Sendable {
       beats += 1
       guard beats % 5 == 0, case .established = machine.state else { continue }
       let inventory = await ports.inventory()
-      // The first time, too: it may have changed since the hello.
-      if lastInventory != inventory {
-        shared.withLock { $0.outgoing }?.sendAtOnce(.inventory(inventory))
-      }
-      lastInventory = inventory
+      if told(inventory) { shared.withLock { $0.outgoing }?.sendAtOnce(.inventory(inventory)) }
+    }
+  }
+
+  /// Notes what is told now; false when it was told already.
+  @discardableResult
+  func told(_ inventory: ClusterInventory) -> Bool {
+    shared.withLock { shared in
+      defer { shared.toldInventory = inventory }
+      return shared.toldInventory != inventory
     }
   }
 
@@ -138,6 +173,7 @@ final class SessionRunner: Sendable {
     }
     shared.withLock { shared in
       shared.outgoing = outgoing
+      shared.capabilities = []
       shared.hangUpReason = nil
       shared.hangUp = { task.cancel() }
     }
@@ -179,7 +215,8 @@ final class SessionRunner: Sendable {
             for try await message in response.messages { try await received(message, gateway) }
           }
         }
-        group.addTask { [self] in try await shipLogs(gateway) }
+        group.addTask { [self] in try await shipLogs() }
+        group.addTask { [self] in await renewConnections(to: address) }
         // The session's end is the connection's end; log shipping alone never ends it.
         defer { group.cancelAll() }
         _ = try await group.next()
@@ -187,10 +224,37 @@ final class SessionRunner: Sendable {
     }
   }
 
-  private func shipLogs(_ gateway: any Wire.Client) async throws {
+  /// A connection keeps the certificate that it was made with, and each new call is judged by it: after a renewal, calls go
+  /// over a new connection, and the one before ends when its own calls have ended. Never returns before it is cancelled.
+  private func renewConnections(to address: ControlPlaneAddress) async {
+    let (renewals, renewed) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    shared.withLock { $0.renewed = renewed }
+    await withTaskGroup(of: Void.self) { group in
+      var previous: AsyncStream<Never>.Continuation?
+      for await _ in renewals {
+        let (replaced, replace) = AsyncStream.makeStream(of: Never.self)
+        group.addTask { [self] in
+          do {
+            let transport = try ControlPlaneTransport.make(to: address, credentials: credentials) { SystemClock.now }
+            try await withGRPCClient(transport: transport) { [self] client in
+              ports.connection.set(Fubini_Agent_V1_AgentGateway.Client(wrapping: client))
+              for await _ in replaced {}
+            }
+          } catch {
+            logger.warning("a second connection failed", metadata: ["error": "\(GatewayErrors.translate(error))"])
+          }
+        }
+        previous?.finish()
+        previous = replace
+      }
+      group.cancelAll()
+    }
+  }
+
+  private func shipLogs() async throws {
     var attempt = 0
     while !Task.isCancelled {
-      if case .established = machine.state {
+      if case .established = machine.state, let gateway = try? ports.connection.current() {
         do { try await ports.logs.serve(gateway) } catch { attempt = min(attempt + 1, 6) }
       }
       try await Task.sleep(for: .milliseconds(200) * (1 << attempt))

@@ -21,6 +21,8 @@ struct StatusReport: Sendable, Codable, Equatable {
   var lastSequence: UInt64
   var acknowledgedSequence: UInt64
   var artifactCacheBytes: Int64
+  /// This machine's wall clock minus the control plane's; nil until a control plane has said.
+  var clockSkewMilliseconds: Int64?
   var notices: [String]
 
   /// Plain lines for people.
@@ -37,6 +39,9 @@ struct StatusReport: Sendable, Codable, Equatable {
     if isAdopting { lines.append("adopting     yes: the database is behind; `fubini recover` ends it") }
     lines.append("queue        \(queueDepth) inputs, events \(acknowledgedSequence) of \(lastSequence) acknowledged")
     lines.append("cache        \(ByteCount(artifactCacheBytes))")
+    if let skew = clockSkewMilliseconds {
+      lines.append("clock        \(abs(skew)) ms \(skew < 0 ? "behind" : "ahead of") the control plane's")
+    }
     lines += notices.map { "notice       \($0)" }
     lines.append("runs         \(runCount)")
     lines += runs.map { "  \($0.run)  \($0.phase)\($0.note.isEmpty ? "" : "  (\($0.note))")" }

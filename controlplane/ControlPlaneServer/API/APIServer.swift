@@ -1,5 +1,6 @@
 import ControlPlaneStore
 import Crypto
+import FederationAPI
 import FederationModel
 import FederationPKI
 import HTTPTypes
@@ -17,12 +18,16 @@ struct APIServices: Sendable {
   let store: ControlPlaneStore
   let logs: any LogStore
   let artifacts: any ArtifactStore
-  let authority: CertificateAuthority
+  let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier
+  let watches = WatchMemory()
+  let sessions: SessionRegistry
   let logger: Logger
   /// Where agents dial, `host:port`, for join commands. Known once the agent port is bound.
   let agentAddress: @Sendable () async throws -> String
+  /// What `doctor` finds here.
+  let examine: @Sendable () async -> [FindingDocument]
   /// Ends the open streams of a cluster whose certificates have just become void.
   let closeStreams: @Sendable (ClusterName, Timestamp) -> Void
 }
@@ -87,14 +92,14 @@ struct APIServer: Sendable {
       tls.minimumTLSVersion = .tlsv12
       server = try .tls(server, tlsConfiguration: tls)
     } else {
-      guard ["127.0.0.1", "::1", "localhost"].contains(http.host) else {
+      guard Endpoint(http.host).isLoopback else {
         throw FederationError(
           .invalidArgument, "without TLS the API is served on loopback alone: set http.tls, or http.host to 127.0.0.1")
       }
     }
     return Application(
       router: router(), server: server,
-      configuration: .init(address: .hostname(http.host, port: http.port), serverName: "fubini"),
+      configuration: .init(address: .hostname(Endpoint(http.host).host, port: http.port), serverName: "fubini"),
       onServerRunning: { channel in await onRunning(channel.localAddress?.port ?? http.port) }, logger: services.logger)
   }
 }

@@ -52,14 +52,18 @@ extension APIServer {
   private func clusters() async throws -> Response {
     let statuses = await services.commands.clusterStatuses()
     let rows = try await services.store.clusters().sorted { $0.spec.name < $1.spec.name }
-    return try .json(ClusterList(items: rows.map { ClusterDocument($0, statuses[$0.spec.name]) }))
+    return try .json(ClusterList(items: rows.map { document($0, statuses[$0.spec.name]) }))
   }
 
   private func document(of name: ClusterName) async throws -> ClusterDocument {
     guard let row = try await services.store.clusters().first(where: { $0.spec.name == name }) else {
       throw FederationError(.notFound, "there is no cluster \(name)")
     }
-    return ClusterDocument(row, await services.commands.clusterStatuses()[name])
+    return document(row, await services.commands.clusterStatuses()[name])
+  }
+
+  private func document(_ row: ClusterRow, _ status: ClusterStatus?) -> ClusterDocument {
+    ClusterDocument(row, status, status.flatMap { _ in services.sessions.view(of: row.spec.name) })
   }
 
   // MARK: Changing
@@ -109,7 +113,7 @@ extension APIServer {
       throw FederationError(.invalidArgument, "a join token lives 60 to 86400 seconds")
     }
     var random = SystemRandomNumberGenerator()
-    let token = JoinToken(pin: services.authority.pin, using: &random)
+    let token = JoinToken(pin: services.authority.current.pin, using: &random)
     let now = Timestamp.wallClock
     let expiry = now + .seconds(seconds)
     try await services.store.createJoinToken(
@@ -121,7 +125,7 @@ extension APIServer {
     let address = try await services.agentAddress()
     return JoinDocument(
       cluster: name.text, token: token.text, expiresAt: expiry.wire, server: address,
-      command: ["fubini-agent", "join", "--control-plane", address, "--token", token.text])
+      command: ["fubini-agent", "join", "--control-plane", address])
   }
 
   @discardableResult
@@ -150,7 +154,7 @@ extension ClusterRequest {
 }
 
 extension ClusterDocument {
-  init(_ row: ClusterRow, _ status: ClusterStatus?) {
+  init(_ row: ClusterRow, _ status: ClusterStatus?, _ session: SessionRegistry.View?) {
     let state =
       if row.isAdopting { "Adopting" } else if row.isDraining { "Draining" } else if row.cordonReason != nil {
         "Cordoned"
@@ -169,7 +173,8 @@ extension ClusterDocument {
           isConnected: $0.isConnected, agentVersion: $0.agentVersion, activeRuns: $0.activeRuns,
           cpuMillicores: $0.inventory.capacity.cpuMillicores, memoryBytes: $0.inventory.capacity.memory.bytes,
           gpus: $0.inventory.capacity.gpus, gpuTypes: $0.inventory.gpuTypes, slots: $0.inventory.slots,
-          measuredBandwidth: $0.measuredBandwidth, notices: $0.inventory.notices)
+          measuredBandwidth: $0.measuredBandwidth, notices: $0.inventory.notices,
+          agentProtocol: session?.agreement.version, clockSkewMilliseconds: session?.clockSkew?.milliseconds)
       })
   }
 }

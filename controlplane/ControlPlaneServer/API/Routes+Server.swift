@@ -21,6 +21,10 @@ extension APIServer {
         return try .json(
           UserDocument(user: caller.user, isAdmin: caller.isAdmin, projects: caller.project.map { [$0.text] } ?? []))
       },
+      Route(.get, "/v1/doctor", .admin, "What this control plane finds about itself, its database and its files.") {
+        _, _ in
+        try .json(DoctorDocument(findings: await services.examine()))
+      },
       Route(.get, "/v1/audit", .admin, "Who changed what, newest first.") { request, _ in try await audit(request) },
     ]
   }
@@ -39,10 +43,10 @@ extension APIServer {
     let leadership = await services.commands.leadership
     return try .json(
       VersionDocument(
-        version: ProductVersion.current, federationID: services.authority.federationID,
-        agentProtocolMin: AgentGatewayService.protocolVersions.lowerBound,
-        agentProtocolMax: AgentGatewayService.protocolVersions.upperBound, isLeader: leadership.isLeader,
-        leaderURL: leadership.leaderURL))
+        version: ProductVersion.current, federationID: services.authority.current.federationID,
+        agentProtocolMin: services.sessions.protocols.lowerBound,
+        agentProtocolMax: services.sessions.protocols.upperBound, isLeader: leadership.isLeader,
+        leaderURL: leadership.leaderURL, time: Timestamp.wallClock.wire))
   }
 
   private func audit(_ request: Request) async throws -> Response {

@@ -14,7 +14,7 @@ extension APIServer {
     return [
       Route(.get, "\(workflow)/events", .project, "A workflow's history, or its changes as a stream.") {
         request, context in
-        request.wantsEventStream ? try await watch(context) : try await history(request, context)
+        request.wantsEventStream ? try await watch(request, context) : try await history(request, context)
       },
       Route(.get, "\(workflow)/logs", .project, "The output of a node's run.") { try await logs($0, $1) },
       Route(.get, "\(workflow)/nodes/:node/artifacts/:name", .project, "An output artifact's stored bytes.") {
@@ -39,19 +39,27 @@ extension APIServer {
         next: rows.count == limit ? rows.last.map { String($0.sequence) } : nil))
   }
 
-  /// Everything once, then what changed. A watcher reads at most ten times a second, and less often the larger the workflow is.
-  private func watch(_ context: APIContext) async throws -> Response {
+  /// Everything once, then what changed; for a watcher whose connection broke (`Last-Event-ID`) only what he has not got. When
+  /// this process does not know any more what he has got, a `resync` event comes first, and everything follows.
+  ///
+  /// A watcher reads at most ten times a second, and less often the larger the workflow is.
+  /// - Source: WHATWG HTML, section 9.2.3, "The `Last-Event-ID` header".
+  private func watch(_ request: Request, _ context: APIContext) async throws -> Response {
     let first = try await workflow(context)
     let project = first.row.project
     let uid = first.row.uid
     let services = services
+    let lastEventID = request.headers[.lastEventID]
     return EventStreamWriter.response { events in
       // Counted in here: a client that leaves before the body begins is never counted.
       try services.changes.enter()
       defer { services.changes.leave() }
-      var known: [Int32: NodeDocument] = [:]
-      var lastEvent: Int64 = 0
-      var lastSummary: WorkflowSummary?
+      let (told, isResumed) = services.watches.begin(uid, lastEventID: lastEventID)
+      defer { services.watches.end(told) }
+      if lastEventID != nil, !isResumed {
+        try await events.send(
+          "resync", StreamResyncDocument(reason: "the place that Last-Event-ID names is not known any more"))
+      }
       while true {
         let version = services.changes.version
         let sequence = try await services.store.position().sequence
@@ -59,20 +67,17 @@ extension APIServer {
           return try await events.end("deleted")
         }
         let view = try await view(of: loaded)
-        let news = try await services.store.events(of: loaded.row.id, after: lastEvent)
-        lastEvent = news.last?.sequence ?? lastEvent
-        let changed = view.nodes.filter { known[$0.id] != $0 }
-        for node in changed { known[node.id] = node }
+        let news = try await services.store.events(of: loaded.row.id, after: told.lastEvent)
         let summary = view.summary
-        if !changed.isEmpty || !news.isEmpty || summary != lastSummary {
-          lastSummary = summary
+        let reached = news.last?.sequence ?? told.lastEvent
+        if let (id, nodes) = told.news(view.nodes, summary, reached: reached, commit: sequence) {
           try await events.send(
-            "update", id: sequence,
-            WatchDocument(workflow: summary, nodes: changed, events: news.map { EventDocument($0.sequence, $0.row) }))
+            "update", id: id,
+            WatchDocument(workflow: summary, nodes: nodes, events: news.map { EventDocument($0.sequence, $0.row) }))
         }
         if summary.phase.isTerminal { return try await events.end("finished") }
         if services.changes.isClosed { return try await events.end("shutdown") }
-        try await Task.sleep(for: max(.milliseconds(100), .microseconds(50) * known.count))
+        try await Task.sleep(for: max(.milliseconds(100), .microseconds(50) * told.nodeCount))
         let waited = ContinuousClock.now
         await services.changes.wait(after: version, timeout: .seconds(15))
         if .now - waited >= .seconds(15) { try await events.comment() }
@@ -82,61 +87,82 @@ extension APIServer {
 
   // MARK: Logs
 
+  /// A run's output. With `follow` it goes on to the end; a node that has no run yet is waited for, as long as the workflow
+  /// lasts, with comments that keep the connection alive.
   private func logs(_ request: Request, _ context: APIContext) async throws -> Response {
     let loaded = try await workflow(context)
-    let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
+    // A stream that broke goes on after the last byte that came; a query says more exactly what is wanted.
+    let offset =
+      try (request.query("offset") ?? (request.wantsEventStream ? request.headers[.lastEventID] : nil))
+      .map { try Cursor.number($0) } ?? 0
     let isFollowing = request.query("follow") == "true"
-    let view = try await view(of: loaded)
-    guard let run = try run(request, view) else {
+    let choice = try RunChoice(request)
+    let found = try choice.run(in: try await view(of: loaded))
+    guard found != nil || isFollowing else {
       throw FederationError(
-        .failedPrecondition, "this node has no run yet; ask again when it has been placed", retryAfter: .seconds(1))
+        .failedPrecondition, "this node has no run yet; ask again when it has been placed, or follow",
+        retryAfter: .seconds(1))
     }
-    let source = LogSource(
-      services: services, run: run.id, project: loaded.row.project, uid: loaded.row.uid, isFollowing: isFollowing)
+    let reference = WorkflowReference(project: loaded.row.project, name: loaded.row.uid)
+    let services = services
     guard request.wantsEventStream else {
       return Response(
         status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
         body: ResponseBody { writer in
-          _ = try await source.read(from: offset) { slice in
-            try await writer.write(ByteBuffer(bytes: slice.bytes))
-          } idle: {
+          try services.changes.enter()
+          defer { services.changes.leave() }
+          if let run = try await awaited(found, choice, reference, idle: {}) {
+            let source = LogSource(services: services, run: run, isFollowing: isFollowing)
+            _ = try await source.read(from: offset) {
+              try await writer.write(ByteBuffer(bytes: $0.bytes))
+            } idle: {
+            }
           }
           try await writer.finish(nil)
         })
     }
-    let changes = services.changes
     return EventStreamWriter.response { events in
-      try changes.enter()
-      defer { changes.leave() }
+      try services.changes.enter()
+      defer { services.changes.leave() }
       var stream = events
+      guard let run = try await awaited(found, choice, reference, idle: { try await stream.comment() }) else {
+        return try await stream.end(services.changes.isClosed ? "shutdown" : "finished")
+      }
       var cut = IncompleteCharacter()
+      let source = LogSource(services: services, run: run, isFollowing: isFollowing)
       let reason = try await source.read(from: offset) { slice in
         let (start, bytes) = cut.join(slice.bytes, at: slice.offset)
         guard !bytes.isEmpty else { return }
-        try await stream.send("log", id: start + Int64(bytes.count), LogDocument(bytes, at: start))
+        try await stream.send("log", id: String(start + Int64(bytes.count)), LogDocument(bytes, at: start))
       } idle: {
         try await stream.comment()
       }
       // A character that the log's end cut off is told as it is; a log that goes on tells it whole when the reader is back.
       if reason == "finished", let (start, bytes) = cut.rest {
-        try await stream.send("log", id: start + Int64(bytes.count), LogDocument(bytes, at: start))
+        try await stream.send("log", id: String(start + Int64(bytes.count)), LogDocument(bytes, at: start))
       }
       try await stream.end(reason)
     }
   }
 
-  private func run(_ request: Request, _ view: WorkflowView) throws -> RunRow? {
-    if let id = request.query("run") {
-      guard let run = view.run(id) else { throw FederationError(.notFound, "the workflow has no run \(id.prefix(32))") }
-      return run
+  /// `found`, or the first run that the node gets; nil when it never will, or this process ends.
+  private func awaited(
+    _ found: RunID?, _ choice: RunChoice, _ reference: WorkflowReference,
+    idle: @concurrent () async throws -> Void
+  ) async throws -> RunID? {
+    if let found { return found }
+    while true {
+      let version = services.changes.version
+      guard !services.changes.isClosed, let loaded = try await loaded(reference) else { return nil }
+      let view = try await view(of: loaded)
+      if let run = try choice.run(in: view) { return run }
+      if choice.isOver(in: view) { return nil }
+      // A busy federation commits all the time: each look reads the workflow, so there are at most five a second.
+      try await Task.sleep(for: .milliseconds(200))
+      let waited = ContinuousClock.now
+      await services.changes.wait(after: version, timeout: .seconds(10))
+      if .now - waited >= .seconds(10) { try await idle() }
     }
-    guard let name = request.query("node"), !name.isEmpty else {
-      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
-    }
-    guard let node = view.node(named: name) else {
-      throw FederationError(.notFound, "the workflow has no node \(name.prefix(200))")
-    }
-    return view.latestRun(of: node)
   }
 
   // MARK: Artifacts
@@ -198,12 +224,46 @@ extension EventDocument {
   }
 }
 
+/// Which run's log is asked for.
+private struct RunChoice: Sendable {
+  private var runText: String?
+  private var node = ""
+
+  init(_ request: Request) throws {
+    runText = request.query("run")
+    guard runText == nil else { return }
+    guard let name = request.query("node"), !name.isEmpty else {
+      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
+    }
+    node = name
+  }
+
+  /// nil: the node has none yet.
+  ///
+  /// - Throws: `.notFound` when there is no such run or node.
+  func run(in view: WorkflowView) throws -> RunID? {
+    if let runText {
+      guard let run = view.run(runText) else {
+        throw FederationError(.notFound, "the workflow has no run \(runText.prefix(32))")
+      }
+      return run.id
+    }
+    guard let node = view.node(named: node) else {
+      throw FederationError(.notFound, "the workflow has no node \(node.prefix(200))")
+    }
+    return view.latestRun(of: node)?.id
+  }
+
+  /// The node has ended without a run, and will not get one.
+  func isOver(in view: WorkflowView) -> Bool {
+    view.summary.phase.isTerminal || view.node(named: node)?.phase.isTerminal == true
+  }
+}
+
 /// One run's log as a reader sees it: what is stored, then what arrives, to its end.
 private struct LogSource: Sendable {
   let services: APIServices
   let run: RunID
-  let project: ProjectName
-  let uid: String
   let isFollowing: Bool
 
   /// Returns why it ended: `finished`, `shutdown`, or (without following) `finished` at what is there now.

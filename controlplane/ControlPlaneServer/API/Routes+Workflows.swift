@@ -60,6 +60,7 @@ extension APIServer {
       definition = try definition.withArguments(parameters)
     }
     if let entrypoint = submission.entrypoint { definition = try definition.withEntrypoint(entrypoint) }
+    if let labels = submission.labels { definition = try definition.withLabels(labels) }
     return definition
   }
 
@@ -170,6 +171,13 @@ extension APIServer {
           .invalidArgument, "\"\(text)\" is no phase; phases are \(NodePhase.allCases.map(\.rawValue))")
       }
       return phase
+    }
+    filter.createdSince = try request.query("since").map { text in
+      guard let time = WireTime(text) else {
+        throw FederationError(
+          .invalidArgument, "since is a moment like 2026-03-01T12:00:00Z, not \"\(text.prefix(40))\"")
+      }
+      return time.timestamp
     }
     filter.labels = try LabelSelector.equalities(request.query("labelSelector") ?? "")
     let limit = try request.limit()

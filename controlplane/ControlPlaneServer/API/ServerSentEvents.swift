@@ -17,7 +17,7 @@ struct EventStreamWriter {
   }
 
   @concurrent
-  mutating func send(_ event: String, id: Int64? = nil, _ data: some Encodable) async throws {
+  mutating func send(_ event: String, id: String? = nil, _ data: some Encodable) async throws {
     var buffer = ByteBuffer()
     buffer.writeString("event: \(event)\n")
     if let id { buffer.writeString("id: \(id)\n") }

@@ -1,5 +1,6 @@
 public import ControlPlaneCore
 public import ControlPlaneStore
+import FederationAPI
 import FederationModel
 import FoundationEssentials
 import Yams
@@ -13,6 +14,8 @@ public struct ServerConfiguration: Sendable, Equatable {
   public var http = HTTP()
   public var gateway = Gateway()
   public var trustDomain = "fubini.local"
+  /// The operator's own CA; nil: one that the control plane makes and keeps in the data directory.
+  public var authority: AuthorityFiles?
   public var artifacts = Storage.directory(nil)
   public var logs = Storage.directory(nil)
   /// Names this process among the replicas; nil: host name and process id.
@@ -41,6 +44,16 @@ public struct ServerConfiguration: Sendable, Equatable {
     public var port = 8443
     /// Names and addresses that agents dial, for the certificate and for join commands: `host` or `host:port`.
     public var advertise: [String] = []
+    /// The agent protocol versions to speak, for an upgrade that is to be watched; by default all that this release knows.
+    public var protocols = AgentProtocol.versions
+  }
+
+  /// Paths of PEM files.
+  public struct AuthorityFiles: Sendable, Equatable {
+    public var certificate: String
+    public var key: String
+    /// Further CAs to trust while one replaces the other; nil for none.
+    public var bundle: String?
   }
 
   /// Where artifacts or logs are kept.
@@ -73,8 +86,15 @@ extension ServerConfiguration {
       gateway.host = try section.text("host") ?? gateway.host
       gateway.port = try section.port("port") ?? gateway.port
       gateway.advertise = try section.texts("advertise")
+      gateway.protocols = try section.protocols()
     }
-    try reader.section("federation") { trustDomain = try $0.text("trustDomain") ?? trustDomain }
+    try reader.section("federation") { section in
+      trustDomain = try section.text("trustDomain") ?? trustDomain
+      try section.section("ca") {
+        authority = AuthorityFiles(
+          certificate: try $0.required("certificate"), key: try $0.required("key"), bundle: try $0.text("bundle"))
+      }
+    }
     try reader.section("artifacts") { artifacts = try $0.storage() }
     try reader.section("logs") { logs = try $0.storage() }
     holder = try reader.text("holder")
@@ -186,6 +206,23 @@ extension ServerConfiguration {
         storage = .bucket(bucket)
       }
       return storage
+    }
+
+    /// `protocolMin` and `protocolMax`, within what this release knows.
+    mutating func protocols() throws -> ClosedRange<UInt32> {
+      let known = AgentProtocol.versions
+      func version(_ key: String, _ fallback: UInt32) throws -> UInt32 {
+        guard let value = members.removeValue(forKey: key) else { return fallback }
+        guard let number = (value as? Int).flatMap(UInt32.init(exactly:)), known.contains(number) else {
+          throw wrong(key, "must be a protocol version from \(known.lowerBound) to \(known.upperBound)")
+        }
+        return number
+      }
+      let (lowest, highest) = (
+        try version("protocolMin", known.lowerBound), try version("protocolMax", known.upperBound)
+      )
+      guard lowest <= highest else { throw wrong("protocolMin", "is above protocolMax") }
+      return lowest...highest
     }
 
     mutating func section(_ key: String, _ body: (inout Reader) throws -> Void) throws {

@@ -23,14 +23,16 @@ extension AgentGatewayService {
       tokenID = token.id
       let moment = now()
       let cluster = try await redeem(token, publicKey, at: moment)
+      // One CA for the whole answer, though it may be replaced meanwhile.
+      let authority = authority.current
       let issued = try authority.issueAgentCertificate(
         requestDER: Array(request.csrDer), cluster: cluster, expectedKey: publicKey, at: moment, using: &Self.random)
-      try await record(issued, for: cluster)
+      try await record(issued, by: authority, for: cluster)
       try await store.appendAudit(
         AuditRow(
           at: moment, actor: "token:\(token.id)", action: "agent.join", object: cluster.text,
           detail: "from \(context.remotePeer)"))
-      return try reply(issued, cluster)
+      return try reply(issued, by: authority, cluster)
     } catch let error as FederationError {
       logger.warning(
         "a join was refused",
@@ -55,10 +57,11 @@ extension AgentGatewayService {
     }
     do {
       let moment = now()
+      let authority = authority.current
       let issued = try authority.issueAgentCertificate(
         requestDER: Array(request.csrDer), cluster: agent.cluster, expectedKey: nil, at: moment, using: &Self.random)
-      try await record(issued, for: agent.cluster)
-      return try reply(issued, agent.cluster)
+      try await record(issued, by: authority, for: agent.cluster)
+      return try reply(issued, by: authority, agent.cluster)
     } catch let error as FederationError {
       throw RPCError(error)
     }
@@ -79,13 +82,18 @@ extension AgentGatewayService {
     }
   }
 
-  private func record(_ issued: IssuedCertificate, for cluster: ClusterName) async throws {
+  private func record(
+    _ issued: IssuedCertificate, by authority: CertificateAuthority, for cluster: ClusterName
+  ) async throws {
+    let trusted = authority.bundle.fingerprints
     try await store.recordCertificate(
       serial: issued.serial, fingerprint: issued.fingerprint.description, cluster: cluster, issuedAt: issued.notBefore,
-      notAfter: issued.notAfter)
+      notAfter: issued.notAfter, authority: trusted[0], trusts: trusted, at: now())
   }
 
-  private func reply(_ issued: IssuedCertificate, _ cluster: ClusterName) throws -> Fubini_Agent_V1_CertificateReply {
+  private func reply(
+    _ issued: IssuedCertificate, by authority: CertificateAuthority, _ cluster: ClusterName
+  ) throws -> Fubini_Agent_V1_CertificateReply {
     let bundle = try authority.bundle.pem()
     return .with {
       $0.certificatePem = issued.pem

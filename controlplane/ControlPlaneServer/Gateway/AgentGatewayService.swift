@@ -16,14 +16,13 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   let federationID: String
   let port: any AgentPort
   let store: ControlPlaneStore
-  let authority: CertificateAuthority
+  let authority: LiveAuthority
   let logs: any LogStore
   let artifacts: any ArtifactStore
   let logger: Logger
   let now: @Sendable () -> Timestamp
+  let sessions: SessionRegistry
 
-  /// Agents of the current and of the previous protocol version are served. There has been one so far.
-  static let protocolVersions: ClosedRange<UInt32> = 1...1
   /// Several fit into the shortest lease that hangs on them.
   let heartbeatInterval: Duration
   static func heartbeatInterval(for core: CoreConfiguration) -> Duration {
@@ -40,12 +39,13 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     let opened = OpenedSession()
     defer {
       if let session = opened.id { Task { await port.disconnect(agent.cluster, session) } }
+      if let number = opened.number { sessions.close(number) }
     }
     do {
       // Whichever ends first ends the other: an agent that leaves, or a session that is closed from this side.
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await read(request, agent.cluster, outbox, opened) }
-        group.addTask { try await write(outbox, to: response) }
+        group.addTask { try await write(outbox, opened, to: response) }
         defer { group.cancelAll() }
         try await group.next()
       }
@@ -68,39 +68,54 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
       throw FederationError(.invalidArgument, "a session begins with hello")
     }
     let version = String(hello.agentVersion.prefix(64))
+    let agreement = try await agree(hello, cluster)
+    // Before the welcome can leave: it says what was agreed upon.
+    opened.set(number: sessions.open(cluster, agreement, outbox), agreement)
     let session = try await port.connect(
-      cluster, try AgentHello(hello, protocolVersion: try Self.negotiate(hello)), version: version, outbox: outbox)
+      cluster, try AgentHello(hello, protocolVersion: agreement.version), version: version, outbox: outbox)
     opened.set(session)
-    logger.info("an agent's session began", metadata: ["cluster": "\(cluster)", "version": "\(version)"])
-    while let message = try await messages.next() { try await receive(message, cluster, session, outbox) }
+    logger.info(
+      "an agent's session began",
+      metadata: ["cluster": "\(cluster)", "version": "\(version)", "protocol": "\(agreement.version)"])
+    while let message = try await messages.next() { try await receive(message, cluster, session, outbox, opened) }
   }
 
-  private static func negotiate(_ hello: Fubini_Agent_V1_Hello) throws -> UInt32 {
-    let common =
-      max(
-        hello.protocolMin, protocolVersions.lowerBound)...max(
-        max(hello.protocolMin, protocolVersions.lowerBound), min(hello.protocolMax, protocolVersions.upperBound))
-    guard hello.protocolMin <= protocolVersions.upperBound, hello.protocolMax >= protocolVersions.lowerBound else {
-      throw FederationError(
-        .failedPrecondition,
-        "the agent speaks protocol \(hello.protocolMin) to \(hello.protocolMax), this control plane "
-          + "\(protocolVersions.lowerBound) to \(protocolVersions.upperBound); upgrade the older of the two")
+  /// - Throws: `.failedPrecondition` when there is no common version. It is audited: an upgrade that was forgotten must be found.
+  private func agree(_ hello: Fubini_Agent_V1_Hello, _ cluster: ClusterName) async throws -> AgentProtocol.Agreement {
+    let ours = sessions.protocols
+    if let agreement = AgentProtocol.Agreement(
+      offered: (hello.protocolMin, hello.protocolMax), names: hello.capabilities, supported: ours)
+    {
+      return agreement
     }
-    return common.upperBound
+    let reason =
+      "the agent speaks protocol \(hello.protocolMin) to \(hello.protocolMax), this control plane "
+      + "\(ours.lowerBound) to \(ours.upperBound); upgrade the older of the two"
+    try? await store.appendAudit(
+      AuditRow(
+        at: now(), actor: "agent:\(cluster)", action: "agent.refused", object: cluster.text,
+        detail: "\(reason); its version is \(hello.agentVersion.prefix(64))"))
+    throw FederationError(.failedPrecondition, reason)
   }
 
   private func receive(
-    _ message: Fubini_Agent_V1_AgentMessage, _ cluster: ClusterName, _ session: SessionID, _ outbox: SessionOutbox
+    _ message: Fubini_Agent_V1_AgentMessage, _ cluster: ClusterName, _ session: SessionID, _ outbox: SessionOutbox,
+    _ opened: OpenedSession
   ) async throws {
     switch message.message {
     case .heartbeat(let heartbeat):
       // Unanswered when this process may not speak for the federation: the agent's lease then runs out, as it must.
       guard let position = port.heartbeat(cluster, session) else { return }
+      let clock = opened.agreement?.capabilities.contains(.clock) == true ? now() : nil
+      if let clock, let number = opened.number, heartbeat.wallMs > 0 {
+        sessions.noteClock(number, skew: Timestamp(milliseconds: heartbeat.wallMs) - clock)
+      }
       outbox.send(
         .with {
           $0.heartbeat = .with {
             $0.sentBoottimeNs = heartbeat.sentBoottimeNs
             $0.position = position.message
+            $0.wallMs = clock?.milliseconds ?? 0
           }
         })
     case .events(let batch):
@@ -121,20 +136,25 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   // MARK: Writing
 
   /// Ends with the reason for which the session was closed, after everything before it was written.
-  private func write(_ outbox: SessionOutbox, to response: RPCWriter<Fubini_Agent_V1_ControlMessage>) async throws {
+  private func write(
+    _ outbox: SessionOutbox, _ opened: OpenedSession, to response: RPCWriter<Fubini_Agent_V1_ControlMessage>
+  ) async throws {
     while true {
       let items = try await outbox.next(64)
-      try await response.write(contentsOf: items.flatMap(messages))
+      let capabilities = opened.agreement?.capabilities ?? []
+      try await response.write(contentsOf: items.flatMap { messages($0, capabilities) })
     }
   }
 
   /// Assignments in one message: keeps a message well below the transport's bound.
   private static let assignmentsPerMessage = 256
 
-  private func messages(_ item: SessionOutbox.Item) -> [Fubini_Agent_V1_ControlMessage] {
+  private func messages(
+    _ item: SessionOutbox.Item, _ capabilities: Set<AgentProtocol.Capability>
+  ) -> [Fubini_Agent_V1_ControlMessage] {
     switch item {
     case .message(let message): return [message]
-    case .command(.welcome(let welcome), let position): return self.welcome(welcome, position)
+    case .command(.welcome(let welcome), let position): return self.welcome(welcome, position, capabilities)
     case .command(.assign(let runs), let position): return assignments(runs, position)
     case .command(.cancel(let runs, let reason), _):
       return [.with { $0.cancel = .with { ($0.runIds, $0.reason) = (runs.map(\.number), reason) } }]
@@ -157,7 +177,9 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   }
 
   /// The desired set by name is always complete; the assignments themselves follow in messages of bounded size.
-  private func welcome(_ welcome: AgentWelcome, _ position: CommitPosition) -> [Fubini_Agent_V1_ControlMessage] {
+  private func welcome(
+    _ welcome: AgentWelcome, _ position: CommitPosition, _ capabilities: Set<AgentProtocol.Capability>
+  ) -> [Fubini_Agent_V1_ControlMessage] {
     let first: Fubini_Agent_V1_ControlMessage = .with {
       $0.welcome = .with {
         $0.protocol = welcome.protocolVersion
@@ -170,6 +192,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
         $0.adopting = welcome.isAdopting
         $0.ackedSequence = UInt64(welcome.ackedSequence)
         $0.heartbeatIntervalMs = heartbeatInterval.milliseconds
+        $0.capabilities = capabilities.map(\.rawValue).sorted()
       }
     }
     return [first] + assignments(Array(welcome.assignments.dropFirst(Self.assignmentsPerMessage)), position)
@@ -180,9 +203,20 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   }
 }
 
-/// The session that a stream's reader has opened, for whoever has to close it.
+/// The session that a stream's reader has opened, for whoever writes to it or has to close it.
 private final class OpenedSession: Sendable {
-  private let session = Mutex<SessionID?>(nil)
-  var id: SessionID? { session.withLock { $0 } }
-  func set(_ id: SessionID) { session.withLock { $0 = id } }
+  private struct State {
+    var id: SessionID?
+    var number: Int?
+    var agreement: AgentProtocol.Agreement?
+  }
+  private let state = Mutex(State())
+  var id: SessionID? { state.withLock { $0.id } }
+  /// In the registry.
+  var number: Int? { state.withLock { $0.number } }
+  var agreement: AgentProtocol.Agreement? { state.withLock { $0.agreement } }
+  func set(_ id: SessionID) { state.withLock { $0.id = id } }
+  func set(number: Int, _ agreement: AgentProtocol.Agreement) {
+    state.withLock { ($0.number, $0.agreement) = (number, agreement) }
+  }
 }

@@ -13,6 +13,8 @@ public final class ServerCredentials: CertificateReloader, Sendable {
   private let current: Mutex<NIOSSLContextConfigurationOverride>
 
   /// - Throws: `FederationError` `.invalidArgument` when PEM cannot be read.
+  ///
+  /// - Parameter authorityPEM: the CA that signed the certificate, alone.
   public init(certificatePEM: String, authorityPEM: String, keyPEM: String) throws {
     current = Mutex(try Self.load(certificatePEM: certificatePEM, authorityPEM: authorityPEM, keyPEM: keyPEM))
   }
@@ -52,6 +54,15 @@ public enum GatewayTransport {
   /// The largest message that an agent may send, bytes.
   public static let messageSizeLimit = 8 << 20
   static let concurrentStreamLimit = 64
+
+  /// What to bind: an IPv4 or IPv6 address (in brackets or not), `0.0.0.0`, `::` (both), or a name.
+  public static func address(host: String, port: Int) throws -> GRPCNIOTransportHTTP2Posix.SocketAddress {
+    let address = try Endpoint(host).resolved(port: port)
+    guard let literal = address.ipAddress else {
+      throw FederationError(.invalidArgument, "\(host) is no IPv4 or IPv6 address")
+    }
+    return address.protocol == .inet6 ? .ipv6(host: literal, port: port) : .ipv4(host: literal, port: port)
+  }
 
   public static func make(
     address: GRPCNIOTransportHTTP2Posix.SocketAddress, credentials: ServerCredentials, bundle: TrustBundle

@@ -99,6 +99,11 @@ public final class ControlPlane: Sendable {
 
   /// One term, from the grant to its end. False when another process leads.
   private func lead() async throws -> Bool {
+    // A leader that was there before goes on: migrations only expand. The next one is of the later release.
+    if try await store.hasNewerSchema() {
+      logger.warning("the database's schema is newer than this program: it stands by and does not lead; upgrade it")
+      return false
+    }
     let incarnation = random() & 0x7fff_ffff
     // The lease counts from before the request, so that it can only run out early here, never late.
     let asked = ContinuousClock.now

@@ -10,7 +10,8 @@ import FoundationEssentials
 public struct ControlPlaneCommand: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "fubini-controlplane", abstract: "The control plane of a Fubini federation.",
-    version: ProductVersion.current, subcommands: [Run.self, Initialise.self, Migrate.self])
+    version: ProductVersion.current,
+    subcommands: [Run.self, Initialise.self, Migrate.self, Authority.self, Doctor.self])
 
   public init() {}
 
@@ -64,7 +65,7 @@ public struct ControlPlaneCommand: AsyncParsableCommand {
 }
 
 /// Prints a federation error's public message instead of its structure.
-private func reporting(_ body: () async throws -> Void) async throws {
+func reporting(_ body: () async throws -> Void) async throws {
   do { try await body() } catch let error as FederationError {
     let line = "fubini-controlplane: \(error.publicMessage)\n"
     _ = line.withCString { write(STDERR_FILENO, $0, strlen($0)) }

@@ -16,9 +16,9 @@ import UnixSignals
 
 /// A control-plane process put together from its configuration.
 struct ControlPlaneProcess {
-  private let configuration: ServerConfiguration
-  private let logger: Logger
-  private let database: PostgresConfiguration
+  let configuration: ServerConfiguration
+  let logger: Logger
+  let database: PostgresConfiguration
 
   init(_ configuration: ServerConfiguration) throws {
     self.configuration = configuration
@@ -27,8 +27,7 @@ struct ControlPlaneProcess {
         .invalidArgument,
         "configuration key logLevel is one of \(Logger.Level.allCases.map(\.rawValue)), not \(configuration.logLevel)")
     }
-    LoggingSystem.bootstrap { label in StreamLogHandler.standardError(label: label) }
-    var logger = Logger(label: "fubini")
+    var logger = Logger(label: "fubini", factory: { StreamLogHandler.standardError(label: $0) })
     logger.logLevel = level
     self.logger = logger
     database = PostgresConfiguration(configuration.database)
@@ -67,7 +66,8 @@ struct ControlPlaneProcess {
     let store = ControlPlaneStore(database, pool: .init(connections: 6, waitTimeout: .seconds(3)))
     let applied = try await whenDatabaseAnswers { try await store.migrate() }
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
-    let authority = try authority()
+    try await whenDatabaseAnswers { try await warnOfDurability(store) }
+    let authority = try liveAuthority()
     let metrics = ControlPlaneMetrics()
     let storage = try await RunStorage(configuration, logger: logger)
     let (logs, artifacts) = (storage.logs, storage.artifacts)
@@ -80,16 +80,15 @@ struct ControlPlaneProcess {
       configuration: configuration, authority: authority, store: store, port: controlPlane, logs: logs,
       artifacts: artifacts,
       logger: logger)
-    let advertised = configuration.gateway.advertise.first ?? configuration.gateway.host
+    let advertised = advertised
     let client = try StandbyProxy.makeClient(certificate: configuration.http.tls?.certificate)
     let api = APIServer(
       services: APIServices(
         commands: controlPlane, store: store, logs: logs, artifacts: artifacts, authority: authority, metrics: metrics,
-        changes: changes, logger: logger,
-        agentAddress: {
-          let port = try await gateway.boundPort
-          return advertised.contains(":") ? advertised : "\(advertised):\(port)"
-        }, closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }),
+        changes: changes, sessions: gateway.sessions, logger: logger,
+        agentAddress: { advertised.text(defaultPort: try await gateway.boundPort) },
+        examine: { await Examination(self, database: store).findings() },
+        closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }),
       standby: StandbyProxy(commands: controlPlane, client: client))
     let application = try api.application(configuration.http) { port in
       guard let gatewayPort = try? await gateway.boundPort else { return }
@@ -102,7 +101,7 @@ struct ControlPlaneProcess {
     group.maximumGracefulShutdownDuration = .seconds(10)
     group.maximumCancellationDuration = .seconds(2)
     logger.info(
-      "starting", metadata: ["version": "\(ProductVersion.current)", "federation": "\(authority.federationID)"])
+      "starting", metadata: ["version": "\(ProductVersion.current)", "federation": "\(authority.current.federationID)"])
     do { try await ServiceGroup(configuration: group).run() } catch {
       try? await client.shutdown()
       try? await storage.close()
@@ -114,6 +113,17 @@ struct ControlPlaneProcess {
   }
 
   // MARK: Parts
+
+  /// What a session can set is set by the store; what only the server can is said loudly, because I2 depends on it.
+  private func warnOfDurability(_ store: ControlPlaneStore) async throws {
+    let settings = try await store.health(now: { Timestamp.wallClock }).settings
+    if settings["synchronous_commit"] == "off" {
+      logger.warning("synchronous_commit is off for this role; this process sets it on for its own sessions")
+    }
+    for name in ["fsync", "full_page_writes"] where settings[name] == "off" {
+      logger.error("\(name) is off: a crash of the database's host can lose what was acknowledged; set it on")
+    }
+  }
 
   /// The database may come up later than this process: it waits, and says so.
   private func whenDatabaseAnswers<Value>(_ body: () async throws -> Value) async throws -> Value {
@@ -131,7 +141,43 @@ struct ControlPlaneProcess {
     }
   }
 
-  private func authority() throws -> CertificateAuthority {
+  /// Where agents dial, as join commands and standbys say it.
+  private var advertised: Endpoint {
+    Endpoint(configuration.gateway.advertise.first ?? configuration.gateway.host)
+  }
+
+  private func liveAuthority() throws -> LiveAuthority { try LiveAuthority { try authority() } }
+
+  /// A store for one command.
+  ///
+  /// - Throws: `.unavailable` when the database cannot be reached.
+  func withStore<Value>(_ body: (ControlPlaneStore) async throws -> Value) async throws -> Value {
+    let store = ControlPlaneStore(database, pool: .init(connections: 1))
+    do {
+      let value = try await body(store)
+      await store.close()
+      return value
+    } catch {
+      await store.close()
+      guard let error = error as? PostgresError else { throw error }
+      throw FederationError(.unavailable, "the database does not answer as it should: \(error)", cause: error)
+    }
+  }
+
+  func authority() throws -> CertificateAuthority {
+    let directory = try keyDirectory()
+    let domain = try TrustDomain(configuration.trustDomain)
+    var random = SystemRandomNumberGenerator()
+    if let files = configuration.authority {
+      return try CertificateAuthority.load(
+        certificateFile: files.certificate, keyFile: files.key, bundleFile: files.bundle, in: directory,
+        trustDomain: domain, at: Timestamp.wallClock, using: &random)
+    }
+    return try CertificateAuthority.loadOrMake(
+      in: directory, trustDomain: domain, at: Timestamp.wallClock, using: &random)
+  }
+
+  func keyDirectory() throws -> SecretDirectory {
     do {
       try FileManager.default.createDirectory(
         atPath: configuration.dataDirectory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -141,21 +187,16 @@ struct ControlPlaneProcess {
         "dataDirectory \(configuration.dataDirectory) cannot be made; make it for the user that runs this program",
         cause: error)
     }
-    var random = SystemRandomNumberGenerator()
-    return try CertificateAuthority.loadOrMake(
-      in: try SecretDirectory(path: configuration.dataDirectory + "/pki"),
-      trustDomain: try TrustDomain(configuration.trustDomain),
-      at: Timestamp.wallClock, using: &random)
+    return try SecretDirectory(path: configuration.dataDirectory + "/pki")
   }
 
   private func candidate() -> LeadershipCandidate {
     let scheme = configuration.http.tls == nil ? "http" : "https"
-    let gateway = configuration.gateway
-    let advertised = gateway.advertise.first ?? gateway.host
     return LeadershipCandidate(
       holder: configuration.holder ?? "\(ProcessInfo.processInfo.hostName)-\(getpid())",
-      url: configuration.advertiseURL ?? "\(scheme)://\(configuration.http.host):\(configuration.http.port)",
-      agentAddress: advertised.contains(":") ? advertised : "\(advertised):\(gateway.port)",
+      url: configuration.advertiseURL
+        ?? "\(scheme)://\(Endpoint(configuration.http.host).text(defaultPort: configuration.http.port))",
+      agentAddress: advertised.text(defaultPort: configuration.gateway.port),
       lease: configuration.leaderLease)
   }
 }

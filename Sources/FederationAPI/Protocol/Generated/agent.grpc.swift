@@ -1,6 +1,7 @@
 /// The contract between the control plane and its agents. Agents dial; see docs/ARCHITECTURE.md, "Agent session".
 ///
-/// Compatibility: fields are only added; a control plane speaks the current protocol version and the one before.
+/// Compatibility: fields are only added; both sides speak the current protocol version and the one before. Version 1 has no
+/// capabilities. Since version 2 whatever is optional has a name: it is used in a session only when the welcome names it.
 
 // DO NOT EDIT.
 // swift-format-ignore-file

@@ -10,7 +10,8 @@
 
 /// The contract between the control plane and its agents. Agents dial; see docs/ARCHITECTURE.md, "Agent session".
 ///
-/// Compatibility: fields are only added; a control plane speaks the current protocol version and the one before.
+/// Compatibility: fields are only added; both sides speak the current protocol version and the one before. Version 1 has no
+/// capabilities. Since version 2 whatever is optional has a name: it is used in a session only when the welcome names it.
 
 #if canImport(FoundationEssentials)
 public import FoundationEssentials
@@ -392,6 +393,12 @@ public nonisolated struct Fubini_Agent_V1_Hello: @unchecked Sendable {
     set {_uniqueStorage()._lastSequence = newValue}
   }
 
+  /// What this agent offers beyond the protocol's version; empty when it speaks version 1 alone.
+  public var capabilities: [String] {
+    get {_storage._capabilities}
+    set {_uniqueStorage()._capabilities = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -620,6 +627,9 @@ public nonisolated struct Fubini_Agent_V1_Welcome: Sendable {
   /// The run ids of the complete desired set. `assignments` holds the first of them; the others follow in Assignments messages
   /// of bounded size. Stopping what is not desired goes by this list.
   public var desiredRuns: [Int64] = []
+
+  /// Those of the hello's capabilities that this session uses. Always empty in protocol version 1.
+  public var capabilities: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1075,6 +1085,9 @@ public nonisolated struct Fubini_Agent_V1_Heartbeat: Sendable {
   /// Opaque to the control plane, echoed: the agent's CLOCK_BOOTTIME at sending, nanoseconds.
   public var sentBoottimeNs: Int64 = 0
 
+  /// Capability `clock`: the agent's wall clock at sending, milliseconds since 1970; 0 without.
+  public var wallMs: Int64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1095,6 +1108,9 @@ public nonisolated struct Fubini_Agent_V1_HeartbeatReply: Sendable {
   public var hasPosition: Bool {self._position != nil}
   /// Clears the value of `position`. Subsequent reads from it will return its default value.
   public mutating func clearPosition() {self._position = nil}
+
+  /// Capability `clock`: the control plane's wall clock at answering, milliseconds since 1970; 0 without.
+  public var wallMs: Int64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1774,7 +1790,7 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Hello"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}agent_version\0\u{3}journal_id\0\u{3}highest_seen\0\u{1}runs\0\u{1}inventory\0\u{3}last_sequence\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}agent_version\0\u{3}journal_id\0\u{3}highest_seen\0\u{1}runs\0\u{1}inventory\0\u{3}last_sequence\0\u{1}capabilities\0")
 
   fileprivate class _StorageClass {
     var _protocolMin: UInt32 = 0
@@ -1785,6 +1801,7 @@ nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobu
     var _runs: [Fubini_Agent_V1_RunReport] = []
     var _inventory: Fubini_Agent_V1_Inventory? = nil
     var _lastSequence: UInt64 = 0
+    var _capabilities: [String] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1803,6 +1820,7 @@ nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobu
       _runs = source._runs
       _inventory = source._inventory
       _lastSequence = source._lastSequence
+      _capabilities = source._capabilities
     }
   }
 
@@ -1829,6 +1847,7 @@ nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobu
         case 6: try { try decoder.decodeRepeatedMessageField(value: &_storage._runs) }()
         case 7: try { try decoder.decodeSingularMessageField(value: &_storage._inventory) }()
         case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._lastSequence) }()
+        case 9: try { try decoder.decodeRepeatedStringField(value: &_storage._capabilities) }()
         default: break
         }
       }
@@ -1865,6 +1884,9 @@ nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobu
       if _storage._lastSequence != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._lastSequence, fieldNumber: 8)
       }
+      if !_storage._capabilities.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._capabilities, fieldNumber: 9)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1882,6 +1904,7 @@ nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobu
         if _storage._runs != rhs_storage._runs {return false}
         if _storage._inventory != rhs_storage._inventory {return false}
         if _storage._lastSequence != rhs_storage._lastSequence {return false}
+        if _storage._capabilities != rhs_storage._capabilities {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2227,7 +2250,7 @@ nonisolated extension Fubini_Agent_V1_ImageRule: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Welcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}federation_id\0\u{1}position\0\u{1}assignments\0\u{1}cancels\0\u{1}draining\0\u{1}adopting\0\u{3}acked_sequence\0\u{3}heartbeat_interval_ms\0\u{3}desired_runs\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}federation_id\0\u{1}position\0\u{1}assignments\0\u{1}cancels\0\u{1}draining\0\u{1}adopting\0\u{3}acked_sequence\0\u{3}heartbeat_interval_ms\0\u{3}desired_runs\0\u{1}capabilities\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2245,6 +2268,7 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
       case 8: try { try decoder.decodeSingularUInt64Field(value: &self.ackedSequence) }()
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.heartbeatIntervalMs) }()
       case 10: try { try decoder.decodeRepeatedInt64Field(value: &self.desiredRuns) }()
+      case 11: try { try decoder.decodeRepeatedStringField(value: &self.capabilities) }()
       default: break
       }
     }
@@ -2285,6 +2309,9 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
     if !self.desiredRuns.isEmpty {
       try visitor.visitPackedInt64Field(value: self.desiredRuns, fieldNumber: 10)
     }
+    if !self.capabilities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.capabilities, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2299,6 +2326,7 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
     if lhs.ackedSequence != rhs.ackedSequence {return false}
     if lhs.heartbeatIntervalMs != rhs.heartbeatIntervalMs {return false}
     if lhs.desiredRuns != rhs.desiredRuns {return false}
+    if lhs.capabilities != rhs.capabilities {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3143,7 +3171,7 @@ nonisolated extension Fubini_Agent_V1_Refused: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Fubini_Agent_V1_Heartbeat: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Heartbeat"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sent_boottime_ns\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sent_boottime_ns\0\u{3}wall_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3152,6 +3180,7 @@ nonisolated extension Fubini_Agent_V1_Heartbeat: SwiftProtobuf.Message, SwiftPro
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularInt64Field(value: &self.sentBoottimeNs) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.wallMs) }()
       default: break
       }
     }
@@ -3161,11 +3190,15 @@ nonisolated extension Fubini_Agent_V1_Heartbeat: SwiftProtobuf.Message, SwiftPro
     if self.sentBoottimeNs != 0 {
       try visitor.visitSingularInt64Field(value: self.sentBoottimeNs, fieldNumber: 1)
     }
+    if self.wallMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.wallMs, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_Heartbeat, rhs: Fubini_Agent_V1_Heartbeat) -> Bool {
     if lhs.sentBoottimeNs != rhs.sentBoottimeNs {return false}
+    if lhs.wallMs != rhs.wallMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3173,7 +3206,7 @@ nonisolated extension Fubini_Agent_V1_Heartbeat: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_HeartbeatReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".HeartbeatReply"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sent_boottime_ns\0\u{1}position\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}sent_boottime_ns\0\u{1}position\0\u{3}wall_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3183,6 +3216,7 @@ nonisolated extension Fubini_Agent_V1_HeartbeatReply: SwiftProtobuf.Message, Swi
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularInt64Field(value: &self.sentBoottimeNs) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._position) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.wallMs) }()
       default: break
       }
     }
@@ -3199,12 +3233,16 @@ nonisolated extension Fubini_Agent_V1_HeartbeatReply: SwiftProtobuf.Message, Swi
     try { if let v = self._position {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
     } }()
+    if self.wallMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.wallMs, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_HeartbeatReply, rhs: Fubini_Agent_V1_HeartbeatReply) -> Bool {
     if lhs.sentBoottimeNs != rhs.sentBoottimeNs {return false}
     if lhs._position != rhs._position {return false}
+    if lhs.wallMs != rhs.wallMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -104,13 +104,14 @@ enum OpenAPI {
 
   static let operations: [String: Operation] = {
     let page = ["limit", "continue"]
-    let list = ["phase", "labelSelector"] + page
+    let list = ["phase", "labelSelector", "since"] + page
     let workflow = "/v1/projects/:p/workflows/:w"
     var all: [String: Operation] = [
       "GET /healthz": Operation(contentType: "text/plain"), "GET /metrics": Operation(contentType: "text/plain"),
       "GET /readyz": Operation(response: ReadinessDocument.self),
       "GET /v1/version": Operation(response: VersionDocument.self),
       "GET /v1/userinfo": Operation(response: UserDocument.self),
+      "GET /v1/doctor": Operation(response: DoctorDocument.self),
       "GET /v1/audit": Operation(query: page, response: AuditList.self),
       "GET /openapi.json": Operation(),
       "POST /v1/workflows": Operation(

@@ -60,6 +60,7 @@ extension SchemaEnumeration {
 extension ArchiveFormat: SchemaEnumeration {}
 extension ClusterKind: SchemaEnumeration {}
 extension ErrorCode: SchemaEnumeration {}
+extension FindingDocument.Level: SchemaEnumeration {}
 extension NodePhase: SchemaEnumeration {}
 
 /// The members that a type has asked for.
