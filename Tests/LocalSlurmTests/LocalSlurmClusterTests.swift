@@ -21,7 +21,7 @@ extension LocalSlurmCluster {
     return line.map { String($0.dropFirst(job.count + 1)) } ?? ""
   }
 
-  func wait(for job: String, _ states: String..., timeout: Duration = .seconds(60)) async throws {
+  func wait(for job: String, _ states: String..., timeout: Duration = .seconds(180)) async throws {
     var last = ""
     do {
       try await waitUntil("job \(job) is \(states)", timeout: timeout) {

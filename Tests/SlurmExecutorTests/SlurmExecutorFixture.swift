@@ -98,12 +98,12 @@ final class SlurmExecutorFixture: Sendable {
 
   func observations(of id: Int64) -> [RunObservation] { observed.withLock { $0[RunID(id)] ?? [] } }
 
-  func end(of id: Int64, seconds: Double = 90) async throws -> RunObservation {
+  func end(of id: Int64, seconds: Double = 240) async throws -> RunObservation {
     try await observation(of: id, "end", seconds: seconds) { $0.phase.isTerminal }
   }
 
   func observation(
-    of id: Int64, _ what: String, seconds: Double = 90, _ condition: (RunObservation) -> Bool
+    of id: Int64, _ what: String, seconds: Double = 240, _ condition: (RunObservation) -> Bool
   ) async throws -> RunObservation {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < deadline {
@@ -116,7 +116,7 @@ final class SlurmExecutorFixture: Sendable {
 
   func running(_ id: Int64) async throws { _ = try await observation(of: id, "running") { $0.phase == .running } }
 
-  func eventually(_ what: String, seconds: Double = 60, _ condition: () async throws -> Bool) async throws {
+  func eventually(_ what: String, seconds: Double = 180, _ condition: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < deadline {
       if try await condition() { return }
@@ -131,7 +131,7 @@ final class SlurmExecutorFixture: Sendable {
       .split(separator: "\n")
   }
 
-  func job(of id: Int64, seconds: Double = 30) async throws -> String {
+  func job(of id: Int64, seconds: Double = 120) async throws -> String {
     var found: String?
     try await eventually("a job of run \(id)", seconds: seconds) {
       found = try await jobs().first { $0.contains(RunID(id).hexadecimal) }?.split(separator: " ").first.map(
