@@ -10,6 +10,7 @@ public enum EmbeddedMigrations {
         String(decoding: PackageResources.V0002__slices_and_indexes_sql, as: UTF8.self)
       ),
       ("V0003__certificate_trust.sql", String(decoding: PackageResources.V0003__certificate_trust_sql, as: UTF8.self)),
+      ("V0004__changes.sql", String(decoding: PackageResources.V0004__changes_sql, as: UTF8.self)),
     ]
   }
 }

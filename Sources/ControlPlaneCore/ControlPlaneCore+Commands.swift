@@ -126,13 +126,15 @@ extension ControlPlaneCore {
     return .object(members)
   }
 
-  /// Why every pending or placed task of a workflow is where it is, by node (invariant I10).
-  public func reasons(in reference: WorkflowReference) -> [NodeID: String] {
+  /// Why those of `nodes` that are tasks, pending or placed, are where they are (invariant I10). As much work as there are nodes
+  /// asked for, and once the clusters for each group of like tasks among them.
+  public func reasons(in reference: WorkflowReference, of nodes: [NodeID]) -> [NodeID: String] {
     guard let id = workflowByName[reference] else { return [:] }
     var byGroup: [Int64: String] = [:]
     var reasons: [NodeID: String] = [:]
     let views = views()
-    for (node, entry) in workflows[id]!.tasks {
+    for node in nodes {
+      guard let entry = workflows[id]!.tasks[node] else { continue }
       if let run = entry.run.flatMap({ runs[$0] }) {
         reasons[node] = reason(of: run)
       } else if let group = entry.group, let requirement = pending.requirement(of: group) {

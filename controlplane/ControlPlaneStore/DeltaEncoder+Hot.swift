@@ -30,11 +30,15 @@ extension DeltaEncoder {
     ("wall_ms", "int8"), ("runs_as", "text"),
   ]
 
+  // Which commit wrote a row. Read only in conditions: what is restored does not depend on it.
+  private static let nodeCommits: [(name: String, type: String)] = [("created_seq", "int8"), ("changed_seq", "int8")]
+  private static let runCommits: [(name: String, type: String)] = [("changed_seq", "int8")]
+
   // What the machine and the core decide when they create a row, and never again.
   private static let workflowFixed: Set = ["uid", "project", "name", "document", "created_ms", "created_by"]
   private static let nodeFixed: Set = [
     "name", "display_name", "type", "role", "template_name", "parent", "boundary", "step", "item", "item_json",
-    "upstream", "inputs",
+    "upstream", "inputs", "created_seq",
   ]
   private static let runFixed: Set = [
     "workflow_id", "ordinal", "epoch", "cluster", "bound_ms", "explanation", "quote", "cpu_millicores", "memory_bytes",
@@ -44,8 +48,9 @@ extension DeltaEncoder {
   private static let workflowSQL = upsert(
     "workflows", key: ["id"], fixed: workflowFixed, workflowColumns, cast: ["labels": "jsonb"])
   private static let nodeSQL = upsert(
-    "nodes", key: ["workflow_id", "ordinal"], fixed: nodeFixed, nodeColumns, cast: ["upstream": "int[]"])
-  private static let runSQL = upsert("runs", key: ["run_id"], fixed: runFixed, runColumns)
+    "nodes", key: ["workflow_id", "ordinal"], fixed: nodeFixed, nodeColumns + nodeCommits,
+    cast: ["upstream": "int[]"])
+  private static let runSQL = upsert("runs", key: ["run_id"], fixed: runFixed, runColumns + runCommits)
 
   static func workflows(_ rows: [WorkflowRow]) throws -> PostgresStatement {
     var p = PostgresParameters()
@@ -64,7 +69,8 @@ extension DeltaEncoder {
     return PostgresStatement(workflowSQL, p)
   }
 
-  static func nodes(_ rows: [NodeRow]) throws -> PostgresStatement {
+  /// - Parameter commit: the unit's place, `Fence.next`.
+  static func nodes(_ rows: [NodeRow], commit: Int64) throws -> PostgresStatement {
     var p = PostgresParameters()
     p.append(column: rows) { $0.workflow.number }
     p.append(column: rows) { $0.record.id.ordinal }
@@ -94,10 +100,12 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.record.wakeAt?.milliseconds }
     p.append(column: rows) { $0.record.isEndPending }
     try p.append(column: rows) { try $0.record.expansion.map { try RowJSON.encode($0) } }
+    for _ in nodeCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(nodeSQL, p)
   }
 
-  static func runs(_ rows: [RunRow]) throws -> PostgresStatement {
+  /// - Parameter commit: the unit's place, `Fence.next`.
+  static func runs(_ rows: [RunRow], commit: Int64) throws -> PostgresStatement {
     var p = PostgresParameters()
     p.append(column: rows) { $0.id.number }
     p.append(column: rows) { $0.task.workflow.number }
@@ -133,6 +141,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.stagingMilliseconds }
     p.append(column: rows) { $0.wallMilliseconds }
     p.append(column: rows) { $0.runsAs }
+    for _ in runCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(runSQL, p)
   }
 }

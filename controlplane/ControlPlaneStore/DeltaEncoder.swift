@@ -15,8 +15,8 @@ enum DeltaEncoder {
         .int8(delta.explanations.map(\.id).max() ?? 0))
     ]
     if !delta.workflows.isEmpty { unit.append(try workflows(delta.workflows)) }
-    if !delta.nodes.isEmpty { unit.append(try nodes(delta.nodes)) }
-    if !delta.runs.isEmpty { unit.append(try runs(delta.runs)) }
+    if !delta.nodes.isEmpty { unit.append(try nodes(delta.nodes, commit: fence.next)) }
+    if !delta.runs.isEmpty { unit.append(try runs(delta.runs, commit: fence.next)) }
     if !delta.clusters.isEmpty { unit += try clusters(delta.clusters) }
     if !delta.agents.isEmpty { unit += try agents(delta.agents) }
     if !delta.artifacts.isEmpty { unit.append(artifacts(delta.artifacts)) }

@@ -33,10 +33,23 @@ extension ControlPlaneStore {
   public func workflows(_ filter: WorkflowFilter, before: WorkflowID? = nil, limit: Int = 100) async throws
     -> [WorkflowRow]
   {
+    try await list(RowDecoder.workflows, filter, before, limit).rows.map(RowDecoder.workflow)
+  }
+
+  /// The same, without documents.
+  public func workflowHeads(_ filter: WorkflowFilter, before: WorkflowID? = nil, limit: Int = 100) async throws
+    -> [WorkflowHead]
+  {
+    try await list(RowDecoder.heads, filter, before, limit).rows.map(RowDecoder.head)
+  }
+
+  private func list(
+    _ columns: String, _ filter: WorkflowFilter, _ before: WorkflowID?, _ limit: Int
+  ) async throws -> PostgresResult {
     let phases = filter.phases.map { Optional($0.rawValue) }
-    let rows = try await run(
+    return try await run(
       """
-      SELECT \(RowDecoder.workflows) FROM workflows
+      SELECT \(columns) FROM workflows
       WHERE ($1::text IS NULL OR project = $1) AND (cardinality($2) = 0 OR phase = ANY ($2)) AND labels @> $3::jsonb
         AND ($4::text IS NULL OR starts_with(name, $4)) AND ($5::int8 IS NULL OR id < $5)
         AND ($7::int8 IS NULL OR created_ms >= $7)
@@ -45,7 +58,6 @@ extension ControlPlaneStore {
       .text(filter.namePrefix),
       .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))),
       .int8(filter.createdSince?.milliseconds))
-    return try rows.rows.map(RowDecoder.workflow)
   }
 
   /// All runs of a workflow, by task and epoch.
@@ -79,19 +91,10 @@ extension ControlPlaneStore {
   public func events(of workflow: WorkflowID? = nil, after sequence: Int64, limit: Int = 1000) async throws
     -> [NumberedEvent]
   {
-    let rows = try await run(
-      """
-      SELECT seq, at_ms, workflow_id, ordinal, cluster, reason, message FROM events
-      WHERE seq > $1 AND ($2::int8 IS NULL OR workflow_id = $2) ORDER BY seq LIMIT $3
-      """, .int8(sequence), .int8(workflow?.number), .int8(Int64(min(max(limit, 1), 1000))))
-    return try rows.rows.map {
-      NumberedEvent(
-        sequence: try $0.int(0),
-        row: EventRow(
-          at: try RowDecoder.time($0, 1), workflow: try $0.optionalInt(2).map { WorkflowID($0) },
-          node: try RowDecoder.int32($0, 3).map { NodeID($0) }, cluster: try $0.optionalText(4).map { ClusterName($0) },
-          reason: try $0.text(5), message: try $0.text(6)))
-    }
+    try await run(
+      "\(RowDecoder.events) WHERE seq > $1 AND ($2::int8 IS NULL OR workflow_id = $2) ORDER BY seq LIMIT $3",
+      .int8(sequence), .int8(workflow?.number), .int8(Int64(min(max(limit, 1), 1000)))
+    ).rows.map(RowDecoder.event)
   }
 
   /// The newest audit records, newest first, of sequences below `before`; at most 1,000.

@@ -10,6 +10,8 @@ enum RowDecoder {
   static let nodes = DeltaEncoder.nodeColumns.map(\.name).joined(separator: ", ")
   static let runs = DeltaEncoder.runColumns.map(\.name).joined(separator: ", ")
 
+  static let heads = "id, uid, project, name, labels::text, status, created_ms, created_by"
+
   static func moment(_ row: PostgresRow, _ column: Int) throws -> Timestamp? {
     try row.optionalInt(column).map { Timestamp(milliseconds: $0) }
   }
@@ -36,6 +38,14 @@ enum RowDecoder {
       document: try row.text(4), labels: try RowJSON.decode([String: String].self, try row.text(5)),
       status: try RowJSON.decode(WorkflowStatus.self, try row.text(7)), createdAt: try time(row, 8),
       createdBy: try row.text(9), generation: Int32(clamping: try row.int(10)), deletionRequested: try row.bool(11))
+  }
+
+  static func head(_ row: PostgresRow) throws -> WorkflowHead {
+    WorkflowHead(
+      id: WorkflowID(try row.int(0)), uid: try row.text(1), project: ProjectName(try row.text(2)),
+      name: try row.text(3), labels: try RowJSON.decode([String: String].self, try row.text(4)),
+      status: try RowJSON.decode(WorkflowStatus.self, try row.text(5)), createdAt: try time(row, 6),
+      createdBy: try row.text(7))
   }
 
   static func node(_ row: PostgresRow) throws -> NodeRow {
@@ -80,6 +90,17 @@ enum RowDecoder {
         gpuType: try row.optionalText(19)),
       charge: try row.optionalInt(20), bytesIn: ByteCount(try row.int(21)), bytesOut: ByteCount(try row.int(22)),
       stagingMilliseconds: try row.int(23), wallMilliseconds: try row.int(24), runsAs: try row.text(25))
+  }
+
+  static let events = "SELECT seq, at_ms, workflow_id, ordinal, cluster, reason, message FROM events"
+
+  static func event(_ row: PostgresRow) throws -> NumberedEvent {
+    NumberedEvent(
+      sequence: try row.int(0),
+      row: EventRow(
+        at: try time(row, 1), workflow: try row.optionalInt(2).map { WorkflowID($0) },
+        node: try int32(row, 3).map { NodeID($0) }, cluster: try row.optionalText(4).map { ClusterName($0) },
+        reason: try row.text(5), message: try row.text(6)))
   }
 
   static let agents = """

@@ -33,8 +33,9 @@ public struct EventList: Hashable, Sendable, Codable {
 /// The data of one message of a workflow's event stream: what changed since the message before.
 ///
 /// The stream is level-triggered: several changes of one node may arrive as its last state alone. The message's `id` names the
-/// place in the stream; a client that comes back with it in `Last-Event-ID` gets what it has not got. The control plane
-/// remembers such places for a while; afterwards, or at another replica, `event: resync` comes first and then everything.
+/// place in the workflow's history, and of several messages in a row the last may alone have one; a client that comes back
+/// with it in `Last-Event-ID`, at any replica, gets what it may not have got. A place that the database does not know (it was
+/// restored) is answered by `event: resync` and then everything.
 public struct WatchDocument: Hashable, Sendable, Codable {
   public var workflow: WorkflowSummary
   /// Created or changed, in creation order.

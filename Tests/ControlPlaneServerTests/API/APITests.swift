@@ -305,5 +305,7 @@ private struct FullQueue: CommandPort {
   }
   var leadership: LeadershipView { get async { await inner.leadership } }
   func clusterStatuses() async -> [ClusterName: ClusterStatus] { await inner.clusterStatuses() }
-  func reasons(in workflow: WorkflowReference) async -> [NodeID: String] { await inner.reasons(in: workflow) }
+  func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String] {
+    await inner.reasons(in: workflow, of: nodes)
+  }
 }

@@ -1,4 +1,5 @@
 import ControlPlaneCore
+import ControlPlaneStore
 import FederationModel
 import Testing
 import WorkflowCore
@@ -78,7 +79,7 @@ import WorkflowCore
     let selector = try ArgoSelector(labels: text)
     #expect(selector.phases.map { $0.map(\.rawValue).sorted().joined(separator: " ") } == phases)
     #expect(selector.isContradictory == phases.isEmpty)
-    #expect(selector.matches(Self.row()) == phases.contains("Running"))
+    #expect(selector.matches(WorkflowHead(Self.row())) == phases.contains("Running"))
   }
 
   @Test(
@@ -94,8 +95,8 @@ import WorkflowCore
     #expect(try ArgoSelector(labels: "team=a,team=b").isContradictory)
     let selector = try ArgoSelector(fields: "metadata.name=w")
     #expect(selector.name == "w")
-    #expect(selector.matches(Self.row()))
-    #expect(try !ArgoSelector(fields: "metadata.name=v").matches(Self.row()))
+    #expect(selector.matches(WorkflowHead(Self.row())))
+    #expect(try !ArgoSelector(fields: "metadata.name=v").matches(WorkflowHead(Self.row())))
   }
 
   @Test(

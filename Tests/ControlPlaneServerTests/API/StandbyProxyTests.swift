@@ -28,7 +28,7 @@ import Testing
       throw FederationError(.internal, "not asked here")
     }
     func clusterStatuses() async -> [ClusterName: ClusterStatus] { [:] }
-    func reasons(in workflow: WorkflowReference) async -> [NodeID: String] { [:] }
+    func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String] { [:] }
   }
 
   /// Serves a router on a loopback port while `body` runs.

@@ -21,7 +21,6 @@ struct APIServices: Sendable {
   let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier
-  let watches = WatchMemory()
   let sessions: SessionRegistry
   let logger: Logger
   /// Where agents dial, `host:port`, for join commands. Known once the agent port is bound.

@@ -14,7 +14,9 @@ extension APIServer {
     return [
       Route(.get, "\(workflow)/events", .project, "A workflow's history, or its changes as a stream.") {
         request, context in
-        request.wantsEventStream ? try await watch(request, context) : try await history(request, context)
+        guard request.wantsEventStream else { return try await history(request, context) }
+        let uid = try await self.workflow(context).uid
+        return EventStreamWriter.response(watch(uid, lastEventID: request.headers[.lastEventID]))
       },
       Route(.get, "\(workflow)/logs", .project, "The output of a node's run.") { try await logs($0, $1) },
       Route(.get, "\(workflow)/nodes/:node/artifacts/:name", .project, "An output artifact's stored bytes.") {
@@ -29,60 +31,14 @@ extension APIServer {
   // MARK: Events
 
   private func history(_ request: Request, _ context: APIContext) async throws -> Response {
-    let loaded = try await workflow(context)
+    let head = try await workflow(context)
     let limit = try request.limit()
     let after = try request.query("continue").map { try Cursor.number($0) } ?? 0
-    let rows = try await services.store.events(of: loaded.row.id, after: after, limit: limit)
+    let rows = try await services.store.events(of: head.id, after: after, limit: limit)
     return try .json(
       EventList(
         items: rows.map { EventDocument($0.sequence, $0.row) },
         next: rows.count == limit ? rows.last.map { String($0.sequence) } : nil))
-  }
-
-  /// Everything once, then what changed; for a watcher whose connection broke (`Last-Event-ID`) only what he has not got. When
-  /// this process does not know any more what he has got, a `resync` event comes first, and everything follows.
-  ///
-  /// A watcher reads at most ten times a second, and less often the larger the workflow is.
-  /// - Source: WHATWG HTML, section 9.2.3, "The `Last-Event-ID` header".
-  private func watch(_ request: Request, _ context: APIContext) async throws -> Response {
-    let first = try await workflow(context)
-    let project = first.row.project
-    let uid = first.row.uid
-    let services = services
-    let lastEventID = request.headers[.lastEventID]
-    return EventStreamWriter.response { events in
-      // Counted in here: a client that leaves before the body begins is never counted.
-      try services.changes.enter()
-      defer { services.changes.leave() }
-      let (told, isResumed) = services.watches.begin(uid, lastEventID: lastEventID)
-      defer { services.watches.end(told) }
-      if lastEventID != nil, !isResumed {
-        try await events.send(
-          "resync", StreamResyncDocument(reason: "the place that Last-Event-ID names is not known any more"))
-      }
-      while true {
-        let version = services.changes.version
-        let sequence = try await services.store.position().sequence
-        guard let loaded = try await loaded(WorkflowReference(project: project, name: uid)) else {
-          return try await events.end("deleted")
-        }
-        let view = try await view(of: loaded)
-        let news = try await services.store.events(of: loaded.row.id, after: told.lastEvent)
-        let summary = view.summary
-        let reached = news.last?.sequence ?? told.lastEvent
-        if let (id, nodes) = told.news(view.nodes, summary, reached: reached, commit: sequence) {
-          try await events.send(
-            "update", id: id,
-            WatchDocument(workflow: summary, nodes: nodes, events: news.map { EventDocument($0.sequence, $0.row) }))
-        }
-        if summary.phase.isTerminal { return try await events.end("finished") }
-        if services.changes.isClosed { return try await events.end("shutdown") }
-        try await Task.sleep(for: max(.milliseconds(100), .microseconds(50) * told.nodeCount))
-        let waited = ContinuousClock.now
-        await services.changes.wait(after: version, timeout: .seconds(15))
-        if .now - waited >= .seconds(15) { try await events.comment() }
-      }
-    }
   }
 
   // MARK: Logs
@@ -90,20 +46,19 @@ extension APIServer {
   /// A run's output. With `follow` it goes on to the end; a node that has no run yet is waited for, as long as the workflow
   /// lasts, with comments that keep the connection alive.
   private func logs(_ request: Request, _ context: APIContext) async throws -> Response {
-    let loaded = try await workflow(context)
+    let head = try await workflow(context)
     // A stream that broke goes on after the last byte that came; a query says more exactly what is wanted.
     let offset =
       try (request.query("offset") ?? (request.wantsEventStream ? request.headers[.lastEventID] : nil))
       .map { try Cursor.number($0) } ?? 0
     let isFollowing = request.query("follow") == "true"
     let choice = try RunChoice(request)
-    let found = try choice.run(in: try await view(of: loaded))
+    let found = try await choice.run(in: head, services.store)
     guard found != nil || isFollowing else {
       throw FederationError(
         .failedPrecondition, "this node has no run yet; ask again when it has been placed, or follow",
         retryAfter: .seconds(1))
     }
-    let reference = WorkflowReference(project: loaded.row.project, name: loaded.row.uid)
     let services = services
     guard request.wantsEventStream else {
       return Response(
@@ -111,7 +66,7 @@ extension APIServer {
         body: ResponseBody { writer in
           try services.changes.enter()
           defer { services.changes.leave() }
-          if let run = try await awaited(found, choice, reference, idle: {}) {
+          if let run = try await awaited(found, choice, head, idle: {}) {
             let source = LogSource(services: services, run: run, isFollowing: isFollowing)
             _ = try await source.read(from: offset) {
               try await writer.write(ByteBuffer(bytes: $0.bytes))
@@ -125,7 +80,7 @@ extension APIServer {
       try services.changes.enter()
       defer { services.changes.leave() }
       var stream = events
-      guard let run = try await awaited(found, choice, reference, idle: { try await stream.comment() }) else {
+      guard let run = try await awaited(found, choice, head, idle: { try await stream.comment() }) else {
         return try await stream.end(services.changes.isClosed ? "shutdown" : "finished")
       }
       var cut = IncompleteCharacter()
@@ -147,17 +102,18 @@ extension APIServer {
 
   /// `found`, or the first run that the node gets; nil when it never will, or this process ends.
   private func awaited(
-    _ found: RunID?, _ choice: RunChoice, _ reference: WorkflowReference,
+    _ found: RunID?, _ choice: RunChoice, _ head: WorkflowHead,
     idle: @concurrent () async throws -> Void
   ) async throws -> RunID? {
     if let found { return found }
     while true {
       let version = services.changes.version
-      guard !services.changes.isClosed, let loaded = try await loaded(reference) else { return nil }
-      let view = try await view(of: loaded)
-      if let run = try choice.run(in: view) { return run }
-      if choice.isOver(in: view) { return nil }
-      // A busy federation commits all the time: each look reads the workflow, so there are at most five a second.
+      guard !services.changes.isClosed, let head = try await services.store.workflowHead(uid: head.uid) else {
+        return nil
+      }
+      if let run = try await choice.run(in: head, services.store) { return run }
+      if try await choice.isOver(in: head, services.store) { return nil }
+      // A busy federation commits all the time; there are at most five looks a second.
       try await Task.sleep(for: .milliseconds(200))
       let waited = ContinuousClock.now
       await services.changes.wait(after: version, timeout: .seconds(10))
@@ -168,14 +124,15 @@ extension APIServer {
   // MARK: Artifacts
 
   private func artifact(_ request: Request, _ context: APIContext) async throws -> Response {
-    let loaded = try await workflow(context)
-    let view = try await view(of: loaded)
+    let head = try await workflow(context)
     let nodeName = try context.parameter("node")
     let name = try context.parameter("name")
-    guard let node = view.node(named: nodeName), let artifact = node.outputs.artifacts[name] else {
+    guard let node = try await services.store.node(of: head.id, named: nodeName),
+      let artifact = node.outputs.artifacts[name]
+    else {
       throw FederationError(.notFound, "node \(nodeName) has no output artifact \(name)")
     }
-    let key = try ArtifactKey(project: loaded.row.project, path: artifact.key)
+    let key = try ArtifactKey(project: head.project, path: artifact.key)
     let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
     let download = try await services.artifacts.get(key, from: offset)
     return Response(
@@ -241,22 +198,23 @@ private struct RunChoice: Sendable {
   /// nil: the node has none yet.
   ///
   /// - Throws: `.notFound` when there is no such run or node.
-  func run(in view: WorkflowView) throws -> RunID? {
+  func run(in head: WorkflowHead, _ store: ControlPlaneStore) async throws -> RunID? {
     if let runText {
-      guard let run = view.run(runText) else {
+      guard let id = RunID(hexadecimal: runText), try await store.run(id)?.task.workflow == head.id else {
         throw FederationError(.notFound, "the workflow has no run \(runText.prefix(32))")
       }
-      return run.id
+      return id
     }
-    guard let node = view.node(named: node) else {
+    guard let node = try await store.node(of: head.id, named: node) else {
       throw FederationError(.notFound, "the workflow has no node \(node.prefix(200))")
     }
-    return view.latestRun(of: node)?.id
+    return try await store.latestRuns(of: [node.id], in: head.id)[node.id]?.id
   }
 
   /// The node has ended without a run, and will not get one.
-  func isOver(in view: WorkflowView) -> Bool {
-    view.summary.phase.isTerminal || view.node(named: node)?.phase.isTerminal == true
+  func isOver(in head: WorkflowHead, _ store: ControlPlaneStore) async throws -> Bool {
+    if head.status.phase.isTerminal { return true }
+    return try await store.node(of: head.id, named: node)?.phase.isTerminal == true
   }
 }
 

@@ -103,8 +103,8 @@ extension APIServer {
     if submission.generateName == nil, let name = submission.name ?? definition.metadata.name {
       try WorkflowName.check(name)
       // The core knows the names of workflows that live. A repetition has the UID of what it repeats, and is answered as that was.
-      if let existing = try await services.store.workflow(WorkflowReference(project: project, name: name)),
-        existing.row.uid != uid
+      if let existing = try await services.store.workflowHead(WorkflowReference(project: project, name: name)),
+        existing.uid != uid
       {
         throw FederationError(
           .alreadyExists,
@@ -132,25 +132,21 @@ extension APIServer {
   // MARK: Reading
 
   /// The workflow that the path names: by name, UID or `@latest`.
-  func workflow(_ context: APIContext) async throws -> LoadedWorkflow {
+  func workflow(_ context: APIContext) async throws -> WorkflowHead {
     let project = ProjectName(try context.parameter(context.parameters.get("p") != nil ? "p" : "namespace"))
     let name = try context.parameter(context.parameters.get("w") != nil ? "w" : "name")
-    if let found = try await loaded(try await reference(project, name)) { return found }
-    throw FederationError(.notFound, "there is no workflow \(name) in project \(project)")
-  }
-
-  /// By name, else by UID: no name has the form of a UID unless its author made it so.
-  func loaded(_ reference: WorkflowReference) async throws -> LoadedWorkflow? {
-    if let found = try await services.store.workflow(reference) { return found }
-    guard reference.name.utf8.count == 36, let found = try await services.store.workflow(uid: reference.name),
-      found.row.project == reference.project
-    else { return nil }
+    let reference = try await reference(project, name)
+    if let found = try await services.store.workflowHead(reference) { return found }
+    // No name has the form of a UID unless its author made it so.
+    guard reference.name.utf8.count == 36, let found = try await services.store.workflowHead(uid: reference.name),
+      found.project == project
+    else { throw FederationError(.notFound, "there is no workflow \(name) in project \(project)") }
     return found
   }
 
   private func reference(_ project: ProjectName, _ name: String) async throws -> WorkflowReference {
     guard name == "@latest" else { return WorkflowReference(project: project, name: name) }
-    guard let latest = try await services.store.workflows(WorkflowFilter(project: project), limit: 1).first else {
+    guard let latest = try await services.store.workflowHeads(WorkflowFilter(project: project), limit: 1).first else {
       throw FederationError(.notFound, "project \(project) has no workflow yet")
     }
     return WorkflowReference(project: project, name: latest.name)
@@ -182,7 +178,7 @@ extension APIServer {
     filter.labels = try LabelSelector.equalities(request.query("labelSelector") ?? "")
     let limit = try request.limit()
     let before = try request.query("continue").map { WorkflowID(try Cursor.number($0)) }
-    let rows = try await services.store.workflows(filter, before: before, limit: limit)
+    let rows = try await services.store.workflowHeads(filter, before: before, limit: limit)
     let counts = try await services.store.taskCounts(of: rows.map(\.id))
     return try .json(
       WorkflowList(
@@ -192,26 +188,31 @@ extension APIServer {
 
   private func detail(_ context: APIContext) async throws -> Response {
     let sequence = try await services.store.position().sequence
-    let loaded = try await workflow(context)
-    let view = try await view(of: loaded)
-    return try .json(view.detail(commitSequence: sequence))
-  }
-
-  /// A workflow as it is shown: rows, runs, and what the leader says of those that wait.
-  func view(of loaded: LoadedWorkflow) async throws -> WorkflowView {
-    let runs = try await services.store.runs(of: loaded.row.id)
-    let reasons =
-      loaded.row.status.phase.isTerminal
-      ? [:] : await services.commands.reasons(in: WorkflowReference(project: loaded.row.project, name: loaded.row.name))
-    return WorkflowView(loaded: loaded, runs: runs, reasons: reasons)
+    let head = try await workflow(context)
+    let limit = WorkflowDetail.nodeLimit
+    let records = try await services.store.nodes(of: head.id, limit: limit + 1)
+    let nodes = try await nodesView(head, Array(records.prefix(limit))).documents
+    let totals = try await services.store.totals(of: head.id)
+    let tasks = try await services.store.taskCounts(of: [head.id])[head.id] ?? [:]
+    let document = try await services.store.document(of: head.id) ?? "{}"
+    return try .json(
+      WorkflowDetail(
+        summary: WorkflowSummary(head, tasks: tasks),
+        document: try JSONDecoder().decode(JSONValue.self, from: Data(document.utf8)), nodes: nodes,
+        nodesTruncated: records.count > limit, outputs: OutputsDocument(head.status.outputs),
+        cost: totals.charges.sorted { $0.key < $1.key }.map { MoneyDocument(minorUnits: $0.value, currency: $0.key) },
+        bytesMoved: totals.bytesMoved, commitSequence: sequence))
   }
 
   private func nodes(_ request: Request, _ context: APIContext) async throws -> Response {
-    let view = try await view(of: try await workflow(context))
+    let head = try await workflow(context)
     let limit = try request.limit(500)
     let after = try request.query("continue").map { try Cursor.number($0) } ?? -1
-    let page = view.nodes.filter { Int64($0.id) > after }.prefix(limit)
-    return try .json(NodeList(items: Array(page), next: page.count == limit ? page.last.map { String($0.id) } : nil))
+    let page = try await services.store.nodes(of: head.id, after: after, limit: limit)
+    return try .json(
+      NodeList(
+        items: try await nodesView(head, page).documents,
+        next: page.count == limit ? page.last.map { String($0.id.ordinal) } : nil))
   }
 
   // MARK: Acting
@@ -232,17 +233,17 @@ extension APIServer {
     guard let name = request.query("node"), !name.isEmpty else {
       throw FederationError(.invalidArgument, "say which node: ?node=NAME")
     }
-    let loaded = try await workflow(context)
-    let view = try await view(of: loaded)
-    guard let node = view.node(named: name) else {
-      throw FederationError(.notFound, "workflow \(loaded.row.name) has no node \(name)")
+    let head = try await workflow(context)
+    guard let node = try await services.store.node(of: head.id, named: name) else {
+      throw FederationError(.notFound, "workflow \(head.name) has no node \(name)")
     }
-    if let run = view.latestRun(of: node) {
+    if let run = try await services.store.latestRuns(of: [node.id], in: head.id)[node.id] {
       let row = run.explanation == 0 ? nil : try await services.store.explanation(run.explanation)
       let table = try row.map { try JSONDecoder().decode(CandidateList.self, from: Data($0.document.utf8)) }
+      let reason = await reasons(head, [node.id])[node.id]
       return try .json(
         ExplanationDocument(
-          message: view.reasons[node.id] ?? "\(run.phase.name) on \(run.cluster)", decidedAt: row?.at.wire,
+          message: reason ?? "\(run.phase.name) on \(run.cluster)", decidedAt: row?.at.wire,
           candidates: table?.candidates ?? []))
     }
     if node.phase.isTerminal || !node.type.isTask {
@@ -251,7 +252,7 @@ extension APIServer {
     }
     let caller = try context.signedIn()
     let reply = try await services.commands.perform(
-      .explain(WorkflowReference(project: loaded.row.project, name: loaded.row.name), node: node.name),
+      .explain(head.reference, node: node.name),
       as: Principal(user: caller.user), idempotency: nil)
     guard case .explanation(let text) = reply else {
       throw FederationError(.internal, "the explanation is of another kind")

@@ -38,9 +38,10 @@ struct EventStreamWriter {
     try await writer.finish(nil)
   }
 
-  static func response(_ body: @escaping @concurrent @Sendable (inout EventStreamWriter) async throws -> Void)
-    -> Response
-  {
+  /// Writes a whole stream.
+  typealias Body = @concurrent @Sendable (inout EventStreamWriter) async throws -> Void
+
+  static func response(_ body: @escaping Body) -> Response {
     Response(
       status: .ok, headers: [.contentType: "text/event-stream", .cacheControl: "no-store"],
       body: ResponseBody { writer in

@@ -238,8 +238,8 @@ extension ControlPlane: CommandPort {
 
   public func clusterStatuses() async -> [ClusterName: ClusterStatus] { await leader?.statuses() ?? [:] }
 
-  public func reasons(in workflow: WorkflowReference) async -> [NodeID: String] {
-    await leader?.reasons(in: workflow) ?? [:]
+  public func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String] {
+    await leader?.reasons(in: workflow, of: nodes) ?? [:]
   }
 }
 

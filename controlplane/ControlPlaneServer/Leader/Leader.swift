@@ -210,7 +210,9 @@ actor Leader {
 
   func access(of run: RunID, on cluster: ClusterName) -> RunAccess? { core.access(of: run, on: cluster) }
 
-  func reasons(in reference: WorkflowReference) -> [NodeID: String] { core.reasons(in: reference) }
+  func reasons(in reference: WorkflowReference, of nodes: [NodeID]) -> [NodeID: String] {
+    core.reasons(in: reference, of: nodes)
+  }
 
   func statuses() -> [ClusterName: ClusterStatus] {
     var statuses: [ClusterName: ClusterStatus] = [:]

@@ -12,8 +12,9 @@ public protocol CommandPort: Sendable {
   var leadership: LeadershipView { get async }
   /// What the leader knows of clusters and has nowhere written down. Empty on a standby.
   func clusterStatuses() async -> [ClusterName: ClusterStatus]
-  /// Why each pending or placed task of a workflow is where it is, by node (invariant I10). Empty on a standby.
-  func reasons(in workflow: WorkflowReference) async -> [NodeID: String]
+  /// Why those of `nodes` that are pending or placed are where they are (invariant I10); a few hundred at a time, because it is
+  /// one turn of the leader. Empty on a standby.
+  func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String]
 }
 
 public struct LeadershipView: Sendable, Hashable {

@@ -1,4 +1,5 @@
 import ControlPlaneCore
+import ControlPlaneStore
 import FederationModel
 import WorkflowCore
 
@@ -71,17 +72,20 @@ enum ArgoObject {
     return .object(object)
   }
 
-  private static func unreadable(_ row: WorkflowRow, _ resourceVersion: Int64) -> JSONValue {
+  /// What is known without the document.
+  static func outline(_ head: WorkflowHead, _ message: String, resourceVersion: Int64) -> JSONValue {
     [
       "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
       "metadata": [
-        "name": .string(row.name), "namespace": .string(row.project.text), "uid": .string(row.uid),
-        "creationTimestamp": .string(RFC3339.format(row.createdAt)),
+        "name": .string(head.name), "namespace": .string(head.project.text), "uid": .string(head.uid),
+        "creationTimestamp": .string(RFC3339.format(head.createdAt)),
+        "labels": .object(head.labels.mapValues { .string($0) }),
         "resourceVersion": .string(String(resourceVersion)),
-      ], "spec": [:],
-      "status": [
-        "phase": .string(row.status.phase.rawValue), "message": "the stored document cannot be read back",
-      ],
+      ], "spec": [:], "status": ["phase": .string(head.status.phase.rawValue), "message": .string(message)],
     ]
+  }
+
+  private static func unreadable(_ row: WorkflowRow, _ resourceVersion: Int64) -> JSONValue {
+    outline(WorkflowHead(row), "the stored document cannot be read back", resourceVersion: resourceVersion)
   }
 }

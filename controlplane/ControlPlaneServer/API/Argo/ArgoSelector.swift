@@ -39,9 +39,9 @@ struct ArgoSelector: Sendable, Hashable {
   /// No workflow can match.
   var isContradictory: Bool { phases?.isEmpty == true }
 
-  func matches(_ row: WorkflowRow) -> Bool {
-    (phases?.contains(row.status.phase) ?? true) && labels.allSatisfy { row.labels[$0.key] == $0.value }
-      && (name.map { $0 == row.name } ?? true)
+  func matches(_ head: WorkflowHead) -> Bool {
+    (phases?.contains(head.status.phase) ?? true) && labels.allSatisfy { head.labels[$0.key] == $0.value }
+      && (name.map { $0 == head.name } ?? true)
   }
 
   private mutating func addLabel(_ condition: Condition) throws {

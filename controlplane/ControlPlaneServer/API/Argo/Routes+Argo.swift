@@ -133,7 +133,16 @@ extension APIServer {
 
   private func argoGet(_ request: Request, _ context: APIContext) async throws -> Response {
     let sequence = try await services.store.position().sequence
-    return try await argoShow(try await workflow(context), sequence, request)
+    return try await argoShow(try await argoLoaded(context), sequence, request)
+  }
+
+  /// The workflow that the path names, whole.
+  func argoLoaded(_ context: APIContext) async throws -> LoadedWorkflow {
+    let head = try await workflow(context)
+    guard let loaded = try await services.store.workflow(uid: head.uid) else {
+      throw FederationError(.notFound, "there is no workflow \(head.name) in namespace \(head.project)")
+    }
+    return loaded
   }
 
   private func argoShow(_ reference: WorkflowReference, _ request: Request) async throws -> Response {
@@ -152,7 +161,9 @@ extension APIServer {
   func argoObject(_ loaded: LoadedWorkflow, _ sequence: Int64) async throws -> JSONValue {
     var messages: [Int32: String] = [:]
     if !loaded.row.status.phase.isTerminal {
-      for node in try await view(of: loaded).nodes where node.phase == .pending { messages[node.id] = node.message }
+      let waiting = loaded.nodes.filter { $0.phase == .pending && !$0.isSuperseded }
+      let view = try await nodesView(WorkflowHead(loaded.row), waiting, withChildren: false)
+      for record in waiting { messages[record.id.ordinal] = view.message(of: record) }
     }
     return try ArgoObject.workflow(loaded, pendingMessages: messages, resourceVersion: sequence)
   }
@@ -182,7 +193,7 @@ extension APIServer {
       switch request.query("nameFilter") ?? "" {
       case "", "Exact":
         let found = try await services.store.workflow(WorkflowReference(project: project, name: name))?.row
-        return (found.map { selector.matches($0) ? [$0] : [] } ?? [], nil)
+        return (found.map { selector.matches(WorkflowHead($0)) ? [$0] : [] } ?? [], nil)
       case "Prefix": filter.namePrefix = name
       default: throw FederationError(.invalidArgument, "nameFilter is Exact or Prefix")
       }
@@ -222,8 +233,7 @@ extension APIServer {
       }
     }
     let command = try Self.argoCommand(verb, body)
-    let loaded = try await workflow(context)
-    let reference = WorkflowReference(project: loaded.row.project, name: loaded.row.name)
+    let reference = try await workflow(context).reference
     _ = try await services.commands.perform(
       .workflow(reference, command), as: Principal(user: caller.user), idempotency: try Self.idempotency(request, bytes)
     )
@@ -257,10 +267,9 @@ extension APIServer {
 
   private func argoDelete(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
-    let loaded = try await workflow(context)
     _ = try await services.commands.perform(
-      .workflow(WorkflowReference(project: loaded.row.project, name: loaded.row.name), .delete),
-      as: Principal(user: caller.user), idempotency: try Self.idempotency(request, []))
+      .workflow(try await workflow(context).reference, .delete), as: Principal(user: caller.user),
+      idempotency: try Self.idempotency(request, []))
     return .json([:])
   }
 }

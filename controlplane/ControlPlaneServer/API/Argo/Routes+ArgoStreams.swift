@@ -12,10 +12,10 @@ extension APIServer {
 
   /// What was last told of a workflow.
   private struct Told: Hashable {
-    var row: WorkflowRow
+    var head: WorkflowHead
     var tasks: [String: Int]
-    /// Of a workflow that is watched by name.
-    var nodes: [NodeRecord]
+    /// Of a workflow that is watched by name: the last commit that changed a node of it.
+    var commit: Int64 = 0
   }
 
   /// Everything once as `ADDED`, then what changes. The stream of one named workflow ends when that has finished; a stream of many goes
@@ -25,7 +25,7 @@ extension APIServer {
     let selector = try request.argoSelector()
     let fields = try ArgoFields(request.query("fields"))
     if let name = selector.name,
-      try await services.store.workflow(WorkflowReference(project: project, name: name)) == nil
+      try await services.store.workflowHead(WorkflowReference(project: project, name: name)) == nil
     {
       throw FederationError(.notFound, "there is no workflow \(name) in namespace \(project)")
     }
@@ -35,25 +35,25 @@ extension APIServer {
       var told: [WorkflowID: Told] = [:]
       while true {
         let version = services.changes.version
+        let began = ContinuousClock.now
         let sequence = try await services.store.position().sequence
-        let current = try await watched(project, selector)
-        for entry in current where told[entry.row.id] != entry {
-          let type = told[entry.row.id] == nil ? "ADDED" : "MODIFIED"
-          guard
-            let loaded = try await services.store.workflow(WorkflowReference(project: project, name: entry.row.name))
-          else { continue }
+        let current = try await watched(project, selector, told)
+        for entry in current where told[entry.head.id] != entry {
+          let type = told[entry.head.id] == nil ? "ADDED" : "MODIFIED"
+          guard let loaded = try await services.store.workflow(uid: entry.head.uid) else { continue }
           let object = fields.apply(try await argoObject(loaded, sequence), at: ["result", "object"])
-          told[entry.row.id] = entry
+          told[entry.head.id] = entry
           try await stream.send(["type": .string(type), "object": object])
         }
         for gone in Self.gone(told, current) {
-          told[gone.row.id] = nil
-          let object = ArgoObject.listItem(gone.row, tasks: gone.tasks, resourceVersion: sequence)
+          told[gone.head.id] = nil
+          let object = ArgoObject.outline(gone.head, gone.head.status.message, resourceVersion: sequence)
           try await stream.send(["type": "DELETED", "object": fields.apply(object, at: ["result", "object"])])
         }
-        if selector.name != nil, current.first?.row.status.phase.isTerminal ?? true { return }
+        if selector.name != nil, current.first?.head.status.phase.isTerminal ?? true { return }
         if services.changes.isClosed { return }
-        try await Task.sleep(for: max(.milliseconds(100), .microseconds(50) * (current.first?.nodes.count ?? 0)))
+        // Argo's clients get whole objects: of a large workflow that is much work, and is done less often.
+        try await Task.sleep(for: max(.milliseconds(100), (ContinuousClock.now - began) * 4))
         let waited = ContinuousClock.now
         await services.changes.wait(after: version, timeout: .seconds(15))
         if .now - waited >= .seconds(15) { try await stream.comment() }
@@ -61,28 +61,33 @@ extension APIServer {
     }
   }
 
-  private func watched(_ project: ProjectName, _ selector: ArgoSelector) async throws -> [Told] {
+  private func watched(
+    _ project: ProjectName, _ selector: ArgoSelector, _ told: [WorkflowID: Told]
+  ) async throws -> [Told] {
     if selector.isContradictory { return [] }
     if let name = selector.name {
-      guard let loaded = try await services.store.workflow(WorkflowReference(project: project, name: name)),
-        selector.matches(loaded.row)
+      guard let head = try await services.store.workflowHead(WorkflowReference(project: project, name: name)),
+        selector.matches(head),
+        let changes = try await services.store.changes(
+          of: head.uid, after: told[head.id]?.commit ?? -1, event: Int64.max)
       else { return [] }
-      return [Told(row: loaded.row, tasks: [:], nodes: loaded.nodes)]
+      let commit = changes.changed.isEmpty ? told[head.id]?.commit : nil
+      return [Told(head: changes.head, tasks: changes.tasks, commit: commit ?? changes.commit)]
     }
     var filter = selector.filter
     filter.project = project
-    let rows = try await services.store.workflows(filter, limit: Self.watchedMax)
-    let counts = try await services.store.taskCounts(of: rows.map(\.id))
-    return rows.reversed().map { Told(row: $0, tasks: counts[$0.id] ?? [:], nodes: []) }
+    let heads = try await services.store.workflowHeads(filter, limit: Self.watchedMax)
+    let counts = try await services.store.taskCounts(of: heads.map(\.id))
+    return heads.reversed().map { Told(head: $0, tasks: counts[$0.id] ?? [:]) }
   }
 
   /// What was told and is not there any more. What only made room for newer ones is forgotten without a word.
   private static func gone(_ told: [WorkflowID: Told], _ current: [Told]) -> [Told] {
-    let ids = Set(current.map(\.row.id))
-    let oldest = current.count == watchedMax ? current.map(\.row.id).min() : nil
+    let ids = Set(current.map(\.head.id))
+    let oldest = current.count == watchedMax ? current.map(\.head.id).min() : nil
     return told.values.filter { entry in
-      !ids.contains(entry.row.id) && (oldest.map { entry.row.id > $0 } ?? true)
-    }.sorted { $0.row.id < $1.row.id }
+      !ids.contains(entry.head.id) && (oldest.map { entry.head.id > $0 } ?? true)
+    }.sorted { $0.head.id < $1.head.id }
   }
 
   // MARK: Logs
@@ -91,7 +96,7 @@ extension APIServer {
   /// exists to the end of the workflow.
   func argoLogs(_ request: Request, _ context: APIContext) async throws -> Response {
     let options = try ArgoLogOptions(request)
-    let first = try await workflow(context)
+    let first = try await argoLoaded(context)
     // Of a workflow that still runs, the pod may come later.
     if let pod = options.pod, first.row.status.phase.isTerminal,
       !first.nodes.contains(where: { $0.isPod(pod, of: first.row.name) })
