@@ -1,3 +1,4 @@
+import DequeModule
 import FederationModel
 import WorkflowCore
 
@@ -6,7 +7,7 @@ extension ControlPlaneCore {
 
   /// A session begins: whatever the agent has is made equal to what it should have.
   mutating func connected(_ name: ClusterName, _ session: SessionID, _ hello: AgentHello) {
-    guard clusters[name] != nil else {
+    guard clusters[name] != nil, !openForgets.contains(where: { $0.cluster == name }) else {
       output.add(
         .close(
           name, session,
@@ -23,15 +24,29 @@ extension ControlPlaneCore {
     // The database was restored to an earlier moment: this agent's runs may be newer than what we know.
     if hello.highestSeen > position { adoptAgent(name) }
     if clusters[name]!.row.isAdopting {
-      welcome(name, session, hello, assignments: [], cancels: [])
+      welcome(name, session, hello, runs: [], cancels: [])
       return
     }
     reconcile(name, hello)
-    let live = clusters[name]!.runs.sorted().compactMap { runs[$0]?.row }.filter { !$0.isUnaccounted }
-    welcome(
-      name, session, hello, assignments: live.compactMap(assignment),
-      cancels: live.filter { $0.cancelReason != nil }.map(\.id)
-    )
+    var live: [RunID] = []
+    var cancels: [RunID] = []
+    for id in clusters[name]!.runs.sorted() where runs[id]?.row.isUnaccounted == false {
+      live.append(id)
+      if runs[id]!.row.cancelReason != nil { cancels.append(id) }
+    }
+    welcome(name, session, hello, runs: live, cancels: cancels)
+  }
+
+  /// The next assignments of the oldest welcome that is not complete.
+  mutating func proceedWithWelcome() {
+    guard var open = openWelcomes.popFirst(), clusters[open.cluster]?.session == open.session else { return }
+    for id in open.runs.prefix(configuration.sliceLimit) {
+      // What has ended meanwhile was told as its end.
+      guard let row = runs[id]?.row, let assignment = assignment(of: row) else { continue }
+      output.assign(assignment, to: open.cluster, open.session)
+    }
+    open.runs = open.runs.dropFirst(configuration.sliceLimit)
+    if !open.runs.isEmpty { openWelcomes.append(open) }
   }
 
   private mutating func note(_ hello: AgentHello, of name: ClusterName) {
@@ -42,9 +57,9 @@ extension ControlPlaneCore {
     output.agents.insert(name)
   }
 
+  /// Names the complete desired set; the assignments themselves follow in slices.
   private mutating func welcome(
-    _ name: ClusterName, _ session: SessionID, _ hello: AgentHello, assignments: [RunAssignment],
-    cancels: [RunID]
+    _ name: ClusterName, _ session: SessionID, _ hello: AgentHello, runs: [RunID], cancels: [RunID]
   ) {
     let row = clusters[name]!.row
     output.add(
@@ -52,8 +67,12 @@ extension ControlPlaneCore {
         name, session,
         .welcome(
           AgentWelcome(
-            assignments: assignments, cancels: cancels, isDraining: row.isDraining, isAdopting: row.isAdopting,
+            desired: runs, cancels: cancels, isDraining: row.isDraining, isAdopting: row.isAdopting,
             ackedSequence: row.ackedSequence, protocolVersion: hello.protocolVersion))))
+    openWelcomes.removeAll { $0.cluster == name }
+    guard !runs.isEmpty else { return }
+    openWelcomes.append(OpenWelcome(cluster: name, session: session, runs: runs[...]))
+    proceedWithWelcome()
   }
 
   private mutating func adoptAgent(_ name: ClusterName) {

@@ -1,3 +1,4 @@
+import DequeModule
 import FederationModel
 
 extension ControlPlaneCore {
@@ -49,23 +50,52 @@ extension ControlPlaneCore {
   }
 
   /// The cluster will not come back. Its runs are replaced, which only an operator who knows that they have ended may allow.
-  mutating func forget(_ name: ClusterName, confirmStopped: Bool, _ principal: Principal) throws -> Reply {
+  ///
+  /// Returns whether there are more runs than one slice gives up, so that `proceedWithForget` goes on.
+  mutating func beginForgetting(_ name: ClusterName, confirmStopped: Bool, _ principal: Principal) throws -> Bool {
     let cluster = try entry(name)
+    guard !openForgets.contains(where: { $0.cluster == name }) else {
+      throw FederationError(.failedPrecondition, "cluster \(name) is being forgotten already")
+    }
     guard confirmStopped || cluster.runs.isEmpty else {
       throw FederationError(
         .failedPrecondition,
         "\(cluster.runs.count) runs may still be alive on \(name); make sure that they are not, then say --confirm-stopped"
       )
     }
+    note(principal, "cluster.forget", name.text, cluster.runs.isEmpty ? "no runs" : "runs confirmed stopped")
     if let session = cluster.session {
       output.add(.close(name, session, FederationError(.notFound, "cluster \(name) was removed from the federation")))
+      // Nothing new is placed there while its runs are given up.
+      clusters[name]!.session = nil
+      output.dropCollected(for: name)
     }
-    for run in cluster.runs.sorted() {
+    giveUpRuns(of: name, principal)
+    return !clusters[name]!.runs.isEmpty
+  }
+
+  /// The next slice of the cluster that has been forgotten for longest; with its last run the cluster goes, and the operator hears
+  /// of it.
+  mutating func proceedWithForget() {
+    guard let open = openForgets.popFirst() else { return }
+    giveUpRuns(of: open.cluster, open.principal)
+    if clusters[open.cluster]!.runs.isEmpty {
+      answer(forget(open.cluster), to: open.request, open.principal, open.idempotency)
+    } else {
+      openForgets.append(open)
+    }
+  }
+
+  private mutating func giveUpRuns(of name: ClusterName, _ principal: Principal) {
+    for run in clusters[name]!.runs.sorted().prefix(configuration.sliceLimit) {
       lose(run, "its cluster was forgotten by \(principal.user), who confirmed that it has stopped")
     }
+  }
+
+  /// Removes a cluster that has no runs any more.
+  mutating func forget(_ name: ClusterName) -> Reply {
     clusters[name] = nil
     output.deletedClusters.insert(name)
-    note(principal, "cluster.forget", name.text, confirmStopped ? "runs confirmed stopped" : "no runs")
     return .cluster(name)
   }
 

@@ -20,14 +20,13 @@ extension ControlPlaneCore {
       return
     }
     do {
-      guard let reply = try perform(command, principal, loaded: loaded) else {
-        if case .workflow(let reference, _) = command {
-          output.add(.load(reference, command, request, principal, idempotency))
-        }
-        return
+      switch try perform(command, principal, loaded: loaded) {
+      case .reply(let reply): answer(reply, to: request, principal, idempotency)
+      case .load(let reference): output.add(.load(reference, command, request, principal, idempotency))
+      case .forgetting(let cluster):
+        openForgets.append(
+          OpenForget(cluster: cluster, request: request, principal: principal, idempotency: idempotency))
       }
-      if let idempotency { remember(reply, principal, idempotency) }
-      output.add(.reply(request, .success(reply)))
     } catch let error as FederationError {
       output.add(.reply(request, .failure(error)))
     } catch {
@@ -36,15 +35,41 @@ extension ControlPlaneCore {
     }
   }
 
-  /// nil: the workflow has to be loaded first.
-  private mutating func perform(_ command: Command, _ principal: Principal, loaded: Loaded) throws -> Reply? {
+  /// A command is carried out, and its caller hears of it after the commit.
+  mutating func answer(
+    _ reply: Reply, to request: RequestID, _ principal: Principal, _ idempotency: IdempotencyKey?
+  ) {
+    if let idempotency { remember(reply, principal, idempotency) }
+    output.add(.reply(request, .success(reply)))
+  }
+
+  /// What became of a command in its first turn.
+  private enum Performed {
+    case reply(Reply)
+    /// The workflow has to be loaded first.
+    case load(WorkflowReference)
+    /// The cluster's runs are given up in slices; the answer comes after the last.
+    case forgetting(ClusterName)
+  }
+
+  private mutating func perform(_ command: Command, _ principal: Principal, loaded: Loaded) throws -> Performed {
+    switch command {
+    case .workflow(let reference, _) where workflowByName[reference] == nil:
+      if case .notAsked = loaded { return .load(reference) }
+    case .forgetCluster(let cluster, let confirmStopped):
+      if try beginForgetting(cluster, confirmStopped: confirmStopped, principal) { return .forgetting(cluster) }
+    default: break
+    }
+    return .reply(try reply(to: command, principal, loaded: loaded))
+  }
+
+  private mutating func reply(to command: Command, _ principal: Principal, loaded: Loaded) throws -> Reply {
     switch command {
     case .submit(let submission): return try submit(submission, principal)
     case .workflow(let reference, let command):
       if let id = workflowByName[reference] { return try perform(command, on: id, principal) }
       switch loaded {
-      case .notAsked: return nil
-      case .missing:
+      case .notAsked, .missing:
         throw FederationError(.notFound, "there is no workflow \(reference.name) in project \(reference.project)")
       case .found(let workflow): return try perform(command, onFinished: workflow, principal)
       }
@@ -54,8 +79,7 @@ extension ControlPlaneCore {
     case .drain(let cluster, let isDraining, let reason):
       return try drain(cluster, isDraining, reason: reason, principal)
     case .revokeAgent(let cluster): return try revoke(cluster, principal)
-    case .forgetCluster(let cluster, let confirmStopped):
-      return try forget(cluster, confirmStopped: confirmStopped, principal)
+    case .forgetCluster(let cluster, _): return forget(cluster)
     case .recover(let cluster): return try recover(cluster, principal)
     case .explain(let reference, let node): return try explain(reference, node)
     }

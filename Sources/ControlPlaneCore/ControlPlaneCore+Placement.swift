@@ -30,7 +30,7 @@ extension ControlPlaneCore {
   }
 
   /// Placements that one pass proposes at most: bounds the turn that applies the plan.
-  private static var passLimit: Int { 2048 }
+  private static var passLimit: Int { 1024 }
 
   func views() -> [ClusterView] {
     clusters.keys.sorted().map { clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth) }

@@ -38,10 +38,14 @@ public struct ControlPlaneCore: Sendable {
   var unfinished: Deque<WorkflowID> = []
   /// Plans of which not every placement has been looked at.
   var openPlans: Deque<OpenPlan> = []
+  /// Sessions whose agents have not got every assignment yet.
+  var openWelcomes: Deque<OpenWelcome> = []
+  /// Clusters that are being forgotten.
+  var openForgets: Deque<OpenForget> = []
   /// What the input that is being applied may still work off: one bound for all the events that it makes.
   var sliceLeft = 0
-  /// Plans and workflows take turns.
-  var isPlanNext = true
+  /// Workflows and everything else take turns.
+  var isWorkflowNext = false
   /// Lower bound on the generation of finished workflows that were retried in this term: an older copy is stale.
   var generations: [WorkflowID: Int32] = [:]
   /// Seconds, an exponentially weighted mean by template; soft.
@@ -97,12 +101,18 @@ public struct ControlPlaneCore: Sendable {
   }
 
   /// Whether inputs so far have left something undone, so that `Input.proceed` would do something.
-  public var isUnfinished: Bool { !unfinished.isEmpty || !openPlans.isEmpty }
+  public var isUnfinished: Bool {
+    !unfinished.isEmpty || !openPlans.isEmpty || !openWelcomes.isEmpty || !openForgets.isEmpty
+  }
 
   /// One more slice of what was left undone.
   private mutating func proceed() {
-    defer { isPlanNext.toggle() }
-    if isPlanNext || unfinished.isEmpty, !openPlans.isEmpty { return proceedWithPlan() }
+    defer { isWorkflowNext.toggle() }
+    if !isWorkflowNext || unfinished.isEmpty {
+      if !openWelcomes.isEmpty { return proceedWithWelcome() }
+      if !openForgets.isEmpty { return proceedWithForget() }
+      if !openPlans.isEmpty { return proceedWithPlan() }
+    }
     while let id = unfinished.popFirst() {
       guard workflows[id] != nil else { continue }
       workflows[id]!.isInLine = false

@@ -21,9 +21,10 @@ public enum AgentCommand: Sendable {
   case drain(Bool)
 }
 
-/// The complete desired set of a cluster.
+/// The complete desired set of a cluster, by name; `AgentCommand.assign` with what each run needs follows.
 public struct AgentWelcome: Sendable {
-  public var assignments: [RunAssignment]
+  public var desired: [RunID]
+  /// Those of them whose end is wanted.
   public var cancels: [RunID]
   public var isDraining: Bool
   public var isAdopting: Bool
@@ -31,11 +32,11 @@ public struct AgentWelcome: Sendable {
   /// The one that hello and control plane agreed on.
   public var protocolVersion: UInt32
   public init(
-    assignments: [RunAssignment], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64,
+    desired: [RunID], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64,
     protocolVersion: UInt32
   ) {
     self.protocolVersion = protocolVersion
-    self.assignments = assignments
+    self.desired = desired
     self.cancels = cancels
     self.isDraining = isDraining
     self.isAdopting = isAdopting

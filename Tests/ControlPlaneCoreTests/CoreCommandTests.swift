@@ -18,8 +18,80 @@ private func replaceable(_ policy: String) -> String {
   single.replacing("spec:\n", with: "spec:\n  federation: {onDisconnect: \(policy)}\n", maxReplacements: 1)
 }
 
+private let fan = """
+  apiVersion: argoproj.io/v1alpha1
+  kind: Workflow
+  metadata: {name: fan}
+  spec:
+    entrypoint: main
+    templates:
+    - name: main
+      steps: [[{name: s, template: one, withItems: [1, 2, 3, 4]}]]
+    - name: one
+      container: {image: any, command: ["true"]}
+  """
+
 @Suite("Commands to the core")
 struct CoreCommandTests {
+  /// A federation of one cluster with four runs that its agent has not heard of, one in a slice.
+  private func fourRuns() throws -> Federation {
+    var federation = Federation(seed: 9, clusters: ["a"], configuration: CoreConfiguration(sliceLimit: 1))
+    _ = try federation.submit("fan", fan)
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    #expect(federation.database.runs.count == 4)
+    return federation
+  }
+
+  @Test("A welcome names the complete desired set, and the assignments follow in slices")
+  func welcomesInSlices() throws {
+    var federation = try fourRuns()
+    federation.disconnect("a")
+    federation.connect("a")
+    federation.send()
+    #expect(federation.core.isUnfinished)
+    let cancelled = try #require(federation.database.workflows.values.first)
+    federation.command(.workflow(WorkflowReference(project: cancelled.project, name: cancelled.name), .terminate))
+    federation.settle()
+    let inbox = federation.agents["a"]!.inbox
+    guard case .welcome(let welcome)? = inbox.first else {
+      Issue.record("the welcome comes first: \(inbox)")
+      return
+    }
+    #expect(welcome.desired == federation.database.runs.keys.sorted() && welcome.cancels.isEmpty)
+    let assigned = inbox.flatMap { command -> [RunID] in
+      if case .assign(let runs) = command { runs.map(\.run) } else { [] }
+    }
+    #expect(assigned == welcome.desired)
+    // The cancellation came between the slices, and reaches runs whose assignment came after it.
+    while !federation.agents["a"]!.inbox.isEmpty { federation.deliver("a") }
+    #expect(federation.agents["a"]!.runs.values.count(where: \.isCancelWanted) == 4)
+  }
+
+  @Test(
+    "A cluster with many runs is forgotten in slices, its agent refused meanwhile, its operator answered after the last"
+  )
+  func forgetsInSlices() throws {
+    var federation = try fourRuns()
+    let request = federation.command(
+      .forgetCluster("a", confirmStopped: true), key: IdempotencyKey(key: "k", requestHash: "h"))
+    federation.connect("a")
+    let again = federation.command(.forgetCluster("a", confirmStopped: true))
+    federation.send()
+    federation.answer()
+    #expect(federation.replies[request] == nil && federation.database.clusters["a"] != nil)
+    #expect(federation.agents["a"]!.session == nil, "a cluster that is being forgotten is not spoken to")
+    federation.settle()
+    guard case .success? = federation.replies[request], case .failure(let error)? = federation.replies[again] else {
+      Issue.record("the first is carried out: \(federation.replies)")
+      return
+    }
+    #expect(error.code == .failedPrecondition)
+    #expect(federation.database.clusters["a"] == nil)
+    #expect(federation.database.runs.values.allSatisfy { $0.phase == .lost })
+  }
+
   @Test("A repeated submission with the same key gets the first answer and makes nothing new, also from a new leader")
   func repeatsAnswers() throws {
     var federation = Federation(seed: 1, clusters: ["a"])

@@ -17,6 +17,9 @@ struct SimulatedAgent {
   var highestSeen = CommitPosition(term: 0, sequence: 0)
   /// Nil while no session is open.
   var session: SessionID?
+  /// Runs that the last welcome named and whose assignments have not come, and those of them whose end is wanted.
+  var awaited: Set<RunID> = []
+  var awaitedCancels: Set<RunID> = []
   /// Messages of the session that have not been read.
   var inbox: [AgentCommand] = []
   /// Every program that was ever started here, to be checked for doubles.
@@ -42,24 +45,33 @@ struct SimulatedAgent {
     case .welcome(let welcome):
       unacknowledged.removeAll { $0.sequence <= welcome.ackedSequence }
       guard !welcome.isAdopting else { return }
-      let desired = Set(welcome.assignments.map(\.run))
+      let desired = Set(welcome.desired)
       for id in runs.keys.sorted() where !desired.contains(id) {
         // Told nothing of it any more: stopped and forgotten, like a real agent, whose journal keeps events until they are acknowledged.
         runs[id] = nil
       }
-      for assignment in welcome.assignments { accept(assignment) }
-      for id in welcome.cancels { runs[id]?.isCancelWanted = true }
+      awaited = desired.subtracting(runs.keys)
+      awaitedCancels = []
+      cancel(welcome.cancels)
     case .assign(let assignments): for assignment in assignments { accept(assignment) }
-    case .cancel(let ids, _): for id in ids { runs[id]?.isCancelWanted = true }
+    case .cancel(let ids, _): cancel(ids)
     case .forget(let ids): for id in ids where runs[id]?.phase.isTerminal == true { runs[id] = nil }
     case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
     case .drain: break
     }
   }
 
+  private mutating func cancel(_ ids: [RunID]) {
+    for id in ids {
+      if awaited.contains(id) { awaitedCancels.insert(id) } else { runs[id]?.isCancelWanted = true }
+    }
+  }
+
   private mutating func accept(_ assignment: RunAssignment) {
+    awaited.remove(assignment.run)
     guard runs[assignment.run] == nil else { return }
     runs[assignment.run] = Run(assignment: assignment, phase: .dispatched)
+    runs[assignment.run]!.isCancelWanted = awaitedCancels.contains(assignment.run)
     report(assignment.run, .dispatched)
   }
 

@@ -217,12 +217,10 @@ private struct RandomLife {
     let (delta, effects) = core.takeOutput()
     for case .send(let cluster, _, let message) in effects {
       switch message {
-      case .assign(let runs): for run in runs { known[cluster, default: [:]][run.run] = .dispatched }
+      case .assign(let runs):
+        for run in runs { known[cluster, default: [:]][run.run] = known[cluster]?[run.run] ?? .dispatched }
       case .welcome(let welcome):
         sequences[cluster] = max(sequences[cluster] ?? 0, welcome.ackedSequence)
-        for run in welcome.assignments {
-          known[cluster, default: [:]][run.run] = known[cluster]?[run.run] ?? .dispatched
-        }
       default: break
       }
     }

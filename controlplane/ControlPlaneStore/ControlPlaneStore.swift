@@ -8,7 +8,13 @@ import Synchronization
 public final class ControlPlaneStore: Sendable {
   let pool: PostgresPool
   let configuration: PostgresConfiguration
-  private let writer = Mutex<PostgresConnection?>(nil)
+  private let writer = Mutex(Writer())
+
+  private struct Writer {
+    var connection: PostgresConnection?
+    /// The unit that goes on the wire last: the next one follows it.
+    var last: Task<Void, Never>?
+  }
 
   public init(_ configuration: PostgresConfiguration, pool limits: PostgresPool.Limits = .init()) {
     var configuration = configuration
@@ -17,34 +23,39 @@ public final class ControlPlaneStore: Sendable {
     pool = PostgresPool(configuration, limits: limits)
   }
 
-  /// Opens the write connection anew. What was on the old one's wire fails as lost.
+  /// Opens the write connection anew. What was on the old one's wire, or on its way there, fails as lost.
   public func reconnect() async throws {
     let fresh = try await PostgresConnection.connect(configuration)
-    let old = writer.withLock { current in
-      let old = current
-      current = fresh
-      return old
+    let old = writer.withLock { writer in
+      defer { writer.connection = fresh }
+      return writer.connection
     }
     await old?.close()
   }
 
   public func close() async {
-    let connection = writer.withLock { current in
-      let old = current
-      current = nil
-      return old
+    let connection = writer.withLock { writer in
+      defer { writer.connection = nil }
+      return writer.connection
     }
     await connection?.close()
     await pool.close()
   }
 
-  /// Puts one unit on the wire and returns at once; units are answered in the order of these calls.
+  /// Takes one unit and returns at once; units are put on the wire, and answered, in the order of these calls.
+  ///
+  /// The rows are encoded away from the caller, who is the leader in its turn, and beside those of the unit before.
   public func send(_ delta: DurableDelta, fence: Fence) -> PendingUnit {
-    guard let connection = writer.withLock({ $0 }) else { return PendingUnit(unit: nil) }
-    do {
-      return PendingUnit(unit: connection.send(try DeltaEncoder.statements(delta, fence)))
-    } catch {
-      return PendingUnit(unit: nil, failure: .rejected(error))
+    writer.withLock { writer in
+      guard let connection = writer.connection else { return PendingUnit(unit: nil) }
+      let previous = writer.last
+      let unit = Task.detached(priority: .high) { () -> PendingUnit.Sent in
+        let encoded = Result { try DeltaEncoder.statements(delta, fence) }
+        await previous?.value
+        return encoded.map { connection.send($0) }
+      }
+      writer.last = Task.detached(priority: .high) { _ = await unit.value }
+      return PendingUnit(unit: unit)
     }
   }
 
@@ -88,19 +99,21 @@ public enum CommitError: Error {
   }
 }
 
-/// A unit on the wire.
+/// A unit on the wire, or on its way there.
 public struct PendingUnit: Sendable {
-  let unit: PostgresUnit?
-  var failure: CommitError?
+  typealias Sent = Result<PostgresUnit, any Error>
+  /// nil: no write connection was open.
+  let unit: Task<Sent, Never>?
 
   /// - Throws: `CommitError`.
   public func answer() async throws {
-    if let failure { throw failure }
     guard let unit else {
       throw CommitError.connectionLost(PostgresError(.connectionLost, "no write connection is open"))
     }
+    let sent: PostgresUnit
+    do { sent = try await unit.value.get() } catch { throw CommitError.rejected(error) }
     do {
-      _ = try await unit.answer()
+      _ = try await sent.answer()
     } catch let error as PostgresError {
       switch error.kind {
       case .raised("FB001"): throw CommitError.fenced

@@ -155,12 +155,7 @@ import Testing
     var run: RunID? { first.withLock { $0 } }
 
     func send(_ command: AgentCommand, position: CommitPosition) {
-      let assignments: [RunAssignment] =
-        switch command {
-        case .assign(let assignments): assignments
-        case .welcome(let welcome): welcome.assignments
-        default: []
-        }
+      guard case .assign(let assignments) = command else { return }
       first.withLock { $0 = $0 ?? assignments.first?.run }
     }
     func close(_ error: FederationError) {}

@@ -154,7 +154,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   ) -> [Fubini_Agent_V1_ControlMessage] {
     switch item {
     case .message(let message): return [message]
-    case .command(.welcome(let welcome), let position): return self.welcome(welcome, position, capabilities)
+    case .command(.welcome(let welcome), let position): return [self.welcome(welcome, position, capabilities)]
     case .command(.assign(let runs), let position): return assignments(runs, position)
     case .command(.cancel(let runs, let reason), _):
       return [.with { $0.cancel = .with { ($0.runIds, $0.reason) = (runs.map(\.number), reason) } }]
@@ -176,17 +176,16 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     }
   }
 
-  /// The desired set by name is always complete; the assignments themselves follow in messages of bounded size.
+  /// The desired set by name; the assignments themselves follow in messages of bounded size.
   private func welcome(
     _ welcome: AgentWelcome, _ position: CommitPosition, _ capabilities: Set<AgentProtocol.Capability>
-  ) -> [Fubini_Agent_V1_ControlMessage] {
-    let first: Fubini_Agent_V1_ControlMessage = .with {
+  ) -> Fubini_Agent_V1_ControlMessage {
+    .with {
       $0.welcome = .with {
         $0.protocol = welcome.protocolVersion
         $0.federationID = federationID
         $0.position = position.message
-        $0.assignments = welcome.assignments.prefix(Self.assignmentsPerMessage).map(Fubini_Agent_V1_Assignment.init)
-        $0.desiredRuns = welcome.assignments.map(\.run.number)
+        $0.desiredRuns = welcome.desired.map(\.number)
         $0.cancels = welcome.cancels.map(\.number)
         $0.draining = welcome.isDraining
         $0.adopting = welcome.isAdopting
@@ -195,7 +194,6 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
         $0.capabilities = capabilities.map(\.rawValue).sorted()
       }
     }
-    return [first] + assignments(Array(welcome.assignments.dropFirst(Self.assignmentsPerMessage)), position)
   }
 
   func authenticated() throws -> AgentIdentity {

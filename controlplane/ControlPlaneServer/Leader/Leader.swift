@@ -62,8 +62,9 @@ actor Leader {
     var outbox: any AgentOutbox
   }
 
-  /// The bound of a turn: a batch ends when it has cost this much.
-  private static let turnLimit = Duration.milliseconds(5)
+  /// A batch ends when applying it has cost this much. Taking its output and a snapshot cost as much again at most, so that a turn
+  /// stays below 5 ms.
+  private static let turnLimit = Duration.milliseconds(2)
   private static let batchLimit = 4096
   private static let unitsInFlight = 2
 
