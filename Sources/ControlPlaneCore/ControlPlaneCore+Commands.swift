@@ -139,11 +139,11 @@ extension ControlPlaneCore {
         "explanation": .integer(run.row.explanation), "message": .string(reason(of: run)),
       ]
     }
-    guard let requirement = entry.group.flatMap({ pending.requirement(of: $0) }) else {
+    guard let group = entry.group, let requirement = pending.requirement(of: group) else {
       throw FederationError(.internal, "the task waits in no queue")
     }
     let table = PlacementPlanner(weights: configuration.weights).explain(
-      requirement, expectedRuntime: expectedRuntime(of: requirement), on: views())
+      requirement, expectedRuntime: expectedRuntime(of: requirement), waiting: pending.count(of: group), on: views())
     guard case .object(var members) = table.json else { return table.json }
     members["state"] = "Waiting"
     members["message"] = .string(summary(of: table))
@@ -165,7 +165,9 @@ extension ControlPlaneCore {
         if byGroup[group] == nil {
           let planner = PlacementPlanner(weights: configuration.weights)
           byGroup[group] = summary(
-            of: planner.explain(requirement, expectedRuntime: expectedRuntime(of: requirement), on: views))
+            of: planner.explain(
+              requirement, expectedRuntime: expectedRuntime(of: requirement), waiting: pending.count(of: group),
+              on: views))
         }
         reasons[node] = byGroup[group]
       }

@@ -22,10 +22,11 @@ extension ControlPlaneCore {
     }
     return SchedulingSnapshot(
       clusters: views,
-      groups: groups.compactMap { requirement, tasks in
+      groups: groups.compactMap { requirement, tasks, waiting in
         tasks.isEmpty
           ? nil
-          : PendingGroup(requirement: requirement, tasks: tasks, expectedRuntime: expectedRuntime(of: requirement))
+          : PendingGroup(
+            requirement: requirement, tasks: tasks, waiting: waiting, expectedRuntime: expectedRuntime(of: requirement))
       })
   }
 

@@ -162,12 +162,14 @@ public struct FederationHints: Hashable, Sendable, Codable {
   public var maxPrice: Money?
   /// Copies of the program that start together or not at all (I6); 1 for no gang.
   public var gangSize: Int
+  /// nil: the best score alone decides.
+  public var placementPolicy: PlacementPolicy?
   public var slurm: SlurmHints?
 
   public init(
     kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
     priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil,
-    gangSize: Int = 1, slurm: SlurmHints? = nil
+    gangSize: Int = 1, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -177,6 +179,7 @@ public struct FederationHints: Hashable, Sendable, Codable {
     self.onDisconnect = onDisconnect
     self.maxPrice = maxPrice
     self.gangSize = gangSize
+    self.placementPolicy = placementPolicy
     self.slurm = slurm
   }
 }

@@ -53,52 +53,69 @@ public struct PlacementPlanner: Sendable {
   }
 
   /// The candidate table of a task that waits: what `explain` shows for it.
-  public func explain(_ requirement: Requirement, expectedRuntime: Duration, on clusters: [ClusterView])
-    -> CandidateTable
-  {
-    let rejections = clusters.map { Filter.rejection(of: $0, for: requirement, expectedRuntime: expectedRuntime) }
-    let estimates: [Estimate?] = clusters.indices.map { index in
-      if let rejection = rejections[index], !rejection.isTemporary { return nil }
-      return estimate(clusters[index], requirement, requirement.missing(on: clusters[index].spec.name), expectedRuntime)
+  ///
+  /// - Parameter waiting: tasks that wait with the same requirement, this one among them.
+  public func explain(
+    _ requirement: Requirement, expectedRuntime: Duration, waiting: Int = 1, on clusters: [ClusterView]
+  ) -> CandidateTable {
+    var round = Round(requirement, expectedRuntime, clusters, self)
+    if let tiers = LocalFirst(requirement, expectedRuntime) {
+      round.begin(tiers, clusters, waiting: waiting)
+      var rest = waiting
+      for tier in Tier.allCases where rest > 0 {
+        round.open(tier, tiers, clusters)
+        for member in round.members(of: tier, clusters) {
+          rest -= tiers.room(clusters[member]) + tiers.capacity(clusters[member])
+        }
+      }
     }
-    return table(clusters, rejections, estimates, chosen: nil)
+    return round.table(clusters, chosen: nil)
   }
 
   private func place(_ group: PendingGroup, on clusters: inout [ClusterView], into plan: inout PlacementPlan) {
-    let requirement = group.requirement
-    var rejections = clusters.map { Filter.rejection(of: $0, for: requirement, expectedRuntime: group.expectedRuntime) }
-    let missing = clusters.map { requirement.missing(on: $0.spec.name) }
-    var estimates: [Estimate?] = clusters.indices.map { index in
-      if let rejection = rejections[index], !rejection.isTemporary { return nil }
-      return estimate(clusters[index], requirement, missing[index], group.expectedRuntime)
+    var round = Round(group.requirement, group.expectedRuntime, clusters, self)
+    if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
+      return place(group, by: tiers, &round, on: &clusters, into: &plan)
     }
-    // One table for each cluster chosen in this pass: the runs that follow the first were decided on the same grounds.
-    var tableOfCluster: [Int: Int] = [:]
     for task in group.tasks {
-      guard let best = best(estimates, rejections) else { break }
-      if tableOfCluster[best] == nil {
-        tableOfCluster[best] = plan.tables.count
-        plan.tables.append(table(clusters, rejections, estimates, chosen: best))
+      guard let best = round.best() else { break }
+      round.put(task, on: best, &clusters, &plan, self)
+    }
+  }
+
+  /// Tier by tier; see `LocalFirst`.
+  private func place(
+    _ group: PendingGroup, by tiers: LocalFirst, _ round: inout Round, on clusters: inout [ClusterView],
+    into plan: inout PlacementPlan
+  ) {
+    var tasks = group.tasks[...]
+    var waiting = group.waiting
+    round.begin(tiers, clusters, waiting: waiting)
+    for tier in Tier.allCases where waiting > 0 {
+      round.open(tier, tiers, clusters)
+      while waiting > 0, let task = tasks.first, let best = round.best() {
+        round.put(task, on: best, &clusters, &plan, self)
+        round.passOver(best, tiers, clusters)
+        tasks.removeFirst()
+        waiting -= 1
       }
-      plan.placements.append(Placement(task: task, cluster: clusters[best].spec.name, table: tableOfCluster[best]!))
-      clusters[best].free -= requirement.resources
-      if clusters[best].freeSlots != nil { clusters[best].freeSlots! -= 1 }
-      clusters[best].backlogIn += missing[best]
-      rejections[best] = Filter.moment(clusters[best], requirement)
-      estimates[best] = estimate(clusters[best], requirement, missing[best], group.expectedRuntime)
+      // What the tier gets through in time waits for it.
+      for member in round.members(of: tier, clusters) {
+        let count = min(waiting, tiers.capacity(clusters[member]))
+        tiers.hold(count, &clusters[member])
+        waiting -= count
+      }
+    }
+    // More than all tiers get through in time: then whatever has room is sooner than to wait here.
+    if waiting > 0 { round.openAll() }
+    while waiting > 0, let task = tasks.first, let best = round.best() {
+      round.put(task, on: best, &clusters, &plan, self)
+      tasks.removeFirst()
+      waiting -= 1
     }
   }
 
-  private func best(_ estimates: [Estimate?], _ rejections: [Rejection?]) -> Int? {
-    var best: Int?
-    for index in estimates.indices where rejections[index] == nil {
-      guard let score = estimates[index]?.score else { continue }
-      if best == nil || score < estimates[best!]!.score { best = index }
-    }
-    return best
-  }
-
-  private func estimate(
+  func estimate(
     _ cluster: ClusterView, _ requirement: Requirement, _ missing: ByteCount, _ expectedRuntime: Duration
   ) -> Estimate {
     // Bytes wait behind those that the link was promised before; with nothing to move nothing waits.
@@ -119,15 +136,5 @@ public struct PlacementPlanner: Sendable {
       priceMinorUnits: price,
       currency: cluster.spec.prices?.currency,
       score: weights.alpha * finish + weights.lambda * (price ?? 0) + weights.spread * taken)
-  }
-
-  private func table(
-    _ clusters: [ClusterView], _ rejections: [Rejection?], _ estimates: [Estimate?], chosen: Int?
-  ) -> CandidateTable {
-    CandidateTable(
-      candidates: clusters.indices.map {
-        Candidate(
-          cluster: clusters[$0].spec.name, rejection: rejections[$0], estimate: estimates[$0], isChosen: $0 == chosen)
-      })
   }
 }

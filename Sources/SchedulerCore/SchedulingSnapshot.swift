@@ -26,6 +26,8 @@ public struct ClusterView: Sendable {
   public var bandwidth: Double
   /// Bytes that are promised to its link and not there yet.
   public var backlogIn: ByteCount
+  /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
+  var heldSeconds = 0.0
 
   public init(
     spec: ClusterSpec, inventory: ClusterInventory, closedBecause: String? = nil, free: Resources, freeSlots: Int?,
@@ -52,11 +54,14 @@ public struct ClusterView: Sendable {
 public struct PendingGroup: Sendable {
   public var requirement: Requirement
   public var tasks: [TaskID]
+  /// All that wait with this requirement; `tasks` may be the first of them only.
+  public var waiting: Int
   /// From the template's history, else walltime, else a default.
   public var expectedRuntime: Duration
-  public init(requirement: Requirement, tasks: [TaskID], expectedRuntime: Duration) {
+  public init(requirement: Requirement, tasks: [TaskID], waiting: Int? = nil, expectedRuntime: Duration) {
     self.requirement = requirement
     self.tasks = tasks
+    self.waiting = max(tasks.count, waiting ?? 0)
     self.expectedRuntime = expectedRuntime
   }
 }

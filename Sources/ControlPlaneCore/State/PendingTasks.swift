@@ -24,6 +24,7 @@ struct PendingTasks: Sendable {
   /// Tasks that really wait, in all groups.
   private(set) var count = 0
 
+  func count(of key: Int64) -> Int { groups[key]?.count ?? 0 }
   func requirement(of key: Int64) -> Requirement? { groups[key]?.requirement }
 
   /// Returns the group that `task` now waits in. `first` puts it before the others: it has waited before.
@@ -57,7 +58,10 @@ struct PendingTasks: Sendable {
   /// The first waiting tasks of each group, groups in order of precedence; drops what no longer waits from the queues' fronts.
   ///
   /// At most `limit` tasks altogether, but a few of each group however much waits before it: what is before it may fit nowhere.
-  mutating func next(limit: Int, isWaiting: (TaskID, Int64) -> Bool) -> [(requirement: Requirement, tasks: [TaskID])] {
+  /// `waiting` counts all of a group.
+  mutating func next(limit: Int, isWaiting: (TaskID, Int64) -> Bool) -> [(
+    requirement: Requirement, tasks: [TaskID], waiting: Int
+  )] {
     // Keys alone: a copy of the groups would share their queues, and every removal below would copy one.
     let order = groups.map { (key: $0.key, rank: ($0.value.requirement.hints.priorityClass, $0.value.order)) }.sorted {
       $0.rank < $1.rank
@@ -72,7 +76,7 @@ struct PendingTasks: Sendable {
         if tasks.count == share { break }
       }
       left -= tasks.count
-      return (groups[key]!.requirement, tasks)
+      return (groups[key]!.requirement, tasks, groups[key]!.count)
     }
   }
 }

@@ -10,27 +10,55 @@ extension DocumentReader {
       switch key {
       case "clusters": reader.readClusters(value, into: &block)
       case "walltime":
-        guard let text = reader.durationText(value) else { return }
-        block.walltime = GoDuration.parse(text)
-        if block.walltime == .zero || text.contains("{{") {
-          reader.report("must be a duration above zero, without tags", at: value.mark)
-        }
+        block.walltime = reader.fixedDuration(value)
+        if block.walltime == .zero { reader.report("must be a duration above zero, without tags", at: value.mark) }
       case "priorityClass": block.priorityClass = reader.choice(value)
       case "onDisconnect": block.onDisconnect = reader.choice(value)
       case "gang":
         reader.fields(of: value, FieldTables.gang) { reader, _, size in
           block.gangSize = reader.integer(size, in: 1...Self.gangSizeMax).map { Int($0) }
         }
-      case "slurm": block.slurm = reader.readSlurm(value)
-      default:
-        guard let text = reader.text(value) else { return }
-        block.maxPrice = Money(text)
-        if block.maxPrice == nil {
-          reader.report("must be an amount like \"12.50 CNY\", not \"\(text)\"", at: value.mark)
+      case "gpuType":
+        block.gpuType = reader.text(value)
+        if let type = block.gpuType, !SlurmHints.isOptionText(type) {
+          reader.report("must be the name of a type of GPU, without tags", at: value.mark)
         }
+      case "placementPolicy": block.placementPolicy = reader.readPlacementPolicy(value)
+      case "slurm": block.slurm = reader.readSlurm(value)
+      default: block.maxPrice = reader.money(value)
       }
     }
     return block
+  }
+
+  /// Its name alone, or a map with its thresholds.
+  private mutating func readPlacementPolicy(_ node: DocumentNode) -> PlacementPolicy? {
+    guard case .mapping = node.value else {
+      let name: PlacementPolicy.Name? = choice(node)
+      return name.map { PlacementPolicy(name: $0) }
+    }
+    var policy = PlacementPolicy()
+    fields(of: node, FieldTables.placementPolicy) { reader, key, value in
+      switch key {
+      case "name": policy.name = reader.choice(value) ?? policy.name
+      case "waitThreshold": policy.waitThreshold = reader.fixedDuration(value) ?? policy.waitThreshold
+      default: policy.priceThreshold = reader.money(value)
+      }
+    }
+    return policy
+  }
+
+  private mutating func fixedDuration(_ node: DocumentNode) -> Duration? {
+    guard let text = durationText(node) else { return nil }
+    if text.contains("{{") { report("must be a duration without tags", at: node.mark) }
+    return GoDuration.parse(text)
+  }
+
+  private mutating func money(_ node: DocumentNode) -> Money? {
+    guard let text = text(node) else { return nil }
+    let money = Money(text)
+    if money == nil { report("must be an amount like \"12.50 CNY\", not \"\(text)\"", at: node.mark) }
+    return money
   }
 
   static let gangSizeMax: Int64 = 100_000

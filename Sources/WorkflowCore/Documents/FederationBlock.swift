@@ -11,13 +11,15 @@ public struct FederationBlock: Hashable, Sendable, Codable {
   public var onDisconnect: DisconnectPolicy?
   public var maxPrice: Money?
   public var gangSize: Int?
+  public var gpuType: String?
+  public var placementPolicy: PlacementPolicy?
   public var slurm: SlurmHints?
 
   public init(
     kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
     walltime: Duration? = nil,
     priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil,
-    gangSize: Int? = nil, slurm: SlurmHints? = nil
+    gangSize: Int? = nil, gpuType: String? = nil, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -27,6 +29,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     self.onDisconnect = onDisconnect
     self.maxPrice = maxPrice
     self.gangSize = gangSize
+    self.gpuType = gpuType
+    self.placementPolicy = placementPolicy
     self.slurm = slurm
   }
 
@@ -36,7 +40,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
       kinds: kinds ?? base.kinds, labels: labels ?? base.labels, exclude: exclude ?? base.exclude,
       walltime: walltime ?? base.walltime, priorityClass: priorityClass ?? base.priorityClass,
       onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice,
-      gangSize: gangSize ?? base.gangSize, slurm: slurm ?? base.slurm)
+      gangSize: gangSize ?? base.gangSize, gpuType: gpuType ?? base.gpuType,
+      placementPolicy: placementPolicy ?? base.placementPolicy, slurm: slurm ?? base.slurm)
   }
 
   /// The terms, with defaults for what is still open.
@@ -50,6 +55,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     hints.onDisconnect = onDisconnect ?? hints.onDisconnect
     hints.maxPrice = maxPrice ?? hints.maxPrice
     hints.gangSize = gangSize ?? hints.gangSize
+    hints.placementPolicy = placementPolicy
     hints.slurm = slurm
     return hints
   }

@@ -192,9 +192,13 @@ enum FieldTables {
     ["annotations", "labels"], refused: ["labelsFrom": "labels from expressions are not supported yet"])
 
   static let federation = FieldTable(
-    ["clusters", "gang", "maxPrice", "onDisconnect", "priorityClass", "slurm", "walltime"],
+    [
+      "clusters", "gang", "gpuType", "maxPrice", "onDisconnect", "placementPolicy", "priorityClass", "slurm",
+      "walltime",
+    ],
     refused: ["datasets": "data sets are not supported yet; use artifacts"])
   static let gang = FieldTable(["size"])
+  static let placementPolicy = FieldTable(["name", "priceThreshold", "waitThreshold"])
   static let slurm = FieldTable([
     "account", "constraint", "exclusive", "licences", "nodes", "partition", "qos", "requeue", "reservation",
     "tasksPerNode",

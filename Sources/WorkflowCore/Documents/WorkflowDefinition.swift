@@ -40,7 +40,14 @@ public struct WorkflowDefinition: Sendable {
 
   /// The federation terms of `template`: its own block, then the workflow's, then the defaults, field by field.
   public func federationHints(for template: WorkflowTemplate) -> FederationHints {
-    (template.federation ?? FederationBlock()).filled(from: spec.federation ?? FederationBlock()).hints
+    federationBlock(for: template).hints
+  }
+
+  /// The type that a template's GPUs must have; nil: any.
+  public func gpuType(for template: WorkflowTemplate) -> String? { federationBlock(for: template).gpuType }
+
+  private func federationBlock(for template: WorkflowTemplate) -> FederationBlock {
+    (template.federation ?? FederationBlock()).filled(from: spec.federation ?? FederationBlock())
   }
 }
 

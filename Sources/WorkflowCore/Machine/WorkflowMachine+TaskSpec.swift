@@ -49,6 +49,7 @@ extension WorkflowMachine {
       spec.activeDeadline = .seconds(limit)
     }
     spec.federation = definition.federationHints(for: template)
+    if spec.resources.gpus > 0 { spec.resources.gpuType = definition.gpuType(for: template) }
     spec.nodeSelector = try definition.spec.nodeSelector.merging(template.nodeSelector) { $1 }.mapValues(text)
     return spec
   }

@@ -169,6 +169,7 @@ struct DocumentDecodingTests {
       metadata:
         name: hints
         annotations: {fubini.dev/federation: '{"walltime": "2h", "priorityClass": "idle", "gang": {"size": 4},
+                                               "gpuType": "a100", "placementPolicy": "local-first",
                                                "slurm": {"partition": "cpu", "nodes": 2, "exclusive": true}}'}
       spec:
         entrypoint: main
@@ -176,6 +177,9 @@ struct DocumentDecodingTests {
         templates:
           - name: main
             federation: {clusters: {kinds: [slurm], exclude: [edge-7]}, onDisconnect: replace}
+            container: {image: busybox}
+          - name: other
+            federation: {placementPolicy: {name: local-first, waitThreshold: 90s, priceThreshold: "0.50 CNY"}}
             container: {image: busybox}
       """)
     let hints = definition.federationHints(for: definition.spec.templates[0])
@@ -187,6 +191,11 @@ struct DocumentDecodingTests {
     #expect(hints.kinds == [.slurm])
     #expect(hints.exclude == ["edge-7"])
     #expect(hints.onDisconnect == .replace)
+    #expect(hints.placementPolicy == PlacementPolicy(waitThreshold: .seconds(600), priceThreshold: nil))
+    #expect(definition.gpuType(for: definition.spec.templates[0]) == "a100")
+    #expect(
+      definition.federationHints(for: definition.spec.templates[1]).placementPolicy
+        == PlacementPolicy(waitThreshold: .seconds(90), priceThreshold: Money(minorUnits: 50, currency: "CNY")))
   }
 
   @Test("arguments given at submission replace values; unknown names and values outside an enum are errors")

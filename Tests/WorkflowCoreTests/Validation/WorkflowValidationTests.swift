@@ -215,6 +215,16 @@ struct WorkflowValidationTests {
         (10, "spec.templates[0].federation.slurm.partition", "must be a value of Slurm's option"),
       ]),
     BadDocument(
+      name: "a placement policy with wrong words",
+      text: workflow(
+        leaf + "\n  federation: {placementPolicy: {name: locl-first, waitThreshold: soon, price: 3}, gpuType: \"a b\"}"),
+      expected: [
+        (10, "spec.templates[0].federation.placementPolicy.name", "must be one of local-first"),
+        (10, "spec.templates[0].federation.placementPolicy.waitThreshold", "must be a duration"),
+        (10, "spec.templates[0].federation.placementPolicy.price", ""),
+        (10, "spec.templates[0].federation.gpuType", "must be the name of a type of GPU"),
+      ]),
+    BadDocument(
       name: "two kinds of template in one", text: workflow(leaf + "\n  suspend: {}"),
       expected: [(8, "spec.templates[0]", "a template has one of")]),
     BadDocument(
