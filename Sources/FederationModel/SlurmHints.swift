@@ -10,7 +10,7 @@ public struct SlurmHints: Hashable, Sendable, Codable {
   public var constraint: String?
   public var reservation: String?
   public var licences: String?
-  /// Nodes of the allocation; nil leaves it to Slurm, or to the gang's size.
+  /// Nodes of the allocation; nil: one, or for a gang as many as Slurm needs for its copies.
   public var nodes: Int?
   /// Copies of a gang's program on each node; nil leaves it to Slurm.
   public var tasksPerNode: Int?

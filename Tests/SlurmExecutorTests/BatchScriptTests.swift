@@ -1,6 +1,7 @@
 internal import Execution
 internal import FederationModel
 internal import Glibc
+internal import Supervisor
 internal import Testing
 
 @testable internal import SlurmExecutor
@@ -55,8 +56,8 @@ internal import Testing
       try Self.script(Self.request { $0.walltime = .seconds(600) }).arguments == [
         "--parsable", "--job-name=fubini-0a1b2c3d-0000000100000007",
         "--comment=fubini federation f00d cluster hpc run 0000000100000007", "--chdir=/shared/fubini",
-        "--output=/shared/fubini/jobs/0000000100000007/job.log", "--open-mode=append", "--input=/dev/null", "--nodes=1",
-        "--ntasks-per-node=1", "--cpus-per-task=1", "--time=13", "--signal=B:TERM@30", "--no-requeue",
+        "--output=/shared/fubini/jobs/0000000100000007/job.log", "--open-mode=append", "--input=/dev/null",
+        "--cpus-per-task=1", "--time=13", "--signal=B:TERM@30", "--no-requeue", "--nodes=1", "--ntasks-per-node=1",
       ])
   }
 
@@ -67,7 +68,27 @@ internal import Testing
     ("--mem=2M", { run, _ in run.spec.resources.memory = ByteCount((1 << 20) + 1) }),
     ("--gres=gpu:2", { run, _ in run.spec.resources.gpus = 2 }),
     ("--gres=gpu:a100:1", { run, _ in run.spec.resources = Resources(gpus: 1, gpuType: "a100") }),
-    ("--partition=long", { $1.partition = "long" }), ("--account=lab", { $1.account = "lab" }),
+    (
+      "--mem-per-cpu=3M",
+      { run, _ in
+        run.spec.resources = Resources(cpuMillicores: 2000, memory: .mebibytes(5))
+        run.spec.federation.gangSize = 3
+      }
+    ),
+    (
+      "--gpus-per-task=a100:1",
+      { run, _ in
+        run.spec.resources = Resources(gpus: 1, gpuType: "a100")
+        run.spec.federation.gangSize = 3
+      }
+    ), ("--ntasks=3", { run, _ in run.spec.federation.gangSize = 3 }),
+    (
+      "--nodes=2",
+      { run, _ in
+        run.spec.federation.gangSize = 3
+        run.spec.federation.slurm = SlurmHints(nodes: 2)
+      }
+    ), ("--partition=long", { $1.partition = "long" }), ("--account=lab", { $1.account = "lab" }),
     (
       "--account=other",
       { _, configuration in
@@ -83,6 +104,37 @@ internal import Testing
     var (request, configuration) = (Self.request(), Self.configuration())
     change(&request, &configuration)
     #expect(try Self.script(request, configuration).arguments.contains(option))
+  }
+
+  @Test("I6: a gang is one step of srun with a label for each copy, and never one of root's")
+  func gang() throws {
+    var request = Self.request()
+    request.spec.resources.cpuMillicores = 4000
+    request.spec.federation.gangSize = 6
+    let shape = try Self.script(request).shape
+    var run = SupervisedRun(id: 7, arguments: ["prog", "a b"], environment: [])
+    try Gang.spread(&run, shape: shape, program: "/opt/slurm/bin/srun", note: "/shared/note")
+    #expect(Array(run.arguments[3...4]) == ["sh", "/shared/note"])
+    #expect(
+      Array(run.arguments[5...11]) == [
+        "/opt/slurm/bin/srun", "--ntasks=6", "--cpus-per-task=4", "--label", "--kill-on-bad-exit=1", "--input=none",
+        "/bin/sh",
+      ])
+    #expect(Array(run.arguments[14...]) == ["sh", "/shared/note", "prog", "a b"])
+    let arguments = try Self.script(request).arguments
+    #expect(!arguments.contains { $0.hasPrefix("--nodes") || $0.hasPrefix("--ntasks-per-node") })
+    run.user = 65534
+    #expect(throws: FederationError.self) { try Gang.spread(&run, shape: shape, program: "srun", note: "/n") }
+  }
+
+  @Test("srun is looked for where Slurm is")
+  func srun() {
+    var programs = SlurmExecutorConfiguration.Programs()
+    #expect(Gang.program(programs, path: "/nowhere") == "srun")
+    programs.sbatch = "/opt/slurm/bin/sbatch"
+    #expect(Gang.program(programs, path: "/nowhere") == "/opt/slurm/bin/srun")
+    programs.srun = "/usr/local/bin/srun"
+    #expect(Gang.program(programs, path: "/nowhere") == "/usr/local/bin/srun")
   }
 
   @Test("An array has a task for each run and a log for each task")

@@ -194,6 +194,7 @@ final class AgentProcess: Sendable {
     ] {
       if let path = slurm.commands[name] { programs[keyPath: program] = path }
     }
+    programs.srun = slurm.commands["srun"]
     return try await SlurmExecutor(
       configuration: SlurmExecutorConfiguration(
         sharedDirectory: slurm.sharedDirectory, agentBinary: slurm.agentBinary ?? executablePath,

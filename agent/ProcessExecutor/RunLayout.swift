@@ -9,6 +9,8 @@ struct RunLayout {
   var workingDirectory: String
   /// Normalised, absolute, without the root.
   var directories: Set<String>
+  /// Of the author's files, normalised.
+  var paths: [String]
 
   /// - Throws: `.invalidArgument` for a path that is not absolute.
   init(_ run: RunRequest) throws(FederationError) {
@@ -25,7 +27,12 @@ struct RunLayout {
     let files =
       run.spec.outputArtifacts.map(\.path) + run.spec.outputParameters.map(\.path) + run.spec.inputs.map(\.path)
       + run.inputs.map(\.path) + (run.spec.script == nil ? [] : [Self.scriptPath])
-    for path in files { directories.insert(AbsolutePath.parent(of: try absolute(path))) }
+    paths = []
+    for path in files {
+      let path = try absolute(path)
+      paths.append(path)
+      directories.insert(AbsolutePath.parent(of: path))
+    }
     directories.remove("/")
   }
 }

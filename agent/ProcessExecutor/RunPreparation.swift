@@ -130,6 +130,15 @@ package struct RunPreparation {
     _ run: RunRequest, _ layout: RunLayout, _ command: [String], _ workspace: RunWorkspace, _ runsAs: String,
     _ probe: SandboxProbe
   ) throws(FederationError) -> Sandbox {
+    let isGang = run.spec.federation.gangSize > 1
+    if isGang,
+      let path = layout.paths.first(where: {
+        AbsolutePath.parent(of: $0) == "/" && !layout.directories.contains($0)
+      })
+    {
+      throw FederationError(
+        .invalidArgument, "the copies of a gang share directories, not /: put \(path) into one, like /workspace\(path)")
+    }
     var base = Sandbox.Base.host(etc: preparedConfiguration)
     if runsAs != "host" {
       guard let directory = rootFileSystems[runsAs] else {
@@ -144,7 +153,7 @@ package struct RunPreparation {
       writableDirectories: layout.directories, devices: run.spec.resources.gpus > 0 ? devices : [],
       sharesNetwork: sharesNetwork, stage: identity == nil ? nil : "/tmp",
       workingDirectory: layout.workingDirectory, command: command,
-      disablesUserNamespaces: probe.disablesUserNamespaces)
+      disablesUserNamespaces: probe.disablesUserNamespaces, isCopied: isGang)
   }
 
   /// Makes the run's private directories, or finds those that are there.

@@ -39,11 +39,15 @@ public struct Sandbox: Hashable, Sendable {
   public var command: [String]
   /// Whether the run itself can make no user namespaces, which keeps it away from much of the kernel. Needs bubblewrap 0.8.
   public var disablesUserNamespaces: Bool
+  /// Whether several of them, on one node or many, are made of one root at once. Each gets a root of its own then, read-only,
+  /// and they share the writable directories: making links and mount points in one root they would get in each other's way.
+  public var isCopied: Bool
 
   public init(
     bubblewrap: String, base: Base, root: String, allowedHostPaths: [String] = [], inputs: [Binding] = [],
     writableDirectories: Set<String> = [], devices: [String] = [], sharesNetwork: Bool, stage: String?,
-    workingDirectory: String, command: [String], disablesUserNamespaces: Bool = false
+    workingDirectory: String, command: [String], disablesUserNamespaces: Bool = false,
+    isCopied: Bool = false
   ) {
     self.bubblewrap = bubblewrap
     self.base = base
@@ -57,6 +61,7 @@ public struct Sandbox: Hashable, Sendable {
     self.workingDirectory = workingDirectory
     self.command = command
     self.disablesUserNamespaces = disablesUserNamespaces
+    self.isCopied = isCopied
   }
 
   /// What a directory of the host holds.
@@ -93,13 +98,20 @@ public struct Sandbox: Hashable, Sendable {
       // The supervisor's lock: held by the sandbox's init for as long as anything inside lives.
       "--sync-fd", "3",
     ]
-    builder.bind(root, "/", writable: true)
+    if isCopied {
+      builder.arguments += ["--tmpfs", "/"]
+      for directory in writableDirectories.sorted() { builder.bind(root + directory, directory, writable: true) }
+    } else {
+      builder.bind(root, "/", writable: true)
+    }
     try builder.placeBase()
     for path in allowedHostPaths { try builder.place(path, at: path, depth: 0) }
     builder.arguments += ["--proc", "/proc", "--dev", "/dev"]
     // By their own names, not through the stage: they are everybody's, and may be missing on the node that runs it.
     for device in devices { builder.arguments += ["--dev-bind-try", device, device] }
     for input in inputs { builder.bind(input.source, input.path) }
+    // What is written elsewhere would be lost without a word.
+    if isCopied { builder.arguments += ["--remount-ro", "/"] }
     builder.arguments += ["--chdir", workingDirectory, "--"]
     guard builder.mounts.count <= 300 else {
       throw FederationError(

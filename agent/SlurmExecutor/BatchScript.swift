@@ -80,14 +80,13 @@ struct BatchScript: Sendable {
     var list = [
       "--parsable", "--job-name=\(name.text)", "--comment=\(comment)", "--chdir=\(configuration.sharedDirectory)",
       "--output=\(directory)/\(isArray ? "%a" : "job").log", "--open-mode=append", "--input=/dev/null",
-      "--nodes=\(shape.nodes)", "--ntasks-per-node=\(shape.tasksPerNode)", "--cpus-per-task=\(shape.cpus)",
+      "--cpus-per-task=\(shape.cpus)",
       "--time=\(shape.timeLimitMinutes)", "--signal=B:TERM@\(TimeLimits.warningSeconds)",
       shape.requeues ? "--requeue" : "--no-requeue",
     ]
-    if shape.memoryMebibytes > 0 { list.append("--mem=\(shape.memoryMebibytes)M") }
-    if shape.gpus > 0 {
-      list.append("--gres=gpu:" + (shape.gpuType.map { "\($0):" } ?? "") + "\(shape.gpus)")
-    }
+    if let nodes = shape.nodes { list.append("--nodes=\(nodes)") }
+    if let tasks = shape.tasksPerNode { list.append("--ntasks-per-node=\(tasks)") }
+    list += resources
     let named: [(String, String?)] = [
       ("partition", shape.partition), ("account", shape.account), ("qos", shape.qos), ("constraint", shape.constraint),
       ("reservation", shape.reservation), ("licenses", shape.licences),
@@ -96,6 +95,22 @@ struct BatchScript: Sendable {
     if shape.isExclusive { list.append("--exclusive") }
     if case .array(_, let count) = subject { list.append("--array=0-\(count - 1)") }
     return list + configuration.extraOptions
+  }
+
+  /// Of a gang by the copy, because Slurm may put any number of them on a node; else by the node, which there is one of.
+  private var resources: [String] {
+    var list: [String] = []
+    let isGang = shape.gangSize > 1
+    if isGang { list.append("--ntasks=\(shape.gangSize)") }
+    if shape.memoryMebibytes > 0 {
+      let perCore = (shape.memoryMebibytes + shape.cpus - 1) / shape.cpus
+      list.append(isGang ? "--mem-per-cpu=\(perCore)M" : "--mem=\(shape.memoryMebibytes)M")
+    }
+    if shape.gpus > 0 {
+      let count = (shape.gpuType.map { "\($0):" } ?? "") + "\(shape.gpus)"
+      list.append(isGang ? "--gpus-per-task=\(count)" : "--gres=gpu:\(count)")
+    }
+    return list
   }
 
   private var isArray: Bool { if case .array = subject { true } else { false } }

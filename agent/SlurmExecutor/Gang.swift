@@ -1,27 +1,53 @@
 internal import FederationModel
+internal import ProcessExecutor
 internal import Supervisor
 
-/// A gang is one job: its step starts every copy of the program with `srun`, which ends all when one fails (I6). Pure.
+/// A gang is one job, which Slurm starts when all that it asks for is there. Its step starts every copy of the program with
+/// `srun`, which ends all of them when one fails (I6). Pure.
 enum Gang {
-  /// - Throws: `.failedPrecondition` where copies cannot be made to see their files.
-  static func spread(_ run: inout SupervisedRun, shape: JobShape) throws(FederationError) {
-    guard run.mounts.isEmpty else {
-      throw FederationError(
-        .failedPrecondition,
-        "an agent of the user root starts no gangs in sandboxes: run the agent as an ordinary user, or set `slurm.sandbox: none`"
-      )
-    }
+  /// Why an agent of the user root starts none: `srun` must be the job's user, so that copies could not become another one.
+  static let rootNotice = "an agent of the user root starts no gangs: run the agent as an ordinary user"
+
+  /// Around each copy: the first that fails writes its exit code down, for `srun` tells the greatest one, which is that of the
+  /// copies it has killed. It stays while the program ends in its grace. Descriptor 3 is what a sandbox is told to keep;
+  /// beyond the first node nobody holds it.
+  private static let aroundCopy = """
+    note=$1; shift; trap : TERM INT; "$@" 3</dev/null; code=$?
+    [ $code = 0 ] || (set -C; echo $code >"$note") 2>/dev/null
+    exit $code
+    """
+  private static let aroundAll = """
+    note=$1; shift; trap : TERM INT; "$@"; code=$?
+    [ $code = 0 ] || [ ! -s "$note" ] || read -r code <"$note"
+    exit $code
+    """
+
+  /// - Parameters:
+  ///   - program: `srun` as the nodes have it.
+  ///   - note: a file that all copies can make, and that is not there.
+  /// - Throws: `.failedPrecondition` where copies would run as root.
+  static func spread(
+    _ run: inout SupervisedRun, shape: JobShape, program: String, note: String
+  ) throws(FederationError) {
+    guard run.user == nil else { throw FederationError(.failedPrecondition, rootNotice) }
+    // Each line of the log begins with the number of its copy. `srun` takes the allocation from its environment, but not the
+    // cores of a task.
     var arguments = [
-      "srun", "--ntasks=\(shape.gangSize)", "--nodes=\(shape.nodes)", "--kill-on-bad-exit=1", "--input=none",
+      program, "--ntasks=\(shape.gangSize)", "--cpus-per-task=\(shape.cpus)", "--label", "--kill-on-bad-exit=1",
+      "--input=none",
     ]
-    if run.isSandboxed {
-      // Beyond this node nobody holds the descriptor that the sandbox is told to keep.
-      arguments += ["/bin/sh", "-c", "exec \"$@\" 3</dev/null", "sh"]
-      run.isSandboxed = false
-    }
-    // `srun` is a client of Slurm's: another user than the job's would be turned away.
-    run.user = nil
-    run.group = nil
-    run.arguments = arguments + run.arguments
+    if let nodes = shape.nodes { arguments.append("--nodes=\(nodes)") }
+    if let tasks = shape.tasksPerNode { arguments.append("--ntasks-per-node=\(tasks)") }
+    run.isSandboxed = false
+    run.arguments =
+      ["/bin/sh", "-c", aroundAll, "sh", note] + arguments + ["/bin/sh", "-c", aroundCopy, "sh", note] + run.arguments
+  }
+
+  /// Where nodes have `srun`: beside `sbatch`, if the operator says where that is, else as this machine's `PATH` has it. Runs
+  /// get a short `PATH` of their own, in which a site's Slurm need not be.
+  static func program(_ programs: SlurmExecutorConfiguration.Programs, path: String) -> String {
+    if let named = programs.srun { return named }
+    if let slash = programs.sbatch.lastIndex(of: "/") { return programs.sbatch[...slash] + "srun" }
+    return HostFiles.find("srun", path: path) ?? "srun"
   }
 }

@@ -6,15 +6,17 @@ struct JobShape: Hashable, Sendable {
   var project: ProjectName
   /// For each task.
   var cpus: Int64 = 1
-  /// For each node; 0 leaves it to the partition.
+  /// For each copy of the program; 0 leaves it to the partition.
   var memoryMebibytes: Int64 = 0
-  /// For each node.
+  /// For each copy of the program.
   var gpus: Int64 = 0
   var gpuType: String?
   /// Copies of the program in all; more than one is started by `srun`.
   var gangSize = 1
-  var nodes: Int = 1
-  var tasksPerNode: Int = 1
+  /// nil leaves it to Slurm.
+  var nodes: Int?
+  /// nil leaves it to Slurm.
+  var tasksPerNode: Int?
   /// Slurm's limit, which lies behind the step's own.
   var timeLimitMinutes: Int64
   var partition: String?
@@ -46,8 +48,8 @@ struct JobShape: Hashable, Sendable {
     isExclusive = hints?.exclusive ?? false
     requeues = hints?.requeue ?? false
     gangSize = max(1, run.spec.federation.gangSize)
-    nodes = max(1, hints?.nodes ?? gangSize)
-    tasksPerNode = max(1, hints?.tasksPerNode ?? (gangSize + nodes - 1) / nodes)
+    nodes = hints?.nodes ?? (gangSize == 1 ? 1 : nil)
+    tasksPerNode = hints?.tasksPerNode ?? (gangSize == 1 ? 1 : nil)
   }
 
   /// - Source: the characters that occur in names, features, licences and expressions of them in sbatch(1).

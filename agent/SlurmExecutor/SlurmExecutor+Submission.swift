@@ -92,7 +92,9 @@ extension SlurmExecutor {
     limited.walltime = limits.walltime
     let workspace = workspace(for: request.id)
     var supervised = try preparation.supervisedRun(limited, in: workspace, includesSecrets: false)
-    if shape.gangSize > 1 { try Gang.spread(&supervised, shape: shape) }
+    if shape.gangSize > 1 {
+      try Gang.spread(&supervised, shape: shape, program: gangProgram, note: workspace.directory + "/first-failure")
+    }
     do throws(SystemFailure) {
       try files.writeRequest(supervised)
       if !request.secrets.isEmpty {

@@ -17,6 +17,7 @@ public actor SlurmExecutor: Executor {
   nonisolated let observers = Observers()
   nonisolated let userID = geteuid()
   nonisolated let mark: String
+  nonisolated let gangProgram: String
   private let fixedNotices: [String]
   let clock = ContinuousClock()
 
@@ -57,6 +58,8 @@ public actor SlurmExecutor: Executor {
     files = BatchFiles(sharedDirectory: shared)
     records = RunFiles(sharedDirectory: shared, mark: mark)
     commands = SlurmCommands(configuration: configuration.slurmConfiguration)
+    gangProgram = Gang.program(
+      configuration.programs, path: getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin")
     backoff = Backoff(interval: configuration.pollInterval)
     arraySizeMax = configuration.arraySize
     do throws(SystemFailure) { try files.makeDirectories() } catch {
@@ -152,13 +155,14 @@ public actor SlurmExecutor: Executor {
     if let shortage = preparation.diskShortage { notices.append(shortage) }
     if let controllerProblem { notices.append("Slurm does not answer: \(controllerProblem)") }
     let usable = usablePartitions
+    if preparation.identity != nil { notices.append(Gang.rootNotice) }
     if usable.isEmpty, controllerProblem == nil {
       notices.append("no partition of this cluster is up and has usable nodes")
     }
     return ClusterInventory(
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
       gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
-      queues: true, startsGangs: preparation.identity == nil || preparation.probe == nil,
+      queues: true, startsGangs: preparation.identity == nil,
       partitions: reportedPartitions, notices: notices)
   }
 

@@ -15,6 +15,8 @@ public struct SlurmExecutorConfiguration: Sendable {
     public var scancel = "scancel"
     public var sinfo = "sinfo"
     public var scontrol = "scontrol"
+    /// On the nodes; nil: beside `sbatch`.
+    public var srun: String?
     public init() {}
   }
 

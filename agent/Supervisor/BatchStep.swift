@@ -163,15 +163,16 @@ final class BatchStep: RunLoop {
     var next = environ
     while let variable = next.pointee {
       let text = String(cString: variable)
-      if text.hasPrefix("SLURM_") || devices.contains(where: { text.hasPrefix($0 + "=") }) { found.append(text) }
+      if text.hasPrefix("SLURM_") || exact.contains(where: { text.hasPrefix($0 + "=") }) { found.append(text) }
       next += 1
     }
     return found
   }
 
   /// - Source: gres.html of Slurm's documentation, "Running jobs".
-  private static let devices = [
-    "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK",
+  private static let exact = [
+    "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
+    "ZE_AFFINITY_MASK",
   ]
 
   private func launchOnce(_ now: UInt64) {

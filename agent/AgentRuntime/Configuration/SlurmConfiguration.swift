@@ -37,5 +37,5 @@ public struct SlurmConfiguration: Sendable, Equatable {
 
   public init() {}
 
-  static let commandNames = ["sbatch", "squeue", "scancel", "sinfo", "scontrol"]
+  static let commandNames = ["sbatch", "squeue", "scancel", "sinfo", "scontrol", "srun"]
 }
