@@ -228,13 +228,14 @@ let package = Package(
     .target(
       name: "FederationHarness",
       dependencies: [
-        "FederationAPI", "FederationModel", "Postgres", "TestSupport", asyncHTTPClient, nioCore, nioHTTP1,
+        "FederationAPI", "FederationModel", "Postgres", "TestSupport", asyncHTTPClient, nioCore, nioHTTP1, nioPosix,
       ],
       path: "Tests/FederationHarness", swiftSettings: settings),
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "Postgres", "TestSupport", "fubini",
+        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "LocalSlurm", "Postgres", "TestSupport",
+        "fubini",
         "fubini-agent", "fubini-controlplane",
       ],
       path: "Tests/Integration", swiftSettings: settings),

@@ -301,33 +301,44 @@ public final class Federation: Sendable {
   /// Writes an agent's configuration file.
   public func writeConfiguration(of agent: FederationOptions.Agent) throws {
     let addresses = replicas.map { "\"\(dialled($0))\"" }.joined(separator: ", ")
-    let protocolKey = agent.protocolMax.map { "protocolMax: \($0)\n" } ?? ""
-    let yaml = """
-      controlPlane: [\(addresses)]
-      stateDirectory: \(agentState(agent.name))
-      executor: \(agent.executor)
-      cgroups: none
-      slots: \(agent.slots)
-      resources: {cpu: "\(agent.slots)", memory: 64Gi}
-      images: [{pattern: "*", runsAs: host}]
-      allowedHostPaths: [\(shared)]
-      logLevel: \(options.logLevel)
-      \(protocolKey)
-      """
+    var keys = [
+      "controlPlane": "[\(addresses)]", "stateDirectory": agentState(agent.name), "executor": agent.executor,
+      "cgroups": "none", "slots": "\(agent.slots)", "images": #"[{pattern: "*", runsAs: host}]"#,
+      "allowedHostPaths": "[\(shared)]", "logLevel": options.logLevel,
+    ]
+    if agent.executor != "slurm" { keys["resources"] = "{cpu: \"\(agent.slots)\", memory: 64Gi}" }
+    keys["protocolMax"] = agent.protocolMax.map { "\($0)" }
+    keys.merge(agent.keys) { $1 }
+    let yaml = keys.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)\n" }.joined()
     try yaml.write(toFile: agentConfigurationPath(agent.name))
   }
 
   /// Declares a cluster, and joins its agent with the one-time token.
   public func join(_ agent: FederationOptions.Agent) async throws {
     try writeConfiguration(of: agent)
+    if let user = agent.user, geteuid() == 0 { try lend(to: agent.name, user: user) }
     var prices: PriceSheet?
     if let hour = agent.coreHour { prices = PriceSheet(currency: "CNY", coreHour: hour) }
     let created: ClusterCreated = try await client(try await leader() ?? 0).post(
-      "/v1/clusters", ClusterRequest(name: agent.name, kind: .process, labels: agent.labels, prices: prices))
+      "/v1/clusters",
+      ClusterRequest(
+        name: agent.name, kind: agent.executor == "slurm" ? .slurm : .process, labels: agent.labels, prices: prices))
     let code = try await join(agent.name, token: created.join.token)
     guard code == 0 else {
       throw HarnessError("join of \(agent.name) ended with \(code):\n\(LogTail.of(log("join-\(agent.name)")))")
     }
+  }
+
+  /// Lets an ordinary user run an agent: the state directory is the user's, and its commands are started as the user.
+  private func lend(to name: String, user: String) throws {
+    guard let entry = getpwnam(user) else { throw HarnessError("there is no user \(user) here") }
+    try FileManager.default.createDirectory(
+      atPath: agentState(name), withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+    guard chown(agentState(name), entry.pointee.pw_uid, entry.pointee.pw_gid) == 0 else {
+      throw HarnessError("cannot give \(agentState(name)) to \(user)")
+    }
+    let ids = ["--reuid=\(entry.pointee.pw_uid)", "--regid=\(entry.pointee.pw_gid)", "--clear-groups"]
+    surround(name, with: Surroundings(prefix: ["/usr/bin/setpriv"] + ids, environment: ["USER": user]))
   }
 
   /// Runs `fubini-agent join`; its output is in `log("join-NAME")`. Returns the exit code.

@@ -2,7 +2,7 @@
 public struct FederationOptions: Sendable {
   public struct Agent: Sendable {
     public var name: String
-    /// `process` or `null`.
+    /// `process`, `slurm` or `null`.
     public var executor = "process"
     public var slots = 4
     public var labels: [String: String] = [:]
@@ -10,6 +10,10 @@ public struct FederationOptions: Sendable {
     public var coreHour: Double?
     /// The highest agent protocol version to offer; nil: all that this build knows.
     public var protocolMax: Int?
+    /// Top-level keys of its configuration with their YAML, in place of what the harness writes.
+    public var keys: [String: String] = [:]
+    /// Whom the agent runs as, when the tests run as root; nil: whoever runs them.
+    public var user: String?
     public init(
       _ name: String, executor: String = "process", slots: Int = 4, labels: [String: String] = [:],
       coreHour: Double? = nil, protocolMax: Int? = nil

@@ -128,19 +128,32 @@ package enum HostFiles {
     }
   }
 
-  /// Deletes a tree. Follows no link. Nothing of its owner may be alive.
-  package static func remove(_ path: String) {
-    guard let directory = opendir(path) else {
-      unlink(path)
+  /// Deletes a tree; what is not there is fine. Follows no link. Names may be any bytes, and a directory that its owner made
+  /// unreadable or unwritable goes as well.
+  package static func remove(_ path: String) { remove(AT_FDCWD, path) }
+
+  private static func remove(_ parent: Int32, _ name: UnsafePointer<CChar>) {
+    if unlinkat(parent, name, 0) == 0 || errno == ENOENT { return }
+    let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
+    var descriptor = openat(parent, name, flags)
+    if descriptor < 0, errno == EACCES, fchmodat(parent, name, 0o700, AT_SYMLINK_NOFOLLOW) == 0 {
+      descriptor = openat(parent, name, flags)
+    }
+    guard descriptor >= 0 else { return }
+    fchmod(descriptor, 0o700)
+    guard let directory = fdopendir(descriptor) else {
+      close(descriptor)
       return
     }
-    closedir(directory)
-    // A program may have taken its own permissions away.
-    chmod(path, 0o700)
-    for entry in list(path) ?? [] {
-      if entry.kind == .directory { remove(path + "/" + entry.name) } else { unlink(path + "/" + entry.name) }
+    while let entry = readdir(directory) {
+      withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { child in
+          if strcmp(child, ".") != 0, strcmp(child, "..") != 0 { remove(descriptor, child) }
+        }
+      }
     }
-    rmdir(path)
+    closedir(directory)
+    unlinkat(parent, name, AT_REMOVEDIR)
   }
 
   /// The first executable file of that name along `PATH`.

@@ -31,6 +31,8 @@ struct ArchiveWriter {
   private let limits: ArchiveLimits
   private var entries = 0
   private var bytes: Int64 = 0
+  /// Directories that are not as they are made: their modes come last, because one may forbid writing below it.
+  private var directoryModes: [(components: [String], mode: mode_t)] = []
 
   init(into tree: RootedTree, limits: ArchiveLimits) {
     self.tree = tree
@@ -49,7 +51,9 @@ struct ArchiveWriter {
     guard !member.components.isEmpty else { return }
     let shown = member.components.joined(separator: "/")
     switch member.kind {
-    case .directory: try tree.makeDirectory(member.components)
+    case .directory:
+      try tree.makeDirectory(member.components)
+      if member.mode & 0o777 != 0o755 { directoryModes.append((member.components, member.mode & 0o777)) }
     case .symbolicLink(let target):
       guard !target.isEmpty, target.utf8.count < RootedTree.pathBytesMax, !target.utf8.contains(0) else {
         throw FederationError(.invalidArgument, "the link \(shown) has no valid target")
@@ -75,6 +79,27 @@ struct ArchiveWriter {
         fchmod(file, member.mode & 0o777)
       }
     }
+  }
+
+  /// Gives directories their modes, the deepest first.
+  ///
+  /// - Parameter top: the only entry at the top, if it shall be moved: a directory that forbids writing cannot be.
+  /// - Returns: the mode that `top` must get once it has been moved; nil when it has it.
+  func finish(exceptTop top: String?) throws -> mode_t? {
+    var held: mode_t?
+    for (components, mode) in directoryModes.reversed() {
+      if components.count == 1, components[0] == top {
+        held = held ?? mode
+        continue
+      }
+      try tree.withParent(of: components) { parent, name in
+        let directory = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        guard directory >= 0 else { throw POSIXFile.failure("Cannot open \(name)") }
+        defer { close(directory) }
+        fchmod(directory, mode)
+      }
+    }
+    return held
   }
 
   /// Long runs of zeros become holes: a sparse file stays sparse.

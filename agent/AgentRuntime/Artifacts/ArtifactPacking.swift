@@ -142,6 +142,7 @@ enum ArtifactPacking {
     let input = try POSIXFile.open(file, O_RDONLY)
     defer { close(input) }
     var made = scratch + "/content"
+    var modeAfterwards: mode_t?
     switch archive {
     case .none:
       let output = try POSIXFile.open(made, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
@@ -157,10 +158,12 @@ enum ArtifactPacking {
         try unpackTar(input, into: &writer)
       }
       let names = try POSIXFile.entries(of: tree.descriptor)
+      modeAfterwards = try writer.finish(exceptTop: names.count == 1 ? names[0] : nil)
       if names.count == 1 { made += "/" + names[0] }
     }
     chmodFile(made, mode)
     try move(made, to: components, in: root, rootPath: rootPath)
+    if mode == nil, let modeAfterwards { try root.setMode(ofDirectory: components, modeAfterwards) }
   }
 
   private static func unpackTar(_ input: Int32, into writer: inout ArchiveWriter) throws {

@@ -1,5 +1,6 @@
 internal import FederationModel
 internal import FoundationEssentials
+internal import ProcessExecutor
 
 #if canImport(Glibc)
   internal import Glibc
@@ -81,16 +82,7 @@ enum POSIXFile {
   }
 
   /// Removes a tree without following symbolic links; what is not there is fine.
-  static func removeTree(_ path: String) {
-    if unlink(path) == 0 || errno == ENOENT { return }
-    guard let directory = opendir(path) else { return }
-    while let entry = readdir(directory) {
-      let name = Self.name(of: entry)
-      if name != ".", name != ".." { removeTree(path + "/" + name) }
-    }
-    _ = Glibc.closedir(directory)
-    rmdir(path)
-  }
+  static func removeTree(_ path: String) { HostFiles.remove(path) }
 
   static func name(of entry: UnsafeMutablePointer<dirent>) -> String {
     withUnsafePointer(to: &entry.pointee.d_name) { pointer in

@@ -107,6 +107,16 @@ final class RootedTree: Sendable {
     if made >= 0 { close(made) }
   }
 
+  /// No link is followed.
+  func setMode(ofDirectory components: [String], _ mode: mode_t) throws {
+    let directory = try openDirectory(components)
+    guard directory >= 0 else { return }
+    defer { close(directory) }
+    guard fchmod(directory, mode) == 0 else {
+      throw POSIXFile.failure("Cannot set the mode of \(components.joined(separator: "/"))")
+    }
+  }
+
   /// Opens a regular file for reading; nil when there is nothing. A FIFO or device cannot block or confuse it.
   func openFile(_ path: String) throws -> (descriptor: Int32, size: Int64, mode: mode_t)? {
     guard let components = try resolve(path), !components.isEmpty else { return nil }
