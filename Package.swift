@@ -234,9 +234,8 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "LocalSlurm", "Postgres", "TestSupport",
-        "fubini",
-        "fubini-agent", "fubini-controlplane",
+        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "LocalSlurm", "Postgres",
+        "TestSupport", "fubini", "fubini-agent", "fubini-controlplane",
       ],
       path: "Tests/Integration", swiftSettings: settings),
     .executableTarget(

@@ -183,28 +183,5 @@ extension Integration {
         #expect(try await federation.query("SELECT count(*) FROM workflows")[0].int(0) == 0)
       }
     }
-
-    static let hasLAMMPS = FileManager.default.isExecutableFile(atPath: "/usr/bin/lmp")
-
-    @Test("examples/md-sweep: five temperatures with LAMMPS, and their table")
-    func molecularDynamics() async throws {
-      guard Self.hasLAMMPS else {
-        print("skipped: md-sweep needs LAMMPS (Debian: apt-get install lammps)")
-        return
-      }
-      try await Federation.with { federation in
-        let file = Integration.repositoryFile("examples/md-sweep/workflow.yaml")
-        let submitted = try await federation.fubini(
-          ["submit", "-f", file, "-p", "steps=400", "--wait"], timeout: .seconds(240))
-        #expect(submitted.code == 0, "\(submitted.output)")
-        let detail = try await federation.client().workflow("@latest")
-        let analyse = try #require(detail.nodes.first { $0.displayName == "analyse" })
-        let table = try await federation.client().log(detail.summary.name, node: analyse.name)
-        let rows = table.split(separator: "\n").dropFirst().map { $0.split(separator: " ").compactMap { Double($0) } }
-        #expect(rows.map(\.first) == [0.7, 1.0, 1.5, 2.0, 3.0], "\(table)")
-        // The thermostat holds a small system's mean within some tenths of its target.
-        for row in rows { #expect(abs(row[1] - row[0]) < 0.35 * row[0], "\(table)") }
-      }
-    }
   }
 }
