@@ -289,6 +289,7 @@ extension ControlPlaneCore {
     for id in output.retired {
       guard let entry = workflows[id], entry.machine.status.phase.isTerminal else { continue }
       workflows[id] = nil
+      retired.append(entry)
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.name)] = nil
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.uid)] = nil
       if entry.row.deletionRequested {

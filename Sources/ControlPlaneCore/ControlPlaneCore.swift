@@ -57,6 +57,8 @@ public struct ControlPlaneCore: Sendable {
   var wantsPlacement = true
 
   var output: Output
+  /// Workflows that have left with the output taken last.
+  var retired: [WorkflowEntry] = []
 
   public init(
     state: DurableState, position: CommitPosition, incarnation: UInt32,
@@ -125,6 +127,7 @@ public struct ControlPlaneCore: Sendable {
 
   /// What the inputs since the last call wrote and want done. The delta is one unit; the effects wait for its commit.
   public mutating func takeOutput() -> (delta: DurableDelta, effects: [Effect]) {
+    retired = []
     var delta = DurableDelta(now: now)
     delta.minimumSequence = output.minimumSequence
     collectWorkflows(into: &delta)
@@ -141,6 +144,12 @@ public struct ControlPlaneCore: Sendable {
     let effects = output.finishedEffects()
     output = Output(now: now)
     return (delta, effects)
+  }
+
+  /// The workflows that have left with the output taken last. Letting go of a large one takes long: the caller does it elsewhere.
+  public mutating func takeRetired() -> RetiredWorkflows {
+    defer { retired = [] }
+    return RetiredWorkflows(entries: retired)
   }
 
   /// Whose run it is that `cluster` holds and that is not over; nil for any other.
@@ -170,6 +179,12 @@ public struct ControlPlaneCore: Sendable {
       workflows: workflows.count, pendingTasks: pending.count, runs: runs.count,
       connectedClusters: clusters.values.count { $0.session != nil })
   }
+}
+
+/// Workflows that are over; they are memory to be freed, and nothing else.
+public struct RetiredWorkflows: Sendable {
+  let entries: [WorkflowEntry]
+  public var isEmpty: Bool { entries.isEmpty }
 }
 
 /// How much the core holds.

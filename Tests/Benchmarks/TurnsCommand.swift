@@ -73,48 +73,63 @@ struct TurnsCommand: AsyncParsableCommand {
   }
 }
 
-/// `fubini_turn_seconds` as the control plane reports it.
+/// `fubini_turn_seconds` and `fubini_turn_cpu_seconds` as the control plane reports them.
 struct Turns {
-  /// Cumulative counts by upper bound in seconds.
-  private var buckets: [(bound: Double, count: Double)] = []
-  private var sum = 0.0
+  private struct Distribution {
+    /// Cumulative counts by upper bound in seconds.
+    var buckets: [(bound: Double, count: Double)] = []
+    var sum = 0.0
+
+    /// The bucket bound at or below which so many per cent are, in milliseconds.
+    func bound(_ percent: Double) -> Double {
+      let wanted = (buckets.last?.count ?? 0) * percent / 100
+      return (buckets.first { $0.count >= wanted }?.bound ?? 0) * 1000
+    }
+
+    var summary: String {
+      let all = buckets.last?.count ?? 0
+      let short = buckets.last { $0.bound <= 0.005 }?.count ?? 0
+      return "\(Report.format(sum * 1000, 0)) ms in all, p99 <= \(bound(99)) ms, max <= \(bound(100)) ms, "
+        + "\(Int(all - short)) of \(Int(all)) above 5 ms"
+    }
+  }
+  private var wall = Distribution()
+  private var cpu = Distribution()
   private var longest = 0.0
 
   init(_ federation: Federation) async throws {
     let text = try await federation.client().send("GET", "/metrics").text
     for line in text.split(separator: "\n") {
       guard let space = line.lastIndex(of: " "), let value = Double(line[line.index(after: space)...]) else { continue }
-      if line.hasPrefix("fubini_turn_seconds_bucket{le=\""), let end = line.firstIndex(of: "}") {
-        let bound = line[line.startIndex..<end].dropFirst(31)
-        buckets.append((Double(bound.filter { $0 != "\"" }) ?? .infinity, value))
-      } else if line.hasPrefix("fubini_turn_seconds_sum") {
-        sum = value
-      } else if line.hasPrefix("fubini_turn_seconds_longest") {
-        longest = value
-      }
+      Self.read(line, "fubini_turn_seconds", value, into: &wall)
+      Self.read(line, "fubini_turn_cpu_seconds", value, into: &cpu)
+      if line.hasPrefix("fubini_turn_cpu_seconds_longest") { longest = value }
     }
-    guard !buckets.isEmpty else { throw HarnessError("no fubini_turn_seconds at /metrics: \(text.prefix(300))") }
+    guard !wall.buckets.isEmpty, !cpu.buckets.isEmpty else {
+      throw HarnessError("no fubini_turn_seconds at /metrics: \(text.prefix(300))")
+    }
+  }
+
+  private static func read(_ line: Substring, _ name: String, _ value: Double, into distribution: inout Distribution) {
+    let prefix = "\(name)_bucket{le=\""
+    if line.hasPrefix(prefix), let end = line.firstIndex(of: "}") {
+      let bound = line[line.startIndex..<end].dropFirst(prefix.count).filter { $0 != "\"" }
+      distribution.buckets.append((Double(bound) ?? .infinity, value))
+    } else if line.hasPrefix("\(name)_sum") {
+      distribution.sum = value
+    }
   }
 
   func since(_ earlier: Turns) -> Turns {
     var difference = self
-    for index in buckets.indices { difference.buckets[index].count -= earlier.buckets[index].count }
-    difference.sum -= earlier.sum
+    for index in wall.buckets.indices { difference.wall.buckets[index].count -= earlier.wall.buckets[index].count }
+    for index in cpu.buckets.indices { difference.cpu.buckets[index].count -= earlier.cpu.buckets[index].count }
+    difference.wall.sum -= earlier.wall.sum
+    difference.cpu.sum -= earlier.cpu.sum
     return difference
   }
 
-  /// The bucket bound at or below which so many per cent are, in milliseconds.
-  private func bound(_ percent: Double) -> Double {
-    let wanted = (buckets.last?.count ?? 0) * percent / 100
-    return (buckets.first { $0.count >= wanted }?.bound ?? 0) * 1000
-  }
-
   var summary: String {
-    let all = buckets.last?.count ?? 0
-    let short = buckets.last { $0.bound <= 0.005 }?.count ?? 0
-    let top = buckets.first { $0.count == all }?.bound ?? 0
-    return
-      "\(Int(all)) turns, \(Report.format(sum * 1000, 0)) ms in all, p99 <= \(bound(99)) ms, max <= \(top * 1000) ms, "
-      + "\(Int(all - short)) above 5 ms; longest of the process \(Report.format(longest * 1000, 1)) ms"
+    "CPU \(cpu.summary); by the clock \(wall.summary); the process's dearest \(Report.format(longest * 1000, 1)) ms of CPU"
   }
 }

@@ -75,7 +75,8 @@ import Testing
   func deposed() {
     let metrics = ControlPlaneMetrics()
     metrics.turn(
-      inputs: 3, seconds: 0.001, queueDepth: 7, Census(workflows: 2, pendingTasks: 5, runs: 4, connectedClusters: 1))
+      inputs: 3, TurnCost(seconds: 0.002, cpu: 0.001, applying: 0.001, taking: 0, snapshot: 0), queueDepth: 7,
+      Census(workflows: 2, pendingTasks: 5, runs: 4, connectedClusters: 1))
     metrics.committed(seconds: 0.002, rows: 11)
     metrics.request(route: "/v1/version", method: "GET", status: 200, seconds: 0.01)
     let leading = metrics.prometheusText(LeadershipView(isLeader: true, leaderURL: nil, commitSequence: 9))
@@ -83,7 +84,7 @@ import Testing
       "fubini_leader 1", "fubini_commit_sequence 9", "fubini_queue_depth 7", "fubini_workflows 2",
       "fubini_pending_tasks 5",
       "fubini_runs 4", "fubini_connected_clusters 1", "fubini_inputs_total 3", "fubini_rows_written_total 11",
-      "fubini_commit_seconds_count 1", "fubini_turn_seconds_count 1",
+      "fubini_commit_seconds_count 1", "fubini_turn_seconds_count 1", "fubini_turn_cpu_seconds_longest 0.001",
       "fubini_http_requests_total{route=\"/v1/version\",method=\"GET\",status=\"200\"} 1",
     ] { #expect(leading.contains("\n\(line)\n"), "no line: \(line)") }
     let standing = metrics.prometheusText(LeadershipView(isLeader: false, leaderURL: nil, commitSequence: 9))

@@ -245,9 +245,20 @@ extension Leader {
   }
 }
 
+/// How long a turn of the leader was, in seconds.
+struct TurnCost: Sendable {
+  /// By the clock.
+  var seconds: Double
+  /// CPU time: in all, then of its parts.
+  var cpu: Double
+  var applying: Double
+  var taking: Double
+  var snapshot: Double
+}
+
 /// What the leader reports about itself; implemented by the metrics registry.
 protocol LeaderMetrics: Sendable {
-  func turn(inputs: Int, seconds: Double, queueDepth: Int, _ census: Census)
+  func turn(inputs: Int, _ cost: TurnCost, queueDepth: Int, _ census: Census)
   func committed(seconds: Double, rows: Int)
 }
 

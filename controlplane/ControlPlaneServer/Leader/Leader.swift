@@ -65,6 +65,7 @@ actor Leader {
   /// A batch ends when applying it has cost this much. Taking its output and a snapshot cost as much again at most, so that a turn
   /// stays below 5 ms.
   private static let turnLimit = Duration.milliseconds(2)
+  private static let longTurn = 0.005
   private static let batchLimit = 4096
   private static let unitsInFlight = 2
 
@@ -123,25 +124,37 @@ actor Leader {
 
   /// Applies what waits, sends one unit, and starts a placement pass when one is due.
   private func turn() {
-    let started = ContinuousClock.now
+    let started = (wall: ContinuousClock.now, cpu: ProcessUsage.threadSeconds)
     var inputs: [Input] = []
     // What large inputs left undone goes on beside the others, neither in front of them nor behind them: half a turn each.
     let share = core.isUnfinished ? Self.turnLimit / 2 : Self.turnLimit
-    while inputs.count < Self.batchLimit, ContinuousClock.now - started < share, let input = queue.next() {
+    while inputs.count < Self.batchLimit, ContinuousClock.now - started.wall < share, let input = queue.next() {
       core.apply(input, at: wallClock())
       inputs.append(input)
     }
-    while core.isUnfinished, ContinuousClock.now - started < Self.turnLimit { core.apply(.proceed, at: wallClock()) }
+    while core.isUnfinished, ContinuousClock.now - started.wall < Self.turnLimit {
+      core.apply(.proceed, at: wallClock())
+    }
+    let applied = ProcessUsage.threadSeconds
     send(inputs)
+    let sent = ProcessUsage.threadSeconds
     plan()
-    metrics.turn(
-      inputs: inputs.count, seconds: (ContinuousClock.now - started).seconds, queueDepth: queue.depth, core.census)
+    let ended = ProcessUsage.threadSeconds
+    let cost = TurnCost(
+      seconds: (ContinuousClock.now - started.wall).seconds, cpu: ended - started.cpu, applying: applied - started.cpu,
+      taking: sent - applied, snapshot: ended - sent)
+    metrics.turn(inputs: inputs.count, cost, queueDepth: queue.depth, core.census)
+    if cost.cpu > Self.longTurn {
+      logger.debug("a long turn", metadata: ["inputs": "\(inputs.count)", "cost": "\(cost)"])
+    }
   }
 
   /// Takes the core's output as one unit and puts it on the wire.
   func send(_ inputs: [Input]) {
     guard core.hasOutput else { return }
     let (delta, effects) = core.takeOutput()
+    let retired = core.takeRetired()
+    if !retired.isEmpty { Task.detached { _ = consume retired } }
     guard !delta.isEmpty || !inFlight.isEmpty else {
       release(effects)
       return

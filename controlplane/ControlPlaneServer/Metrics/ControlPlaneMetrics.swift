@@ -7,6 +7,7 @@ final class ControlPlaneMetrics: LeaderMetrics {
   private let isLeader: Gauge
   private let commitSequence: Gauge
   private let turnSeconds: Histogram
+  private let turnCPU: Histogram
   private let turnLongest: Gauge
   private let turnInputs: Histogram
   private let inputs: Counter
@@ -38,8 +39,13 @@ final class ControlPlaneMetrics: LeaderMetrics {
       "fubini_connected_clusters", "Clusters whose agent has a session, on the leader.")
     inputs = registry.counter("fubini_inputs_total", "Inputs that the leader has applied.")
     turnSeconds = registry.histogram("fubini_turn_seconds", "Length of the leader's turns.", buckets: Self.latencies)
+    turnCPU = registry.histogram(
+      "fubini_turn_cpu_seconds", "CPU time of the leader's turns: what they cost on a machine that does nothing else.",
+      buckets: Self.latencies)
     turnLongest = registry.gauge(
-      "fubini_turn_seconds_longest", "The longest turn since the process began; DESIGN bounds a turn to 0.005.")
+      "fubini_turn_cpu_seconds_longest",
+      "The dearest turn since the process began, in CPU time; it is to stay below 0.005."
+    )
     turnInputs = registry.histogram(
       "fubini_turn_inputs", "Inputs applied in one turn.",
       buckets: [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096])
@@ -61,12 +67,13 @@ final class ControlPlaneMetrics: LeaderMetrics {
     }
   }
 
-  func turn(inputs count: Int, seconds: Double, queueDepth depth: Int, _ census: Census) {
+  func turn(inputs count: Int, _ cost: TurnCost, queueDepth depth: Int, _ census: Census) {
     inputs.add(UInt64(max(0, count)))
     turnInputs.observe(Double(count))
-    turnSeconds.observe(seconds)
+    turnSeconds.observe(cost.seconds)
+    turnCPU.observe(cost.cpu)
     // The leader's loop is the only writer.
-    if seconds > turnLongest.value { turnLongest.set(seconds) }
+    if cost.cpu > turnLongest.value { turnLongest.set(cost.cpu) }
     queueDepth.set(depth)
     workflows.set(census.workflows)
     pendingTasks.set(census.pendingTasks)

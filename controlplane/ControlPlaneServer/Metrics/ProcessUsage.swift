@@ -8,9 +8,14 @@ import FoundationEssentials
 
 /// What this process uses of the machine.
 enum ProcessUsage {
-  static var cpuSeconds: Double? {
+  static var cpuSeconds: Double? { seconds(CLOCK_PROCESS_CPUTIME_ID) }
+
+  /// CPU time of the calling thread: what a synchronous piece of work costs, however busy the machine is.
+  static var threadSeconds: Double { seconds(CLOCK_THREAD_CPUTIME_ID) ?? 0 }
+
+  private static func seconds(_ clock: clockid_t) -> Double? {
     var time = timespec()
-    guard clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 else { return nil }
+    guard clock_gettime(clock, &time) == 0 else { return nil }
     return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
 
