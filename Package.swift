@@ -214,7 +214,7 @@ let package = Package(
       dependencies: [
         "AgentRuntime", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor",
         "fubini-agent", crypto, grpc,
-        grpcProtobuf, grpcTransport, logging, protobuf,
+        grpcProtobuf, grpcTransport, logging, nioCore, nioPosix, protobuf,
       ], swiftSettings: settings),
     .testTarget(
       name: "LocalSlurmTests", dependencies: ["FederationModel", "LocalProcess", "LocalSlurm", "TestSupport"],

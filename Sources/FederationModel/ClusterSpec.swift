@@ -4,7 +4,7 @@ public struct ClusterSpec: Hashable, Sendable, Codable {
   public var kind: ClusterKind
   public var labels: [String: String]
   public var prices: PriceSheet?
-  /// Who may use it; nil means every project (`mapped` tenancy), a name means that project alone (`single`).
+  /// The one project that may use it; nil: whatever its agent's `Tenancy` allows.
   public var project: ProjectName?
 
   public init(
@@ -37,6 +37,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var startsGangs: Bool
   /// Of a Slurm cluster; those that the agent may use.
   public var partitions: [Partition]
+  /// Whose work its agent takes; nil: the agent is too old to say.
+  public var tenancy: Tenancy?
   /// Conditions to be shown with the cluster: "memory limits are not enforced here".
   public var notices: [String]
 
@@ -44,7 +46,7 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],
     canFence: Bool = false,
     linkBytesPerSecond: Int64? = nil, queues: Bool = false, startsGangs: Bool = false, partitions: [Partition] = [],
-    notices: [String] = []
+    tenancy: Tenancy? = nil, notices: [String] = []
   ) {
     self.capacity = capacity
     self.slots = slots
@@ -55,6 +57,7 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     self.queues = queues
     self.startsGangs = startsGangs
     self.partitions = partitions
+    self.tenancy = tenancy
     self.notices = notices
   }
 }

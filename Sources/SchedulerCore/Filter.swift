@@ -15,6 +15,9 @@ enum Filter {
     if let owner = spec.project, owner != requirement.project {
       return Rejection("TenancySingle", "the cluster serves project \(owner) alone")
     }
+    if let refusal = cluster.inventory.tenancy?.refusal(of: requirement.project) {
+      return Rejection(refusal.code, refusal.message)
+    }
     if hints.exclude.contains(spec.name) { return Rejection("Excluded", "the workflow excludes this cluster") }
     if !hints.kinds.isEmpty, !hints.kinds.contains(spec.kind) {
       let wanted = hints.kinds.map(\.rawValue).joined(separator: ", ")

@@ -23,6 +23,8 @@ import Testing
         transferLimit: 50MB/s
         artifactCacheSize: 1Gi
         logLevel: debug
+        tenancy: mapped
+        projects: {physics: {user: phys, account: phys-2026}}
         """)
     #expect(configuration.controlPlane == ["a:1", "b:2"])
     #expect(configuration.executor == .null)
@@ -34,6 +36,8 @@ import Testing
     #expect("\(configuration.controlGroups)" == "/fubini")
     #expect(configuration.processLimit == 100)
     #expect(configuration.logLevel == .debug)
+    #expect(configuration.tenancy.kind == .mapped)
+    #expect(configuration.tenancy.projects == ["physics": .init(user: "phys", account: "phys-2026")])
   }
 
   @Test("the environment overrides the file")

@@ -36,6 +36,7 @@ import Testing
         controlPlane: ["\(address)"]
         stateDirectory: \(state)
         sandbox: \(sandbox.rawValue)
+        tenancy: shared
         cgroups: none
         allowedHostPaths: [\(gate)]
         slots: 3

@@ -53,6 +53,25 @@ import Testing
     #expect(table.runs.isEmpty)
   }
 
+  @Test(
+    "a run of a project that is not served here is refused by the agent itself, whatever the control plane says",
+    arguments: [
+      Tenancy.single("other"), .single(nil), .mapped(["other"]),
+    ])
+  func foreignProject(_ tenancy: Tenancy) throws {
+    // Assigned now, and found in a journal from before the tenancy was declared.
+    for contents in [emptyJournal(), emptyJournal([try journaled(7, submitted: false)])] {
+      var table = RunTable(restoring: contents, tenancy: tenancy)
+      let turn = turn(&table, welcome([assignment(7)]))
+      #expect(try events(turn.changes).last?.phase == .error)
+      #expect(try events(turn.changes).last?.message.contains("project p") == true)
+      #expect(!turn.changes.contains(.submitted(RunID(7))))
+      #expect(!turn.actions.contains(.submit([RunID(7)])))
+    }
+    var served = RunTable(restoring: emptyJournal(), tenancy: .mapped(["p", "other"]))
+    #expect(self.turn(&served, welcome([assignment(7)])).actions.contains(.submit([RunID(7)])))
+  }
+
   @Test("I1: an assignment that comes again, by welcome or by delta, is not submitted again")
   func duplicate() {
     var table = RunTable(restoring: emptyJournal())

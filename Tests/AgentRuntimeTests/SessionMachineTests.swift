@@ -86,7 +86,7 @@ import Testing
     var other = try established()
     let refused = other.apply(
       .refused(code: "unavailable", message: "standby", leaderAddress: "evil:9"), atNanoseconds: 2)
-    #expect(refused.last == .hangUp(reason: "refused"))
+    #expect(refused.last == .hangUp(reason: "refused: standby"))
     #expect(
       other.apply(.streamEnded(reason: "x", jitter: 0), atNanoseconds: 3).last
         == .dial(try ControlPlaneAddress("b:2"), after: .zero))

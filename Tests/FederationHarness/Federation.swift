@@ -303,7 +303,7 @@ public final class Federation: Sendable {
     let addresses = replicas.map { "\"\(dialled($0))\"" }.joined(separator: ", ")
     var keys = [
       "controlPlane": "[\(addresses)]", "stateDirectory": agentState(agent.name), "executor": agent.executor,
-      "cgroups": "none", "slots": "\(agent.slots)", "images": #"[{pattern: "*", runsAs: host}]"#,
+      "cgroups": "none", "tenancy": "shared", "slots": "\(agent.slots)", "images": #"[{pattern: "*", runsAs: host}]"#,
       "allowedHostPaths": "[\(shared)]", "logLevel": options.logLevel,
     ]
     if agent.executor != "slurm" { keys["resources"] = "{cpu: \"\(agent.slots)\", memory: 64Gi}" }

@@ -7,12 +7,12 @@ private func cluster(
   slots: Int? = 4,
   freeSlots: Int? = 4, bandwidth: Double = 100_000_000, closed: String? = nil,
   images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")],
-  canFence: Bool = true, project: ProjectName? = nil
+  canFence: Bool = true, project: ProjectName? = nil, tenancy: Tenancy? = nil
 ) -> ClusterView {
   let capacity = Resources(cpuMillicores: 8000, memory: .gibibytes(16))
   return ClusterView(
     spec: ClusterSpec(name: name, kind: kind, labels: labels, prices: prices, project: project),
-    inventory: ClusterInventory(capacity: capacity, slots: slots, images: images, canFence: canFence),
+    inventory: ClusterInventory(capacity: capacity, slots: slots, images: images, canFence: canFence, tenancy: tenancy),
     closedBecause: closed,
     free: capacity, freeSlots: freeSlots, bandwidth: bandwidth)
 }
@@ -43,6 +43,9 @@ struct PlacementPlannerTests {
 
   static let rejected: [Rejected] = [
     Rejected(code: "TenancySingle", cluster: cluster("a", project: "other"), requirement: plain),
+    Rejected(code: "TenancySingle", cluster: cluster("a", tenancy: .single("other")), requirement: plain),
+    Rejected(code: "TenancyUndeclared", cluster: cluster("a", tenancy: .single(nil)), requirement: plain),
+    Rejected(code: "TenancyUnmapped", cluster: cluster("a", tenancy: .mapped(["other"])), requirement: plain),
     Rejected(code: "Excluded", cluster: cluster("a"), requirement: with { $0.hints.exclude = ["a"] }),
     Rejected(code: "KindNotAllowed", cluster: cluster("a"), requirement: with { $0.hints.kinds = [.slurm] }),
     Rejected(
@@ -126,5 +129,14 @@ struct PlacementPlannerTests {
     let decided = plan([cluster("a"), cluster("b", freeSlots: 0)], plain)
     #expect(decided.tables[decided.placements[0].table].chosen == "a")
     #expect(decided.tables[0].candidates.map { $0.rejection?.code } == [nil, "Full"])
+  }
+
+  @Test(
+    "a project is placed where the agent's tenancy takes it",
+    arguments: [
+      Tenancy.shared, .single("p"), .mapped(["p", "other"]),
+    ])
+  func tenancy(_ tenancy: Tenancy) {
+    #expect(plan([cluster("a", tenancy: tenancy)], plain).placements.map(\.cluster) == ["a"])
   }
 }

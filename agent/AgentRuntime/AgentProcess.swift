@@ -47,6 +47,7 @@ final class AgentProcess: Sendable {
       )
     }
     cluster = identity.cluster
+    let tenancy = try configuration.declaredTenancy()
     let addresses = try configuration.addresses
     let cycle = try AddressCycle(addresses)
     journal = try Journal(
@@ -59,7 +60,7 @@ final class AgentProcess: Sendable {
     let meter = TransferMeter(bytesPerSecond: configuration.transferLimitBytesPerSecond)
     let driver = RunDriver(
       journal: journal, contents: contents, executor: executor, cache: cache,
-      repository: RemoteArtifactRepository(connection: connection, meter: meter), logger: logger)
+      repository: RemoteArtifactRepository(connection: connection, meter: meter), tenancy: tenancy, logger: logger)
     self.driver = driver
     let logs = LogShipper(executor: executor) { run, offset, isComplete in
       await driver.tell(.logAcknowledged(run, offset: offset, isComplete: isComplete))
@@ -72,6 +73,8 @@ final class AgentProcess: Sendable {
     let clock = ClockNotice()
     let inventory: @Sendable () async -> ClusterInventory = { [executor] in
       var inventory = await executor.inventory()
+      inventory.tenancy = tenancy
+      if case .single(nil) = tenancy { inventory.notices.insert(Self.undeclaredTenancy, at: 0) }
       if let notice = clock.text { inventory.notices.append(notice) }
       if let problem = driver.problem { inventory.notices.append(problem) }
       inventory.linkBytesPerSecond = configuration.transferLimitBytesPerSecond
@@ -179,7 +182,19 @@ final class AgentProcess: Sendable {
           rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
           // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
           capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000)),
-          controlGroups: configuration.controlGroups, processLimit: configuration.processLimit))
+          controlGroups: configuration.controlGroups, processLimit: configuration.processLimit,
+          identities: try identities(configuration)))
+    }
+  }
+
+  private static let undeclaredTenancy =
+    "no run is taken: this agent serves one project and no `project` is set in its configuration"
+
+  /// The Unix users of a mapped tenancy.
+  private static func identities(_ configuration: AgentConfiguration) throws -> [ProjectName: RunIdentity] {
+    try configuration.tenancy.projects.mapValues { account in
+      let numbers = try UnixUser.numbers(of: account.user)
+      return RunIdentity(user: numbers.user, group: numbers.group)
     }
   }
 

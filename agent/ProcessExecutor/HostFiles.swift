@@ -117,15 +117,15 @@ package enum HostFiles {
 
   /// Gives everything below `path` to a user, links themselves instead of what they point at.
   package static func give(_ path: String, to identity: RunIdentity) {
-    lchown(path, identity.user, identity.group)
-    guard let entries = list(path) else { return }
-    for entry in entries {
+    // The directory last: while it is ours, nobody can put something else in the place of what is in it.
+    for entry in list(path) ?? [] {
       if entry.kind == .directory {
         give(path + "/" + entry.name, to: identity)
       } else {
         lchown(path + "/" + entry.name, identity.user, identity.group)
       }
     }
+    lchown(path, identity.user, identity.group)
   }
 
   /// Deletes a tree; what is not there is fine. Follows no link. Names may be any bytes, and a directory that its owner made

@@ -68,14 +68,32 @@ public actor ProcessExecutor: Executor {
         notices.append("runs share the host's network here; the operator answers for the cloud metadata address")
       }
     }
-    preparation = RunPreparation(
+    var preparation = RunPreparation(
       directory: directory, images: configuration.images, rootFileSystems: configuration.rootFileSystems,
       allowedHostPaths: configuration.allowedHostPaths, probe: probe, sharesNetwork: shares,
-      preparedConfiguration: preparedConfiguration, identity: identity, logLimit: configuration.logLimit,
-      processLimit: configuration.processLimit)
+      account: RunAccount(identity: identity, preparedConfiguration: preparedConfiguration),
+      logLimit: configuration.logLimit, processLimit: configuration.processLimit)
+    preparation.accounts = try Self.accounts(configuration)
+    self.preparation = preparation
     self.notices = notices
     // Also learns which slots are taken.
     _ = try await reattach(known: [])
+  }
+
+  /// Of a mapped tenancy: each user sees itself in its own `/etc/passwd`.
+  private static func accounts(_ configuration: ProcessExecutorConfiguration) throws -> [ProjectName: RunAccount] {
+    guard geteuid() == 0 || configuration.identities.isEmpty else {
+      throw FederationError(.failedPrecondition, "only an agent that is root can give each project a user of its own")
+    }
+    var accounts: [ProjectName: RunAccount] = [:]
+    for (project, identity) in configuration.identities {
+      let directory = configuration.stateDirectory + "/sandbox/\(identity.user)"
+      try HostFiles.makeDirectory(directory)
+      accounts[project] = RunAccount(
+        identity: identity,
+        preparedConfiguration: try PreparedConfiguration.write(in: directory, identity: identity))
+    }
+    return accounts
   }
 
   public nonisolated func workspace(for id: RunID) -> RunWorkspace {

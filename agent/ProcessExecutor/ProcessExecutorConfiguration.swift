@@ -28,6 +28,8 @@ public struct ProcessExecutorConfiguration: Sendable {
   public var allowedHostPaths: [String]
   /// Whom runs become when the agent is root; without effect otherwise.
   public var identity: RunIdentity
+  /// In place of `identity`, by project (`mapped` tenancy): then a project that is not in it has no runs here.
+  public var identities: [ProjectName: RunIdentity]
   public var capacity: Resources
   public var slots: Int?
   public var logLimit: ByteCount
@@ -44,7 +46,8 @@ public struct ProcessExecutorConfiguration: Sendable {
     stateDirectory: String, supervisorExecutable: String, sandbox: SandboxMode = .bubblewrap, network: Network = .auto,
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], identity: RunIdentity = .nobody, capacity: Resources = .zero, slots: Int? = nil,
-    logLimit: ByteCount = .mebibytes(64), controlGroups: ControlGroupSetting = .none, processLimit: Int = 4096
+    logLimit: ByteCount = .mebibytes(64), controlGroups: ControlGroupSetting = .none, processLimit: Int = 4096,
+    identities: [ProjectName: RunIdentity] = [:]
   ) {
     self.stateDirectory = stateDirectory
     self.supervisorExecutable = supervisorExecutable
@@ -59,5 +62,6 @@ public struct ProcessExecutorConfiguration: Sendable {
     self.logLimit = logLimit
     self.controlGroups = controlGroups
     self.processLimit = processLimit
+    self.identities = identities
   }
 }

@@ -3,6 +3,19 @@ package import FederationModel
 internal import Glibc
 package import Supervisor
 
+/// Whom a run becomes.
+package struct RunAccount: Hashable, Sendable {
+  /// nil: whoever starts it.
+  package var identity: RunIdentity?
+  /// The `/etc` that `PreparedConfiguration` wrote for it.
+  package var preparedConfiguration: String
+
+  package init(identity: RunIdentity?, preparedConfiguration: String) {
+    self.identity = identity
+    self.preparedConfiguration = preparedConfiguration
+  }
+}
+
 /// Makes of a `RunRequest` what a supervisor is asked to do, and the run's files beside it. Shared by every executor whose runs
 /// are processes in the end: those of this machine, and those of a batch system's nodes.
 package struct RunPreparation {
@@ -17,10 +30,10 @@ package struct RunPreparation {
   /// nil: runs are not sandboxed.
   package var probe: SandboxProbe?
   package var sharesNetwork: Bool
-  /// The `/etc` that `PreparedConfiguration` wrote.
-  package var preparedConfiguration: String
-  /// Whom runs become; nil: whoever starts them.
-  package var identity: RunIdentity?
+  /// Whom runs become, and the `/etc` that they see.
+  package var account: RunAccount
+  /// In place of it, by project; empty: one account for all.
+  package var accounts: [ProjectName: RunAccount] = [:]
   package var logLimit: ByteCount
   /// Processes and threads of one run at once; 0: no limit, or that of a batch system.
   package var processLimit: Int
@@ -33,8 +46,8 @@ package struct RunPreparation {
 
   package init(
     directory: String, images: [ImageRule], rootFileSystems: [String: String] = [:], allowedHostPaths: [String] = [],
-    probe: SandboxProbe?, sharesNetwork: Bool, preparedConfiguration: String, identity: RunIdentity?,
-    logLimit: ByteCount, processLimit: Int = 0, apptainer: String? = nil
+    probe: SandboxProbe?, sharesNetwork: Bool, account: RunAccount, logLimit: ByteCount, processLimit: Int = 0,
+    apptainer: String? = nil
   ) {
     self.directory = directory
     self.images = images
@@ -42,8 +55,7 @@ package struct RunPreparation {
     self.allowedHostPaths = allowedHostPaths
     self.probe = probe
     self.sharesNetwork = sharesNetwork
-    self.preparedConfiguration = preparedConfiguration
-    self.identity = identity
+    self.account = account
     self.logLimit = logLimit
     self.processLimit = processLimit
     self.apptainer = apptainer
@@ -65,6 +77,7 @@ package struct RunPreparation {
   ) throws(FederationError) -> SupervisedRun {
     let runsAs = try resolveImage(run.spec.image)
     let enclosing = try enclosing(runsAs)
+    let account = try account(of: run.project)
     guard !run.spec.command.isEmpty || runsAs == "host" && !run.spec.arguments.isEmpty else {
       throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
     }
@@ -81,13 +94,13 @@ package struct RunPreparation {
     command += run.spec.arguments
     if isNew {
       try HostFiles.write(workspace.directory + "/runs-as", runsAs.utf8, mode: 0o600)
-      if let identity { HostFiles.give(workspace.root, to: identity) }
+      if let identity = account.identity { HostFiles.give(workspace.root, to: identity) }
     }
     let secrets = includesSecrets ? run.secrets : []
     var supervised = SupervisedRun(
       id: UInt64(bitPattern: run.id.number), arguments: command,
       environment: environment(run.spec.environment + secrets, workspace, enclosing),
-      user: identity?.user, group: identity?.group,
+      user: account.identity?.user, group: account.identity?.group,
       capturesStandardOutput: run.spec.capturesResult, walltimeMs: Self.milliseconds(run.walltime),
       activeDeadlineMs: Self.milliseconds(run.spec.activeDeadline),
       disconnectLimitMs: Self.milliseconds(run.disconnectLimit),
@@ -100,7 +113,7 @@ package struct RunPreparation {
     case .none:
       supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory
     case .sandbox(let probe):
-      let launch = try sandbox(run, layout, command, workspace, runsAs, probe).launch { [hostListings] in
+      let launch = try sandbox(run, layout, command, workspace, runsAs, probe, account).launch { [hostListings] in
         hostListings[$0] ?? HostFiles.list($0)
       }
       supervised.isSandboxed = true
@@ -116,6 +129,15 @@ package struct RunPreparation {
     return supervised
   }
 
+  /// - Throws: `.permissionDenied` for a project that is mapped to nobody.
+  private func account(of project: ProjectName) throws(FederationError) -> RunAccount {
+    guard !accounts.isEmpty else { return account }
+    guard let account = accounts[project] else {
+      throw FederationError(.permissionDenied, "project \(project) has no Unix user on this cluster")
+    }
+    return account
+  }
+
   private func enclosing(_ runsAs: String) throws(FederationError) -> Enclosing {
     if runsAs.hasPrefix(Apptainer.prefix) {
       guard let apptainer else {
@@ -128,7 +150,7 @@ package struct RunPreparation {
 
   private func sandbox(
     _ run: RunRequest, _ layout: RunLayout, _ command: [String], _ workspace: RunWorkspace, _ runsAs: String,
-    _ probe: SandboxProbe
+    _ probe: SandboxProbe, _ account: RunAccount
   ) throws(FederationError) -> Sandbox {
     let isGang = run.spec.federation.gangSize > 1
     if isGang,
@@ -139,7 +161,7 @@ package struct RunPreparation {
       throw FederationError(
         .invalidArgument, "the copies of a gang share directories, not /: put \(path) into one, like /workspace\(path)")
     }
-    var base = Sandbox.Base.host(etc: preparedConfiguration)
+    var base = Sandbox.Base.host(etc: account.preparedConfiguration)
     if runsAs != "host" {
       guard let directory = rootFileSystems[runsAs] else {
         throw FederationError(
@@ -151,7 +173,7 @@ package struct RunPreparation {
       bubblewrap: probe.bubblewrap, base: base, root: workspace.root, allowedHostPaths: allowedHostPaths,
       inputs: run.inputs.map { Sandbox.Binding(source: $0.hostPath, path: AbsolutePath.normalise($0.path) ?? $0.path) },
       writableDirectories: layout.directories, devices: run.spec.resources.gpus > 0 ? devices : [],
-      sharesNetwork: sharesNetwork, stage: identity == nil ? nil : "/tmp",
+      sharesNetwork: sharesNetwork, stage: account.identity == nil ? nil : "/tmp",
       workingDirectory: layout.workingDirectory, command: command,
       disablesUserNamespaces: probe.disablesUserNamespaces, isCopied: isGang)
   }
@@ -170,8 +192,10 @@ package struct RunPreparation {
           + "has none: use TMPDIR or the working directory, or another cluster")
     }
     let layout = try RunLayout(run)
+    let identity = try account(of: run.project).identity
     try HostFiles.makeDirectory(workspace.directory, mode: probe == nil && identity != nil ? 0o711 : 0o700)
-    try HostFiles.makeDirectory(workspace.root, mode: 0o755)
+    // Where each project has a user of its own, no other one may look inside.
+    try HostFiles.makeDirectory(workspace.root, mode: accounts.isEmpty ? 0o755 : 0o700)
     for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
   }
 

@@ -117,7 +117,7 @@ public actor SlurmExecutor: Executor {
       directory: configuration.sharedDirectory, images: configuration.images,
       rootFileSystems: configuration.rootFileSystems,
       allowedHostPaths: configuration.allowedHostPaths, probe: probe, sharesNetwork: true,
-      preparedConfiguration: etc, identity: identity, logLimit: configuration.logLimit,
+      account: RunAccount(identity: identity, preparedConfiguration: etc), logLimit: configuration.logLimit,
       apptainer: configuration.apptainer)
     preparation.devices = Self.devices
     return (preparation, notices)
@@ -162,7 +162,7 @@ public actor SlurmExecutor: Executor {
     return ClusterInventory(
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
       gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
-      queues: true, startsGangs: preparation.identity == nil,
+      queues: true, startsGangs: preparation.account.identity == nil,
       partitions: reportedPartitions, notices: notices)
   }
 

@@ -94,6 +94,21 @@ public struct ClusterDocument: Hashable, Sendable, Codable {
   }
 }
 
+/// Whose work a cluster's agent takes.
+public struct TenancyDocument: Hashable, Sendable, Codable {
+  /// `shared`: every project's; `single`: one project's; `mapped`: of those that have a user of their own there.
+  public var kind: String
+  /// Of `single` and `mapped`, sorted; empty when a `single` agent names none and takes nothing.
+  public var projects: [String]
+  public init(_ tenancy: Tenancy) {
+    switch tenancy {
+    case .shared: (kind, projects) = ("shared", [])
+    case .single(let project): (kind, projects) = ("single", project.map { [$0.text] } ?? [])
+    case .mapped(let mapped): (kind, projects) = ("mapped", mapped.map(\.text).sorted())
+    }
+  }
+}
+
 public struct ClusterLiveDocument: Hashable, Sendable, Codable {
   public var isConnected: Bool
   public var agentVersion: String
@@ -111,10 +126,12 @@ public struct ClusterLiveDocument: Hashable, Sendable, Codable {
   public var agentProtocol: UInt32?
   /// The agent's wall clock minus the control plane's, in milliseconds; nil until an agent has said that can.
   public var clockSkewMilliseconds: Int64?
+  /// nil: its agent is too old to say.
+  public var tenancy: TenancyDocument?
   public init(
     isConnected: Bool, agentVersion: String, activeRuns: Int, cpuMillicores: Int64, memoryBytes: Int64, gpus: Int64,
     gpuTypes: [String], slots: Int?, measuredBandwidth: Double?, notices: [String], agentProtocol: UInt32? = nil,
-    clockSkewMilliseconds: Int64? = nil
+    clockSkewMilliseconds: Int64? = nil, tenancy: TenancyDocument? = nil
   ) {
     self.isConnected = isConnected
     self.agentVersion = agentVersion
@@ -128,6 +145,7 @@ public struct ClusterLiveDocument: Hashable, Sendable, Codable {
     self.notices = notices
     self.agentProtocol = agentProtocol
     self.clockSkewMilliseconds = clockSkewMilliseconds
+    self.tenancy = tenancy
   }
 }
 

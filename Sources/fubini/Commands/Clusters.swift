@@ -59,7 +59,8 @@ struct ClusterCommand: AsyncParsableCommand {
         let cluster: ClusterDocument = try await client.get(["v1", "clusters", name])
         try output.format.print(cluster, names: [name]) { isWide in
           let notices = cluster.live?.notices ?? []
-          return ClusterText.table([cluster], isWide: true)
+          let tenancy = cluster.live?.tenancy.map { "tenancy: \(([$0.kind] + $0.projects).joined(separator: " "))\n" }
+          return ClusterText.table([cluster], isWide: true) + (tenancy.map(Terminal.printable) ?? "")
             + notices.map { "notice: \(Terminal.printable($0))\n" }.joined()
         }
       }

@@ -177,7 +177,8 @@ struct LocalSetup: Sendable {
   ) throws -> String {
     var document: [String: JSONValue] = [
       "controlPlane": [.string(gateway)], "stateDirectory": .string(state), "executor": "process",
-      "images": [["pattern": "*", "runsAs": "host"]],
+      // One person's own machine: whoever may submit here is that person.
+      "tenancy": "shared", "images": [["pattern": "*", "runsAs": "host"]],
     ]
     if isSlurm {
       document["executor"] = "slurm"

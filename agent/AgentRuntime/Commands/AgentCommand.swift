@@ -158,9 +158,17 @@ enum Joining {
   }
 
   /// The file that a first `join` leaves in the state directory.
-  static func ownConfiguration(_ configuration: AgentConfiguration) throws -> String {
+  ///
+  /// - Parameter hidesSecrets: leaves out the password of a proxy, for what is shown and not written.
+  static func ownConfiguration(_ configuration: AgentConfiguration, hidesSecrets: Bool = false) throws -> String {
     let addresses = try configuration.addresses.map { "\"\($0)\"" }.joined(separator: ", ")
+    // A service has not the environment of the one who joins: what led to the control plane now must be written down.
+    let used = try configuration.addresses.lazy.compactMap(\.proxy).first
+    let proxy = used.map { used in
+      hidesSecrets ? "\(used)" : configuration.proxy.configured ?? configuration.proxy.inherited ?? "\(used)"
+    }
     return "controlPlane: [\(addresses)]\nstateDirectory: \"\(configuration.stateDirectory)\"\n"
+      + (proxy.map { "proxy: \"\($0)\"\n" } ?? "")
   }
 }
 
@@ -173,11 +181,30 @@ struct RunCommand: AsyncParsableCommand {
     let configuration = try location.load()
     var logger = Logger(label: "fubini-agent", factory: { StreamLogHandler.standardError(label: $0) })
     logger.logLevel = Logger.Level(rawValue: configuration.logLevel.rawValue) ?? .info
-    let agent = try await AgentProcess(configuration: configuration, logger: logger)
+    let agent = try await Self.start(configuration, logger)
     let work = Task { try await agent.run() }
     let signals = TerminationSignals { work.cancel() }
     defer { signals.stop() }
     do { try await work.value } catch is CancellationError {}
+  }
+
+  /// One agent acts per cluster: while another login node's does, this one waits, and takes over when that one has ended.
+  private static func start(_ configuration: AgentConfiguration, _ logger: Logger) async throws -> AgentProcess {
+    var told: String?
+    while true {
+      do { return try await AgentProcess(configuration: configuration, logger: logger) } catch let error
+        as FederationError
+      {
+        guard let held = error.cause as? StateDirectory.Held, held.isElsewhere else { throw error }
+        if told != held.holder {
+          logger.notice(
+            "another login node's agent acts for this cluster; waiting to take over",
+            metadata: ["holder": "\(held.holder)"])
+          told = held.holder
+        }
+        try await Task.sleep(for: .seconds(5) * Double.random(in: 0.8...1.2))
+      }
+    }
   }
 }
 

@@ -162,9 +162,11 @@ enum Preflight {
     var hints = addrinfo()
     hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
     var list: UnsafeMutablePointer<addrinfo>?
-    let code = getaddrinfo(address.host, String(address.port), &hints, &list)
+    let dialled = address.proxy.map { ($0.host, $0.port) } ?? (address.host, address.port)
+    let name = address.proxy.map { "the proxy \($0) before \(address)" } ?? "\(address)"
+    let code = getaddrinfo(dialled.0, String(dialled.1), &hints, &list)
     guard code == 0 else {
-      return Finding(level: .failed, check: "reach", text: "\(address): \(String(cString: gai_strerror(code)))")
+      return Finding(level: .failed, check: "reach", text: "\(name): \(String(cString: gai_strerror(code)))")
     }
     defer { freeaddrinfo(list) }
     var next = list
@@ -176,11 +178,11 @@ enum Preflight {
       var timeout = timeval(tv_sec: 5, tv_usec: 0)
       setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
       if connect(client, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0 {
-        return Finding(level: .ok, check: "reach", text: "\(address) accepts connections")
+        return Finding(level: .ok, check: "reach", text: "\(name) accepts connections")
       }
     }
     return Finding(
-      level: .failed, check: "reach", text: "\(address) cannot be reached: open the firewall for outbound TCP")
+      level: .failed, check: "reach", text: "\(name) cannot be reached: open the firewall for outbound TCP")
   }
 
   private static func number(_ path: String) -> Int? {

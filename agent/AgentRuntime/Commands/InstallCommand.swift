@@ -32,7 +32,8 @@ struct InstallCommand: AsyncParsableCommand {
         let own = StateDirectory.configurationPath(in: configuration.stateDirectory)
         if location.config == nil, access(own, F_OK) != 0 {
           CommandOutput.say(
-            InstallPlan.describe(.write(path: own, text: try Joining.ownConfiguration(configuration))))
+            InstallPlan.describe(
+              .write(path: own, text: try Joining.ownConfiguration(configuration, hidesSecrets: true))))
         }
       }
       for step in plan.installation { CommandOutput.say(InstallPlan.describe(step)) }

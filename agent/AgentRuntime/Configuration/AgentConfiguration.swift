@@ -2,6 +2,12 @@ internal import FederationAPI
 internal import FederationModel
 public import Supervisor
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// What an operator decides about an agent: one YAML file, and `FUBINI_*` variables over it.
 public struct AgentConfiguration: Sendable, Equatable {
   public enum ExecutorKind: String, Sendable, CaseIterable { case process, slurm, null }
@@ -45,8 +51,12 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `artifactCacheSize`, bytes.
   public var artifactCacheBytes: Int64 = 20 << 30
   public var logLevel = LogLevel.info
+  /// `tenancy`, `project`, `projects`: whose work it takes.
+  public var tenancy = TenancyConfiguration()
   /// `slurm`: of `executor: slurm` alone.
   public var slurm = SlurmConfiguration()
+  /// `proxy`, and the variables of the environment that name one.
+  public var proxy = ProxySettings()
   /// `protocolMax`: the highest version of the agent protocol to offer, for an upgrade that is to be watched.
   public var protocolMax = AgentProtocol.versions.upperBound
 
@@ -65,11 +75,35 @@ public struct AgentConfiguration: Sendable, Equatable {
         .invalidArgument,
         "slurm.sharedDirectory must name a directory that every node of the cluster sees under the same path")
     }
-    for address in controlPlane { _ = try ControlPlaneAddress(address) }
+    _ = try declaredTenancy()
+    _ = try addresses
     return self
   }
 
+  /// What the agent tells the control plane and holds itself to.
+  ///
+  /// - Throws: see `TenancyConfiguration.tenancy(isRoot:isSandboxed:)`.
+  func declaredTenancy() throws(FederationError) -> Tenancy {
+    switch executor {
+    case .null: return .shared
+    case .process: return try tenancy.tenancy(isRoot: geteuid() == 0, isSandboxed: sandbox != .none)
+    case .slurm:
+      let declared = try tenancy.tenancy(isRoot: geteuid() == 0, isSandboxed: slurm.sandbox != .none)
+      if case .mapped = declared {
+        throw FederationError(
+          .failedPrecondition, "a Slurm cluster's agent serves one project: set `project`, or start one agent for each")
+      }
+      return declared
+    }
+  }
+
   var addresses: [ControlPlaneAddress] {
-    get throws { try controlPlane.map { try ControlPlaneAddress($0) } }
+    get throws(FederationError) {
+      try controlPlane.map { text throws(FederationError) in
+        var address = try ControlPlaneAddress(text)
+        address.proxy = try proxy.proxy(for: address)
+        return address
+      }
+    }
   }
 }

@@ -9,7 +9,7 @@ enum ConfigurationParser {
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
     "sandbox", "network", "cgroups", "processLimit", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
-    "protocolMax",
+    "protocolMax", "tenancy", "project", "projects", "proxy",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["pattern", "runsAs"]
@@ -20,7 +20,9 @@ enum ConfigurationParser {
     "FUBINI_SLOTS": "slots", "FUBINI_SANDBOX": "sandbox", "FUBINI_NETWORK": "network",
     "FUBINI_CGROUPS": "cgroups",
     "FUBINI_TRANSFER_LIMIT": "transferLimit", "FUBINI_ARTIFACT_CACHE_SIZE": "artifactCacheSize",
-    "FUBINI_LOG_LEVEL": "logLevel", "FUBINI_PROTOCOL_MAX": "protocolMax",
+    "FUBINI_LOG_LEVEL": "logLevel", "FUBINI_PROXY": "proxy", "FUBINI_TENANCY": "tenancy",
+    "FUBINI_AGENT_PROJECT": "project",
+    "FUBINI_PROTOCOL_MAX": "protocolMax",
   ]
 
   /// - Throws: `.invalidArgument` with the key and what it may be.
@@ -29,6 +31,7 @@ enum ConfigurationParser {
       throw FederationError(.invalidArgument, "The configuration is larger than 256 KiB")
     }
     var configuration = AgentConfiguration()
+    configuration.proxy = ProxySettings(environment: environment)
     let root: Node?
     do { root = try Yams.compose(yaml: yaml) } catch {
       throw FederationError(.invalidArgument, "The configuration is no YAML: \(error)")
@@ -144,6 +147,13 @@ enum ConfigurationParser {
     case "artifactCacheSize": configuration.artifactCacheBytes = try size(key, node)
     case "logLevel": configuration.logLevel = try choice(key, node)
     case "slurm": configuration.slurm = try slurm(node)
+    case "proxy":
+      let proxy = try text(key, node)
+      if proxy != "none" { _ = try ForwardProxy(proxy) }
+      configuration.proxy.configured = proxy
+    case "tenancy": configuration.tenancy.kind = try choice(key, node) as TenancyConfiguration.Kind
+    case "project": configuration.tenancy.project = try project(key, node)
+    case "projects": configuration.tenancy.projects = try projects(node)
     case "protocolMax":
       let known = AgentProtocol.versions
       guard let version = UInt32(try text(key, node)), known.contains(version) else {

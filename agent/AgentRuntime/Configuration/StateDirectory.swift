@@ -11,6 +11,14 @@ final class StateDirectory: Sendable {
   let path: String
   private let lock: Int32
 
+  /// Why the directory cannot be taken: another agent has it.
+  struct Held: Error {
+    /// `process 123 on login2`; empty when it has not said yet.
+    var holder: String
+    /// On another machine: several login nodes share the directory, and each starts an agent.
+    var isElsewhere: Bool
+  }
+
   /// Makes the directory (0700) and takes its lock.
   ///
   /// - Throws: `.failedPrecondition`, saying who holds it.
@@ -22,18 +30,30 @@ final class StateDirectory: Sendable {
     lock = try POSIXFile.open(file, O_RDWR | O_CREAT)
     // A POSIX record lock would do across NFS clients as well, but dies with any close of the file; flock is mapped to one there.
     guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+      let code = errno
+      guard code == EWOULDBLOCK else {
+        close(lock)
+        throw FederationError(
+          .failedPrecondition,
+          "\(path) is on a file system without locks (\(String(cString: strerror(code)))), so nothing keeps a second agent away: "
+            + "give a state directory on another one")
+      }
       let holder = String(decoding: (try? POSIXFile.readAll(lock, limit: 512)) ?? [], as: UTF8.self)
       close(lock)
       throw FederationError(
         .failedPrecondition,
-        "Another agent acts for \(path): \(holder.isEmpty ? "unknown holder" : holder). End that one first, or give another state directory."
-      )
+        "Another agent acts for \(path): \(holder.isEmpty ? "unknown holder" : holder). End that one first, or give another state directory.",
+        cause: Held(holder: holder, isElsewhere: !holder.isEmpty && !holder.hasSuffix(" on \(Self.host)")))
     }
-    var name = [CChar](repeating: 0, count: 256)
-    gethostname(&name, 255)
-    let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let host = Self.host
     ftruncate(lock, 0)
     try POSIXFile.write(lock, Array("process \(getpid()) on \(host)".utf8), file)
+  }
+
+  private static var host: String {
+    var name = [CChar](repeating: 0, count: 256)
+    gethostname(&name, 255)
+    return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
   /// Lets another agent act here, before the last reference to this value is gone.

@@ -44,7 +44,7 @@ final class RunDriver: Sendable {
 
   init(
     journal: Journal, contents: JournalContents, executor: any Executor, cache: ArtifactCache,
-    repository: any ArtifactRepository, logger: Logger
+    repository: any ArtifactRepository, tenancy: Tenancy = .shared, logger: Logger
   ) {
     self.journal = journal
     self.executor = executor
@@ -52,7 +52,7 @@ final class RunDriver: Sendable {
     self.logger = logger
     staging = InputStaging(executor: executor, cache: cache, repository: repository)
     collection = OutputCollection(executor: executor, cache: cache, repository: repository)
-    table = Mutex(RunTable(restoring: contents))
+    table = Mutex(RunTable(restoring: contents, tenancy: tenancy))
   }
 
   /// Called with the last sequence after events have become durable.

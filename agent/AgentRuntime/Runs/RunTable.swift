@@ -67,6 +67,8 @@ struct RunTable: Sendable {
   private var keptLogs: [RunID] = []
   private var keptLogBytes: Int64 = 0
   let keptLogBytesMax: Int64
+  /// What the control plane asks for is checked against it, because the control plane may be wrong.
+  let tenancy: Tenancy
   static let keptLogsMax = 4096
 
   private var changes: [JournalChange] = []
@@ -76,8 +78,9 @@ struct RunTable: Sendable {
 
   /// - Parameter keptLogBytesMax: logs of runs that may be forgotten wait for the control plane to store them, up to so
   ///   many bytes in all; then the oldest go.
-  init(restoring contents: JournalContents, keptLogBytesMax: Int64 = 1 << 30) {
+  init(restoring contents: JournalContents, tenancy: Tenancy = .shared, keptLogBytesMax: Int64 = 1 << 30) {
     self.keptLogBytesMax = keptLogBytesMax
+    self.tenancy = tenancy
     lastSequence = contents.lastSequence
     acknowledgedSequence = contents.acknowledgedSequence
     term = contents.term
@@ -217,6 +220,9 @@ extension RunTable {
     switch run.state {
     case .held where run.isCancelled:
       end(id, .cancelled, message: "cancelled before it began", at: now)
+    case .held where tenancy.refusal(of: request.project) != nil:
+      let reason = tenancy.refusal(of: request.project)!.message
+      end(id, .error, message: "the agent refused this run of project \(request.project): \(reason)", at: now)
     case .held:
       if request.spec.inputs.contains(where: { $0.source != .absent }) {
         runs[id]!.state = .staging

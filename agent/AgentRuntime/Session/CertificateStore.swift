@@ -133,8 +133,10 @@ enum Enrollment {
           try await ask(Fubini_Agent_V1_AgentGateway.Client(wrapping: client))
         }
       } catch {
-        if let refusal = credentials.lastRefusal { throw refusal }
-        last = GatewayErrors.translate(error)
+        // A control plane that is not believed ends it; a proxy that is in the way of this address may not be of the next.
+        let refusal = credentials.lastRefusal
+        if let refusal, !refusal.isRetryable { throw refusal }
+        last = refusal ?? GatewayErrors.translate(error)
         // A standby or a dead address: the next may do. A refusal is the federation's answer.
         guard let failure = last as? FederationError, failure.isRetryable else { throw last }
         last = FederationError(

@@ -6,6 +6,14 @@ internal import NIOCore
 public struct ControlPlaneAddress: Hashable, Sendable, CustomStringConvertible {
   public let host: String
   public let port: Int
+  /// How it is reached; nil: directly. No part of what it is: two addresses that differ in this alone are equal.
+  var proxy: ForwardProxy?
+
+  public static func == (a: Self, b: Self) -> Bool { a.host == b.host && a.port == b.port }
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(host)
+    hasher.combine(port)
+  }
 
   public static let defaultPort = 7443
 
@@ -35,8 +43,10 @@ public struct ControlPlaneAddress: Hashable, Sendable, CustomStringConvertible {
 
   public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
+  /// What is dialled: the place itself, or the proxy before it.
   var target: any ResolvableTarget {
-    switch try? NIOCore.SocketAddress(ipAddress: host, port: port) {
+    let (host, port) = proxy.map { ($0.host, $0.port) } ?? (host, port)
+    return switch try? NIOCore.SocketAddress(ipAddress: host, port: port) {
     case .some(.v4): .ipv4(address: host, port: port)
     case .some(.v6): .ipv6(address: host, port: port)
     default: .dns(host: host, port: port)

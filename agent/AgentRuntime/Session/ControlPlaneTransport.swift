@@ -100,6 +100,7 @@ public enum ControlPlaneTransport {
     }
     let configuration = HTTP2ClientTransport.Posix.Config.defaults {
       $0.http2.targetWindowSize = 1 << 20
+      if address.proxy != nil { $0.http2.authority = address.description }
       $0.connection.maxIdleTime = nil
       $0.connection.keepalive = .init(time: keepaliveTime, timeout: keepaliveTimeout, allowWithoutCalls: true)
       $0.connection.flushCoalescing = nil
@@ -110,6 +111,9 @@ public enum ControlPlaneTransport {
           let pipeline = channel.pipeline.syncOperations
           let tls = try pipeline.handler(type: NIOSSLClientHandler.self)
           try pipeline.addHandler(HandshakeGuard(credentials: credentials), position: .after(tls))
+          guard let proxy = address.proxy else { return }
+          let connect = ProxyConnectHandler(proxy: proxy, target: address.description) { credentials.note($0) }
+          try pipeline.addHandler(connect, position: .first)
         }
       }
     }

@@ -209,7 +209,8 @@ struct SessionMachine: Sendable {
     let advice = isTemporary ? "" : "; trying again every \(Self.backoffRefused.components.seconds) s, runs go on"
     return [
       .log(isTemporary ? .warning : .error, "the control plane refused this agent (\(code)): \(message)\(advice)"),
-      .hangUp(reason: "refused"),
+      // It is what a status shows until there is a session.
+      .hangUp(reason: isTemporary ? "refused: \(message)" : "refused"),
     ]
   }
 

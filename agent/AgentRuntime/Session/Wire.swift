@@ -169,6 +169,18 @@ extension Fubini_Agent_V1_Inventory {
     queues = inventory.queues
     startsGangs = inventory.startsGangs
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
+    if let declared = inventory.tenancy { tenancy = .init(declared) }
+  }
+}
+
+extension Fubini_Agent_V1_Tenancy {
+  init(_ tenancy: Tenancy) {
+    self.init()
+    switch tenancy {
+    case .shared: kind = .shared
+    case .single(let project): (kind, projects) = (.single, project.map { [$0.text] } ?? [])
+    case .mapped(let mapped): (kind, projects) = (.mapped, mapped.map(\.text).sorted())
+    }
   }
 }
 

@@ -174,7 +174,8 @@ extension ClusterDocument {
           cpuMillicores: $0.inventory.capacity.cpuMillicores, memoryBytes: $0.inventory.capacity.memory.bytes,
           gpus: $0.inventory.capacity.gpus, gpuTypes: $0.inventory.gpuTypes, slots: $0.inventory.slots,
           measuredBandwidth: $0.measuredBandwidth, notices: $0.inventory.notices,
-          agentProtocol: session?.agreement.version, clockSkewMilliseconds: session?.clockSkew?.milliseconds)
+          agentProtocol: session?.agreement.version, clockSkewMilliseconds: session?.clockSkew?.milliseconds,
+          tenancy: $0.inventory.tenancy.map(TenancyDocument.init))
       })
   }
 }

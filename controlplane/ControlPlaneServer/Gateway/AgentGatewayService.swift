@@ -70,7 +70,8 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     let version = String(hello.agentVersion.prefix(64))
     let agreement = try await agree(hello, cluster)
     // Before the welcome can leave: it says what was agreed upon.
-    opened.set(number: sessions.open(cluster, agreement, outbox), agreement)
+    let number = try sessions.open(cluster, agreement, outbox, journal: hello.journalID, at: .now)
+    opened.set(number: number, agreement)
     let session = try await port.connect(
       cluster, try AgentHello(hello, protocolVersion: agreement.version), version: version, outbox: outbox)
     opened.set(session)
@@ -104,6 +105,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   ) async throws {
     switch message.message {
     case .heartbeat(let heartbeat):
+      if let number = opened.number { sessions.heard(number, at: .now) }
       // Unanswered when this process may not speak for the federation: the agent's lease then runs out, as it must.
       guard let position = port.heartbeat(cluster, session) else { return }
       let clock = opened.agreement?.capabilities.contains(.clock) == true ? now() : nil

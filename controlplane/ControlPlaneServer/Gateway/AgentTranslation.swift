@@ -45,7 +45,21 @@ extension ClusterInventory {
       linkBytesPerSecond: inventory.linkBytesPerSecond > 0 ? inventory.linkBytesPerSecond : nil,
       queues: inventory.queues, startsGangs: inventory.startsGangs,
       partitions: inventory.partitions.prefix(256).map { Partition($0) },
+      tenancy: inventory.hasTenancy ? Tenancy(inventory.tenancy) : nil,
       notices: inventory.notices.prefix(16).map { String($0.prefix(512)) })
+  }
+}
+
+extension Tenancy {
+  /// What is not understood takes nothing: a newer agent's word must not open a cluster to a stranger.
+  init(_ tenancy: Fubini_Agent_V1_Tenancy) {
+    let projects = tenancy.projects.prefix(Self.projectsMax).map { ProjectName(String($0.prefix(253))) }
+    switch tenancy.kind {
+    case .shared: self = .shared
+    case .single: self = .single(projects.count == 1 ? projects[0] : nil)
+    case .mapped: self = .mapped(Set(projects))
+    case .UNRECOGNIZED: self = .mapped([])
+    }
   }
 }
 

@@ -16,6 +16,9 @@ final class SessionRegistry: Sendable {
     var outbox: SessionOutbox
     var view: View
     var asked: ContinuousClock.Instant?
+    /// Names the agent's state: an agent that starts again has the same one.
+    var journal: String
+    var heardAt: ContinuousClock.Instant
   }
 
   private struct State {
@@ -30,15 +33,40 @@ final class SessionRegistry: Sendable {
 
   init(protocols: ClosedRange<UInt32> = AgentProtocol.versions) { self.protocols = protocols }
 
-  func open(_ cluster: ClusterName, _ agreement: AgentProtocol.Agreement, _ outbox: SessionOutbox) -> Int {
-    state.withLock { state in
+  /// How long a session that says nothing keeps another agent away: longer than both sides take to give up a connection.
+  static let silenceMax = Duration.seconds(20)
+
+  /// Admits a session. One agent acts per cluster: another one, which has a journal of its own, must wait until the session of
+  /// the first has ended. The same agent, started or connected anew, takes the place of its earlier session at once.
+  ///
+  /// - Throws: `.unavailable`, so that the other one tries again and takes over by itself.
+  func open(
+    _ cluster: ClusterName, _ agreement: AgentProtocol.Agreement, _ outbox: SessionOutbox, journal: String,
+    at now: ContinuousClock.Instant
+  ) throws(FederationError) -> Int {
+    try state.withLock { state throws(FederationError) in
+      let other = state.entries.values.first {
+        $0.cluster == cluster && $0.journal != journal && now - $0.heardAt < Self.silenceMax
+      }
+      if other != nil {
+        throw FederationError(
+          .unavailable,
+          "another agent acts for cluster \(cluster) and is connected now. Two with one identity would run its work twice, so "
+            + "this one waits and takes over when that one has ended",
+          retryAfter: .seconds(5))
+      }
       state.last += 1
-      state.entries[state.last] = Entry(cluster: cluster, outbox: outbox, view: View(agreement: agreement))
+      state.entries[state.last] = Entry(
+        cluster: cluster, outbox: outbox, view: View(agreement: agreement), journal: journal, heardAt: now)
       return state.last
     }
   }
 
   func close(_ session: Int) { state.withLock { _ = $0.entries.removeValue(forKey: session) } }
+
+  func heard(_ session: Int, at now: ContinuousClock.Instant) {
+    state.withLock { $0.entries[session]?.heardAt = now }
+  }
 
   func noteClock(_ session: Int, skew: Duration) { state.withLock { $0.entries[session]?.view.clockSkew = skew } }
 

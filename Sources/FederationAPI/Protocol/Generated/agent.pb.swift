@@ -468,7 +468,79 @@ public nonisolated struct Fubini_Agent_V1_Inventory: Sendable {
   /// Of a Slurm cluster. At most 256.
   public var partitions: [Fubini_Agent_V1_Partition] = []
 
+  /// Absent from agents that declare none: then only what the operator declared with the cluster counts.
+  public var tenancy: Fubini_Agent_V1_Tenancy {
+    get {_tenancy ?? Fubini_Agent_V1_Tenancy()}
+    set {_tenancy = newValue}
+  }
+  /// Returns true if `tenancy` has been explicitly set.
+  public var hasTenancy: Bool {self._tenancy != nil}
+  /// Clears the value of `tenancy`. Subsequent reads from it will return its default value.
+  public mutating func clearTenancy() {self._tenancy = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _tenancy: Fubini_Agent_V1_Tenancy? = nil
+}
+
+/// Whose work a cluster takes. A hard filter of the scheduler, and a check of the agent's own.
+public nonisolated struct Fubini_Agent_V1_Tenancy: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var kind: Fubini_Agent_V1_Tenancy.Kind = .shared
+
+  /// Sorted. At most 1,000.
+  public var projects: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum Kind: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+
+    /// Every project: runs are kept apart from each other without users of their own.
+    case shared // = 0
+
+    /// One project; none is named yet while `projects` is empty, and nothing is taken.
+    case single // = 1
+
+    /// The projects that have a user of their own there.
+    case mapped // = 2
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .shared
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .shared
+      case 1: self = .single
+      case 2: self = .mapped
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .shared: return 0
+      case .single: return 1
+      case .mapped: return 2
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Fubini_Agent_V1_Tenancy.Kind] = [
+      .shared,
+      .single,
+      .mapped,
+    ]
+
+  }
 
   public init() {}
 }
@@ -1986,7 +2058,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2006,12 +2078,17 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       case 10: try { try decoder.decodeSingularBoolField(value: &self.queues) }()
       case 11: try { try decoder.decodeSingularBoolField(value: &self.startsGangs) }()
       case 12: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
+      case 13: try { try decoder.decodeSingularMessageField(value: &self._tenancy) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if self.cpuMillicores != 0 {
       try visitor.visitSingularInt64Field(value: self.cpuMillicores, fieldNumber: 1)
     }
@@ -2048,6 +2125,9 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     if !self.partitions.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.partitions, fieldNumber: 12)
     }
+    try { if let v = self._tenancy {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2064,9 +2144,49 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     if lhs.queues != rhs.queues {return false}
     if lhs.startsGangs != rhs.startsGangs {return false}
     if lhs.partitions != rhs.partitions {return false}
+    if lhs._tenancy != rhs._tenancy {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
+}
+
+nonisolated extension Fubini_Agent_V1_Tenancy: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Tenancy"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}projects\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.kind) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.projects) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.kind != .shared {
+      try visitor.visitSingularEnumField(value: self.kind, fieldNumber: 1)
+    }
+    if !self.projects.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.projects, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Tenancy, rhs: Fubini_Agent_V1_Tenancy) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.projects != rhs.projects {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Tenancy.Kind: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0SHARED\0\u{1}SINGLE\0\u{1}MAPPED\0")
 }
 
 nonisolated extension Fubini_Agent_V1_Partition: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {

@@ -1,0 +1,115 @@
+public import FederationModel
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Whose work the agent takes, as its operator declares it: the keys `tenancy`, `project` and `projects`.
+public struct TenancyConfiguration: Sendable, Equatable {
+  public enum Kind: String, Sendable, CaseIterable { case single, mapped, shared }
+
+  /// What a project is on this cluster.
+  public struct Account: Sendable, Equatable {
+    /// `user`: a Unix user's name, or `UID:GID`.
+    public var user: String
+    /// `account`: of Slurm.
+    public var account: String?
+  }
+
+  /// `tenancy`; nil: what follows from the other two keys, and from who the agent is.
+  public var kind: Kind?
+  /// `project`: of `single`.
+  public var project: ProjectName?
+  /// `projects`: of `mapped`.
+  public var projects: [ProjectName: Account] = [:]
+
+  public init() {}
+
+  /// What this agent declares.
+  ///
+  /// Without a word of the operator's, an agent that is root and puts its runs into sandboxes takes every project's, because
+  /// their user owns nothing; any other agent takes one project's, because its runs are its own user and share that user's files.
+  ///
+  /// - Throws: `.invalidArgument` when the keys contradict each other, `.failedPrecondition` for a mapping that this agent
+  ///   cannot carry out.
+  func tenancy(isRoot: Bool, isSandboxed: Bool) throws(FederationError) -> Tenancy {
+    let kind =
+      kind ?? (!projects.isEmpty ? .mapped : project != nil || !(isRoot && isSandboxed) ? .single : .shared)
+    guard kind == .mapped || projects.isEmpty, kind == .single || project == nil else {
+      throw FederationError(
+        .invalidArgument,
+        "`project` belongs to `tenancy: single` and `projects` to `tenancy: mapped`, and this is \(kind.rawValue)")
+    }
+    switch kind {
+    case .shared: return .shared
+    case .single: return .single(project)
+    case .mapped:
+      guard !projects.isEmpty else {
+        throw FederationError(
+          .invalidArgument, "`tenancy: mapped` needs `projects`: {PROJECT: {user: UNIX-USER}, ...}")
+      }
+      guard isRoot else {
+        throw FederationError(
+          .failedPrecondition,
+          "only an agent that is root can give each project a Unix user of its own; this one can serve one project: "
+            + "set `project`, or start one agent for each")
+      }
+      let users = Dictionary(grouping: projects, by: \.value.user)
+      if let (user, shared) = users.first(where: { $0.value.count > 1 }) {
+        throw FederationError(
+          .invalidArgument,
+          "projects \(shared.map(\.key.text).sorted().joined(separator: " and ")) have the same Unix user \(user), "
+            + "which would show each the other's files")
+      }
+      return .mapped(Set(projects.keys))
+    }
+  }
+}
+
+/// Finds the numbers of a Unix user.
+enum UnixUser {
+  struct Numbers: Hashable, Sendable {
+    var user: UInt32
+    var group: UInt32
+  }
+
+  /// Names are asked of the system's own `id`: this program is static, and cannot ask a directory service itself.
+  ///
+  /// - Throws: `.failedPrecondition` for a user that is not there, or is root.
+  static func numbers(of text: String) throws(FederationError) -> Numbers {
+    let numbers: Numbers
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+    if parts.count == 2, let user = UInt32(parts[0]), let group = UInt32(parts[1]) {
+      numbers = Numbers(user: user, group: group)
+    } else {
+      guard isPlainName(text), let user = ask("-u", text), let group = ask("-g", text) else {
+        throw FederationError(
+          .failedPrecondition,
+          "there is no Unix user \(text.prefix(64)) on this machine: make one, or write UID:GID in `projects`")
+      }
+      numbers = Numbers(user: user, group: group)
+    }
+    guard numbers.user != 0, numbers.group != 0, numbers.user != .max, numbers.group != .max else {
+      throw FederationError(.failedPrecondition, "no project can be the user or the group root (\(text.prefix(64)))")
+    }
+    return numbers
+  }
+
+  /// POSIX's portable names, which no option can be taken for.
+  static func isPlainName(_ text: String) -> Bool {
+    guard let first = text.utf8.first, first != 0x2d, text.utf8.count <= 32 else { return false }
+    return text.utf8.allSatisfy { byte in
+      switch byte {
+      case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f: true
+      default: false
+      }
+    }
+  }
+
+  private static func ask(_ option: String, _ name: String) -> UInt32? {
+    guard let answer = try? StepRunner.execute(["id", option, name]), answer.status == 0 else { return nil }
+    return UInt32(answer.output.split(whereSeparator: \.isWhitespace).first ?? "")
+  }
+}
