@@ -59,7 +59,11 @@ final class StateDirectory: Sendable {
   /// Lets another agent act here, before the last reference to this value is gone.
   func release() { flock(lock, LOCK_UN) }
 
-  deinit { close(lock) }
+  deinit {
+    // A program that is being started at this moment has a copy of the descriptor until it executes, and with it the lock.
+    release()
+    close(lock)
+  }
 
   static func journalPath(in directory: String) -> String { directory + "/journal.sqlite" }
   static func socketPath(in directory: String) -> String { directory + "/agent.sock" }
