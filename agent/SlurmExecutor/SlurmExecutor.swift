@@ -155,7 +155,7 @@ public actor SlurmExecutor: Executor {
     if let shortage = preparation.diskShortage { notices.append(shortage) }
     if let controllerProblem { notices.append("Slurm does not answer: \(controllerProblem)") }
     let usable = usablePartitions
-    if preparation.identity != nil { notices.append(Gang.rootNotice) }
+    if preparation.account.identity != nil { notices.append(Gang.rootNotice) }
     if usable.isEmpty, controllerProblem == nil {
       notices.append("no partition of this cluster is up and has usable nodes")
     }
