@@ -26,6 +26,11 @@ enum PartitionFit {
     return partitions.filter(\.isDefault) + partitions.filter { !$0.isDefault }
   }
 
+  private static func text(_ duration: Duration) -> String {
+    let seconds = duration.components.seconds
+    return seconds % 3600 == 0 ? "\(seconds / 3600) h" : seconds % 60 == 0 ? "\(seconds / 60) min" : "\(seconds) s"
+  }
+
   private static func misfit(_ partition: Partition, _ requirement: Requirement) -> String? {
     let copy = requirement.copy
     let cores = (copy.cpuMillicores + 999) / 1000
@@ -40,7 +45,7 @@ enum PartitionFit {
       return "\(nodes) nodes, \(partition.usableNodes) can be used"
     }
     if let limit = partition.timeLimit, let walltime = requirement.hints.walltime, walltime > limit {
-      return "a walltime of \(walltime), its limit is \(limit)"
+      return "a walltime of \(text(walltime)), its limit is \(text(limit))"
     }
     return nil
   }

@@ -337,6 +337,9 @@ public final class Federation: Sendable {
     guard chown(agentState(name), entry.pointee.pw_uid, entry.pointee.pw_gid) == 0 else {
       throw HarnessError("cannot give \(agentState(name)) to \(user)")
     }
+    // Other tests of this process may have set its umask.
+    for path in [directory, path("agents"), shared] { chmod(path, 0o755) }
+    chmod(agentConfigurationPath(name), 0o644)
     let ids = ["--reuid=\(entry.pointee.pw_uid)", "--regid=\(entry.pointee.pw_gid)", "--clear-groups"]
     surround(name, with: Surroundings(prefix: ["/usr/bin/setpriv"] + ids, environment: ["USER": user]))
   }

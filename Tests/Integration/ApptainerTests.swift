@@ -43,8 +43,10 @@ extension Integration {
         let tools = slurm.shared + "/tools"
         let manager = FileManager.default
         try manager.createDirectory(atPath: tools + "/image/etc", withIntermediateDirectories: true)
+        for path in [tools + "/image", tools + "/image/etc"] { chmod(path, 0o755) }
         chmod(tools, 0o777)
         try "image-of-the-test\n".write(toFile: tools + "/image/etc/release", atomically: true, encoding: .utf8)
+        chmod(tools + "/image/etc/release", 0o644)
         try Self.standIn.write(toFile: tools + "/apptainer", atomically: true, encoding: .utf8)
         chmod(tools + "/apptainer", 0o755)
         let script = """

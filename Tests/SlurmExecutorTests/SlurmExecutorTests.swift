@@ -100,11 +100,24 @@ struct SlurmExecutorTests {
     try await SlurmExecutorFixture.with {
       _ in
     } configure: {
-      $0.scriptTemplate = "#!/bin/sh\necho \(#"{{project}}"#) > {{project}}.seen\n{{step}}\nexit $fubini_status\n"
+      $0.scriptTemplate = """
+        #!/bin/sh
+        echo {{project}} > {{project}}.seen
+        export PATH=/opt/module/bin:$PATH LD_LIBRARY_PATH=/opt/module/lib AUTHOR=operator HIDDEN=1
+        export FUBINI_EXPORT="PATH LD_LIBRARY_PATH AUTHOR"
+        {{step}}
+        exit $fubini_status
+        """
       $0.extraOptions = ["--nice=7"]
     } _: { fixture in
-      try await fixture.submit(1, "trap 'exit 4' TERM; echo up; while :; do sleep 0.1; done")
-      try await fixture.eventually("its log") { fixture.log(of: 1) == "up\n" }
+      try await fixture.submit(
+        1,
+        """
+        echo $LD_LIBRARY_PATH $AUTHOR $HIDDEN ${PATH%%:*}; trap 'exit 4' TERM; while :; do sleep 0.1; done
+        """
+      ) { $0.spec.environment = [EnvironmentVariable(name: "AUTHOR", value: "me")] }
+      // What the script exports comes through, what it does not stays outside, and the author's own word is the last.
+      try await fixture.eventually("its log") { fixture.log(of: 1) == "/opt/module/lib me /opt/module/bin\n" }
       #expect(fixture.read(fixture.shared + "/p.seen") == "p\n")
       let job = try await fixture.job(of: 1)
       #expect(try await fixture.cluster.command("scontrol", ["show", "job", job]).contains("Nice=7"))

@@ -43,6 +43,9 @@ public final class SlurmFixture: Sendable {
       atPath: base, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
     try FileManager.default.createDirectory(
       atPath: base + "/shared", withIntermediateDirectories: false, attributes: [.posixPermissions: 0o777])
+    // Other tests of this process may have set its umask.
+    chmod(base, 0o755)
+    chmod(base + "/shared", 0o777)
     clusters = try names.map { name in
       var configuration = LocalSlurmCluster.Configuration(
         directory: "\(base)/\(name)", name: name, nodes: 2, cpusPerNode: 32, memoryMiBPerNode: 32_000)

@@ -225,11 +225,8 @@ package struct RunPreparation {
   ) -> [String] {
     var home = RunLayout.defaultWorkingDirectory
     if case .none = enclosing { home = workspace.root + home }
-    var values = [
-      "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LANG": "C.UTF-8",
-      "TMPDIR": "/tmp",
-      "USER": "fubini",
-    ]
+    var values = PlainEnvironment.values
+    values["HOME"] = home
     for variable in given { values[variable.name] = variable.value }
     return values.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
   }

@@ -157,20 +157,23 @@ final class BatchStep: RunLoop {
   }
 
   /// What the batch system says about the place that the run got: programs look there for their devices, nodes and cores, and
-  /// `srun` for its job. Nothing else of this environment is the program's.
+  /// `srun` for its job. And what the operator's batch script names in `FUBINI_EXPORT`: what modules have set. Nothing else of
+  /// this environment is the program's.
   private static var placement: [String] {
+    let exported = getenv("FUBINI_EXPORT").map { String(cString: $0) } ?? ""
+    let names = Set(devices + exported.split(whereSeparator: { " ,:\n\t".contains($0) }).map(String.init))
     var found: [String] = []
     var next = environ
     while let variable = next.pointee {
       let text = String(cString: variable)
-      if text.hasPrefix("SLURM_") || exact.contains(where: { text.hasPrefix($0 + "=") }) { found.append(text) }
+      if text.hasPrefix("SLURM_") || names.contains(String(text.prefix { $0 != "=" })) { found.append(text) }
       next += 1
     }
     return found
   }
 
   /// - Source: gres.html of Slurm's documentation, "Running jobs".
-  private static let exact = [
+  private static let devices = [
     "SLURMD_NODENAME", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
     "ZE_AFFINITY_MASK",
   ]
@@ -180,8 +183,7 @@ final class BatchStep: RunLoop {
     isLaunched = true
     var run = request
     run.environment += files.takeSecrets(run.id)
-    let own = Set(run.environment.map { $0.prefix { $0 != "=" } })
-    run.environment += Self.placement.filter { !own.contains($0.prefix { $0 != "=" }) }
+    PlainEnvironment.merge(Self.placement, into: &run.environment)
     launch(run, in: directory, lock: claim, place: place, now: now)
   }
 
