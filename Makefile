@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-agent bench-turns agent check-agent reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns agent check-agent reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -49,6 +49,9 @@ bench-dispatch: ## durable no-op tasks a second, end to end (release build)
 
 bench-process: ## real processes a second against bare bwrap (release build)
 	scripts/bench-process.sh
+
+bench-slurm: ## tasks a second through a real Slurm cluster against plain sbatch, and what watching 2,000 jobs costs (release build)
+	scripts/bench-slurm.sh
 
 bench-agent: ## an idle agent's memory and CPU, and how soon it is ready (release build)
 	scripts/bench-agent.sh

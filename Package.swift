@@ -240,7 +240,9 @@ let package = Package(
       path: "Tests/Integration", swiftSettings: settings),
     .executableTarget(
       name: "fubini-bench",
-      dependencies: ["FederationAPI", "FederationHarness", "FederationModel", "Postgres", argumentParser],
+      dependencies: [
+        "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", argumentParser,
+      ],
       path: "Tests/Benchmarks", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

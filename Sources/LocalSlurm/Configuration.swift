@@ -22,11 +22,15 @@ extension LocalSlurmCluster {
     public var jobMemorySeconds: Int
     /// Between the polite signal and the other one: Slurm's KillWait.
     public var killWaitSeconds: Int
+    /// How long a job that was put back waits at least before it starts again, and a step may take to begin: the lifetime of
+    /// Slurm's credentials, 120 s by default.
+    public var requeueDelaySeconds: Int
 
     public init(
       directory: String, name: String, nodes: Int = 1, cpusPerNode: Int = 64, memoryMiBPerNode: Int = 64_000,
       gpusPerNode: Int = 0, gpuType: String = "a100", partitions: [Partition] = [Partition("main")],
-      nodeTimeoutSeconds: Int = 60, jobMemorySeconds: Int = 300, killWaitSeconds: Int = 5
+      nodeTimeoutSeconds: Int = 60, jobMemorySeconds: Int = 300, killWaitSeconds: Int = 5,
+      requeueDelaySeconds: Int = 120
     ) {
       self.directory = directory
       self.name = name
@@ -39,6 +43,7 @@ extension LocalSlurmCluster {
       self.nodeTimeoutSeconds = nodeTimeoutSeconds
       self.jobMemorySeconds = jobMemorySeconds
       self.killWaitSeconds = killWaitSeconds
+      self.requeueDelaySeconds = requeueDelaySeconds
     }
 
     public var nodeNames: [String] { (1...max(1, nodes)).map { "\(name)-\($0)" } }
@@ -56,11 +61,18 @@ extension LocalSlurmCluster {
     public var maxNodesPerJob: Int?
     /// Jobs of a partition with a higher tier start first, and end those of a lower one that is preemptible.
     public var priorityTier: Int
-    public var isPreemptible: Bool
+    /// What happens to its jobs when a higher one needs their places; nil: nothing.
+    public var preemption: Preemption?
+
+    public enum Preemption: String, Sendable, CaseIterable {
+      case cancel = "CANCEL"
+      /// Put back, if the job may be; else ended as with `cancel`.
+      case requeue = "REQUEUE"
+    }
 
     public init(
       _ name: String, nodes: ClosedRange<Int>? = nil, maxTimeMinutes: Int? = 1440, defaultTimeMinutes: Int? = 60,
-      maxNodesPerJob: Int? = nil, priorityTier: Int = 1, isPreemptible: Bool = false
+      maxNodesPerJob: Int? = nil, priorityTier: Int = 1, preemption: Preemption? = nil
     ) {
       self.name = name
       self.nodes = nodes
@@ -68,7 +80,7 @@ extension LocalSlurmCluster {
       self.defaultTimeMinutes = defaultTimeMinutes
       self.maxNodesPerJob = maxNodesPerJob
       self.priorityTier = priorityTier
-      self.isPreemptible = isPreemptible
+      self.preemption = preemption
     }
   }
 }
@@ -96,7 +108,11 @@ extension LocalSlurmCluster.Configuration {
       return "nodes are 1 to 64, their cores 1 to 1024, their memory 1 to 16,777,216 MiB"
     }
     guard (0...64).contains(gpusPerNode), isName(gpuType, 20) else { return "GPUs are 0 to 64 for each node" }
-    guard [nodeTimeoutSeconds, jobMemorySeconds, killWaitSeconds].allSatisfy({ (1...65_000).contains($0) }) else {
+    guard
+      [nodeTimeoutSeconds, jobMemorySeconds, killWaitSeconds, requeueDelaySeconds].allSatisfy({
+        (1...65_000).contains($0)
+      })
+    else {
       return "times are 1 to 65,000 s"
     }
     guard !partitions.isEmpty, Set(partitions.map(\.name)).count == partitions.count else {

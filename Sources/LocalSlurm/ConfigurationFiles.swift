@@ -23,7 +23,7 @@ struct ConfigurationFiles {
       "SlurmUser=\(user)",
       "SlurmdUser=\(user)",
       "AuthType=auth/munge",
-      "AuthInfo=socket=\(paths.mungeSocket)",
+      "AuthInfo=socket=\(paths.mungeSocket),cred_expire=\(configuration.requeueDelaySeconds)",
       "CredType=cred/munge",
       "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny",
       "StateSaveLocation=\(paths.state)",
@@ -58,8 +58,8 @@ struct ConfigurationFiles {
   }
 
   private var preemption: [String] {
-    guard configuration.partitions.contains(where: \.isPreemptible) else { return [] }
-    return ["PreemptType=preempt/partition_prio", "PreemptMode=CANCEL"]
+    guard let mode = configuration.partitions.lazy.compactMap(\.preemption).first else { return [] }
+    return ["PreemptType=preempt/partition_prio", "PreemptMode=\(mode.rawValue)"]
   }
 
   private var nodes: [String] {
@@ -82,7 +82,7 @@ struct ConfigurationFiles {
       if let minutes = partition.defaultTimeMinutes { words.append("DefaultTime=\(minutes)") }
       if let count = partition.maxNodesPerJob { words.append("MaxNodes=\(count)") }
       words.append("PriorityTier=\(partition.priorityTier)")
-      if !preemption.isEmpty { words.append("PreemptMode=\(partition.isPreemptible ? "CANCEL" : "OFF")") }
+      if !preemption.isEmpty { words.append("PreemptMode=\(partition.preemption?.rawValue ?? "OFF")") }
       return words.joined(separator: " ")
     }
   }

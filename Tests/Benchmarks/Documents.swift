@@ -30,14 +30,17 @@ enum Documents {
     """
   }
 
-  /// `count` tasks side by side.
-  static func fan(_ name: String, _ count: Int) -> String {
-    workflow(
+  /// `count` tasks side by side, each of which does `command`.
+  static func fan(_ name: String, _ count: Int, command: [String] = ["true"]) -> String {
+    let words = command.map { "\"\($0)\"" }.joined(separator: ", ")
+    return workflow(
       name,
       """
         - name: main
           steps:
-          - - {name: work, template: noop, withSequence: {count: "\(count)"}}
+          - - {name: work, template: work, withSequence: {count: "\(count)"}}
+        - name: work
+          container: {image: debian:12, command: [\(words)]}
       """)
   }
 

@@ -79,13 +79,21 @@ public struct OwnedProcess: Hashable, Sendable {
   }
 
   /// User and system time, seconds. - Source: proc(5), fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms.
-  public func cpuSeconds() -> Double? {
+  public func cpuSeconds() -> Double? { ticks(11).map { $0 / Double(sysconf(Int32(_SC_CLK_TCK))) } }
+
+  /// The same of its children that have ended and were collected. - Source: proc(5), fields 16 and 17.
+  public func childrenCPUSeconds() -> Double? { ticks(13).map { $0 / Double(sysconf(Int32(_SC_CLK_TCK))) } }
+
+  /// The sum of two neighbouring numbers of /proc/PID/stat, counted from the state, which is the first after the name.
+  private func ticks(_ index: Int) -> Double? {
     guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else { return nil }
     let text = String(decoding: data, as: UTF8.self)
     guard let close = text.lastIndex(of: ")") else { return nil }
     let fields = text[text.index(after: close)...].split(separator: " ")
-    guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return nil }
-    return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+    guard fields.count > index + 1, let user = Double(fields[index]), let system = Double(fields[index + 1]) else {
+      return nil
+    }
+    return user + system
   }
 
   /// Starts a program in a session of its own, with the given environment alone; its output is appended to `log`.

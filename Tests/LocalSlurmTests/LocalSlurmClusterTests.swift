@@ -162,7 +162,7 @@ struct LocalSlurmClusterTests {
     let configure = { (configuration: inout LocalSlurmCluster.Configuration) in
       configuration.gpusPerNode = 2
       configuration.partitions = [
-        LocalSlurmCluster.Partition("idle", isPreemptible: true),
+        LocalSlurmCluster.Partition("idle", preemption: .cancel),
         LocalSlurmCluster.Partition("express", nodes: 1...1, maxTimeMinutes: 5, priorityTier: 10),
       ]
     }

@@ -26,6 +26,28 @@ final class ScratchDirectory {
     try #require(Glibc.write(file, bytes, bytes.count) == bytes.count)
   }
 
+  /// A small file system of its own at `small`.
+  func mount(megabytes: Int) throws {
+    let place = path + "/small"
+    try #require(mkdir(place, 0o755) == 0 && chmod(path, 0o755) == 0)
+    try #require(Glibc.mount("tmpfs", place, "tmpfs", 0, "size=\(megabytes)m,mode=0755") == 0, "errno \(errno)")
+  }
+
+  /// Also while somebody still has a file open there.
+  func unmount() { umount2(path + "/small", Int32(MNT_DETACH)) }
+
+  /// Writes until not one byte more fits.
+  func fill(_ name: String) throws {
+    let file = open(path + "/" + name, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    try #require(file >= 0)
+    defer { close(file) }
+    var block = [UInt8](repeating: 0, count: 64 << 10)
+    while !block.isEmpty {
+      if Glibc.write(file, block, block.count) <= 0 { block.removeLast((block.count + 1) / 2) }
+    }
+    try #require(errno == ENOSPC)
+  }
+
   /// Runs a script of this directory to its end; sends it a signal once it has printed a text.
   func run(script: String, signal: Int32? = nil, when text: String = "") throws -> (status: Int32, text: String) {
     var ends: [Int32] = [0, 0]

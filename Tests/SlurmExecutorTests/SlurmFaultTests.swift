@@ -61,7 +61,9 @@ struct SlurmFaultTests {
 
   @Test("A job that an administrator requeues is lost, and does not run again (I1)")
   func requeued() async throws {
-    try await SlurmExecutorFixture.with { fixture in
+    try await SlurmExecutorFixture.with {
+      $0.requeueDelaySeconds = 5
+    } _: { fixture in
       try await fixture.submit(1, "echo up; sleep 600")
       try await fixture.eventually("its log") { fixture.log(of: 1) == "up\n" }
       let job = try await fixture.job(of: 1)

@@ -38,6 +38,24 @@ internal import Testing
     #expect(unreadable == 4)
   }
 
+  /// Self-made lines of the shapes that versions and jobs bring: order, missing and empty fields, values with signs in them.
+  @Test(
+    "A job's limit, its time and its place are read by their labels, in any order, and are nothing where Slurm says nothing",
+    arguments: [
+      ("Job=7|State=RUNNING|Limit=1:00|Elapsed=0:31|Cpus=4|Name=a", 60, 31, true),
+      ("Elapsed=0:31|Limit=1:00|Later=|Cpus=4|State=RUNNING|Job=7|Name=a", 60, 31, true),
+      ("Job=7|State=RUNNING|Limit=1-00:00:00|Elapsed=23:58:31|Name=a", 86_400, 86_311, true),
+      ("Job=7|State=RUNNING|Limit=1-00:00:00|Elapsed=23:57:00|Name=a", 86_400, 86_220, false),
+      ("Job=7|State=RUNNING|Limit=UNLIMITED|Elapsed=99-00:00:00|Name=a", nil, 8_553_600, false),
+      ("Job=7|State=PENDING|Limit=|Elapsed=0:00|Name=a", nil, 0, false),
+      ("Job=7|State=PENDING|Limit=INVALID|Elapsed=INVALID|Name=a", nil, nil, false),
+    ] as [(Substring, Int64?, Int64?, Bool)])
+  func times(_ line: Substring, _ limit: Int64?, _ elapsed: Int64?, _ isAtLimit: Bool) throws {
+    let job = try #require(SlurmJob(line: line))
+    #expect(job.timeLimit == limit.map { .seconds($0) } && job.elapsed == elapsed.map { .seconds($0) })
+    #expect(job.isAtTimeLimit == isAtLimit && job.id == 7 && job.name == "a")
+  }
+
   @Test("No text makes the reader fail", arguments: 0..<300)
   func fuzz(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))

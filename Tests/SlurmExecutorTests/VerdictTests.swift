@@ -187,6 +187,13 @@ internal import Testing
       $0.end = terminated
       $0.isCancelRequested = true
     },
+    Case(
+      "Slurm's time limit was near, and the program ended when it was warned", .step, .ended(.failed, reason: ""),
+      .endBecause(terminated, .failed, "its time limit in Slurm was reached")
+    ) {
+      $0.end = terminated
+      $0.isAtTimeLimit = true
+    },
     Case("somebody sent the step a signal by hand", .step, .ended(.failed, reason: ""), .end(terminated)) {
       $0.end = terminated
     },

@@ -18,17 +18,28 @@ extension SlurmExecutor {
     let now = clock.now
     let killAt = now + max(grace, .zero) + Self.killMargin
     runs[id]!.killAt = min(run.killAt ?? killAt, killAt)
-    runs[id]!.isCancelRequested = true
+    wantEnd(of: id)
     if runs[id]!.signalAt == nil { runs[id]!.signalAt = now }
     consider(id, looksAtFiles: true)
     await sendCancellations()
+  }
+
+  private func wantEnd(of id: RunID) {
+    guard runs[id] != nil else { return }
+    runs[id]!.isCancelRequested = true
+    cancelling.insert(id)
   }
 
   /// One `scancel` for all that must be told the same. Ids are accompanied by names and the user, which Slurm compares: an id
   /// alone may be somebody else's by now (I7).
   func sendCancellations() async {
     let now = clock.now
-    for (id, run) in runs where !run.isOver && run.isCancelRequested && run.claimed && run.end == nil {
+    for id in cancelling {
+      guard let run = runs[id], !run.isOver else {
+        cancelling.remove(id)
+        continue
+      }
+      guard run.claimed, run.end == nil else { continue }
       if let killAt = run.killAt, now >= killAt {
         pendingKills.insert(id)
         runs[id]!.killAt = now + Self.signalAgain
@@ -103,11 +114,11 @@ extension SlurmExecutor {
   public func forget(_ ids: [RunID]) async throws {
     for id in ids {
       if let run = runs[id], !run.isOver {
-        runs[id]!.isCancelRequested = true
+        wantEnd(of: id)
         consider(id, looksAtFiles: true)
       } else if runs[id] == nil, records.attempt(id) != nil {
         adopt(id)
-        runs[id]?.isCancelRequested = true
+        wantEnd(of: id)
         consider(id, looksAtFiles: true)
       }
       if let run = runs[id], !run.isOver { continue }

@@ -10,11 +10,19 @@ extension SlurmExecutor {
   private static var logLooksMax: Int { 128 }
 
   /// Never waits for Slurm: a poll that is due goes its own way.
-  func tick() async {
-    for (number, _) in files.takeEvents() { consider(RunID(Int64(bitPattern: number)), looksAtFiles: true) }
-    lookAtLogs()
+  ///
+  /// - Returns: whether anything has happened since the last one.
+  func tick() async -> Bool {
+    let events = files.takeEvents()
+    for (number, _) in events { consider(RunID(Int64(bitPattern: number)), looksAtFiles: true) }
+    let now = clock.now
+    if lastLogLookAt.map({ now - $0 >= Self.tickInterval }) ?? true {
+      lastLogLookAt = now
+      lookAtLogs()
+    }
     await sendCancellations()
     if runningPoll == nil, isPollDue { runningPoll = Task { try await performPoll() } }
+    return !events.isEmpty
   }
 
   private var isPollDue: Bool {
@@ -82,7 +90,10 @@ extension SlurmExecutor {
     }
     leftovers = leftovers.filter { seen.contains($0.key) }
     for id in runs.keys.sorted() where !runs[id]!.isOver {
+      let before = runs[id]!.scheduler
       runs[id]!.answered(best[id], askedAt: askedAt, now: now)
+      // Most of thousands wait or run as they did: about them there is nothing new to say.
+      if runs[id]!.isSteady(since: before) { continue }
       noteWait(id)
       consider(id, looksAtFiles: runs[id]!.needsLook)
     }
@@ -176,6 +187,7 @@ extension SlurmExecutor {
     guard phase != run.told.phase || message != run.told.message else { return }
     (run.told.phase, run.told.message) = (phase, message)
     if phase == .running {
+      running.insert(id)
       run.told.runsAs = run.runsAs
       run.told.logBytes = records.logBytes(id)
     }
@@ -186,6 +198,8 @@ extension SlurmExecutor {
   func finish(_ id: RunID, _ observation: RunObservation) {
     guard let run = runs[id], !run.isOver else { return }
     runs[id]!.told = observation
+    running.remove(id)
+    cancelling.remove(id)
     pendingSignals.remove(id)
     pendingKills.remove(id)
     observers.yield(observation)
@@ -195,15 +209,19 @@ extension SlurmExecutor {
 
   /// Tells the growth of a few logs in turn: asking for all at once would burden a network file system.
   private func lookAtLogs() {
-    let running = runs.values.filter { $0.told.phase == .running }.map(\.id)
     guard !running.isEmpty else { return }
-    let count = min(Self.logLooksMax, running.count)
-    let start = logCursor % running.count
+    let ids = Array(running)
+    let count = min(Self.logLooksMax, ids.count)
+    let start = logCursor % ids.count
     logCursor = start + count
     for offset in 0..<count {
-      let id = running[(start + offset) % running.count]
+      let id = ids[(start + offset) % ids.count]
+      guard let known = runs[id]?.told.logBytes else {
+        running.remove(id)
+        continue
+      }
       let bytes = records.logBytes(id)
-      guard bytes > runs[id]!.told.logBytes else { continue }
+      guard bytes > known else { continue }
       runs[id]!.told.logBytes = bytes
       observers.yield(runs[id]!.told)
     }

@@ -22,6 +22,10 @@ public actor SlurmExecutor: Executor {
   let clock = ContinuousClock()
 
   var runs: [RunID: TrackedRun] = [:]
+  /// Those whose end is wanted and has not come, and those that were told to run: what is looked at twice a second must not be
+  /// looked for among thousands that wait.
+  var cancelling: Set<RunID> = []
+  var running: Set<RunID> = []
   /// The runs of job arrays, by index, as far as they have been needed.
   var arrays: [JobName: [RunID]] = [:]
   /// How many runs of a submission have files still, once one of them was forgotten.
@@ -33,6 +37,7 @@ public actor SlurmExecutor: Executor {
   var isPollWanted = false
   var runningPoll: Task<Void, any Error>?
   var logCursor = 0
+  var lastLogLookAt: ContinuousClock.Instant?
   var pendingSignals: Set<RunID> = []
   var pendingKills: Set<RunID> = []
   /// Jobs with our mark whose runs are over: their targets and names.
@@ -43,7 +48,9 @@ public actor SlurmExecutor: Executor {
   var arraySizeMax: Int
   private var loops: [Task<Void, Never>] = []
 
+  /// Between two looks at the events: short while things happen, so that what follows an end follows soon.
   static let tickInterval = Duration.milliseconds(500)
+  static let busyTickInterval = Duration.milliseconds(100)
 
   /// Makes the shared directories, looks at the cluster once, and begins to observe. A controller that is down is no reason to
   /// fail: runs that are there go on.
@@ -76,8 +83,8 @@ public actor SlurmExecutor: Executor {
     loops = [
       Task { [weak self] in
         while !Task.isCancelled {
-          guard await self?.tick() != nil else { return }
-          try? await Task.sleep(for: Self.tickInterval)
+          guard let isBusy = await self?.tick() else { return }
+          try? await Task.sleep(for: isBusy ? Self.busyTickInterval : Self.tickInterval)
         }
       },
       Task { [weak self] in

@@ -18,7 +18,19 @@ struct SlurmJob: Hashable, Sendable {
   var submittedAt: Int64?
   /// When it started, or is expected to.
   var startsAt: Int64?
+  /// Slurm's limit, and how long it has run; nil: none, or not told.
+  var timeLimit: Duration?
+  var elapsed: Duration?
   var name: String
+
+  /// Whether Slurm has, or is about to have, its time limit for a reason to end it. It warns as early as a minute before what
+  /// `--signal` says.
+  ///
+  /// - Source: sbatch(1), `--signal`.
+  var isAtTimeLimit: Bool {
+    guard let timeLimit, let elapsed else { return false }
+    return elapsed + .seconds(Int64(TimeLimits.warningSeconds) + 60) >= timeLimit
+  }
 
   /// How the task is called in `scancel`'s arguments.
   var target: String { index.map { "\(arrayID)_\($0)" } ?? "\(id)" }
@@ -27,7 +39,7 @@ struct SlurmJob: Hashable, Sendable {
 extension SlurmJob {
   /// Labelled, so that nothing depends on a position; the name last, because anything may be in the name of a foreign job.
   static let format =
-    "Job=%A|Array=%F|Index=%K|State=%T|Reason=%r|Submit=%V|Start=%S|Partition=%P|Nodes=%N|Cpus=%C|Name=%j"
+    "Job=%A|Array=%F|Index=%K|State=%T|Reason=%r|Submit=%V|Start=%S|Partition=%P|Nodes=%N|Cpus=%C|Limit=%l|Elapsed=%M|Name=%j"
 
   /// Reads one line; nil when it is no line of that format, or lacks the id, the state or the name.
   ///
@@ -51,6 +63,8 @@ extension SlurmJob {
     cpus = fields["Cpus"].flatMap { Int64($0) } ?? 1
     submittedAt = fields["Submit"].flatMap { Int64($0) }
     startsAt = fields["Start"].flatMap { Int64($0) }
+    timeLimit = fields["Limit"].flatMap { SlurmTime.duration($0) }
+    elapsed = fields["Elapsed"].flatMap { SlurmTime.duration($0) }
     name = String(line[marker.upperBound...])
   }
 

@@ -105,7 +105,19 @@ struct TrackedRun: Sendable {
       claim: claim, end: end, scheduler: scheduler, schedulerAge: now - schedulerSince,
       endAge: endSeenAt.map { now - $0 } ?? .zero, claimAge: claimSeenAt.map { now - $0 } ?? .zero,
       beatSilence: (beatChangedAt ?? claimSeenAt).map { now - $0 } ?? .zero, walltime: walltime,
-      disconnectLimit: disconnectLimit, grace: grace, isCancelRequested: isCancelRequested)
+      disconnectLimit: disconnectLimit, grace: grace, isCancelRequested: isCancelRequested,
+      isAtTimeLimit: job?.isAtTimeLimit ?? false)
+  }
+
+  /// Whether Slurm's last answer says what `before` said, of a run for which that settles everything but its files: then the
+  /// verdict is the one before.
+  func isSteady(since before: RunFacts.Scheduler) -> Bool {
+    guard scheduler == before, !isUncertain, !isCancelRequested, end == nil else { return false }
+    switch (claim, scheduler) {
+    case (.none, .pending): return told.phase == .queued
+    case (.step, .live): return told.phase == .running
+    default: return false
+    }
   }
 
   /// Whether its files may hold something that no event has told: then they are worth a look at each poll.

@@ -36,6 +36,8 @@ struct RunFacts: Hashable, Sendable {
   var disconnectLimit: Duration?
   var grace: Duration = .seconds(30)
   var isCancelRequested = false
+  /// Slurm's own limit of time is near or past.
+  var isAtTimeLimit = false
 }
 
 /// What is to be told or done about a run (docs/adr/0009-slurm.md has the table). Pure.
@@ -88,6 +90,8 @@ enum Verdict: Hashable, Sendable {
     case .pending: return .endBecause(end, .lost, requeued)
     case .live, .silent:
       return facts.endAge < explanationGrace ? .wait : .end(end)
+    // A program that ends when it is warned leaves Slurm no TIMEOUT to tell.
+    case .ended where facts.isAtTimeLimit: return .endBecause(end, .failed, timeLimit)
     case .ended, .absent: return .end(end)
     }
   }
@@ -152,6 +156,7 @@ enum Verdict: Hashable, Sendable {
     }
   }
 
+  private static let timeLimit = "its time limit in Slurm was reached"
   private static let requeued = "Slurm requeued the job, which ended its first execution"
 
   /// What an end that Slurm alone knows of means: by itself or a limit of its author's (`failed`), by the cluster's fault

@@ -38,7 +38,11 @@ extension WorkflowMachine {
     case .succeeded: end(node.ordinal, .succeeded, outcome.message)
     case .failed: end(node.ordinal, .failed, reason ?? outcome.message)
     case .error, .lost: end(node.ordinal, reason == nil ? .error : .failed, reason ?? outcome.message)
-    case .cancelled: end(node.ordinal, .failed, reason ?? (outcome.message.isEmpty ? "cancelled" : outcome.message))
+    // That nobody here asked for it makes it the system's doing, like a pod that was deleted: Argo's Error, for OnError to retry.
+    case .cancelled:
+      end(
+        node.ordinal, reason == nil ? .error : .failed,
+        reason ?? (outcome.message.isEmpty ? "cancelled on its cluster" : outcome.message))
     case .bound, .dispatched, .staging, .queued, .running: break
     }
   }

@@ -188,6 +188,24 @@ struct MachineBehaviourTests {
     #expect(driver.machine.status.message == "Step exceeded its deadline")
   }
 
+  @Test("A run that its cluster cancelled unasked is an Error with the cluster's reason, which OnError retries")
+  func cancelledUnasked() throws {
+    var driver = try MachineDriver(
+      spec: """
+          entrypoint: m
+          templates:
+          - {name: m, retryStrategy: {limit: 1, retryPolicy: OnError}, container: {image: i, command: [c]}}
+
+        """)
+    driver.send(.start)
+    driver.endNext(TaskOutcome(phase: .cancelled, message: "cancelled in Slurm"))
+    #expect(driver.machine.status.phase == .running)
+    driver.endNext(TaskOutcome(phase: .cancelled, message: "cancelled in Slurm"))
+    #expect(driver.launched.count == 2)
+    #expect(driver.machine.status.phase == .error)
+    #expect(driver.machine.status.message == "No more retries left")
+  }
+
   @Test("A suspended workflow starts nothing new; suspend nodes wait for their values")
   func suspension() throws {
     var driver = try MachineDriver(
