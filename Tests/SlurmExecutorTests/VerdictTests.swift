@@ -161,6 +161,13 @@ internal import Testing
   static let exit = RunEnd(reason: .exited, waitStatus: 0)
   static let terminated = RunEnd(reason: .terminated, waitStatus: 15)
 
+  static let killed = RunEnd(reason: .exited, waitStatus: 15)
+  static let outOfMemory: RunEnd = {
+    var end = RunEnd(reason: .exited, waitStatus: 9)
+    end.ranOutOfMemory = true
+    return end
+  }()
+
   static let ends: [Case] = [
     Case("the step's word holds, whatever Slurm says", .step, .ended(.failed, reason: ""), .end(exit)) {
       $0.end = exit
@@ -179,6 +186,25 @@ internal import Testing
       "an administrator cancelled it", .step, .ended(.cancelled(uid: nil), reason: "None"),
       .endBecause(terminated, .cancelled, "cancelled in Slurm, not by the federation")
     ) { $0.end = terminated },
+    Case(
+      "an administrator cancelled it, and the program was faster than its step", .step,
+      .ended(.cancelled(uid: nil), reason: "None"),
+      .endBecause(killed, .cancelled, "cancelled in Slurm, not by the federation")
+    ) { $0.end = killed },
+    Case(
+      "a program that SIGTERM ended: Slurm has not said whether it was Slurm's", .step, .live(state: "RUNNING"), .wait
+    ) {
+      $0.end = killed
+    },
+    Case(
+      "a program that SIGTERM ended, and Slurm knows nothing of it", .step, .ended(.failed, reason: ""), .end(killed)
+    ) {
+      $0.end = killed
+    },
+    Case("a program that was out of memory needs no word of Slurm's", .step, .live(state: "RUNNING"), .end(outOfMemory))
+    {
+      $0.end = outOfMemory
+    },
     Case("an administrator requeued it", .step, .pending(reason: "BeginTime"), .endBecause(terminated, .lost, requeued))
     {
       $0.end = terminated

@@ -1,4 +1,6 @@
 internal import FederationModel
+internal import Glibc
+internal import ProcessExecutor
 internal import Supervisor
 
 /// All that is known of a run when its fate is considered.
@@ -79,9 +81,20 @@ enum Verdict: Hashable, Sendable {
     }
   }
 
+  /// Whether the end may be Slurm's doing. Its signals reach the step and, without a sandbox, the program too, which may be
+  /// faster: then the step saw it end of SIGTERM or SIGKILL by itself.
+  private static func mayBeSlurms(_ end: RunEnd) -> Bool {
+    switch end.reason {
+    case .terminated: true
+    case .exited:
+      !end.ranOutOfMemory && [128 + SIGTERM, 128 + SIGKILL].contains(RunOutcome.exitCode(end.waitStatus))
+    default: false
+    }
+  }
+
   /// Slurm asked the step to end: Slurm also says why, a little later.
   private static func withEnd(_ end: RunEnd, _ facts: RunFacts) -> Verdict {
-    guard end.reason == .terminated else { return .end(end) }
+    guard mayBeSlurms(end) else { return .end(end) }
     if facts.isCancelRequested { return .endBecause(end, .cancelled, "cancelled") }
     switch facts.scheduler {
     case .ended(let state, let reason) where state != .completed && state != .failed:
