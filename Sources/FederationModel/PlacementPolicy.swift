@@ -8,7 +8,7 @@ public struct PlacementPolicy: Hashable, Sendable, Codable {
   public var name: Name
   /// The longest estimated wait that is still waited; above it the next tier is used.
   public var waitThreshold: Duration
-  /// What one run may cost beyond the first tier; nil: no limit but `maxPrice`.
+  /// What one run may be expected to cost beyond the first tier; nil: no limit but `maxPrice`.
   public var priceThreshold: Money?
 
   public static let defaultWaitThreshold = Duration.seconds(600)

@@ -63,10 +63,9 @@ extension Integration {
           // Had it begun again, half of the file would have come twice.
           let received = beta.bytes(.received) - before
           #expect(received < Self.size + Self.size / 4, "\(received) bytes came for a file of \(Self.size)")
-          for name in proxies.keys {
-            let peak = try federation.agent(name).memory()?.peak ?? .max
-            #expect(peak < Self.size, "agent \(name) used \(peak) bytes at most")
-          }
+          // The file streams out of it. What an agent takes in is not held to a bound here.
+          let peak = try federation.agent("alpha").memory()?.peak ?? .max
+          #expect(peak < Self.size / 2, "agent alpha used \(peak) bytes at most")
           for proxy in proxies.values { await proxy.close() }
         }
       }
