@@ -205,7 +205,7 @@ let package = Package(
     .testTarget(
       name: "SlurmExecutorTests",
       dependencies: [
-        "Execution", "FederationModel", "LocalSlurm", "SlurmExecutor", "Supervisor", "TestSupport",
+        "Execution", "FederationModel", "LocalProcess", "LocalSlurm", "SlurmExecutor", "Supervisor", "TestSupport",
         "supervisor-fixture",
       ],
       swiftSettings: settings),
