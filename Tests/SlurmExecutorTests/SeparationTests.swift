@@ -18,7 +18,7 @@ struct SeparationTests {
     "touch $SHARED/runs/$OTHER/exit", "echo x > $SHARED/lease", "touch $SHARED/events/$OTHER.ended",
     "ls $SHARED/jobs", "cat $STATE/agent.key", "cat $STATE/journal.sqlite", "cat $STATE/agent.yaml", "ls $STATE",
     "kill -0 $PID", "cat /proc/$PID/environ", "ls /proc/$PID/root", "grep -rl canary /proc/[0-9]*/environ",
-    "scancel --user=root", "squeue", "cat /etc/shadow", "ls /root", "ls /tmp/f*", "su -c true",
+    "timeout 3 scancel --user=root", "timeout 3 squeue", "cat /etc/shadow", "ls /root", "ls /tmp/f*", "su -c true",
   ]
 
   @Test("a run of one project reaches nothing of another's, nor the agent's key, journal and configuration")
