@@ -39,6 +39,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var partitions: [Partition]
   /// Whose work its agent takes; nil: the agent is too old to say.
   public var tenancy: Tenancy?
+  /// Of the disk that runs need; nil when the agent does not tell (one of an earlier release).
+  public var disk: DiskRoom?
   /// Conditions to be shown with the cluster: "memory limits are not enforced here".
   public var notices: [String]
 
@@ -46,7 +48,7 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],
     canFence: Bool = false,
     linkBytesPerSecond: Int64? = nil, queues: Bool = false, startsGangs: Bool = false, partitions: [Partition] = [],
-    tenancy: Tenancy? = nil, notices: [String] = []
+    tenancy: Tenancy? = nil, disk: DiskRoom? = nil, notices: [String] = []
   ) {
     self.capacity = capacity
     self.slots = slots
@@ -58,7 +60,30 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     self.startsGangs = startsGangs
     self.partitions = partitions
     self.tenancy = tenancy
+    self.disk = disk
     self.notices = notices
+  }
+}
+
+/// How much room a cluster's agent has for what is new.
+public struct DiskRoom: Hashable, Sendable, Codable {
+  public var free: ByteCount
+  /// What must be free for anything new to start.
+  public var reserve: ByteCount
+
+  public init(free: ByteCount, reserve: ByteCount) {
+    self.free = free
+    self.reserve = reserve
+  }
+
+  public var isFull: Bool { free < reserve }
+
+  /// As it is told: coarse where there is plenty, so that not every written byte is news.
+  public var rounded: DiskRoom {
+    let step: Int64 = free.bytes < 4 &* reserve.bytes ? 1 << 20 : 1 << 30
+    // Rounding must neither make a disk full nor take that from it.
+    guard !isFull, free.bytes / step * step >= reserve.bytes else { return self }
+    return DiskRoom(free: ByteCount(free.bytes / step * step), reserve: reserve)
   }
 }
 

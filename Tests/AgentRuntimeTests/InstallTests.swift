@@ -66,7 +66,7 @@ import Testing
       var runner = machine.runner(root.path)
       for step in plan.installation { try runner.perform(step) }
     }
-    let words = ["/usr/bin/fubini-agent", "run", "--state-dir", "/var/lib/f", "--config", "/etc/fubini/agent.yaml"]
+    let words = ["/usr/bin/fubini-agent", "keep", "--state-dir", "/var/lib/f", "--config", "/etc/fubini/agent.yaml"]
     let line = "@reboot \(words.joined(separator: " ")) >> /var/lib/f/agent.log 2>&1"
     #expect(machine.crontab == "0 1 * * * backup\n\(line)\n")
     #expect(machine.starts.first == words)

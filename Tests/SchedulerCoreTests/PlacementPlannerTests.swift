@@ -7,12 +7,13 @@ private func cluster(
   slots: Int? = 4,
   freeSlots: Int? = 4, bandwidth: Double = 100_000_000, closed: String? = nil,
   images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")],
-  canFence: Bool = true, project: ProjectName? = nil, tenancy: Tenancy? = nil
+  canFence: Bool = true, project: ProjectName? = nil, tenancy: Tenancy? = nil, disk: DiskRoom? = nil
 ) -> ClusterView {
   let capacity = Resources(cpuMillicores: 8000, memory: .gibibytes(16))
   return ClusterView(
     spec: ClusterSpec(name: name, kind: kind, labels: labels, prices: prices, project: project),
-    inventory: ClusterInventory(capacity: capacity, slots: slots, images: images, canFence: canFence, tenancy: tenancy),
+    inventory: ClusterInventory(
+      capacity: capacity, slots: slots, images: images, canFence: canFence, tenancy: tenancy, disk: disk),
     closedBecause: closed,
     free: capacity, freeSlots: freeSlots, bandwidth: bandwidth)
 }
@@ -72,7 +73,34 @@ struct PlacementPlannerTests {
       requirement: with { $0.hints.maxPrice = Money("1 CNY") }),
     Rejected(code: "Closed", cluster: cluster("a", closed: "cordoned: disks"), requirement: plain),
     Rejected(code: "Full", cluster: cluster("a", freeSlots: 0), requirement: plain),
+    Rejected(
+      code: "DiskFull", cluster: cluster("a", disk: DiskRoom(free: .mebibytes(63), reserve: .mebibytes(64))),
+      requirement: plain),
   ]
+
+  @Test("I10: a cluster whose disk is full gets nothing while another one has room, and both sizes are told")
+  func fullDisk() throws {
+    let full = DiskRoom(free: .mebibytes(3), reserve: .mebibytes(64))
+    let placed = plan(
+      [
+        cluster("a", disk: full), cluster("b", disk: DiskRoom(free: .mebibytes(64), reserve: .mebibytes(64))),
+      ], plain)
+    #expect(placed.tables[0].chosen == "b")
+    let rejection = try #require(placed.tables[0].candidates.first { $0.cluster == "a" }?.rejection)
+    #expect(rejection.message == "its disk is full: 3 MiB free, needs at least 64 MiB" && rejection.isTemporary)
+    #expect(plan([cluster("a", disk: full)], plain).placements.isEmpty)
+  }
+
+  @Test("A told disk is coarse, and never full or roomy by rounding")
+  func diskRounding() {
+    for seed in UInt64(0)..<2000 {
+      // A linear congruential step is random enough for sizes.
+      let free = Int64((seed &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407) >> (24 + seed % 16))
+      let disk = DiskRoom(free: ByteCount(free), reserve: .mebibytes(64))
+      #expect(disk.rounded.isFull == disk.isFull && disk.rounded.free <= disk.free, "seed \(seed)")
+      #expect(disk.rounded.rounded == disk.rounded, "seed \(seed)")
+    }
+  }
 
   private static func with(_ change: (inout Requirement) -> Void) -> Requirement {
     var requirement = plain

@@ -233,25 +233,29 @@ internal import Testing
     #expect(error?.publicMessage.contains("the limit of the partition day, 24 h") == true)
   }
 
-  @Test("The step always ends a run before Slurm does", arguments: 0..<500)
-  func limitsNeverCross(_ seed: Int) throws {
-    var random = SeededGenerator(seed: UInt64(seed))
-    let partition = PartitionState(
-      name: "p",
-      timeLimit: Bool.random(using: &random) ? .seconds(60 * Int64.random(in: 5...5000, using: &random)) : nil,
-      defaultTime: Bool.random(using: &random) ? .seconds(60 * Int64.random(in: 5...5000, using: &random)) : nil)
-    let walltime: Duration? =
-      Bool.random(using: &random) ? .seconds(Int64.random(in: 1...200_000, using: &random)) : nil
-    let grace = Duration.seconds(Int64.random(in: 0...60, using: &random))
-    guard let limits = try? TimeLimits(walltime: walltime, grace: grace, partition: partition, fallback: .seconds(3600))
-    else {
-      #expect(walltime! > partition.timeLimit!, "seed \(seed)")
-      return
-    }
-    #expect(limits.walltime + grace + .seconds(60) < .seconds(limits.slurmMinutes * 60), "seed \(seed)")
-    if let walltime { #expect(limits.walltime <= walltime, "seed \(seed)") }
-    if let limit = partition.timeLimit, walltime != nil {
-      #expect(.seconds(limits.slurmMinutes * 60) <= limit, "seed \(seed)")
+  @Test("The step always ends a run before Slurm does")
+  func limitsNeverCross() throws {
+    for seed in UInt64(0)..<500 {
+      var random = SeededGenerator(seed: seed)
+      let partition = PartitionState(
+        name: "p",
+        timeLimit: Bool.random(using: &random) ? .seconds(60 * Int64.random(in: 5...5000, using: &random)) : nil,
+        defaultTime: Bool.random(using: &random) ? .seconds(60 * Int64.random(in: 5...5000, using: &random)) : nil)
+      let walltime: Duration? =
+        Bool.random(using: &random) ? .seconds(Int64.random(in: 1...200_000, using: &random)) : nil
+      let grace = Duration.seconds(Int64.random(in: 0...60, using: &random))
+      guard
+        let limits = try? TimeLimits(walltime: walltime, grace: grace, partition: partition, fallback: .seconds(3600))
+      else {
+        let refused = try #require(walltime, "seed \(seed): only a walltime can be too long")
+        #expect(try refused > #require(partition.timeLimit), "seed \(seed)")
+        continue
+      }
+      #expect(limits.walltime + grace + .seconds(60) < .seconds(limits.slurmMinutes * 60), "seed \(seed)")
+      if let walltime { #expect(limits.walltime <= walltime, "seed \(seed)") }
+      if let limit = partition.timeLimit, walltime != nil {
+        #expect(.seconds(limits.slurmMinutes * 60) <= limit, "seed \(seed)")
+      }
     }
   }
 }

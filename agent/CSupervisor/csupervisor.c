@@ -258,7 +258,8 @@ static int daemonise(const char *const *arguments, const char *const *environmen
   return failure;
 }
 
-int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path) {
+int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path,
+                          int enclosed) {
   // Above 3, so that placing descriptors overwrites neither.
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   int log = open(log_path, O_CREAT | O_APPEND | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -266,8 +267,8 @@ int csupervisor_daemonise(const char *const *arguments, const char *const *envir
   if (!failure) {
     int high_null = fcntl(null, F_DUPFD_CLOEXEC, 10), high_log = fcntl(log, F_DUPFD_CLOEXEC, 10);
     volatile int executing = 0;
-    failure = daemonise(arguments, environment, high_null, high_log, 1, &executing);
-    if (failure && !executing) failure = daemonise(arguments, environment, high_null, high_log, 0, &executing);
+    if (enclosed) failure = daemonise(arguments, environment, high_null, high_log, 1, &executing);
+    if (!enclosed || (failure && !executing)) failure = daemonise(arguments, environment, high_null, high_log, 0, &executing);
     close(high_null);
     close(high_log);
   }

@@ -199,13 +199,18 @@ package struct RunPreparation {
     for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
   }
 
-  /// Why nothing new is started for want of space; nil while there is enough.
-  package var diskShortage: String? {
+  /// The room in the directory of the runs, and what of it is kept free; nil when nobody can say.
+  package var disk: DiskRoom? {
     guard let room = HostFiles.room(at: directory) else { return nil }
     let reserve = min(ProcessExecutorConfiguration.diskReserve.bytes, room.size / 20)
-    guard room.free < reserve else { return nil }
-    return "the agent's disk is full (\(ByteCount(room.free)) free in its state directory, "
-      + "\(ByteCount(reserve)) needed); free some space there, and work goes on by itself"
+    return DiskRoom(free: ByteCount(room.free), reserve: ByteCount(reserve))
+  }
+
+  /// Why nothing new is started for want of space; nil while there is enough.
+  package var diskShortage: String? {
+    guard let disk, disk.isFull else { return nil }
+    return "the agent's disk is full (\(disk.free) free in its state directory, "
+      + "\(disk.reserve) needed); free some space there, and work goes on by itself"
   }
 
   private func resolveImage(_ image: String) throws(FederationError) -> String {

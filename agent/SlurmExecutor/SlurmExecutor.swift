@@ -170,7 +170,7 @@ public actor SlurmExecutor: Executor {
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
       gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
       queues: true, startsGangs: preparation.account.identity == nil,
-      partitions: reportedPartitions, notices: notices)
+      partitions: reportedPartitions, disk: preparation.disk?.rounded, notices: notices)
   }
 
   /// Lets go of everything; jobs go on. Nothing else may be called afterwards.

@@ -16,6 +16,7 @@ enum FubiniAgent {
     let arguments = CommandLine.arguments.dropFirst()
     switch arguments.first {
     case "supervisor": exit(Supervisor.main(Array(arguments.dropFirst())))
+    case "keep": exit(Keeper.main(Array(arguments.dropFirst())))
     case "batch-step": exit(Supervisor.batchStep(Array(arguments.dropFirst())))
     default: break
     }

@@ -234,12 +234,27 @@ struct Logs: AsyncParsableCommand {
       let isOne = detail.nodes.contains { document in
         document.type == "Pod" && node.map { Target.matches(document, $0) } ?? false
       }
-      guard follow else { return try await reader.printAll(detail, prefixes: !isOne, selects: selects) }
+      guard follow else {
+        try await reader.printAll(detail, prefixes: !isOne, selects: selects)
+        if let hint = Self.hint(detail, target: target, selects: selects) { Terminal.note(hint) }
+        return
+      }
       let finished = try await untilInterrupted {
         try await reader.follow(prefixes: !isOne, endsWithNodes: node != nil, selects: selects)
       }
       if finished == nil { Watching.detached(detail.summary.name) }
     }
+  }
+
+  /// Who reads a log that ends here must know whether it will go on; nil when all that was asked for has ended.
+  static func hint(
+    _ detail: WorkflowDetail, target: String, selects: (NodeDocument, WorkflowTree) -> Bool
+  ) -> String? {
+    let tree = WorkflowTree(detail)
+    let going = tree.tasks.filter { !$0.phase.isTerminal && selects($0, tree) }
+    guard let first = going.first else { return nil }
+    let who = going.count == 1 ? "\(Terminal.printable(first.displayName)) has" : "\(going.count) tasks have"
+    return "\(who) not ended: `fubini logs -f \(Terminal.printable(target))` goes on until the end."
   }
 }
 

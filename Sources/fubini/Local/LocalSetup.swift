@@ -12,6 +12,10 @@ internal import Yams
 struct LocalSetup: Sendable {
   var directory: String
   var httpPort = 0
+  /// The address of the port that agents dial.
+  var agentHost = "127.0.0.1"
+  /// Names and addresses at which agents of other machines reach that port, the preferred one first.
+  var advertised: [String] = []
 
   func path(_ name: String) -> String { directory + "/" + name }
   func log(_ name: String) -> String { path("log/\(name).log") }
@@ -48,7 +52,10 @@ struct LocalSetup: Sendable {
       "database": .string(postgres.conninfo), "dataDirectory": .string(path("state")),
       "readyFile": .string(path("controlplane.ready")),
       "http": ["host": "127.0.0.1", "port": .integer(Int64(httpPort))],
-      "gateway": ["host": "127.0.0.1", "port": .integer(Int64(gatewayPort)), "advertise": ["127.0.0.1"]],
+      "gateway": [
+        "host": .string(agentHost), "port": .integer(Int64(gatewayPort)),
+        "advertise": .array((advertised + ["127.0.0.1"]).map { .string($0) }),
+      ],
       "federation": ["trustDomain": "fubini.local"], "artifacts": ["directory": .string(path("artifacts"))],
       "logs": ["directory": .string(path("logs"))], "holder": "local", "logLevel": "info",
     ]).yaml()

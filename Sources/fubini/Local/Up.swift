@@ -16,6 +16,9 @@ struct Up: AsyncParsableCommand {
     abstract: "Start a whole federation on this machine: PostgreSQL, control plane, agents, all over mTLS.")
   @Option(help: "Where everything lives.") var dataDir: String
   @Option(help: "0 lets the system choose.") var httpPort = 0
+  @Option(help: "Where the port listens that agents dial: an address, 0.0.0.0 or ::.") var agentHost = "127.0.0.1"
+  @Option(help: "A name or address at which agents of other machines reach that port. May be repeated.")
+  var advertise: [String] = []
   @Option(help: "Local agents, 0 to 32, where --agent names none.") var agents = 1
   @Option(
     name: [.customLong("agent"), .customLong("agent-config")],
@@ -39,7 +42,9 @@ struct Up: AsyncParsableCommand {
   func run() async throws {
     let specifications = try specifications()
     let absolute = dataDir.hasPrefix("/") ? dataDir : FileManager.default.currentDirectoryPath + "/" + dataDir
-    let setup = LocalSetup(directory: URL(filePath: absolute).standardized.path().removingSlash, httpPort: httpPort)
+    let setup = LocalSetup(
+      directory: URL(filePath: absolute).standardized.path().removingSlash, httpPort: httpPort, agentHost: agentHost,
+      advertised: advertise)
     if let other = ProcessIdentity.load(from: setup.pidFile("up")), other.isAlive {
       let me = ProcessIdentity(pid: getpid())
       if other != me {

@@ -126,4 +126,35 @@ private func removeTree(_ path: String) {
   func badKeys(path: String) {
     #expect(throws: FederationError.self) { try ArtifactKey(project: "demo", path: path) }
   }
+
+  @Test("what unfinished uploads left is removed when it is old, and nothing else")
+  func sweep() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      let upload = try await store.put(try key("w/kept"))
+      try await upload.write([1, 2, 3])
+      let stat = try await upload.finish(size: 3, sha256: nil)
+      let hash = SHA256.hash(data: Array("demo/w/kept".utf8)).hexadecimal
+      let kept = "\(directory)/objects/\(hash.prefix(2))/\(hash)"
+      func make(_ path: String, old: Bool) throws {
+        if access(path, F_OK) != 0 { _ = close(try Files.open(path, O_WRONLY | O_CREAT)) }
+        let then = timeval(tv_sec: time(nil) - (old ? 90_000 : 3_600), tv_usec: 0)
+        #expect(utimes(path, [then, then]) == 0)
+      }
+      try make("\(kept)/\(stat.sha256)", old: true)
+      try make("\(kept)/object", old: true)
+      try make("\(kept)/\(String(repeating: "a", count: 64))", old: true)
+      try make("\(kept)/\(String(repeating: "b", count: 64))", old: false)
+      // Its bytes came, and the process died before it could name them.
+      try Files.makeDirectories(directory + "/objects/00/00ff")
+      try make("\(directory)/objects/00/00ff/\(String(repeating: "c", count: 64))", old: true)
+      try make("\(directory)/partial/put-1", old: true)
+      try make("\(directory)/partial/put-2", old: false)
+      #expect(try await store.sweep(olderThan: ArtifactSweep.age) == 3)
+      #expect(access("\(kept)/\(String(repeating: "b", count: 64))", F_OK) == 0)
+      #expect(access("\(directory)/partial/put-2", F_OK) == 0 && access("\(directory)/partial/put-1", F_OK) != 0)
+      #expect(try await collect(store.get(try key("w/kept"), from: 0)) == [1, 2, 3])
+      #expect(try await store.sweep(olderThan: ArtifactSweep.age) == 0)
+    }
+  }
 }

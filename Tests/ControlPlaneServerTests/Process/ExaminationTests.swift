@@ -129,4 +129,21 @@ import Testing
       #expect(error?.publicMessage.contains(key) == true, "\(text)")
     }
   }
+
+  @Test(
+    "doctor asks rclone for its version, and says what to do when it is missing or too old",
+    arguments: [
+      (nil, FindingDocument.Level.failed), ("", .failed), ("rclone v1.59.2\n- os/version", .failed),
+      ("rclone v1.60.1-DEV\n- os/version: debian 12", .ok), ("rclone v2.0.0\n", .ok), ("rclone vX.Y\n", .failed),
+    ] as [(String?, FindingDocument.Level)])
+  func rcloneVersion(output: String?, level: FindingDocument.Level) {
+    let finding = RcloneVersion.judge(output, "rclone")
+    #expect(finding.level == level)
+    #expect(level == .ok || finding.message.contains("install rclone 1.60 or later"))
+  }
+
+  @Test("a program that is not there is found missing")
+  func rcloneMissing() async {
+    #expect(await RcloneVersion.finding("/nonexistent/rclone").level == .failed)
+  }
 }

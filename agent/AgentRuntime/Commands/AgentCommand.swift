@@ -24,6 +24,12 @@ public struct AgentCommand: AsyncParsableCommand {
 
   public init() {}
 
+  /// Without a subcommand nothing was asked for: whoever started that (a unit file, a script) must not take it for success.
+  public mutating func run() async throws {
+    CommandOutput.complain(Self.helpMessage())
+    throw ExitCode(2)
+  }
+
   /// Parses and runs, and returns the exit code.
   public static func run(_ arguments: [String]) async -> Int32 {
     // One connection to one control plane: more event loops would only cost memory.

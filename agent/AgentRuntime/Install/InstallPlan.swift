@@ -7,7 +7,7 @@ struct InstallPlan: Sendable, Equatable {
     case system
     /// ~/.config/systemd/user
     case user
-    /// An HPC login node without systemd: started now in the background, and by cron after a reboot.
+    /// An HPC login node without systemd: started now in the background, kept running, and started by cron after a reboot.
     case background
   }
 
@@ -53,7 +53,9 @@ struct InstallPlan: Sendable, Equatable {
   }
 
   private var command: [String] {
-    [executable, "run", "--state-dir", stateDirectory] + (configurationFile.map { ["--config", $0] } ?? [])
+    // Without a service manager the agent is kept by a small process of its own binary.
+    [executable, service == .background ? "keep" : "run", "--state-dir", stateDirectory]
+      + (configurationFile.map { ["--config", $0] } ?? [])
   }
   private var systemctl: [String] { service == .system ? ["systemctl"] : ["systemctl", "--user"] }
   var crontabLine: String { "@reboot \(command.joined(separator: " ")) >> \(stateDirectory)/agent.log 2>&1" }

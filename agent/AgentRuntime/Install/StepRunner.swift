@@ -18,7 +18,7 @@ struct StepRunner {
   var execute: Execute = { try StepRunner.execute($0, input: $1) }
   /// Starts a program that outlives this one: executable, arguments, log.
   var start: (String, [String], String) throws -> Void = { executable, arguments, log in
-    try Supervisor.daemonise(executable: executable, arguments: arguments, log: log)
+    try Supervisor.daemonise(executable: executable, arguments: arguments, log: log, isEnclosed: false)
   }
   private(set) var hasChanged = false
 
@@ -88,16 +88,31 @@ struct StepRunner {
     }
   }
 
-  /// The lock's holder is the agent; the number is read from the file that the lock is on.
+  /// The keeper ends with its agent; an agent that was started by hand has none.
   private func stopBackground() throws {
-    let path = stateDirectory + "/agent.lock"
-    guard let file = try? POSIXFile.open(path, O_RDWR) else { return }
+    if try stopHolder(of: Keeper.lockName, "keeper") { return }
+    _ = try stopHolder(of: "agent.lock", "agent")
+  }
+
+  /// Asks the process that holds a lock to end, and waits for that. Returns whether there was one.
+  ///
+  /// The number is read from the file that the lock is on; without a holder it means nothing.
+  private func stopHolder(of name: String, _ what: String) throws -> Bool {
+    guard let file = try? POSIXFile.open(stateDirectory + "/" + name, O_RDWR) else { return false }
     defer { POSIXFile.close(file) }
-    guard flock(file, LOCK_EX | LOCK_NB) != 0 else { return }
-    let words = String(decoding: try POSIXFile.readAll(file, limit: 512), as: UTF8.self).split(separator: " ")
-    guard words.count >= 2, words[0] == "process", let number = pid_t(words[1]), number > 1 else { return }
-    guard kill(number, SIGTERM) == 0 else { throw POSIXFile.failure("Cannot end the agent \(number)") }
-    CommandOutput.say("asked the agent \(number) to end; its runs go on")
+    guard flock(file, LOCK_EX | LOCK_NB) != 0 else { return false }
+    let text = String(decoding: try POSIXFile.readAll(file, limit: 512), as: UTF8.self)
+    let words = text.split(whereSeparator: \.isWhitespace)
+    guard words.count >= 2, words[0] == "process", let number = pid_t(words[1]), number > 1 else { return false }
+    guard kill(number, SIGTERM) == 0 else { throw POSIXFile.failure("Cannot end the \(what) \(number)") }
+    for _ in 0..<800 {
+      if flock(file, LOCK_EX | LOCK_NB) == 0 {
+        CommandOutput.say("ended the \(what) \(number); its runs go on")
+        return true
+      }
+      usleep(50_000)
+    }
+    throw FederationError(.internal, "the \(what) \(number) was asked to end and has not in 40 s; see its log")
   }
 
   /// Runs a program found in PATH, without a shell.

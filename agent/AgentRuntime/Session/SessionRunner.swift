@@ -108,14 +108,13 @@ final class SessionRunner: Sendable {
   }
 
   private func keepTime() async {
-    var beats = 0
     while !Task.isCancelled {
       let interval: Duration =
         if case .established(let established) = machine.state { established.heartbeatInterval } else { .seconds(1) }
       guard (try? await Task.sleep(for: interval)) != nil else { return }
       feed(.heartbeatDue)
-      beats += 1
-      guard beats % 5 == 0, case .established = machine.state else { continue }
+      guard case .established = machine.state else { continue }
+      // With each beat: a disk that fills up must be known before much more is sent here.
       let inventory = await ports.inventory()
       if told(inventory) { shared.withLock { $0.outgoing }?.sendAtOnce(.inventory(inventory)) }
     }

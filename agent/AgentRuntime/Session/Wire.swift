@@ -169,6 +169,7 @@ extension Fubini_Agent_V1_Inventory {
     queues = inventory.queues
     startsGangs = inventory.startsGangs
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
+    if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }
     if let declared = inventory.tenancy { tenancy = .init(declared) }
   }
 }

@@ -55,10 +55,11 @@ int csupervisor_open(const char *path, int flags, unsigned mode);
 int64_t csupervisor_peer_uid(int socket);
 // Starts a process in a session of its own that outlives the caller (two forks). Returns 0 or -errno.
 //
-// Where the kernel allows it the process is the first of a PID namespace, so that the kernel kills everything that it ever
+// With `enclosed`, where the kernel allows it, the process is the first of a PID namespace, so that the kernel kills everything that it ever
 // started when it dies. It then has a /proc that tells of that namespace, and descriptor 3 is a directory: the /proc of the
 // namespace around it. Otherwise it is an ordinary process and has descriptors 0, 1 and 2 only.
-int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path);
+int csupervisor_daemonise(const char *const *arguments, const char *const *environment, const char *log_path,
+                          int enclosed);
 // Nanoseconds since boot, time asleep included.
 uint64_t csupervisor_boottime_ns(void);
 // 1 if a TCP connection to the numeric address can be opened within the time, else 0.

@@ -13,22 +13,14 @@ import Synchronization
 /// An object is two files in a directory named after its key's hash: the bytes, and a small record that names them. The rename of
 /// the record is the one moment at which the object appears or changes. Keys never become paths.
 public struct DirectoryArtifactStore: ArtifactStore {
-  private let root: String
+  let root: String
 
-  /// - Parameter directory: Created with mode 0700 when missing. What an earlier process left half-written there is removed.
+  /// - Parameter directory: Created with mode 0700 when missing. What uploads left there unfinished is `ArtifactSweep`'s.
   public init(directory: String) async throws {
     root = directory
     try await Files.blocking {
       try Files.makeDirectories(directory + "/objects")
       try Files.makeDirectories(directory + "/partial")
-      guard let entries = opendir(directory + "/partial") else { throw Files.failure("opendir", directory) }
-      defer { closedir(entries) }
-      while let entry = readdir(entries) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-          $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
-        if name.hasPrefix("put-") { _ = unlink(directory + "/partial/" + name) }
-      }
     }
   }
 

@@ -145,7 +145,10 @@ final class RcloneDaemon: Service, Sendable {
           let port = line[range.upperBound...].prefix { $0.isNumber }
           let address = Address(url: "http://127.0.0.1:\(port)", authorization: authorization)
           become(.running(address), address)
-        } else if line.contains("ERROR") || line.contains("CRITICAL") || line.contains("Failed") {
+        } else if !line.contains("object not found"),
+          line.contains("ERROR") || line.contains("CRITICAL") || line.contains("Failed")
+        {
+          // That an object is not there is an answer, and told to the one who asked.
           logger.warning("rclone: \(line.prefix(500))")
         }
       }

@@ -46,6 +46,9 @@ extension ClusterInventory {
       queues: inventory.queues, startsGangs: inventory.startsGangs,
       partitions: inventory.partitions.prefix(256).map { Partition($0) },
       tenancy: inventory.hasTenancy ? Tenancy(inventory.tenancy) : nil,
+      disk: inventory.diskReserveBytes > 0
+        ? DiskRoom(
+          free: ByteCount(max(0, inventory.diskFreeBytes)), reserve: ByteCount(inventory.diskReserveBytes)) : nil,
       notices: inventory.notices.prefix(16).map { String($0.prefix(512)) })
   }
 }

@@ -52,7 +52,7 @@ struct Examination: Sendable {
 
   func findings() async -> [FindingDocument] {
     let version = Finding(.ok, "version", "fubini-controlplane \(ProductVersion.current)")
-    return [version] + (await database()) + certificates() + (await agents()) + disks()
+    return [version] + (await database()) + certificates() + (await agents()) + disks() + (await buckets())
   }
 
   // MARK: Database
@@ -209,6 +209,19 @@ struct Examination: Sendable {
           ? "\($0.cluster) expired \(days) days ago: it must join again, `fubini cluster token \($0.cluster)`"
           : "\($0.cluster) expired \(days) days ago: it renews by itself when its agent runs, within 30 days")
     }
+  }
+
+  // MARK: Buckets
+
+  private func buckets() async -> [FindingDocument] {
+    var programs: [String] = []
+    if case .bucket(let bucket) = process.configuration.artifacts { programs.append(bucket.rclone) }
+    if case .bucket(let bucket) = process.configuration.logs, !programs.contains(bucket.rclone) {
+      programs.append(bucket.rclone)
+    }
+    var findings: [FindingDocument] = []
+    for program in programs { findings.append(await RcloneVersion.finding(program)) }
+    return findings
   }
 
   // MARK: Disks

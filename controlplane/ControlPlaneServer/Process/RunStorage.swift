@@ -24,9 +24,12 @@ struct RunStorage {
       if !daemons.contains(where: { $0.1 === daemon }) { daemons.append((bucket, daemon)) }
       return ObjectBucket(bucket, daemon: daemon, client: client!)
     }
+    var sweep: (any Service)?
     switch configuration.artifacts {
     case .directory(let path):
-      artifacts = try await DirectoryArtifactStore(directory: path ?? configuration.dataDirectory + "/artifacts")
+      let store = try await DirectoryArtifactStore(directory: path ?? configuration.dataDirectory + "/artifacts")
+      artifacts = store
+      sweep = ArtifactSweep(store: store, logger: logger)
     case .bucket(let configuration): artifacts = BucketArtifactStore(bucket(configuration))
     }
     switch configuration.logs {
@@ -34,7 +37,7 @@ struct RunStorage {
       logs = try await DirectoryLogStore(directory: path ?? configuration.dataDirectory + "/logs")
     case .bucket(let configuration): logs = BucketLogStore(bucket(configuration))
     }
-    self.daemons = daemons.map(\.1)
+    self.daemons = daemons.map(\.1) + (sweep.map { [$0] } ?? [])
   }
 
   func close() async throws { try await client?.shutdown() }

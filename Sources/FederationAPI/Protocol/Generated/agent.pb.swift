@@ -478,6 +478,11 @@ public nonisolated struct Fubini_Agent_V1_Inventory: Sendable {
   /// Clears the value of `tenancy`. Subsequent reads from it will return its default value.
   public mutating func clearTenancy() {self._tenancy = nil}
 
+  /// Of the disk that runs need: what is free, and what must be for anything new to start. Both 0: not told.
+  public var diskFreeBytes: Int64 = 0
+
+  public var diskReserveBytes: Int64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2058,7 +2063,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2079,6 +2084,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       case 11: try { try decoder.decodeSingularBoolField(value: &self.startsGangs) }()
       case 12: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
       case 13: try { try decoder.decodeSingularMessageField(value: &self._tenancy) }()
+      case 14: try { try decoder.decodeSingularInt64Field(value: &self.diskFreeBytes) }()
+      case 15: try { try decoder.decodeSingularInt64Field(value: &self.diskReserveBytes) }()
       default: break
       }
     }
@@ -2128,6 +2135,12 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     try { if let v = self._tenancy {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
     } }()
+    if self.diskFreeBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.diskFreeBytes, fieldNumber: 14)
+    }
+    if self.diskReserveBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.diskReserveBytes, fieldNumber: 15)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2145,6 +2158,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     if lhs.startsGangs != rhs.startsGangs {return false}
     if lhs.partitions != rhs.partitions {return false}
     if lhs._tenancy != rhs._tenancy {return false}
+    if lhs.diskFreeBytes != rhs.diskFreeBytes {return false}
+    if lhs.diskReserveBytes != rhs.diskReserveBytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
