@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns agent check-agent reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns agent check-agent check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -25,6 +25,9 @@ agent: prerequisites ## the agent as it is released (.build/fubini-agent): optim
 
 check-agent: agent ## the released agent's symbols, and that it works in an empty root directory
 	scripts/check-agent.sh
+
+check-install: build agent ## the agent installed on an emulated Debian in three ways, rebooted, uninstalled (root; a quarter of an hour and more)
+	scripts/check-install.sh
 
 test: build ## every test: real PostgreSQL, real Slurm, real mTLS, real processes
 	scripts/test.sh $(FLAGS)
