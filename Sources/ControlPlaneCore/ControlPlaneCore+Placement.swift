@@ -12,9 +12,7 @@ extension ControlPlaneCore {
     guard wantsPlacement, !pending.isEmpty, openPlans.isEmpty else { return nil }
     wantsPlacement = false
     let views = views()
-    let room = views.reduce(0) { sum, view in
-      view.closedBecause == nil ? sum + max(0, min(view.freeSlots ?? Self.passLimit, Self.passLimit)) : sum
-    }
+    let room = room(in: views)
     guard room > 0 else { return nil }
     let workflows = workflows
     let groups = pending.next(limit: min(room, Self.passLimit)) { task, group in
@@ -28,6 +26,18 @@ extension ControlPlaneCore {
           : PendingGroup(
             requirement: requirement, tasks: tasks, waiting: waiting, expectedRuntime: expectedRuntime(of: requirement))
       })
+  }
+
+  /// How many runs the clusters can be handed now, at most: what a pass need not look beyond.
+  private func room(in views: [ClusterView]) -> Int {
+    let hasShort = pending.groups.values.contains {
+      expectedRuntime(of: $0.requirement) < ClusterView.shortTask
+    }
+    return views.reduce(0) { sum, view in
+      guard view.closedBecause == nil else { return sum }
+      let ahead = hasShort ? view.inventory.slots ?? 0 : 0
+      return sum + max(0, min(view.freeSlots.map { $0 + ahead } ?? Self.passLimit, Self.passLimit))
+    }
   }
 
   /// Placements that one pass proposes at most: bounds the turn that applies the plan.
@@ -66,7 +76,8 @@ extension ControlPlaneCore {
       guard let entry = workflows[placement.task.workflow]?.tasks[placement.task.node], entry.group != nil,
         let requirement = entry.group.flatMap({ pending.requirement(of: $0) }),
         let cluster = clusters[placement.cluster], let session = cluster.session, cluster.closedBecause == nil,
-        cluster.view(defaultBandwidth: configuration.defaultBandwidth).hasRoom(for: requirement.resources)
+        cluster.view(defaultBandwidth: configuration.defaultBandwidth).hasRoom(
+          for: requirement.resources, lasting: expectedRuntime(of: requirement))
       else {
         wantsPlacement = true
         continue

@@ -6,7 +6,7 @@ enum Filter {
   static func rejection(of cluster: ClusterView, for requirement: Requirement, expectedRuntime: Duration) -> Rejection?
   {
     permission(cluster, requirement) ?? fitness(cluster, requirement) ?? price(cluster, requirement, expectedRuntime)
-      ?? moment(cluster, requirement)
+      ?? moment(cluster, requirement, expectedRuntime: expectedRuntime)
   }
 
   private static func permission(_ cluster: ClusterView, _ requirement: Requirement) -> Rejection? {
@@ -76,13 +76,15 @@ enum Filter {
   }
 
   /// What depends on the moment alone: whether the cluster is open and has room.
-  static func moment(_ cluster: ClusterView, _ requirement: Requirement) -> Rejection? {
+  static func moment(
+    _ cluster: ClusterView, _ requirement: Requirement, expectedRuntime: Duration
+  ) -> Rejection? {
     if let reason = cluster.closedBecause { return Rejection("Closed", reason, isTemporary: true) }
     if let disk = cluster.inventory.disk, disk.isFull {
       return Rejection(
         "DiskFull", "its disk is full: \(disk.free) free, needs at least \(disk.reserve)", isTemporary: true)
     }
-    guard !cluster.hasRoom(for: requirement.resources) else { return nil }
+    guard !cluster.hasRoom(for: requirement.resources, lasting: expectedRuntime) else { return nil }
     if let slots = cluster.freeSlots, slots <= 0 {
       return Rejection("Full", "all \(cluster.inventory.slots ?? 0) slots are taken", isTemporary: true)
     }

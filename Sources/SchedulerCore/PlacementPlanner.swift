@@ -122,7 +122,11 @@ public struct PlacementPlanner: Sendable {
     let stage = missing.bytes == 0 ? 0 : Double(cluster.backlogIn.bytes + missing.bytes) / max(1, cluster.bandwidth)
     let run = expectedRuntime.seconds
     // Staging overlaps queueing.
-    let wait = QueueWait.seconds(cluster, requirement, expectedRuntime: run)
+    var wait = QueueWait.seconds(cluster, requirement, expectedRuntime: run)
+    if let slots = cluster.inventory.slots, slots > 0, let free = cluster.freeSlots, free <= 0 {
+      // It waits at the agent until one of those before it has ended.
+      wait += run * Double(1 - free) / Double(slots)
+    }
     let finish = max(stage, wait) + run
     let price = cluster.spec.prices?.cost(of: requirement.resources, for: expectedRuntime, moving: missing)
     var taken = 0.0

@@ -49,7 +49,7 @@ struct Round {
     clusters[index].free -= requirement.resources
     if clusters[index].freeSlots != nil { clusters[index].freeSlots! -= 1 }
     clusters[index].backlogIn += missing[index]
-    rejections[index] = Filter.moment(clusters[index], requirement)
+    rejections[index] = Filter.moment(clusters[index], requirement, expectedRuntime: expectedRuntime)
     estimates[index] = planner.estimate(clusters[index], requirement, missing[index], expectedRuntime)
   }
 

@@ -43,11 +43,23 @@ public struct ClusterView: Sendable {
     self.backlogIn = backlogIn
   }
 
+  /// Whether a run may be handed over now.
+  ///
   /// A cluster with a queue of its own takes as much again as it can run at once: enough that a slot never waits for us, and
-  /// little enough that most tasks are bound late.
-  public func hasRoom(for resources: Resources) -> Bool {
-    (freeSlots ?? 1) > 0 && resources.fits(in: inventory.queues ? free + inventory.capacity : free)
+  /// little enough that most tasks are bound late. So does an agent with slots, of tasks that take less than `shortTask`:
+  /// between the end of one run and the start of the next the agent asks nobody then.
+  ///
+  /// - Parameter runtime: what the task is expected to take; nil for one that is not to wait there.
+  public func hasRoom(for resources: Resources, lasting runtime: Duration? = nil) -> Bool {
+    guard resources.fits(in: inventory.queues ? free + inventory.capacity : free) else { return false }
+    guard let freeSlots else { return true }
+    let ahead = runtime.map { $0 < Self.shortTask } == true ? inventory.slots ?? 0 : 0
+    return freeSlots + ahead > 0
   }
+
+  /// While a slot changes hands through the control plane it stands empty for some 25 ms, two commits and two messages: a tenth of
+  /// such a task. What takes longer is bound late instead.
+  public static let shortTask = Duration.milliseconds(250)
 }
 
 /// Tasks with one requirement, first come first.

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import FederationAPI
 internal import FederationHarness
 internal import Foundation
 internal import Postgres
@@ -24,7 +25,9 @@ struct ProcessCommand: AsyncParsableCommand {
       var ours: [Double] = [], bare: [Double] = []
       let bench = Dispatch(federation: federation, connection: try await .connect(federation.database))
       for round in 0..<options.repeats {
+        let before = try Spent(federation)
         ours.append(try await bench.dispatch("p\(round)", workflows: 1, tasks: tasks))
+        Report.line("  CPU of a task", try Spent(federation).since(before, per: tasks))
         bare.append(try await bareRate(federation))
         Report.say("  round \(round): \(Int(ours[round])) tasks/s, bare bwrap \(Int(bare[round]))/s")
       }
@@ -35,11 +38,13 @@ struct ProcessCommand: AsyncParsableCommand {
     }
   }
 
-  /// Namespaces and mounts like those of a run; `xargs` keeps as many alive as the agent has slots.
+  /// Namespaces like those of a run, and fewer mounts; `xargs` keeps as many alive as the agent has slots.
   private func bareRate(_ federation: Federation) async throws -> Double {
+    let notices = try await federation.client().cluster("process").live?.notices ?? []
+    let network = notices.contains { $0.contains("no network") } ? "--unshare-net" : ""
     let script = """
       seq \(tasks) | xargs -P \(slots) -I{} bwrap --unshare-user --unshare-pid --unshare-ipc --unshare-uts \
-      --unshare-cgroup-try --die-with-parent --cap-drop ALL --new-session --tmpfs / --ro-bind /usr /usr \
+      --unshare-cgroup-try \(network) --die-with-parent --cap-drop ALL --new-session --tmpfs / --ro-bind /usr /usr \
       --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc --dev /dev -- true
       """
     let began = ContinuousClock.now
@@ -47,5 +52,29 @@ struct ProcessCommand: AsyncParsableCommand {
       ["/bin/sh", "-c", script], log: federation.log("bare"), timeout: .seconds(300))
     guard code == 0 else { throw HarnessError("bwrap ended with \(code):\n\(LogTail.of(federation.log("bare")))") }
     return Double(tasks) / (ContinuousClock.now - began).seconds
+  }
+}
+
+/// CPU time that each part of the system has used, its ended children included, in seconds.
+private struct Spent {
+  private var parts: [(name: String, seconds: Double)] = []
+
+  init(_ federation: Federation) throws {
+    add("control plane", [try federation.controlPlane()]) { $0.cpuSeconds() }
+    add("agent", [try federation.agent("process")]) { $0.cpuSeconds() }
+    let supervisor = federation.supervisor(of: "process").map { [$0] } ?? []
+    add("supervisor", supervisor) { $0.cpuSeconds() }
+    add("runs", supervisor) { $0.childrenCPUSeconds() }
+    add("PostgreSQL", federation.databaseProcesses()) { $0.cpuSeconds() }
+  }
+
+  private mutating func add(_ name: String, _ processes: [OwnedProcess], _ time: (OwnedProcess) -> Double?) {
+    parts.append((name, processes.compactMap(time).reduce(0, +)))
+  }
+
+  func since(_ earlier: Spent, per tasks: Int) -> String {
+    zip(parts, earlier.parts).map { now, then in
+      "\(now.name) \(Report.format(1000 * (now.seconds - then.seconds) / Double(tasks), 2)) ms"
+    }.joined(separator: ", ")
   }
 }

@@ -372,6 +372,12 @@ public final class Federation: Sendable {
     }?.process
   }
 
+  /// The database's server and its backends, while it has one of its own.
+  public func databaseProcesses() -> [OwnedProcess] {
+    let servers = OwnedProcess.all(withCommandLineContaining: postgres.directory + "/data").map(\.process)
+    return servers + servers.flatMap { $0.children() }
+  }
+
   public func awaitAgents(timeout: Duration = .seconds(30)) async throws {
     var missing: [String] = []
     try await poll("all agents are connected; missing: \(missing)", timeout: timeout) {

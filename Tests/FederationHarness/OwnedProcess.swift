@@ -79,21 +79,35 @@ public struct OwnedProcess: Hashable, Sendable {
   }
 
   /// User and system time, seconds. - Source: proc(5), fields 14 and 15 of /proc/PID/stat, in ticks of 10 ms.
-  public func cpuSeconds() -> Double? { ticks(11).map { $0 / Double(sysconf(Int32(_SC_CLK_TCK))) } }
+  public func cpuSeconds() -> Double? { seconds(11) }
 
   /// The same of its children that have ended and were collected. - Source: proc(5), fields 16 and 17.
-  public func childrenCPUSeconds() -> Double? { ticks(13).map { $0 / Double(sysconf(Int32(_SC_CLK_TCK))) } }
+  public func childrenCPUSeconds() -> Double? { seconds(13) }
 
-  /// The sum of two neighbouring numbers of /proc/PID/stat, counted from the state, which is the first after the name.
-  private func ticks(_ index: Int) -> Double? {
+  /// The processes whose parent this is.
+  public func children() -> [OwnedProcess] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).compactMap { entry in
+      guard let child = Int32(entry).flatMap({ OwnedProcess(pid: $0) }), let fields = child.statistics,
+        fields.count > 1, Int32(fields[1]) == pid
+      else { return nil }
+      return child
+    }
+  }
+
+  /// The sum of two neighbouring times of `statistics`.
+  private func seconds(_ index: Int) -> Double? {
+    guard let fields = statistics, fields.count > index + 1, let user = Double(fields[index]),
+      let system = Double(fields[index + 1])
+    else { return nil }
+    return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+
+  /// The fields of /proc/PID/stat from the state on, which is the first after the name.
+  private var statistics: [Substring]? {
     guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat") else { return nil }
     let text = String(decoding: data, as: UTF8.self)
     guard let close = text.lastIndex(of: ")") else { return nil }
-    let fields = text[text.index(after: close)...].split(separator: " ")
-    guard fields.count > index + 1, let user = Double(fields[index]), let system = Double(fields[index + 1]) else {
-      return nil
-    }
-    return user + system
+    return text[text.index(after: close)...].split(separator: " ")
   }
 
   /// Starts a program in a session of its own, with the given environment alone; its output is appended to `log`.

@@ -42,6 +42,19 @@ struct PlacementPlannerTests {
     var testDescription: String { code }
   }
 
+  @Test("Short tasks are handed over before a slot is free, as many as there are slots; longer ones are bound late")
+  func handsOverAhead() {
+    let full = cluster("a", freeSlots: 0)
+    #expect(plan([full], plain, tasks: 10, runtime: .milliseconds(249)).placements.count == 4)
+    #expect(plan([full], plain, tasks: 10, runtime: .milliseconds(250)).placements.isEmpty)
+    // A free slot elsewhere is sooner.
+    let both = plan([full, cluster("b", freeSlots: 2)], plain, tasks: 2, runtime: .milliseconds(100))
+    #expect(both.placements.map(\.cluster) == ["b", "b"])
+    var busy = cluster("a", freeSlots: 0)
+    busy.free = Resources(cpuMillicores: 1500, memory: .gibibytes(16))
+    #expect(plan([busy], plain, tasks: 10, runtime: .milliseconds(50)).placements.count == 1, "resources are not lent")
+  }
+
   static let rejected: [Rejected] = [
     Rejected(code: "TenancySingle", cluster: cluster("a", project: "other"), requirement: plain),
     Rejected(code: "TenancySingle", cluster: cluster("a", tenancy: .single("other")), requirement: plain),

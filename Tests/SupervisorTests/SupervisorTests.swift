@@ -221,6 +221,24 @@ struct SupervisorTests {
     #expect(fixture.text(heart) == last)
   }
 
+  @Test(
+    "files that cannot be bound, or a program that does not exist behind them, end the run with the reason",
+    .enabled(if: geteuid() == 0))
+  func mountsFail() throws {
+    _ = try client.start(
+      SupervisedRun(id: 20, arguments: ["/bin/true"], mounts: ["/no/such/directory"], isSandboxed: true))
+    var end = try client.waitForEnd(20)
+    #expect(end.reason == .notStarted && end.message.contains("cannot bind the run's files: No such file"), "\(end)")
+    _ = try client.start(
+      SupervisedRun(id: 21, arguments: ["/no/such/program"], mounts: [fixture.directory], isSandboxed: true))
+    end = try client.waitForEnd(21)
+    #expect(end.reason == .notStarted && end.message.contains("cannot execute /no/such/program"), "\(end)")
+    _ = try client.start(
+      SupervisedRun(id: 22, arguments: ["/bin/sh", "-c", "exit 3"], mounts: [fixture.directory], isSandboxed: true))
+    end = try client.waitForEnd(22)
+    #expect(end.reason == .exited && end.waitStatus == 3 << 8, "\(end)")
+  }
+
   @Test("a program that does not exist ends the run with the reason")
   func missingProgram() throws {
     _ = try client.start(SupervisedRun(id: 16, arguments: ["/no/such/program"]))

@@ -37,7 +37,7 @@
 #define SYS_close_range 436
 #endif
 
-// Runs between vfork and exec: no allocation, no lock, only system calls and the stack.
+// Runs between fork or vfork and exec: no allocation, no lock, only system calls and the stack.
 static int bind_sources(const struct csupervisor_spawn *spawn) {
   if (!spawn->mounts || !spawn->mounts[0]) return 0;
   if (unshare(CLONE_NEWNS) < 0) return -1;
@@ -120,7 +120,27 @@ static void child(const struct csupervisor_spawn *spawn, pid_t parent, int *step
   execvpe(spawn->arguments[0], (char *const *)spawn->arguments, (char *const *)spawn->environment);
 }
 
+// The mounts take long where many are made at once, and a vforked child would stop its parent meanwhile.
+static pid_t spawn_beside(const struct csupervisor_spawn *spawn, int *step) {
+  pid_t parent = getpid();
+  pid_t pid = fork();
+  if (pid == 0) {
+    int report = fcntl(spawn->failure_report, F_DUPFD_CLOEXEC, 10);
+    int failed[2] = {CSUPERVISOR_FORK, 0};
+    child(spawn, parent, &failed[0]);
+    failed[1] = errno;
+    if (write(report, failed, sizeof failed) < 0) _exit(126);
+    _exit(127);
+  }
+  if (pid < 0) {
+    *step = CSUPERVISOR_FORK;
+    return -errno;
+  }
+  return pid;
+}
+
 pid_t csupervisor_spawn(const struct csupervisor_spawn *spawn, int *step) {
+  if (spawn->failure_report >= 0) return spawn_beside(spawn, step);
   volatile int failure = 0;
   volatile int at = CSUPERVISOR_FORK;
   pid_t parent = getpid();

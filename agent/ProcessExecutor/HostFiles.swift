@@ -86,6 +86,18 @@ package enum HostFiles {
 
   package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
+  /// Whether any user may pass every directory above `path` and read what is there.
+  static func isReachableByAll(_ path: String) -> Bool {
+    var status = stat()
+    var above = AbsolutePath.parent(of: path)
+    guard stat(path, &status) == 0, status.st_mode & 0o005 == 0o005 else { return false }
+    while above != "/" {
+      guard stat(above, &status) == 0, status.st_mode & 0o001 != 0 else { return false }
+      above = AbsolutePath.parent(of: above)
+    }
+    return true
+  }
+
   package static func list(_ directory: String) -> [Sandbox.Entry]? {
     guard let stream = opendir(directory) else { return nil }
     defer { closedir(stream) }

@@ -43,6 +43,7 @@ package struct RunPreparation {
   package var devices: [String] = []
   /// They change rarely, and every run needs them.
   private let hostListings: [String: [Sandbox.Entry]]
+  private let reachable: Set<String>
 
   package init(
     directory: String, images: [ImageRule], rootFileSystems: [String: String] = [:], allowedHostPaths: [String] = [],
@@ -59,6 +60,7 @@ package struct RunPreparation {
     self.logLimit = logLimit
     self.processLimit = processLimit
     self.apptainer = apptainer
+    reachable = Set((Sandbox.hostDirectories + Sandbox.hostConfiguration).filter(HostFiles.isReachableByAll))
     hostListings = ["/": HostFiles.list("/") ?? [], "/etc": HostFiles.list("/etc") ?? []]
   }
 
@@ -169,13 +171,15 @@ package struct RunPreparation {
       }
       base = .directory(directory)
     }
-    return Sandbox(
+    var sandbox = Sandbox(
       bubblewrap: probe.bubblewrap, base: base, root: workspace.root, allowedHostPaths: allowedHostPaths,
       inputs: run.inputs.map { Sandbox.Binding(source: $0.hostPath, path: AbsolutePath.normalise($0.path) ?? $0.path) },
       writableDirectories: layout.directories, devices: run.spec.resources.gpus > 0 ? devices : [],
       sharesNetwork: sharesNetwork, stage: account.identity == nil ? nil : "/tmp",
       workingDirectory: layout.workingDirectory, command: command,
       disablesUserNamespaces: probe.disablesUserNamespaces, isCopied: isGang)
+    sandbox.reachable = reachable
+    return sandbox
   }
 
   /// Makes the run's private directories, or finds those that are there.

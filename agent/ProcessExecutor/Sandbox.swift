@@ -35,6 +35,8 @@ public struct Sandbox: Hashable, Sendable {
   public var sharesNetwork: Bool
   /// Set when the agent is root: sources are bound here, by number, before the run's user loses sight of them.
   public var stage: String?
+  /// Host paths that every user may enter: bound by their own names, because each staged one is a mount more.
+  public var reachable: Set<String> = []
   public var workingDirectory: String
   public var command: [String]
   /// Whether the run itself can make no user namespaces, which keeps it away from much of the kernel. Needs bubblewrap 0.8.
@@ -140,7 +142,7 @@ private struct Builder {
 
   mutating func bind(_ source: String, _ path: String, writable: Bool = false) {
     var source = source
-    if let stage = sandbox.stage {
+    if let stage = sandbox.stage, !sandbox.reachable.contains(source) {
       mounts.append(source)
       source = "\(stage)/\(mounts.count - 1)"
     }

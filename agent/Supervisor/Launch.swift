@@ -38,16 +38,20 @@ struct Launch {
       let error = run.capturesStandardOutput ? try makePipe(&opened) : output
       let group = try groups.open(run)
       opened += group
-      let (pid, step) = spawn(input: null, output: output.write, error: error.write, lock: lock, groups: group)
-      guard pid > 0 else { throw SystemFailure(explain(step), -pid) }
+      // Mounts are made beside us: they take long where many runs start at once.
+      let report = run.mounts.isEmpty ? nil : try makePipe(&opened)
+      let (pid, step) = spawn(
+        input: null, output: output.write, error: error.write, lock: lock, groups: group, report: report?.write)
+      guard pid > 0 else { throw SystemFailure(Self.explain(step, run, directory), -pid) }
       if enclosure == nil {
         // If this cannot be written the lock alone still proves whether the run lives.
         (mark.pid, mark.startTicks) = (pid, ProcessTable.own.entry(pid)?.startTicks ?? 0)
         try? directory.writeMark(mark, to: lock)
       }
       let pipes = run.capturesStandardOutput ? [output.read, error.read] : [output.read]
-      kept = pipes + [log]
-      return LiveRun(run: run, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes)
+      kept = pipes + [log] + (report.map { [$0.read] } ?? [])
+      return LiveRun(
+        run: run, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes, report: report?.read)
     } catch {
       // Whatever is thrown above is thrown before there is a process, or because there is none.
       throw Failure(message: "\(error)", isPassing: error.isFullDisk)
@@ -64,18 +68,20 @@ struct Launch {
     return (ends[0], ends[1])
   }
 
-  private func spawn(input: Int32, output: Int32, error: Int32, lock: Int32, groups: [Int32])
-    -> (pid: Int32, step: Int32)
-  {
+  private func spawn(
+    input: Int32, output: Int32, error: Int32, lock: Int32, groups: [Int32], report: Int32?
+  ) -> (pid: Int32, step: Int32) {
     var marked = run
     marked.environment.append(directory.environmentMark)
     // A sandbox changes into the run's directory by itself, as another user who may not enter this one.
     let start = run.isSandboxed ? nil : run.workingDirectory ?? directory.path
     return ProcessSpawn.start(
-      marked, input: input, output: output, error: error, kept: lock, groups: groups, directory: start)
+      marked, input: input, output: output, error: error, kept: lock, groups: groups, directory: start,
+      report: report ?? -1)
   }
 
-  private func explain(_ step: Int32) -> String {
+  /// What could not be done, for people.
+  static func explain(_ step: Int32, _ run: SupervisedRun, _ directory: RunDirectory) -> String {
     switch csupervisor_step(UInt32(bitPattern: step)) {
     case CSUPERVISOR_FORK: "cannot make a process"
     case CSUPERVISOR_CGROUP: "cannot enter the control group"

@@ -10,6 +10,8 @@ final class LiveRun {
   /// Read ends of the output pipes that are still open. The first is standard output when that is captured.
   var pipes: [Int32] = []
   let capturedPipe: Int32
+  /// Where a child that could not become its program says why; nil when that is known already.
+  private let report: Int32?
   /// Set once the leader has been reaped.
   var waitStatus: Int32?
   var reapedAt: UInt64 = 0
@@ -27,7 +29,11 @@ final class LiveRun {
 
   static let tailBytesMax = 256 << 10
 
-  init(run: SupervisedRun, directory: RunDirectory, pid: Int32, startedAt: UInt64, log: Int32, pipes: [Int32]) {
+  init(
+    run: SupervisedRun, directory: RunDirectory, pid: Int32, startedAt: UInt64, log: Int32, pipes: [Int32],
+    report: Int32? = nil
+  ) {
+    self.report = report
     self.run = run
     self.directory = directory
     self.pid = pid
@@ -35,6 +41,20 @@ final class LiveRun {
     self.log = log
     self.pipes = pipes
     capturedPipe = run.capturesStandardOutput ? pipes[0] : -1
+  }
+
+  /// Why its program was never executed; nil when it was. Known once its leader has gone.
+  private(set) lazy var failure: String? = {
+    guard let report else { return nil }
+    var words: [Int32] = [0, 0]
+    guard read(report, &words, 8) == 8 else { return nil }
+    return "\(SystemFailure(Launch.explain(words[0], run, directory), words[1]))"
+  }()
+
+  /// Everything of it is gone, and its end is written.
+  func closeFiles() {
+    close(log)
+    if let report { close(report) }
   }
 
   /// Whether its leader is gone and nobody holds its output any more: then everything of it is gone.

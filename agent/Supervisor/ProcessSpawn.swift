@@ -4,11 +4,14 @@ internal import Glibc
 /// Starts one process as a run is started, without a run around it: for the supervisor, and for the agent's probes.
 public enum ProcessSpawn {
   /// The child is in a session of its own and dies with the calling thread.
-  /// - Parameter groups: at most three opened `cgroup.procs` files, to which it writes itself first.
+  /// - Parameters:
+  ///   - groups: at most three opened `cgroup.procs` files, to which it writes itself first.
+  ///   - report: a pipe's end. With it the call does not wait for the child to become its program: one that cannot writes the step
+  ///     and errno there.
   /// - Returns: its pid, or -errno with the step that failed.
   public static func start(
     _ run: SupervisedRun, input: Int32, output: Int32, error: Int32, kept: Int32,
-    groups: [Int32] = [], directory: String? = nil
+    groups: [Int32] = [], directory: String? = nil, report: Int32 = -1
   ) -> (pid: Int32, step: Int32) {
     withCStrings(run.arguments) { arguments in
       withCStrings(run.environment) { environment in
@@ -28,6 +31,7 @@ public enum ProcessSpawn {
             spawn.group = run.group.map { Int64($0) } ?? -1
             // A setuid bubblewrap needs its privilege to begin with, and sets the flag itself.
             spawn.no_new_privileges = run.isSandboxed ? 0 : 1
+            spawn.failure_report = report
             var step: Int32 = 0
             return (csupervisor_spawn(&spawn, &step), step)
           }

@@ -221,6 +221,7 @@ class RunLoop {
       reason: run.ending?.reason ?? .exited, waitStatus: run.waitStatus ?? 0,
       wallMs: (overAt - run.startedAt) / 1_000_000,
       logBytes: run.logBytes, discardedBytes: run.discardedBytes)
+    if run.ending == nil, let failure = run.failure { (end.reason, end.message) = (.notStarted, failure) }
     end.ranOutOfMemory = groups.ranOutOfMemory(run.run.id, wasKilled: RunEnd.wasKilled(end.waitStatus))
     do throws(SystemFailure) {
       try run.markDiscarded()
@@ -237,7 +238,7 @@ class RunLoop {
       end.message = "its end could not be kept: \(error)"
     }
     live[run.run.id] = nil
-    close(run.log)
+    run.closeFiles()
     release(run.run.id)
     ended(end, run.run.id)
   }

@@ -25,6 +25,9 @@ struct csupervisor_spawn {
   int64_t user, group;
   // 1: no_new_privs is set before exec.
   int no_new_privileges;
+  // A pipe's end (close-on-exec), or -1. With it the call does not wait until the child has become its program: a child that cannot
+  // writes two ints, the step and errno, and exits; one that can writes nothing.
+  int failure_report;
 };
 
 // Which step failed, when `csupervisor_spawn` returned a negative number.
