@@ -6,6 +6,7 @@
 # Needs root, network for Debian's packages, and qemu-system-x86_64, debootstrap and mke2fs. Nothing of this machine is changed,
 # and everything is removed at the end. Software emulation: a quarter of an hour and more on two busy cores.
 #   FUBINI_CHECK_ROOT=DIR    keeps the unpacked Debian there, and uses it the next time
+#   FUBINI_DEBIAN_MIRROR=URL where Debian comes from
 #   FUBINI_BIN=DIR           where fubini and fubini-controlplane are (.build/debug)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,7 +36,7 @@ make_root() {
   [ ! -e "$root/etc/fubini-check" ] || return 0
   say "unpacking Debian"
   debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,cron,bubblewrap,ca-certificates,iproute2,procps,linux-image-cloud-amd64 \
-    bookworm "$root" http://deb.debian.org/debian >"$work/debootstrap.log" 2>&1 || die "debootstrap: $(tail -n 5 "$work/debootstrap.log")"
+    bookworm "$root" ${FUBINI_DEBIAN_MIRROR:+"$FUBINI_DEBIAN_MIRROR"} >"$work/debootstrap.log" 2>&1 || die "debootstrap: $(tail -n 5 "$work/debootstrap.log")"
   chroot "$root" useradd -m -s /bin/bash alice
   chroot "$root" useradd -m -s /bin/bash bob
   # Debian's smallest system has no polkit, so only root may let a user linger.
@@ -171,7 +172,7 @@ survives() { # NAME RESTART
   say "$1: a run outlived a restart of its agent, and its exit code is the true one"
 }
 limits() { # NAME: the memory limit kills, and is told
-  document "greedy-$1" "$1" "x=\$(head -c 200000000 /dev/zero | tr '\\\\\\\\0' x); echo never" ', resources: {limits: {memory: 64Mi}}' | fubini submit -f - --name-only >/dev/null
+  document "greedy-$1" "$1" "x=\$(yes | head -c 200000000); echo never" ', resources: {limits: {memory: 64Mi}}' | fubini submit -f - --name-only >/dev/null
   until_true "greedy-$1 did not end" 240 has_ended "greedy-$1"
   fubini get "greedy-$1" -o json | grep -q OOMKilled || die "$1: the memory limit is not enforced: $(fubini get "greedy-$1"; fubini cluster get "$1")"
   say "$1: the memory limit is enforced"

@@ -66,7 +66,9 @@ extension ControlPlaneCore {
     let name = WorkflowReference(project: submission.project, name: submission.name)
     guard workflowByName[name] == nil else {
       throw FederationError(
-        .alreadyExists, "workflow \(submission.name) exists already in project \(submission.project)")
+        .alreadyExists,
+        "workflow \(submission.name) exists already in project \(submission.project): take another name, or generateName, or "
+          + "delete that one")
     }
     let identity = WorkflowIdentity(
       name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)

@@ -15,8 +15,8 @@ struct InstallPlan: Sendable, Equatable {
     /// Left alone when it holds just that.
     case write(path: String, text: String)
     case remove(path: String)
-    /// Never through a shell. A failure of an `optional` step is only told.
-    case run([String], optional: Bool)
+    /// Never through a shell. A failure ends the installation, unless `ifFailed` says what follows from it: then that is told.
+    case run([String], ifFailed: String?)
     /// Only when a step before it changed a file.
     case runAfterChange([String])
     case crontab(line: String, isPresent: Bool)
@@ -69,11 +69,16 @@ struct InstallPlan: Sendable, Equatable {
     }
     var steps: [Step] = [
       .write(path: unitPath, text: unit), .runAfterChange(systemctl + ["daemon-reload"]),
-      .run(systemctl + ["enable", "--now", Self.unitName], optional: false),
+      .run(systemctl + ["enable", "--now", Self.unitName], ifFailed: nil),
       // An agent that runs already must read what has changed; its runs go on.
       .runAfterChange(systemctl + ["restart", Self.unitName]),
     ]
-    if service == .user { steps.append(.run(["loginctl", "enable-linger"], optional: true)) }
+    if service == .user {
+      steps.append(
+        .run(
+          ["loginctl", "enable-linger"],
+          ifFailed: "the agent will end when you log out, unless root runs: loginctl enable-linger USER"))
+    }
     return steps
   }
 
@@ -82,9 +87,9 @@ struct InstallPlan: Sendable, Equatable {
       return [.stopBackground, .dismissSupervisor, .crontab(line: crontabLine, isPresent: false)]
     }
     return [
-      .run(systemctl + ["disable", "--now", Self.unitName], optional: true), .dismissSupervisor,
+      .run(systemctl + ["disable", "--now", Self.unitName], ifFailed: "it was not running"), .dismissSupervisor,
       .remove(path: unitPath),
-      .run(systemctl + ["daemon-reload"], optional: true),
+      .run(systemctl + ["daemon-reload"], ifFailed: "systemd forgets the unit at its next start"),
     ]
   }
 
@@ -120,8 +125,8 @@ struct InstallPlan: Sendable, Equatable {
       "write \(path):\n"
         + text.split(separator: "\n", omittingEmptySubsequences: false).map { "  | \($0)" }.joined(separator: "\n")
     case .remove(let path): "remove \(path)"
-    case .run(let words, let isOptional):
-      "run \(words.joined(separator: " "))\(isOptional ? " (a failure does not matter)" : "")"
+    case .run(let words, let consequence):
+      "run \(words.joined(separator: " "))\(consequence.map { " (if that fails: \($0))" } ?? "")"
     case .runAfterChange(let words): "run \(words.joined(separator: " ")) (if something was written)"
     case .crontab(let line, let isPresent): "\(isPresent ? "add to" : "take out of") the crontab: \(line)"
     case .startBackground(let words, _): "start in the background: \(words.joined(separator: " "))"

@@ -32,8 +32,8 @@ struct StepRunner {
         hasChanged = true
         CommandOutput.say("removed \(root + path)")
       }
-    case .run(let words, let isOptional): try run(words, isOptional: isOptional)
-    case .runAfterChange(let words): if hasChanged { try run(words, isOptional: false) }
+    case .run(let words, let consequence): try run(words, ifFailed: consequence)
+    case .runAfterChange(let words): if hasChanged { try run(words, ifFailed: nil) }
     case .crontab(let line, let isPresent): try editCrontab(line, isPresent: isPresent)
     case .startBackground(let words, let log):
       if (try? StatusSocket.ask(StateDirectory.socketPath(in: stateDirectory))) != nil {
@@ -49,12 +49,12 @@ struct StepRunner {
     }
   }
 
-  private func run(_ words: [String], isOptional: Bool) throws {
+  private func run(_ words: [String], ifFailed consequence: String?) throws {
     let result = try execute(words, "")
     guard result.status != 0 else { return }
     let what = "\(words.joined(separator: " ")) failed (\(result.status)): \(result.output.prefix(500))"
-    guard isOptional else { throw FederationError(.internal, what) }
-    CommandOutput.complain("\(what); this does not matter here")
+    guard let consequence else { throw FederationError(.internal, what) }
+    CommandOutput.complain("\(what): \(consequence)")
   }
 
   private mutating func write(_ text: String, to path: String) throws {
