@@ -207,7 +207,7 @@ extension ControlPlaneCore {
     row.bytesOut = event.usage.bytesOut
     row.wallMilliseconds = event.usage.wallMilliseconds
     row.stagingMilliseconds = event.usage.stagingMilliseconds
-    row.charge = charge(of: row)
+    row.charge = charge(of: row, entry.priced)
     clusters[name]!.measured(event.usage.bytesIn, inMilliseconds: event.usage.stagingMilliseconds)
     if event.phase == .succeeded { learn(entry.template, Double(event.usage.wallMilliseconds) / 1000) }
     retire(entry, as: row)
@@ -233,9 +233,9 @@ extension ControlPlaneCore {
   }
 
   /// Minor units for what was really used at the quoted price, rounded up.
-  private func charge(of row: RunRow) -> Int64? {
+  private func charge(of row: RunRow, _ priced: Resources) -> Int64? {
     guard let quote = row.quote else { return nil }
-    let cost = quote.cost(of: row.resources, for: .milliseconds(row.wallMilliseconds), moving: row.bytesIn).rounded(.up)
+    let cost = quote.cost(of: priced, for: .milliseconds(row.wallMilliseconds), moving: row.bytesIn).rounded(.up)
     return cost.isFinite && cost < 9e18 ? Int64(cost) : Int64.max
   }
 
@@ -263,7 +263,7 @@ extension ControlPlaneCore {
     row.finishedAt = now
     row.message = reason
     row.isUnaccounted = false
-    row.charge = charge(of: row)
+    row.charge = charge(of: row, entry.priced)
     retire(entry, as: row)
     output.events.append(
       EventRow(

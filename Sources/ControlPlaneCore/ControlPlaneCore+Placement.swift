@@ -109,7 +109,7 @@ extension ControlPlaneCore {
     let run = RunEntry(
       row: row, promisedBytes: requirement.missing(on: cluster),
       isReplaceable: requirement.hints.onDisconnect == .replace,
-      template: requirement.template)
+      template: requirement.template, priced: requirement.priced)
     leaveQueue(task)
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
     workflows[task.workflow]!.tasks[task.node]!.run = id

@@ -17,7 +17,9 @@ extension ControlPlaneCore {
       let spec = try? entry.machine.taskSpec(for: row.task.node)
       let run = RunEntry(
         row: row, promisedBytes: .zero, isReplaceable: spec?.federation.onDisconnect == .replace,
-        template: template(of: row.task))
+        template: template(of: row.task),
+        // Of a workflow that cannot say it any more, what was set aside for the run counts, as for one copy.
+        priced: spec.map { $0.resources.priced(copies: $0.federation.gangSize) } ?? row.resources.priced(copies: 1))
       runs[row.id] = run
       clusters[row.cluster]?.add(run)
       workflows[row.task.workflow]!.tasks[row.task.node, default: TaskEntry(epoch: row.epoch)].run = row.id

@@ -17,6 +17,17 @@ public struct Resources: Hashable, Sendable, Codable {
 
   public static let zero = Resources()
 
+  /// What a program is priced for that asks for no CPU: one core, which is what a slot of a process cluster stands for, and what
+  /// Slurm sets aside. It is a price's base alone: it takes no room from others, and limits nothing.
+  public static let defaultCPUMillicores: Int64 = 1000
+
+  /// What is priced when so many copies of a program ask for these resources each.
+  public func priced(copies: Int) -> Resources {
+    var copy = self
+    if copy.cpuMillicores <= 0 { copy.cpuMillicores = Self.defaultCPUMillicores }
+    return copies == 1 ? copy : copy * copies
+  }
+
   /// Whether every amount asked for is there. GPU types are compared by the scheduler's filter, not here.
   public func fits(in free: Resources) -> Bool {
     cpuMillicores <= free.cpuMillicores && memory <= free.memory && gpus <= free.gpus

@@ -66,7 +66,7 @@ enum Filter {
     }
     // The bound is what may be charged at most, so it is the walltime that counts where one is given.
     let bound = requirement.hints.walltime ?? expectedRuntime
-    let cost = sheet.cost(of: requirement.resources, for: bound, moving: requirement.missing(on: cluster.spec.name))
+    let cost = sheet.cost(of: requirement.priced, for: bound, moving: requirement.missing(on: cluster.spec.name))
       .rounded(.up)
     guard cost <= Double(limit.minorUnits) else {
       let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)

@@ -69,7 +69,7 @@ struct LocalFirst {
       return Rejection("OtherCurrency", "the burst's limit is in \(limit.currency), the price in \(sheet.currency)")
     }
     let missing = requirement.missing(on: cluster.spec.name)
-    let cost = sheet.cost(of: requirement.resources, for: .seconds(runtime), moving: missing).rounded(.up)
+    let cost = sheet.cost(of: requirement.priced, for: .seconds(runtime), moving: missing).rounded(.up)
     guard cost > Double(limit.minorUnits) else { return nil }
     let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
     return Rejection("BurstTooExpensive", "it would cost \(price), local-first bursts for at most \(limit)")

@@ -128,7 +128,7 @@ public struct PlacementPlanner: Sendable {
       wait += run * Double(1 - free) / Double(slots)
     }
     let finish = max(stage, wait) + run
-    let price = cluster.spec.prices?.cost(of: requirement.resources, for: expectedRuntime, moving: missing)
+    let price = cluster.spec.prices?.cost(of: requirement.priced, for: expectedRuntime, moving: missing)
     var taken = 0.0
     if let slots = cluster.inventory.slots, slots > 0, let free = cluster.freeSlots {
       taken = 1 - Double(free) / Double(slots)

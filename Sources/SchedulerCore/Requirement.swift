@@ -41,8 +41,11 @@ public struct Requirement: Hashable, Sendable {
       template: template)
   }
 
-  /// Of the whole gang: what is taken, quoted and charged.
+  /// Of the whole gang: what is taken.
   public var resources: Resources { hints.gangSize == 1 ? copy : copy * hints.gangSize }
+
+  /// Of the whole gang: what is quoted and charged. More than `resources` where no CPU was asked for.
+  public var priced: Resources { copy.priced(copies: hints.gangSize) }
 
   /// Bytes that would have to be moved to `cluster`.
   public func missing(on cluster: ClusterName) -> ByteCount {

@@ -44,6 +44,33 @@ struct CoreCommandTests {
     return federation
   }
 
+  @Test(
+    "A run that asked for no CPU is charged for one core, by this leader and by the next one", arguments: [false, true])
+  func chargesTheDefaultRequest(isRebuilt: Bool) throws {
+    var federation = Federation(seed: 4, clusters: ["a"])
+    let prices = PriceSheet(currency: "CNY", coreHour: 3600)
+    federation.command(.updateCluster(ClusterSpec(name: "a", kind: .process, prices: prices)))
+    _ = try federation.submit("one", single)
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    if isRebuilt {
+      federation.crash()
+      federation.connect("a")
+      federation.settle()
+    }
+    let run = try #require(federation.database.runs.values.first)
+    #expect(run.resources.cpuMillicores == 0, "it takes a slot, and no room beside it")
+    var usage = RunUsage()
+    usage.wallMilliseconds = 10_000
+    let event = AgentEvent(
+      sequence: 1, run: run.id, phase: .succeeded, at: .epoch, outcome: TaskOutcome(phase: .succeeded, exitCode: 0),
+      usage: usage)
+    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
+    federation.settle()
+    #expect(federation.database.runs[run.id]?.charge == 10)
+  }
+
   @Test("A welcome names the complete desired set, and the assignments follow in slices")
   func welcomesInSlices() throws {
     var federation = try fourRuns()

@@ -165,6 +165,37 @@ struct PlacementPlannerTests {
     #expect(plan([cluster("a", slots: nil, freeSlots: nil)], requirement, tasks: 5).placements.count == 2)
   }
 
+  @Test("A program that asks for no CPU is priced as one that asks for one core, and takes no room for it")
+  func pricesTheDefaultRequest() throws {
+    let priced = cluster(
+      "a", prices: PriceSheet(currency: "CNY", coreHour: 3600, gibibyteHour: 3600), slots: 100, freeSlots: 100)
+    func quote(_ resources: Resources) -> Double? {
+      var requirement = plain
+      requirement.copy = resources
+      return PlacementPlanner().explain(requirement, expectedRuntime: .seconds(10), on: [priced])
+        .candidates[0].estimate?.priceMinorUnits
+    }
+    #expect(quote(Resources()) == 10)
+    #expect(quote(Resources(cpuMillicores: 1000)) == 10)
+    #expect(quote(Resources(cpuMillicores: 100)) == 1, "what is asked for counts, however little")
+    #expect(quote(Resources(memory: .gibibytes(2))) == 30)
+    var dear = plain
+    dear.copy = Resources()
+    dear.hints.maxPrice = Money("0.09 CNY")
+    let table = PlacementPlanner().explain(dear, expectedRuntime: .seconds(10), on: [priced])
+    #expect(table.candidates[0].rejection?.code == "TooExpensive")
+    // Eight cores, a hundred slots: the slots are what bounds such programs.
+    var free = plain
+    free.copy = Resources()
+    #expect(plan([priced], free, tasks: 50).placements.count == 50)
+    var gang = priced
+    gang.inventory.startsGangs = true
+    var copies = free
+    copies.hints.gangSize = 4
+    let together = PlacementPlanner().explain(copies, expectedRuntime: .seconds(10), on: [gang])
+    #expect(together.candidates[0].estimate?.priceMinorUnits == 40)
+  }
+
   @Test("The chosen cluster is marked in the table that the placement refers to")
   func marksTheChoice() {
     let decided = plan([cluster("a"), cluster("b", freeSlots: 0)], plain)

@@ -73,7 +73,7 @@ public struct RunRow: Hashable, Sendable {
   public var explanation: Int64
   /// The price sheet that binds this run, as quoted at placement; nil when the cluster has no price.
   public var quote: PriceSheet?
-  /// What it asked for, so that a charge can be computed without the document.
+  /// What it asked for, all copies together: the room that it takes on its cluster.
   public var resources: Resources
   /// Minor units of the quote's currency, settled at the end and rounded up.
   public var charge: Int64?

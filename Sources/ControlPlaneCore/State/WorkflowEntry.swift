@@ -42,6 +42,8 @@ struct RunEntry: Hashable, Sendable {
   var isReplaceable: Bool
   /// Names the runtime history that its end adds to.
   var template: String
+  /// What its charge counts: `Requirement.priced`.
+  var priced: Resources
 
   /// Waiting for data holds no slot (invariant I5).
   var holdsSlot: Bool { row.phase != .staging }
