@@ -62,7 +62,7 @@ final class AgentProcess: Sendable {
       journal: journal, contents: contents, executor: executor, cache: cache,
       repository: RemoteArtifactRepository(connection: connection, meter: meter), tenancy: tenancy, logger: logger)
     self.driver = driver
-    let logs = LogShipper(executor: executor) { run, offset, isComplete in
+    let logs = LogShipper(files: LocalRunFiles(executor: executor)) { run, offset, isComplete in
       await driver.tell(.logAcknowledged(run, offset: offset, isComplete: isComplete))
     }
     driver.use(logs)

@@ -128,8 +128,10 @@ enum ArtifactPacking {
   ///
   /// The archive is unpacked beside the root first and moved in whole; as in Argo, an archive with one top-level entry becomes
   /// that entry, and one with several becomes a directory of them. A second call with the same arguments replaces the first's work.
+  ///
+  /// - Parameter input: a regular file, read from its position on.
   static func unpack(
-    _ file: String, archive: ArchiveFormat, to path: String, mode: Int32?, root: RootedTree, rootPath: String,
+    _ input: Int32, archive: ArchiveFormat, to path: String, mode: Int32?, root: RootedTree, rootPath: String,
     scratch: String,
     limits: ArchiveLimits = ArchiveLimits()
   ) throws {
@@ -139,8 +141,6 @@ enum ArtifactPacking {
     POSIXFile.removeTree(scratch)
     try POSIXFile.makeDirectories(scratch)
     defer { POSIXFile.removeTree(scratch) }
-    let input = try POSIXFile.open(file, O_RDONLY)
-    defer { close(input) }
     var made = scratch + "/content"
     var modeAfterwards: mode_t?
     switch archive {
@@ -164,6 +164,17 @@ enum ArtifactPacking {
     chmodFile(made, mode)
     try move(made, to: components, in: root, rootPath: rootPath)
     if mode == nil, let modeAfterwards { try root.setMode(ofDirectory: components, modeAfterwards) }
+  }
+
+  /// From a file of the caller's own.
+  static func unpack(
+    _ file: String, archive: ArchiveFormat, to path: String, mode: Int32?, root: RootedTree, rootPath: String,
+    scratch: String, limits: ArchiveLimits = ArchiveLimits()
+  ) throws {
+    let input = try POSIXFile.open(file, O_RDONLY)
+    defer { close(input) }
+    try unpack(
+      input, archive: archive, to: path, mode: mode, root: root, rootPath: rootPath, scratch: scratch, limits: limits)
   }
 
   private static func unpackTar(_ input: Int32, into writer: inout ArchiveWriter) throws {

@@ -76,6 +76,16 @@ struct LogQueue: Sendable {
     return nil
   }
 
+  /// The bytes could not be read at present: nothing more of the run goes before `resumed`.
+  mutating func postponed(_ read: Read) {
+    turn.removeAll { $0 == read.run }
+    unacknowledgedBytes = max(0, unacknowledgedBytes - Int64(read.count))
+    items[read.run]?.sent = read.offset
+    items[read.run]?.isFinalSent = false
+  }
+
+  mutating func resumed(_ run: RunID) { if items[run] != nil, !turn.contains(run) { turn.append(run) } }
+
   mutating func acknowledged(_ run: RunID, offset: Int64, isComplete: Bool) {
     guard let item = items[run] else { return }
     let advanced = max(0, min(offset, item.sent) - item.acknowledged)
@@ -92,13 +102,15 @@ struct LogQueue: Sendable {
 
 /// Sends runs' output to the control plane, resumably, and tells what was stored.
 final class LogShipper: Sendable {
-  private let executor: any Executor
+  private static let postponement = Duration.seconds(2)
+
+  private let files: any RunFileAccess
   private let queue = Mutex(LogQueue())
   private let wakeups = Mailbox<Void>(capacity: 1)
   private let acknowledged: @Sendable (RunID, Int64, Bool) async -> Void
 
-  init(executor: any Executor, acknowledged: @escaping @Sendable (RunID, Int64, Bool) async -> Void) {
-    self.executor = executor
+  init(files: any RunFileAccess, acknowledged: @escaping @Sendable (RunID, Int64, Bool) async -> Void) {
+    self.files = files
     self.acknowledged = acknowledged
   }
 
@@ -118,7 +130,7 @@ final class LogShipper: Sendable {
     try await client.logs { [self] writer in
       while !Task.isCancelled, await wakeups.receive(limit: 64) != nil {
         while let read = queue.withLock({ $0.next() }) {
-          try await writer.write(try await chunk(read))
+          if let chunk = await chunk(read) { try await writer.write(chunk) } else { postpone(read) }
         }
       }
     } onResponse: { [self] response in
@@ -131,20 +143,36 @@ final class LogShipper: Sendable {
     }
   }
 
-  private func chunk(_ read: LogQueue.Read) async throws -> Wire.LogChunk {
-    let path = executor.workspace(for: read.run).log
-    let data = try await BlockingWork.run { () -> Data in
-      guard read.count > 0, let file = try? POSIXFile.open(path, 0) else { return Data() }
-      defer { POSIXFile.close(file) }
-      lseek(file, off_t(read.offset), SEEK_SET)
-      return Data(try POSIXFile.readAll(file, limit: read.count))
+  /// - Returns: nil when the log cannot be reached at present, which says nothing about its end.
+  private func chunk(_ read: LogQueue.Read) async -> Wire.LogChunk? {
+    var data = Data()
+    do {
+      if read.count > 0, let file = try await files.openLog(of: read.run) {
+        data = try await BlockingWork.run {
+          lseek(file.descriptor, off_t(read.offset), SEEK_SET)
+          return Data(try POSIXFile.readAll(file.descriptor, limit: read.count))
+        }
+      }
+    } catch let error as FederationError where error.isRetryable {
+      return nil
+    } catch {
+      // Something else is in its place now: what was the log has vanished.
     }
-    return .with {
+    return .with { [data] in
       $0.runID = read.run.number
       $0.offset = read.offset
       $0.data = data
       // A log that has vanished ends here: nothing more of it can ever come.
       $0.last = read.isLast || data.count < read.count
+    }
+  }
+
+  private func postpone(_ read: LogQueue.Read) {
+    queue.withLock { $0.postponed(read) }
+    Task { [weak self] in
+      try? await Task.sleep(for: Self.postponement)
+      self?.queue.withLock { $0.resumed(read.run) }
+      self?.wake()
     }
   }
 }

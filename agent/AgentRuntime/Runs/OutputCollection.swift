@@ -5,7 +5,7 @@ internal import FederationModel
 struct OutputCollection: Sendable {
   static let valueBytesMax: Int64 = 256 << 10
 
-  let executor: any Executor
+  let files: any RunFileAccess
   let cache: ArtifactCache
   let repository: any ArtifactRepository
 
@@ -13,20 +13,18 @@ struct OutputCollection: Sendable {
   ///
   /// - Throws: retryable errors only (no session, disk full): collecting again is safe and moves nothing twice.
   func collect(_ request: RunRequest, _ observation: RunObservation) async throws -> CollectedOutputs {
-    let workspace = executor.workspace(for: request.id)
     var collected = CollectedOutputs(
       phase: observation.phase, message: observation.message, outputs: TaskOutputs(), bytesOut: 0)
-    if request.spec.capturesResult { collected.outputs.result = try await result(workspace) }
+    if request.spec.capturesResult { collected.outputs.result = try await result(request.id) }
     guard observation.phase == .succeeded || observation.phase == .failed else { return collected }
     let needsRoot = !request.spec.outputParameters.isEmpty || !request.spec.outputArtifacts.isEmpty
     guard needsRoot else { return collected }
     do {
-      let tree = try RootedTree(workspace.root)
       for parameter in request.spec.outputParameters {
-        collected.outputs.parameters[parameter.name] = try await value(of: parameter, tree)
+        collected.outputs.parameters[parameter.name] = try await value(of: parameter, request.id)
       }
       for artifact in request.spec.outputArtifacts {
-        guard let stored = try await store(artifact, tree, request.id, moved: &collected.bytesOut) else { continue }
+        guard let stored = try await store(artifact, request.id, moved: &collected.bytesOut) else { continue }
         collected.outputs.artifacts[artifact.name] = stored
       }
     } catch let error as FederationError {
@@ -40,38 +38,33 @@ struct OutputCollection: Sendable {
     return collected
   }
 
-  private func result(_ workspace: RunWorkspace) async throws -> String? {
-    let path = workspace.standardOutput
+  private func result(_ run: RunID) async throws -> String? {
+    guard let file = try await files.openResult(of: run) else { return "" }
     return try await BlockingWork.run {
-      guard let size = POSIXFile.size(path) else { return "" }
-      let file = try POSIXFile.open(path, 0)
-      defer { POSIXFile.close(file) }
-      let bytes = try POSIXFile.readAll(file, limit: Int(min(size, Self.valueBytesMax)))
-      return Self.text(bytes)
+      Self.text(try POSIXFile.readAll(file.descriptor, limit: Int(Self.valueBytesMax)))
     }
   }
 
-  private func value(of parameter: OutputParameter, _ tree: RootedTree) async throws -> String {
-    try await BlockingWork.run {
-      let what = "output parameter \(parameter.name)"
-      let file: (descriptor: Int32, size: Int64, mode: UInt32)?
-      do {
-        file = try tree.openFile(parameter.path)
-      } catch let error as FederationError {
-        throw FederationError(.failedPrecondition, "\(what): \(error.publicMessage)")
-      }
-      guard let file else {
-        if let value = parameter.defaultValue { return value }
-        throw FederationError(.failedPrecondition, "\(what): \(parameter.path) does not exist")
-      }
-      defer { POSIXFile.close(file.descriptor) }
-      guard file.size <= Self.valueBytesMax else {
-        throw FederationError(
-          .failedPrecondition,
-          "\(what): \(parameter.path) holds \(ByteCount(file.size)); at most \(ByteCount(Self.valueBytesMax)) fit, use an artifact"
-        )
-      }
-      return Self.text(try POSIXFile.readAll(file.descriptor, limit: Int(Self.valueBytesMax)))
+  private func value(of parameter: OutputParameter, _ run: RunID) async throws -> String {
+    let what = "output parameter \(parameter.name)"
+    let file: OpenedFile?
+    do {
+      file = try await files.openOutput(parameter.path, of: run)
+    } catch let error as FederationError where !error.isRetryable {
+      throw FederationError(.failedPrecondition, "\(what): \(error.publicMessage)")
+    }
+    guard let file else {
+      if let value = parameter.defaultValue { return value }
+      throw FederationError(.failedPrecondition, "\(what): \(parameter.path) does not exist")
+    }
+    guard file.size <= Self.valueBytesMax else {
+      throw FederationError(
+        .failedPrecondition,
+        "\(what): \(parameter.path) holds \(ByteCount(file.size)); at most \(ByteCount(Self.valueBytesMax)) fit, use an artifact"
+      )
+    }
+    return try await BlockingWork.run {
+      Self.text(try POSIXFile.readAll(file.descriptor, limit: Int(Self.valueBytesMax)))
     }
   }
 
@@ -85,15 +78,13 @@ struct OutputCollection: Sendable {
   }
 
   private func store(
-    _ artifact: OutputArtifact, _ tree: RootedTree, _ run: RunID, moved: inout Int64
+    _ artifact: OutputArtifact, _ run: RunID, moved: inout Int64
   ) async throws -> StoredArtifact? {
     let what = "output artifact \(artifact.name)"
-    let work = cache.workDirectory
     let packed: PackedFile?
     do {
-      packed = try await BlockingWork.run {
-        try ArtifactPacking.pack(tree, path: artifact.path, archive: artifact.archive, into: work)
-      }
+      packed = try await files.pack(
+        artifact.path, archive: artifact.archive, of: run, into: cache.workDirectory)
     } catch var error as FederationError {
       error.publicMessage = "\(what): \(error.publicMessage)"
       throw error

@@ -26,6 +26,7 @@ final class RunDriver: Sendable {
 
   private let journal: Journal
   private let executor: any Executor
+  private let files: any RunFileAccess
   private let staging: InputStaging
   private let collection: OutputCollection
   private let cache: ArtifactCache
@@ -42,16 +43,19 @@ final class RunDriver: Sendable {
   private let eventsJournaled = Mutex<(@Sendable (UInt64) -> Void)?>(nil)
   private let shipper = Mutex<LogShipper?>(nil)
 
+  /// - Parameter files: of the executor's runs; nil: they are the agent's own to touch.
   init(
-    journal: Journal, contents: JournalContents, executor: any Executor, cache: ArtifactCache,
-    repository: any ArtifactRepository, tenancy: Tenancy = .shared, logger: Logger
+    journal: Journal, contents: JournalContents, executor: any Executor, files: (any RunFileAccess)? = nil,
+    cache: ArtifactCache, repository: any ArtifactRepository, tenancy: Tenancy = .shared, logger: Logger
   ) {
     self.journal = journal
     self.executor = executor
     self.cache = cache
     self.logger = logger
-    staging = InputStaging(executor: executor, cache: cache, repository: repository)
-    collection = OutputCollection(executor: executor, cache: cache, repository: repository)
+    let files = files ?? LocalRunFiles(executor: executor)
+    self.files = files
+    staging = InputStaging(executor: executor, files: files, cache: cache, repository: repository)
+    collection = OutputCollection(files: files, cache: cache, repository: repository)
     table = Mutex(RunTable(restoring: contents, tenancy: tenancy))
   }
 
@@ -185,8 +189,7 @@ final class RunDriver: Sendable {
       let acknowledged = table.withLock { $0.runs[id]?.logAcknowledged ?? 0 }
       shipper.withLock { $0 }?.grew(id, to: length, isFinal: isFinal, acknowledged: acknowledged)
     case .discardFiles(let id):
-      let root = executor.workspace(for: id).root
-      Task { try? await BlockingWork.run { POSIXFile.removeTree(root) } }
+      Task { [files] in await files.discardRoot(of: id) }
     case .warn(let text): logger.warning("\(text)")
     case .stopShippingLog(let id): shipper.withLock { $0 }?.forgotten(id)
     case .erase(let ids): await erase(ids)
