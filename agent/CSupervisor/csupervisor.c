@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -183,6 +184,16 @@ int csupervisor_open_in_root(int directory, const char *path) {
     return -EACCES;
   }
   return file;
+}
+
+int csupervisor_has_attributes(int file) {
+  char names[4096];
+  ssize_t length = flistxattr(file, names, sizeof names);
+  // A file system without any has none.
+  if (length < 0) return errno == ENOTSUP ? 0 : -errno;
+  for (const char *name = names; name < names + length; name += strlen(name) + 1)
+    if (strncmp(name, "user.", 5) == 0 || strncmp(name, "system.posix_acl", 16) == 0) return 1;
+  return 0;
 }
 
 int csupervisor_set_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }

@@ -44,6 +44,14 @@ package enum HostFiles {
     }
   }
 
+  /// Makes a link, or finds it as it should be.
+  static func makeLink(_ path: String, to target: String) throws(FederationError) {
+    if symlink(target, path) == 0 { return }
+    let code = errno
+    if code == EEXIST, linkTarget(AT_FDCWD, path) == target { return }
+    throw failure("make the link \(path)", code)
+  }
+
   package static func write(_ path: String, _ bytes: some Collection<UInt8>, mode: UInt32) throws(FederationError) {
     let file = csupervisor_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode)
     guard file >= 0 else { throw failure("write \(path)", -file) }
@@ -119,10 +127,13 @@ package enum HostFiles {
     return entries
   }
 
-  private static func linkTarget(_ path: String) -> String {
+  private static func linkTarget(_ path: String) -> String { linkTarget(AT_FDCWD, path) }
+
+  /// Empty for what is no link.
+  static func linkTarget(_ parent: Int32, _ name: UnsafePointer<CChar>) -> String {
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = buffer.withUnsafeMutableBytes {
-      readlink(path, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+      readlinkat(parent, name, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
     }
     return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
   }
@@ -142,30 +153,38 @@ package enum HostFiles {
 
   /// Deletes a tree; what is not there is fine. Follows no link. Names may be any bytes, and a directory that its owner made
   /// unreadable or unwritable goes as well.
-  package static func remove(_ path: String) { remove(AT_FDCWD, path) }
+  package static func remove(_ path: String) { _ = remove(AT_FDCWD, path) }
 
-  private static func remove(_ parent: Int32, _ name: UnsafePointer<CChar>) {
-    if unlinkat(parent, name, 0) == 0 || errno == ENOENT { return }
+  private static func remove(_ parent: Int32, _ name: UnsafePointer<CChar>) -> Bool {
+    if unlinkat(parent, name, 0) == 0 || errno == ENOENT { return true }
     let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
     var descriptor = openat(parent, name, flags)
     if descriptor < 0, errno == EACCES, fchmodat(parent, name, 0o700, AT_SYMLINK_NOFOLLOW) == 0 {
       descriptor = openat(parent, name, flags)
     }
-    guard descriptor >= 0 else { return }
+    guard descriptor >= 0 else { return false }
     fchmod(descriptor, 0o700)
+    _ = empty(descriptor)
+    return unlinkat(parent, name, AT_REMOVEDIR) == 0
+  }
+
+  /// Deletes what is in a directory, except names that are kept. Closes the descriptor. Returns whether all of it went.
+  static func empty(_ descriptor: Int32, keeping: (UnsafePointer<CChar>) -> Bool = { _ in false }) -> Bool {
     guard let directory = fdopendir(descriptor) else {
       close(descriptor)
-      return
+      return false
     }
+    defer { closedir(directory) }
+    var isEmpty = true
     while let entry = readdir(directory) {
       withUnsafePointer(to: &entry.pointee.d_name) { pointer in
         pointer.withMemoryRebound(to: CChar.self, capacity: 256) { child in
-          if strcmp(child, ".") != 0, strcmp(child, "..") != 0 { remove(descriptor, child) }
+          if strcmp(child, ".") == 0 || strcmp(child, "..") == 0 || keeping(child) { return }
+          if !remove(descriptor, child) { isEmpty = false }
         }
       }
     }
-    closedir(directory)
-    unlinkat(parent, name, AT_REMOVEDIR)
+    return isEmpty
   }
 
   /// The first executable file of that name along `PATH`.

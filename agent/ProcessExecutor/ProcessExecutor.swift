@@ -74,6 +74,7 @@ public actor ProcessExecutor: Executor {
       account: RunAccount(identity: identity, preparedConfiguration: preparedConfiguration),
       logLimit: configuration.logLimit, processLimit: configuration.processLimit)
     preparation.accounts = try Self.accounts(configuration)
+    if probe != nil { preparation.roots = try RootPool(directory: directory + "/sandbox/roots") }
     self.preparation = preparation
     self.notices = notices
     // Also learns which slots are taken.
@@ -162,7 +163,9 @@ public actor ProcessExecutor: Executor {
     }
     let answers = try await connected().send(commands)
     for (id, answer) in zip(ids, answers) where answer.last?.reply == .done {
-      let directory = workspace(for: id).directory
+      let workspace = workspace(for: id)
+      let directory = workspace.directory
+      preparation.roots?.keep(id, root: workspace.root, started: directory + "/started")
       // The fence goes last: a half-deleted run still counts as started.
       for entry in HostFiles.list(directory) ?? [] where entry.name != "started" && entry.name != "exit" {
         HostFiles.remove(directory + "/" + entry.name)

@@ -41,6 +41,8 @@ package struct RunPreparation {
   package var apptainer: String?
   /// Device files that every sandbox shows where they exist.
   package var devices: [String] = []
+  /// Roots of ended runs for new ones; nil: each run's root is made for it.
+  var roots: RootPool?
   /// They change rarely, and every run needs them.
   private let hostListings: [String: [Sandbox.Entry]]
   private let reachable: Set<String>
@@ -118,6 +120,8 @@ package struct RunPreparation {
       let launch = try sandbox(run, layout, command, workspace, runsAs, probe, account).launch { [hostListings] in
         hostListings[$0] ?? HostFiles.list($0)
       }
+      if isNew { try makeLinks(launch, in: workspace) }
+      roots?.noteStart(of: run.id, RootPool.Kind(run.project, account.identity, runsAs), launch.skeleton)
       supervised.isSandboxed = true
       supervised.arguments = launch.arguments
       supervised.mounts = launch.mounts
@@ -129,6 +133,17 @@ package struct RunPreparation {
       supervised.workingDirectory = workspace.root
     }
     return supervised
+  }
+
+  private func makeLinks(_ launch: Sandbox.Launch, in workspace: RunWorkspace) throws(FederationError) {
+    for link in launch.links {
+      do throws(FederationError) { try HostFiles.makeLink(workspace.root + link.path, to: link.target) } catch {
+        if error.isRetryable { throw error }
+        throw FederationError(
+          .invalidArgument,
+          "the run cannot have a file or directory at \(link.path), where this cluster has a link to \(link.target)")
+      }
+    }
   }
 
   /// - Throws: `.permissionDenied` for a project that is mapped to nobody.
@@ -198,6 +213,9 @@ package struct RunPreparation {
     let layout = try RunLayout(run)
     let identity = try account(of: run.project).identity
     try HostFiles.makeDirectory(workspace.directory, mode: probe == nil && identity != nil ? 0o711 : 0o700)
+    if let roots, !HostFiles.exists(workspace.root), let runsAs = try? resolveImage(run.spec.image) {
+      _ = roots.take(RootPool.Kind(run.project, identity, runsAs), to: workspace.root)
+    }
     // Where each project has a user of its own, no other one may look inside.
     try HostFiles.makeDirectory(workspace.root, mode: accounts.isEmpty ? 0o755 : 0o700)
     for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }

@@ -82,10 +82,21 @@ public struct Sandbox: Hashable, Sendable {
   /// nil when there is no such directory.
   public typealias Lister = (_ directory: String) -> [Entry]?
 
-  /// The command line, and the host paths to be bound at `stage`/0, /1, ... (empty without a stage).
-  public struct Launch: Hashable, Sendable {
+  /// What a root holds at its top before anything is written in it: directories to mount on, and links by name.
+  public struct Skeleton: Hashable, Sendable {
+    public var directories: Set<String>
+    public var links: [String: String]
+  }
+
+  public struct Launch: Sendable {
+    /// The command line.
     public var arguments: [String]
+    /// The host paths to be bound at `stage`/0, /1, ... (empty without a stage).
     public var mounts: [String]
+    /// Links to be made in the root before, by absolute path in it. Not bubblewrap's work, because releases before 0.9 refuse
+    /// a link that is there already, as it is in a root that was kept.
+    public var links: [(path: String, target: String)]
+    public var skeleton: Skeleton
   }
 
   /// - Throws: `.invalidArgument` when what must be bound is beyond bounds.
@@ -119,7 +130,8 @@ public struct Sandbox: Hashable, Sendable {
       throw FederationError(
         .invalidArgument, "the run needs more than 300 separate mounts; use fewer input artifacts or paths")
     }
-    return Launch(arguments: builder.arguments + command, mounts: builder.mounts)
+    return Launch(
+      arguments: builder.arguments + command, mounts: builder.mounts, links: builder.links, skeleton: builder.skeleton)
   }
 
   static let hostDirectories = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"]
@@ -134,6 +146,9 @@ private struct Builder {
   let listing: Sandbox.Lister
   var arguments: [String] = []
   var mounts: [String] = []
+  var links: [(path: String, target: String)] = []
+  var skeleton = Sandbox.Skeleton(
+    directories: ["etc", "proc", "dev", "tmp", String(RunLayout.defaultWorkingDirectory.dropFirst())], links: [:])
 
   init(sandbox: Sandbox, listing: @escaping Sandbox.Lister) {
     self.sandbox = sandbox
@@ -177,9 +192,16 @@ private struct Builder {
   {
     let target = path == "/" ? "/" + entry.name : path + "/" + entry.name
     switch entry.kind {
-    case .link(let destination): arguments += ["--symlink", destination, target]
+    case .link(let destination):
+      if sandbox.isCopied {
+        arguments += ["--symlink", destination, target]
+      } else {
+        links.append((target, destination))
+        if path == "/" { skeleton.links[entry.name] = destination }
+      }
     case .file: bind(source == "/" ? "/" + entry.name : source + "/" + entry.name, target)
     case .directory:
+      if path == "/" { skeleton.directories.insert(entry.name) }
       try place(source == "/" ? "/" + entry.name : source + "/" + entry.name, at: target, depth: depth + 1)
     }
   }

@@ -25,7 +25,9 @@ package struct SandboxProbe: Sendable {
       bubblewrap: bubblewrap, base: .host(etc: etc), root: scratch, sharesNetwork: false,
       stage: identity == nil ? nil : "/tmp", workingDirectory: "/", command: ["/bin/sh", "-c", "exit 0"],
       disablesUserNamespaces: true)
-    var result = ProbeProcess.run(try sandbox.launch(listing: HostFiles.list), identity: identity)
+    let launch = try sandbox.launch(listing: HostFiles.list)
+    for link in launch.links { try HostFiles.makeLink(scratch + link.path, to: link.target) }
+    var result = ProbeProcess.run(launch, identity: identity)
     if result.status != 0 {
       // Older than 0.8: runs may then make user namespaces of their own, inside of theirs.
       sandbox.disablesUserNamespaces = false

@@ -44,6 +44,9 @@ enum csupervisor_step {
 // Starts a child in a session of its own that dies with the calling thread. Returns its pid, or -errno with `*step` set.
 pid_t csupervisor_spawn(const struct csupervisor_spawn *spawn, int *step);
 
+// Whether a file carries attributes of a user's making: extended ones, or an access control list. 1, 0, or -errno.
+int csupervisor_has_attributes(int file);
+
 // Opens `path` for reading as if `directory` were the root: no link and no `..` leads out of it, no device or FIFO is
 // opened and nothing blocks. Returns a descriptor or -errno.
 int csupervisor_open_in_root(int directory, const char *path);
