@@ -59,7 +59,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.project.text }
     p.append(column: rows) { $0.name }
     p.append(column: rows) { $0.document }
-    try p.append(column: rows) { try RowJSON.encode($0.labels.storable) }
+    try p.append(column: rows) { try RowJSON.encode($0.labels) }
     p.append(column: rows) { $0.status.phase.rawValue }
     try p.append(column: rows) { try RowJSON.encode($0.status) }
     p.append(column: rows) { $0.createdAt.milliseconds }

@@ -17,12 +17,3 @@ enum RowJSON {
     }
   }
 }
-
-extension [String: String] {
-  /// `jsonb` refuses NUL, which `json` text only escapes.
-  var storable: [String: String] {
-    guard contains(where: { $0.utf8.contains(0) || $1.utf8.contains(0) }) else { return self }
-    let cleaned = map { ($0.withoutNUL, $1.withoutNUL) }
-    return Dictionary(cleaned, uniquingKeysWith: { first, _ in first })
-  }
-}

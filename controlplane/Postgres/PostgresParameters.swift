@@ -1,9 +1,3 @@
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Darwin
-#endif
-
 /// The parameters of one statement in Postgres' binary format, back to back in one buffer.
 ///
 /// One allocation holds them all, and arrays are written column by column straight from the rows: libpq copies the buffer into
@@ -123,22 +117,8 @@ extension Bool: PostgresElement {
 extension String: PostgresElement {
   public static var typeOID: UInt32 { 25 }
   public static var arrayOID: UInt32 { 1009 }
-  /// Postgres has no NUL in text; a program's output may. One bad character must not refuse a whole unit, so it becomes U+FFFD.
-  public func write(to bytes: inout [UInt8]) {
-    let start = bytes.count
-    bytes.append(contentsOf: utf8)
-    let hasNUL = bytes.withUnsafeBytes { all in
-      all.count > start && memchr(all.baseAddress! + start, 0, all.count - start) != nil
-    }
-    guard hasNUL else { return }
-    bytes.removeSubrange(start...)
-    bytes.append(contentsOf: withoutNUL.utf8)
-  }
-
-  /// Every NUL replaced by U+FFFD: what comes back after this text was stored.
-  public var withoutNUL: String {
-    utf8.contains(0) ? String(String.UnicodeScalarView(unicodeScalars.map { $0.value == 0 ? "\u{FFFD}" : $0 })) : self
-  }
+  /// Postgres refuses NUL in text. Whoever takes a text from outside has made sure that it has none.
+  @inlinable public func write(to bytes: inout [UInt8]) { bytes.append(contentsOf: utf8) }
 }
 extension [UInt8]: PostgresElement {
   public static var typeOID: UInt32 { 17 }

@@ -37,6 +37,18 @@ enum ExprLang {
       }
     }
 
+    /// The value as it is put into a text.
+    ///
+    /// - Throws: `FederationError` (`invalidArgument`), also for NUL, which an expression can decode or write, and no text may hold.
+    func text() throws -> String {
+      let text = try value().tagText
+      guard !text.utf8.contains(0) else {
+        throw FederationError(
+          .invalidArgument, "an expression comes to a text with the character NUL, which no text may hold")
+      }
+      return text
+    }
+
     /// The name that it comes to, such as that of an artifact; nil for a plain value.
     var reference: String? { if case .path(let name) = operand { name } else { nil } }
   }

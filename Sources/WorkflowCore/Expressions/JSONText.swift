@@ -5,6 +5,8 @@ enum JSONText {
   static let depthLimit = 128
   static let lengthLimit = 32 << 20
 
+  /// NUL is refused, as in documents: it ends a text wherever a program meets it, and the database cannot hold it.
+  ///
   /// - Throws: `FederationError` (`invalidArgument`) when the text is no JSON value, or beyond the limits.
   static func parse(_ text: String) throws -> JSONValue {
     guard text.utf8.count <= lengthLimit else { throw failure("is longer than \(lengthLimit >> 20) MiB") }
@@ -124,6 +126,9 @@ enum JSONText {
       default: throw failure("has an unknown escape at byte \(index - 1)")
       }
       var code = try hexadecimal()
+      guard code != 0 else {
+        throw failure("has the character NUL (\\u0000) at byte \(index - 6), which no text may hold")
+      }
       if (0xd800..<0xdc00).contains(code), index + 1 < bytes.count, bytes[index] == 0x5c, bytes[index + 1] == 0x75 {
         index += 2
         let low = try hexadecimal()

@@ -28,8 +28,7 @@ enum Tags {
       case .tag(let content, let whole):
         if content.first == UInt8(ascii: "=") {
           let expression = String(decoding: content.dropFirst(), as: UTF8.self)
-          let value = try ExprLang.evaluate(expression) { lookup($0).string }.value()
-          output.append(contentsOf: value.tagText.utf8)
+          output.append(contentsOf: try ExprLang.evaluate(expression) { lookup($0).string }.text().utf8)
         } else {
           let name = trimmed(content)
           switch lookup(name) {

@@ -154,14 +154,18 @@ extension WorkflowMachine {
     case .items(let items): return .list(try items.map { try substitute($0, in: context) })
     case .param(let text):
       let list = try substitute(text, in: context)
-      guard case .array(let items)? = try? JSONText.parse(list) else {
-        throw FederationError(
-          .invalidArgument,
-          "withParam value could not be parsed as a JSON list: \(list.prefix(200))")
-      }
+      let value: JSONValue
+      do { value = try JSONText.parse(list) } catch { throw Self.noList(call, list, Self.message(of: error)) }
+      guard case .array(let items) = value else { throw Self.noList(call, list, "it is no list") }
       return .list(items)
     case .sequence(let sequence): return try numbers(of: sequence, in: context)
     }
+  }
+
+  private static func noList(_ call: StepCall, _ text: String, _ reason: String) -> FederationError {
+    FederationError(
+      .invalidArgument,
+      "withParam value of '\(call.step.name)' could not be parsed as a JSON list (\(reason)): \(text.prefix(200))")
   }
 
   private func substitute(_ value: JSONValue, in context: TagContext) throws -> JSONValue {

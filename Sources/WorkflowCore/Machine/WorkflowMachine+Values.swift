@@ -33,7 +33,7 @@ extension WorkflowMachine {
         return try substitute(fallback, in: context)
       case .expression(let text):
         do {
-          return try ExprLang.evaluate(text, lookup: { lookup($0, in: context).string }).value().tagText
+          return try ExprLang.evaluate(text, lookup: { lookup($0, in: context).string }).text()
         } catch {
           guard let fallback else { throw error }
           return try substitute(fallback, in: context)

@@ -1,4 +1,5 @@
 import ControlPlaneCore
+import FederationAPI
 import FederationModel
 import Foundation
 import HTTPTypes
@@ -190,6 +191,57 @@ import Testing
         #expect(problems.contains { $0["path"] == "spec.entrypoint" && $0["line"] == 5 }, "\(problems)")
       }
     }
+  }
+
+  @Test(
+    "NUL in a request is refused with its path, wherever a text may stand; its escape as plain text is not",
+    arguments: [
+      ("/v1/projects/a/workflows/w/resume", #"{"parameters": {"who": "a\u0000b"}}"#, "parameters.who: "),
+      ("/v1/projects/a/workflows/w/stop", #"{"message": "a\u0000b"}"#, "message: "),
+      ("/v1/projects/a/workflows/w/retry", #"{"x": [1, {"y": ["\u0000"]}]}"#, "x[1].y[0]: "),
+      ("/api/v1/workflows/a/w/resume", #"{"\u0000": 1}"#, "a key: "),
+      ("/v1/projects/a/workflows/w%00x/stop", "{}", "%00"),
+      ("/v1/projects/a/workflows/w/stop?x=%00", "{}", "%00"),
+    ])
+  func nul(uri: String, body: String, message: String) async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let created = try await client.send(
+          .post, "/v1/projects/a/workflows", token: fixture.userA, body: Documents.suspended("w"))
+        #expect(created.status == .created)
+        for method in [HTTPRequest.Method.post, .put] {
+          let answer = try await client.send(method, uri, token: fixture.userA, body: body)
+          if answer.status == .notFound || answer.status == .methodNotAllowed { continue }
+          #expect(answer.status == .badRequest, "\(method) \(uri): \(String(buffer: answer.body))")
+          #expect(String(buffer: answer.body).contains(message), "\(String(buffer: answer.body))")
+        }
+        // The six characters of the escape, as a text says them.
+        let named = try await client.send(
+          .post, "/v1/projects/a/workflows/w/resume", token: fixture.userA,
+          body: #"{"parameters": {"who": "a\\u0000b"}, "nodeFieldSelector": "displayName=\\u0000"}"#)
+        #expect(!String(buffer: named.body).contains("NUL"), "\(String(buffer: named.body))")
+      }
+    }
+  }
+
+  @Test("What an agent tells has U+FFFD in place of NUL, in every text that is kept")
+  func nulOfAgents() throws {
+    var artifact = Fubini_Agent_V1_StoredArtifact()
+    (artifact.key, artifact.sha256) = ("k\0", "s\0")
+    var told = Fubini_Agent_V1_RunEvent()
+    (told.runID, told.phase, told.message, told.runsAs) = (1, .failed, "m\0", "r\0")
+    told.outcome.result = "a\0b"
+    told.outcome.parameters = ["p\0": "v\0"]
+    told.outcome.artifacts = ["x\0": artifact]
+    let event = try AgentEvent(told, from: "a")
+    let outputs = try #require(event.outcome?.outputs)
+    #expect(event.message == "m\u{fffd}" && event.runsAs == "r\u{fffd}" && outputs.result == "a\u{fffd}b")
+    #expect(outputs.parameters == ["p\u{fffd}": "v\u{fffd}"])
+    #expect(outputs.artifacts["x\u{fffd}"]?.key == "k\u{fffd}" && outputs.artifacts["x\u{fffd}"]?.sha256 == "s\u{fffd}")
+    var hello = Fubini_Agent_V1_Hello()
+    hello.journalID = "12345678\0"
+    let refused = hello
+    #expect(throws: FederationError.self) { _ = try AgentHello(refused, protocolVersion: 1) as AgentHello }
   }
 
   @Test("A body above 2 MiB is refused, whether it says its length or not", arguments: [TestingSetup.router, .live])

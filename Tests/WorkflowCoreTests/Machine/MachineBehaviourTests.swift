@@ -80,6 +80,31 @@ struct MachineBehaviourTests {
     #expect(driver.machine.status.outputs.parameters["g"] == "P{{x}}")
   }
 
+  @Test(
+    "NUL in a loop's list or in an expression ends its node with where it was, and no node with half a text is made",
+    arguments: [
+      ("withParam: '[\"a\", \"b\\u0000c\"]'", "{{item}}", "NUL (\\u0000) at byte 8"),
+      ("withParam: '{\"a\": 1}'", "{{item}}", "of 'fan' could not be parsed as a JSON list (it is no list)"),
+      ("when: 'true'", "{{=sprig.b64dec('YQBi')}}", "a text with the character NUL"),
+      ("when: 'true'", "{{=fromJson('\"\\u0000\"')}}", "NUL (\\u0000) at byte 1"),
+    ])
+  func nul(loop: String, value: String, message: String) throws {
+    var driver = try MachineDriver(
+      spec: """
+          entrypoint: main
+          templates:
+          - name: main
+            steps: [[{name: fan, template: say, \(loop), arguments: {parameters: [{name: text, value: '\(value.replacing("'", with: "''"))'}]}}]]
+          - name: say
+            inputs: {parameters: [{name: text}]}
+            container: {image: i, command: [echo], args: ["{{inputs.parameters.text}}"]}
+        """)
+    driver.send(.start)
+    #expect(driver.launched.isEmpty && driver.machine.status.phase == .error)
+    let messages = driver.machine.nodes.map(\.message)
+    #expect(messages.contains { $0.contains(message) }, "\(messages)")
+  }
+
   @Test("A Retry node makes attempts until one succeeds, waiting between them")
   func retries() throws {
     var driver = try MachineDriver(

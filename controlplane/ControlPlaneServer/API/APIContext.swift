@@ -67,6 +67,7 @@ extension Request {
   func document<Value: Decodable>(_ type: Value.Type, orElse fallback: Value? = nil) async throws -> Value {
     let bytes = try await bytes()
     if bytes.isEmpty, let fallback { return fallback }
+    try JSONBody.refuseNUL(in: bytes)
     do {
       return try JSONDecoder().decode(type, from: Data(bytes))
     } catch {

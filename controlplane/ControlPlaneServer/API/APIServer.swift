@@ -57,6 +57,9 @@ struct APIServer: Sendable {
     for route in routes {
       router.on(RouterPath(route.path), method: route.method) { request, context in
         var context = context
+        guard !request.uri.string.contains("%00") else {
+          throw FederationError(.invalidArgument, "the URL must not hold the character NUL (%00)")
+        }
         if route.access != .open {
           let caller = try await authenticator.caller(of: request)
           try Authorisation.check(route.access, caller)

@@ -44,6 +44,7 @@ extension APIServer {
     var submission = SubmitRequest(document: "")
     let definition: WorkflowDefinition
     if isWrapped {
+      try JSONBody.refuseNUL(in: bytes)
       do { submission = try JSONDecoder().decode(SubmitRequest.self, from: Data(bytes)) } catch {
         throw FederationError(.invalidArgument, "the body is not a submission document", cause: error)
       }

@@ -5,10 +5,20 @@ import SwiftProtobuf
 
 // From the agents' messages to the core's words, and back. Whatever an agent sends is checked here and nowhere later.
 
+extension String {
+  /// A text of an agent's as it is kept: at most so many characters, and U+FFFD for NUL. An agent of ours sends none; NUL ends a
+  /// text wherever a program meets it, and the database refuses it, so that another one's text must not come that far.
+  func told(_ count: Int = .max) -> String {
+    let text = count == .max ? self : String(prefix(count))
+    guard text.utf8.contains(0) else { return text }
+    return String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value == 0 ? "\u{fffd}" : $0 }))
+  }
+}
+
 extension AgentHello {
   /// - Throws: `.invalidArgument` for what no agent of ours would send.
   init(_ hello: Fubini_Agent_V1_Hello, protocolVersion: UInt32) throws(FederationError) {
-    guard (8...128).contains(hello.journalID.utf8.count) else {
+    guard (8...128).contains(hello.journalID.utf8.count), !hello.journalID.utf8.contains(0) else {
       throw FederationError(.invalidArgument, "the journal id is missing or too long")
     }
     var runs: [RunID: RunPhase] = [:]
@@ -39,9 +49,9 @@ extension ClusterInventory {
         gpus: max(0, inventory.gpus)),
       slots: inventory.slots > 0 ? Int(inventory.slots) : nil,
       images: inventory.images.prefix(256).map {
-        ImageRule(pattern: String($0.pattern.prefix(256)), runsAs: String($0.runsAs.prefix(256)))
+        ImageRule(pattern: $0.pattern.told(256), runsAs: $0.runsAs.told(256))
       },
-      gpuTypes: inventory.gpuTypes.prefix(64).map { String($0.prefix(64)) }, canFence: inventory.canFence,
+      gpuTypes: inventory.gpuTypes.prefix(64).map { $0.told(64) }, canFence: inventory.canFence,
       linkBytesPerSecond: inventory.linkBytesPerSecond > 0 ? inventory.linkBytesPerSecond : nil,
       queues: inventory.queues, startsGangs: inventory.startsGangs,
       partitions: inventory.partitions.prefix(256).map { Partition($0) },
@@ -49,14 +59,14 @@ extension ClusterInventory {
       disk: inventory.diskReserveBytes > 0
         ? DiskRoom(
           free: ByteCount(max(0, inventory.diskFreeBytes)), reserve: ByteCount(inventory.diskReserveBytes)) : nil,
-      notices: inventory.notices.prefix(16).map { String($0.prefix(512)) })
+      notices: inventory.notices.prefix(16).map { $0.told(512) })
   }
 }
 
 extension Tenancy {
   /// What is not understood takes nothing: a newer agent's word must not open a cluster to a stranger.
   init(_ tenancy: Fubini_Agent_V1_Tenancy) {
-    let projects = tenancy.projects.prefix(Self.projectsMax).map { ProjectName(String($0.prefix(253))) }
+    let projects = tenancy.projects.prefix(Self.projectsMax).map { ProjectName($0.told(253)) }
     switch tenancy.kind {
     case .shared: self = .shared
     case .single: self = .single(projects.count == 1 ? projects[0] : nil)
@@ -78,13 +88,13 @@ extension Partition {
       }
     func duration(_ ms: Int64) -> Duration? { ms > 0 ? .milliseconds(ms) : nil }
     self.init(
-      name: String(partition.name.prefix(256)), isDefault: partition.isDefault, state: state,
+      name: partition.name.told(256), isDefault: partition.isDefault, state: state,
       timeLimit: duration(partition.timeLimitMs), defaultTime: duration(partition.defaultTimeMs),
       nodes: Int(clamping: max(0, partition.nodes)), usableNodes: Int(clamping: max(0, partition.usableNodes)),
       cpus: max(0, partition.cpus), freeCPUs: max(0, partition.freeCpus), cpusPerNode: max(0, partition.cpusPerNode),
       memoryPerNode: ByteCount(max(0, partition.memoryBytesPerNode)),
       gpus: Dictionary(
-        partition.gpus.sorted { $0.key < $1.key }.prefix(64).map { (String($0.key.prefix(64)), max(0, $0.value)) },
+        partition.gpus.sorted { $0.key < $1.key }.prefix(64).map { ($0.key.told(64), max(0, $0.value)) },
         uniquingKeysWith: { $0 + $1 }),
       gpusPerNode: max(0, partition.gpusPerNode),
       waits: partition.waits.prefix(16).map {
@@ -115,7 +125,7 @@ extension AgentEvent {
   /// - Parameter cluster: whose agent sends it: what it stores is marked as made there, whatever it says.
   init(_ event: Fubini_Agent_V1_RunEvent, from cluster: ClusterName) throws(FederationError) {
     let phase = try RunPhase(event.phase)
-    let message = String(event.message.prefix(4096))
+    let message = event.message.told(4096)
     var outcome: TaskOutcome?
     if phase.isTerminal {
       outcome = TaskOutcome(
@@ -125,7 +135,7 @@ extension AgentEvent {
     self.init(
       sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase,
       at: Timestamp(milliseconds: event.atMs),
-      message: message, outcome: outcome, runsAs: String(event.runsAs.prefix(256)),
+      message: message, outcome: outcome, runsAs: event.runsAs.told(256),
       usage: RunUsage(
         bytesIn: ByteCount(max(0, event.outcome.bytesIn)), bytesOut: ByteCount(max(0, event.outcome.bytesOut)),
         wallMilliseconds: max(0, event.outcome.wallMs), stagingMilliseconds: max(0, event.outcome.stagingMs)))
@@ -135,12 +145,16 @@ extension AgentEvent {
 extension TaskOutputs {
   init(_ outcome: Fubini_Agent_V1_Outcome, from cluster: ClusterName) {
     self.init(
-      result: outcome.hasResult ? outcome.result : nil, parameters: outcome.parameters,
-      artifacts: outcome.artifacts.mapValues {
-        StoredArtifact(
-          key: $0.key, size: ByteCount($0.size), sha256: $0.sha256, archive: ArchiveFormat($0.archive),
-          producedOn: cluster)
-      })
+      result: outcome.hasResult ? outcome.result.told() : nil,
+      parameters: Dictionary(
+        outcome.parameters.map { ($0.key.told(), $0.value.told()) }, uniquingKeysWith: { first, _ in first }),
+      artifacts: Dictionary(
+        outcome.artifacts.map { name, artifact in
+          let stored = StoredArtifact(
+            key: artifact.key.told(), size: ByteCount(artifact.size), sha256: artifact.sha256.told(),
+            archive: ArchiveFormat(artifact.archive), producedOn: cluster)
+          return (name.told(), stored)
+        }, uniquingKeysWith: { first, _ in first }))
   }
 }
 

@@ -108,6 +108,7 @@ extension APIServer {
   private static func argoDefinition(
     _ bytes: [UInt8], _ project: ProjectName, _ request: Request
   ) throws -> (definition: WorkflowDefinition, isDryRun: Bool) {
+    try JSONBody.refuseNUL(in: bytes)
     let body: CreateRequest
     do { body = try JSONDecoder().decode(CreateRequest.self, from: Data(bytes)) } catch {
       throw FederationError(
@@ -228,6 +229,7 @@ extension APIServer {
     let bytes = try await request.bytes()
     var body = ActionRequest()
     if !bytes.isEmpty {
+      try JSONBody.refuseNUL(in: bytes)
       do { body = try JSONDecoder().decode(ActionRequest.self, from: Data(bytes)) } catch {
         throw FederationError(.invalidArgument, "the body is not a request of \(verb)", cause: error)
       }
