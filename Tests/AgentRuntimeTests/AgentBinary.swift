@@ -13,8 +13,9 @@ final class AgentBinary {
     let bundles = CommandLine.arguments.filter { $0.hasSuffix(".xctest") }
     for file in bundles + [AgentProcess.executablePath] {
       guard let slash = file.lastIndex(of: "/") else { continue }
-      let path = String(file[..<slash]) + "/fubini-agent"
-      if access(path, X_OK) == 0 { return path }
+      guard let path = realpath(String(file[..<slash]) + "/fubini-agent", nil) else { continue }
+      defer { free(path) }
+      if access(path, X_OK) == 0 { return String(cString: path) }
     }
     return "/nonexistent/fubini-agent"
   }()

@@ -198,4 +198,39 @@ import Testing
       #expect(stored == Data("two".utf8))
     }
   }
+
+  @Test(
+    "a background start is told when keeper and agent are there; what it cannot do it says; its log is bounded meanwhile"
+  )
+  func backgroundStart() async throws {
+    try await withCluster { cluster in
+      let (state, configuration) = (cluster.state, cluster.configuration)
+      let log = state + "/agent.log"
+      try await BlockingWork.run {
+        var runner = StepRunner(stateDirectory: state)
+        runner.awaitReady = { try $0.awaitBackground(log: $1, timeout: .seconds(2)) }
+        let words = [AgentBinary.path, "keep", "--state-dir", state, "--config"]
+        let error = #expect(throws: FederationError.self) {
+          try runner.perform(.startBackground(words + [configuration + ".none"], log: log))
+        }
+        let message = error?.publicMessage ?? ""
+        #expect(message.contains(log) && message.contains(configuration + ".none"), "\(message)")
+        try runner.perform(.stopBackground)
+
+        runner.awaitReady = { try $0.awaitBackground(log: $1, timeout: .seconds(60)) }
+        try runner.perform(.startBackground(words + [configuration], log: log))
+        #expect(try StatusSocket.ask(StateDirectory.socketPath(in: state)).cluster == "edge-1")
+        // The agent has the log open, and says the rest of its life what it does at the end of it.
+        let file = try POSIXFile.open(log, O_WRONLY | O_APPEND)
+        defer { POSIXFile.close(file) }
+        try POSIXFile.write(file, [UInt8](repeating: 0x0a, count: 9 << 20), log)
+      }
+      try await waitUntil { POSIXFile.size(log + ".1") ?? 0 > 9 << 20 && POSIXFile.size(log) ?? 0 < 1 << 20 }
+      try await BlockingWork.run {
+        var runner = StepRunner(stateDirectory: state)
+        try runner.perform(.stopBackground)
+        #expect(throws: FederationError.self) { try StatusSocket.ask(StateDirectory.socketPath(in: state)) }
+      }
+    }
+  }
 }

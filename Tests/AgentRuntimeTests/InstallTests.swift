@@ -25,6 +25,7 @@ import Testing
         commands.append(words.joined(separator: " "))
         return (0, "")
       }
+      runner.awaitReady = { _, _ in }
       runner.start = { [self] executable, arguments, _ in starts.append([executable] + arguments) }
       return runner
     }
@@ -73,6 +74,19 @@ import Testing
     var removal = machine.runner(root.path)
     for step in plan.removal { try removal.perform(step) }
     #expect(machine.crontab == "0 1 * * * backup\n")
+  }
+
+  @Test("a background start that does not last is told with the end of its log, and fails")
+  func failedStart() throws {
+    let root = try TemporaryDirectory()
+    var runner = StepRunner(stateDirectory: root.path)
+    runner.start = { _, _, log in try root.write("first\nno such control plane\n", to: "agent.log") }
+    runner.awaitReady = { try $0.awaitBackground(log: $1, timeout: .milliseconds(200)) }
+    let error = #expect(throws: FederationError.self) {
+      try runner.perform(.startBackground(["/usr/bin/fubini-agent", "keep"], log: root.path + "/agent.log"))
+    }
+    #expect(error?.publicMessage.contains("\(root.path)/agent.log, ends with:\nfirst\nno such control plane") == true)
+    #expect(error?.publicMessage.hasPrefix("The agent could not be kept running") == true)
   }
 
   @Test("a dry run prints every step, and a path that means more than a path is refused")

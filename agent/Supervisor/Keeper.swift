@@ -3,16 +3,21 @@ internal import Glibc
 
 /// Keeps an agent running where no service manager does: starts it again whenever it ends otherwise than by its own decision.
 ///
-/// It does nothing else, so that nothing else can end it. Runs are no concern of its: they belong to the supervisor.
+/// Beside that it bounds the agent's log (`BoundedLog`), which nobody else does there. It does nothing else, so that nothing else
+/// can end it. Runs are no concern of its: they belong to the supervisor.
 public enum Keeper {
   /// Held while a keeper acts for the state directory; names it as `process N on HOST`.
   public static let lockName = "keeper.lock"
+  /// Where keeper and agent say what they do, in the state directory. Bounded only when it is their standard error.
+  public static let logName = "agent.log"
   /// Between two starts of an agent that does not last.
   static let pauseMin: Int64 = 1, pauseMax: Int64 = 60
   /// After so many seconds an agent counts as one that lasts.
   static let lasting: UInt64 = 60
   /// What an agent gets for its orderly end, in seconds.
   static let grace: UInt64 = 30
+  /// Between two looks at the log's size, in seconds.
+  static let logPause: Int64 = 10
 
   /// Runs `fubini-agent run` with `arguments`, which must name the state directory, until that ends with 0 or until SIGTERM or
   /// SIGINT, which it passes on. Returns an exit code: 0, 1, or 2 for wrong usage.
@@ -32,13 +37,14 @@ public enum Keeper {
       guard flock(lock, LOCK_EX | LOCK_NB) == 0 else { return 0 }
       guard ftruncate(lock, 0) == 0 else { throw SystemFailure("truncate \(lockName)") }
       try Files.writeAll(lock, Array("process \(getpid())\n".utf8))
-      return try keep([String(cString: executable), "run"] + arguments)
+      return try keep(
+        [String(cString: executable), "run"] + arguments, log: arguments[flag + 1] + "/" + logName)
     } catch {
       return complain("\(error)", 1)
     }
   }
 
-  private static func keep(_ words: [String]) throws(SystemFailure) -> Int32 {
+  private static func keep(_ words: [String], log: String) throws(SystemFailure) -> Int32 {
     // The end of a login must not end what it started.
     signal(SIGHUP, SIG_IGN)
     var awaited = sigset_t()
@@ -47,9 +53,10 @@ public enum Keeper {
     sigprocmask(SIG_BLOCK, &awaited, nil)
     var pause = pauseMin
     while true {
+      BoundedLog.empty(2, at: log)
       let start = csupervisor_boottime_ns()
       let child = try spawn(words)
-      let (status, isAsked) = wait(for: child, awaited)
+      let (status, isAsked) = wait(for: child, awaited, log: log)
       if isAsked || (csupervisor_exited(status) != 0 && csupervisor_exit_code(status) == 0) { return 0 }
       if csupervisor_boottime_ns() - start > lasting * 1_000_000_000 { pause = pauseMin }
       complain("the agent ended (\(describe(status))); it is started again in \(pause) s", 0)
@@ -81,11 +88,12 @@ public enum Keeper {
 
   /// Until `child` has ended. A wish that it end is passed on, and in the end enforced.
   /// - Returns: its status, and whether there was such a wish.
-  private static func wait(for child: pid_t, _ awaited: sigset_t) -> (status: Int32, isAsked: Bool) {
+  private static func wait(for child: pid_t, _ awaited: sigset_t, log: String) -> (status: Int32, isAsked: Bool) {
     var status: Int32 = 0
     var deadline: UInt64?
     while waitpid(child, &status, WNOHANG) == 0 {
-      let isAsked = isToldToEnd(within: deadline == nil ? 3600 : 1, awaited, orChild: true)
+      let isAsked = isToldToEnd(within: deadline == nil ? logPause : 1, awaited, orChild: true)
+      BoundedLog.empty(2, at: log)
       if isAsked, deadline == nil {
         kill(child, SIGTERM)
         deadline = csupervisor_boottime_ns() + grace * 1_000_000_000

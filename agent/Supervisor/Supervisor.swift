@@ -126,10 +126,13 @@ public enum Supervisor {
   /// Starts `executable arguments...` in a session of its own that outlives the caller, as the first process of a PID
   /// namespace where that is possible and wanted, and with no descriptor of the caller's.
   ///
+  /// A log that has become long makes room for a new one first (`PATH.1`).
+  ///
   /// - Parameter isEnclosed: false for what must not take others with it when it dies, and is known by its pid: an agent.
   public static func daemonise(
     executable: String, arguments: [String], log: String, isEnclosed: Bool = true
   ) throws(SystemFailure) {
+    BoundedLog.turn(log)
     let path = getenv("PATH").map { "PATH=" + String(cString: $0) } ?? "PATH=/usr/local/bin:/usr/bin:/bin"
     let result = withCStrings([executable] + arguments) { arguments in
       withCStrings([path]) { csupervisor_daemonise(arguments, $0, log, isEnclosed ? 1 : 0) }

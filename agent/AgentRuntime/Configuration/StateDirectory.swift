@@ -38,16 +38,29 @@ final class StateDirectory: Sendable {
           "\(path) is on a file system without locks (\(String(cString: strerror(code)))), so nothing keeps a second agent away: "
             + "give a state directory on another one")
       }
-      let holder = String(decoding: (try? POSIXFile.readAll(lock, limit: 512)) ?? [], as: UTF8.self)
+      let held = Self.held(by: lock)
       close(lock)
       throw FederationError(
         .failedPrecondition,
-        "Another agent acts for \(path): \(holder.isEmpty ? "unknown holder" : holder). End that one first, or give another state directory.",
-        cause: Held(holder: holder, isElsewhere: !holder.isEmpty && !holder.hasSuffix(" on \(Self.host)")))
+        "Another agent acts for \(path): \(held.holder.isEmpty ? "unknown holder" : held.holder). End that one first, or give another state directory.",
+        cause: held)
     }
     let host = Self.host
     ftruncate(lock, 0)
     try POSIXFile.write(lock, Array("process \(getpid()) on \(host)".utf8), file)
+  }
+
+  /// What the holder of a lock has written into it.
+  private static func held(by lock: Int32) -> Held {
+    let holder = String(decoding: (try? POSIXFile.readAll(lock, limit: 512)) ?? [], as: UTF8.self)
+    return Held(holder: holder, isElsewhere: !holder.isEmpty && !holder.hasSuffix(" on \(host)"))
+  }
+
+  /// Who has a directory; nil when nobody has.
+  static func holder(of path: String) -> Held? {
+    guard let file = try? POSIXFile.open(path + "/agent.lock", O_RDWR) else { return nil }
+    defer { POSIXFile.close(file) }
+    return flock(file, LOCK_EX | LOCK_NB) == 0 ? nil : held(by: file)
   }
 
   private static var host: String {

@@ -1,4 +1,5 @@
 internal import FederationModel
+internal import Supervisor
 
 /// What `install` does and `uninstall` undoes, as data: printed by `--dry-run`, carried out otherwise. Pure.
 struct InstallPlan: Sendable, Equatable {
@@ -58,13 +59,14 @@ struct InstallPlan: Sendable, Equatable {
       + (configurationFile.map { ["--config", $0] } ?? [])
   }
   private var systemctl: [String] { service == .system ? ["systemctl"] : ["systemctl", "--user"] }
-  var crontabLine: String { "@reboot \(command.joined(separator: " ")) >> \(stateDirectory)/agent.log 2>&1" }
+  var crontabLine: String { "@reboot \(command.joined(separator: " ")) >> \(logPath) 2>&1" }
+  private var logPath: String { "\(stateDirectory)/\(Keeper.logName)" }
 
   var installation: [Step] {
     guard service != .background else {
       return [
         .crontab(line: crontabLine, isPresent: true),
-        .startBackground(command, log: stateDirectory + "/agent.log"),
+        .startBackground(command, log: logPath),
       ]
     }
     var steps: [Step] = [

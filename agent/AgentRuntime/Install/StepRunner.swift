@@ -20,6 +20,8 @@ struct StepRunner {
   var start: (String, [String], String) throws -> Void = { executable, arguments, log in
     try Supervisor.daemonise(executable: executable, arguments: arguments, log: log, isEnclosed: false)
   }
+  /// Returns when what was started in the background has become ready. Parameter: its log.
+  var awaitReady: (StepRunner, String) throws -> Void = { try $0.awaitBackground(log: $1, timeout: .seconds(30)) }
   private(set) var hasChanged = false
 
   init(stateDirectory: String) { self.stateDirectory = stateDirectory }
@@ -36,17 +38,62 @@ struct StepRunner {
     case .runAfterChange(let words): if hasChanged { try run(words, ifFailed: nil) }
     case .crontab(let line, let isPresent): try editCrontab(line, isPresent: isPresent)
     case .startBackground(let words, let log):
-      if (try? StatusSocket.ask(StateDirectory.socketPath(in: stateDirectory))) != nil {
-        return CommandOutput.say("the agent runs already")
+      if status != nil {
+        CommandOutput.say("the agent runs already")
+        if !isHeld(Keeper.lockName) {
+          CommandOutput.complain(
+            "nothing starts it again when it ends, because it was started by hand: end it, then install again")
+        }
+        return
       }
       try start(words[0], Array(words.dropFirst()), log)
-      CommandOutput.say("started in the background, log \(log)")
+      try awaitReady(self, log)
     case .stopBackground: try stopBackground()
     case .dismissSupervisor:
       if Supervisor.dismiss(stateDirectory: stateDirectory) {
         CommandOutput.say("the supervisor leaves when its last run has ended")
       }
     }
+  }
+
+  private var status: StatusReport? { try? StatusSocket.ask(StateDirectory.socketPath(in: stateDirectory)) }
+
+  /// Whether a process holds a lock of the state directory.
+  private func isHeld(_ name: String) -> Bool {
+    guard let file = try? POSIXFile.open(stateDirectory + "/" + name, O_RDWR) else { return false }
+    defer { POSIXFile.close(file) }
+    return flock(file, LOCK_EX | LOCK_NB) != 0
+  }
+
+  /// - Throws: `.unavailable` with the end of the log, when the keeper has not come to hold its lock, or its agent does not answer
+  ///   in time. An agent answers when it has its journal; it need not have reached the control plane yet.
+  func awaitBackground(log: String, timeout: Duration) throws {
+    let start = ContinuousClock.now
+    while true {
+      if isHeld(Keeper.lockName), status != nil {
+        return CommandOutput.say("started in the background, log \(log)")
+      }
+      if let held = StateDirectory.holder(of: stateDirectory), held.isElsewhere {
+        return CommandOutput.say("another login node's agent acts for this cluster: \(held.holder)")
+      }
+      guard ContinuousClock.now - start < timeout else { break }
+      usleep(50_000)
+    }
+    let what =
+      isHeld(Keeper.lockName)
+      ? "The agent was started and does not answer. It is started again and again until `fubini-agent uninstall`"
+      : "The agent could not be kept running"
+    throw FederationError(.unavailable, "\(what). The log, \(log), ends with:\n\(Self.end(of: log))")
+  }
+
+  /// The last lines of a log.
+  private static func end(of log: String) -> String {
+    guard let file = try? POSIXFile.open(log, O_RDONLY) else { return "(it cannot be read)" }
+    defer { POSIXFile.close(file) }
+    lseek(file, max(0, lseek(file, 0, SEEK_END) - 2048), SEEK_SET)
+    let text = String(decoding: (try? POSIXFile.readAll(file, limit: 2048)) ?? [], as: UTF8.self)
+    let lines = text.split(separator: "\n").suffix(6)
+    return lines.isEmpty ? "(it is empty)" : lines.joined(separator: "\n")
   }
 
   private func run(_ words: [String], ifFailed consequence: String?) throws {
