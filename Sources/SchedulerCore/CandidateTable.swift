@@ -19,11 +19,17 @@ public struct Candidate: Hashable, Sendable {
   /// The terms of the score; nil when a filter rejected the cluster.
   public var estimate: Estimate?
   public var isChosen: Bool
-  public init(cluster: ClusterName, rejection: Rejection? = nil, estimate: Estimate? = nil, isChosen: Bool = false) {
+  /// Why it was chosen, where a policy decided that and not the score alone.
+  public var note: String?
+  public init(
+    cluster: ClusterName, rejection: Rejection? = nil, estimate: Estimate? = nil, isChosen: Bool = false,
+    note: String? = nil
+  ) {
     self.cluster = cluster
     self.rejection = rejection
     self.estimate = estimate
     self.isChosen = isChosen
+    self.note = note
   }
 
   var json: JSONValue {
@@ -31,6 +37,8 @@ public struct Candidate: Hashable, Sendable {
     if let rejection {
       members["rejected"] = .string(rejection.code)
       members["reason"] = .string(rejection.message)
+    } else if let note {
+      members["reason"] = .string(note)
     }
     if let estimate {
       members["bytesToMove"] = .integer(estimate.missing.bytes)

@@ -85,6 +85,20 @@ struct LocalFirst {
         + "about \(Self.text(wait)) with \(count) of its kind waiting", isTemporary: true)
   }
 
+  /// Why the clusters of a tier are used, when they are.
+  ///
+  /// - Parameter earlier: the clusters of the tiers before it that take the requirement.
+  func note(_ tier: Tier, waiting count: Int, earlier: [ClusterView]) -> String {
+    let limit = Self.text(threshold)
+    if tier == Tier.allCases.first { return "local-first: it starts within \(limit) there" }
+    guard !earlier.isEmpty else { return "local-first: no cluster of an earlier tier takes it" }
+    let behind = max(1, count - earlier.reduce(0) { $0 + room($1) })
+    return "local-first: elsewhere it waits about \(Self.text(wait(of: behind, on: earlier))), above \(limit)"
+  }
+
+  /// Why a cluster is used though no tier gets through all that wait in time.
+  var lastResortNote: String { "local-first: the wait is above \(Self.text(threshold)) in every tier" }
+
   /// Why a cluster with room in a queue of its own is passed over; nil when a run starts soon enough there.
   func waitRejection(_ seconds: Double) -> Rejection? {
     guard seconds > threshold else { return nil }

@@ -107,7 +107,7 @@ public struct PlacementPlanner: Sendable {
       }
     }
     // More than all tiers get through in time: then whatever has room is sooner than to wait here.
-    if waiting > 0 { round.openAll() }
+    if waiting > 0 { round.openAll(tiers) }
     while waiting > 0, let task = tasks.first, let best = round.best() {
       round.put(task, on: best, &clusters, &plan, self)
       tasks.removeFirst()

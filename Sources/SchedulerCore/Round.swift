@@ -9,6 +9,8 @@ struct Round {
   /// Why the policy passes over clusters that would take it.
   private var passedOver: [Rejection?]
   private var estimates: [Estimate?]
+  /// What the policy says of a cluster that is chosen.
+  private var notes: [String?]
   /// One table for each cluster chosen in this turn: the runs that follow the first were decided on the same grounds.
   private var tableOfCluster: [Int: Int] = [:]
 
@@ -21,6 +23,7 @@ struct Round {
     rejections = clusters.map { Filter.rejection(of: $0, for: requirement, expectedRuntime: expectedRuntime) }
     passedOver = clusters.map { _ in nil }
     estimates = clusters.map { _ in nil }
+    notes = clusters.map { _ in nil }
     for index in clusters.indices where rejections[index]?.isTemporary ?? true {
       estimates[index] = planner.estimate(clusters[index], requirement, missing[index], expectedRuntime)
     }
@@ -58,7 +61,7 @@ struct Round {
       candidates: clusters.indices.map {
         Candidate(
           cluster: clusters[$0].spec.name, rejection: rejections[$0] ?? passedOver[$0], estimate: estimates[$0],
-          isChosen: $0 == chosen)
+          isChosen: $0 == chosen, note: $0 == chosen ? notes[$0] : nil)
       })
   }
 }
@@ -83,8 +86,9 @@ extension Round {
     var earlier: [ClusterView] = []
     for tier in Tier.allCases {
       let reason = tiers.heldRejection(tier, waiting: waiting, earlier: earlier)
+      let note = tiers.note(tier, waiting: waiting, earlier: earlier)
       for index in clusters.indices where Tier(of: clusters[index].spec) == tier {
-        passedOver[index] = reason
+        (passedOver[index], notes[index]) = (reason, note)
         // Nobody starts at once where nothing is free; what waits in this pass already comes first.
         if rejections[index]?.code == "Full" {
           estimates[index]?.waitSeconds =
@@ -106,5 +110,10 @@ extension Round {
     passedOver[index] = tiers.waitRejection(tiers.wait(on: clusters[index]))
   }
 
-  mutating func openAll() { passedOver = passedOver.map { _ in nil } }
+  /// The tables of what follows are others: the grounds have changed.
+  mutating func openAll(_ tiers: LocalFirst) {
+    passedOver = passedOver.map { _ in nil }
+    notes = notes.map { _ in tiers.lastResortNote }
+    tableOfCluster = [:]
+  }
 }

@@ -78,6 +78,7 @@ struct LocalFirstTests {
     let cloud = try Burst.candidate("cloud", plan.tables[0])
     #expect(cloud.rejection?.code == "HeldForEarlierTier" && cloud.rejection?.isTemporary == true)
     #expect(cloud.rejection?.message.contains("above 10 min; it is about 10 min with 44") == true)
+    #expect(try Burst.candidate("local", plan.tables[0]).note == "local-first: it starts within 10 min there")
   }
 
   @Test("what is more goes to the next tier, the oldest first, and its table says why not local")
@@ -89,6 +90,11 @@ struct LocalFirstTests {
     let local = try Burst.candidate("local", plan.tables[burst.table])
     #expect(plan.tables[burst.table].chosen == "cloud" && local.rejection?.code == "Full")
     #expect(try Burst.candidate("hpc", plan.tables[burst.table]).rejection?.code == "HeldForEarlierTier")
+    // 46 behind those that start, 4 at once: 11.5 min. The price had no say.
+    let note = "local-first: elsewhere it waits about 12 min, above 10 min"
+    #expect(try Burst.candidate("cloud", plan.tables[burst.table]).note == note)
+    #expect("\(plan.tables[burst.table].json)".contains(note))
+    #expect(plan.tables.allSatisfy { $0.candidates.allSatisfy { $0.isChosen == ($0.note != nil) } })
   }
 
   @Test("all that wait count, also those beyond the window of the pass")
@@ -133,6 +139,8 @@ struct LocalFirstTests {
     let full = Burst.cluster("cloud", slots: 2, free: 0, coreHour: 400)
     // The cloud starts 20 within the threshold; what is beyond goes into the queue.
     #expect(Burst.plan([busy, full], Burst.requirement(), 25).placed == ["busy": 5])
+    let last = Burst.plan([busy, full], Burst.requirement(), 25).plan.tables.last
+    #expect(try Burst.candidate("busy", #require(last)).note == "local-first: the wait is above 10 min in every tier")
   }
 
   @Test("a local cluster that is closed is not waited for")

@@ -18,7 +18,7 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   public var chosen: Bool
   /// A word that programs may compare (`KindNotAllowed`, `Full`); nil when the cluster could take the task.
   public var rejected: String?
-  /// The sentence behind `rejected`.
+  /// The sentence behind `rejected`; of the chosen cluster, why a policy chose it.
   public var reason: String?
   public var bytesToMove: Int64?
   public var stageSeconds: Double?

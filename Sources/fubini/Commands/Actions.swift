@@ -149,6 +149,8 @@ struct Explain: AsyncParsableCommand {
   /// A few words: what set the chosen cluster apart from the others that could have taken the task.
   static func summary(_ document: ExplanationDocument) -> String {
     guard let chosen = document.candidates.first(where: \.chosen) else { return document.message ?? "-" }
+    // A placement policy's grounds are not those of the score.
+    if let reason = chosen.reason { return reason }
     let others = document.candidates.filter { !$0.chosen && $0.rejected == nil }
     if others.isEmpty { return document.candidates.count == 1 ? "the only cluster" : "the only one that could take it" }
     func isLeast(_ key: KeyPath<CandidateDocument, Double?>) -> Bool {
