@@ -141,8 +141,8 @@ let package = Package(
     .target(
       name: "AgentRuntime",
       dependencies: [
-        "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "SlurmExecutor",
-        "Supervisor", argumentParser, crypto,
+        "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor",
+        "SlurmExecutor", "Supervisor", argumentParser, crypto,
         deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL,
         nioTLS,
         protobuf, serviceLifecycle, subprocess, swiftASN1, systemPackage, x509, yams,
@@ -212,8 +212,8 @@ let package = Package(
     .testTarget(
       name: "AgentRuntimeTests",
       dependencies: [
-        "AgentRuntime", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor",
-        "fubini-agent", crypto, grpc,
+        "AgentRuntime", "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI",
+        "ProcessExecutor", "fubini-agent", crypto, grpc,
         grpcProtobuf, grpcTransport, logging, nioCore, nioPosix, protobuf,
       ], swiftSettings: settings),
     .testTarget(

@@ -54,15 +54,20 @@ final class AgentProcess: Sendable {
       path: StateDirectory.journalPath(in: state.path),
       isOnNetworkFileSystem: StateDirectory.isNetworkFileSystem(state.path))
     let contents = try await journal.contents()
-    if let given { executor = given } else { executor = try await Self.executor(configuration, identity, logger) }
+    let files: any RunFileAccess
+    if let given {
+      (executor, files) = (given, LocalRunFiles(executor: given))
+    } else {
+      (executor, files) = try await Self.executor(configuration, identity, logger)
+    }
     cache = try ArtifactCache(directory: state.path + "/artifacts", bytesMax: configuration.artifactCacheBytes)
     let connection = ConnectionSlot()
     let meter = TransferMeter(bytesPerSecond: configuration.transferLimitBytesPerSecond)
     let driver = RunDriver(
-      journal: journal, contents: contents, executor: executor, cache: cache,
+      journal: journal, contents: contents, executor: executor, files: files, cache: cache,
       repository: RemoteArtifactRepository(connection: connection, meter: meter), tenancy: tenancy, logger: logger)
     self.driver = driver
-    let logs = LogShipper(files: LocalRunFiles(executor: executor)) { run, offset, isComplete in
+    let logs = LogShipper(files: files) { run, offset, isComplete in
       await driver.tell(.logAcknowledged(run, offset: offset, isComplete: isComplete))
     }
     driver.use(logs)
@@ -146,11 +151,16 @@ final class AgentProcess: Sendable {
   /// again and again would help nobody.
   private static func executor(
     _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity, _ logger: Logger
-  ) async throws -> any Executor {
+  ) async throws -> (any Executor, any RunFileAccess) {
     var attempt = 0
     while true {
       do {
-        return try await makeExecutor(configuration, identity)
+        if configuration.executor == .slurm, case .mapped = try configuration.declaredTenancy() {
+          let mapped = try await mappedExecutor(configuration, identity, logger)
+          return (mapped, mapped)
+        }
+        let executor = try await makeExecutor(configuration, identity)
+        return (executor, LocalRunFiles(executor: executor))
       } catch let error as FederationError where error.isRetryable {
         attempt += 1
         logger.error("the executor cannot be started; trying again", metadata: ["error": "\(error.publicMessage)"])
@@ -171,7 +181,7 @@ final class AgentProcess: Sendable {
     case .null:
       return NullExecutor(
         capacity: capacity, slots: configuration.slots, directory: configuration.stateDirectory + "/null")
-    case .slurm: return try await slurmExecutor(configuration, identity)
+    case .slurm: return try await SlurmExecutor(configuration: slurmConfiguration(configuration, identity))
     case .process:
       return try await ProcessExecutor(
         configuration: ProcessExecutorConfiguration(
@@ -198,9 +208,23 @@ final class AgentProcess: Sendable {
     }
   }
 
-  private static func slurmExecutor(
+  private static func mappedExecutor(
+    _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity, _ logger: Logger
+  ) async throws -> MappedExecutor {
+    let projects = configuration.tenancy.projects
+    var slurm = slurmConfiguration(configuration, identity)
+    for (project, account) in projects { if let name = account.account { slurm.accounts[project.text] = name } }
+    return try await MappedExecutor(
+      .init(
+        slurm: slurm, stateDirectory: configuration.stateDirectory, sharedDirectory: slurm.sharedDirectory,
+        users: projects.mapValues(\.user), agentBinary: executablePath,
+        outputBytesMax: configuration.artifactCacheBytes),
+      logger: logger)
+  }
+
+  private static func slurmConfiguration(
     _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity
-  ) async throws -> SlurmExecutor {
+  ) -> SlurmExecutorConfiguration {
     let slurm = configuration.slurm
     var programs = SlurmExecutorConfiguration.Programs()
     for (name, program) in [
@@ -210,18 +234,17 @@ final class AgentProcess: Sendable {
       if let path = slurm.commands[name] { programs[keyPath: program] = path }
     }
     programs.srun = slurm.commands["srun"]
-    return try await SlurmExecutor(
-      configuration: SlurmExecutorConfiguration(
-        sharedDirectory: slurm.sharedDirectory, agentBinary: slurm.agentBinary ?? executablePath,
-        federationID: identity.federationID, cluster: identity.cluster.text, slurmConfiguration: slurm.slurmConf,
-        programs: programs, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
-        accounts: slurm.accounts, partitions: slurm.partitions,
-        images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
-        rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
-        apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
-        pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,
-        arraySize: slurm.arraySize, canFence: slurm.canFence,
-        sandbox: .init(rawValue: slurm.sandbox.rawValue) ?? .auto))
+    return SlurmExecutorConfiguration(
+      sharedDirectory: slurm.sharedDirectory, agentBinary: slurm.agentBinary ?? executablePath,
+      federationID: identity.federationID, cluster: identity.cluster.text, slurmConfiguration: slurm.slurmConf,
+      programs: programs, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
+      accounts: slurm.accounts, partitions: slurm.partitions,
+      images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
+      rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
+      apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
+      pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,
+      arraySize: slurm.arraySize, canFence: slurm.canFence,
+      sandbox: .init(rawValue: slurm.sandbox.rawValue) ?? .auto)
   }
 
   /// Warns of a clock that is off. The text is the same for as long as it is, so that it is told once.

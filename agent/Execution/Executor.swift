@@ -139,7 +139,7 @@ public struct RunWorkspace: Hashable, Sendable {
 }
 
 /// What is known about a run at one moment.
-public struct RunObservation: Hashable, Sendable {
+public struct RunObservation: Hashable, Sendable, Codable {
   public var id: RunID
   /// `.bound` (never started), `.queued`, `.running`, or terminal. `.running` comes again when `logBytes` has grown.
   public var phase: RunPhase

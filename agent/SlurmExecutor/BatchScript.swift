@@ -47,6 +47,7 @@ struct BatchScript: Sendable {
     case .run(let id): words += ["--run", id.hexadecimal]
     case .array(let map, _): words += ["--map", map]
     }
+    if let lease = configuration.leaseFile { words += ["--lease", lease] }
     let command = words.map(Self.quoted).joined(separator: " ")
     // The step takes the shell's place, so that Slurm's signals reach it; in a template the operator may want something after it.
     guard let template = configuration.scriptTemplate else { return "#!/bin/sh\nexec \(command)\n" }

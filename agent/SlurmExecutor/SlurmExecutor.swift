@@ -62,7 +62,7 @@ public actor SlurmExecutor: Executor {
     self.configuration = configuration
     mark = JobName.mark(federationID: configuration.federationID, cluster: configuration.cluster)
     let shared = configuration.sharedDirectory
-    files = BatchFiles(sharedDirectory: shared)
+    files = BatchFiles(sharedDirectory: shared, leaseFile: configuration.leaseFile)
     records = RunFiles(sharedDirectory: shared, mark: mark)
     commands = SlurmCommands(configuration: configuration.slurmConfiguration)
     gangProgram = Gang.program(
@@ -114,7 +114,7 @@ public actor SlurmExecutor: Executor {
         notices.append("runs are not sandboxed here: \(error.publicMessage)")
       }
     } else {
-      notices.append("runs are not sandboxed here: they see what the agent's user sees")
+      notices.append("runs are not sandboxed here: they see what their Unix user sees")
     }
     if probe == nil, geteuid() == 0 {
       // They must reach their own directories as another user. Every file beside these is its owner's alone.

@@ -1,7 +1,7 @@
 public import FederationModel
 
 /// What an operator decides about a `slurm` cluster.
-public struct SlurmExecutorConfiguration: Sendable {
+public struct SlurmExecutorConfiguration: Sendable, Codable {
   public enum SandboxMode: String, Sendable, Codable, CaseIterable {
     /// bubblewrap where the login node can make a sandbox, the host otherwise. The login node stands for the nodes.
     case auto
@@ -9,7 +9,7 @@ public struct SlurmExecutorConfiguration: Sendable {
   }
 
   /// Slurm's programs; a bare name is looked up in the agent's `PATH`.
-  public struct Programs: Hashable, Sendable {
+  public struct Programs: Hashable, Sendable, Codable {
     public var sbatch = "sbatch"
     public var squeue = "squeue"
     public var scancel = "scancel"
@@ -22,6 +22,8 @@ public struct SlurmExecutorConfiguration: Sendable {
 
   /// Absolute; every node sees it under this name, and it belongs to the agent's user alone.
   public var sharedDirectory: String
+  /// Where the agent's lease is, when another user than this executor's writes it; nil: in `sharedDirectory`.
+  public var leaseFile: String?
   /// The program that Slurm starts for each run with `batch-step`: executable on every node.
   public var agentBinary: String
   /// Marks this agent's jobs together with `cluster` (I7).
@@ -100,7 +102,8 @@ public struct SlurmExecutorConfiguration: Sendable {
   ///
   /// - Throws: `.invalidArgument` naming the key.
   public func validated() throws(FederationError) -> Self {
-    for (key, path) in [("slurm.sharedDirectory", sharedDirectory), ("slurm.agentBinary", agentBinary)] {
+    let paths = [("slurm.sharedDirectory", sharedDirectory), ("slurm.agentBinary", agentBinary)]
+    for (key, path) in paths + (leaseFile.map { [("slurm.sharedDirectory", $0)] } ?? []) {
       guard path.hasPrefix("/"), path.utf8.count <= 512, !path.hasSuffix("/"), path.utf8.allSatisfy(Self.isPlain) else {
         throw FederationError(
           .invalidArgument,

@@ -17,7 +17,12 @@ public struct BatchFiles: Sendable {
 
   /// Absolute; belongs to the agent's user alone.
   public let sharedDirectory: String
-  public init(sharedDirectory: String) { self.sharedDirectory = sharedDirectory }
+  /// Beside the other files, unless somebody else than their owner writes it.
+  public let leaseFile: String
+  public init(sharedDirectory: String, leaseFile: String? = nil) {
+    self.sharedDirectory = sharedDirectory
+    self.leaseFile = leaseFile ?? sharedDirectory + "/lease"
+  }
 
   private static let executorPlace = "given up"
 
@@ -59,7 +64,7 @@ public struct BatchFiles: Sendable {
 
   /// Written in place: a new file under the old name is seen later than new bytes in a file that readers open again.
   public func renewLease(_ value: UInt64) throws(SystemFailure) {
-    let file = try Files.open(sharedDirectory + "/lease", O_WRONLY | O_CREAT)
+    let file = try Files.open(leaseFile, O_WRONLY | O_CREAT)
     defer { close(file) }
     let digits = String(value)
     try Files.writeAll(file, Array((String(repeating: "0", count: max(0, 20 - digits.count)) + digits).utf8))
@@ -112,7 +117,7 @@ public struct BatchFiles: Sendable {
     return run
   }
 
-  func leaseValue() -> [UInt8]? { Files.read(sharedDirectory + "/lease", limit: 32) }
+  func leaseValue() -> [UInt8]? { Files.read(leaseFile, limit: 32) }
 
   func beat(_ id: UInt64, _ count: Int) { try? Files.replace(path(id) + "/beat", with: Array("\(count)\n".utf8)) }
 

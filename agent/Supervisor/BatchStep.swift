@@ -29,11 +29,13 @@ final class BatchStep: RunLoop {
   /// Runs until the run has ended. Returns the program's exit code (128 + n for signal n), or 2 for wrong usage, 66 when there
   /// is no request to be found, 75 when the run was started before, 74 when the shared directory cannot be written.
   ///
-  /// Arguments: `--state-dir SHARED` and either `--run ID` or `--map FILE`, whose line `SLURM_ARRAY_TASK_ID` (from 0) is the ID.
+  /// Arguments: `--state-dir SHARED` and either `--run ID` or `--map FILE`, whose line `SLURM_ARRAY_TASK_ID` (from 0) is the ID;
+  /// then `--lease FILE` where the lease is not in SHARED.
   static func main(_ arguments: [String], environment: (String) -> String?) -> Int32 {
-    guard arguments.count == 4, arguments[0] == "--state-dir", arguments[1].hasPrefix("/") else {
-      return complain("usage: batch-step --state-dir DIR (--run ID | --map FILE)", 2)
-    }
+    let usage = "usage: batch-step --state-dir DIR (--run ID | --map FILE) [--lease FILE]"
+    guard arguments.count == 4 || arguments.count == 6 && arguments[4] == "--lease", arguments[0] == "--state-dir",
+      arguments[1].hasPrefix("/")
+    else { return complain(usage, 2) }
     umask(0o077)
     let text: String
     switch arguments[2] {
@@ -45,10 +47,11 @@ final class BatchStep: RunLoop {
         return complain("\(arguments[3]) names no run for this task of the array", 66)
       }
       text = String(lines[index])
-    default: return complain("usage: batch-step --state-dir DIR (--run ID | --map FILE)", 2)
+    default: return complain(usage, 2)
     }
     guard let id = RunDirectory.id(fromHexadecimal: text) else { return complain("\(text) is no run", 2) }
-    return run(id, files: BatchFiles(sharedDirectory: arguments[1]), place: place(environment))
+    let files = BatchFiles(sharedDirectory: arguments[1], leaseFile: arguments.count > 4 ? arguments[5] : nil)
+    return run(id, files: files, place: place(environment))
   }
 
   private static func run(_ id: UInt64, files: BatchFiles, place: String) -> Int32 {

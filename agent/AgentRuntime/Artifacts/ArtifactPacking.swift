@@ -56,9 +56,45 @@ enum ArtifactPacking {
       try copy(from: file.descriptor, to: output, path)
       return true
     } catch let error as FederationError where error.code == .failedPrecondition {
+      throw notAFile(path)
+    }
+  }
+
+  static func notAFile(_ path: String) -> FederationError {
+    FederationError(
+      .failedPrecondition, "\(path) is a directory or no regular file: with `archive: none` only a file can be stored")
+  }
+
+  /// Keeps a copy of at most `limit` bytes in a new file in `directory`.
+  ///
+  /// - Throws: `.failedPrecondition` for a larger file, `.resourceExhausted` (disk full).
+  static func keep(_ input: Int32, size: Int64, limit: Int64, _ name: String, into directory: String) throws
+    -> PackedFile
+  {
+    guard size <= limit else {
       throw FederationError(
-        .failedPrecondition, "\(path) is a directory or no regular file: with `archive: none` only a file can be stored"
-      )
+        .failedPrecondition, "\(name) holds \(ByteCount(size)); the agent's cache takes \(ByteCount(limit))")
+    }
+    let target = directory + "/pack-\(UInt64.random(in: .min ... .max))"
+    let output = try POSIXFile.open(target, O_RDWR | O_CREAT | O_EXCL)
+    defer { close(output) }
+    do {
+      lseek(input, 0, SEEK_SET)
+      // Whoever writes the file may go on writing: what it held at first is what counts.
+      var rest = size
+      while rest > 0 {
+        let bytes = try POSIXFile.read(input, upTo: Int(min(rest, 1 << 18)))
+        if bytes.isEmpty { break }
+        try POSIXFile.write(output, bytes, name)
+        rest -= Int64(bytes.count)
+      }
+      guard fsync(output) == 0 else { throw POSIXFile.failure("Cannot write \(target)") }
+      lseek(output, 0, SEEK_SET)
+      let (size, sha256) = try digest(output)
+      return PackedFile(path: target, size: size, sha256: sha256)
+    } catch {
+      unlink(target)
+      throw error
     }
   }
 

@@ -90,6 +90,12 @@ enum POSIXFile {
     }
   }
 
+  static func entries(ofPath path: String) throws -> [String] {
+    let directory = try open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+    defer { close(directory) }
+    return try entries(of: directory)
+  }
+
   /// Names in a directory, sorted, without `.` and `..`.
   static func entries(of descriptor: Int32) throws -> [String] {
     // A descriptor of its own: `fdopendir` takes it over.

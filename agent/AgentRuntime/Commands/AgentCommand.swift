@@ -19,7 +19,7 @@ public struct AgentCommand: AsyncParsableCommand {
     version: SessionRunner.version,
     subcommands: [
       JoinCommand.self, RunCommand.self, StatusCommand.self, DoctorCommand.self, InstallCommand.self,
-      UninstallCommand.self, VersionCommand.self,
+      UninstallCommand.self, VersionCommand.self, BrokerCommand.self,
     ])
 
   public init() {}

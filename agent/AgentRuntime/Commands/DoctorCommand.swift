@@ -40,7 +40,29 @@ enum Preflight {
       controlGroups(configuration),
       libc(),
       journalFileSystem(configuration),
-    ]
+    ] + sudo(configuration)
+  }
+
+  /// One for each Unix user that a project is mapped to.
+  private static func sudo(_ configuration: AgentConfiguration) -> [Finding] {
+    guard configuration.executor == .slurm, !configuration.tenancy.projects.isEmpty else { return [] }
+    return Set(configuration.tenancy.projects.values.map(\.user)).sorted().map { user in
+      let command = MappedExecutor.command(user: user, agentBinary: AgentProcess.executablePath)
+      let answer = try? StepRunner.execute(command)
+      guard let number = try? UnixUser.numbers(of: user).user else {
+        return Finding(
+          level: .failed, check: "sudo", text: "there is no Unix user \(user): make one, or change `projects`")
+      }
+      if let answer, answer.status == 0, answer.output == BrokerCommand.answer(user: number) + "\n" {
+        return Finding(level: .ok, check: "sudo", text: "\(command.joined(separator: " ")) works")
+      }
+      let said = answer.map { $0.output.split(separator: "\n").last.map(String.init) ?? "status \($0.status)" }
+      return Finding(
+        level: .failed, check: "sudo",
+        text:
+          "\(command.joined(separator: " ")) fails (\(said?.prefix(200) ?? "it did not start")): root puts the output of "
+          + "`fubini-agent install --print-sudoers` into /etc/sudoers.d/fubini-agent")
+    }
   }
 
   private static func userNamespaces(_ configuration: AgentConfiguration) -> Finding {

@@ -11,17 +11,27 @@ internal import FoundationEssentials
 struct InstallCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "install", abstract: "Joins if needed, and makes the agent start now and after every reboot.",
-    discussion: "Running it twice changes nothing. --dry-run prints all that it would do.")
+    discussion: """
+      Running it twice changes nothing. --dry-run prints all that it would do. --print-sudoers prints what root has to allow \
+      for an agent of a Slurm cluster that maps projects to Unix users.
+      """)
   @OptionGroup var location: LocationOptions
   @OptionGroup var tokenOptions: TokenOptions
   @Option(name: .long, help: "host:port of the control plane, several separated by commas.") var controlPlane: String?
   @Flag(name: .long, help: "Print what would be done.") var dryRun = false
   @Flag(name: .long, help: "A service of this user instead of the system's.") var user = false
+  @Flag(name: .long, help: "Print the sudo rule for `projects` of a Slurm cluster, and do nothing else.")
+  var printSudoers = false
 
   func run() async throws {
     var configuration = try location.load()
     if let controlPlane { configuration.controlPlane = controlPlane.split(separator: ",").map(String.init) }
     configuration = try configuration.validated()
+    if printSudoers {
+      let rule = try SudoRule.rule(
+        for: configuration, agent: try UnixUser.own(), agentBinary: AgentProcess.executablePath)
+      return CommandOutput.say(rule.text)
+    }
     let plan = try InstallPlanning.plan(configuration, location, user: user)
     let hasJoined = access(configuration.stateDirectory + "/identity/agent.pem", F_OK) == 0
     if dryRun {

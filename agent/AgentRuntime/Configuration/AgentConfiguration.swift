@@ -89,12 +89,8 @@ public struct AgentConfiguration: Sendable, Equatable {
     case .process: return try tenancy.tenancy(isRoot: geteuid() == 0, isSandboxed: sandbox != .none)
     case .slurm:
       // `auto` may turn out to be none.
-      let declared = try tenancy.tenancy(isRoot: geteuid() == 0, isSandboxed: slurm.sandbox == .bubblewrap)
-      if case .mapped = declared {
-        throw FederationError(
-          .failedPrecondition, "a Slurm cluster's agent serves one project: set `project`, or start one agent for each")
-      }
-      return declared
+      return try tenancy.tenancy(
+        isRoot: geteuid() == 0, isSandboxed: slurm.sandbox == .bubblewrap, hasSudo: true)
     }
   }
 

@@ -14,7 +14,7 @@ public struct TenancyConfiguration: Sendable, Equatable {
   public struct Account: Sendable, Equatable {
     /// `user`: a Unix user's name, or `UID:GID`.
     public var user: String
-    /// `account`: of Slurm.
+    /// `account`: of Slurm; nil: what the block `slurm` says.
     public var account: String?
   }
 
@@ -34,7 +34,9 @@ public struct TenancyConfiguration: Sendable, Equatable {
   ///
   /// - Throws: `.invalidArgument` when the keys contradict each other, `.failedPrecondition` for a mapping that this agent
   ///   cannot carry out.
-  func tenancy(isRoot: Bool, isSandboxed: Bool) throws(FederationError) -> Tenancy {
+  ///
+  /// - Parameter hasSudo: whether work of mapped projects is handed over through a sudo rule, which needs no root.
+  func tenancy(isRoot: Bool, isSandboxed: Bool, hasSudo: Bool = false) throws(FederationError) -> Tenancy {
     let kind =
       kind ?? (!projects.isEmpty ? .mapped : project != nil || !(isRoot && isSandboxed) ? .single : .shared)
     guard kind == .mapped || projects.isEmpty, kind == .single || project == nil else {
@@ -50,7 +52,7 @@ public struct TenancyConfiguration: Sendable, Equatable {
         throw FederationError(
           .invalidArgument, "`tenancy: mapped` needs `projects`: {PROJECT: {user: UNIX-USER}, ...}")
       }
-      guard isRoot else {
+      guard isRoot || hasSudo else {
         throw FederationError(
           .failedPrecondition,
           "only an agent that is root can give each project a Unix user of its own; this one can serve one project: "
@@ -62,6 +64,10 @@ public struct TenancyConfiguration: Sendable, Equatable {
           .invalidArgument,
           "projects \(shared.map(\.key.text).sorted().joined(separator: " and ")) have the same Unix user \(user), "
             + "which would show each the other's files")
+      }
+      if hasSudo, let user = projects.values.map(\.user).first(where: { !UnixUser.isName($0) }) {
+        throw FederationError(
+          .invalidArgument, "\"\(user.prefix(64))\" cannot stand in a sudo rule: name the Unix user in `projects`")
       }
       return .mapped(Set(projects.keys))
     }
@@ -97,6 +103,15 @@ enum UnixUser {
     return numbers
   }
 
+  /// The name of this process's own user.
+  static func own() throws(FederationError) -> String {
+    guard let answer = try? StepRunner.execute(["id", "-un"]), answer.status == 0 else {
+      throw FederationError(
+        .failedPrecondition, "user \(geteuid()) has no name on this machine: make one for the agent")
+    }
+    return String(answer.output.prefix { !$0.isWhitespace })
+  }
+
   /// POSIX's portable names, which no option can be taken for.
   static func isPlainName(_ text: String) -> Bool {
     guard let first = text.utf8.first, first != 0x2d, text.utf8.count <= 32 else { return false }
@@ -106,6 +121,11 @@ enum UnixUser {
       default: false
       }
     }
+  }
+
+  /// A name that cannot be taken for a number either.
+  static func isName(_ text: String) -> Bool {
+    isPlainName(text) && !text.utf8.allSatisfy { (0x30...0x39).contains($0) }
   }
 
   private static func ask(_ option: String, _ name: String) -> UInt32? {

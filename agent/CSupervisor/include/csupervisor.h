@@ -3,6 +3,7 @@
 #ifndef FUBINI_CSUPERVISOR_H
 #define FUBINI_CSUPERVISOR_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -70,6 +71,14 @@ int csupervisor_daemonise(const char *const *arguments, const char *const *envir
 uint64_t csupervisor_boottime_ns(void);
 // 1 if a TCP connection to the numeric address can be opened within the time, else 0.
 int csupervisor_tcp_reachable(const char *address, uint16_t port, int timeout_ms);
+
+// A connected pair of stream sockets (close-on-exec); whoever sends to the first end is known by uid. 0, or -errno.
+int csupervisor_socket_pair(int ends[2]);
+// Sends bytes, and with them a descriptor (-1: none). Returns how many bytes went, or -errno.
+ssize_t csupervisor_send(int socket, const void *bytes, size_t count, int file);
+// Receives bytes, at most one descriptor (close-on-exec; -1: none), and the sender's real uid (-1 where it is not asked for).
+// Returns the number of bytes, 0 at the end, or -errno; -EPROTO for more than one descriptor, which are then closed.
+ssize_t csupervisor_receive(int socket, void *bytes, size_t count, int *file, int64_t *user);
 
 int csupervisor_set_nonblocking(int file);
 int csupervisor_set_close_on_exec(int file);

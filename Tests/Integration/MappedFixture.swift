@@ -1,0 +1,175 @@
+import FederationAPI
+import FederationHarness
+import FederationModel
+import Foundation
+import Glibc
+import LocalSlurm
+import Postgres
+import TestSupport
+
+/// A federation with one agent `hpc` on a real Slurm: the agent is an ordinary user, its projects `chem` and `phys` are two others.
+/// Users and sudo rule are this fixture's, and go with it.
+struct MappedFixture: Sendable {
+  static let agent = "fub-t-agent"
+  static let alice = "fub-t-alice"
+  static let bob = "fub-t-bob"
+  static let isAvailable = geteuid() == 0 && access("/usr/bin/sudo", X_OK) == 0
+
+  let federation: Federation
+  let slurm: SlurmFixture
+  /// Where the rule is.
+  private let rule: String
+  /// The programs, in directories that only root can change.
+  let binaries: String
+
+  var cluster: LocalSlurmCluster { slurm.clusters[0] }
+  var shared: String { slurm.shared + "/hpc" }
+  var state: String { federation.agentState("hpc") }
+
+  /// - Parameter users: those that the rule allows.
+  static func with(
+    users: [String] = [alice, bob], _ body: @Sendable (MappedFixture) async throws -> Void
+  ) async throws {
+    var template = Array("/tmp/fub-mapped-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw HarnessError("no directory: \(errno)") }
+    let binaries = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let rule = "/etc/sudoers.d/\(binaries.split(separator: "/").last!)"
+    defer {
+      unlink(rule)
+      try? FileManager.default.removeItem(atPath: binaries)
+    }
+    chmod(binaries, 0o755)
+    for name in ["fubini", "fubini-controlplane"] {
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(binaries)/\(name)", withDestinationPath: "\(Federation.defaultBinaries)/\(name)")
+    }
+    try FileManager.default.copyItem(
+      atPath: Federation.defaultBinaries + "/fubini-agent", toPath: binaries + "/fubini-agent")
+    guard chmod(binaries + "/fubini-agent", 0o755) == 0, chown(binaries + "/fubini-agent", 0, 0) == 0 else {
+      throw HarnessError("the program cannot be made root's")
+    }
+    for user in [agent, alice, bob] { try await makeUser(user, log: binaries + "/useradd.log") }
+    do {
+      try await SlurmFixture.with("hpc") { slurm in
+        var options = FederationOptions()
+        options.agents = [member(slurm)]
+        try await Federation.with(options, binaries: binaries) { federation in
+          let fixture = MappedFixture(federation: federation, slurm: slurm, rule: rule, binaries: binaries)
+          try await fixture.makeProjects()
+          try await fixture.writeRule(users: users)
+          try await body(fixture)
+        }
+      }
+    } catch {
+      await removeUsers(log: binaries + "/userdel.log")
+      throw error
+    }
+    await removeUsers(log: binaries + "/userdel.log")
+  }
+
+  private static func member(_ slurm: SlurmFixture) -> FederationOptions.Agent {
+    var member = SlurmMember.agent(
+      "hpc", of: slurm.clusters[0], slurm, block: ["sandbox": "none"],
+      keys: [
+        "tenancy": "mapped", "projects": "{chem: {user: \(alice), account: chem}, phys: {user: \(bob), account: phys}}",
+      ])
+    member.user = agent
+    return member
+  }
+
+  private static func makeUser(_ name: String, log: String) async throws {
+    guard getpwnam(name) == nil else { return }
+    let code = try await OwnedProcess.run(
+      ["/usr/sbin/useradd", "--no-create-home", "--shell", "/usr/sbin/nologin", name], log: log)
+    guard code == 0 else { throw HarnessError("useradd \(name) ended with \(code):\n\(LogTail.of(log))") }
+  }
+
+  private static func removeUsers(log: String) async {
+    for user in [agent, alice, bob] {
+      _ = try? await OwnedProcess.run(["/usr/sbin/userdel", "--force", user], log: log)
+    }
+  }
+
+  private func makeProjects() async throws {
+    try await federation.query(
+      "INSERT INTO organisations (name, created_ms) VALUES ('default', 0) ON CONFLICT DO NOTHING")
+    for project in ["chem", "phys", "other"] {
+      try await federation.query(
+        "INSERT INTO projects (name, organisation, created_ms) VALUES ($1, 'default', 0) ON CONFLICT DO NOTHING",
+        .text(project))
+    }
+  }
+
+  /// The rule as the agent's own command prints it, for some of its users.
+  func writeRule(users: [String]) async throws {
+    let printed = try await agentCommand(["install", "--print-sudoers"])
+    guard printed.code == 0 else { throw HarnessError("no rule: \(printed.output)") }
+    let all = "(\(Self.alice), \(Self.bob))"
+    guard printed.output.contains(all) else { throw HarnessError("not for these users: \(printed.output)") }
+    let text = printed.output.replacingOccurrences(of: all, with: "(\(users.joined(separator: ", ")))")
+    // sudo leaves out files with a dot in their names.
+    let file = binaries + "/rule"
+    try? FileManager.default.removeItem(atPath: file)
+    try text.write(toFile: file, atomically: true, encoding: .utf8)
+    chmod(file, 0o440)
+    let log = binaries + "/visudo.log"
+    guard try await OwnedProcess.run(["/usr/sbin/visudo", "-cf", file], log: log) == 0 else {
+      throw HarnessError("visudo refuses it: \(LogTail.of(log))\n\(text)")
+    }
+    unlink(rule)
+    try FileManager.default.moveItem(atPath: file, toPath: rule)
+  }
+
+  func number(_ user: String) -> UInt32 { getpwnam(user)?.pointee.pw_uid ?? 0 }
+
+  /// As the agent's user.
+  func agentCommand(_ words: [String]) async throws -> (code: Int32, output: String) {
+    let log = binaries + "/command-\(UInt32.random(in: 0 ... .max)).log"
+    let code = try await OwnedProcess.run(
+      [
+        "/usr/bin/setpriv", "--reuid=\(Self.agent)", "--regid=\(Self.agent)", "--clear-groups",
+        "\(binaries)/fubini-agent",
+      ]
+        + words + ["--config", federation.agentConfigurationPath("hpc")],
+      environment: ["PATH": "/usr/sbin:/usr/bin:/sbin:/bin"], log: log)
+    return (code, String(decoding: FileManager.default.contents(atPath: log) ?? Data(), as: UTF8.self))
+  }
+
+  func client(_ project: String) throws -> RESTClient {
+    var client = try federation.client()
+    client.project = project
+    return client
+  }
+
+  func submit(_ project: String, _ yaml: String) async throws { _ = try await client(project).submit(yaml) }
+
+  /// The directory of a workflow's only run, once it runs.
+  func directory(of workflow: String, _ project: String, user: String) async throws -> String {
+    var found: String?
+    try await poll("\(workflow) of \(project) runs", timeout: .seconds(60)) {
+      guard let detail = try? await client(project).workflow(workflow) else { return false }
+      if detail.summary.phase.isTerminal { throw HarnessError("it ended: \(detail.nodes.map(\.message))") }
+      found = runs().first { directory in
+        var status = stat()
+        return stat(directory + "/started", &status) == 0 && status.st_uid == number(user)
+      }
+      return found != nil && detail.nodes.contains { $0.run?.phase == "Running" }
+    }
+    return found!
+  }
+
+  /// The directories of all users' runs.
+  func runs() -> [String] {
+    let users = shared + "/users"
+    return ((try? FileManager.default.contentsOfDirectory(atPath: users)) ?? []).flatMap { user in
+      let runs = "\(users)/\(user)/files/runs"
+      return ((try? FileManager.default.contentsOfDirectory(atPath: runs)) ?? []).map { "\(runs)/\($0)" }
+    }
+  }
+
+  /// The brokers of this fixture's agent, without the `sudo` before each.
+  func brokers() -> [OwnedProcess] {
+    OwnedProcess.all(withCommandLineContaining: binaries + "/fubini-agent")
+      .filter { $0.words == ["\(binaries)/fubini-agent", "broker"] }.map(\.process)
+  }
+}
