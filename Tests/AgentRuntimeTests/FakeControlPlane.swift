@@ -232,6 +232,12 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     }
   }
 
+  func findUpload(
+    request: Fubini_Agent_V1_PutArtifactStart, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_UploadPosition {
+    throw RPCError(code: .unimplemented, message: "this control plane keeps nothing of a cut upload")
+  }
+
   /// Serves over TLS 1.3 on a port of its own while `body` runs.
   func serving(_ body: @Sendable (String) async throws -> Void) async throws {
     var random = SystemRandomNumberGenerator()

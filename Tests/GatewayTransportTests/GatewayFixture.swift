@@ -94,6 +94,10 @@ struct WhoService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     for try await message in request { size += Int64(message.data.count) }
     return .with { $0.size = size }
   }
+
+  func findUpload(
+    request: Fubini_Agent_V1_PutArtifactStart, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_UploadPosition { .init() }
 }
 
 /// A federation with a gateway on a port of its own.

@@ -13,6 +13,8 @@ public enum AgentProtocol {
   public enum Capability: String, Sendable, CaseIterable {
     /// Heartbeats and their answers carry the sender's wall clock, so that both sides know how far their clocks are apart.
     case clock
+    /// An upload that was cut goes on where the repository's bytes end.
+    case resumableUploads = "resumable-uploads"
   }
 
   /// What a session between a hello and us uses.

@@ -127,6 +127,84 @@ private func removeTree(_ path: String) {
     #expect(throws: FederationError.self) { try ArtifactKey(project: "demo", path: path) }
   }
 
+  @Test("an upload that was cut goes on where its bytes end, seen by nobody before its checksum is right")
+  func resumed() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      let bytes = (0..<9_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 9) }
+      let content = ArtifactStat(size: 9_000_000, sha256: SHA256.hash(data: bytes).hexadecimal)
+      let key = try key("w/a")
+      #expect(try await store.position(of: key, content: content) == 0)
+      await #expect { _ = try await store.put(key, content: content, from: 1) } throws: {
+        ($0 as? FederationError)?.code == .unavailable
+      }
+      let first = try await store.put(key, content: content, from: 0)
+      try await first.write(Array(bytes[..<6_000_000]))
+      await #expect("one at a time") { _ = try await store.put(key, content: content, from: 0) } throws: {
+        ($0 as? FederationError)?.code == .unavailable
+      }
+      await first.abort()
+      #expect(try await store.position(of: key, content: content) == 6_000_000)
+      #expect(try await store.stat(key) == nil)
+      let other = ArtifactStat(size: content.size, sha256: String(repeating: "0", count: 64))
+      #expect(try await store.position(of: key, content: other) == 0, "other bytes are another upload")
+      #expect(try await store.position(of: try self.key("w/b"), content: content) == 0)
+
+      // Another process goes on; what the sender goes back to is written again.
+      let second = try await DirectoryArtifactStore(directory: directory).put(key, content: content, from: 5_000_000)
+      await #expect { try await second.write(bytes) } throws: { ($0 as? FederationError)?.code == .invalidArgument }
+      try await second.write(Array(bytes[5_000_000...]))
+      #expect(try await second.finish(size: content.size, sha256: content.sha256) == content)
+      #expect(try await collect(store.get(key, from: 0)) == bytes)
+
+      // The answer to the end was lost: nothing is sent again.
+      #expect(try await store.position(of: key, content: content) == content.size)
+      let again = try await store.put(key, content: content, from: content.size)
+      #expect(try await again.finish(size: content.size, sha256: content.sha256) == content)
+    }
+  }
+
+  @Test("what an earlier upload left and was changed since is found out, and the next one begins again")
+  func resumedWrongly() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      let content = ArtifactStat(size: 4, sha256: SHA256.hash(data: [1, 2, 3, 4] as [UInt8]).hexadecimal)
+      let first = try await store.put(try key("a"), content: content, from: 0)
+      try await first.write([1, 9])
+      await first.abort()
+      let second = try await store.put(try key("a"), content: content, from: 2)
+      try await second.write([3, 4])
+      await #expect { _ = try await second.finish(size: 4, sha256: content.sha256) } throws: {
+        ($0 as? FederationError)?.isRetryable == true
+      }
+      #expect(try await store.position(of: try key("a"), content: content) == 0)
+      #expect(try await store.stat(try key("a")) == nil)
+    }
+  }
+
+  @Test("the sweep takes an upload that nobody went on with, and never one that somebody has taken over")
+  func sweepsUploads() async throws {
+    try await withScratchDirectory { directory in
+      let store = try await DirectoryArtifactStore(directory: directory)
+      var uploads: [any ArtifactUpload] = []
+      let content = ArtifactStat(size: 4, sha256: String(repeating: "a", count: 64))
+      for name in ["kept", "left"] {
+        let upload = try await store.put(try key(name), content: content, from: 0)
+        try await upload.write([1])
+        uploads.append(upload)
+      }
+      await uploads[1].abort()
+      let then = timeval(tv_sec: time(nil) - 90_000, tv_usec: 0)
+      for name in try await Files.blocking({ try Files.names(in: directory + "/partial") }) {
+        #expect(utimes("\(directory)/partial/\(name)", [then, then]) == 0)
+      }
+      #expect(try await store.sweep(olderThan: ArtifactSweep.age) == 1)
+      #expect(try await store.position(of: try key("kept"), content: content) == 1)
+      #expect(try await store.position(of: try key("left"), content: content) == 0)
+      await uploads[0].abort()
+    }
+  }
+
   @Test("what unfinished uploads left is removed when it is old, and nothing else")
   func sweep() async throws {
     try await withScratchDirectory { directory in

@@ -5,6 +5,12 @@ internal import GRPCCore
 internal import SwiftProtobuf
 internal import Synchronization
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// The control plane's artifact repository as one run may use it.
 protocol ArtifactRepository: Sendable {
   /// Streams an object's bytes from `offset` on.
@@ -12,22 +18,28 @@ protocol ArtifactRepository: Sendable {
   /// - Throws: `.unavailable` when it may work later; `.notFound`, `.permissionDenied` for good.
   func get(_ key: String, for run: RunID, from offset: Int64, _ receive: (Data) async throws -> Void) async throws
   /// Streams a file; it becomes visible only when whole and verified. Idempotent; what a key held before is replaced, because
-  /// a node that is tried again stores under the same key.
+  /// a node that is tried again stores under the same key. What an earlier call brought of the same file before it was cut is not
+  /// sent again, where the control plane can keep it.
   func put(_ file: PackedFile, as key: String, for run: RunID) async throws
 }
 
 /// The connection that the session holds at present; other calls share it.
 final class ConnectionSlot: Sendable {
-  private let client = Mutex<(any Wire.Client)?>(nil)
+  struct Connection: Sendable {
+    var client: any Wire.Client
+    /// Capability `resumableUploads` of the session.
+    var resumesUploads: Bool
+  }
+  private let connection = Mutex<Connection?>(nil)
 
-  func set(_ client: (any Wire.Client)?) { self.client.withLock { $0 = client } }
+  func set(_ connection: Connection?) { self.connection.withLock { $0 = connection } }
 
   /// - Throws: `.unavailable` while there is no session.
-  func current() throws -> any Wire.Client {
-    guard let client = client.withLock({ $0 }) else {
+  func current() throws -> Connection {
+    guard let connection = connection.withLock({ $0 }) else {
       throw FederationError(.unavailable, "There is no session with the control plane", retryAfter: .seconds(1))
     }
-    return client
+    return connection
   }
 }
 
@@ -38,7 +50,7 @@ struct RemoteArtifactRepository: ArtifactRepository {
   let meter: TransferMeter
 
   func get(_ key: String, for run: RunID, from offset: Int64, _ receive: (Data) async throws -> Void) async throws {
-    let client = try connection.current()
+    let client = try connection.current().client
     let request = Fubini_Agent_V1_GetArtifactRequest.with {
       $0.runID = run.number
       $0.key = key
@@ -70,38 +82,50 @@ struct RemoteArtifactRepository: ArtifactRepository {
   }
 
   func put(_ file: PackedFile, as key: String, for run: RunID) async throws {
-    let client = try connection.current()
-    let meter = meter
+    let connection = try connection.current()
     do {
-      let reply = try await client.putArtifact { writer in
-        try await writer.write(
-          .with {
-            $0.start = .with {
-              $0.runID = run.number
-              $0.key = key
-            }
-          })
-        let descriptor = try POSIXFile.open(file.path, 0)
-        defer { POSIXFile.close(descriptor) }
-        while true {
-          let bytes = try await BlockingWork.run { try POSIXFile.read(descriptor, upTo: Self.chunkBytes) }
-          if bytes.isEmpty { break }
-          try await meter.take(bytes.count)
-          try await writer.write(.with { $0.data = Data(bytes) })
-        }
-        try await writer.write(
-          .with {
-            $0.end = .with {
-              $0.size = file.size
-              $0.sha256 = file.sha256
-            }
-          })
+      var start = Fubini_Agent_V1_PutArtifactStart.with {
+        $0.runID = run.number
+        $0.key = key
       }
+      if connection.resumesUploads {
+        start.size = file.size
+        start.sha256 = file.sha256
+        start.offset = min(file.size, max(0, try await connection.client.findUpload(start).offset))
+      }
+      let reply = try await send(file, start, connection.client)
       guard reply.size == file.size, reply.sha256 == file.sha256 else {
         throw FederationError(
           .unavailable, "The artifact repository stored other bytes than were sent", retryAfter: .seconds(1))
       }
     } catch { throw GatewayErrors.translate(error) }
+  }
+
+  private func send(
+    _ file: PackedFile, _ start: Fubini_Agent_V1_PutArtifactStart, _ client: any Wire.Client
+  ) async throws -> Fubini_Agent_V1_PutArtifactReply {
+    let meter = meter
+    return try await client.putArtifact { writer in
+      try await writer.write(.with { $0.start = start })
+      let descriptor = try POSIXFile.open(file.path, O_RDONLY)
+      defer { POSIXFile.close(descriptor) }
+      guard lseek(descriptor, off_t(start.offset), SEEK_SET) >= 0 else {
+        throw POSIXFile.failure("Cannot read \(file.path)")
+      }
+      while true {
+        let bytes = try await BlockingWork.run { try POSIXFile.read(descriptor, upTo: Self.chunkBytes) }
+        if bytes.isEmpty { break }
+        try await meter.take(bytes.count)
+        try await writer.write(.with { $0.data = Data(bytes) })
+      }
+      try await writer.write(
+        .with {
+          $0.end = .with {
+            $0.size = file.size
+            $0.sha256 = file.sha256
+          }
+        })
+    }
   }
 }
 

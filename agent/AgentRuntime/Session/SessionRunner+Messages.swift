@@ -81,7 +81,7 @@ extension SessionRunner {
         on: welcome.protocol >= AgentProtocol.capabilitiesVersion
           ? Set(welcome.capabilities.compactMap(AgentProtocol.Capability.init)) : [])
       await ports.driver.tell(.welcomed(welcome))
-      ports.connection.set(gateway)
+      ports.connection.set(.init(client: gateway, resumesUploads: uses(.resumableUploads)))
       feed(
         .welcomeReceived(
           heartbeatInterval: .milliseconds(welcome.heartbeatIntervalMs), acknowledgedSequence: welcome.ackedSequence))

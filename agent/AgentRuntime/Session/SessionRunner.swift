@@ -236,7 +236,10 @@ final class SessionRunner: Sendable {
           do {
             let transport = try ControlPlaneTransport.make(to: address, credentials: credentials) { SystemClock.now }
             try await withGRPCClient(transport: transport) { [self] client in
-              ports.connection.set(Fubini_Agent_V1_AgentGateway.Client(wrapping: client))
+              ports.connection.set(
+                .init(
+                  client: Fubini_Agent_V1_AgentGateway.Client(wrapping: client),
+                  resumesUploads: uses(.resumableUploads)))
               for await _ in replaced {}
             }
           } catch {
@@ -253,7 +256,7 @@ final class SessionRunner: Sendable {
   private func shipLogs() async throws {
     var attempt = 0
     while !Task.isCancelled {
-      if case .established = machine.state, let gateway = try? ports.connection.current() {
+      if case .established = machine.state, let gateway = try? ports.connection.current().client {
         do { try await ports.logs.serve(gateway) } catch { attempt = min(attempt + 1, 6) }
       }
       try await Task.sleep(for: .milliseconds(200) * (1 << attempt))

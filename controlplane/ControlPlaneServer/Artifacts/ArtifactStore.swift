@@ -6,6 +6,14 @@ public protocol ArtifactStore: Sendable {
   ///
   /// - Throws: `.resourceExhausted` when the store is full, `.unavailable` when it cannot be reached.
   func put(_ key: ArtifactKey) async throws -> any ArtifactUpload
+  /// How many bytes of an object, from its beginning, an upload that was cut has left here; all of them when the object is there.
+  func position(of key: ArtifactKey, content: ArtifactStat) async throws -> Int64
+  /// Goes on with an upload of these bytes at `offset`. What it brings is kept when it is aborted, for the next one; nobody sees it
+  /// before `ArtifactUpload.finish`, and what nobody finishes is swept.
+  ///
+  /// - Parameter content: size and checksum of the whole object. By them and the key an upload is known again.
+  /// - Throws: `.unavailable` when there are fewer than `offset` bytes, or another upload of them is under way.
+  func put(_ key: ArtifactKey, content: ArtifactStat, from offset: Int64) async throws -> any ArtifactUpload
   /// nil: there is no such object.
   func stat(_ key: ArtifactKey) async throws -> ArtifactStat?
   /// Reads from `offset` to the end, at the pace of the reader.
@@ -14,6 +22,35 @@ public protocol ArtifactStore: Sendable {
   func get(_ key: ArtifactKey, from offset: Int64) async throws -> any ArtifactDownload
   /// Deleting what does not exist is success.
   func delete(_ key: ArtifactKey) async throws
+}
+
+/// A store that keeps nothing of a cut upload.
+extension ArtifactStore {
+  public func position(of key: ArtifactKey, content: ArtifactStat) async throws -> Int64 {
+    try await stat(key) == content ? content.size : 0
+  }
+
+  public func put(_ key: ArtifactKey, content: ArtifactStat, from offset: Int64) async throws -> any ArtifactUpload {
+    if offset == content.size, offset > 0, try await stat(key) == content { return StoredUpload(stat: content) }
+    guard offset == 0 else { throw ArtifactStat.missing(offset) }
+    return try await put(key)
+  }
+}
+
+/// The upload of an object that is there already: the answer to its end was lost.
+struct StoredUpload: ArtifactUpload {
+  let stat: ArtifactStat
+
+  func write(_ bytes: [UInt8]) async throws {
+    guard bytes.isEmpty else {
+      throw FederationError(.invalidArgument, "The upload goes on behind the end of its artifact.")
+    }
+  }
+  func finish(size: Int64?, sha256: String?) async throws -> ArtifactStat {
+    try stat.check(size: size, sha256: sha256)
+    return stat
+  }
+  func abort() async {}
 }
 
 /// An object in the making. Used by one task at a time; ends with `finish` or `abort`.
@@ -88,6 +125,12 @@ public struct ArtifactKey: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension ArtifactStat {
+  static func missing(_ offset: Int64) -> FederationError {
+    FederationError(
+      .unavailable, "The artifact repository has fewer than \(offset) bytes of this upload. Ask it where to go on.",
+      retryAfter: .seconds(1))
+  }
+
   /// Whether the received bytes are what the sender meant.
   func check(size: Int64?, sha256: String?) throws(FederationError) {
     if let size, size != self.size {

@@ -45,7 +45,7 @@ extension DirectoryArtifactStore {
       var count = 0
       for name in try Files.names(in: root + "/partial") where name.hasPrefix("put-") || name.hasPrefix("swept-") {
         let path = "\(root)/partial/\(name)"
-        if Files.changed(path).map({ $0 < limit }) == true, unlink(path) == 0 { count += 1 }
+        if Files.changed(path).map({ $0 < limit }) == true, try Self.removeAbandoned(path, before: limit) { count += 1 }
       }
       return count
     }
@@ -61,6 +61,16 @@ extension DirectoryArtifactStore {
       }
     }
     return count
+  }
+
+  /// Removes a part of an upload that nobody has taken over in the meantime.
+  private static func removeAbandoned(_ path: String, before limit: Int) throws -> Bool {
+    guard let descriptor = try Files.openExisting(path, O_RDONLY | O_NOFOLLOW) else { return false }
+    defer { _ = close(descriptor) }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0, Files.changed(path).map({ $0 < limit }) == true else {
+      return false
+    }
+    return unlink(path) == 0
   }
 
   /// - Parameter limit: seconds since 1970.
@@ -100,7 +110,7 @@ extension Files {
     return Int(status.st_mtim.tv_sec)
   }
 
-  fileprivate static func names(in directory: String) throws -> [String] {
+  static func names(in directory: String) throws -> [String] {
     guard let entries = opendir(directory) else {
       if errno == ENOENT || errno == ENOTDIR { return [] }
       throw Files.failure("opendir", directory)

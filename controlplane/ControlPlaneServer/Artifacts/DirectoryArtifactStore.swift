@@ -29,6 +29,31 @@ public struct DirectoryArtifactStore: ArtifactStore {
     return try await Files.blocking { try DirectoryUpload(place: place) }
   }
 
+  public func position(of key: ArtifactKey, content: ArtifactStat) async throws -> Int64 {
+    let place = Place(root: root, key: key)
+    return try await Files.blocking {
+      if try place.record() == content { return content.size }
+      guard let descriptor = try Files.openExisting(place.partial(content), O_RDONLY) else { return 0 }
+      defer { _ = close(descriptor) }
+      return min(content.size, try Files.size(of: descriptor, place.partial(content)))
+    }
+  }
+
+  public func put(_ key: ArtifactKey, content: ArtifactStat, from offset: Int64) async throws -> any ArtifactUpload {
+    guard content.size >= 0, (0...content.size).contains(offset), content.sha256.utf8.count == 64 else {
+      throw FederationError(
+        .invalidArgument, "An upload goes on at an offset of an artifact with a size and a SHA-256.")
+    }
+    let place = Place(root: root, key: key)
+    if offset == content.size, offset > 0, try await stat(key) == content { return StoredUpload(stat: content) }
+    let upload = try await Files.blocking { try DirectoryUpload(place: place, content: content, from: offset) }
+    do { try await upload.readBack(to: offset) } catch {
+      await upload.abort()
+      throw error
+    }
+    return upload
+  }
+
   public func stat(_ key: ArtifactKey) async throws -> ArtifactStat? {
     let place = Place(root: root, key: key)
     return try await Files.blocking { try place.record() }
@@ -65,19 +90,25 @@ public struct DirectoryArtifactStore: ArtifactStore {
 
 /// Where the files of one object are.
 private struct Place: Sendable {
-  let partial: String
+  let partials: String
   let directory: String
   let key: ArtifactKey
 
   init(root: String, key: ArtifactKey) {
     let hash = SHA256.hash(data: Array(key.description.utf8)).hexadecimal
-    partial = root + "/partial"
+    partials = root + "/partial"
     directory = "\(root)/objects/\(hash.prefix(2))/\(hash)"
     self.key = key
   }
 
   var recordPath: String { directory + "/object" }
   func data(_ sha256: String) -> String { directory + "/" + sha256 }
+
+  /// Where uploads of these bytes to this key leave what they brought.
+  func partial(_ content: ArtifactStat) -> String {
+    let name = SHA256.hash(data: Array("\(key)\n\(content.sha256)\n\(content.size)".utf8)).hexadecimal
+    return "\(partials)/put-\(name)"
+  }
 
   /// - Throws: `.internal` when the record is damaged.
   func record() throws -> ArtifactStat? {
@@ -116,20 +147,64 @@ private final class DirectoryUpload: ArtifactUpload {
 
   private let place: Place
   private let temporary: String
+  /// What the whole must be; nil for an upload that cannot be gone on with.
+  private let content: ArtifactStat?
+  private let isResumed: Bool
   private let state: Mutex<State>
 
   init(place: Place) throws {
     self.place = place
-    temporary = "\(place.partial)/put-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+    (content, isResumed) = (nil, false)
+    temporary = "\(place.partials)/put-\(String(UInt64.random(in: .min ... .max), radix: 16))"
     state = Mutex(State(descriptor: try Files.open(temporary, O_WRONLY | O_CREAT | O_EXCL)))
   }
 
+  /// Takes over what an upload of the same bytes has left; its lock keeps others and the sweep away.
+  init(place: Place, content: ArtifactStat, from offset: Int64) throws {
+    self.place = place
+    self.content = content
+    isResumed = offset > 0
+    temporary = place.partial(content)
+    let descriptor = try Files.openLocked(temporary)
+    do {
+      guard try Files.size(of: descriptor, temporary) >= offset else { throw ArtifactStat.missing(offset) }
+      guard ftruncate(descriptor, off_t(offset)) == 0 else { throw Files.failure("ftruncate", temporary) }
+    } catch {
+      _ = close(descriptor)
+      throw error
+    }
+    state = Mutex(State(descriptor: descriptor))
+  }
+
   deinit { discard() }
+
+  /// The checksum goes over the whole, so what is there already is read once.
+  func readBack(to offset: Int64) async throws {
+    var done: Int64 = 0
+    while done < offset {
+      try Task.checkCancellation()
+      // A turn of a blocking thread is some milliseconds.
+      done = try await Files.blocking { [self, done] in
+        try state.withLock { state in
+          guard state.descriptor >= 0 else { throw Self.ended }
+          let bytes = try Files.read(
+            state.descriptor, at: done, count: Int(min(4 << 20, offset - done)), temporary)
+          guard !bytes.isEmpty else { throw ArtifactStat.missing(offset) }
+          state.hash.update(data: bytes)
+          state.size += Int64(bytes.count)
+          return state.size
+        }
+      }
+    }
+  }
 
   func write(_ bytes: [UInt8]) async throws {
     try await Files.blocking { [self] in
       try state.withLock { state in
         guard state.descriptor >= 0 else { throw Self.ended }
+        if let content, state.size + Int64(bytes.count) > content.size {
+          throw FederationError(.invalidArgument, "The upload goes on behind the end of its artifact.")
+        }
         try Files.write(bytes, to: state.descriptor, at: state.size, temporary)
         state.size += Int64(bytes.count)
         state.hash.update(data: bytes)
@@ -146,11 +221,17 @@ private final class DirectoryUpload: ArtifactUpload {
         defer { _ = close(descriptor) }
         do {
           let stat = ArtifactStat(size: state.size, sha256: state.hash.finalize().hexadecimal)
-          try stat.check(size: size, sha256: sha256)
+          do { try stat.check(size: content?.size ?? size, sha256: content?.sha256 ?? sha256) } catch  where isResumed {
+            // What an earlier call brought may have been hurt since, by a machine's end: from the beginning it may be right.
+            throw FederationError(
+              .unavailable, "What was there of the artifact had changed. Send it from the beginning.", cause: error,
+              retryAfter: .seconds(1))
+          }
           try Files.sync(descriptor, temporary)
           try place.publish(stat, from: temporary)
           return stat
         } catch {
+          // Also of an upload that could be gone on with: what is wrong as a whole is no beginning.
           _ = unlink(temporary)
           throw error
         }
@@ -163,8 +244,9 @@ private final class DirectoryUpload: ArtifactUpload {
   private func discard() {
     state.withLock { state in
       guard state.descriptor >= 0 else { return }
-      _ = close(state.descriptor)
-      _ = unlink(temporary)
+      // Removed before it is closed: whoever waits for the lock sees that it has no name any more.
+      if content == nil || state.size == 0 { _ = unlink(temporary) }
+      _ = closeFile(state.descriptor)
       state.descriptor = -1
     }
   }

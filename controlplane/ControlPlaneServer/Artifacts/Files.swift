@@ -44,6 +44,28 @@ enum Files {
     }
   }
 
+  /// Opens a file for reading and writing, made if need be, and holds its lock (flock), until it is closed.
+  ///
+  /// Its time is now, so that the sweep, which takes the same lock, leaves it alone from here on.
+  /// - Throws: `.unavailable` when somebody else has it.
+  static func openLocked(_ path: String) throws -> Int32 {
+    while true {
+      let descriptor = try open(path, O_RDWR | O_CREAT)
+      var status = stat()
+      guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        let code = errno
+        _ = close(descriptor)
+        guard code == EWOULDBLOCK else { throw failure("flock", path, code: code) }
+        throw FederationError(
+          .unavailable, "Another upload of this artifact is under way. Try again.", retryAfter: .seconds(1))
+      }
+      futimens(descriptor, nil)
+      // Removed between opening and locking: then the name stands for another file, or none.
+      if fstat(descriptor, &status) == 0, status.st_nlink > 0 { return descriptor }
+      _ = close(descriptor)
+    }
+  }
+
   static func size(of descriptor: Int32, _ path: String) throws -> Int64 {
     var information = stat()
     guard fstat(descriptor, &information) == 0 else { throw failure("stat", path) }

@@ -79,7 +79,12 @@ extension AgentGatewayService {
         throw FederationError(.invalidArgument, "an upload begins with its start message")
       }
       let access = try await access(to: RunID(start.runID), cluster)
-      let upload = try await artifacts.put(try ArtifactKey(project: access.project, path: start.key))
+      let key = try ArtifactKey(project: access.project, path: start.key)
+      let upload =
+        start.sha256.isEmpty
+        ? try await artifacts.put(key)
+        : try await artifacts.put(
+          key, content: ArtifactStat(size: start.size, sha256: start.sha256), from: start.offset)
       do {
         while let message = try await messages.next() {
           switch message.message {
@@ -95,6 +100,21 @@ extension AgentGatewayService {
         await upload.abort()
         throw error
       }
+    } catch let error as FederationError {
+      throw RPCError(error)
+    }
+  }
+
+  func findUpload(
+    request: Fubini_Agent_V1_PutArtifactStart, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_UploadPosition {
+    let cluster = try authenticated().cluster
+    do {
+      let access = try await access(to: RunID(request.runID), cluster)
+      let offset = try await artifacts.position(
+        of: try ArtifactKey(project: access.project, path: request.key),
+        content: ArtifactStat(size: request.size, sha256: request.sha256))
+      return .with { $0.offset = offset }
     } catch let error as FederationError {
       throw RPCError(error)
     }

@@ -103,6 +103,19 @@ public enum Fubini_Agent_V1_AgentGateway: Sendable {
                 type: .clientStreaming
             )
         }
+        /// Namespace for "FindUpload" metadata.
+        public enum FindUpload: Sendable {
+            /// Request type for "FindUpload".
+            public typealias Input = Fubini_Agent_V1_PutArtifactStart
+            /// Response type for "FindUpload".
+            public typealias Output = Fubini_Agent_V1_UploadPosition
+            /// Descriptor for "FindUpload".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "fubini.agent.v1.AgentGateway"),
+                method: "FindUpload",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "fubini.agent.v1.AgentGateway" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Join.descriptor,
@@ -110,7 +123,8 @@ public enum Fubini_Agent_V1_AgentGateway: Sendable {
             Session.descriptor,
             Logs.descriptor,
             GetArtifact.descriptor,
-            PutArtifact.descriptor
+            PutArtifact.descriptor,
+            FindUpload.descriptor
         ]
     }
 }
@@ -248,6 +262,24 @@ extension Fubini_Agent_V1_AgentGateway {
             request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_PutArtifactMessage>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_PutArtifactReply>
+
+        /// Handle the "FindUpload" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Fubini_Agent_V1_PutArtifactStart` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Fubini_Agent_V1_UploadPosition` messages.
+        func findUpload(
+            request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_PutArtifactStart>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_UploadPosition>
     }
 
     /// Service protocol for the "fubini.agent.v1.AgentGateway" service.
@@ -369,6 +401,24 @@ extension Fubini_Agent_V1_AgentGateway {
             request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_PutArtifactMessage>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_PutArtifactReply>
+
+        /// Handle the "FindUpload" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fubini_Agent_V1_PutArtifactStart` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Fubini_Agent_V1_UploadPosition` message.
+        func findUpload(
+            request: GRPCCore.ServerRequest<Fubini_Agent_V1_PutArtifactStart>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_UploadPosition>
     }
 
     /// Simple service protocol for the "fubini.agent.v1.AgentGateway" service.
@@ -491,6 +541,24 @@ extension Fubini_Agent_V1_AgentGateway {
             request: GRPCCore.RPCAsyncSequence<Fubini_Agent_V1_PutArtifactMessage, any Swift.Error>,
             context: GRPCCore.ServerContext
         ) async throws -> Fubini_Agent_V1_PutArtifactReply
+
+        /// Handle the "FindUpload" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+        ///
+        /// - Parameters:
+        ///   - request: A `Fubini_Agent_V1_PutArtifactStart` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Fubini_Agent_V1_UploadPosition` to respond with.
+        func findUpload(
+            request: Fubini_Agent_V1_PutArtifactStart,
+            context: GRPCCore.ServerContext
+        ) async throws -> Fubini_Agent_V1_UploadPosition
     }
 }
 
@@ -564,6 +632,17 @@ extension Fubini_Agent_V1_AgentGateway.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Fubini_Agent_V1_AgentGateway.Method.FindUpload.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fubini_Agent_V1_PutArtifactStart>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Fubini_Agent_V1_UploadPosition>(),
+            handler: { request, context in
+                try await self.findUpload(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -609,6 +688,17 @@ extension Fubini_Agent_V1_AgentGateway.ServiceProtocol {
     ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_PutArtifactReply> {
         let response = try await self.putArtifact(
             request: request,
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func findUpload(
+        request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_PutArtifactStart>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_UploadPosition> {
+        let response = try await self.findUpload(
+            request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
@@ -702,6 +792,19 @@ extension Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
         return GRPCCore.ServerResponse<Fubini_Agent_V1_PutArtifactReply>(
             message: try await self.putArtifact(
                 request: request.messages,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func findUpload(
+        request: GRPCCore.ServerRequest<Fubini_Agent_V1_PutArtifactStart>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_UploadPosition> {
+        return GRPCCore.ServerResponse<Fubini_Agent_V1_UploadPosition>(
+            message: try await self.findUpload(
+                request: request.message,
                 context: context
             ),
             metadata: [:]
@@ -858,6 +961,29 @@ extension Fubini_Agent_V1_AgentGateway {
             deserializer: some GRPCCore.MessageDeserializer<Fubini_Agent_V1_PutArtifactReply>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_PutArtifactReply>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "FindUpload" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fubini_Agent_V1_PutArtifactStart` message.
+        ///   - serializer: A serializer for `Fubini_Agent_V1_PutArtifactStart` messages.
+        ///   - deserializer: A deserializer for `Fubini_Agent_V1_UploadPosition` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func findUpload<Result>(
+            request: GRPCCore.ClientRequest<Fubini_Agent_V1_PutArtifactStart>,
+            serializer: some GRPCCore.MessageSerializer<Fubini_Agent_V1_PutArtifactStart>,
+            deserializer: some GRPCCore.MessageDeserializer<Fubini_Agent_V1_UploadPosition>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_UploadPosition>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -1078,6 +1204,40 @@ extension Fubini_Agent_V1_AgentGateway {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "FindUpload" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fubini_Agent_V1_PutArtifactStart` message.
+        ///   - serializer: A serializer for `Fubini_Agent_V1_PutArtifactStart` messages.
+        ///   - deserializer: A deserializer for `Fubini_Agent_V1_UploadPosition` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func findUpload<Result>(
+            request: GRPCCore.ClientRequest<Fubini_Agent_V1_PutArtifactStart>,
+            serializer: some GRPCCore.MessageSerializer<Fubini_Agent_V1_PutArtifactStart>,
+            deserializer: some GRPCCore.MessageDeserializer<Fubini_Agent_V1_UploadPosition>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_UploadPosition>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Fubini_Agent_V1_AgentGateway.Method.FindUpload.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -1247,6 +1407,35 @@ extension Fubini_Agent_V1_AgentGateway.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Fubini_Agent_V1_PutArtifactMessage>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Fubini_Agent_V1_PutArtifactReply>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "FindUpload" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Fubini_Agent_V1_PutArtifactStart` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func findUpload<Result>(
+        request: GRPCCore.ClientRequest<Fubini_Agent_V1_PutArtifactStart>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_UploadPosition>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.findUpload(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Fubini_Agent_V1_PutArtifactStart>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fubini_Agent_V1_UploadPosition>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1445,6 +1634,39 @@ extension Fubini_Agent_V1_AgentGateway.ClientProtocol {
             producer: producer
         )
         return try await self.putArtifact(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "FindUpload" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Capability `resumable-uploads`: how much of an object an earlier, cut PutArtifact has brought.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func findUpload<Result>(
+        _ message: Fubini_Agent_V1_PutArtifactStart,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_UploadPosition>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Fubini_Agent_V1_PutArtifactStart>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.findUpload(
             request: request,
             options: options,
             onResponse: handleResponse

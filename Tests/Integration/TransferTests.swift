@@ -1,0 +1,116 @@
+import FederationAPI
+import FederationHarness
+import FederationModel
+import Foundation
+import Testing
+
+extension Integration {
+  @Suite("End to end: large artifacts between two clusters", .timeLimit(.minutes(10)))
+  struct TransferTests {
+    static let mebibyte: Int64 = 1 << 20
+
+    /// A file of random bytes, made on `east` and read on `west`. Each step prints its checksum.
+    static func document(mebibytes: Int64) -> String {
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: large}
+      spec:
+        entrypoint: main
+        templates:
+        - name: main
+          dag:
+            tasks:
+            - {name: make, template: make}
+            - name: read
+              template: read
+              depends: make
+              arguments: {artifacts: [{name: big, from: "{{tasks.make.outputs.artifacts.big}}"}]}
+        - name: make
+          nodeSelector: {side: east}
+          container:
+            image: debian:12
+            command: [sh, -c]
+            args: ["head -c \(mebibytes << 20) /dev/urandom >/tmp/big && sha256sum </tmp/big"]
+          outputs: {artifacts: [{name: big, path: /tmp/big, archive: {none: {}}}]}
+        - name: read
+          nodeSelector: {side: west}
+          inputs: {artifacts: [{name: big, path: /tmp/big}]}
+          container: {image: debian:12, command: [sh, -c], args: ["sha256sum </tmp/big"]}
+      """
+    }
+
+    /// Two agents, each behind a proxy of its own.
+    static func withTwo(
+      keys: [String: String] = [:],
+      _ body: @Sendable (Federation, _ east: CuttingProxy, _ west: CuttingProxy) async throws -> Void
+    ) async throws {
+      var options = FederationOptions()
+      options.agents = []
+      try await Federation.with(options) { federation in
+        var proxies: [CuttingProxy] = []
+        for name in ["east", "west"] {
+          let proxy = try await CuttingProxy(to: federation.replicas[0].gatewayPort)
+          var agent = FederationOptions.Agent(name, labels: ["side": name])
+          agent.keys = keys.merging(["controlPlane": "[\"127.0.0.1:\(proxy.port)\"]"]) { $1 }
+          try await federation.join(agent)
+          try federation.startAgent(name)
+          proxies.append(proxy)
+        }
+        for name in ["east", "west"] { try await federation.connected(name) }
+        try await body(federation, proxies[0], proxies[1])
+        for proxy in proxies { await proxy.close() }
+      }
+    }
+
+    /// Megabytes; more by the environment.
+    static let memoryMebibytes = ProcessInfo.processInfo.environment["FUBINI_TRANSFER_MIB"].flatMap { Int64($0) } ?? 384
+
+    @Test(
+      "an agent that sends or receives a large file, as fast as it can or held up, uses at most 64 MiB more than idle",
+      arguments: [nil, "60MB/s"] as [String?])
+    func memory(limit: String?) async throws {
+      try await Self.withTwo(keys: limit.map { ["transferLimit": $0] } ?? [:]) { federation, _, _ in
+        let idle = try ["east", "west"].map { try #require(try federation.agent($0).memory()?.resident) }
+        let client = try federation.client()
+        let start = ContinuousClock.now
+        _ = try await client.submit(Self.document(mebibytes: Self.memoryMebibytes))
+        let detail = try await client.finished("large", timeout: .seconds(400))
+        try #require(detail.summary.phase == .succeeded, "\(detail.nodes.map(\.message))")
+        for (index, name) in ["east", "west"].enumerated() {
+          let peak = try #require(try federation.agent(name).memory()?.peak)
+          print(
+            "\(name), limit \(limit ?? "none"): \(idle[index] >> 20) MiB idle, \(peak >> 20) MiB at most, "
+              + "for a file of \(Self.memoryMebibytes) MiB in \(ContinuousClock.now - start)")
+          #expect(peak - idle[index] <= 64 * Self.mebibyte)
+        }
+      }
+    }
+
+    @Test(
+      "I4: an upload and a download go on after cut connections: of 256 MiB no more than 1.3 times go over each link")
+    func resumed() async throws {
+      let size = 256 * Self.mebibyte
+      try await Self.withTwo { federation, east, west in
+        let (sent, received) = (east.bytes(.sent), west.bytes(.received))
+        east.cut(.sent, after: size * 3 / 4)
+        west.cut(.received, after: size * 3 / 4)
+        let client = try federation.client()
+        _ = try await client.submit(Self.document(mebibytes: 256))
+        let detail = try await client.finished("large", timeout: .seconds(300))
+        try #require(detail.summary.phase == .succeeded, "\(detail.nodes.map(\.message))")
+        #expect(east.cuts == 1 && west.cuts == 1)
+        let made = try await client.log("large", node: "large.make")
+        #expect(made.count > 64)
+        #expect(try await client.log("large", node: "large.read") == made)
+        // Had either begun again, three quarters of the file would have gone twice.
+        for (way, bytes) in [("out", east.bytes(.sent) - sent), ("in", west.bytes(.received) - received)] {
+          #expect(bytes >= size && bytes < size * 13 / 10, "\(bytes) bytes \(way) for a file of \(size)")
+          print("of \(size) bytes \(Double(bytes) / Double(size)) times as many went \(way)")
+        }
+        let parts = try FileManager.default.contentsOfDirectory(atPath: federation.path("artifacts/partial"))
+        #expect(parts.isEmpty, "what was cut is part of the object now: \(parts)")
+      }
+    }
+  }
+}
