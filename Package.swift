@@ -213,7 +213,7 @@ let package = Package(
       name: "AgentRuntimeTests",
       dependencies: [
         "AgentRuntime", "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI",
-        "ProcessExecutor", "fubini-agent", crypto, grpc,
+        "ProcessExecutor", "SlurmExecutor", "fubini-agent", crypto, grpc,
         grpcProtobuf, grpcTransport, logging, nioCore, nioPosix, protobuf,
       ], swiftSettings: settings),
     .testTarget(

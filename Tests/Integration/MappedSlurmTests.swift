@@ -90,6 +90,7 @@ extension Integration {
           ("fifo", "rm ../../output.log; mkfifo ../../output.log; echo x > out; echo y > file"),
           ("link", "ln -s \(other)/root/workspace/mine out; ln -s \(key) file"),
           ("pipe", "mkfifo out; mkfifo file"),
+          ("claim", "rm ../../started; mkfifo ../../started; echo x > out; echo y > file"),
           ("root", "mv ../../root ../../gone; ln -s \(other)/root ../../root"),
         ]
         for (name, script) in traps { try await fixture.submit("chem", Self.workflow(name, script + "\ntrue")) }
@@ -102,7 +103,9 @@ extension Integration {
           #expect(!"\(node.outputs)".contains("secret"), "\(name): \(node.outputs)")
           let log = (try? await fixture.client("chem").log(name, node: name)) ?? ""
           #expect(!log.contains("PRIVATE KEY") && !log.contains("secret"), "\(name): \(log)")
-          if name == "log" || name == "fifo" { #expect(detail.summary.phase == .succeeded, "\(name): \(node.message)") }
+          if ["log", "fifo", "claim"].contains(name) {
+            #expect(detail.summary.phase == .succeeded, "\(name): \(node.message)")
+          }
           if name == "link" || name == "pipe" { #expect(detail.summary.phase == .error, "\(name): \(node.message)") }
         }
         #expect(access(key, F_OK) == 0)
@@ -137,6 +140,37 @@ extension Integration {
       }
     }
 
+    @Test("I1: the step of a mapped user sees the agent's lease, and ends its run when nobody renews it any more")
+    func fence() async throws {
+      try await MappedFixture.with { fixture in
+        let beats = "while [ ! -e go ]; do echo x >> beats; sleep 0.2; done; echo x > out; cp in file"
+        try await fixture.submit(
+          "chem", Self.workflow("fenced", beats, federation: "{onDisconnect: replace, walltime: 5m}"))
+        // The program begins only after its step has seen the lease change.
+        let place = try await fixture.directory(of: "fenced", "chem", user: MappedFixture.alice)
+        let file = place + "/root/workspace/beats"
+        func size() -> off_t {
+          var status = stat()
+          return stat(file, &status) == 0 ? status.st_size : -1
+        }
+        try await poll("it works", timeout: .seconds(60)) { size() > 4 }
+        var status = stat()
+        #expect(stat(fixture.shared + "/lease", &status) == 0 && status.st_mode & 0o777 == 0o644)
+        #expect(status.st_uid == fixture.number(MappedFixture.agent))
+        try await fixture.federation.agent("hpc").kill()
+        try await poll("the step has written the end", timeout: .seconds(60)) { access(place + "/exit", F_OK) == 0 }
+        let last = size()
+        try await Task.sleep(for: .seconds(1))
+        #expect(size() == last, "it still writes")
+        try fixture.federation.startAgent("hpc")
+        try await poll("another run takes its place", timeout: .seconds(90)) {
+          fixture.runs().contains { $0 != place && access($0 + "/root/workspace/beats", F_OK) == 0 }
+        }
+        for run in fixture.runs() { _ = creat(run + "/root/workspace/go", 0o644) }
+        #expect(try await fixture.client("chem").finished("fenced", timeout: .seconds(90)).summary.phase == .succeeded)
+      }
+    }
+
     @Test("without the rule nothing is started, the reason is shown, and the other user's work goes on")
     func withoutRule() async throws {
       try await MappedFixture.with(users: [MappedFixture.bob]) { fixture in
@@ -149,7 +183,15 @@ extension Integration {
           } == true
         }
         let doctor = try await fixture.agentCommand(["doctor"]).output
-        #expect(doctor.contains("--print-sudoers") && doctor.contains("-u \(MappedFixture.bob) -- "), "\(doctor)")
+        let lines = doctor.split(separator: "\n").filter { $0.contains(" sudo ") }
+        #expect(lines.contains { $0.hasPrefix("failed") && $0.contains("-u \(MappedFixture.alice) ") }, "\(doctor)")
+        #expect(lines.contains { $0.hasPrefix("ok") && $0.contains("-u \(MappedFixture.bob) ") }, "\(doctor)")
+        #expect(doctor.contains("install --print-sudoers"))
+        // A program that the agent's user could change is in no rule.
+        #expect(chmod(fixture.binaries, 0o777) == 0)
+        let refused = try await fixture.agentCommand(["install", "--print-sudoers"])
+        #expect(refused.code != 0 && refused.output.contains("\(fixture.binaries) can be changed by others than root"))
+        #expect(chmod(fixture.binaries, 0o755) == 0)
         try await fixture.writeRule(users: [MappedFixture.alice, MappedFixture.bob])
         try await poll("it goes on by itself", timeout: .seconds(90)) {
           try await fixture.client("chem").workflow("held").summary.phase.isTerminal
@@ -158,7 +200,9 @@ extension Integration {
     }
 
     /// One container whose files are in its working directory, with an input and two outputs.
-    static func workflow(_ name: String, _ script: String, environment: [String: String] = [:]) -> String {
+    static func workflow(
+      _ name: String, _ script: String, environment: [String: String] = [:], federation: String = "{}"
+    ) -> String {
       let variables = environment.sorted { $0.key < $1.key }.map { "{name: \($0.key), value: \"\($0.value)\"}" }
       return """
         apiVersion: argoproj.io/v1alpha1
@@ -166,6 +210,7 @@ extension Integration {
         metadata: {name: \(name)}
         spec:
           entrypoint: main
+          federation: \(federation)
           templates:
           - name: main
             inputs: {artifacts: [{name: in, path: /workspace/in, raw: {data: "an input\\n"}}]}

@@ -68,8 +68,9 @@ package enum HostFiles {
     fchmod(file, mode)
   }
 
+  /// At most `limit` bytes; nil when there is no such file. Neither a link is followed, nor does a FIFO block.
   package static func read(_ path: String, limit: Int) -> [UInt8]? {
-    let file = csupervisor_open(path, O_RDONLY | O_NOFOLLOW, 0)
+    let file = csupervisor_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0)
     guard file >= 0 else { return nil }
     defer { close(file) }
     // Grows with what is there: most files are far smaller than their limits.

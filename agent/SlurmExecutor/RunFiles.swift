@@ -87,9 +87,18 @@ struct RunFiles: Sendable {
     return String(lines.joined(separator: "; ").prefix(300))
   }
 
+  /// Whether something else than a directory of ours is where a run's directory was. False while nobody can say.
+  func isReplaced(_ id: RunID) -> Bool {
+    var status = stat()
+    guard lstat(directory(id), &status) == 0 else { return false }
+    return status.st_mode & S_IFMT != S_IFDIR || status.st_uid != geteuid()
+  }
+
   /// Deletes a run's files; the fence goes last, so that a half-deleted run still counts as started.
   func remove(_ id: RunID) {
     let directory = directory(id)
+    // A link in its place goes; what it leads to is not the run's.
+    if isReplaced(id) { return HostFiles.remove(directory) }
     for entry in HostFiles.list(directory) ?? [] where entry.name != "started" && entry.name != "exit" {
       HostFiles.remove(directory + "/" + entry.name)
     }

@@ -137,6 +137,13 @@ struct TrackedRun: Sendable {
     }
   }
 
+  /// Whether Slurm itself has seen the end of its job, long enough ago for its files to show it. A node that Slurm gave up may
+  /// live on.
+  func isProvenOver(now: ContinuousClock.Instant) -> Bool {
+    guard case .ended(let state, _) = scheduler, state != .nodeFailure else { return false }
+    return now - schedulerSince >= Verdict.explanationGrace
+  }
+
   /// How `scancel` calls its job; nil when it is known by its name alone.
   var target: String? {
     if let job { return job.target }

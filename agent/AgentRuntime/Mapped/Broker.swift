@@ -20,20 +20,14 @@ struct BrokerCommand: AsyncParsableCommand {
   func run() async throws {
     umask(0o077)
     signal(SIGPIPE, SIG_IGN)
-    // `doctor` asks like this whether the rule is right.
-    guard Self.isSocket(0) else { return CommandOutput.say(Self.answer(user: getuid())) }
     let socket = fcntl(0, F_DUPFD_CLOEXEC, 3)
     guard socket >= 0 else { throw POSIXFile.failure("Cannot use standard input") }
     POSIXFile.close(0)
-    await Broker.serve(socket)
+    // An agent begins at once. `doctor` says nothing, and learns from the answer that the rule is right.
+    if await !Broker.serve(socket) { CommandOutput.say(Self.answer(user: getuid())) }
   }
 
   static func answer(user: UInt32) -> String { "broker of user \(user)" }
-
-  private static func isSocket(_ descriptor: Int32) -> Bool {
-    var status = stat()
-    return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFSOCK
-  }
 }
 
 /// The user's side of a broker: an ordinary Slurm executor of an ordinary user, whose caller is the agent.
@@ -43,13 +37,17 @@ final class Broker: Sendable {
   private let directory: String
 
   /// Serves until the agent lets go of the socket.
-  static func serve(_ socket: Int32) async {
+  ///
+  /// - Returns: whether anything was asked.
+  static func serve(_ socket: Int32) async -> Bool {
+    var wasAsked = false
     let (frames, continuation) = AsyncStream.makeStream(of: BrokerChannel.Frame.self)
     let channel = BrokerChannel(
       socket: socket, received: { continuation.yield($0) }, closed: { _ in continuation.finish() })
     channel.start()
     var broker: Broker?
     for await frame in frames {
+      wasAsked = true
       guard case .request(let tag, let request) = try? BrokerMessage.decoded(frame.bytes) else { break }
       if case .begin(let configuration) = request {
         guard broker == nil else { break }
@@ -70,6 +68,7 @@ final class Broker: Sendable {
     }
     channel.close()
     await broker?.executor.close()
+    return wasAsked
   }
 
   private init(_ configuration: SlurmExecutorConfiguration) async throws {
