@@ -70,7 +70,8 @@ let package = Package(
     // MARK: Pure cores, and code that several executables share
     .target(name: "FederationModel", swiftSettings: settings),
     .target(name: "WorkflowCore", dependencies: ["FederationModel", yams], swiftSettings: settings),
-    .target(name: "SchedulerCore", dependencies: ["FederationModel"], swiftSettings: settings),
+    .target(name: "SchedulerCore", dependencies: ["FederationModel", heap], swiftSettings: settings),
+    .target(name: "SimulatorCore", dependencies: ["FederationModel", "SchedulerCore", heap], swiftSettings: settings),
     .target(
       name: "ControlPlaneCore", dependencies: ["FederationModel", "SchedulerCore", "WorkflowCore", deque, heap],
       swiftSettings: settings),
@@ -164,6 +165,9 @@ let package = Package(
     .testTarget(
       name: "SchedulerCoreTests", dependencies: ["FederationModel", "SchedulerCore"], swiftSettings: settings),
     .testTarget(
+      name: "SimulatorTests", dependencies: ["FederationModel", "SchedulerCore", "SimulatorCore"],
+      swiftSettings: settings),
+    .testTarget(
       name: "ControlPlaneCoreTests",
       dependencies: ["ControlPlaneCore", "FederationModel", "SchedulerCore", "WorkflowCore"],
       swiftSettings: settings),
@@ -244,6 +248,9 @@ let package = Package(
         "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", argumentParser,
       ],
       path: "Tests/Benchmarks", swiftSettings: settings),
+    .executableTarget(
+      name: "scheduler-bench", dependencies: ["FederationModel", "SchedulerCore", "SimulatorCore", argumentParser],
+      path: "Tests/SchedulerBenchmarks", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,30 @@
+public import SchedulerCore
+
+/// Ours: the very state machine of `SchedulerCore`.
+public struct CoSchedulingPolicy: SchedulingPolicy {
+  public private(set) var scheduler: CoScheduler
+
+  public init(_ platform: Platform, _ options: CoSchedulingOptions = CoSchedulingOptions()) {
+    scheduler = CoScheduler(sites: platform.sites.map(\.compute), options: options)
+  }
+
+  public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
+    for event in events { scheduler.happened(event, at: now) }
+    return scheduler.decide(at: now)
+  }
+}
+
+extension CoScheduler {
+  /// Takes one event in.
+  public mutating func happened(_ event: SimulationEvent, at now: Double) {
+    switch event {
+    case .submitted(let graph): submitted(graph)
+    case .ready(let task), .lost(let task): ready(task)
+    case .started(let task): started(task, at: now)
+    case .finished(let task): finished(task, at: now)
+    case .transferFinished(let datum, let site): transferFinished(datum, to: site, at: now)
+    case .transferFailed(let datum, let site): transferFailed(datum, to: site, at: now)
+    case .reachabilityChanged(let site, let isDown): reachabilityChanged(site, isDown: isDown)
+    }
+  }
+}

@@ -1,0 +1,38 @@
+public import SchedulerCore
+
+/// The policies that can be compared.
+public enum PolicyName: String, Hashable, Sendable, CaseIterable {
+  case ours, heft
+  case dataBlind = "data-blind"
+  case hardLocality = "hard-locality"
+  case random
+}
+
+extension Simulation {
+  /// Runs workloads under a named policy.
+  ///
+  /// - Parameter seed: of queue waits, and of the policy `random`.
+  public static func run(
+    _ name: PolicyName, _ platform: Platform, _ workloads: [Workload], seed: UInt64,
+    options: CoSchedulingOptions = CoSchedulingOptions()
+  ) throws(SimulationStall) -> SimulationReport {
+    var simulation = Simulation(platform, workloads, seed: seed)
+    switch name {
+    case .ours:
+      var policy = CoSchedulingPolicy(platform, options)
+      return try simulation.run(&policy)
+    case .heft:
+      var policy = HEFTPolicy(platform)
+      return try simulation.run(&policy)
+    case .dataBlind:
+      var policy = ListPolicy(.dataBlind, platform)
+      return try simulation.run(&policy)
+    case .hardLocality:
+      var policy = ListPolicy(.hardLocality, platform)
+      return try simulation.run(&policy)
+    case .random:
+      var policy = ListPolicy(.random(seed), platform)
+      return try simulation.run(&policy)
+    }
+  }
+}

@@ -1,0 +1,8 @@
+import ArgumentParser
+
+@main
+struct SchedulerBenchmarks: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "scheduler-bench", abstract: "Benchmarks of the co-scheduler.",
+    subcommands: [CoSchedulingBenchmark.self])
+}
