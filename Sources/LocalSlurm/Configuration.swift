@@ -25,12 +25,19 @@ extension LocalSlurmCluster {
     /// How long a job that was put back waits at least before it starts again, and a step may take to begin: the lifetime of
     /// Slurm's credentials, 120 s by default.
     public var requeueDelaySeconds: Int
+    /// Whether jobs are kept in a database: slurmdbd and a MariaDB of the cluster's own, on a unix socket. `sacct` then tells of
+    /// jobs that the controller has forgotten.
+    public var keepsAccounts: Bool
+    /// Qualities of service beside Slurm's `normal`; they need accounting.
+    public var qos: [QOS]
+    /// Whether a job that uses more memory than it asked for is killed: each second is looked. Without it Slurm only counts.
+    public var killsOverMemory: Bool
 
     public init(
       directory: String, name: String, nodes: Int = 1, cpusPerNode: Int = 64, memoryMiBPerNode: Int = 64_000,
       gpusPerNode: Int = 0, gpuType: String = "a100", partitions: [Partition] = [Partition("main")],
       nodeTimeoutSeconds: Int = 60, jobMemorySeconds: Int = 300, killWaitSeconds: Int = 5,
-      requeueDelaySeconds: Int = 120
+      requeueDelaySeconds: Int = 120, keepsAccounts: Bool = false, qos: [QOS] = [], killsOverMemory: Bool = false
     ) {
       self.directory = directory
       self.name = name
@@ -44,9 +51,24 @@ extension LocalSlurmCluster {
       self.jobMemorySeconds = jobMemorySeconds
       self.killWaitSeconds = killWaitSeconds
       self.requeueDelaySeconds = requeueDelaySeconds
+      self.keepsAccounts = keepsAccounts
+      self.qos = qos
+      self.killsOverMemory = killsOverMemory
     }
 
     public var nodeNames: [String] { (1...max(1, nodes)).map { "\(name)-\($0)" } }
+  }
+
+  /// A quality of service, which the user of the daemons may ask for with `--qos`.
+  public struct QOS: Sendable, Equatable {
+    public var name: String
+    /// Whether its jobs end those of `normal` when they need their places.
+    public var preemptsNormal: Bool
+
+    public init(_ name: String, preemptsNormal: Bool = false) {
+      self.name = name
+      self.preemptsNormal = preemptsNormal
+    }
   }
 
   /// The first one is the default.
@@ -114,6 +136,13 @@ extension LocalSlurmCluster.Configuration {
       })
     else {
       return "times are 1 to 65,000 s"
+    }
+    guard qos.isEmpty || keepsAccounts else { return "qualities of service need accounting" }
+    guard qos.allSatisfy({ isName($0.name, 20) && $0.name != "normal" }), Set(qos.map(\.name)).count == qos.count else {
+      return "a quality of service has a name of its own, and not normal's"
+    }
+    guard !qos.contains(where: \.preemptsNormal) || partitions.allSatisfy({ $0.preemption == nil }) else {
+      return "preemption is either by partition or by quality of service"
     }
     guard !partitions.isEmpty, Set(partitions.map(\.name)).count == partitions.count else {
       return "a cluster has partitions, each with a name of its own"

@@ -2,7 +2,7 @@
 struct ConfigurationFiles {
   var configuration: LocalSlurmCluster.Configuration
   var paths: LocalSlurmCluster.Paths
-  /// One for the controller, then one for each node.
+  /// One for the controller, then one for each node, then one for accounting if there is any.
   var ports: [Int]
   /// This machine's name up to the first dot, which Slurm compares with its own.
   var host: String
@@ -36,7 +36,6 @@ struct ConfigurationFiles {
       "SlurmdDebug=info",
       "ProctrackType=proctrack/linuxproc",
       "MpiDefault=none",
-      "AccountingStorageType=accounting_storage/none",
       "JobCompType=jobcomp/filetxt",
       "JobCompLoc=\(paths.completions)",
       "SelectType=select/cons_tres",
@@ -54,10 +53,44 @@ struct ConfigurationFiles {
       "SlurmdTimeout=\(configuration.nodeTimeoutSeconds)",
       "InactiveLimit=0",
     ]
-    return (global + preemption + nodes + partitions).joined(separator: "\n") + "\n"
+    return (global + memory + preemption + nodes + partitions + accounting).joined(separator: "\n") + "\n"
+  }
+
+  /// - Source: slurm.conf(5), `JobAcctGatherParams`.
+  private var memory: [String] {
+    guard configuration.killsOverMemory else { return [] }
+    return [
+      "JobAcctGatherType=jobacct_gather/linux", "JobAcctGatherFrequency=task=1", "JobAcctGatherParams=OverMemoryKill",
+    ]
+  }
+
+  /// `AccountingStoragePass` is how commands are told of munge's socket when they talk to slurmdbd. At the end, so that ports
+  /// stand in the file as in `ports`.
+  private var accounting: [String] {
+    guard configuration.keepsAccounts else { return ["AccountingStorageType=accounting_storage/none"] }
+    return [
+      "AccountingStorageType=accounting_storage/slurmdbd", "AccountingStorageHost=127.0.0.1",
+      "AccountingStoragePort=\(ports[configuration.nodes + 1])", "AccountingStoragePass=\(paths.mungeSocket)",
+    ] + (configuration.qos.isEmpty ? [] : ["AccountingStorageEnforce=qos"])
+  }
+
+  /// nil without accounting.
+  ///
+  /// - Source: slurmdbd.conf(5) of 22.05.
+  var slurmdbdConf: String? {
+    guard configuration.keepsAccounts else { return nil }
+    return [
+      "AuthType=auth/munge", "AuthInfo=socket=\(paths.mungeSocket)", "DbdHost=localhost", "DbdAddr=127.0.0.1",
+      "DbdPort=\(ports[configuration.nodes + 1])", "SlurmUser=\(user)", "StorageType=accounting_storage/mysql",
+      "StorageHost=localhost", "StorageUser=root", "StorageLoc=slurm", "CommitDelay=1", "DebugLevel=info",
+      "LogFile=\(paths.log("slurmdbd"))", "PidFile=\(paths.pid)/slurmdbd.pid",
+    ].joined(separator: "\n") + "\n"
   }
 
   private var preemption: [String] {
+    if configuration.qos.contains(where: \.preemptsNormal) {
+      return ["PreemptType=preempt/qos", "PreemptMode=CANCEL"]
+    }
     guard let mode = configuration.partitions.lazy.compactMap(\.preemption).first else { return [] }
     return ["PreemptType=preempt/partition_prio", "PreemptMode=\(mode.rawValue)"]
   }
@@ -82,7 +115,9 @@ struct ConfigurationFiles {
       if let minutes = partition.defaultTimeMinutes { words.append("DefaultTime=\(minutes)") }
       if let count = partition.maxNodesPerJob { words.append("MaxNodes=\(count)") }
       words.append("PriorityTier=\(partition.priorityTier)")
-      if !preemption.isEmpty { words.append("PreemptMode=\(partition.preemption?.rawValue ?? "OFF")") }
+      if configuration.partitions.contains(where: { $0.preemption != nil }) {
+        words.append("PreemptMode=\(partition.preemption?.rawValue ?? "OFF")")
+      }
       return words.joined(separator: " ")
     }
   }

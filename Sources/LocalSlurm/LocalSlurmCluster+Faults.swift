@@ -73,6 +73,9 @@ extension LocalSlurmCluster {
     try startNode(index)
   }
 
+  /// Where a node keeps the scripts of its jobs: one that is full starts none.
+  public func spoolDirectory(ofNode index: Int) -> String { "\(paths.spool)/\(configuration.nodeNames[index - 1])" }
+
   /// Without it no command and no daemon can prove who it is: everything fails at once.
   public func killMunge() async throws { try await kill("munged") }
   public func restartMunge() async throws { try await startMunge() }

@@ -21,7 +21,7 @@ extension LocalSlurmCluster {
       }
       try PrivateFile.write(key.joined(), to: paths.mungeKey)
     }
-    let ports = try daemons.isEmpty ? FreePorts.draw(configuration.nodes + 1) : presentPorts()
+    let ports = try daemons.isEmpty ? FreePorts.draw(portCount) : presentPorts()
     let files = ConfigurationFiles(
       configuration: configuration, paths: paths, ports: ports, host: SlurmPrograms.host,
       user: SlurmPrograms.user ?? "root")
@@ -30,8 +30,12 @@ extension LocalSlurmCluster {
       try publish(gres, paths.gres)
     }
     try publish(files.cgroupConf, paths.cgroup)
+    // slurmdbd refuses a file that others can read.
+    if let accounting = files.slurmdbdConf { try PrivateFile.write(accounting, to: paths.accounting) }
     try publish(files.slurmConf, paths.configuration)
   }
+
+  private var portCount: Int { configuration.nodes + (configuration.keepsAccounts ? 2 : 1) }
 
   private func makeDirectory(_ path: String, mode: mode_t) throws {
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -48,12 +52,14 @@ extension LocalSlurmCluster {
   private func presentPorts() throws -> [Int] {
     let text = String(decoding: InputFile.read(paths.configuration, limit: 1 << 20) ?? [], as: UTF8.self)
     let ports = text.split(whereSeparator: \.isWhitespace).compactMap { word in
-      ["SlurmctldPort=", "Port="].first { word.hasPrefix($0) }.flatMap { Int(word.dropFirst($0.count)) }
+      ["SlurmctldPort=", "Port=", "AccountingStoragePort="].first { word.hasPrefix($0) }.flatMap {
+        Int(word.dropFirst($0.count))
+      }
     }
-    guard ports.count == configuration.nodes + 1 else {
+    guard ports.count == portCount else {
       throw FederationError(
         .failedPrecondition,
-        "\(paths.directory) runs a Slurm cluster of \(ports.count - 1) nodes: stop it before it is started with others."
+        "\(paths.directory) runs a Slurm cluster of another size: stop it before it is started with \(configuration.nodes) nodes."
       )
     }
     return ports
@@ -97,7 +103,7 @@ extension LocalSlurmCluster {
     let end = ContinuousClock.now + timeout
     var states = "it did not answer"
     while true {
-      for name in ["munged", "slurmctld"] + configuration.nodeNames where daemon(name) == nil {
+      for name in daemonNames where daemon(name) == nil {
         throw FederationError(
           .unavailable, "\(name) of the Slurm cluster \(configuration.name) ended:\n\(tail(name))")
       }
@@ -137,7 +143,7 @@ extension LocalSlurmCluster {
   }
 
   /// Whether somebody listens: the socket of a killed munge is still there.
-  private static func accepts(_ path: String) -> Bool {
+  static func accepts(_ path: String) -> Bool {
     let file = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
     guard file >= 0 else { return false }
     defer { close(file) }

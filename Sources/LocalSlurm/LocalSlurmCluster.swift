@@ -29,6 +29,7 @@ public struct LocalSlurmCluster: Sendable {
       throw FederationError(.invalidArgument, "Not a local Slurm cluster: \(problem).")
     }
     if let missing = SlurmPrograms.missing { throw missing }
+    if configuration.keepsAccounts, let missing = SlurmPrograms.missingAccounting { throw missing }
     self.configuration = configuration
     paths = Paths(directory: configuration.directory)
   }
@@ -46,6 +47,7 @@ public struct LocalSlurmCluster: Sendable {
       try prepare()
       do {
         try await startMunge()
+        if configuration.keepsAccounts { try await startAccounting() }
         try await startController()
         for index in 1...configuration.nodes { try startNode(index) }
         return try await awaitReady(timeout: timeout)
@@ -58,7 +60,7 @@ public struct LocalSlurmCluster: Sendable {
     }
   }
 
-  /// Ends the controller, which saves its state; the nodes; every step and process of its jobs; munge. Nothing else.
+  /// Ends the controller, which saves its state; the nodes; every step and process of its jobs; accounting; munge. Nothing else.
   public func stop() async { await Self.stop(directory: configuration.directory) }
 
   /// The same for whatever cluster has its files in `directory`; nothing when there is none.
@@ -66,10 +68,12 @@ public struct LocalSlurmCluster: Sendable {
     let paths = Paths(directory: directory)
     let names = ((try? FileManager.default.contentsOfDirectory(atPath: paths.pid)) ?? [])
       .filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }
-    let nodes = names.filter { $0 != "slurmctld" && $0 != "munged" }
+    let nodes = names.filter { !["slurmctld", "slurmdbd", "mariadbd", "munged"].contains($0) }
     await end(["slurmctld"], paths)
     await end(nodes, paths)
     if !names.isEmpty { await JobProcesses.end(configuration: paths.configuration) }
+    await end(["slurmdbd"], paths)
+    await end(["mariadbd"], paths)
     await end(["munged"], paths)
   }
 
@@ -100,10 +104,15 @@ public struct LocalSlurmCluster: Sendable {
 
   // MARK: Daemons
 
-  /// What runs of it, by the daemon's name: `munged`, `slurmctld`, and the nodes'.
+  /// In the order of their start.
+  var daemonNames: [String] {
+    ["munged"] + (configuration.keepsAccounts ? ["mariadbd", "slurmdbd"] : []) + ["slurmctld"] + configuration.nodeNames
+  }
+
+  /// What runs of it, by the daemon's name: `munged`, `slurmctld`, and the nodes'; with accounting `mariadbd`, `slurmdbd`.
   public var daemons: [String: ProcessIdentity] {
     var found: [String: ProcessIdentity] = [:]
-    for name in ["munged", "slurmctld"] + configuration.nodeNames { found[name] = daemon(name) }
+    for name in daemonNames { found[name] = daemon(name) }
     return found
   }
 
@@ -119,7 +128,7 @@ public struct LocalSlurmCluster: Sendable {
 
   /// The ends of all logs, to be told with a failure.
   public var logs: String {
-    (["munged", "slurmctld"] + configuration.nodeNames).map { "\($0):\n\(tail($0))" }.joined(separator: "\n")
+    daemonNames.map { "\($0):\n\(tail($0))" }.joined(separator: "\n")
   }
 
   func tail(_ daemon: String) -> String {
@@ -129,10 +138,12 @@ public struct LocalSlurmCluster: Sendable {
     return ChildProcess.tail(isEmpty ? paths.errors(daemon) : log)
   }
 
-  func launch(_ name: String, _ arguments: [String]) throws {
+  /// Once: what runs already is left alone. `more` is added to its environment.
+  func launch(_ name: String, _ arguments: [String], more: [String: String] = [:]) throws {
     guard daemon(name) == nil else { return }
     for file in [paths.log(name), paths.errors(name)] { Self.bound(file) }
-    let identity = try ChildProcess.spawn(arguments, environment: ownEnvironment, log: paths.errors(name))
+    let identity = try ChildProcess.spawn(
+      arguments, environment: ownEnvironment.merging(more) { $1 }, log: paths.errors(name))
     try identity.save(to: paths.identity(name))
   }
 

@@ -7,6 +7,10 @@ extension LocalSlurmCluster {
     var configuration: String { directory + "/slurm.conf" }
     var gres: String { directory + "/gres.conf" }
     var cgroup: String { directory + "/cgroup.conf" }
+    /// slurmdbd looks for it beside `configuration`.
+    var accounting: String { directory + "/slurmdbd.conf" }
+    var database: String { directory + "/database" }
+    var databaseSocket: String { database + "/socket" }
     var mungeKey: String { directory + "/munge.key" }
     var mungeSocket: String { directory + "/munge.socket" }
     var state: String { directory + "/state" }

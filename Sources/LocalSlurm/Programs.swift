@@ -38,6 +38,21 @@ public enum SlurmPrograms {
     return nil
   }
 
+  /// Why no cluster with accounting can be started here; nil when one can.
+  public static var missingAccounting: FederationError? {
+    let absent = ["slurmdbd", "mariadbd", "sacct", "sacctmgr"].filter { find($0) == nil }
+    guard absent.isEmpty, systemTables.allSatisfy({ FileManager.default.isReadableFile(atPath: $0) }) else {
+      return FederationError(
+        .failedPrecondition,
+        "Slurm's accounting is not installed (\((absent + systemTables).joined(separator: ", "))): "
+          + "`apt-get install slurmdbd mariadb-server-core`.")
+    }
+    return nil
+  }
+
+  /// What a data directory of MariaDB's begins with.
+  static let systemTables = ["mysql_system_tables.sql", "mysql_system_tables_data.sql"].map { "/usr/share/mysql/\($0)" }
+
   static func require(_ name: String) throws -> String {
     guard let path = find(name) else {
       throw missing ?? FederationError(.failedPrecondition, "Slurm's \(name) is not installed.")

@@ -56,6 +56,52 @@ internal import Testing
     #expect(job.isAtTimeLimit == isAtLimit && job.id == 7 && job.name == "a")
   }
 
+  /// Lines of our own, each with what a version writes differently for the fields that are asked for.
+  static let versions: [(String, Substring)] = [
+    (
+      "22.05",
+      "Job=7|Array=7|Index=N/A|State=RUNNING|Reason=None|Submit=1795239967|Start=1795239968|Partition=main"
+        + "|Nodes=n1|Cpus=4|Limit=1:00:00|Elapsed=0:31|Name=fubini-x"
+    ),
+    (
+      "23.02, a federated id",
+      "Job=7|Array=7|Index=N/A|State=RUNNING|Reason=None|Submit=1795239967|Start=1795239968"
+        + "|Partition=main|Nodes=n1|Cpus=4|Limit=1:00:00|Elapsed=0:31|Cluster=a|Name=fubini-x"
+    ),
+    (
+      "23.11, empty words",
+      "Job=7|Array=7|Index=|State=RUNNING|Reason=|Submit=1795239967|Start=1795239968"
+        + "|Partition=main|Nodes=n1|Cpus=4|Limit=1:00:00|Elapsed=0:31|Name=fubini-x"
+    ),
+    (
+      "24.05, null for nothing",
+      "Job=7|Array=7|Index=(null)|State=RUNNING|Reason=(null)|Submit=1795239967"
+        + "|Start=1795239968|Partition=main|Nodes=n1|Cpus=4|Limit=1:00:00|Elapsed=0:31|Name=fubini-x"
+    ),
+    (
+      "25.05, another order and more fields",
+      "State=RUNNING|Job=7|Licenses=|Submit=1795239967|Start=1795239968"
+        + "|Elapsed=0:31|Nodes=n1|Cpus=4|Limit=1:00:00|Partition=main|Segment=N/A|Name=fubini-x"
+    ),
+  ]
+
+  @Test("A job reads the same in every version's lines", arguments: versions)
+  func squeueVersions(_ version: String, _ line: Substring) throws {
+    let job = try #require(SlurmJob(line: line), "\(version)")
+    #expect(job.id == 7 && job.arrayID == 7 && job.index == nil && job.target == "7", "\(version)")
+    #expect(job.state == .live("RUNNING") && job.submittedAt == 1_795_239_967 && job.startsAt == 1_795_239_968)
+    #expect(job.partition == "main" && job.nodeList == "n1" && job.cpus == 4 && job.name == "fubini-x", "\(version)")
+    #expect(job.timeLimit == .seconds(3600) && job.elapsed == .seconds(31), "\(version)")
+  }
+
+  /// A time that is not in seconds (an old Slurm that knows no SLURM_TIME_FORMAT) is no time, and the job is one all the same.
+  @Test("A line with fewer fields, or with values that are none, is a job with less")
+  func less() throws {
+    let job = try #require(
+      SlurmJob(line: "Job=7|State=PENDING|Submit=2026-11-21T12:53:16|Start=N/A|Cpus=many|Name=fubini-x"))
+    #expect(job.submittedAt == nil && job.startsAt == nil && job.cpus == 1 && job.timeLimit == nil)
+  }
+
   @Test("No text makes the reader fail", arguments: 0..<300)
   func fuzz(_ seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))

@@ -25,6 +25,7 @@ internal import Testing
   static let lostBeforeStart = Verdict.ended(
     .lost, "Slurm lost the job before it started (its controller may have crashed); it will never start")
   static let requeued = "Slurm requeued the job, which ended its first execution"
+  static let overMemory = "OOMKilled: it needed more memory than its limit (Slurm ended it)"
   static let silentNode =
     "Slurm no longer knows the job and its node is silent: it may live until its walltime has passed"
 
@@ -57,6 +58,14 @@ internal import Testing
       "cancelled by an administrator before it started", .executor, .ended(.cancelled(uid: 0), reason: "None"),
       .ended(.cancelled, "cancelled in Slurm before it started, by user id 0")),
     Case(
+      "cancelled by Slurm on a node that could not launch it", .executor, .ended(.cancelled(uid: nil), reason: "None"),
+      .ended(.lost, "its node n1 could not start it, and Slurm cancelled the job")
+    ) { $0.nodes = "n1" },
+    Case(
+      "cancelled by a user as it was about to start", .executor, .ended(.cancelled(uid: 1000), reason: "None"),
+      .ended(.cancelled, "cancelled in Slurm before it started, by user id 1000")
+    ) { $0.nodes = "n1" },
+    Case(
       "a step that could not start", .executor, .ended(.failed, reason: "BadConstraints"),
       .ended(.error, "Slurm could not start the batch step (FAILED, BadConstraints)")),
     Case(
@@ -84,8 +93,30 @@ internal import Testing
     ) { $0.schedulerAge = .seconds(15) },
     Case(
       "out of memory", .step, .ended(.outOfMemory, reason: "OutOfMemory"),
-      .ended(.failed, "ended by its memory limit (out of memory)")
+      .ended(.failed, overMemory)
     ) { $0.schedulerAge = .seconds(15) },
+    Case(
+      "killed for its memory, in a Slurm that calls this FAILED", .step, .ended(.failed, reason: "JobLaunchFailure"),
+      .ended(.failed, overMemory)
+    ) {
+      $0.schedulerAge = .seconds(15)
+      $0.isOverMemory = true
+    },
+    Case("accounting has its exit code", .step, .ended(.failed, reason: ""), .exited(7)) {
+      $0.schedulerAge = .seconds(15)
+      $0.exit = JobExit(code: 7)
+    },
+    Case("accounting says that it succeeded", .step, .ended(.completed, reason: ""), .exited(0)) {
+      $0.schedulerAge = .seconds(15)
+      $0.exit = JobExit(code: 0)
+    },
+    Case(
+      "an exit code by which the step itself complains is not the program's", .step, .ended(.failed, reason: ""),
+      .ended(.lost, "the batch step was killed before it could say how the run ended (Slurm: FAILED)")
+    ) {
+      $0.schedulerAge = .seconds(15)
+      $0.exit = JobExit(code: 74)
+    },
     Case(
       "preempted", .step, .ended(.preempted, reason: "None"),
       .ended(.lost, "preempted in Slurm by a job of higher priority")
@@ -219,6 +250,13 @@ internal import Testing
     ) {
       $0.end = terminated
       $0.isAtTimeLimit = true
+    },
+    Case(
+      "Slurm killed it for its memory, and the step could still say so", .step, .live(state: "COMPLETING"),
+      .endBecause(terminated, .failed, overMemory)
+    ) {
+      $0.end = terminated
+      $0.isOverMemory = true
     },
     Case("somebody sent the step a signal by hand", .step, .ended(.failed, reason: ""), .end(terminated)) {
       $0.end = terminated

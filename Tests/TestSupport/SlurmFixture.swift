@@ -17,6 +17,9 @@ public final class SlurmFixture: Sendable {
   /// Whether tests on a real Slurm can run here: `.enabled(if: SlurmFixture.isAvailable, "Slurm is not installed")`.
   public static var isAvailable: Bool { SlurmPrograms.missing == nil }
 
+  /// Whether such a cluster can keep accounts: `.enabled(if: SlurmFixture.hasAccounting, "slurmdbd is not installed")`.
+  public static var hasAccounting: Bool { isAvailable && SlurmPrograms.missingAccounting == nil }
+
   /// Starts one cluster for each name, runs `body`, and ends them. An error that `body` throws is told with all logs.
   public static func with<Value: Sendable>(
     _ names: String..., configure: (inout LocalSlurmCluster.Configuration) -> Void = { _ in },

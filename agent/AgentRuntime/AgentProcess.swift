@@ -229,7 +229,7 @@ final class AgentProcess: Sendable {
     var programs = SlurmExecutorConfiguration.Programs()
     for (name, program) in [
       ("sbatch", \SlurmExecutorConfiguration.Programs.sbatch), ("squeue", \.squeue), ("scancel", \.scancel),
-      ("sinfo", \.sinfo), ("scontrol", \.scontrol),
+      ("sinfo", \.sinfo), ("scontrol", \.scontrol), ("sacct", \.sacct),
     ] {
       if let path = slurm.commands[name] { programs[keyPath: program] = path }
     }
@@ -243,7 +243,7 @@ final class AgentProcess: Sendable {
       rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
       apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
       pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,
-      arraySize: slurm.arraySize, canFence: slurm.canFence,
+      arraySize: slurm.arraySize, canFence: slurm.canFence, usesAccounting: slurm.accounting == .auto,
       sandbox: .init(rawValue: slurm.sandbox.rawValue) ?? .auto)
   }
 

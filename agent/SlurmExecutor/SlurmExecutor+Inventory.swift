@@ -46,6 +46,8 @@ extension SlurmExecutor {
       let output = try await commands.run(
         configuration.programs.scontrol, ["show", "config"], timeout: Self.commandTimeout)
       guard output.status == 0 else { return }
+      areLimitsKnown = true
+      hasAccounting = configuration.usesAccounting && Self.keepsAccounts(output.standardOutput)
       for line in output.standardOutput.split(separator: "\n") where line.hasPrefix("MaxArraySize") {
         if let size = line.split(separator: "=").last.flatMap({ Int($0.filter(\.isNumber)) }) {
           arraySizeMax = max(1, min(configuration.arraySize, size))
@@ -61,6 +63,7 @@ extension SlurmExecutor {
   func refreshInventory() async -> Duration {
     let begin = clock.now
     do {
+      if !areLimitsKnown { try await learnLimits() }
       let listing = try await list(["--format=\(NodeGroup.format)"])
       partitions = PartitionState.parse(listing)
       let names = usablePartitions.map(\.name)

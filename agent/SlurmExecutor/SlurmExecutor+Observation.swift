@@ -35,7 +35,7 @@ extension SlurmExecutor {
 
   private var nextPause: Duration { backoff.pause(jitter: backoff.failures > 0 ? jitter : 1) }
   /// Fixed between two polls, so that the pause does not shrink to the smallest draw by being looked at.
-  private var jitter: Double {
+  var jitter: Double {
     let hash =
       UInt64(bitPattern: Int64(backoff.failures)) &* 0x9e37_79b9_7f4a_7c15 ^ UInt64(UInt32(mark, radix: 16) ?? 0)
     return 0.5 + Double(hash % 1000) / 2000
@@ -63,6 +63,7 @@ extension SlurmExecutor {
       backoff.succeeded(in: clock.now - askedAt)
       controllerProblem = nil
       apply(SlurmJob.parse(output.standardOutput).jobs, askedAt: askedAt)
+      await consultAccounting()
     } catch {
       backoff.failed()
       controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"
@@ -99,7 +100,7 @@ extension SlurmExecutor {
     }
   }
 
-  private func run(of job: SlurmJob, _ name: JobName) -> RunID? {
+  func run(of job: SlurmJob, _ name: JobName) -> RunID? {
     switch name.subject {
     case .run(let id): return id
     case .array:
@@ -129,6 +130,7 @@ extension SlurmExecutor {
       }
       if run.claim == .step, let end = files.readEnd(number) { run.saw(end: end, at: now) }
     }
+    if run.wantsComplaint, let attempt = run.attempt, let text = records.complaint(attempt) { run.saw(complaint: text) }
     if run.needsBeat { run.saw(beat: files.readBeat(number), at: now) }
     runs[id] = run
     // What is not known to be in Slurm is not lost there: the next submission tries it again.
@@ -151,6 +153,7 @@ extension SlurmExecutor {
       (told.phase, told.message) = (phase, message)
       finish(id, told)
     case .ended(let phase, let message): finish(id, unexplained(id, phase, message))
+    case .exited(let code): finish(id, accounted(id, code))
     }
   }
 
@@ -184,6 +187,14 @@ extension SlurmExecutor {
     if phase == .error, let attempt = runs[id]?.attempt, let complaint = records.complaint(attempt) {
       told.message += ": \(complaint)"
     }
+    return told
+  }
+
+  private func accounted(_ id: RunID, _ code: Int32) -> RunObservation {
+    var told = unexplained(
+      id, code == 0 ? .succeeded : .failed, "exit code \(code), as Slurm's accounting says: its own record is missing")
+    told.exitCode = code
+    if code == 0 { told.message = "" }
     return told
   }
 

@@ -33,6 +33,12 @@ public actor SlurmExecutor: Executor {
   var backoff: Backoff
   /// Why Slurm does not answer; nil while it does.
   var controllerProblem: String?
+  /// Whether Slurm keeps accounts and they are to be used; false until the controller has said so.
+  var hasAccounting = false
+  var accountingBackoff: Backoff
+  var accountingDue: ContinuousClock.Instant
+  /// Why accounting does not answer; nil while it does.
+  var accountingProblem: String?
   var lastPollAt: ContinuousClock.Instant?
   var isPollWanted = false
   var runningPoll: Task<Void, any Error>?
@@ -46,6 +52,8 @@ public actor SlurmExecutor: Executor {
   var capacity = Resources.zero
   var history = WaitHistory()
   var arraySizeMax: Int
+  /// Whether the controller has told its limits.
+  var areLimitsKnown = false
   private var loops: [Task<Void, Never>] = []
 
   /// Between two looks at the events: short while things happen, so that what follows an end follows soon.
@@ -68,6 +76,8 @@ public actor SlurmExecutor: Executor {
     gangProgram = Gang.program(
       configuration.programs, path: getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin")
     backoff = Backoff(interval: configuration.pollInterval)
+    accountingBackoff = Backoff(interval: configuration.pollInterval)
+    accountingDue = clock.now
     arraySizeMax = configuration.arraySize
     do throws(SystemFailure) { try files.makeDirectories() } catch {
       throw FederationError(.failedPrecondition, "the shared directory cannot be made: \(error)", cause: error)
@@ -161,6 +171,11 @@ public actor SlurmExecutor: Executor {
     var notices = fixedNotices
     if let shortage = preparation.diskShortage { notices.append(shortage) }
     if let controllerProblem { notices.append("Slurm does not answer: \(controllerProblem)") }
+    if let accountingProblem {
+      notices.append(
+        "Slurm's accounting does not answer, so that jobs which the controller has forgotten are judged by their files "
+          + "alone: \(accountingProblem)")
+    }
     let usable = usablePartitions
     if preparation.account.identity != nil { notices.append(Gang.rootNotice) }
     if usable.isEmpty, controllerProblem == nil {

@@ -15,6 +15,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     public var scancel = "scancel"
     public var sinfo = "sinfo"
     public var scontrol = "scontrol"
+    public var sacct = "sacct"
     /// On the nodes; nil: beside `sbatch`.
     public var srun: String?
     public init() {}
@@ -59,6 +60,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   /// Runs in one job array.
   public var arraySize: Int
   public var canFence: Bool
+  /// Whether accounting is asked about jobs that the controller has forgotten, where Slurm keeps accounts.
+  public var usesAccounting: Bool
   public var sandbox: SandboxMode
   public var logLimit: ByteCount
 
@@ -69,7 +72,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], apptainer: String = "apptainer", scriptTemplate: String? = nil,
     extraOptions: [String] = [], pollInterval: Duration = .seconds(5), defaultWalltime: Duration = .seconds(24 * 3600),
-    maxJobs: Int = 2000, arraySize: Int = 1000, canFence: Bool = true, sandbox: SandboxMode = .auto,
+    maxJobs: Int = 2000, arraySize: Int = 1000, canFence: Bool = true, usesAccounting: Bool = true,
+    sandbox: SandboxMode = .auto,
     logLimit: ByteCount = .mebibytes(64)
   ) {
     self.sharedDirectory = sharedDirectory
@@ -94,6 +98,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     self.maxJobs = maxJobs
     self.arraySize = arraySize
     self.canFence = canFence
+    self.usesAccounting = usesAccounting
     self.sandbox = sandbox
     self.logLimit = logLimit
   }

@@ -25,6 +25,13 @@ struct TrackedRun: Sendable {
   private(set) var schedulerSince: ContinuousClock.Instant
   /// Slurm's last line about it.
   private(set) var job: SlurmJob?
+  /// What accounting said of it; the controller has forgotten it since, or knows no more.
+  private var account: SlurmJob?
+  private var exit: JobExit?
+  private(set) var accountDue: ContinuousClock.Instant
+  private(set) var fruitlessQuestions = 0
+  /// What Slurm's own log of its job says.
+  private(set) var isOverMemory = false
   private var beat: String?
   private var beatChangedAt: ContinuousClock.Instant?
   var wasWaitNoted = false
@@ -47,6 +54,7 @@ struct TrackedRun: Sendable {
     grace = duration(request?.graceMs) ?? .zero
     factsSince = now
     schedulerSince = now
+    accountDue = now
     told = RunObservation(id: id, phase: .bound)
   }
 
@@ -74,6 +82,7 @@ struct TrackedRun: Sendable {
   private mutating func forgetSchedulersWord(_ now: ContinuousClock.Instant) {
     factsSince = now
     scheduler = .silent
+    (account, exit) = (nil, nil)
     schedulerSince = now
   }
 
@@ -87,6 +96,7 @@ struct TrackedRun: Sendable {
     }
     let before = scheduler
     switch job?.state {
+    case nil where account != nil, .ended where account != nil: return
     case nil:
       if case .absent(let polls) = before {
         scheduler = .absent(polls: polls + 1)
@@ -97,7 +107,35 @@ struct TrackedRun: Sendable {
     case .live(let word): scheduler = .live(state: word)
     case .ended(let state): scheduler = .ended(state, reason: job!.reason)
     }
+    // It lives, or waits again: what was known of its end was an earlier one's.
+    if job != nil { (account, exit) = (nil, nil) }
     if !before.isAlike(scheduler) { schedulerSince = now }
+  }
+
+  /// Whether only accounting can say how it ended, or who ended it.
+  var wantsAccount: Bool {
+    guard !isOver, end == nil, account == nil, target != nil, claim != .executor else { return false }
+    switch scheduler {
+    case .absent, .ended(.completed, _), .ended(.failed, _), .ended(.cancelled(uid: nil), _): return true
+    default: return false
+    }
+  }
+
+  /// An end that accounting tells. `exit`: of the step.
+  mutating func accounted(_ job: SlurmJob, exit: JobExit?, now: ContinuousClock.Instant) {
+    guard case .ended(let state) = job.state else { return }
+    (account, self.exit) = (job, exit)
+    if self.job == nil { self.job = job }
+    let before = scheduler
+    scheduler = .ended(state, reason: job.reason)
+    // The controller's word of the same end counts from when it came.
+    if case .ended = before { return }
+    schedulerSince = now
+  }
+
+  mutating func isNotInAccounts(askAgainAt due: ContinuousClock.Instant) {
+    fruitlessQuestions += 1
+    accountDue = due
   }
 
   func facts(now: ContinuousClock.Instant) -> RunFacts {
@@ -106,7 +144,7 @@ struct TrackedRun: Sendable {
       endAge: endSeenAt.map { now - $0 } ?? .zero, claimAge: claimSeenAt.map { now - $0 } ?? .zero,
       beatSilence: (beatChangedAt ?? claimSeenAt).map { now - $0 } ?? .zero, walltime: walltime,
       disconnectLimit: disconnectLimit, grace: grace, isCancelRequested: isCancelRequested,
-      isAtTimeLimit: job?.isAtTimeLimit ?? false)
+      isAtTimeLimit: job?.isAtTimeLimit ?? false, isOverMemory: isOverMemory, nodes: job?.nodeList ?? "", exit: exit)
   }
 
   /// Whether Slurm's last answer says what `before` said, of a run for which that settles everything but its files: then the
@@ -126,6 +164,22 @@ struct TrackedRun: Sendable {
     case (.none, .pending), (.none, .silent), (.step, .live), (.executor, _): end == nil && isCancelRequested
     default: true
     }
+  }
+
+  /// Whether Slurm's own log of its job may say why it was killed: Slurm has ended it, and has no word for that.
+  var wantsComplaint: Bool {
+    guard claim == .step, !isOverMemory else { return false }
+    if let end { return end.mayBeSlurms }
+    switch scheduler {
+    case .ended(.failed, _), .ended(.cancelled, _), .ended(.completed, _): return true
+    default: return false
+    }
+  }
+
+  /// - Source: slurmstepd, `JobAcctGatherParams=OverMemoryKill`: "Exceeded job memory limit".
+  mutating func saw(complaint: String) {
+    let text = complaint.lowercased()
+    isOverMemory = isOverMemory || text.contains("exceeded") && text.contains("memory limit")
   }
 
   /// Whether the step's beat matters now.

@@ -40,6 +40,12 @@ struct RunFacts: Hashable, Sendable {
   var isCancelRequested = false
   /// Slurm's own limit of time is near or past.
   var isAtTimeLimit = false
+  /// Slurm's own log of the job says that it used more memory than it asked for.
+  var isOverMemory = false
+  /// The nodes that Slurm gave to the job; empty when it never had any.
+  var nodes = ""
+  /// How the step itself ended, where accounting says.
+  var exit: JobExit?
 }
 
 /// What is to be told or done about a run (docs/adr/0009-slurm.md has the table). Pure.
@@ -57,6 +63,8 @@ enum Verdict: Hashable, Sendable {
   case endBecause(RunEnd, RunPhase, String)
   /// The step wrote none, and nothing of the run lives.
   case ended(RunPhase, String)
+  /// The step wrote none, but accounting has its exit code, which is the program's.
+  case exited(Int32)
 
   /// After Slurm's word that a job has ended, until a file that its step wrote must have appeared here.
   static let fileGrace = Duration.seconds(15)
@@ -81,21 +89,11 @@ enum Verdict: Hashable, Sendable {
     }
   }
 
-  /// Whether the end may be Slurm's doing. Its signals reach the step and, without a sandbox, the program too, which may be
-  /// faster: then the step saw it end of SIGTERM or SIGKILL by itself.
-  private static func mayBeSlurms(_ end: RunEnd) -> Bool {
-    switch end.reason {
-    case .terminated: true
-    case .exited:
-      !end.ranOutOfMemory && [128 + SIGTERM, 128 + SIGKILL].contains(RunOutcome.exitCode(end.waitStatus))
-    default: false
-    }
-  }
-
   /// Slurm asked the step to end: Slurm also says why, a little later.
   private static func withEnd(_ end: RunEnd, _ facts: RunFacts) -> Verdict {
-    guard mayBeSlurms(end) else { return .end(end) }
+    guard end.mayBeSlurms else { return .end(end) }
     if facts.isCancelRequested { return .endBecause(end, .cancelled, "cancelled") }
+    if facts.isOverMemory { return .endBecause(end, .failed, overMemory) }
     switch facts.scheduler {
     case .ended(let state, let reason) where state != .completed && state != .failed:
       let (phase, message) = meaning(state, reason: reason)
@@ -128,6 +126,10 @@ enum Verdict: Hashable, Sendable {
         .lost, "Slurm lost the job before it started (its controller may have crashed); it will never start")
     }
     switch state {
+    // Nobody but Slurm itself does that to a job that has its nodes and whose step is not there yet: its node could not launch
+    // it (a full spool directory, a prologue that failed), and it may not be queued again.
+    case .cancelled(uid: nil) where !facts.nodes.isEmpty, .cancelled(uid: 0) where !facts.nodes.isEmpty:
+      return .ended(.lost, "its node \(facts.nodes) could not start it, and Slurm cancelled the job")
     case .cancelled(let uid):
       return .ended(.cancelled, "cancelled in Slurm before it started" + by(uid))
     case .completed, .failed, .timeout, .outOfMemory:
@@ -154,6 +156,8 @@ enum Verdict: Hashable, Sendable {
       return .ended(phase, message)
     case .ended(let state, let reason):
       guard facts.schedulerAge >= fileGrace else { return .running("") }
+      if facts.isOverMemory, !facts.isCancelRequested { return .ended(.failed, overMemory) }
+      if !facts.isCancelRequested, let code = exitCode(facts.exit, state) { return .exited(code) }
       let (phase, message) = meaning(state, reason: reason)
       return facts.isCancelRequested ? .ended(.cancelled, "cancelled") : .ended(phase, message)
     case .absent(let polls):
@@ -169,7 +173,20 @@ enum Verdict: Hashable, Sendable {
     }
   }
 
+  /// The program's, when the step ended by itself with it: not when the step had to give up, or found the run started.
+  ///
+  /// - Source: `Supervisor.batchStep`.
+  private static func exitCode(_ exit: JobExit?, _ state: JobState.End) -> Int32? {
+    guard let exit, exit.signal == 0, ![74, 75].contains(exit.code) else { return nil }
+    switch state {
+    case .completed: return exit.code == 0 ? 0 : nil
+    case .failed: return exit.code == 0 ? nil : exit.code
+    default: return nil
+    }
+  }
+
   private static let timeLimit = "its time limit in Slurm was reached"
+  private static let overMemory = "OOMKilled: it needed more memory than its limit (Slurm ended it)"
   private static let requeued = "Slurm requeued the job, which ended its first execution"
 
   /// What an end that Slurm alone knows of means: by itself or a limit of its author's (`failed`), by the cluster's fault
@@ -177,7 +194,7 @@ enum Verdict: Hashable, Sendable {
   static func meaning(_ state: JobState.End, reason: String) -> (RunPhase, String) {
     switch state {
     case .timeout: (.failed, "the walltime has passed (Slurm ended the job)")
-    case .outOfMemory: (.failed, "ended by its memory limit (out of memory)")
+    case .outOfMemory: (.failed, overMemory)
     case .deadline: (.failed, "its deadline in Slurm has passed")
     case .nodeFailure: (.lost, "its node failed\(said(reason, unless: "NodeDown"))")
     case .bootFailure: (.lost, "its node could not be started\(said(reason))")
@@ -193,5 +210,17 @@ enum Verdict: Hashable, Sendable {
 
   private static func said(_ reason: String, unless: String = "None") -> String {
     reason.isEmpty || reason == "None" || reason == unless ? "" : ", \(reason)"
+  }
+}
+
+extension RunEnd {
+  /// Whether the end may be Slurm's doing. Its signals reach the step and, without a sandbox, the program too, which may be
+  /// faster: then the step saw it end of SIGTERM or SIGKILL by itself.
+  var mayBeSlurms: Bool {
+    switch reason {
+    case .terminated: true
+    case .exited: !ranOutOfMemory && [128 + SIGTERM, 128 + SIGKILL].contains(RunOutcome.exitCode(waitStatus))
+    default: false
+    }
   }
 }

@@ -5,7 +5,9 @@ internal import Yams
 extension ConfigurationParser {
   static let slurmKeys = [
     "sharedDirectory", "agentBinary", "slurmConf", "commands", "partition", "account", "qos", "accounts", "partitions",
-    "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "canFence", "sandbox",
+    "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "canFence",
+    "accounting",
+    "sandbox",
   ]
 
   /// - Throws: `.invalidArgument` with the key and what it may be.
@@ -33,6 +35,7 @@ extension ConfigurationParser {
       case "maxJobs": slurm.maxJobs = try number(path, value, 1...1_000_000)
       case "arraySize": slurm.arraySize = try number(path, value, 1...100_000)
       case "canFence": slurm.canFence = try flag(path, value)
+      case "accounting": slurm.accounting = try choice(path, value)
       case "sandbox": slurm.sandbox = try choice(path, value)
       default: throw FederationError(.internal, "The configuration key \(path) is not read")
       }

@@ -1,5 +1,6 @@
 /// What an operator decides about a Slurm cluster: the block `slurm` of the agent's configuration.
 public struct SlurmConfiguration: Sendable, Equatable {
+  public enum Accounting: String, Sendable, CaseIterable { case auto, off }
   public enum Sandbox: String, Sendable, CaseIterable { case auto, bubblewrap, none }
 
   /// `sharedDirectory`: absolute; every node sees it under this name.
@@ -8,7 +9,7 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var agentBinary: String?
   /// `slurmConf`: Slurm's configuration file; nil leaves it to Slurm.
   public var slurmConf: String?
-  /// `commands`: sbatch, squeue, scancel, sinfo, scontrol to a path.
+  /// `commands`: sbatch, squeue, scancel, sinfo, scontrol, sacct, srun to a path.
   public var commands: [String: String] = [:]
   public var partition: String?
   public var account: String?
@@ -33,9 +34,11 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var arraySize = 1000
   /// `canFence`: false where the shared file system gives no close-to-open consistency.
   public var canFence = true
+  /// `accounting`: auto asks `sacct` about jobs that the controller has forgotten, where Slurm keeps accounts.
+  public var accounting = Accounting.auto
   public var sandbox = Sandbox.auto
 
   public init() {}
 
-  static let commandNames = ["sbatch", "squeue", "scancel", "sinfo", "scontrol", "srun"]
+  static let commandNames = ["sbatch", "squeue", "scancel", "sinfo", "scontrol", "sacct", "srun"]
 }
