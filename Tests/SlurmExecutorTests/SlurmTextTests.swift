@@ -57,7 +57,7 @@ internal import Testing
   }
 
   /// Lines of our own, each with what a version writes differently for the fields that are asked for.
-  static let versions: [(String, Substring)] = [
+  static let versionLines: [(String, Substring)] = [
     (
       "22.05",
       "Job=7|Array=7|Index=N/A|State=RUNNING|Reason=None|Submit=1795239967|Start=1795239968|Partition=main"
@@ -85,7 +85,7 @@ internal import Testing
     ),
   ]
 
-  @Test("A job reads the same in every version's lines", arguments: versions)
+  @Test("A job reads the same in every version's lines", arguments: versionLines)
   func squeueVersions(_ version: String, _ line: Substring) throws {
     let job = try #require(SlurmJob(line: line), "\(version)")
     #expect(job.id == 7 && job.arrayID == 7 && job.index == nil && job.target == "7", "\(version)")
