@@ -108,6 +108,8 @@ extension Integration {
           }
           if name == "link" || name == "pipe" { #expect(detail.summary.phase == .error, "\(name): \(node.message)") }
         }
+        let hidden = try await fixture.client("chem").finished("run", timeout: .seconds(150))
+        #expect(hidden.summary.phase != .succeeded, "\(hidden.nodes.map { ($0.phase, $0.message) })")
         #expect(access(key, F_OK) == 0)
         #expect(access(other + "/root/workspace/mine", F_OK) == 0)
         #expect(creat(other + "/root/workspace/go", 0o644) >= 0)

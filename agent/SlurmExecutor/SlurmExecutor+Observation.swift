@@ -160,10 +160,9 @@ extension SlurmExecutor {
   /// The proof that a run never starts. Where the step was quicker, it is considered as what it is.
   private func forbid(_ id: RunID) {
     guard let isForbidden = try? files.forbid(UInt64(id)) else {
-      // A program without a sandbox has put something else there. Slurm's word that the job has ended is the proof then.
-      guard records.isReplaced(id), case .ended = runs[id]!.scheduler, runs[id]!.isProvenOver(now: clock.now) else {
-        return
-      }
+      // Only the run's own program, without a sandbox, can have put something else there, so it was started; what Slurm says of
+      // its job is the proof that it has ended.
+      guard records.isReplaced(id), runs[id]!.isOverForSlurm(now: clock.now) else { return }
       return finish(id, unexplained(id, .error, "its own program removed or replaced its directory"))
     }
     if isForbidden {

@@ -191,11 +191,14 @@ struct TrackedRun: Sendable {
     }
   }
 
-  /// Whether Slurm itself has seen the end of its job, long enough ago for its files to show it. A node that Slurm gave up may
-  /// live on.
-  func isProvenOver(now: ContinuousClock.Instant) -> Bool {
-    guard case .ended(let state, _) = scheduler, state != .nodeFailure else { return false }
-    return now - schedulerSince >= Verdict.explanationGrace
+  /// Whether Slurm has seen the end of its job, or has not known it any more, for so long that files must have appeared. A node
+  /// that Slurm gave up may live on.
+  func isOverForSlurm(now: ContinuousClock.Instant) -> Bool {
+    switch scheduler {
+    case .ended(.nodeFailure, _), .silent, .pending, .live: false
+    case .absent(let polls) where polls < Verdict.absentPolls: false
+    case .ended, .absent: now - schedulerSince >= Verdict.explanationGrace
+    }
   }
 
   /// How `scancel` calls its job; nil when it is known by its name alone.
