@@ -70,7 +70,11 @@ struct SlurmExecutorTests {
         try await !fixture.jobs().contains { $0.contains("_1 PENDING") }
       }
       for node in 1...2 { try await fixture.cluster.resume(node: node) }
-      for id in [1, 3] as [Int64] { _ = try await fixture.end(of: id) }
+      // The others of its array are not touched.
+      for id in [1, 3] as [Int64] {
+        let other = try await fixture.end(of: id)
+        #expect(other.phase == .succeeded && fixture.log(of: id) == "ran\n", "\(other)")
+      }
       #expect(fixture.observations(of: 2).last?.phase == .cancelled && fixture.log(of: 2) == "")
     }
   }

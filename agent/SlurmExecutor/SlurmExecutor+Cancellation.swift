@@ -9,6 +9,8 @@ extension SlurmExecutor {
   /// A step that was told has the run's grace; Slurm ends the job so long after it.
   private static var killMargin: Duration { .seconds(10) }
   private static var signalAgain: Duration { .seconds(20) }
+  /// Of an answer by which tasks of arrays that wait are cancelled.
+  private static var answerAgeMax: Duration { .seconds(3) }
   /// Jobs in one `scancel`.
   private static var batchMax: Int { 200 }
 
@@ -49,14 +51,17 @@ extension SlurmExecutor {
       }
     }
     let signals = targets(of: pendingSignals)
-    let kills = targets(of: pendingKills).merging(leftovers) { first, _ in first }
+    let isFresh = leftoversAskedAt.map { now - $0 < Self.answerAgeMax } ?? false
+    let waiting = isFresh ? leftovers.keys.filter { $0.contains("_") }.sorted() : []
+    let kills = targets(of: pendingKills).merging(leftovers.filter { !$0.key.contains("_") }) { first, _ in first }
     pendingSignals = []
     pendingKills = []
     leftovers = [:]
-    guard !signals.isEmpty || !kills.isEmpty else { return }
+    guard !signals.isEmpty || !kills.isEmpty || !waiting.isEmpty else { return }
     Task {
       await scancel(signals, ["--batch", "--signal=USR1"])
       await scancel(kills, [])
+      await cancelWaitingTasks(waiting)
     }
   }
 
@@ -79,6 +84,18 @@ extension SlurmExecutor {
       _ = try? await commands.run(configuration.programs.scancel, arguments, timeout: Self.commandTimeout)
     }
     isPollWanted = true
+  }
+
+  /// With a name or a user beside them `scancel` takes tasks of an array that wait for the whole array, as was seen in 22.05, and
+  /// the others would never run. So these go by their ids alone, and only when Slurm has just said that they are ours (I7): an id
+  /// is given to somebody else after a crash of the controller at the soonest. What is not cancelled finds the claim and leaves.
+  private func cancelWaitingTasks(_ targets: [String]) async {
+    var rest = targets[...]
+    while !rest.isEmpty {
+      let arguments = ["--quiet"] + rest.prefix(Self.batchMax)
+      rest = rest.dropFirst(Self.batchMax)
+      _ = try? await commands.run(configuration.programs.scancel, arguments, timeout: Self.commandTimeout)
+    }
   }
 
   public func reattach(known: [RunID]) async throws -> [RunObservation] {

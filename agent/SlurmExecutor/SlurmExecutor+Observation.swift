@@ -90,6 +90,7 @@ extension SlurmExecutor {
       best[id] = job
     }
     leftovers = leftovers.filter { seen.contains($0.key) }
+    leftoversAskedAt = askedAt
     for id in runs.keys.sorted() where !runs[id]!.isOver {
       let before = runs[id]!.scheduler
       runs[id]!.answered(best[id], askedAt: askedAt, now: now)
@@ -220,7 +221,10 @@ extension SlurmExecutor {
     pendingKills.remove(id)
     observers.yield(observation)
     // A job that waits still (cancelled, refused, put back by Slurm) gives its place back.
-    if run.end == nil, let target = run.target, let name = run.attempt?.name { leftovers[target] = name.text }
+    if run.end == nil, let target = run.target, let attempt = run.attempt {
+      // A task of an array that waits is told by its next answer; see `cancelWaitingTasks`.
+      if attempt.index == nil { leftovers[target] = attempt.name.text } else { isPollWanted = true }
+    }
   }
 
   /// Tells the growth of a few logs in turn: asking for all at once would burden a network file system.

@@ -48,6 +48,8 @@ public actor SlurmExecutor: Executor {
   var pendingKills: Set<RunID> = []
   /// Jobs with our mark whose runs are over: their targets and names.
   var leftovers: [String: String] = [:]
+  /// When Slurm was asked for the answer that named them.
+  var leftoversAskedAt: ContinuousClock.Instant?
   var partitions: [PartitionState] = []
   var capacity = Resources.zero
   var history = WaitHistory()
