@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-coscheduling agent check-agent check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-coscheduling bench-placement agent check-agent check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -64,6 +64,9 @@ bench-turns: ## how long the leader's turns are while workflows fan out (release
 
 bench-coscheduling: ## the co-scheduler against HEFT, data-blind, locality and random, in virtual time (release build)
 	scripts/bench-coscheduling.sh
+
+bench-placement: ## what one decision of the co-scheduler costs, against C (release build)
+	scripts/bench-placement.sh
 
 reference: ## docs/reference/cli.md from the commands' own help
 	scripts/generate-cli-reference.sh

@@ -93,6 +93,10 @@ let package = Package(
       ],
       swiftSettings: settings),
 
+    .executableTarget(
+      name: "simulator", dependencies: ["FederationModel", "SchedulerCore", "SimulatorCore", argumentParser],
+      swiftSettings: settings),
+
     // MARK: Control plane
     .systemLibrary(name: "CPQ", path: "controlplane/CPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .target(
@@ -248,8 +252,10 @@ let package = Package(
         "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", argumentParser,
       ],
       path: "Tests/Benchmarks", swiftSettings: settings),
+    .target(name: "PlacementReference", path: "Tests/PlacementReference"),
     .executableTarget(
-      name: "scheduler-bench", dependencies: ["FederationModel", "SchedulerCore", "SimulatorCore", argumentParser],
+      name: "scheduler-bench",
+      dependencies: ["FederationModel", "PlacementReference", "SchedulerCore", "SimulatorCore", argumentParser],
       path: "Tests/SchedulerBenchmarks", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

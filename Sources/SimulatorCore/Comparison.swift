@@ -2,7 +2,10 @@ public import SchedulerCore
 
 /// The policies that can be compared.
 public enum PolicyName: String, Hashable, Sendable, CaseIterable {
-  case ours, heft
+  case ours
+  /// Ours with options that rollouts choose for each workflow.
+  case planned
+  case heft
   case dataBlind = "data-blind"
   case hardLocality = "hard-locality"
   case random
@@ -11,7 +14,9 @@ public enum PolicyName: String, Hashable, Sendable, CaseIterable {
 extension Simulation {
   /// Runs workloads under a named policy.
   ///
-  /// - Parameter seed: of queue waits, and of the policy `random`.
+  /// - Parameters:
+  ///   - seed: of queue waits, and of the policy `random`.
+  ///   - options: of `ours`; `planned` takes the deadline alone.
   public static func run(
     _ name: PolicyName, _ platform: Platform, _ workloads: [Workload], seed: UInt64,
     options: CoSchedulingOptions = CoSchedulingOptions()
@@ -20,6 +25,9 @@ extension Simulation {
     switch name {
     case .ours:
       var policy = CoSchedulingPolicy(platform, options)
+      return try simulation.run(&policy)
+    case .planned:
+      var policy = RolloutPolicy(platform, deadline: options.deadline, seed: seed ^ 0x5eed_0000)
       return try simulation.run(&policy)
     case .heft:
       var policy = HEFTPolicy(platform)

@@ -20,52 +20,58 @@ struct CoSchedulingBenchmark: ParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Warm clusters over idle links.")
   var prefetch = true
 
-  /// Ratios of ours to another policy over all cases of one data scale.
-  struct Ratios {
-    var makespan: [Double] = []
-    var money: [Double] = []
-    var bytes: [Double] = []
-    var worst = (ratio: 0.0, name: "")
-  }
+  private static let ours = [PolicyName.ours, .planned]
 
   func run() throws {
     for scale in [1.0, 10.0] {
-      var ratios: [PolicyName: Ratios] = [:]
+      var ratios: [[PolicyName: Ratios]] = Self.ours.map { _ in [:] }
+      var money = MoneyAtDeadline()
       for workload in try workloads(scale) {
         for platform in BenchmarkPlatform.all {
-          for error in [0.0, 0.3] { try compare(workload, platform, scale, error, &ratios) }
+          for error in [0.0, 0.3] {
+            let real = workload.withRuntimeError(error, seed: seed)
+            try compare(real, platform, "x\(Int(scale)) \(platform.name) \(workload.name) error \(error)", &ratios)
+            try compareMoney(real, platform, &money)
+          }
         }
       }
-      for name in PolicyName.allCases where name != .ours {
-        let all = ratios[name]!
-        print(
-          "x\(Int(scale)) against \(name.rawValue): \(all.makespan.count) cases, makespan \(Self.mean(all.makespan))"
-            + ", money \(Self.mean(all.money)), bytes \(Self.mean(all.bytes)); worst makespan "
-            + "\(Self.round(all.worst.ratio)) (\(all.worst.name))")
+      for (index, own) in Self.ours.enumerated() {
+        for name in PolicyName.allCases where !Self.ours.contains(name) {
+          print("x\(Int(scale)) \(own.rawValue) against \(name.rawValue): \(ratios[index][name]!.summary)")
+        }
       }
+      print("x\(Int(scale)) \(money.summary)")
     }
   }
 
   private func compare(
-    _ workload: Workload, _ platform: Platform, _ scale: Double, _ error: Double,
-    _ ratios: inout [PolicyName: Ratios]
+    _ workload: Workload, _ platform: Platform, _ title: String, _ ratios: inout [[PolicyName: Ratios]]
   ) throws {
-    let real = workload.withRuntimeError(error, seed: seed)
     let options = CoSchedulingOptions(isPrefetching: prefetch, lookahead: lookahead)
-    let ours = try Simulation.run(.ours, platform, [real], seed: seed, options: options)
-    var line = "x\(Int(scale)) \(platform.name) \(workload.name) error \(error): ours \(Self.round(ours.makespan))"
-    for name in PolicyName.allCases where name != .ours {
-      let other = try Simulation.run(name, platform, [real], seed: seed)
-      let ratio = ours.makespan / other.makespan
-      line += ", \(name.rawValue) \(Self.round(ratio))"
-      ratios[name, default: Ratios()].makespan.append(ratio)
-      if ours.money > 0, other.money > 0 { ratios[name]!.money.append(ours.money / other.money) }
-      if ours.bytesMoved > 0, other.bytesMoved > 0 { ratios[name]!.bytes.append(ours.bytesMoved / other.bytesMoved) }
-      if ratio > ratios[name]!.worst.ratio {
-        ratios[name]!.worst = (ratio, "\(platform.name) \(workload.name) error \(error)")
-      }
+    var reports: [PolicyName: SimulationReport] = [:]
+    for name in PolicyName.allCases {
+      reports[name] = try Simulation.run(name, platform, [workload], seed: seed, options: options)
     }
-    if cases { print(line) }
+    for (index, own) in Self.ours.enumerated() {
+      var line = "\(title): \(own.rawValue) \(Ratios.round(reports[own]!.makespan)) s"
+      for name in PolicyName.allCases where !Self.ours.contains(name) {
+        ratios[index][name, default: Ratios()].add(reports[own]!, reports[name]!, title)
+        line += ", \(name.rawValue) \(Ratios.round(reports[own]!.makespan / reports[name]!.makespan))"
+      }
+      if cases { print(line) }
+    }
+  }
+
+  /// What ours pays when it has as long as the data-blind policy took.
+  private func compareMoney(_ workload: Workload, _ platform: Platform, _ money: inout MoneyAtDeadline) throws {
+    let blind = try Simulation.run(.dataBlind, platform, [workload], seed: seed)
+    let options = CoSchedulingOptions(deadline: blind.makespan)
+    let ours = try Simulation.run(.planned, platform, [workload], seed: seed, options: options)
+    money.cases += 1
+    money.ours += ours.money
+    money.blind += blind.money
+    if ours.money > blind.money * 1.000001 + 1e-9 { money.dearer += 1 }
+    if ours.makespan > blind.makespan * 1.000001 { money.late += 1 }
   }
 
   private func workloads(_ scale: Double) throws -> [Workload] {
@@ -87,11 +93,59 @@ struct CoSchedulingBenchmark: ParsableCommand {
     }
     return list
   }
+}
+
+/// Ratios of one policy to another over all cases of one data scale. A ratio to zero is none: money and bytes are compared
+/// where both have some, and as sums.
+private struct Ratios {
+  private var makespan: [Double] = []
+  private var money: [Double] = []
+  private var bytes: [Double] = []
+  private var worst = (makespan: (0.0, ""), money: (0.0, ""), bytes: (0.0, ""))
+  private var moneySums = (0.0, 0.0)
+  private var byteSums = (0.0, 0.0)
+
+  mutating func add(_ own: SimulationReport, _ other: SimulationReport, _ title: String) {
+    Self.add(own.makespan, other.makespan, title, &makespan, &worst.makespan)
+    Self.add(own.money, other.money, title, &money, &worst.money)
+    Self.add(own.bytesMoved, other.bytesMoved, title, &bytes, &worst.bytes)
+    moneySums = (moneySums.0 + own.money, moneySums.1 + other.money)
+    byteSums = (byteSums.0 + own.bytesMoved, byteSums.1 + other.bytesMoved)
+  }
+
+  private static func add(
+    _ own: Double, _ other: Double, _ title: String, _ ratios: inout [Double], _ worst: inout (Double, String)
+  ) {
+    guard own > 0, other > 0 else { return }
+    ratios.append(own / other)
+    if own / other > worst.0 { worst = (own / other, title) }
+  }
+
+  var summary: String {
+    "makespan \(Self.mean(makespan)) over \(makespan.count) cases, worst \(Self.round(worst.makespan.0)) (\(worst.makespan.1)); "
+      + "money \(Self.mean(money)) over \(money.count), worst \(Self.round(worst.money.0)), in all "
+      + "\(Self.round(moneySums.0 / moneySums.1)); bytes \(Self.mean(bytes)) over \(bytes.count), worst "
+      + "\(Self.round(worst.bytes.0)), in all \(Self.round(byteSums.0 / byteSums.1))"
+  }
 
   private static func mean(_ ratios: [Double]) -> String {
     guard !ratios.isEmpty else { return "-" }
     return round(exp(ratios.reduce(0) { $0 + log($1) } / Double(ratios.count)))
   }
 
-  private static func round(_ value: Double) -> String { String(format: "%.3f", value) }
+  static func round(_ value: Double) -> String { String(format: "%.3f", value) }
+}
+
+/// Money at an equal deadline, over all cases of one data scale.
+private struct MoneyAtDeadline {
+  var cases = 0
+  var ours = 0.0
+  var blind = 0.0
+  var dearer = 0
+  var late = 0
+
+  var summary: String {
+    "planned with data-blind's makespan as deadline: \(cases) cases, money in all \(Ratios.round(ours / blind)), dearer in "
+      + "\(dearer), late in \(late)"
+  }
 }

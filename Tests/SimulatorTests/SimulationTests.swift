@@ -137,4 +137,23 @@ struct SimulationTests {
     #expect(ours.makespan < 0.8 * blind.makespan)
     #expect(ours.bytesMoved < blind.bytesMoved)
   }
+
+  @Test("with a deadline that is far the planned policy pays less than without one")
+  func planned() throws {
+    let workload = GeneratedWorkload.chains.workload(size: 10, seed: 6)
+    let hurried = try Simulation.run(.planned, Self.platform, [workload], seed: 6)
+    let options = CoSchedulingOptions(deadline: hurried.makespan * 4)
+    let patient = try Simulation.run(.planned, Self.platform, [workload], seed: 6, options: options)
+    #expect(patient.money < 0.9 * hurried.money)
+    #expect(patient.makespan <= hurried.makespan * 4)
+  }
+
+  @Test("a Gantt chart has a bar for each run, and names that are no markup")
+  func gantt() throws {
+    var workload = GeneratedWorkload.chains.workload(size: 2, seed: 6)
+    workload.taskNames[0] = "<a & b>"
+    let svg = GanttChart(try Simulation.run(.ours, Self.platform, [workload], seed: 6)).svg
+    #expect(svg.split(separator: "<rect").count == workload.graph.tasks.count + 1)
+    #expect(svg.contains("&lt;a &amp; b&gt;") && !svg.contains("<a &"))
+  }
 }
