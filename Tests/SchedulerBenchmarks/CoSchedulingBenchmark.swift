@@ -20,27 +20,31 @@ struct CoSchedulingBenchmark: ParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Warm clusters over idle links.")
   var prefetch = true
 
-  private static let ours = [PolicyName.ours, .planned]
+  @Flag(inversion: .prefixedNo, help: "Also choose options by rollouts, and compare money at an equal deadline.")
+  var planned = true
+
+  private var own: [PolicyName] { planned ? [.ours, .planned] : [.ours] }
+  private static let others = PolicyName.allCases.filter { $0 != .ours && $0 != .planned }
 
   func run() throws {
     for scale in [1.0, 10.0] {
-      var ratios: [[PolicyName: Ratios]] = Self.ours.map { _ in [:] }
+      var ratios: [[PolicyName: Ratios]] = own.map { _ in [:] }
       var money = MoneyAtDeadline()
       for workload in try workloads(scale) {
         for platform in BenchmarkPlatform.all {
           for error in [0.0, 0.3] {
             let real = workload.withRuntimeError(error, seed: seed)
             try compare(real, platform, "x\(Int(scale)) \(platform.name) \(workload.name) error \(error)", &ratios)
-            try compareMoney(real, platform, &money)
+            if planned { try compareMoney(real, platform, &money) }
           }
         }
       }
-      for (index, own) in Self.ours.enumerated() {
-        for name in PolicyName.allCases where !Self.ours.contains(name) {
-          print("x\(Int(scale)) \(own.rawValue) against \(name.rawValue): \(ratios[index][name]!.summary)")
+      for (index, policy) in own.enumerated() {
+        for name in Self.others {
+          print("x\(Int(scale)) \(policy.rawValue) against \(name.rawValue): \(ratios[index][name]!.summary)")
         }
       }
-      print("x\(Int(scale)) \(money.summary)")
+      if planned { print("x\(Int(scale)) \(money.summary)") }
     }
   }
 
@@ -49,14 +53,14 @@ struct CoSchedulingBenchmark: ParsableCommand {
   ) throws {
     let options = CoSchedulingOptions(isPrefetching: prefetch, lookahead: lookahead)
     var reports: [PolicyName: SimulationReport] = [:]
-    for name in PolicyName.allCases {
+    for name in own + Self.others {
       reports[name] = try Simulation.run(name, platform, [workload], seed: seed, options: options)
     }
-    for (index, own) in Self.ours.enumerated() {
-      var line = "\(title): \(own.rawValue) \(Ratios.round(reports[own]!.makespan)) s"
-      for name in PolicyName.allCases where !Self.ours.contains(name) {
-        ratios[index][name, default: Ratios()].add(reports[own]!, reports[name]!, title)
-        line += ", \(name.rawValue) \(Ratios.round(reports[own]!.makespan / reports[name]!.makespan))"
+    for (index, policy) in own.enumerated() {
+      var line = "\(title): \(policy.rawValue) \(Ratios.round(reports[policy]!.makespan)) s"
+      for name in Self.others {
+        ratios[index][name, default: Ratios()].add(reports[policy]!, reports[name]!, title)
+        line += ", \(name.rawValue) \(Ratios.round(reports[policy]!.makespan / reports[name]!.makespan))"
       }
       if cases { print(line) }
     }

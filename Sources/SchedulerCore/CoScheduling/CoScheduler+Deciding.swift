@@ -16,7 +16,7 @@ struct SchedulingPass {
 
 extension CoScheduler {
   /// Tasks that one pass looks at beyond those that it binds: what is further down in rank is looked at when its time comes.
-  public static let lookaheadLimit = 256
+  public static let lookaheadLimit = 64
 
   /// What is to be done now.
   ///
