@@ -142,17 +142,20 @@ public struct BatchFiles: Sendable {
     defer { unlink(candidate) }
     do throws(SystemFailure) {
       try directory.writeMark(RunDirectory.Mark(bootID: ProcessTable.bootID(), place: place), to: file)
-      guard fsync(file) == 0 else { throw SystemFailure("sync the claim") }
     } catch {
       close(file)
       throw error
     }
+    // Closing sends the bytes to a network file system's server, which is all that others need to see them whole. A disk of
+    // this machine's own that loses them by loss of power has lost the run as well; syncing it cost more than a short run.
+    guard close(file) == 0 else { throw SystemFailure("write the claim") }
     let result = link(candidate, directory.started)
     let code = errno
     var status = stat()
     // An answer of the server that was lost and asked for again says EEXIST to the one who made the link.
-    if result == 0 || fstat(file, &status) == 0 && status.st_nlink == 2 { return file }
-    close(file)
+    if result == 0 || lstat(candidate, &status) == 0 && status.st_nlink == 2 {
+      return try Files.open(candidate, O_RDWR)
+    }
     guard code == EEXIST else { throw SystemFailure("claim \(directory.started)", code) }
     return nil
   }

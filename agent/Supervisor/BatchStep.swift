@@ -23,7 +23,7 @@ final class BatchStep: RunLoop {
   private var isOver = false
   private var exitCode: Int32 = 0
   private var beats = 0
-  private var nextBeat: UInt64 = 0
+  private var nextBeat: UInt64
   private var nextLook: UInt64 = 0
 
   /// Runs until the run has ended. Returns the program's exit code (128 + n for signal n), or 2 for wrong usage, 66 when there
@@ -94,6 +94,8 @@ final class BatchStep: RunLoop {
     self.claim = claim
     directory = files.directory(request.id)
     begin = now
+    // The claim shows that the step lives to begin with; most runs are over before the first beat.
+    nextBeat = now + Self.beatIntervalNs
     lease = WatchedLease(value: files.leaseValue(), now: now)
     // Ten looks in each limit, and never busier than ten a second.
     let limit = request.disconnectLimitMs > UInt64.max / 100_000 ? UInt64.max : request.disconnectLimitMs * 100_000

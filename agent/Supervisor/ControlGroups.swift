@@ -60,9 +60,11 @@ final class ControlGroups {
   /// The kernel takes no quota below a millisecond.
   private static let cpuQuotaUsMin: UInt64 = 1000
 
-  init(_ setting: ControlGroupSetting, stateDirectory: String, hierarchy: ControlGroupHierarchy = .current()) {
+  init(_ setting: ControlGroupSetting, stateDirectory: String, hierarchy: ControlGroupHierarchy? = nil) {
     name = "fubini-" + RunDirectory.hexadecimal(RunDirectory.checksum(Array(stateDirectory.utf8)[...]))
     record = stateDirectory + "/control-groups"
+    // A batch step uses none, and starts for every run: it need not read what is mounted.
+    let hierarchy = setting == .none ? ControlGroupHierarchy(mountinfo: "", groups: "") : hierarchy ?? .current()
     var site = ControlGroupSite.find(setting, in: hierarchy)
     site.occupy()
     isUnified = site.isUnified

@@ -29,7 +29,8 @@ struct Launch {
         bootID: bootID, isSandboxed: run.isSandboxed, enclosurePid: enclosure?.pid ?? 0,
         enclosureStartTicks: enclosure?.startTicks ?? 0, place: place)
       try directory.writeMark(mark, to: lock)
-      try directory.writeSpec(run)
+      // A batch step has been asked by a file that says the same.
+      if place.isEmpty { try directory.writeSpec(run) }
       let log = try Files.open(directory.log, O_WRONLY | O_CREAT | O_APPEND)
       opened.append(log)
       let null = try Files.open("/dev/null", O_RDONLY)
