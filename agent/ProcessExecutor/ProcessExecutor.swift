@@ -29,6 +29,7 @@ public actor ProcessExecutor: Executor {
   var isClosed = false
   var queue: SlotQueue
   let preparation: RunPreparation
+  private let trash: Trash
 
   /// Probes the machine; starts the supervisor if none runs.
   /// - Throws: `.failedPrecondition` when no sandbox can be made and `sandbox: none` was not chosen.
@@ -76,6 +77,7 @@ public actor ProcessExecutor: Executor {
     preparation.accounts = try Self.accounts(configuration)
     if probe != nil { preparation.roots = try RootPool(directory: directory + "/sandbox/roots") }
     self.preparation = preparation
+    trash = try Trash(directory: directory + "/trash")
     self.notices = notices
     // Also learns which slots are taken.
     _ = try await reattach(known: [])
@@ -166,11 +168,7 @@ public actor ProcessExecutor: Executor {
       let workspace = workspace(for: id)
       let directory = workspace.directory
       preparation.roots?.keep(id, root: workspace.root, started: directory + "/started")
-      // The fence goes last: a half-deleted run still counts as started.
-      for entry in HostFiles.list(directory) ?? [] where entry.name != "started" && entry.name != "exit" {
-        HostFiles.remove(directory + "/" + entry.name)
-      }
-      HostFiles.remove(directory)
+      trash.take(directory)
     }
   }
 

@@ -19,6 +19,7 @@ struct RunFiles: Sendable {
 
   let sharedDirectory: String
   let mark: String
+  let trash: Trash
 
   func directory(_ id: RunID) -> String { "\(sharedDirectory)/runs/\(id.hexadecimal)" }
   func directory(_ name: JobName) -> String { "\(sharedDirectory)/jobs/\(name.key)" }
@@ -94,16 +95,8 @@ struct RunFiles: Sendable {
     return status.st_mode & S_IFMT != S_IFDIR || status.st_uid != geteuid()
   }
 
-  /// Deletes a run's files; the fence goes last, so that a half-deleted run still counts as started.
-  func remove(_ id: RunID) {
-    let directory = directory(id)
-    // A link in its place goes; what it leads to is not the run's.
-    if isReplaced(id) { return HostFiles.remove(directory) }
-    for entry in HostFiles.list(directory) ?? [] where entry.name != "started" && entry.name != "exit" {
-      HostFiles.remove(directory + "/" + entry.name)
-    }
-    HostFiles.remove(directory)
-  }
+  /// Deletes a run's files, by and by.
+  func remove(_ id: RunID) { trash.take(directory(id)) }
 
   func remove(_ name: JobName) { HostFiles.remove(directory(name)) }
 }

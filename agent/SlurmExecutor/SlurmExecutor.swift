@@ -73,7 +73,6 @@ public actor SlurmExecutor: Executor {
     mark = JobName.mark(federationID: configuration.federationID, cluster: configuration.cluster)
     let shared = configuration.sharedDirectory
     files = BatchFiles(sharedDirectory: shared, leaseFile: configuration.leaseFile)
-    records = RunFiles(sharedDirectory: shared, mark: mark)
     commands = SlurmCommands(configuration: configuration.slurmConfiguration)
     gangProgram = Gang.program(
       configuration.programs, path: getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin")
@@ -85,6 +84,7 @@ public actor SlurmExecutor: Executor {
       throw FederationError(.failedPrecondition, "the shared directory cannot be made: \(error)", cause: error)
     }
     for name in ["jobs", "sandbox"] { try HostFiles.makeDirectory("\(shared)/\(name)") }
+    records = RunFiles(sharedDirectory: shared, mark: mark, trash: try Trash(directory: shared + "/trash"))
     (preparation, fixedNotices) = try Self.preparation(configuration)
     try await learnLimits()
     await refreshInventory()
