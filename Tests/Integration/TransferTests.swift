@@ -63,30 +63,6 @@ extension Integration {
       }
     }
 
-    /// Megabytes; more by the environment.
-    static let memoryMebibytes = ProcessInfo.processInfo.environment["FUBINI_TRANSFER_MIB"].flatMap { Int64($0) } ?? 384
-
-    @Test(
-      "an agent that sends or receives a large file, as fast as it can or held up, uses at most 64 MiB more than idle",
-      arguments: [nil, "60MB/s"] as [String?])
-    func memory(limit: String?) async throws {
-      try await Self.withTwo(keys: limit.map { ["transferLimit": $0] } ?? [:]) { federation, _, _ in
-        let idle = try ["east", "west"].map { try #require(try federation.agent($0).memory()?.resident) }
-        let client = try federation.client()
-        let start = ContinuousClock.now
-        _ = try await client.submit(Self.document(mebibytes: Self.memoryMebibytes))
-        let detail = try await client.finished("large", timeout: .seconds(400))
-        try #require(detail.summary.phase == .succeeded, "\(detail.nodes.map(\.message))")
-        for (index, name) in ["east", "west"].enumerated() {
-          let peak = try #require(try federation.agent(name).memory()?.peak)
-          print(
-            "\(name), limit \(limit ?? "none"): \(idle[index] >> 20) MiB idle, \(peak >> 20) MiB at most, "
-              + "for a file of \(Self.memoryMebibytes) MiB in \(ContinuousClock.now - start)")
-          #expect(peak - idle[index] <= 64 * Self.mebibyte)
-        }
-      }
-    }
-
     @Test(
       "I4: an upload and a download go on after cut connections: of 256 MiB no more than 1.3 times go over each link")
     func resumed() async throws {
