@@ -9,7 +9,7 @@ left_out() {
 }
 
 missing=""
-for package in munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurmdbd mariadb-server-core; do
+for package in munge slurmctld slurmd slurm-client slurm-wlm-basic-plugins slurmdbd mariadb-server-core slurmrestd; do
   dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed || missing="$missing $package"
 done
 [ -n "$missing" ] || exit 0
@@ -38,7 +38,7 @@ $as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -
 
 # What has just come must not start with the next boot either; what was there before is left as it is.
 if [ -d /run/systemd/system ]; then
-  for service in munge slurmctld slurmd slurmdbd; do
+  for service in munge slurmctld slurmd slurmdbd slurmrestd; do
     case "$missing " in *" $service "*) $as_root systemctl disable --quiet "$service.service" 2>/dev/null ;; esac
   done
 fi

@@ -37,7 +37,8 @@ extension LocalSlurmCluster {
       directory: String, name: String, nodes: Int = 1, cpusPerNode: Int = 64, memoryMiBPerNode: Int = 64_000,
       gpusPerNode: Int = 0, gpuType: String = "a100", partitions: [Partition] = [Partition("main")],
       nodeTimeoutSeconds: Int = 60, jobMemorySeconds: Int = 300, killWaitSeconds: Int = 5,
-      requeueDelaySeconds: Int = 120, keepsAccounts: Bool = false, qos: [QOS] = [], killsOverMemory: Bool = false
+      requeueDelaySeconds: Int = 120, keepsAccounts: Bool = false, qos: [QOS] = [],
+      killsOverMemory: Bool = false
     ) {
       self.directory = directory
       self.name = name

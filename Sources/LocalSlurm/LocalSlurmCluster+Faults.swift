@@ -119,7 +119,7 @@ extension LocalSlurmCluster {
     return identity
   }
 
-  private func kill(_ name: String) async throws {
+  func kill(_ name: String) async throws {
     let identity = try require(name)
     await identity.end(SIGKILL, grace: .seconds(5))
     ChildProcess.reap(identity)

@@ -68,7 +68,8 @@ public struct LocalSlurmCluster: Sendable {
     let paths = Paths(directory: directory)
     let names = ((try? FileManager.default.contentsOfDirectory(atPath: paths.pid)) ?? [])
       .filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }
-    let nodes = names.filter { !["slurmctld", "slurmdbd", "mariadbd", "munged"].contains($0) }
+    let nodes = names.filter { !["slurmrestd", "slurmctld", "slurmdbd", "mariadbd", "munged"].contains($0) }
+    await end(["slurmrestd"], paths)
     await end(["slurmctld"], paths)
     await end(nodes, paths)
     if !names.isEmpty { await JobProcesses.end(configuration: paths.configuration) }

@@ -11,6 +11,8 @@ extension LocalSlurmCluster {
     var accounting: String { directory + "/slurmdbd.conf" }
     var database: String { directory + "/database" }
     var databaseSocket: String { database + "/socket" }
+    var rest: String { directory + "/rest" }
+    var restSocket: String { rest + "/socket" }
     var mungeKey: String { directory + "/munge.key" }
     var mungeSocket: String { directory + "/munge.socket" }
     var state: String { directory + "/state" }

@@ -83,6 +83,7 @@ struct SlurmFaultTests {
   @Test(
     "Without munge nothing is submitted and the reason is told; with it the same submission goes through, once (I1)")
   func mungeDown() async throws {
+    // Slurm's commands themselves try for fifty seconds, and no setting of theirs shortens that.
     try await SlurmExecutorFixture.with { fixture in
       try await fixture.cluster.killMunge()
       let run = SlurmExecutorFixture.request(1, "echo ran")

@@ -20,6 +20,9 @@ public final class SlurmFixture: Sendable {
   /// Whether such a cluster can keep accounts: `.enabled(if: SlurmFixture.hasAccounting, "slurmdbd is not installed")`.
   public static var hasAccounting: Bool { isAvailable && SlurmPrograms.missingAccounting == nil }
 
+  /// Whether slurmrestd can be started: `.enabled(if: SlurmFixture.hasRest, "slurmrestd is not installed")`.
+  public static var hasRest: Bool { isAvailable && SlurmPrograms.find("slurmrestd") != nil }
+
   /// Starts one cluster for each name, runs `body`, and ends them. An error that `body` throws is told with all logs.
   public static func with<Value: Sendable>(
     _ names: String..., configure: (inout LocalSlurmCluster.Configuration) -> Void = { _ in },

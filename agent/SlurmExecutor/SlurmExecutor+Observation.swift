@@ -5,7 +5,6 @@ internal import Supervisor
 
 /// What becomes of runs: marks of starts and ends twice a second, Slurm's word each interval, logs in between.
 extension SlurmExecutor {
-  private static var pollTimeout: Duration { .seconds(30) }
   /// Sizes of logs that are asked for in one tick.
   private static var logLooksMax: Int { 128 }
 
@@ -57,12 +56,10 @@ extension SlurmExecutor {
     lastPollAt = askedAt
     isPollWanted = false
     do {
-      let arguments = ["--noheader", "--array", "--states=all", "--user=\(userID)", "--format=\(SlurmJob.format)"]
-      let output = try await commands.run(configuration.programs.squeue, arguments, timeout: Self.pollTimeout)
-      guard output.status == 0 else { throw SlurmFailure(output).error }
+      let jobs = try await askForJobs()
       backoff.succeeded(in: clock.now - askedAt)
       controllerProblem = nil
-      apply(SlurmJob.parse(output.standardOutput).jobs, askedAt: askedAt)
+      apply(jobs, askedAt: askedAt)
       await consultAccounting()
     } catch {
       backoff.failed()
@@ -91,14 +88,35 @@ extension SlurmExecutor {
     }
     leftovers = leftovers.filter { seen.contains($0.key) }
     leftoversAskedAt = askedAt
+    let waiting = waitingArrays(jobs)
     for id in runs.keys.sorted() where !runs[id]!.isOver {
       let before = runs[id]!.scheduler
-      runs[id]!.answered(best[id], askedAt: askedAt, now: now)
+      runs[id]!.answered(best[id] ?? unlisted(id, in: waiting), askedAt: askedAt, now: now)
       // Most of thousands wait or run as they did: about them there is nothing new to say.
       if runs[id]!.isSteady(since: before) { continue }
       noteWait(id)
       consider(id, looksAtFiles: runs[id]!.needsLook)
     }
+  }
+
+  /// The records that stand for the tasks of arrays which wait.
+  private func waitingArrays(_ jobs: [SlurmJob]) -> [JobName: SlurmJob] {
+    var found: [JobName: SlurmJob] = [:]
+    for job in jobs where job.id == job.arrayID && job.index != nil {
+      if case .pending = job.state, let name = JobName(job.name, mark: mark) { found[name] = job }
+    }
+    return found
+  }
+
+  /// Slurm keeps one record for all tasks of an array that wait, and its answers do not always name each: `squeue --array` of
+  /// 22.05 leaves out the last one where others between were cancelled, slurmrestd cuts a long list. So a run that no step has
+  /// claimed waits as long as its array does, unless it has a record of its own.
+  private func unlisted(_ id: RunID, in waiting: [JobName: SlurmJob]) -> SlurmJob? {
+    guard let run = runs[id], run.claim == .none, let attempt = run.attempt, let index = attempt.index,
+      var job = waiting[attempt.name], attempt.jobID ?? job.arrayID == job.arrayID
+    else { return nil }
+    job.index = index
+    return job
   }
 
   func run(of job: SlurmJob, _ name: JobName) -> RunID? {

@@ -33,6 +33,12 @@ public actor SlurmExecutor: Executor {
   var backoff: Backoff
   /// Why Slurm does not answer; nil while it does.
   var controllerProblem: String?
+  /// Of slurmrestd, where its socket is configured: the version of its answers once that is found, when it may be asked again
+  /// after it has failed, and why it failed; nil while it answers.
+  var restVersion: String?
+  var restBackoff: Backoff
+  var restDue: ContinuousClock.Instant
+  var restProblem: String?
   /// Whether Slurm keeps accounts and they are to be used; false until the controller has said so.
   var hasAccounting = false
   var accountingBackoff: Backoff
@@ -77,6 +83,8 @@ public actor SlurmExecutor: Executor {
     gangProgram = Gang.program(
       configuration.programs, path: getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin")
     backoff = Backoff(interval: configuration.pollInterval)
+    restBackoff = backoff
+    restDue = clock.now
     accountingBackoff = Backoff(interval: configuration.pollInterval)
     accountingDue = clock.now
     arraySizeMax = configuration.arraySize
@@ -173,6 +181,7 @@ public actor SlurmExecutor: Executor {
     var notices = fixedNotices
     if let shortage = preparation.diskShortage { notices.append(shortage) }
     if let controllerProblem { notices.append("Slurm does not answer: \(controllerProblem)") }
+    if let restProblem { notices.append("slurmrestd does not answer, squeue is asked instead: \(restProblem)") }
     if let accountingProblem {
       notices.append(
         "Slurm's accounting does not answer, so that jobs which the controller has forgotten are judged by their files "

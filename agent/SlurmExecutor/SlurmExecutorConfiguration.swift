@@ -60,6 +60,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   /// Runs in one job array.
   public var arraySize: Int
   public var canFence: Bool
+  /// The unix socket of a slurmrestd that is asked for jobs instead of `squeue`; nil: none.
+  public var restSocket: String?
   /// Whether accounting is asked about jobs that the controller has forgotten, where Slurm keeps accounts.
   public var usesAccounting: Bool
   public var sandbox: SandboxMode
@@ -72,7 +74,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], apptainer: String = "apptainer", scriptTemplate: String? = nil,
     extraOptions: [String] = [], pollInterval: Duration = .seconds(5), defaultWalltime: Duration = .seconds(24 * 3600),
-    maxJobs: Int = 2000, arraySize: Int = 1000, canFence: Bool = true, usesAccounting: Bool = true,
+    maxJobs: Int = 2000, arraySize: Int = 1000, canFence: Bool = true, restSocket: String? = nil,
+    usesAccounting: Bool = true,
     sandbox: SandboxMode = .auto,
     logLimit: ByteCount = .mebibytes(64)
   ) {
@@ -98,6 +101,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     self.maxJobs = maxJobs
     self.arraySize = arraySize
     self.canFence = canFence
+    self.restSocket = restSocket
     self.usesAccounting = usesAccounting
     self.sandbox = sandbox
     self.logLimit = logLimit
@@ -116,6 +120,13 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
       }
     }
     if let scriptTemplate { try BatchScript.check(template: scriptTemplate) }
+    if let restSocket {
+      // The longest path that the address of a unix socket holds.
+      guard restSocket.hasPrefix("/"), restSocket.utf8.count <= 107, !restSocket.utf8.contains(0) else {
+        throw FederationError(
+          .invalidArgument, "slurm.restd must be the absolute path of a unix socket, at most 107 bytes")
+      }
+    }
     for option in extraOptions {
       guard option.hasPrefix("-"), !option.utf8.contains(where: { $0 < 0x20 }) else {
         throw FederationError(

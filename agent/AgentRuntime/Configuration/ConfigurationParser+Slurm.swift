@@ -6,7 +6,7 @@ extension ConfigurationParser {
   static let slurmKeys = [
     "sharedDirectory", "agentBinary", "slurmConf", "commands", "partition", "account", "qos", "accounts", "partitions",
     "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "canFence",
-    "accounting",
+    "accounting", "restd",
     "sandbox",
   ]
 
@@ -35,6 +35,7 @@ extension ConfigurationParser {
       case "maxJobs": slurm.maxJobs = try number(path, value, 1...1_000_000)
       case "arraySize": slurm.arraySize = try number(path, value, 1...100_000)
       case "canFence": slurm.canFence = try flag(path, value)
+      case "restd": slurm.restd = try absolute(path, value)
       case "accounting": slurm.accounting = try choice(path, value)
       case "sandbox": slurm.sandbox = try choice(path, value)
       default: throw FederationError(.internal, "The configuration key \(path) is not read")

@@ -34,6 +34,8 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var arraySize = 1000
   /// `canFence`: false where the shared file system gives no close-to-open consistency.
   public var canFence = true
+  /// `restd`: the unix socket of a slurmrestd that is asked for jobs instead of `squeue`; nil: none.
+  public var restd: String?
   /// `accounting`: auto asks `sacct` about jobs that the controller has forgotten, where Slurm keeps accounts.
   public var accounting = Accounting.auto
   public var sandbox = Sandbox.auto
