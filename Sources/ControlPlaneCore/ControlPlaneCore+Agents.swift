@@ -179,6 +179,7 @@ extension ControlPlaneCore {
     runs[event.run] = run
     output.runs[event.run] = run.row
     if event.phase == .running, before.row.phase != .running {
+      if let expected = runtimes[run.template] { clusters[name]!.started(event.run, at: now, expected: expected) }
       handle(.taskStarted(run.row.task.node, cluster: name, runsAs: event.runsAs), in: run.row.task.workflow)
     }
   }

@@ -139,11 +139,10 @@ extension ControlPlaneCore {
         "explanation": .integer(run.row.explanation), "message": .string(reason(of: run)),
       ]
     }
-    guard let group = entry.group, let requirement = pending.requirement(of: group) else {
+    guard let group = entry.group, pending.groups[group] != nil else {
       throw FederationError(.internal, "the task waits in no queue")
     }
-    let table = PlacementPlanner(weights: configuration.weights).explain(
-      requirement, expectedRuntime: expectedRuntime(of: requirement), waiting: pending.count(of: group), on: views())
+    let table = candidates(of: pendingGroup(group, [task]), on: views())
     guard case .object(var members) = table.json else { return table.json }
     members["state"] = "Waiting"
     members["message"] = .string(summary(of: table))
@@ -161,18 +160,19 @@ extension ControlPlaneCore {
       guard let entry = workflows[id]!.tasks[node] else { continue }
       if let run = entry.run.flatMap({ runs[$0] }) {
         reasons[node] = reason(of: run)
-      } else if let group = entry.group, let requirement = pending.requirement(of: group) {
+      } else if let group = entry.group, pending.groups[group] != nil {
         if byGroup[group] == nil {
-          let planner = PlacementPlanner(weights: configuration.weights)
           byGroup[group] = summary(
-            of: planner.explain(
-              requirement, expectedRuntime: expectedRuntime(of: requirement), waiting: pending.count(of: group),
-              on: views))
+            of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), on: views))
         }
         reasons[node] = byGroup[group]
       }
     }
     return reasons
+  }
+
+  private func candidates(of group: PendingGroup, on views: [ClusterView]) -> CandidateTable {
+    PlacementPlanner(weights: configuration.weights).explain(group, in: situation(of: [group], on: views))
   }
 
   private func reason(of run: RunEntry) -> String {

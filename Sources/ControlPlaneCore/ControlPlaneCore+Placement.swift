@@ -6,32 +6,105 @@ import WorkflowCore
 extension ControlPlaneCore {
   /// What a placement pass needs, or nil when a pass could place nothing: nothing waits, nothing changed, or no cluster has room.
   ///
-  /// The caller plans outside the loop and brings the plan back as `Input.plan`.
+  /// The caller plans outside the loop and brings the plan back as `Input.plan`. However much waits, it costs a bounded time: a pass
+  /// sees some groups only, and all of them in turn (`PendingTasks.next`).
   public mutating func takeSnapshot() -> SchedulingSnapshot? {
     // What an open plan places still waits; it must not be planned a second time.
-    guard wantsPlacement, !pending.isEmpty, openPlans.isEmpty else { return nil }
+    guard wantsPlacement || groupsToSweep > 0, !pending.isEmpty, openPlans.isEmpty else { return nil }
     wantsPlacement = false
     let views = views()
-    let room = room(in: views)
-    guard room > 0 else { return nil }
+    let selection = pending.select()
+    groupsToSweep = max(0, groupsToSweep - selection.count)
+    let room = room(in: views, for: selection)
+    guard room > 0 || selection.contains(where: { pending.groups[$0]?.requirement.data.isEmpty == false }) else {
+      return nil
+    }
     let workflows = workflows
-    let groups = pending.next(limit: min(room, Self.passLimit)) { task, group in
+    let groups = pending.tasks(of: selection, limit: min(room + PlacementPlanner.lookaheadLimit, Self.passLimit)) {
+      task, group in
       workflows[task.workflow]?.tasks[task.node]?.group == group
     }
-    return SchedulingSnapshot(
-      clusters: views,
-      groups: groups.compactMap { requirement, tasks, waiting in
-        tasks.isEmpty
-          ? nil
-          : PendingGroup(
-            requirement: requirement, tasks: tasks, waiting: waiting, expectedRuntime: expectedRuntime(of: requirement))
-      })
+    refreshTails(of: groups.compactMap { $0.tasks.first?.workflow })
+    let seen = groups.compactMap { key, tasks in tasks.isEmpty ? nil : pendingGroup(key, tasks) }
+    return situation(of: Self.orderedByRank(seen), on: views)
+  }
+
+  /// Of the groups of one workflow the one with the longest way behind it goes first; between workflows the order is as it was.
+  private static func orderedByRank(_ groups: [PendingGroup]) -> [PendingGroup] {
+    struct Peers: Hashable {
+      var workflow: WorkflowID
+      var priority: PriorityClass
+    }
+    let peers = Dictionary(grouping: groups.indices) {
+      Peers(workflow: groups[$0].tasks[0].workflow, priority: groups[$0].requirement.hints.priorityClass)
+    }
+    var ordered = groups
+    for places in peers.values where places.count > 1 {
+      let ranked = places.sorted { (-groups[$0].rank, $0) < (-groups[$1].rank, $1) }
+      for (place, group) in zip(places, ranked) { ordered[place] = groups[group] }
+    }
+    return ordered
+  }
+
+  /// Brings the tails of workflows up to date that a pass is about to look at: now and then, because they follow what is learnt, and
+  /// no more of them at once than a turn has time for.
+  private mutating func refreshTails(of ids: [WorkflowID]) {
+    var left = configuration.tailLimit
+    for id in ids where left > 0 {
+      guard let entry = workflows[id], entry.tails.map({ now - $0.at >= configuration.tailPeriod }) ?? true else {
+        continue
+      }
+      left -= entry.machine.program.size
+      let project = entry.row.project
+      let tails = WorkflowTails(entry.machine.program) { template in
+        runtimes["\(project)/\(template)"] ?? configuration.defaultRuntime.seconds
+      }
+      workflows[id]!.tails = (tails, now)
+    }
+  }
+
+  /// A tick: groups that passes have not come to are looked at, and what was left waiting for a slot that may not come.
+  mutating func reviewPlacement() {
+    if isHolding { wantsPlacement = true }
+    if pending.groups.count > PendingTasks.selectionLimit { groupsToSweep = pending.groups.count }
+  }
+
+  /// Some groups, with what a pass must know besides.
+  func situation(of groups: [PendingGroup], on views: [ClusterView]) -> SchedulingSnapshot {
+    var data: [DataKey: DataView] = [:]
+    for group in groups {
+      for key in group.requirement.data where data[key] == nil { data[key] = dataView(key) }
+    }
+    return SchedulingSnapshot(clusters: views, groups: groups, data: data)
+  }
+
+  /// - Precondition: the group exists.
+  func pendingGroup(_ key: Int64, _ tasks: [TaskID]) -> PendingGroup {
+    let group = pending.groups[key]!
+    var view = PendingGroup(
+      requirement: group.requirement, tasks: tasks, waiting: group.count,
+      expectedRuntime: expectedRuntime(of: group.requirement),
+      isRuntimeKnown: runtimes[group.requirement.template] != nil)
+    // Its tasks differ in what is behind them; the first one is the next to be placed.
+    if let first = tasks.first, let entry = workflows[first.workflow] {
+      if let tails = entry.tails { view.tail = entry.machine.tail(of: first.node, tails.value) }
+      view.deadline = entry.machine.workflowDeadline.map { ($0 - now).seconds }
+    }
+    return view
+  }
+
+  /// Where an input that waiting tasks read can be had; nil when nobody knows it.
+  func dataView(_ key: DataKey) -> DataView? {
+    guard let artifact = pending.artifacts[key] else { return nil }
+    // Whatever was stored is in the repository, and only the link into a cluster limits how fast it comes from there.
+    return DataView(
+      size: artifact.size, copies: artifact.producedOn.map { [DataCopy(cluster: $0)] } ?? [], origin: .infinity)
   }
 
   /// How many runs the clusters can be handed now, at most: what a pass need not look beyond.
-  private func room(in views: [ClusterView]) -> Int {
-    let hasShort = pending.groups.values.contains {
-      expectedRuntime(of: $0.requirement) < ClusterView.shortTask
+  private func room(in views: [ClusterView], for selection: [Int64]) -> Int {
+    let hasShort = selection.contains {
+      pending.groups[$0].map { expectedRuntime(of: $0.requirement) < ClusterView.shortTask } ?? false
     }
     return views.reduce(0) { sum, view in
       guard view.closedBecause == nil else { return sum }
@@ -44,7 +117,7 @@ extension ControlPlaneCore {
   private static var passLimit: Int { 1024 }
 
   func views() -> [ClusterView] {
-    clusters.keys.sorted().map { clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth) }
+    clusters.keys.sorted().map { clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now) }
   }
 
   func expectedRuntime(of requirement: Requirement) -> Duration {
@@ -54,6 +127,7 @@ extension ControlPlaneCore {
 
   /// Takes a plan that was made on an older snapshot: what still holds is placed, the rest waits on.
   mutating func adopt(_ plan: PlacementPlan) {
+    isHolding = plan.isHolding
     openPlans.append(OpenPlan(plan))
     proceedWithPlan()
   }
@@ -76,8 +150,7 @@ extension ControlPlaneCore {
       guard let entry = workflows[placement.task.workflow]?.tasks[placement.task.node], entry.group != nil,
         let requirement = entry.group.flatMap({ pending.requirement(of: $0) }),
         let cluster = clusters[placement.cluster], let session = cluster.session, cluster.closedBecause == nil,
-        cluster.view(defaultBandwidth: configuration.defaultBandwidth).hasRoom(
-          for: requirement.resources, lasting: expectedRuntime(of: requirement))
+        hasRoom(for: placement, requirement, on: cluster)
       else {
         wantsPlacement = true
         continue
@@ -92,22 +165,29 @@ extension ControlPlaneCore {
             id: lastExplanation, workflow: workflow, at: now,
             document: open.plan.tables[placement.table].json.description))
       }
-      bind(
-        placement.task, requirement, to: placement.cluster, session, epoch: entry.epoch + 1, open.explanations[key]!)
+      bind(placement, requirement, session, epoch: entry.epoch + 1, open.explanations[key]!)
     }
   }
 
+  /// Whether a placement still holds. One that is ahead of its slot needs none yet; there are never more of these than slots.
+  private func hasRoom(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Bool {
+    let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+    if view.hasRoom(for: requirement.resources, lasting: expectedRuntime(of: requirement)) { return true }
+    guard placement.isAhead, requirement.resources.fits(in: view.free + view.inventory.capacity) else { return false }
+    return view.freeSlots.map { $0 + (view.inventory.slots ?? 0) > 0 } ?? true
+  }
+
   private mutating func bind(
-    _ task: TaskID, _ requirement: Requirement, to cluster: ClusterName, _ session: SessionID, epoch: Int32,
-    _ explanation: Int64
+    _ placement: Placement, _ requirement: Requirement, _ session: SessionID, epoch: Int32, _ explanation: Int64
   ) {
+    let (task, cluster) = (placement.task, placement.cluster)
     runCounter += 1
     let id = RunID(incarnation: incarnation, counter: runCounter)
     let row = RunRow(
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
       quote: clusters[cluster]!.row.spec.prices, resources: requirement.resources)
     let run = RunEntry(
-      row: row, promisedBytes: requirement.missing(on: cluster),
+      row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,
       template: requirement.template, priced: requirement.priced)
     leaveQueue(task)

@@ -12,6 +12,8 @@ extension ControlPlaneCore {
     replaceUnreachableRuns(silence)
     wakeWorkflows()
     forgetOldReplies()
+    for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
+    reviewPlacement()
   }
 
   // MARK: Agents' leases

@@ -218,9 +218,20 @@ extension ControlPlaneCore {
     let spec = try workflows[task.workflow]!.machine.taskSpec(for: task.node)
     let requirement = Requirement(
       project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
-    let group = pending.add(task, requirement: requirement, first: first)
+    let group = pending.add(
+      task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(epoch: epoch, run: nil, group: group)
     wantsPlacement = true
+  }
+
+  private static func artifacts(_ spec: TaskSpec, _ requirement: Requirement) -> [DataKey: PendingTasks.Artifact] {
+    guard !requirement.data.isEmpty else { return [:] }
+    var artifacts: [DataKey: PendingTasks.Artifact] = [:]
+    for case .stored(let artifact) in spec.inputs.map(\.source) {
+      artifacts[DataKey(sha256: artifact.sha256)] = PendingTasks.Artifact(
+        size: artifact.size, producedOn: artifact.producedOn)
+    }
+    return artifacts
   }
 
   /// Returns how the task ended when it had no run; otherwise its run is asked to end, and answers later.

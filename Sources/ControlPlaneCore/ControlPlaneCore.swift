@@ -55,6 +55,10 @@ public struct ControlPlaneCore: Sendable {
   var isMassLoss = false
   /// Something changed since the last snapshot that may let a waiting task be placed.
   var wantsPlacement = true
+  /// Groups of waiting tasks that passes are still to look at, though nothing changed since.
+  var groupsToSweep = 0
+  /// The last plan left tasks waiting for slots that are yet to become free.
+  var isHolding = false
 
   var output: Output
   /// Workflows that have left with the output taken last.

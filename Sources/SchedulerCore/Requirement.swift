@@ -9,14 +9,18 @@ public struct Requirement: Hashable, Sendable {
   public var copy: Resources
   public var nodeSelector: [String: String]
   public var hints: FederationHints
-  /// Inputs by where their bytes are already, in order of cluster name; the repository (nil) first.
+  /// Small inputs by where their bytes are already, in order of cluster name; the repository (nil) first. They have no names, so that
+  /// tasks that each read a small file of their own are one group.
   public var inputs: [InputVolume]
+  /// Inputs of `namedSize` and more, in order, each once.
+  public var data: [DataKey]
   /// Names the history that the runtime is estimated from: `<project>/<template>`.
   public var template: String
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
-    hints: FederationHints = FederationHints(), inputs: [InputVolume] = [], template: String = ""
+    hints: FederationHints = FederationHints(), inputs: [InputVolume] = [], data: [DataKey] = [],
+    template: String = ""
   ) {
     self.project = project
     self.image = image
@@ -24,33 +28,38 @@ public struct Requirement: Hashable, Sendable {
     self.nodeSelector = nodeSelector
     self.hints = hints
     self.inputs = inputs
+    self.data = data
     self.template = template
   }
 
   /// The requirement of a task as the workflow machine resolved it.
   public init(project: ProjectName, template: String, spec: TaskSpec) {
     var volumes: [ClusterName?: Int64] = [:]
+    var data: Set<DataKey> = []
     for input in spec.inputs {
-      if case .stored(let artifact) = input.source { volumes[artifact.producedOn, default: 0] += artifact.size.bytes }
+      guard case .stored(let artifact) = input.source else { continue }
+      if artifact.size < Self.namedSize {
+        volumes[artifact.producedOn, default: 0] += artifact.size.bytes
+      } else {
+        data.insert(DataKey(sha256: artifact.sha256))
+      }
     }
     self.init(
       project: project, image: spec.image, copy: spec.resources, nodeSelector: spec.nodeSelector,
       hints: spec.federation,
       inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
-      template: template)
+      data: data.sorted(), template: template)
   }
+
+  /// An input of this size and above is worth a name, a replica and a transfer of its own: it takes 10 ms at 100 MB/s.
+  public static let namedSize = ByteCount.mebibytes(1)
 
   /// Of the whole gang: what is taken.
   public var resources: Resources { hints.gangSize == 1 ? copy : copy * hints.gangSize }
 
   /// Of the whole gang: what is quoted and charged. More than `resources` where no CPU was asked for.
   public var priced: Resources { copy.priced(copies: hints.gangSize) }
-
-  /// Bytes that would have to be moved to `cluster`.
-  public func missing(on cluster: ClusterName) -> ByteCount {
-    inputs.reduce(.zero) { $1.cluster == cluster ? $0 : $0 + $1.size }
-  }
 }
 
 /// Input bytes that one cluster holds.

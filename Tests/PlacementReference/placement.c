@@ -65,7 +65,7 @@ int32_t pr_decide(const struct pr_clusters *c, int32_t inputs, int32_t replicas,
   for (int32_t k = 0; k < c->count; k++) {
     float start = larger(larger(c->wait[k], sent), c->backlog_in[k] + missing * c->seconds_per_byte_in[k]);
     float run = runtime * c->slowness[k];
-    scores[k] = start + run + tail + lambda * (run * c->price_per_second[k] + egress);
+    scores[k] = start + run + tail + lambda * (run * c->price_per_second[k] + (egress + missing * c->price_per_byte_in[k]));
   }
   for (int32_t h = 0; h < holder_count; h++) {
     int32_t k = holders[h].cluster;
@@ -82,7 +82,7 @@ int32_t pr_decide(const struct pr_clusters *c, int32_t inputs, int32_t replicas,
     }
     if (lacks > 0) stage = larger(larger(stage, last), c->backlog_in[k] + lacks * c->seconds_per_byte_in[k]);
     float run = runtime * c->slowness[k];
-    scores[k] = larger(stage, c->wait[k]) + run + tail + lambda * (run * c->price_per_second[k] + pays);
+    scores[k] = larger(stage, c->wait[k]) + run + tail + lambda * (run * c->price_per_second[k] + lacks * c->price_per_byte_in[k] + pays);
     scratch[k] = -1;
   }
   int32_t best = 0;

@@ -93,20 +93,21 @@ private struct DecisionQuestion {
   init(clusters: Int, inputs: Int, replicas: Int) {
     var random = SplitMix64(seed: 1)
     columns = ClusterColumns(count: clusters)
-    vectors = Array(repeating: [], count: 8)
+    vectors = Array(repeating: [], count: 9)
     for cluster in 0..<clusters {
       let speed = Float(random.uniform(0.5, 2))
       let (bandwidthIn, bandwidthOut) = (Float(random.uniform(1e7, 1e9)), Float(random.uniform(1e7, 1e9)))
       let (price, egress) = (Float(random.uniform(0, 1e-3)), Float(random.uniform(0, 1e-10)))
+      let priceIn = Float(random.uniform(0, 1e-10))
       let (wait, backlogIn, backlogOut) = (
         Float(random.uniform(0, 100)), Float(random.uniform(0, 30)), Float(random.uniform(0, 30))
       )
       columns.describe(
         cluster, speed: speed, bandwidthIn: bandwidthIn, bandwidthOut: bandwidthOut, pricePerSecond: price,
-        egressPerByte: egress)
+        egressPerByte: egress, pricePerByteIn: priceIn)
       columns.setWait(cluster, wait)
       columns.setBacklog(cluster, in: backlogIn, out: backlogOut)
-      let row = [wait, backlogIn, backlogOut, 1 / bandwidthIn, 1 / bandwidthOut, 1 / speed, price, egress]
+      let row = [wait, backlogIn, backlogOut, 1 / bandwidthIn, 1 / bandwidthOut, 1 / speed, price, egress, priceIn]
       for (index, value) in row.enumerated() { vectors[index].append(value) }
     }
     sizes = (0..<inputs).map { _ in Float(random.uniform(1e6, 1e9)) }
@@ -148,7 +149,7 @@ private struct DecisionQuestion {
       var clusters = pr_clusters(
         count: Int32(lanes), wait: base, backlog_in: base + lanes, backlog_out: base + 2 * lanes,
         seconds_per_byte_in: base + 3 * lanes, seconds_per_byte_out: base + 4 * lanes, slowness: base + 5 * lanes,
-        price_per_second: base + 6 * lanes, egress_per_byte: base + 7 * lanes)
+        price_per_second: base + 6 * lanes, egress_per_byte: base + 7 * lanes, price_per_byte_in: base + 8 * lanes)
       time = ContinuousClock().measure {
         for decision in 0..<count {
           sum += Int(

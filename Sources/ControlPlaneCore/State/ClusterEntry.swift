@@ -1,4 +1,5 @@
 import FederationModel
+import HeapModule
 import SchedulerCore
 
 /// A cluster in memory: its durable row, and what its agent's session says.
@@ -21,6 +22,10 @@ struct ClusterEntry: Sendable {
   var backlogIn = ByteCount.zero
   /// Bytes per second, an exponentially weighted mean; nil until something was moved.
   var measuredBandwidth: Double?
+  /// When its runs are expected to end, of those whose templates have a history; some may be over, but not the first.
+  private var ends = Heap<ExpectedEnd>()
+  /// Mean of what runs that started here were expected to take.
+  private var meanRun = 0.0
 
   init(row: ClusterRow) { self.row = row }
 
@@ -34,12 +39,29 @@ struct ClusterEntry: Sendable {
     return nil
   }
 
-  func view(defaultBandwidth: Double) -> ClusterView {
+  func view(defaultBandwidth: Double, at now: Timestamp) -> ClusterView {
     ClusterView(
-      spec: row.spec, inventory: inventory, closedBecause: closedBecause, free: inventory.capacity - used,
-      freeSlots: inventory.slots.map { $0 - slotsUsed },
+      spec: row.spec, inventory: inventory, closedBecause: closedBecause, isReachable: session != nil && !isSilent,
+      free: inventory.capacity - used, freeSlots: inventory.slots.map { $0 - slotsUsed },
       bandwidth: measuredBandwidth ?? inventory.linkBytesPerSecond.map(Double.init) ?? defaultBandwidth,
-      backlogIn: backlogIn)
+      backlogIn: backlogIn, firstEnd: ends.min.map { $0.seconds(from: now) }, meanRun: meanRun)
+  }
+
+  /// - Parameter seconds: what its template's history says.
+  mutating func started(_ run: RunID, at now: Timestamp, expected seconds: Double) {
+    meanRun = meanRun == 0 ? seconds : meanRun * 0.9 + seconds * 0.1
+    ends.insert(ExpectedEnd(at: now + .seconds(seconds), startedAt: now, run: run))
+  }
+
+  /// Runs that should have ended get new times, so that one that hangs does not hide when the others end.
+  mutating func postponeLateEnds(at now: Timestamp, limit: Int) {
+    for _ in 0..<limit {
+      guard let first = ends.min, first.at <= now else { return }
+      ends.removeMin()
+      guard runs.contains(first.run) else { continue }
+      ends.insert(
+        ExpectedEnd(at: now + .seconds(first.seconds(from: now)), startedAt: first.startedAt, run: first.run))
+    }
   }
 
   mutating func add(_ run: RunEntry) {
@@ -52,6 +74,7 @@ struct ClusterEntry: Sendable {
     guard runs.remove(run.row.id) != nil else { return }
     backlogIn = backlogIn - run.promisedBytes
     if run.holdsSlot { giveBack(run.row.resources) }
+    while let first = ends.min, !runs.contains(first.run) { ends.removeMin() }
   }
 
   mutating func seen(at moment: Timestamp) { agent?.seenAt = moment }
@@ -72,4 +95,18 @@ struct ClusterEntry: Sendable {
     let sample = Double(bytes.bytes) * 1000 / Double(milliseconds)
     measuredBandwidth = measuredBandwidth.map { $0 * 0.7 + sample * 0.3 } ?? sample
   }
+}
+
+/// When a run is expected to end.
+struct ExpectedEnd: Comparable, Sendable {
+  var at: Timestamp
+  var startedAt: Timestamp
+  var run: RunID
+
+  /// One that takes longer than expected takes nobody knows how long: a tenth of what it has taken, and a second at least.
+  func seconds(from now: Timestamp) -> Double {
+    at > now ? (at - now).seconds : max(1, (now - startedAt).seconds / 10)
+  }
+
+  static func < (a: Self, b: Self) -> Bool { (a.at, a.run) < (b.at, b.run) }
 }

@@ -8,15 +8,28 @@ import SchedulerCore
 struct PendingTasks: Sendable {
   struct Group: Sendable {
     var requirement: Requirement
-    /// Of the group's creation: older groups of a class go first.
-    var order: Int64
     var queue: Deque<TaskID> = []
     /// Tasks that really wait.
     var count = 0
   }
 
+  /// What is known of an input that is read by name.
+  struct Artifact: Sendable {
+    var size: ByteCount
+    var producedOn: ClusterName?
+    /// Groups that read it.
+    var groups = 0
+  }
+
   private static let leastOfGroup = 8
+  /// Groups that one pass sees at most.
+  static let selectionLimit = 256
+  /// By key: older groups have lower ones, and those of a class go first in that order.
   private(set) var groups: [Int64: Group] = [:]
+  private(set) var artifacts: [DataKey: Artifact] = [:]
+  private var lines: [PriorityClass: Line] = [:]
+  /// The last group that was seen in turn.
+  private var cursor: (line: PriorityClass, key: Int64) = (.realtime, 0)
   private var keys: [Requirement: Int64] = [:]
   private var lastKey: Int64 = 0
 
@@ -24,11 +37,14 @@ struct PendingTasks: Sendable {
   /// Tasks that really wait, in all groups.
   private(set) var count = 0
 
-  func count(of key: Int64) -> Int { groups[key]?.count ?? 0 }
   func requirement(of key: Int64) -> Requirement? { groups[key]?.requirement }
 
   /// Returns the group that `task` now waits in. `first` puts it before the others: it has waited before.
-  mutating func add(_ task: TaskID, requirement: Requirement, first: Bool = false) -> Int64 {
+  ///
+  /// - Parameter artifacts: what the requirement reads by name.
+  mutating func add(
+    _ task: TaskID, requirement: Requirement, artifacts: [DataKey: Artifact] = [:], first: Bool = false
+  ) -> Int64 {
     let key: Int64
     if let known = keys[requirement] {
       key = known
@@ -36,7 +52,13 @@ struct PendingTasks: Sendable {
       lastKey += 1
       key = lastKey
       keys[requirement] = key
-      groups[key] = Group(requirement: requirement, order: key)
+      groups[key] = Group(requirement: requirement)
+      lines[requirement.hints.priorityClass, default: Line()].append(key)
+      for name in requirement.data {
+        guard let artifact = self.artifacts[name] ?? artifacts[name] else { continue }
+        self.artifacts[name] = artifact
+        self.artifacts[name]!.groups += 1
+      }
     }
     if first { groups[key]!.queue.prepend(task) } else { groups[key]!.queue.append(task) }
     groups[key]!.count += 1
@@ -52,22 +74,58 @@ struct PendingTasks: Sendable {
       groups[key]!.count = waiting - 1
     } else if let group = groups.removeValue(forKey: key) {
       keys[group.requirement] = nil
+      let groups = groups
+      lines[group.requirement.hints.priorityClass]!.left { groups[$0] != nil }
+      for name in group.requirement.data { drop(name) }
     }
   }
 
-  /// The first waiting tasks of each group, groups in order of precedence; drops what no longer waits from the queues' fronts.
+  private mutating func drop(_ name: DataKey) {
+    guard let count = artifacts[name]?.groups else { return }
+    if count > 1 { artifacts[name]!.groups = count - 1 } else { artifacts[name] = nil }
+  }
+
+  /// Groups for one pass, in order of precedence: the first ones, and of the others as many in turn, because the first ones may fit
+  /// nowhere. All of them when they are not more than `selectionLimit`.
+  ///
+  /// - Complexity: O(selectionLimit), however many there are.
+  mutating func select() -> [Int64] {
+    let half = Self.selectionLimit / 2
+    var head: [Int64] = []
+    for line in PriorityClass.allCases {
+      guard head.count < half else { break }
+      lines[line]?.forEach(after: 0) { key in
+        if groups[key] != nil { head.append(key) }
+        return head.count < half
+      }
+    }
+    guard groups.count > head.count else { return head }
+    var chosen = Set(head)
+    var rest: [(line: PriorityClass, key: Int64)] = []
+    let classes = PriorityClass.allCases
+    let start = classes.firstIndex(of: cursor.line)!
+    // Around once: the rest of the cursor's line, the other lines, and that line's beginning.
+    for turn in 0...classes.count where rest.count < half {
+      let line = classes[(start + turn) % classes.count]
+      lines[line]?.forEach(after: turn == 0 ? cursor.key : 0) { key in
+        if groups[key] != nil {
+          cursor = (line, key)
+          if chosen.insert(key).inserted { rest.append((line, key)) }
+        }
+        return rest.count < half
+      }
+    }
+    return head + rest.sorted { ($0.line, $0.key) < ($1.line, $1.key) }.map(\.key)
+  }
+
+  /// The first waiting tasks of some groups; drops what no longer waits from the queues' fronts.
   ///
   /// At most `limit` tasks altogether, but a few of each group however much waits before it: what is before it may fit nowhere.
-  /// `waiting` counts all of a group.
-  mutating func next(limit: Int, isWaiting: (TaskID, Int64) -> Bool) -> [(
-    requirement: Requirement, tasks: [TaskID], waiting: Int
+  mutating func tasks(of selection: [Int64], limit: Int, isWaiting: (TaskID, Int64) -> Bool) -> [(
+    key: Int64, tasks: [TaskID]
   )] {
-    // Keys alone: a copy of the groups would share their queues, and every removal below would copy one.
-    let order = groups.map { (key: $0.key, rank: ($0.value.requirement.hints.priorityClass, $0.value.order)) }.sorted {
-      $0.rank < $1.rank
-    }
     var left = limit
-    return order.map { key, _ in
+    return selection.map { key in
       while let front = groups[key]!.queue.first, !isWaiting(front, key) { groups[key]!.queue.removeFirst() }
       var tasks: [TaskID] = []
       let share = max(left, min(limit, Self.leastOfGroup))
@@ -76,7 +134,37 @@ struct PendingTasks: Sendable {
         if tasks.count == share { break }
       }
       left -= tasks.count
-      return (groups[key]!.requirement, tasks, groups[key]!.count)
+      return (key, tasks)
     }
+  }
+}
+
+/// The groups of one priority class by age, with gaps where some have gone.
+private struct Line: Sendable {
+  private var keys: Deque<Int64> = []
+  private var gaps = 0
+
+  mutating func append(_ key: Int64) { keys.append(key) }
+
+  /// One has gone. Closes the gaps when there are more of them than groups, so that each costs O(1) on average.
+  mutating func left(_ isThere: (Int64) -> Bool) {
+    gaps += 1
+    while let front = keys.first, !isThere(front) {
+      keys.removeFirst()
+      gaps -= 1
+    }
+    guard gaps > 32, gaps * 2 > keys.count else { return }
+    keys.removeAll { !isThere($0) }
+    gaps = 0
+  }
+
+  /// The keys above one, ascending, until `body` says no. Some may have gone.
+  func forEach(after key: Int64, _ body: (Int64) -> Bool) {
+    var (low, high) = (0, keys.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if keys[middle] > key { high = middle } else { low = middle + 1 }
+    }
+    while low < keys.count, body(keys[low]) { low += 1 }
   }
 }

@@ -14,6 +14,8 @@ struct WorkflowEntry: Sendable {
   var isRowChanged: Bool
   /// It waits in line for its next slice.
   var isInLine = false
+  /// The work behind its parts, as it was expected at a moment; nil until a task of it is looked at by a pass. Soft.
+  var tails: (value: WorkflowTails, at: Timestamp)?
 
   init(row: WorkflowRow, machine: WorkflowMachine, isRowChanged: Bool) {
     self.row = row

@@ -21,31 +21,45 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   /// The sentence behind `rejected`; of the chosen cluster, why a policy chose it.
   public var reason: String?
   public var bytesToMove: Int64?
+  /// Bytes of its inputs that are on their way there already.
+  public var bytesInFlight: Int64?
+  /// Where the largest of the missing inputs would come from: a cluster, or `outside`.
+  public var source: String?
   public var stageSeconds: Double?
   public var waitSeconds: Double?
   public var runSeconds: Double?
   /// max(stage, wait) + run.
   public var finishSeconds: Double?
+  /// Of the work behind the task: the longest chain of those that need its outputs.
+  public var tailSeconds: Double?
   /// Minor units of `currency`, not rounded; nil where the cluster has no price.
   public var priceMinorUnits: Double?
+  /// The part of the price that the bytes to be moved make.
+  public var egressMinorUnits: Double?
   public var currency: String?
   /// The least wins.
   public var score: Double?
   public init(
     cluster: String, chosen: Bool, rejected: String? = nil, reason: String? = nil, bytesToMove: Int64? = nil,
+    bytesInFlight: Int64? = nil, source: String? = nil,
     stageSeconds: Double? = nil, waitSeconds: Double? = nil, runSeconds: Double? = nil, finishSeconds: Double? = nil,
-    priceMinorUnits: Double? = nil, currency: String? = nil, score: Double? = nil
+    tailSeconds: Double? = nil, priceMinorUnits: Double? = nil, egressMinorUnits: Double? = nil,
+    currency: String? = nil, score: Double? = nil
   ) {
     self.cluster = cluster
     self.chosen = chosen
     self.rejected = rejected
     self.reason = reason
     self.bytesToMove = bytesToMove
+    self.bytesInFlight = bytesInFlight
+    self.source = source
     self.stageSeconds = stageSeconds
     self.waitSeconds = waitSeconds
     self.runSeconds = runSeconds
     self.finishSeconds = finishSeconds
+    self.tailSeconds = tailSeconds
     self.priceMinorUnits = priceMinorUnits
+    self.egressMinorUnits = egressMinorUnits
     self.currency = currency
     self.score = score
   }

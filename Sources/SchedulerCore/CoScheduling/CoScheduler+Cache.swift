@@ -2,8 +2,8 @@ extension CoScheduler {
   /// Tells a datum's value anew wherever it is in a bounded cache. It is pinned where a bound task reads it (I4), and everywhere
   /// when it is the last replica.
   mutating func revalue(_ datum: Int) {
-    let there = copies[datum].filter { $0.isThere && !isDown[$0.site] }.count
-    for copy in copies[datum] where sites[copy.site].cacheCapacity != nil {
+    let there = ledger.copies[datum].filter { $0.isThere && !ledger.isDown[$0.site] }.count
+    for copy in ledger.copies[datum] where sites[copy.site].cacheCapacity != nil {
       if !copy.isThere || there < 2 || pins[copy.site][datum] != nil {
         eviction[copy.site].remove(datum)
       } else {
@@ -21,7 +21,7 @@ extension CoScheduler {
   /// Bytes that a task lacks on a cluster, those on their way not counted.
   func missingBytes(_ task: Int, at site: Int) -> Double {
     graph.tasks[task].inputs.reduce(0.0) { sum, input in
-      copies[input].contains { $0.site == site } ? sum : sum + graph.data[input].size
+      ledger.copies[input].contains { $0.site == site } ? sum : sum + graph.data[input].size
     }
   }
 
@@ -39,7 +39,7 @@ extension CoScheduler {
   mutating func makeRoom(_ bytes: Double, at site: Int, _ actions: inout [SchedulingAction]) {
     guard let capacity = sites[site].cacheCapacity else { return }
     while cacheUsed[site] + bytes > capacity, let datum = eviction[site].evict() {
-      copies[datum].removeAll { $0.site == site }
+      ledger.copies[datum].removeAll { $0.site == site }
       cacheUsed[site] -= graph.data[datum].size
       actions.append(.evict(datum: datum, at: site))
       revalue(datum)

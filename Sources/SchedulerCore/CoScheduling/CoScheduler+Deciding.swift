@@ -1,6 +1,5 @@
 /// What one pass of decisions assumes and takes back at its end.
 struct SchedulingPass {
-  var books: [SlotBook]
   /// When bound and running tasks are expected to end.
   var ends: [Int: Double] = [:]
   /// Copies that were only assumed.
@@ -11,7 +10,6 @@ struct SchedulingPass {
   /// What the kernel's scores still hold for: tasks with the same inputs, runtime and tails get them for nothing.
   var scored: Int?
   var request = ScoringRequest(runtime: 0)
-  var replicas: [Replica] = []
 }
 
 extension CoScheduler {
@@ -27,7 +25,7 @@ extension CoScheduler {
   ///
   /// - Complexity: O(ready tasks x (clusters / 8 + replicas x inputs)).
   public mutating func decide(at now: Double) -> [SchedulingAction] {
-    let links = (freeIn, freeOut)
+    let links = ledger.links
     var pass = begin(now)
     pending = pending.filter { phases[$0] == .ready }
     pending.sort { ranks[$0] > ranks[$1] || ranks[$0] == ranks[$1] && $0 < $1 }
@@ -36,8 +34,8 @@ extension CoScheduler {
       place(task, readyAt: now, at: now, &pass)
     }
     if options.isPrefetching { foresee(at: now, &pass) }
-    for copy in pass.assumed { copies[copy.datum].removeAll { $0.site == copy.site } }
-    (freeIn, freeOut) = links
+    ledger.forget(pass.assumed)
+    ledger.links = links
     var actions: [SchedulingAction] = []
     for (task, site) in pass.binds { bind(task, to: site, at: now, &actions) }
     if options.isPrefetching {
@@ -47,62 +45,52 @@ extension CoScheduler {
   }
 
   private mutating func begin(_ now: Double) -> SchedulingPass {
-    var pass = SchedulingPass(books: sites.map { SlotBook(slots: $0.slots) })
+    var pass = SchedulingPass()
+    ledger.slots = sites.map { SlotBook(slots: $0.slots) }
     for site in sites.indices {
       for task in boundTasks[site] {
         if case .running(_, let end) = phases[task] {
           // It takes longer than expected, so nobody knows how long: a tenth more.
           let run = graph.tasks[task].runtime / sites[site].speed
           let expected = end > now ? end : now + run / 10
-          pass.books[site].book(until: expected)
+          ledger.slots[site].book(until: expected)
           pass.ends[task] = expected
         }
       }
       for task in boundTasks[site] {
         if case .bound(_, let inputsAt, let since) = phases[task] {
-          let start = max(now, inputsAt, since + sites[site].queueWait, pass.books[site].next(now))
+          let start = max(now, inputsAt, since + sites[site].queueWait, ledger.slots[site].next(now))
           let end = start + graph.tasks[task].runtime / sites[site].speed
-          pass.books[site].book(until: end)
+          ledger.slots[site].book(until: end)
           pass.ends[task] = end
         }
       }
-      refresh(site, now, pass)
+      refresh(site, now)
     }
     return pass
   }
 
-  private mutating func refresh(_ site: Int, _ now: Double, _ pass: borrowing SchedulingPass) {
-    columns.setWait(site, Float(max(sites[site].queueWait, pass.books[site].next(now) - now)))
-    columns.setBacklog(site, in: Float(max(0, freeIn[site] - now)), out: Float(max(0, freeOut[site] - now)))
+  private mutating func refresh(_ site: Int, _ now: Double) {
+    ledger.columns.setWait(site, Float(max(sites[site].queueWait, ledger.slots[site].next(now) - now)))
+    ledger.refresh(site, at: now)
   }
 
   /// Chooses for one task and assumes the choice.
   private mutating func place(_ task: Int, readyAt: Double, at now: Double, _ pass: inout SchedulingPass) {
     guard let site = choose(task, readyAt: readyAt, at: now, &pass) else { return }
-    var movesBytes = false
-    var inputsAt = now
-    for (index, input) in graph.tasks[task].inputs.enumerated() {
-      if let copy = copies[input].first(where: { $0.site == site }) {
-        inputsAt = max(inputsAt, copy.isThere ? now : copy.availableAt)
-      } else {
-        let eta = promise(graph.data[input].size, from: Int(kernel.sources[index]), to: site, at: now)
-        copies[input].append(Copy(site: site, availableAt: eta, isThere: false, source: Int(kernel.sources[index])))
-        pass.assumed.append((input, site))
-        refresh(Int(kernel.sources[index]), now, pass)
-        inputsAt = max(inputsAt, eta)
-        movesBytes = true
-      }
-    }
-    let slot = max(now + sites[site].queueWait, pass.books[site].next(now))
-    let start = max(readyAt, inputsAt, slot)
-    pass.books[site].book(until: start + graph.tasks[task].runtime / sites[site].speed)
-    refresh(site, now, pass)
-    if movesBytes {
+    let commitment = ledger.commit(graph.tasks[task].inputs, to: site, at: now)
+    for move in commitment.moves { pass.assumed.append((move.datum, site)) }
+    let queued = now + sites[site].queueWait
+    let slot = max(queued, ledger.slots[site].next(now))
+    let start = max(readyAt, commitment.inputsAt, slot)
+    ledger.slots[site].book(until: start + graph.tasks[task].runtime / sites[site].speed)
+    refresh(site, now)
+    if !commitment.moves.isEmpty {
       pass.scored = nil
     } else if pass.scored != nil {
-      kernel.rescore(site, pass.request, options.weights, columns)
+      ledger.kernel.rescore(site, pass.request, options.weights, ledger.columns)
     }
-    if readyAt <= now, slot <= max(inputsAt, now + sites[site].queueWait) {
+    if readyAt <= now, PlacementLedger.isDue(slot: slot, inputsAt: commitment.inputsAt, queued: queued) {
       pass.binds.append((task, site))
     } else {
       pass.wishes.append((task, site))
@@ -112,46 +100,28 @@ extension CoScheduler {
   private mutating func choose(
     _ task: Int, readyAt: Double, at now: Double, _ pass: inout SchedulingPass
   ) -> Int? {
-    if let scored = pass.scored, readyAt <= now, isLike(task, scored) { return kernel.best }
-    let inputs = graph.tasks[task].inputs
-    kernel.begin(clusters: sites.count, inputs: inputs.count)
-    for input in inputs {
-      pass.replicas.removeAll(keepingCapacity: true)
-      for copy in copies[input] where !isDown[copy.site] {
-        // What is late is still on its way.
-        let rest = copy.isThere ? 0 : max(copy.availableAt - now, 0.001)
-        pass.replicas.append(Replica(cluster: copy.site, eta: Float(rest)))
-      }
-      pass.replicas.withUnsafeBufferPointer { kernel.add(size: Float(graph.data[input].size), replicas: $0, columns) }
-    }
+    if let scored = pass.scored, readyAt <= now, isLike(task, scored) { return ledger.kernel.best }
     pass.request.runtime = Float(graph.tasks[task].runtime)
     pass.request.ready = Float(readyAt - now)
     pass.request.deadline = options.deadline.map { Float($0 - now) } ?? .infinity
     pass.request.tails = tails[task]
     pass.request.feasible = []
     pass.request.tail = tails[task].isEmpty ? Float(ranks[task] - graph.tasks[task].runtime) : 0
-    kernel.score(pass.request, options.weights, columns)
-    while let best = kernel.best, !canReserve(task, at: best) {
+    ledger.score(graph.tasks[task].inputs, pass.request, options.weights, at: now)
+    while let best = ledger.kernel.best, !canReserve(task, at: best) {
       if pass.request.feasible.isEmpty {
         pass.request.feasible = Array(repeating: 0xff, count: (sites.count + 7) / 8)
       }
       pass.request.feasible[best >> 3] &= ~(1 << UInt8(best & 7))
-      kernel.rescore(best, pass.request, options.weights, columns)
+      ledger.kernel.rescore(best, pass.request, options.weights, ledger.columns)
     }
     pass.scored = readyAt <= now && pass.request.feasible.isEmpty ? task : nil
-    return kernel.best
+    return ledger.kernel.best
   }
 
   private func isLike(_ task: Int, _ other: Int) -> Bool {
     graph.tasks[task].runtime == graph.tasks[other].runtime && graph.tasks[task].inputs == graph.tasks[other].inputs
       && tails[task] == tails[other]
-  }
-
-  /// Adds bytes to both links' backlogs, and returns when they are expected.
-  private mutating func promise(_ size: Double, from source: Int, to site: Int, at now: Double) -> Double {
-    freeOut[source] = max(now, freeOut[source]) + size / sites[source].bandwidthOut
-    freeIn[site] = max(now, freeIn[site]) + size / sites[site].bandwidthIn
-    return max(freeIn[site], freeOut[source])
   }
 }
 
@@ -173,8 +143,8 @@ extension CoScheduler {
       for parent in graph.tasks[task].parents {
         guard let site = site(of: parent), let end = pass.ends[parent] else { continue }
         readyAt = max(readyAt, end)
-        for output in graph.tasks[parent].outputs where !copies[output].contains(where: { $0.site == site }) {
-          copies[output].append(Copy(site: site, availableAt: end, isThere: false, source: site))
+        for output in graph.tasks[parent].outputs where !ledger.copies[output].contains(where: { $0.site == site }) {
+          ledger.copies[output].append(Copy(site: site, availableAt: end, isThere: false, source: site))
           pass.assumed.append((output, site))
         }
       }
@@ -193,7 +163,7 @@ extension CoScheduler {
     makeRoom(missingBytes(task, at: site), at: site, &actions)
     var inputsAt = now
     for input in graph.tasks[task].inputs {
-      if let copy = copies[input].first(where: { $0.site == site }) {
+      if let copy = ledger.copies[input].first(where: { $0.site == site }) {
         inputsAt = max(inputsAt, copy.availableAt)
       } else {
         inputsAt = max(inputsAt, stage(input, to: site, at: now, &actions) ?? now)
@@ -209,28 +179,21 @@ extension CoScheduler {
   private mutating func stage(
     _ datum: Int, to site: Int, at now: Double, _ actions: inout [SchedulingAction]
   ) -> Double? {
+    guard let source = ledger.source(of: datum, at: now) else { return nil }
     let size = graph.data[datum].size
-    var (source, soonest): (Int?, Double) = (nil, .infinity)
-    for copy in copies[datum] where copy.isThere && !isDown[copy.site] {
-      let sent = max(now, freeOut[copy.site]) + size / sites[copy.site].bandwidthOut
-      if sent < soonest { (source, soonest) = (copy.site, sent) }
-    }
-    guard let source else { return nil }
-    let eta = promise(size, from: source, to: site, at: now)
-    promisedIn[site] += size
-    promisedOut[source] += size
+    let eta = ledger.links.promise(size, from: source, to: site, at: now)
     cacheUsed[site] += size
-    copies[datum].append(Copy(site: site, availableAt: eta, isThere: false, source: source))
+    ledger.copies[datum].append(Copy(site: site, availableAt: eta, isThere: false, source: source))
     actions.append(.stage(datum: datum, from: source, to: site))
     return eta
   }
 
   /// Copies what a waiting task will need to where it will probably go, while both links are idle and nothing must make room.
   private mutating func warm(_ task: Int, at site: Int, _ now: Double, _ actions: inout [SchedulingAction]) {
-    for input in graph.tasks[task].inputs where !copies[input].contains(where: { $0.site == site }) {
-      guard freeIn[site] <= now else { return }
-      let sources = copies[input].filter { $0.isThere && !isDown[$0.site] }
-      guard sources.contains(where: { freeOut[$0.site] <= now }) else { continue }
+    for input in graph.tasks[task].inputs where !ledger.copies[input].contains(where: { $0.site == site }) {
+      guard ledger.links.isIdleIn(site, at: now) else { return }
+      let sources = ledger.copies[input].filter { $0.isThere && !ledger.isDown[$0.site] }
+      guard sources.contains(where: { ledger.links.isIdleOut($0.site, at: now) }) else { continue }
       if options.weights.lambda > 0, sources.contains(where: { sites[$0.site].egressPerByte > 0 }) { continue }
       if let capacity = sites[site].cacheCapacity, cacheUsed[site] + graph.data[input].size > capacity { continue }
       _ = stage(input, to: site, at: now, &actions)

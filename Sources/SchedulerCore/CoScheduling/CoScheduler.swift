@@ -105,14 +105,7 @@ public struct CoScheduler: Sendable {
     case ended
   }
 
-  struct Copy: Hashable, Sendable {
-    var site: Int
-    /// When it is complete; in the past for one that is there.
-    var availableAt: Double
-    var isThere: Bool
-    /// Where it comes from while it is on its way.
-    var source: Int
-  }
+  typealias Copy = PlacementLedger.Copy
 
   public let sites: [ComputeSite]
   public var options: CoSchedulingOptions
@@ -130,41 +123,33 @@ public struct CoScheduler: Sendable {
   var ranks: [Double] = []
   /// Cluster by cluster, the work behind a task that ends there; empty rows where there are too many clusters.
   var tails: [[ClusterColumns.Block]] = []
-  var copies: [[Copy]] = []
-  var isDown: [Bool]
-  /// When each link has worked off what it was promised, and bytes that were promised and are not there.
-  var freeIn: [Double]
-  var freeOut: [Double]
-  var promisedIn: [Double]
-  var promisedOut: [Double]
+  /// Copies, links, slots, and the scorer over them.
+  var ledger: PlacementLedger
   /// Tasks bound to a cluster and not ended, in order of binding.
   var boundTasks: [[Int]]
   var eviction: [EvictionOrder]
   /// By cluster and datum: the bound tasks that read it there.
   var pins: [[Int: Int]]
   var cacheUsed: [Double]
-  var columns: ClusterColumns
-  var kernel = ScoringKernel()
 
   public init(sites: [ComputeSite], options: CoSchedulingOptions = CoSchedulingOptions()) {
     self.sites = sites
     self.options = options
-    isDown = sites.map { _ in false }
-    freeIn = sites.map { _ in 0 }
-    freeOut = freeIn
-    promisedIn = freeIn
-    promisedOut = freeIn
-    cacheUsed = freeIn
     boundTasks = sites.map { _ in [] }
+    cacheUsed = sites.map { _ in 0 }
     eviction = sites.map { _ in EvictionOrder() }
     pins = sites.map { _ in [:] }
-    columns = ClusterColumns(count: sites.count)
+    var columns = ClusterColumns(count: sites.count)
     for (index, site) in sites.enumerated() {
       columns.describe(
         index, speed: Float(site.speed), bandwidthIn: Float(site.bandwidthIn), bandwidthOut: Float(site.bandwidthOut),
         pricePerSecond: Float(site.pricePerSecond), egressPerByte: Float(site.egressPerByte))
       columns.setOpen(index, site.slots > 0)
     }
+    ledger = PlacementLedger(
+      columns: columns,
+      links: LinkBook(bandwidthIn: sites.map(\.bandwidthIn), bandwidthOut: sites.map(\.bandwidthOut)),
+      slots: sites.map { SlotBook(slots: $0.slots) })
   }
 
   public func rank(of task: Int) -> Double { ranks[task] }
@@ -187,7 +172,8 @@ extension CoScheduler {
     children += more.tasks.map { _ in [] }
     consumers += more.data.map { _ in [] }
     producers += more.data.map { _ in nil }
-    copies += more.data.map { datum in
+    ledger.sizes += more.data.map(\.size)
+    ledger.copies += more.data.map { datum in
       datum.sites.map { Copy(site: $0, availableAt: 0, isThere: true, source: $0) }
     }
     for task in task0..<graph.tasks.count {
@@ -227,9 +213,9 @@ extension CoScheduler {
 
   /// A datum has arrived, whoever asked for it.
   public mutating func transferFinished(_ datum: Int, to site: Int, at now: Double) {
-    if let copy = copies[datum].first(where: { $0.site == site }) {
+    if let copy = ledger.copy(of: datum, at: site) {
       guard !copy.isThere else { return }
-      settle(graph.data[datum].size, from: copy.source, to: site, at: now)
+      ledger.links.settle(graph.data[datum].size, from: copy.source, to: site, at: now)
     } else {
       cacheUsed[site] += graph.data[datum].size
     }
@@ -239,19 +225,18 @@ extension CoScheduler {
 
   /// A transfer was given up; whoever needs it must ask again.
   public mutating func transferFailed(_ datum: Int, to site: Int, at now: Double) {
-    guard let index = copies[datum].firstIndex(where: { $0.site == site }), !copies[datum][index].isThere else {
-      return
-    }
-    let source = copies[datum][index].source
-    copies[datum].remove(at: index)
+    guard let index = ledger.copies[datum].firstIndex(where: { $0.site == site }), !ledger.copies[datum][index].isThere
+    else { return }
+    let source = ledger.copies[datum][index].source
+    ledger.copies[datum].remove(at: index)
     cacheUsed[site] -= graph.data[datum].size
-    settle(graph.data[datum].size, from: source, to: site, at: now)
+    ledger.links.settle(graph.data[datum].size, from: source, to: site, at: now)
   }
 
   /// A cluster went out of reach, or came back.
   public mutating func reachabilityChanged(_ site: Int, isDown: Bool) {
-    self.isDown[site] = isDown
-    columns.setOpen(site, !isDown && sites[site].slots > 0)
+    ledger.isDown[site] = isDown
+    ledger.columns.setOpen(site, !isDown && sites[site].slots > 0)
   }
 
   func site(of task: Int) -> Int? {
@@ -275,18 +260,10 @@ extension CoScheduler {
   }
 
   mutating func set(_ datum: Int, _ copy: Copy) {
-    if let index = copies[datum].firstIndex(where: { $0.site == copy.site }) {
-      copies[datum][index] = copy
+    if let index = ledger.copies[datum].firstIndex(where: { $0.site == copy.site }) {
+      ledger.copies[datum][index] = copy
     } else {
-      copies[datum].append(copy)
+      ledger.copies[datum].append(copy)
     }
-  }
-
-  /// What was promised has arrived or never will: a link is never busier than what is left of its promises.
-  private mutating func settle(_ size: Double, from source: Int, to site: Int, at now: Double) {
-    promisedIn[site] = max(0, promisedIn[site] - size)
-    promisedOut[source] = max(0, promisedOut[source] - size)
-    freeIn[site] = min(freeIn[site], now + promisedIn[site] / sites[site].bandwidthIn)
-    freeOut[source] = min(freeOut[source], now + promisedOut[source] / sites[source].bandwidthOut)
   }
 }

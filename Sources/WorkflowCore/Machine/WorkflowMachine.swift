@@ -159,7 +159,7 @@ public struct WorkflowMachine: Sendable {
   }
 
   /// When the workflow's own deadline strikes; nil when it has none, or has passed it already.
-  var workflowDeadline: Timestamp? {
+  public var workflowDeadline: Timestamp? {
     guard let seconds = definition.spec.activeDeadlineSeconds, let startedAt = status.startedAt, !status.isPastDeadline,
       status.phase == .running
     else { return nil }

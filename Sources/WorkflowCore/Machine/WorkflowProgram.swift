@@ -6,6 +6,8 @@ import FederationModel
 public struct WorkflowProgram: Sendable {
   public let definition: WorkflowDefinition
   let plans: [TemplatePlan]
+  /// `callees[t][p]`: the templates that dag task p of template t, or the steps of its group p, run; -1 for one that is not here.
+  let callees: [[[Int32]]]
   /// Whether anything in the document looks at `outputs.result`, so that runs keep their standard output.
   let mentionsResult: Bool
 
@@ -25,6 +27,15 @@ public struct WorkflowProgram: Sendable {
     guard problems.isEmpty else { throw DocumentErrors(problems: problems) }
     self.definition = definition
     self.plans = plans
+    callees = plans.map { plan in
+      let parts: [[WorkflowStep]] =
+        switch plan.template.body {
+        case .dag(let dag): dag.tasks.map { [$0] }
+        case .steps(let groups): groups
+        case .container, .suspend: []
+        }
+      return parts.map { $0.map { step in Int32(definition.templatePosition(named: step.template) ?? -1) } }
+    }
     mentionsResult = Tags.mentionsResult(definition.canonicalJSON)
   }
 }

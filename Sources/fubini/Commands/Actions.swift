@@ -131,13 +131,22 @@ struct Explain: AsyncParsableCommand {
       }
       table.rows.append([
         candidate.cluster, candidate.chosen ? "CHOSEN" : "",
-        candidate.bytesToMove.map { ByteCount($0).description } ?? "-",
+        move(candidate),
         seconds(candidate.stageSeconds), seconds(candidate.waitSeconds), seconds(candidate.runSeconds),
         seconds(candidate.finishSeconds), Display.price(candidate.priceMinorUnits, candidate.currency),
         candidate.reason ?? "",
       ])
     }
     return (document.message.map { Terminal.printable($0) + "\n" } ?? "") + table.render()
+  }
+
+  /// What has to be moved and from which cluster, and what is coming already.
+  private static func move(_ candidate: CandidateDocument) -> String {
+    guard let bytes = candidate.bytesToMove else { return "-" }
+    var text = ByteCount(bytes).description
+    if bytes > 0, let source = candidate.source { text += " from \(Terminal.printable(source))" }
+    if let coming = candidate.bytesInFlight, coming > 0 { text += ", \(ByteCount(coming)) coming" }
+    return text
   }
 
   /// What the chosen cluster was expected to cost, finer than money is settled.

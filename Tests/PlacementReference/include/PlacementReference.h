@@ -13,7 +13,7 @@ struct pr_replica {
 struct pr_clusters {
   int32_t count;
   const float *wait, *backlog_in, *backlog_out, *seconds_per_byte_in, *seconds_per_byte_out, *slowness, *price_per_second,
-      *egress_per_byte;
+      *egress_per_byte, *price_per_byte_in;
 };
 
 /// Scores one task with `inputs` inputs (at most 64) of `replicas` replicas each, row by row, and returns the best cluster.

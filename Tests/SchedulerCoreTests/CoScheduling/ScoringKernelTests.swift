@@ -29,7 +29,7 @@ struct ScoringKernelTests {
         columns.describe(
           cluster, speed: random.number(0.5, 2), bandwidthIn: bandwidth[cluster].in,
           bandwidthOut: bandwidth[cluster].out, pricePerSecond: random.number(0, 0.1),
-          egressPerByte: random.number(0, 1e-9))
+          egressPerByte: random.number(0, 1e-9), pricePerByteIn: random.number(0, 1e-9))
         columns.setWait(cluster, random.number(0, 300))
         columns.setBacklog(cluster, in: random.number(0, 100), out: random.number(0, 100))
       }
@@ -43,6 +43,12 @@ struct ScoringKernelTests {
       }
       request = ScoringRequest(runtime: random.number(1, 500), deadline: 400, tail: random.number(0, 100))
       request.feasible = (0..<(count + 7) / 8).map { _ in UInt8(truncatingIfNeeded: random.next() | 1) }
+      guard random.next() % 2 == 0 else { return }
+      request.offsets = (0..<(count + 7) / 8).map { _ in
+        var block = ClusterColumns.Block.zero
+        for lane in 0..<8 { block[lane] = random.number(-20, 20) }
+        return block
+      }
     }
   }
 
@@ -93,7 +99,9 @@ struct ScoringKernelTests {
       }
       let run = columns.runSeconds(cluster, question.request.runtime)
       let end = max(stage, columns.waitSeconds(cluster)) + run + question.request.tail
-      let expected = end + 3 * max(0, end - 400) + 20 * (columns.price(cluster, run) + egress)
+      let expected =
+        end + 3 * max(0, end - 400) + 20 * (columns.price(cluster, run) + columns.priceIn(cluster, missing) + egress)
+        + (question.request.offsets.isEmpty ? 0 : question.request.offsets[cluster / 8][cluster % 8])
       let isFeasible = question.request.feasible[cluster / 8] & (1 << UInt8(cluster % 8)) != 0
       let score = kernel.scores[cluster / 8][cluster % 8]
       if isFeasible {

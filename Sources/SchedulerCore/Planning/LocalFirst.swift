@@ -60,7 +60,7 @@ struct LocalFirst {
   }
 
   /// Why a run may not burst to a cluster; nil when it may, or when the cluster is local.
-  func priceRejection(_ cluster: ClusterView) -> Rejection? {
+  func priceRejection(_ cluster: ClusterView, missing: ByteCount) -> Rejection? {
     guard let limit = policy.priceThreshold, Tier(of: cluster.spec) != .local else { return nil }
     guard let sheet = cluster.spec.prices else {
       return Rejection("NoPrice", "local-first bursts for at most \(limit), and the cluster has no price")
@@ -68,7 +68,6 @@ struct LocalFirst {
     guard sheet.currency == limit.currency else {
       return Rejection("OtherCurrency", "the burst's limit is in \(limit.currency), the price in \(sheet.currency)")
     }
-    let missing = requirement.missing(on: cluster.spec.name)
     let cost = sheet.cost(of: requirement.priced, for: .seconds(runtime), moving: missing).rounded(.up)
     guard cost > Double(limit.minorUnits) else { return nil }
     let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)

@@ -36,18 +36,22 @@ public struct ScoringRequest: Sendable {
   public var tail: Float
   /// The same by cluster, where the place of the outputs matters; replaces `tail` when it is not empty.
   public var tails: [ClusterColumns.Block]
+  /// Added to the score of each cluster as it is, in seconds: what DESIGN section 8 calls `mu * unfairness - nu * futureReuse`, and
+  /// what breaks ties. Empty: nothing.
+  public var offsets: [ClusterColumns.Block]
   /// Bit `c % 8` of byte `c / 8`: whether cluster `c` passes the task's filters. Empty: all do.
   public var feasible: [UInt8]
 
   public init(
     runtime: Float, ready: Float = 0, deadline: Float = .infinity, tail: Float = 0, tails: [ClusterColumns.Block] = [],
-    feasible: [UInt8] = []
+    offsets: [ClusterColumns.Block] = [], feasible: [UInt8] = []
   ) {
     self.runtime = runtime
     self.ready = ready
     self.deadline = deadline
     self.tail = tail
     self.tails = tails
+    self.offsets = offsets
     self.feasible = feasible
   }
 }
@@ -55,8 +59,11 @@ public struct ScoringRequest: Sendable {
 /// The terms of one cluster's score, in seconds from now.
 public struct ScoredTerms: Hashable, Sendable {
   public var missing: Float
+  /// Seconds until what is on its way is there; 0 when nothing is.
+  public var eta: Float
   public var stage: Float
   public var finish: Float
+  /// Of the run and of the bytes to be moved.
   public var price: Float
   public var score: Float
 }
@@ -68,7 +75,7 @@ public struct ScoredTerms: Hashable, Sendable {
 /// stage(c)  = max(ETA of inputs on their way to c, backlogIn[c] + miss(c) / bandwidthIn[c],
 ///                 max over sources s (backlogOut[s] + bytesFrom(s) / bandwidthOut[s]))
 /// finish(c) = max(ready, stage(c), wait(c)) + runtime / speed(c)
-/// J(c)      = alpha * (finish + tail) + omega * max(0, finish + tail - deadline) + lambda * (price + egress)
+/// J(c)      = alpha * (finish + tail) + omega * max(0, finish + tail - deadline) + lambda * (price + egress) + offset(c)
 /// ```
 ///
 /// Most clusters hold none of the inputs, and to all of these the same bytes are missing from the same sources. So one pass over
@@ -218,14 +225,16 @@ extension ScoringKernel {
     let run = columns.runSeconds(cluster, request.runtime)
     let finish = max(request.ready, stage, columns.waitSeconds(cluster)) + run
     let tail = request.tails.isEmpty ? request.tail : request.tails[cluster >> 3][cluster & 7]
-    let price = columns.price(cluster, run) + staging.egress
+    let price = columns.price(cluster, run) + columns.priceIn(cluster, missing) + staging.egress
     var score = weights.alpha * (finish + tail) + weights.lambda * price
+    if !request.offsets.isEmpty { score += request.offsets[cluster >> 3][cluster & 7] }
     if weights.omega > 0 { score += weights.omega * max(0, finish + tail - request.deadline) }
     let isFeasible =
-      columns.isOpen(cluster)
+      columns.isOpen(cluster) && missing < .infinity
       && (request.feasible.isEmpty || request.feasible[cluster >> 3] & (1 << UInt8(cluster & 7)) != 0)
     return ScoredTerms(
-      missing: missing, stage: stage, finish: finish, price: price, score: isFeasible ? score : .infinity)
+      missing: missing, eta: staging.eta, stage: stage, finish: finish, price: price,
+      score: isFeasible ? score : .infinity)
   }
 
   /// Whether input `input` is on `cluster` or on its way to it.
@@ -295,8 +304,15 @@ extension ScoringKernel {
     if scores.count != blocks { scores = Array(repeating: .zero, count: blocks) }
     let (alpha, omega, lambda) = (weights.alpha, weights.omega, weights.lambda)
     let missing = staging.missing
+    // Nobody has it; times zero seconds a byte that would be no number.
+    guard missing < .infinity else {
+      for block in 0..<blocks { scores[block] = Block(repeating: .infinity) }
+      return
+    }
     let floor = Block(repeating: max(request.ready, staging.sent))
-    let (hasTails, isFiltered) = (!request.tails.isEmpty, !request.feasible.isEmpty)
+    let (hasTails, hasOffsets, isFiltered) = (
+      !request.tails.isEmpty, !request.offsets.isEmpty, !request.feasible.isEmpty
+    )
     let lanes = SIMD8<Int32>(1, 2, 4, 8, 16, 32, 64, 128)
     for block in 0..<blocks {
       var start = pointwiseMax(columns.wait[block], floor)
@@ -306,7 +322,11 @@ extension ScoringKernel {
       let run = request.runtime * columns.slowness[block]
       let end = start + run + (hasTails ? request.tails[block] : Block(repeating: request.tail))
       var score = alpha * end + columns.closed[block]
-      if lambda != 0 { score += lambda * (run * columns.pricePerSecond[block] + staging.egress) }
+      if lambda != 0 {
+        let moved = staging.egress + missing * columns.pricePerByteIn[block]
+        score += lambda * (run * columns.pricePerSecond[block] + moved)
+      }
+      if hasOffsets { score += request.offsets[block] }
       if omega != 0 { score += omega * pointwiseMax(.zero, end - request.deadline) }
       if isFiltered {
         let bits = SIMD8<Int32>(repeating: Int32(request.feasible[block])) & lanes

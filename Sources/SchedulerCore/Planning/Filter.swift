@@ -3,10 +3,45 @@ import FederationModel
 /// The hard conditions: whether a cluster may take a requirement at all, in the order in which a reader wants to hear of them.
 enum Filter {
   /// nil when every condition holds. What depends on the moment alone (room) is asked last and is temporary.
-  static func rejection(of cluster: ClusterView, for requirement: Requirement, expectedRuntime: Duration) -> Rejection?
-  {
-    permission(cluster, requirement) ?? fitness(cluster, requirement) ?? price(cluster, requirement, expectedRuntime)
-      ?? moment(cluster, requirement, expectedRuntime: expectedRuntime)
+  ///
+  /// - Parameters:
+  ///   - missing: bytes that would have to be moved there.
+  ///   - confined: those of its inputs that may not be everywhere.
+  static func rejection(
+    of cluster: ClusterView, for requirement: Requirement, missing: ByteCount, confined: [Confinement],
+    expectedRuntime: Duration
+  ) -> Rejection? {
+    permission(cluster, requirement) ?? residency(cluster, confined) ?? fitness(cluster, requirement)
+      ?? price(cluster, requirement, missing, expectedRuntime)
+      ?? moment(cluster, requirement, missing: missing, expectedRuntime: expectedRuntime)
+  }
+
+  /// An input that only clusters with these labels may hold.
+  struct Confinement {
+    var data: DataKey
+    var labels: [String: String]
+  }
+
+  static func confinements(_ inputs: RoundInputs, _ pass: PlacementPass) -> [Confinement] {
+    inputs.named.compactMap { datum in
+      let (key, view) = pass.view(of: datum)
+      return view.allowedClusters.isEmpty ? nil : Confinement(data: key, labels: view.allowedClusters)
+    }
+  }
+
+  private static func residency(_ cluster: ClusterView, _ confined: [Confinement]) -> Rejection? {
+    for confinement in confined {
+      for key in confinement.labels.keys.sorted() where cluster.spec.labels[key] != confinement.labels[key] {
+        return Rejection(
+          "Residency", "\(confinement.data) may only be on clusters with \(key)=\(confinement.labels[key]!)")
+      }
+    }
+    return nil
+  }
+
+  /// Why a task cannot go where this input is not.
+  static func noReplica(_ data: DataKey) -> Rejection {
+    Rejection("NoReplica", "\(data) is not there, and nobody who can be reached now has it", isTemporary: true)
   }
 
   private static func permission(_ cluster: ClusterView, _ requirement: Requirement) -> Rejection? {
@@ -54,9 +89,9 @@ enum Filter {
     return PartitionFit.rejection(of: inventory.partitions, for: requirement)
   }
 
-  private static func price(_ cluster: ClusterView, _ requirement: Requirement, _ expectedRuntime: Duration)
-    -> Rejection?
-  {
+  private static func price(
+    _ cluster: ClusterView, _ requirement: Requirement, _ missing: ByteCount, _ expectedRuntime: Duration
+  ) -> Rejection? {
     guard let limit = requirement.hints.maxPrice else { return nil }
     guard let sheet = cluster.spec.prices else {
       return Rejection("NoPrice", "maxPrice is \(limit) and the cluster has no price")
@@ -66,8 +101,7 @@ enum Filter {
     }
     // The bound is what may be charged at most, so it is the walltime that counts where one is given.
     let bound = requirement.hints.walltime ?? expectedRuntime
-    let cost = sheet.cost(of: requirement.priced, for: bound, moving: requirement.missing(on: cluster.spec.name))
-      .rounded(.up)
+    let cost = sheet.cost(of: requirement.priced, for: bound, moving: missing).rounded(.up)
     guard cost <= Double(limit.minorUnits) else {
       let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
       return Rejection("TooExpensive", "it would cost \(price), maxPrice is \(limit)")
@@ -77,19 +111,29 @@ enum Filter {
 
   /// What depends on the moment alone: whether the cluster is open and has room.
   static func moment(
-    _ cluster: ClusterView, _ requirement: Requirement, expectedRuntime: Duration
+    _ cluster: ClusterView, _ requirement: Requirement, missing: ByteCount, expectedRuntime: Duration
   ) -> Rejection? {
     if let reason = cluster.closedBecause { return Rejection("Closed", reason, isTemporary: true) }
     if let disk = cluster.inventory.disk, disk.isFull {
       return Rejection(
         "DiskFull", "its disk is full: \(disk.free) free, needs at least \(disk.reserve)", isTemporary: true)
     }
+    if let cache = cluster.cache, missing > cache.available {
+      // The whole input set is reserved at once (I4), or none of it.
+      guard missing <= cache.capacity else {
+        return Rejection("CacheTooSmall", "its inputs take \(missing), the cache holds \(cache.capacity)")
+      }
+      return Rejection(
+        "CacheFull", "\(missing) of inputs to be brought, \(cache.available) of its cache can be made free now",
+        isTemporary: true)
+    }
     guard !cluster.hasRoom(for: requirement.resources, lasting: expectedRuntime) else { return nil }
     if let slots = cluster.freeSlots, slots <= 0 {
-      return Rejection("Full", "all \(cluster.inventory.slots ?? 0) slots are taken", isTemporary: true)
+      return Rejection(Rejection.full, "all \(cluster.inventory.slots ?? 0) slots are taken", isTemporary: true)
     }
     return Rejection(
-      "Full", "\(describe(requirement.resources)) asked for, \(describe(cluster.free)) free now", isTemporary: true)
+      Rejection.full, "\(describe(requirement.resources)) asked for, \(describe(cluster.free)) free now",
+      isTemporary: true)
   }
 
   private static func describe(_ resources: Resources) -> String {

@@ -7,7 +7,13 @@ public struct SlotBook: Sendable {
 
   public init(slots: Int) { free = slots }
 
-  /// When one more run would get a slot, in seconds since the start of time.
+  /// A cluster whose slots are all taken, and when each of those becomes free that are worth knowing.
+  init(ends: [Double]) {
+    free = 0
+    self.ends = Heap(ends)
+  }
+
+  /// When one more run would get a slot, in seconds since the start of time; infinite when none is known to end.
   public func next(_ now: Double) -> Double { free > 0 ? now : max(now, ends.min ?? .infinity) }
 
   /// Takes the slot that is free first.
@@ -19,4 +25,7 @@ public struct SlotBook: Sendable {
       ends.replaceMin(with: end)
     }
   }
+
+  /// A slot that was not counted is taken until then.
+  mutating func add(until end: Double) { ends.insert(end) }
 }

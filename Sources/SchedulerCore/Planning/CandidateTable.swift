@@ -42,6 +42,10 @@ public struct Candidate: Hashable, Sendable {
     }
     if let estimate {
       members["bytesToMove"] = .integer(estimate.missing.bytes)
+      if estimate.inFlight.bytes > 0 { members["bytesInFlight"] = .integer(estimate.inFlight.bytes) }
+      if let source = estimate.source { members["source"] = .string(source) }
+      if estimate.tailSeconds > 0 { members["tailSeconds"] = .number(estimate.tailSeconds) }
+      if let egress = estimate.egressMinorUnits, egress > 0 { members["egressMinorUnits"] = .number(egress) }
       members["stageSeconds"] = .number(estimate.stageSeconds)
       members["waitSeconds"] = .number(estimate.waitSeconds)
       members["runSeconds"] = .number(estimate.runSeconds)
@@ -58,6 +62,9 @@ public struct Candidate: Hashable, Sendable {
 
 /// Why a cluster cannot take a task.
 public struct Rejection: Hashable, Sendable {
+  /// Nothing but room keeps the task from there.
+  static let full = "Full"
+
   /// A CamelCase word that programs may compare: `KindNotAllowed`, `Full`.
   public var code: String
   /// A sentence for people.
@@ -73,15 +80,26 @@ public struct Rejection: Hashable, Sendable {
 
 /// The terms of DESIGN section 8's score, as far as they are known.
 public struct Estimate: Hashable, Sendable {
+  /// `source` for what comes from outside the clusters.
+  static let outside = "outside"
+
   /// Bytes to be moved in.
   public var missing: ByteCount
+  /// Bytes that are on their way already, for this task or others.
+  public var inFlight: ByteCount
+  /// Where the largest of the missing inputs would come from: a cluster, or `outside`; nil when nothing is missing.
+  public var source: String?
   public var stageSeconds: Double
   public var waitSeconds: Double
   public var runSeconds: Double
   /// max(stage, wait) + run: staging overlaps queueing.
   public var finishSeconds: Double
+  /// Of the work behind the task, wherever it runs.
+  public var tailSeconds: Double
   /// Of the whole run at the expected runtime, egress included, not rounded; nil when the cluster has no price.
   public var priceMinorUnits: Double?
+  /// Of the bytes to be moved alone.
+  public var egressMinorUnits: Double?
   public var currency: String?
   /// J: the least wins.
   public var score: Double

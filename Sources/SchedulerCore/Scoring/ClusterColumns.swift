@@ -20,8 +20,10 @@ public struct ClusterColumns: Sendable {
   var slowness: [Block]
   /// Money for one second in a slot.
   var pricePerSecond: [Block]
-  /// Money for a byte that leaves the cluster.
+  /// Money for a byte that leaves the cluster, whoever takes it.
   var egressPerByte: [Float]
+  /// Money for a byte that is brought to the cluster, wherever it comes from.
+  var pricePerByteIn: [Block]
   /// Zero for an open cluster, infinite for a closed one.
   var closed: [Block]
 
@@ -34,6 +36,7 @@ public struct ClusterColumns: Sendable {
     secondsPerByteIn = wait
     slowness = Array(repeating: .one, count: blocks)
     pricePerSecond = wait
+    pricePerByteIn = wait
     closed = Array(repeating: Block(repeating: .infinity), count: blocks)
     backlogOut = Array(repeating: 0, count: count)
     secondsPerByteOut = backlogOut
@@ -45,17 +48,18 @@ public struct ClusterColumns: Sendable {
   /// - Parameters:
   ///   - speed: relative to the cluster that runtimes are told for; above zero.
   ///   - bandwidthIn: bytes per second; above zero, infinite where nothing limits it.
+  ///   - bandwidthOut: 0 for a cluster that sends nothing: its replicas are its own.
   ///   - pricePerSecond: of one slot.
   public mutating func describe(
     _ cluster: Int, speed: Float, bandwidthIn: Float, bandwidthOut: Float, pricePerSecond: Float = 0,
-    egressPerByte: Float = 0
+    egressPerByte: Float = 0, pricePerByteIn: Float = 0
   ) {
-    precondition(speed > 0 && bandwidthIn > 0 && bandwidthOut > 0, "speeds and bandwidths are above zero")
+    precondition(speed > 0 && bandwidthIn > 0 && bandwidthOut >= 0, "speeds and bandwidths are above zero")
     slowness[cluster >> 3][cluster & 7] = 1 / speed
     secondsPerByteIn[cluster >> 3][cluster & 7] = 1 / bandwidthIn
     secondsPerByteOut[cluster] = 1 / bandwidthOut
-    self.pricePerSecond[cluster >> 3][cluster & 7] = pricePerSecond
     self.egressPerByte[cluster] = egressPerByte
+    setPrice(cluster, perSecond: pricePerSecond, perByteIn: pricePerByteIn)
     closed[cluster >> 3][cluster & 7] = 0
   }
 
@@ -74,6 +78,12 @@ public struct ClusterColumns: Sendable {
     backlogOut[cluster] = outward
   }
 
+  /// Sets the money for one second of a run and for a byte that is brought in.
+  public mutating func setPrice(_ cluster: Int, perSecond: Float, perByteIn: Float) {
+    pricePerSecond[cluster >> 3][cluster & 7] = perSecond
+    pricePerByteIn[cluster >> 3][cluster & 7] = perByteIn
+  }
+
   public func waitSeconds(_ cluster: Int) -> Float { wait[cluster >> 3][cluster & 7] }
   public func backlogInSeconds(_ cluster: Int) -> Float { backlogIn[cluster >> 3][cluster & 7] }
   public func backlogOutSeconds(_ cluster: Int) -> Float { backlogOut[cluster] }
@@ -86,5 +96,8 @@ public struct ClusterColumns: Sendable {
     bytes == 0 ? 0 : bytes * secondsPerByteOut[cluster]
   }
   public func price(_ cluster: Int, _ seconds: Float) -> Float { seconds * pricePerSecond[cluster >> 3][cluster & 7] }
+  public func priceIn(_ cluster: Int, _ bytes: Float) -> Float {
+    bytes == 0 ? 0 : bytes * pricePerByteIn[cluster >> 3][cluster & 7]
+  }
   public func egress(_ cluster: Int, _ bytes: Float) -> Float { bytes * egressPerByte[cluster] }
 }

@@ -1,0 +1,73 @@
+public import FederationModel
+
+/// A cluster as a placement pass sees it.
+public struct ClusterView: Sendable {
+  public var spec: ClusterSpec
+  public var inventory: ClusterInventory
+  /// Why nothing new goes there; nil when it is open.
+  public var closedBecause: String?
+  /// Whether what it holds can be copied from there: a cordoned cluster still sends, one whose agent is away does not.
+  public var isReachable: Bool
+  /// Capacity less what runs that hold a slot use.
+  public var free: Resources
+  /// Runs that may still be added; nil when only resources limit them.
+  public var freeSlots: Int?
+  /// Bytes per second into the cluster: measured, else declared, else a default.
+  public var bandwidth: Double
+  /// Bytes that are promised to its link and not there yet.
+  public var backlogIn: ByteCount
+  /// Bytes per second out of the cluster to others; infinite where nobody knows a limit, 0 where nobody may fetch from it.
+  public var bandwidthOut: Double
+  /// Bytes that it has been asked to send and has not sent yet.
+  public var backlogOut: ByteCount
+  /// Relative to the clusters that runtimes were learnt on; above zero.
+  public var speed: Double
+  /// nil: it keeps no data between runs, and nothing limits what a run brings.
+  public var cache: CacheView?
+  /// Seconds until the first of its runs is expected to end; nil when none runs, or nobody knows.
+  public var firstEnd: Double?
+  /// Mean seconds of the runs that hold its slots: how far apart, by the number of slots, further ends are. 0: nobody knows.
+  public var meanRun: Double
+  /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
+  var heldSeconds = 0.0
+
+  public init(
+    spec: ClusterSpec, inventory: ClusterInventory, closedBecause: String? = nil, isReachable: Bool = true,
+    free: Resources, freeSlots: Int?, bandwidth: Double, backlogIn: ByteCount = .zero,
+    bandwidthOut: Double = .infinity, backlogOut: ByteCount = .zero, speed: Double = 1, cache: CacheView? = nil,
+    firstEnd: Double? = nil, meanRun: Double = 0
+  ) {
+    self.spec = spec
+    self.inventory = inventory
+    self.closedBecause = closedBecause
+    self.isReachable = isReachable
+    self.free = free
+    self.freeSlots = freeSlots
+    self.bandwidth = bandwidth
+    self.backlogIn = backlogIn
+    self.bandwidthOut = bandwidthOut
+    self.backlogOut = backlogOut
+    self.speed = speed
+    self.cache = cache
+    self.firstEnd = firstEnd
+    self.meanRun = meanRun
+  }
+
+  /// Whether a run may be handed over now.
+  ///
+  /// A cluster with a queue of its own takes as much again as it can run at once: enough that a slot never waits for us, and
+  /// little enough that most tasks are bound late. So does an agent with slots, of tasks that take less than `shortTask`:
+  /// between the end of one run and the start of the next the agent asks nobody then.
+  ///
+  /// - Parameter runtime: what the task is expected to take; nil for one that is not to wait there.
+  public func hasRoom(for resources: Resources, lasting runtime: Duration? = nil) -> Bool {
+    guard resources.fits(in: inventory.queues ? free + inventory.capacity : free) else { return false }
+    guard let freeSlots else { return true }
+    let ahead = runtime.map { $0 < Self.shortTask } == true ? inventory.slots ?? 0 : 0
+    return freeSlots + ahead > 0
+  }
+
+  /// While a slot changes hands through the control plane it stands empty for some 25 ms, two commits and two messages: a tenth of
+  /// such a task. What takes longer is bound late instead.
+  public static let shortTask = Duration.milliseconds(250)
+}

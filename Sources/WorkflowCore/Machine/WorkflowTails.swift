@@ -1,0 +1,109 @@
+public import FederationModel
+
+/// The work behind each part of a workflow: upward ranks, from its definition and what its templates are expected to take.
+///
+/// They belong to the tasks of a dag and the groups of steps as they are written, not to nodes: a loop of 10,000 items has one, and
+/// all its members are taken to run side by side.
+///
+/// - Source: Topcuoglu, Hariri and Wu, IEEE TPDS 13 (3), 2002, for the upward rank.
+public struct WorkflowTails: Sendable {
+  /// `behind[t][p]`: seconds from the end of dag task (or group of steps) p of template t to the end of the template.
+  private var behind: [[Double]]
+  /// `spans[t]`: seconds that template t takes with everything side by side that may be.
+  private var spans: [Double]
+
+  /// - Parameter runtime: seconds that a run of a template is expected to take, by the template's name.
+  /// - Complexity: O(tasks and edges of the definition).
+  public init(_ program: WorkflowProgram, runtime: (String) -> Double) {
+    behind = program.plans.map { _ in [] }
+    spans = program.plans.map { _ in 0 }
+    var states = program.plans.map { _ in Measured.no }
+    for template in program.plans.indices {
+      measure(template, program, runtime, depth: 0, &states)
+    }
+  }
+
+  private enum Measured { case no, begun, yes }
+
+  /// A template that calls itself is taken to end there: how often it does is not known before.
+  @discardableResult
+  private mutating func measure(
+    _ template: Int, _ program: WorkflowProgram, _ runtime: (String) -> Double, depth: Int, _ states: inout [Measured]
+  ) -> Double {
+    guard states[template] == .no, depth <= WorkflowMachine.depthLimit else { return spans[template] }
+    states[template] = .begun
+    let plan = program.plans[template]
+    var parts: [Double] = []
+    if plan.nodeType == .pod {
+      spans[template] = runtime(plan.template.name)
+    } else {
+      parts = program.callees[template].map { callees in
+        callees.reduce(0.0) { longest, callee in
+          callee < 0 ? longest : max(longest, measure(Int(callee), program, runtime, depth: depth + 1, &states))
+        }
+      }
+    }
+    if let dag = plan.dag {
+      behind[template] = Self.ranks(dag, parts)
+    } else {
+      var rest = 0.0
+      behind[template] = parts.map { _ in 0 }
+      for group in parts.indices.reversed() {
+        behind[template][group] = rest
+        rest += parts[group]
+      }
+    }
+    for (part, tail) in zip(parts, behind[template]) { spans[template] = max(spans[template], part + tail) }
+    states[template] = .yes
+    return spans[template]
+  }
+
+  /// The longest way from each task's end to the last one's.
+  private static func ranks(_ dag: DAGPlan, _ runtimes: [Double]) -> [Double] {
+    var ranks = runtimes.map { _ in 0.0 }
+    var open = dag.dependents.map(\.count)
+    var ready = open.indices.filter { open[$0] == 0 }
+    while let task = ready.popLast() {
+      for dependency in dag.dependencies[task] {
+        let index = Int(dependency)
+        ranks[index] = max(ranks[index], runtimes[task] + ranks[task])
+        open[index] -= 1
+        if open[index] == 0 { ready.append(index) }
+      }
+    }
+    return ranks
+  }
+
+  func behind(_ position: Int32, of template: Int) -> Double {
+    behind[template].indices.contains(Int(position)) ? behind[template][Int(position)] : 0
+  }
+}
+
+extension WorkflowProgram {
+  /// How many parts `WorkflowTails` measures: what it costs.
+  public var size: Int { callees.reduce(plans.count) { $0 + $1.count } }
+}
+
+extension WorkflowMachine {
+  /// Seconds of work behind a node: to the end of each template around it. O(depth).
+  ///
+  /// - Precondition: `node` exists.
+  public func tail(of node: NodeID, _ tails: WorkflowTails) -> Double {
+    var (current, sum) = (node.ordinal, 0.0)
+    for _ in 0...2 * Self.depthLimit {
+      let record = nodes[Int(current)]
+      if record.role == .attempt, let parent = record.parent {
+        current = parent.ordinal
+        continue
+      }
+      guard record.role == .step, let boundary = record.boundary?.ordinal else { break }
+      if let template = definition.templatePosition(named: nodes[Int(boundary)].templateName) {
+        // The steps of one group wait for each other, so it is the group that has work behind it.
+        let group = record.parent.map { nodes[Int($0.ordinal)] }.flatMap { $0.type == .stepGroup ? $0 : nil }
+        sum += tails.behind(group?.step ?? record.step, of: template)
+      }
+      current = boundary
+    }
+    return sum
+  }
+}
