@@ -81,6 +81,11 @@ let package = Package(
     .target(
       name: "FederationPKI", dependencies: ["FederationModel", crypto, swiftASN1, x509], swiftSettings: settings),
 
+    // MARK: Other people's stores
+    .target(
+      name: "Rclone", dependencies: ["FederationModel", crypto, logging, serviceLifecycle, subprocess],
+      swiftSettings: settings),
+
     // MARK: Command line
     .target(name: "LocalProcess", dependencies: ["FederationModel"], swiftSettings: settings),
     .target(name: "LocalSlurm", dependencies: ["FederationModel", "LocalProcess"], swiftSettings: settings),
@@ -119,6 +124,7 @@ let package = Package(
       name: "ControlPlaneServer",
       dependencies: [
         "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "Postgres",
+        "Rclone",
         "SchedulerCore",
         "WorkflowCore", argumentParser, asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes,
         hummingbird, hummingbirdCore,
@@ -146,7 +152,7 @@ let package = Package(
     .target(
       name: "AgentRuntime",
       dependencies: [
-        "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor",
+        "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "Rclone",
         "SlurmExecutor", "Supervisor", argumentParser, crypto,
         deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL,
         nioTLS,
@@ -165,6 +171,7 @@ let package = Package(
     .executableTarget(
       name: "supervisor-fixture", dependencies: ["Supervisor"], path: "Tests/SupervisorFixture", swiftSettings: settings
     ),
+    .testTarget(name: "FederationModelTests", dependencies: ["FederationModel"], swiftSettings: settings),
     .testTarget(name: "WorkflowCoreTests", dependencies: ["FederationModel", "WorkflowCore"], swiftSettings: settings),
     .testTarget(
       name: "SchedulerCoreTests", dependencies: ["FederationModel", "SchedulerCore"], swiftSettings: settings),
@@ -189,7 +196,7 @@ let package = Package(
       name: "ControlPlaneServerTests",
       dependencies: [
         "ControlPlaneCore", "ControlPlaneServer", "ControlPlaneStore", "FederationAPI", "FederationModel",
-        "FederationPKI", "Postgres",
+        "FederationPKI", "Postgres", "Rclone",
         "TestSupport", "WorkflowCore", asyncHTTPClient, crypto, httpTypes, hummingbird, hummingbirdCore,
         hummingbirdTesting, logging,
         nioCore, nioHTTP1,
@@ -221,7 +228,7 @@ let package = Package(
       name: "AgentRuntimeTests",
       dependencies: [
         "AgentRuntime", "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI",
-        "ProcessExecutor", "SlurmExecutor", "fubini-agent", crypto, grpc,
+        "ProcessExecutor", "Rclone", "SlurmExecutor", "fubini-agent", crypto, grpc,
         grpcProtobuf, grpcTransport, logging, nioCore, nioPosix, protobuf,
       ], swiftSettings: settings),
     .testTarget(

@@ -3,6 +3,7 @@ import Crypto
 import FederationModel
 import Foundation
 import Logging
+import Rclone
 import TestSupport
 import Testing
 
@@ -23,7 +24,7 @@ struct BucketStoreTests {
         configuration.accessKeyIDFile = keys["accessKeyIdFile"]
         configuration.secretAccessKeyFile = keys["secretAccessKeyFile"]
         change(&configuration)
-        let daemon = RcloneDaemon(configuration, logger: Logger(label: "test"))
+        let daemon = RcloneDaemon(configuration.rcloneSettings, logger: Logger(label: "test"))
         let client = ObjectBucket.makeClient()
         let running = Task { try await daemon.run() }
         do { try await body(ObjectBucket(configuration, daemon: daemon, client: client), daemon, url) } catch {

@@ -1,4 +1,6 @@
 import FederationModel
+import Foundation
+import Rclone
 
 /// An S3 bucket, and how to reach it. Credentials are named by file, and read when the daemon starts.
 public struct BucketConfiguration: Sendable, Equatable {
@@ -28,7 +30,6 @@ public struct BucketConfiguration: Sendable, Equatable {
   /// - Source: rclone's documentation, "Config file options as environment variables", and of its S3 backend.
   func environment(read: (String) throws(FederationError) -> String) throws(FederationError) -> [String: String] {
     var values = [
-      "RCLONE_CONFIG": "/nonexistent/rclone.conf",
       "RCLONE_CONFIG_S3_TYPE": "s3",
       "RCLONE_CONFIG_S3_PROVIDER": endpoint == nil ? "AWS" : "Other",
       "RCLONE_CONFIG_S3_FORCE_PATH_STYLE": pathStyle ? "true" : "false",
@@ -47,5 +48,28 @@ public struct BucketConfiguration: Sendable, Equatable {
       values["RCLONE_CONFIG_S3_ENV_AUTH"] = "true"
     }
     return values
+  }
+
+  /// How the daemon is started.
+  var rcloneSettings: RcloneSettings {
+    var settings = RcloneSettings()
+    settings.program = rclone
+    settings.environment = { [self] () throws(FederationError) in
+      try environment { (path) throws(FederationError) in try Self.secret(path) }
+    }
+    settings.inherits = { $0.hasPrefix("AWS_") }
+    return settings
+  }
+
+  /// One line of a file.
+  private static func secret(_ path: String) throws(FederationError) -> String {
+    guard let text = try? String(contentsOfFile: path, encoding: .utf8) else {
+      throw FederationError(.failedPrecondition, "the credentials file \(path) cannot be read")
+    }
+    let line = text.trimmingCharacters(in: .whitespacesAndNewlines)
+    guard !line.isEmpty, !line.contains("\n") else {
+      throw FederationError(.failedPrecondition, "the credentials file \(path) must hold one line")
+    }
+    return line
   }
 }

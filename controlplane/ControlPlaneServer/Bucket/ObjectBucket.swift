@@ -3,6 +3,7 @@ import FederationModel
 import Foundation
 import NIOCore
 import NIOHTTP1
+import Rclone
 
 /// The few things that our stores do with a bucket, each repeated when what failed may pass.
 ///
@@ -97,7 +98,7 @@ final class ObjectBucket: Sendable {
   // MARK: Requests
 
   private func request(_ address: RcloneDaemon.Address, _ path: String, _ method: HTTPMethod) -> HTTPClientRequest {
-    var request = HTTPClientRequest(url: address.url + "/" + path)
+    var request = HTTPClientRequest(url: (address.url ?? "") + "/" + path)
     request.method = method
     request.headers.add(name: "Authorization", value: address.authorization)
     return request

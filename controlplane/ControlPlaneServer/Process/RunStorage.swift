@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import FederationModel
 import Logging
+import Rclone
 import ServiceLifecycle
 
 /// Where artifacts and logs are kept, as configured, and the daemons that this needs.
@@ -20,7 +21,7 @@ struct RunStorage {
     self.client = client
     func bucket(_ bucket: BucketConfiguration) -> ObjectBucket {
       // Artifacts and logs in one bucket share a daemon.
-      let daemon = daemons.first { $0.0 == bucket }?.1 ?? RcloneDaemon(bucket, logger: logger)
+      let daemon = daemons.first { $0.0 == bucket }?.1 ?? RcloneDaemon(bucket.rcloneSettings, logger: logger)
       if !daemons.contains(where: { $0.1 === daemon }) { daemons.append((bucket, daemon)) }
       return ObjectBucket(bucket, daemon: daemon, client: client!)
     }
