@@ -111,7 +111,7 @@ let package = Package(
       resources: [
         .embedInCode("V0001__foundation.sql"), .embedInCode("V0002__slices_and_indexes.sql"),
         .embedInCode("V0003__certificate_trust.sql"),
-        .embedInCode("V0004__changes.sql"),
+        .embedInCode("V0004__changes.sql"), .embedInCode("V0005__data.sql"),
       ],
       swiftSettings: settings),
     .target(

@@ -15,6 +15,7 @@ extension ControlPlaneCore {
       return
     }
     clusters[name]!.session = session
+    clusters[name]!.takesOrders = hello.takesOrders
     note(hello, of: name)
     clusters[name]!.highestSeen = hello.highestSeen
     clusters[name]!.isSilent = false
@@ -35,6 +36,7 @@ extension ControlPlaneCore {
       if runs[id]!.row.cancelReason != nil { cancels.append(id) }
     }
     welcome(name, session, hello, runs: live, cancels: cancels)
+    sendOrders(to: name, session)
   }
 
   /// The next assignments of the oldest welcome that is not complete.
@@ -122,6 +124,7 @@ extension ControlPlaneCore {
   mutating func disconnected(_ name: ClusterName, _ session: SessionID) {
     guard clusters[name]?.session == session else { return }
     clusters[name]!.session = nil
+    data.reports[name] = nil
     clusters[name]!.seen(at: now)
     output.agents.insert(name)
     output.dropCollected(for: name)
@@ -176,6 +179,11 @@ extension ControlPlaneCore {
       run.row.runsAs = event.runsAs
     }
     move(before, to: run, on: name)
+    if event.phase.rawValue > RunPhase.staging.rawValue, before.row.phase.rawValue <= RunPhase.staging.rawValue {
+      leaveStaging(run, isReady: true)
+      clusters[name]!.backlogIn -= run.promisedBytes
+      run.promisedBytes = .zero
+    }
     runs[event.run] = run
     output.runs[event.run] = run.row
     if event.phase == .running, before.row.phase != .running {
@@ -226,10 +234,15 @@ extension ControlPlaneCore {
     for name in artifacts.keys.sorted() {
       var stored = artifacts[name]!
       stored.producedOn = run.cluster
-      output.artifacts.append(
-        ArtifactRow(
-          task: run.task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: stored,
-          createdAt: now))
+      let row = ArtifactRow(
+        task: run.task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: stored,
+        createdAt: now)
+      output.artifacts.append(row)
+      let key = DataKey(sha256: stored.sha256)
+      if stored.size >= Self.followedSize { arrived(key, stored.size, on: run.cluster) }
+      if stored.isUnstored == true {
+        keepUnstored(row, workflows[run.task.workflow]!.machine.stageOut(of: run.task.node))
+      }
     }
   }
 
@@ -249,6 +262,7 @@ extension ControlPlaneCore {
   /// A run leaves memory with its last image.
   private mutating func retire(_ entry: RunEntry, as row: RunRow) {
     runs[row.id] = nil
+    leaveStaging(entry, isReady: false)
     clusters[row.cluster]?.remove(entry)
     output.runs[row.id] = row
     wantsPlacement = true

@@ -82,6 +82,9 @@ extension ControlPlaneCore {
     case .forgetCluster(let cluster, _): return forget(cluster)
     case .recover(let cluster): return try recover(cluster, principal)
     case .explain(let reference, let node): return try explain(reference, node)
+    case .dataset(let reference, let command): return try perform(command, on: reference, principal)
+    case .cancelTransfer(let id): return try cancel(id, principal)
+    case .storeArtifact(let key, let project): return storeArtifact(key, in: project)
     }
   }
 

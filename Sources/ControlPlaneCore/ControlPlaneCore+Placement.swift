@@ -199,15 +199,16 @@ extension ControlPlaneCore {
     }
     runs[id] = run
     clusters[cluster]!.add(run)
+    awaitInputs(of: id, assignment.spec)
     output.runs[id] = row
     output.assign(assignment, to: cluster, session)
   }
 
   /// What the agent needs to know about a run; nil when its workflow is gone.
   func assignment(of row: RunRow) -> RunAssignment? {
-    guard let workflow = workflows[row.task.workflow]?.row,
-      let spec = try? workflows[row.task.workflow]!.machine.taskSpec(for: row.task.node)
-    else { return nil }
+    guard let workflow = workflows[row.task.workflow]?.row, let spec = try? spec(of: row.task, for: row.cluster) else {
+      return nil
+    }
     return RunAssignment(
       run: row.id, epoch: row.epoch, project: workflow.project, workflowName: workflow.name, workflowUID: workflow.uid,
       nodeName: workflows[row.task.workflow]!.machine[row.task.node].name, spec: spec,

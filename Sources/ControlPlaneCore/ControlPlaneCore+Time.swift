@@ -14,6 +14,11 @@ extension ControlPlaneCore {
     forgetOldReplies()
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
     reviewPlacement()
+    storeOverdue()
+    if expiredAt + .seconds(60) < now {
+      expiredAt = now
+      expireVersions()
+    }
   }
 
   // MARK: Agents' leases

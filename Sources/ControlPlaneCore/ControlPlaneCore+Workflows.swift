@@ -22,6 +22,7 @@ extension ControlPlaneCore {
         priced: spec.map { $0.resources.priced(copies: $0.federation.gangSize) } ?? row.resources.priced(copies: 1))
       runs[row.id] = run
       clusters[row.cluster]?.add(run)
+      restoreInputs(of: row.id, spec)
       workflows[row.task.workflow]!.tasks[row.task.node, default: TaskEntry(epoch: row.epoch)].run = row.id
     }
     // What was launched and has neither a live run nor an end waits for a placement, as it did before.
@@ -84,10 +85,12 @@ extension ControlPlaneCore {
     }
     lastWorkflow = WorkflowID(lastWorkflow.number + 1)
     let id = lastWorkflow
+    let versions = try datasetVersions(for: submission.definition.mountedDatasets, in: submission.project)
     let row = WorkflowRow(
       id: id, uid: submission.uid, project: submission.project, name: submission.name,
       document: submission.definition.canonicalJSON,
-      labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user)
+      labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user,
+      datasetVersions: versions.isEmpty ? nil : versions)
     workflows[id] = WorkflowEntry(row: row, machine: machine, isRowChanged: true)
     workflowByName[name] = id
     workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
@@ -136,6 +139,7 @@ extension ControlPlaneCore {
     }
     switch command {
     case .delete:
+      forgetUnstored(of: row.id)
       output.deletedWorkflows.insert(row.id)
       note(principal, "workflow.delete", "\(row.project)/\(row.name)")
       return .deleted
@@ -215,7 +219,7 @@ extension ControlPlaneCore {
 
   private mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
     // Read in place: a copy of the entry would be copied again by the mutation below.
-    let spec = try workflows[task.workflow]!.machine.taskSpec(for: task.node)
+    let spec = try spec(of: task, for: nil)
     let requirement = Requirement(
       project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
     let group = pending.add(
@@ -303,11 +307,13 @@ extension ControlPlaneCore {
     }
     for id in output.retired {
       guard let entry = workflows[id], entry.machine.status.phase.isTerminal else { continue }
+      storeOutputs(of: id)
       workflows[id] = nil
       retired.append(entry)
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.name)] = nil
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.uid)] = nil
       if entry.row.deletionRequested {
+        forgetUnstored(of: id)
         output.deletedWorkflows.insert(id)
         delta.workflows.removeAll { $0.id == id }
         delta.nodes.removeAll { $0.workflow == id }

@@ -12,7 +12,7 @@ import WorkflowCore
 /// besides.
 ///
 /// The parts: `+Workflows` (submissions and the machines' actions), `+Placement` (what waits, plans), `+Agents` (sessions and
-/// events), `+Clusters` (operators' commands), `+Time` (leases, deadlines).
+/// events), `+Clusters` (operators' commands), `+Time` (leases, deadlines), `Data/` (data sets, replicas, transfers).
 public struct ControlPlaneCore: Sendable {
   public let configuration: CoreConfiguration
   /// The last committed position that the leader knows of: set by the loop, compared with what agents have seen.
@@ -38,6 +38,13 @@ public struct ControlPlaneCore: Sendable {
   var unfinished: Deque<WorkflowID> = []
   /// Plans of which not every placement has been looked at.
   var openPlans: Deque<OpenPlan> = []
+  /// Data sets, where bytes are, and what moves.
+  var data = DataState()
+  /// Lower half of the last transfer's id.
+  var transferCounter: UInt32 = 0
+  var storeDeadlines = Heap<StoreDeadline>()
+  /// When versions were last looked through for what has outlived its use.
+  var expiredAt = Timestamp.epoch
   /// Sessions whose agents have not got every assignment yet.
   var openWelcomes: Deque<OpenWelcome> = []
   /// Clusters that are being forgotten.
@@ -83,6 +90,7 @@ public struct ControlPlaneCore: Sendable {
       replies[ReplyKey(row)] = row
       replyOrder.append(ReplyKey(row))
     }
+    restoreData(state)
     restore(state)
   }
 
@@ -99,6 +107,8 @@ public struct ControlPlaneCore: Sendable {
     case .agentConnected(let cluster, let session, let hello): connected(cluster, session, hello)
     case .agentDisconnected(let cluster, let session): disconnected(cluster, session)
     case .agentEvents(let cluster, let session, let events): received(events, from: cluster, session)
+    case .cacheReported(let cluster, let session, let report): reported(report, of: cluster, session)
+    case .dataEvents(let cluster, let session, let events): received(events, from: cluster, session)
     case .inventoryChanged(let cluster, let session, let inventory): changed(inventory, of: cluster, session)
     case .plan(let plan): adopt(plan)
     case .tick(let silence): tick(silence: silence)
@@ -143,6 +153,7 @@ public struct ControlPlaneCore: Sendable {
     delta.events = output.events
     delta.idempotency = output.idempotency
     delta.audit = output.audit
+    collectData(into: &delta)
     delta.deletedWorkflows = output.deletedWorkflows.sorted()
     delta.deletedClusters = output.deletedClusters.sorted()
     let effects = output.finishedEffects()

@@ -26,13 +26,18 @@ public struct CoreConfiguration: Hashable, Sendable {
   /// Parts of workflows whose tails are computed for one pass, about: a few tens of nanoseconds each.
   public var tailLimit: Int
   public var weights: PlacementWeights
+  /// How long an output of `stageOut: lazy` stays in caches alone.
+  public var stageOutAfter: Duration
+  /// When a copy into the repository that failed is tried again.
+  public var stageOutRetry: Duration
 
   public init(
     agentLease: Duration = .seconds(15), disconnectLimit: Duration = .seconds(60), fenceMargin: Duration = .seconds(10),
     massLossExtension: Duration = .seconds(300), epochLimit: Int32 = 5, defaultRuntime: Duration = .seconds(10),
     defaultBandwidth: Double = 50_000_000, idempotencyWindow: Duration = .seconds(86_400),
     sliceLimit: Int = 128, tailPeriod: Duration = .seconds(10), tailLimit: Int = 20_000,
-    weights: PlacementWeights = PlacementWeights()
+    weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
+    stageOutRetry: Duration = .seconds(30)
   ) {
     self.agentLease = agentLease
     self.disconnectLimit = disconnectLimit
@@ -46,5 +51,7 @@ public struct CoreConfiguration: Hashable, Sendable {
     self.tailPeriod = tailPeriod
     self.tailLimit = tailLimit
     self.weights = weights
+    self.stageOutAfter = stageOutAfter
+    self.stageOutRetry = stageOutRetry
   }
 }

@@ -19,6 +19,7 @@ public enum AgentCommand: Sendable {
   case forget([RunID])
   case acknowledge(sequence: Int64)
   case drain(Bool)
+  case data(DataOrders)
 }
 
 /// The complete desired set of a cluster, by name; `AgentCommand.assign` with what each run needs follows.

@@ -14,6 +14,10 @@ public enum Input: Sendable {
   /// In order of sequence. Events whose sequence is already durable are dropped.
   case agentEvents(ClusterName, SessionID, [AgentEvent])
   case inventoryChanged(ClusterName, SessionID, ClusterInventory)
+  /// A part of what a cluster's cache holds.
+  case cacheReported(ClusterName, SessionID, CacheReport)
+  /// What changed in a cluster's cache, in order.
+  case dataEvents(ClusterName, SessionID, [DataEvent])
   /// A finished placement pass; every placement is revalidated.
   case plan(PlacementPlan)
   /// Time passes. `silence[c]`: how long, by the leader's monotonic clock, since the leader last answered a heartbeat of `c`
@@ -72,6 +76,36 @@ public enum Command: Sendable {
   case recover(ClusterName?)
   /// Why a pending or running node is where it is. Changes nothing.
   case explain(WorkflowReference, node: String)
+  case dataset(DatasetReference, DatasetCommand)
+  /// Ends a transfer that no bound run waits for.
+  case cancelTransfer(TransferID)
+  /// An output of the project that is nowhere but in caches is copied into the repository now.
+  case storeArtifact(repositoryKey: String, ProjectName)
+}
+
+/// What can be asked of a data set.
+public enum DatasetCommand: Hashable, Sendable, Codable {
+  case create(DatasetSpec)
+  case update(DatasetSpec)
+  /// With its versions and replicas; refused while a workflow that is not over mounts it.
+  case remove
+  case addVersion(VersionContent)
+  /// Refused while a workflow that is not over mounts it.
+  case removeVersion(Int32)
+  /// Keeps its replica on a cluster whatever else needs the room, or no longer. nil: the newest version.
+  case pin(version: Int32?, cluster: ClusterName, Bool)
+  /// Brings it to a cluster before anybody asks for it. nil: the newest version.
+  case prefetch(version: Int32?, cluster: ClusterName)
+}
+
+/// What a new version of a data set is made of.
+public enum VersionContent: Hashable, Sendable, Codable {
+  /// The manifest and all packs that it names are in the repository.
+  case uploaded(manifest: StoredArtifact, files: Int64, size: ByteCount)
+  /// What is at the data set's origin now, below it at `path` (empty: all of it); an agent lists it.
+  ///
+  /// - Parameter via: the cluster whose agent lists; nil: any that may hold it.
+  case origin(path: String, via: ClusterName?)
 }
 
 /// A validated workflow that wants to run.
@@ -145,6 +179,12 @@ public enum Reply: Hashable, Sendable, Codable {
   case cluster(ClusterName)
   /// JSON: the candidate table as the API shows it.
   case explanation(String)
+  /// A version, where the command named or made one.
+  case dataset(DatasetReference, version: Int32?)
+  /// What moves, or is about to.
+  case transfer(TransferID)
+  /// There is nothing to move: it is where it was wanted.
+  case alreadyThere
 }
 
 /// A session's first words, checked and translated by the gateway.
@@ -157,11 +197,14 @@ public struct AgentHello: Hashable, Sendable {
   public var protocolVersion: UInt32
   /// Of the agent's program, as it says.
   public var agentVersion: String
+  /// The session has the capability `data`.
+  public var takesOrders: Bool
   public init(
     journal: String, lastSequence: Int64, highestSeen: CommitPosition, runs: [RunID: RunPhase],
     inventory: ClusterInventory,
-    protocolVersion: UInt32, agentVersion: String = ""
+    protocolVersion: UInt32, agentVersion: String = "", takesOrders: Bool = false
   ) {
+    self.takesOrders = takesOrders
     self.agentVersion = agentVersion
     self.journal = journal
     self.lastSequence = lastSequence

@@ -41,6 +41,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var tenancy: Tenancy?
   /// Of the disk that runs need; nil when the agent does not tell (one of an earlier release).
   public var disk: DiskRoom?
+  /// Where it keeps replicas; nil when it keeps none.
+  public var cache: CacheInventory?
   /// Conditions to be shown with the cluster: "memory limits are not enforced here".
   public var notices: [String]
 
@@ -48,7 +50,7 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],
     canFence: Bool = false,
     linkBytesPerSecond: Int64? = nil, queues: Bool = false, startsGangs: Bool = false, partitions: [Partition] = [],
-    tenancy: Tenancy? = nil, disk: DiskRoom? = nil, notices: [String] = []
+    tenancy: Tenancy? = nil, disk: DiskRoom? = nil, cache: CacheInventory? = nil, notices: [String] = []
   ) {
     self.capacity = capacity
     self.slots = slots
@@ -61,6 +63,7 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     self.partitions = partitions
     self.tenancy = tenancy
     self.disk = disk
+    self.cache = cache
     self.notices = notices
   }
 }

@@ -70,6 +70,7 @@ public struct ByteCount: Hashable, Comparable, Sendable, Codable, CustomStringCo
   public static func + (a: Self, b: Self) -> Self { ByteCount(a.bytes &+ b.bytes) }
   public static func - (a: Self, b: Self) -> Self { ByteCount(a.bytes &- b.bytes) }
   public static func += (a: inout Self, b: Self) { a = a + b }
+  public static func -= (a: inout Self, b: Self) { a = a - b }
 
   public var description: String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]

@@ -22,6 +22,8 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public var inputs: [InputArtifact]
   public var outputArtifacts: [OutputArtifact]
   public var outputParameters: [OutputParameter]
+  /// Data sets to be put, read-only, at their paths; nil: none.
+  public var datasets: [MountedDataset]?
   /// Whether standard output is wanted as `outputs.result`.
   public var capturesResult: Bool
   /// The author's limit (`activeDeadlineSeconds`), counted from the start of the program; enforced beside the run.
@@ -37,7 +39,8 @@ public struct TaskSpec: Hashable, Sendable, Codable {
     environment: [EnvironmentVariable] = [], workingDirectory: String? = nil, resources: Resources = .zero,
     limits: Resources? = nil, scratchPaths: [String] = [], inputs: [InputArtifact] = [],
     outputArtifacts: [OutputArtifact] = [],
-    outputParameters: [OutputParameter] = [], capturesResult: Bool = false, activeDeadline: Duration? = nil,
+    outputParameters: [OutputParameter] = [], datasets: [MountedDataset]? = nil, capturesResult: Bool = false,
+    activeDeadline: Duration? = nil,
     terminationGrace: Duration = .seconds(30), federation: FederationHints = FederationHints(),
     nodeSelector: [String: String] = [:]
   ) {
@@ -53,6 +56,7 @@ public struct TaskSpec: Hashable, Sendable, Codable {
     self.inputs = inputs
     self.outputArtifacts = outputArtifacts
     self.outputParameters = outputParameters
+    self.datasets = datasets
     self.capturesResult = capturesResult
     self.activeDeadline = activeDeadline
     self.terminationGrace = terminationGrace
@@ -104,12 +108,21 @@ public struct StoredArtifact: Hashable, Sendable, Codable {
   public var archive: ArchiveFormat
   /// The cluster whose run made it; nil for what a user uploaded.
   public var producedOn: ClusterName?
-  public init(key: String, size: ByteCount, sha256: String, archive: ArchiveFormat, producedOn: ClusterName? = nil) {
+  /// True while it is nowhere but in caches: it goes to the repository, under `key`, when somebody needs it there. nil: false.
+  public var isUnstored: Bool?
+  /// Where it can be had, the best first; nil: from the repository.
+  public var sources: [DataSource]?
+  public init(
+    key: String, size: ByteCount, sha256: String, archive: ArchiveFormat, producedOn: ClusterName? = nil,
+    isUnstored: Bool? = nil, sources: [DataSource]? = nil
+  ) {
     self.key = key
     self.size = size
     self.sha256 = sha256
     self.archive = archive
     self.producedOn = producedOn
+    self.isUnstored = isUnstored
+    self.sources = sources
   }
 }
 
@@ -129,12 +142,18 @@ public struct OutputArtifact: Hashable, Sendable, Codable {
   public var optional: Bool
   /// The key that the author asked for; nil lets the control plane name it.
   public var key: String?
-  public init(name: String, path: String, archive: ArchiveFormat = .tar, optional: Bool = false, key: String? = nil) {
+  /// The run may end before the copy in the repository is made; nil: it may not.
+  public var mayStayUnstored: Bool?
+  public init(
+    name: String, path: String, archive: ArchiveFormat = .tar, optional: Bool = false, key: String? = nil,
+    mayStayUnstored: Bool? = nil
+  ) {
     self.name = name
     self.path = path
     self.archive = archive
     self.optional = optional
     self.key = key
+    self.mayStayUnstored = mayStayUnstored
   }
 }
 
@@ -165,11 +184,16 @@ public struct FederationHints: Hashable, Sendable, Codable {
   /// nil: the best score alone decides.
   public var placementPolicy: PlacementPolicy?
   public var slurm: SlurmHints?
+  /// What must be there; nil: nothing.
+  public var datasets: [DatasetMount]?
+  /// nil: lazy.
+  public var stageOut: StageOutPolicy?
 
   public init(
     kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
     priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil,
-    gangSize: Int = 1, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil
+    gangSize: Int = 1, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
+    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -181,6 +205,8 @@ public struct FederationHints: Hashable, Sendable, Codable {
     self.gangSize = gangSize
     self.placementPolicy = placementPolicy
     self.slurm = slurm
+    self.datasets = datasets
+    self.stageOut = stageOut
   }
 }
 

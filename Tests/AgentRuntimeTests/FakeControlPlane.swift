@@ -117,6 +117,7 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
   ) throws {
     switch message.message {
     case .hello(let hello): welcome(hello, reply)
+    case .cache, .data: break
     case .heartbeat(let heartbeat):
       let saysTime = state.withLock { state in
         state.heartbeats += 1
@@ -236,6 +237,12 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     request: Fubini_Agent_V1_PutArtifactStart, context: ServerContext
   ) async throws -> Fubini_Agent_V1_UploadPosition {
     throw RPCError(code: .unimplemented, message: "this control plane keeps nothing of a cut upload")
+  }
+
+  func getSecret(
+    request: Fubini_Agent_V1_GetSecretRequest, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_SecretReply {
+    throw RPCError(code: .permissionDenied, message: "this control plane has no secrets")
   }
 
   /// Serves over TLS 1.3 on a port of its own while `body` runs.

@@ -16,6 +16,10 @@ struct InMemoryDatabase: Equatable {
   var events: [EventRow] = []
   var idempotency: [String: IdempotencyRow] = [:]
   var audit: [AuditRow] = []
+  var datasets: [DatasetReference: DatasetRow] = [:]
+  var versions: [DataKey: DatasetVersionRow] = [:]
+  var replicas: [ReplicaName: ReplicaRow] = [:]
+  var transfers: [TransferID: TransferRow] = [:]
 
   mutating func commit(_ delta: DurableDelta) {
     sequence = max(sequence + 1, (delta.minimumSequence ?? 0) + 1)
@@ -39,6 +43,20 @@ struct InMemoryDatabase: Equatable {
       events.removeAll { $0.workflow == id }
     }
     for name in delta.deletedClusters { (clusters[name], agents[name]) = (nil, nil) }
+    commitData(delta)
+  }
+
+  private mutating func commitData(_ delta: DurableDelta) {
+    for row in delta.datasets { datasets[row.reference] = row }
+    for row in delta.datasetVersions { versions[row.key] = row }
+    for row in delta.replicas { replicas[ReplicaName(key: row.key, cache: row.cache)] = row }
+    for row in delta.transfers { transfers[row.id] = row }
+    for name in delta.deletedDatasets {
+      datasets[name] = nil
+      versions = versions.filter { $0.value.dataset != name }
+    }
+    for key in delta.deletedVersions { versions[key] = nil }
+    for name in delta.deletedReplicas { replicas[name] = nil }
   }
 
   func loaded(_ id: WorkflowID) -> LoadedWorkflow? {
@@ -52,11 +70,19 @@ struct InMemoryDatabase: Equatable {
     let live = workflows.values.filter { !$0.status.phase.isTerminal }.sorted { $0.id < $1.id }
     var epochs: [TaskID: Int32] = [:]
     for run in runs.values { epochs[run.task] = max(epochs[run.task] ?? 0, run.epoch) }
-    return DurableState(
+    var state = DurableState(
       now: now, workflows: live.compactMap { loaded($0.id) },
       runs: runs.values.filter { !$0.phase.isTerminal }.sorted { $0.id < $1.id }, epochs: epochs,
       clusters: clusters.values.sorted { $0.spec.name < $1.spec.name },
       agents: agents.values.sorted { $0.cluster < $1.cluster }, idempotency: Array(idempotency.values),
       lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
+    state.datasets = datasets.values.sorted { $0.reference < $1.reference }
+    state.datasetVersions = versions.values.sorted { $0.key < $1.key }
+    state.replicas = replicas.values.sorted { ($0.key, $0.cache) < ($1.key, $1.cache) }
+    state.transfers = transfers.values.filter { !$0.phase.isTerminal }.sorted { $0.id < $1.id }
+    state.unstoredArtifacts = artifacts.values.filter { $0.stored.isUnstored == true }.sorted {
+      ($0.task, $0.name) < ($1.task, $1.name)
+    }
+    return state
   }
 }

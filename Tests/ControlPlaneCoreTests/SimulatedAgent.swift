@@ -22,6 +22,10 @@ struct SimulatedAgent {
   var awaitedCancels: Set<RunID> = []
   /// Messages of the session that have not been read.
   var inbox: [AgentCommand] = []
+  /// What its cache is to do, as far as it was told.
+  var orders = DataOrders()
+  /// What its cache is; nil for an agent that takes no orders.
+  var cache: CacheInventory?
   /// Every program that was ever started here, to be checked for doubles.
   var started: Set<RunID> = []
 
@@ -36,8 +40,8 @@ struct SimulatedAgent {
       inventory: ClusterInventory(
         capacity: Resources(cpuMillicores: 64_000, memory: .gibibytes(64)), slots: 4,
         images: [ImageRule(pattern: "*", runsAs: "host")],
-        canFence: true),
-      protocolVersion: 1)
+        canFence: true, cache: cache),
+      protocolVersion: 1, takesOrders: cache != nil)
   }
 
   mutating func read(_ command: AgentCommand) {
@@ -57,8 +61,21 @@ struct SimulatedAgent {
     case .cancel(let ids, _): cancel(ids)
     case .forget(let ids): for id in ids where runs[id]?.phase.isTerminal == true { runs[id] = nil }
     case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
+    case .data(let more): take(more)
     case .drain: break
     }
+  }
+
+  private mutating func take(_ more: DataOrders) {
+    if more.isComplete { orders = DataOrders() }
+    orders.stage += more.stage
+    orders.store += more.store
+    orders.index += more.index
+    orders.evict += more.evict
+    orders.cancel += more.cancel
+    orders.pin += more.pin
+    orders.unpin += more.unpin
+    orders.stage.removeAll { more.cancel.contains($0.key) }
   }
 
   private mutating func cancel(_ ids: [RunID]) {

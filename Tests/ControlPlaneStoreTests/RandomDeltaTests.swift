@@ -16,6 +16,10 @@ private struct Mirror {
   var agents: [ClusterName: AgentRow] = [:]
   var artifacts: [WorkflowID: [String: ArtifactRow]] = [:]
   var idempotency: [String: IdempotencyRow] = [:]
+  var datasets: [DatasetReference: DatasetRow] = [:]
+  var versions: [DataKey: DatasetVersionRow] = [:]
+  var replicas: [ReplicaName: ReplicaRow] = [:]
+  var transfers: [TransferID: TransferRow] = [:]
   var lastWorkflow = WorkflowID(0)
   var lastExplanation: Int64 = 0
 
@@ -43,6 +47,16 @@ private struct Mirror {
       runs = runs.filter { $0.value.task.workflow != id }
     }
     for name in delta.deletedClusters { (clusters[name], agents[name]) = (nil, nil) }
+    for row in delta.datasets { datasets[row.reference] = row }
+    for row in delta.datasetVersions { versions[row.key] = row }
+    for row in delta.replicas { replicas[ReplicaName(key: row.key, cache: row.cache)] = row }
+    for row in delta.transfers { transfers[row.id] = row }
+    for name in delta.deletedDatasets {
+      datasets[name] = nil
+      versions = versions.filter { $0.value.dataset != name }
+    }
+    for key in delta.deletedVersions { versions[key] = nil }
+    for name in delta.deletedReplicas { replicas[name] = nil }
   }
 
   var state: DurableState {
@@ -52,7 +66,7 @@ private struct Mirror {
     for run in runs.values where ids.contains(run.task.workflow) {
       epochs[run.task] = max(epochs[run.task] ?? 0, run.epoch)
     }
-    return DurableState(
+    var state = DurableState(
       now: now,
       workflows: open.map { row in
         LoadedWorkflow(
@@ -63,6 +77,14 @@ private struct Mirror {
       agents: agents.values.sorted { $0.cluster < $1.cluster },
       idempotency: idempotency.values.sorted { ($0.principal, $0.key) < ($1.principal, $1.key) },
       lastWorkflowID: lastWorkflow, lastExplanationID: lastExplanation)
+    state.datasets = datasets.values.sorted { $0.reference < $1.reference }
+    state.datasetVersions = versions.values.sorted { $0.key < $1.key }
+    state.replicas = replicas.values.sorted { ($0.key, $0.cache) < ($1.key, $1.cache) }
+    state.transfers = transfers.values.filter { !$0.phase.isTerminal }.sorted { $0.id < $1.id }
+    state.unstoredArtifacts = artifacts.values.flatMap(\.values).filter { $0.stored.isUnstored == true }.sorted {
+      ($0.task, $0.name) < ($1.task, $1.name)
+    }
+    return state
   }
 }
 
@@ -138,7 +160,7 @@ private struct RandomLife {
     clock = clock + .milliseconds(Int64(random.next(upTo: 2000)))
     let cluster = Self.clusters[random.next(upTo: 2)]
     let workflow = WorkflowReference(project: "p", name: names.suffix(6).randomElement(using: &random) ?? "none")
-    switch random.next(upTo: 40) {
+    switch random.next(upTo: 50) {
     case 0..<2: try submit()
     case 3: command(.workflow(workflow, .suspend))
     case 4, 5: command(.workflow(workflow, .resume))
@@ -159,8 +181,60 @@ private struct RandomLife {
       if let snapshot = core.takeSnapshot() { core.apply(.plan(PlacementPlanner().plan(snapshot)), at: clock) }
     case 22..<26: core.apply(.tick(silence: [:]), at: clock)
     case 26..<32: core.apply(.proceed, at: clock)
+    case 40..<44: dataCommand(cluster)
+    case 44..<50: dataEvent(cluster)
     default: report(cluster)
     }
+  }
+
+  private mutating func dataCommand(_ cluster: ClusterName) {
+    let reference = DatasetReference(project: "p", name: "set-\(random.next(upTo: 3))")
+    let life: Duration? = random.next(upTo: 2) == 0 ? .seconds(600) : nil
+    let spec = DatasetSpec(
+      project: "p", name: reference.name, origin: DataOrigin(uri: "s3://é/\"x\"", secret: "s"),
+      allowedClusters: ["n": "1"], expiresAfter: life)
+    switch random.next(upTo: 9) {
+    case 0, 1: command(.dataset(reference, .create(spec)))
+    case 2: command(.dataset(reference, .update(spec)))
+    case 3: command(.dataset(reference, random.next(upTo: 4) == 0 ? .remove : .removeVersion(1)))
+    case 4, 5:
+      command(
+        .dataset(
+          reference, .addVersion(.uploaded(manifest: Sample.artifact, files: 3, size: ByteCount.mebibytes(5)))))
+    case 6:
+      command(.dataset(reference, .addVersion(.origin(path: "a/b", via: random.next(upTo: 2) == 0 ? cluster : nil))))
+    case 7: command(.dataset(reference, .pin(version: nil, cluster: cluster, random.next(upTo: 2) == 0)))
+    default: command(.dataset(reference, .prefetch(version: nil, cluster: cluster)))
+    }
+  }
+
+  private mutating func dataEvent(_ cluster: ClusterName) {
+    guard let session = sessions[cluster] else { return }
+    let number = Int32(1 + random.next(upTo: 3))
+    let key =
+      random.next(upTo: 3) == 0
+      ? DataKey(sha256: Sample.artifact.sha256)
+      : DataKey(project: "p", dataset: "set-\(random.next(upTo: 3))", version: number)
+    if random.next(upTo: 6) == 0 {
+      let report = CacheReport(
+        replicas: [CacheReport.Replica(key: key, size: .mebibytes(5))], isFirst: true, isLast: true)
+      core.apply(.cacheReported(cluster, session, report), at: clock)
+      return
+    }
+    let change: DataEvent.Change =
+      switch random.next(upTo: 6) {
+      case 0, 1: .ready(size: .mebibytes(5), moved: .mebibytes(5), milliseconds: 700, source: .repository(key: nil))
+      case 2:
+        .progress(
+          done: .mebibytes(2), total: .mebibytes(5), rate: 9, waiting: "w", source: .export("b", url: "https://b"))
+      case 3: .gone(reason: random.next(upTo: 2) == 0 ? "evicted" : "corrupt")
+      case 4: .failed(message: "é", isPermanent: false)
+      default:
+        random.next(upTo: 2) == 0
+          ? .stored(failure: random.next(upTo: 2) == 0 ? "" : "full", moved: .mebibytes(5), milliseconds: 7)
+          : .indexed(failure: "", manifest: Sample.artifact, files: 2, size: .mebibytes(5))
+      }
+    core.apply(.dataEvents(cluster, session, [DataEvent(key: key, change: change)]), at: clock)
   }
 
   private mutating func submit() throws {
@@ -179,12 +253,14 @@ private struct RandomLife {
     sessions[cluster] = SessionID(lastNumber)
     var inventory = Sample.agent(cluster).inventory
     inventory.slots = 2 + random.next(upTo: 6)
+    inventory.cache = CacheInventory(name: cluster.text, capacity: .gibibytes(1))
     core.apply(
       .agentConnected(
         cluster, SessionID(lastNumber),
         AgentHello(
           journal: "j-\(cluster)", lastSequence: 0, highestSeen: CommitPosition(term: 0, sequence: 0),
-          runs: known[cluster] ?? [:], inventory: inventory, protocolVersion: 1, agentVersion: "1.\(lastNumber)")),
+          runs: known[cluster] ?? [:], inventory: inventory, protocolVersion: 1, agentVersion: "1.\(lastNumber)",
+          takesOrders: true)),
       at: clock)
   }
 
@@ -204,7 +280,8 @@ private struct RandomLife {
       event.outcome = TaskOutcome(
         phase: event.phase, exitCode: event.phase == .failed ? 1 : 0, message: "é",
         outputs: TaskOutputs(
-          result: "[1, \"x\\u0000\"]", parameters: ["p": "\(lastNumber)\n"], artifacts: ["out": Sample.artifact]))
+          result: "[1, \"x\\u0000\"]", parameters: ["p": "\(lastNumber)\n"],
+          artifacts: ["out": random.next(upTo: 2) == 0 ? Sample.artifact : Sample.unstored]))
       event.usage = RunUsage(bytesIn: ByteCount(7), bytesOut: ByteCount(8), wallMilliseconds: 900)
       known[cluster]![run] = nil
     } else {
@@ -278,6 +355,11 @@ struct RandomDeltaTests {
     #expect(a.workflows.map(\.row) == b.workflows.map(\.row), "\(place)")
     #expect(a.workflows.map(\.nodes) == b.workflows.map(\.nodes), "\(place)")
     #expect(a.runs == b.runs, "\(place)")
+    #expect(a.datasets == b.datasets, "\(place)")
+    #expect(a.datasetVersions == b.datasetVersions, "\(place)")
+    #expect(a.replicas == b.replicas, "\(place)")
+    #expect(a.transfers == b.transfers, "\(place)")
+    #expect(a.unstoredArtifacts == b.unstoredArtifacts, "\(place)")
     #expect(a.epochs == b.epochs, "\(place)")
     #expect(a.clusters == b.clusters, "\(place)")
     #expect(a.agents == b.agents, "\(place)")

@@ -78,6 +78,9 @@ enum Sample {
   static let artifact = StoredArtifact(
     key: "wf/n/out.tgz", size: ByteCount(17), sha256: String(repeating: "ab", count: 32), archive: .tar,
     producedOn: "edge-1")
+  static let unstored = StoredArtifact(
+    key: "wf/n/large.tgz", size: .mebibytes(5), sha256: String(repeating: "cd", count: 32), archive: .tar,
+    producedOn: "edge-1", isUnstored: true)
   static let outputs = TaskOutputs(result: "a\u{0}b \u{1F9EA}", parameters: ["p": "1"], artifacts: ["out": artifact])
 
   static func workflow(_ id: Int64, phase: NodePhase = .running) -> WorkflowRow {

@@ -98,6 +98,10 @@ struct WhoService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   func findUpload(
     request: Fubini_Agent_V1_PutArtifactStart, context: ServerContext
   ) async throws -> Fubini_Agent_V1_UploadPosition { .init() }
+
+  func getSecret(
+    request: Fubini_Agent_V1_GetSecretRequest, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_SecretReply { .init() }
 }
 
 /// A federation with a gateway on a port of its own.

@@ -8,7 +8,7 @@ extension DeltaEncoder {
   static let workflowColumns: [(name: String, type: String)] = [
     ("id", "int8"), ("uid", "text"), ("project", "text"), ("name", "text"), ("document", "text"), ("labels", "text"),
     ("phase", "text"), ("status", "text"), ("created_ms", "int8"), ("created_by", "text"), ("generation", "int4"),
-    ("deletion_requested", "bool"),
+    ("deletion_requested", "bool"), ("dataset_versions", "text"),
   ]
 
   static let nodeColumns: [(name: String, type: String)] = [
@@ -35,7 +35,9 @@ extension DeltaEncoder {
   private static let runCommits: [(name: String, type: String)] = [("changed_seq", "int8")]
 
   // What the machine and the core decide when they create a row, and never again.
-  private static let workflowFixed: Set = ["uid", "project", "name", "document", "created_ms", "created_by"]
+  private static let workflowFixed: Set = [
+    "uid", "project", "name", "document", "created_ms", "created_by", "dataset_versions",
+  ]
   private static let nodeFixed: Set = [
     "name", "display_name", "type", "role", "template_name", "parent", "boundary", "step", "item", "item_json",
     "upstream", "inputs", "created_seq",
@@ -66,6 +68,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.createdBy }
     p.append(column: rows) { $0.generation }
     p.append(column: rows) { $0.deletionRequested }
+    try p.append(column: rows) { try $0.datasetVersions.map { try RowJSON.encode($0) } }
     return PostgresStatement(workflowSQL, p)
   }
 

@@ -24,6 +24,7 @@ enum DeltaEncoder {
     if !delta.events.isEmpty { unit.append(events(delta.events)) }
     if !delta.idempotency.isEmpty { unit += idempotency(delta.idempotency, now: delta.now) }
     if !delta.audit.isEmpty { unit.append(audit(delta.audit)) }
+    unit += try data(delta)
     unit += deletions(delta)
     unit.append(PostgresStatement("SELECT pg_notify('fubini', $1)", .text(String(fence.next))))
     return unit
@@ -47,6 +48,7 @@ enum DeltaEncoder {
       }
       unit.append(PostgresStatement("DELETE FROM clusters WHERE name = ANY ($1)", names))
     }
+    unit += dataDeletions(delta)
     return unit
   }
 

@@ -39,6 +39,10 @@ extension ControlPlaneStore {
           SELECT principal, key, request_hash, reply, at_ms FROM idempotency
           WHERE at_ms >= (SELECT last_now_ms - \(Self.idempotencyLifetime) FROM leadership) ORDER BY principal, key
           """,
+          "\(RowDecoder.datasets) ORDER BY project, name", "\(RowDecoder.versions) ORDER BY key",
+          "\(RowDecoder.replicas) ORDER BY key, cache",
+          "\(RowDecoder.transfers) WHERE finished_ms IS NULL ORDER BY id",
+          "\(RowDecoder.artifacts) WHERE is_unstored ORDER BY workflow_id, ordinal, name",
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
@@ -64,6 +68,11 @@ extension ControlPlaneStore {
         principal: try $0.text(0), key: try $0.text(1), requestHash: try $0.text(2), reply: try $0.text(3),
         at: try RowDecoder.time($0, 4))
     }
+    state.datasets = try results[8].rows.map(RowDecoder.dataset)
+    state.datasetVersions = try results[9].rows.map(RowDecoder.version)
+    state.replicas = try results[10].rows.map(RowDecoder.replica)
+    state.transfers = try results[11].rows.map(RowDecoder.transfer)
+    state.unstoredArtifacts = try results[12].rows.map(RowDecoder.artifact)
     state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
     state.lastExplanationID = try results[0][0].int(2)
     return state

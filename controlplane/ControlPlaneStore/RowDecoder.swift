@@ -24,7 +24,7 @@ enum RowDecoder {
     try row.optionalInt(column).map { Int32(clamping: $0) }
   }
 
-  private static func word<Word: RawRepresentable>(_ value: Word.RawValue, _ type: Word.Type) throws -> Word {
+  static func word<Word: RawRepresentable>(_ value: Word.RawValue, _ type: Word.Type) throws -> Word {
     guard let word = Word(rawValue: value) else {
       throw PostgresError(.decoding, "an unknown \(type) is stored: \(value)")
     }
@@ -37,7 +37,8 @@ enum RowDecoder {
       name: try row.text(3),
       document: try row.text(4), labels: try RowJSON.decode([String: String].self, try row.text(5)),
       status: try RowJSON.decode(WorkflowStatus.self, try row.text(7)), createdAt: try time(row, 8),
-      createdBy: try row.text(9), generation: Int32(clamping: try row.int(10)), deletionRequested: try row.bool(11))
+      createdBy: try row.text(9), generation: Int32(clamping: try row.int(10)), deletionRequested: try row.bool(11),
+      datasetVersions: try row.optionalText(12).map { try RowJSON.decode([String: Int32].self, $0) })
   }
 
   static func head(_ row: PostgresRow) throws -> WorkflowHead {
@@ -116,7 +117,8 @@ enum RowDecoder {
   }
 
   static let artifacts = """
-    SELECT workflow_id, ordinal, name, workflow_uid, project, key, size_bytes, sha256, archive, cluster, created_ms
+    SELECT workflow_id, ordinal, name, workflow_uid, project, key, size_bytes, sha256, archive, cluster, created_ms,
+      is_unstored
     FROM artifacts
     """
 
@@ -124,7 +126,7 @@ enum RowDecoder {
     let stored = StoredArtifact(
       key: try row.text(5), size: ByteCount(try row.int(6)), sha256: try row.text(7),
       archive: try word(try row.text(8), ArchiveFormat.self),
-      producedOn: try row.optionalText(9).map { ClusterName($0) })
+      producedOn: try row.optionalText(9).map { ClusterName($0) }, isUnstored: try row.bool(11) ? true : nil)
     return ArtifactRow(
       task: TaskID(workflow: WorkflowID(try row.int(0)), node: NodeID(Int32(clamping: try row.int(1)))),
       name: try row.text(2), workflowUID: try row.text(3), project: ProjectName(try row.text(4)), stored: stored,

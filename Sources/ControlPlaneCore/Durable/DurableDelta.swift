@@ -17,6 +17,15 @@ public struct DurableDelta: Hashable, Sendable {
   public var events: [EventRow] = []
   public var idempotency: [IdempotencyRow] = []
   public var audit: [AuditRow] = []
+  public var datasets: [DatasetRow] = []
+  public var datasetVersions: [DatasetVersionRow] = []
+  public var replicas: [ReplicaRow] = []
+  public var transfers: [TransferRow] = []
+  /// With their versions.
+  public var deletedDatasets: [DatasetReference] = []
+  /// By their keys.
+  public var deletedVersions: [DataKey] = []
+  public var deletedReplicas: [ReplicaName] = []
   /// With everything that belongs to them.
   public var deletedWorkflows: [WorkflowID] = []
   /// Clusters forgotten for good.
@@ -32,13 +41,15 @@ public struct DurableDelta: Hashable, Sendable {
   public var rowCount: Int {
     workflows.count + nodes.count + runs.count + clusters.count + agents.count + artifacts.count + explanations.count
       + events.count + idempotency.count
-      + audit.count
+      + audit.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
   }
 
   public var isEmpty: Bool {
     minimumSequence == nil && workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty
       && agents.isEmpty && artifacts.isEmpty && explanations.isEmpty && events.isEmpty
       && idempotency.isEmpty && audit.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
+      && datasets.isEmpty && datasetVersions.isEmpty && replicas.isEmpty && transfers.isEmpty
+      && deletedDatasets.isEmpty && deletedVersions.isEmpty && deletedReplicas.isEmpty
   }
 }
 
@@ -56,6 +67,13 @@ public struct DurableState: Hashable, Sendable {
   public var agents: [AgentRow]
   /// Not older than a day.
   public var idempotency: [IdempotencyRow]
+  public var datasets: [DatasetRow] = []
+  public var datasetVersions: [DatasetVersionRow] = []
+  public var replicas: [ReplicaRow] = []
+  /// Those that are not over.
+  public var transfers: [TransferRow] = []
+  /// Outputs that are nowhere but in caches.
+  public var unstoredArtifacts: [ArtifactRow] = []
   /// The greatest ever used; 0 for none.
   public var lastWorkflowID: WorkflowID
   /// The greatest ever used; 0 for none.

@@ -21,11 +21,14 @@ public struct WorkflowRow: Hashable, Sendable {
   public var generation: Int32
   /// Asked for by a user while runs were still alive: the rows go when the last run has ended.
   public var deletionRequested: Bool
+  /// The versions of the data sets that its document names without one, as of its submission. Written once; nil: none.
+  public var datasetVersions: [String: Int32]?
 
   public init(
     id: WorkflowID, uid: String, project: ProjectName, name: String, document: String, labels: [String: String],
     status: WorkflowStatus,
-    createdAt: Timestamp, createdBy: String, generation: Int32 = 0, deletionRequested: Bool = false
+    createdAt: Timestamp, createdBy: String, generation: Int32 = 0, deletionRequested: Bool = false,
+    datasetVersions: [String: Int32]? = nil
   ) {
     self.id = id
     self.uid = uid
@@ -38,6 +41,7 @@ public struct WorkflowRow: Hashable, Sendable {
     self.createdBy = createdBy
     self.generation = generation
     self.deletionRequested = deletionRequested
+    self.datasetVersions = datasetVersions
   }
 }
 

@@ -10,6 +10,8 @@ struct ClusterEntry: Sendable {
   /// Soft from here on.
   var session: SessionID?
   var inventory: ClusterInventory { agent?.inventory ?? ClusterInventory() }
+  /// The session has the capability `data`.
+  var takesOrders = false
   /// What the agent's hello claimed to have seen.
   var highestSeen = CommitPosition(term: 0, sequence: 0)
   /// Silence at the last tick was longer than the lease.
@@ -72,7 +74,7 @@ struct ClusterEntry: Sendable {
 
   mutating func remove(_ run: RunEntry) {
     guard runs.remove(run.row.id) != nil else { return }
-    backlogIn = backlogIn - run.promisedBytes
+    backlogIn -= run.promisedBytes
     if run.holdsSlot { giveBack(run.row.resources) }
     while let first = ends.min, !runs.contains(first.run) { ends.removeMin() }
   }

@@ -20,6 +20,14 @@ struct Output: Sendable {
   var events: [EventRow] = [] { didSet { isDirty = true } }
   var idempotency: [IdempotencyRow] = []
   var audit: [AuditRow] = [] { didSet { isDirty = true } }
+  var datasets: [DatasetReference: DatasetRow] = [:] { didSet { isDirty = true } }
+  var datasetVersions: [DataKey: DatasetVersionRow] = [:] { didSet { isDirty = true } }
+  var replicas: [ReplicaName: ReplicaRow] = [:] { didSet { isDirty = true } }
+  var transfers: [TransferID: TransferRow] = [:] { didSet { isDirty = true } }
+  var deletedDatasets: Set<DatasetReference> = [] { didSet { isDirty = true } }
+  var deletedVersions: Set<DataKey> = [] { didSet { isDirty = true } }
+  /// Those of them that are there again are not deleted.
+  var deletedReplicas: Set<ReplicaName> = [] { didSet { isDirty = true } }
   var deletedWorkflows: Set<WorkflowID> = [] { didSet { isDirty = true } }
   var deletedClusters: Set<ClusterName> = [] { didSet { isDirty = true } }
   private var steps: [Step] = []
@@ -28,6 +36,7 @@ struct Output: Sendable {
   /// The batch that the next assignment of a cluster joins.
   private var openBatch: [ClusterName: Int] = [:]
   private var forgotten: [ClusterName: (session: SessionID, runs: [RunID])] = [:]
+  private var orders: [ClusterName: (session: SessionID, orders: DataOrders)] = [:]
   private var acknowledged: [ClusterName: (session: SessionID, sequence: Int64)] = [:]
 
   private enum Step {
@@ -66,10 +75,18 @@ struct Output: Sendable {
     acknowledged[cluster] = (session, sequence)
   }
 
+  /// Adds to what the agent's cache is to do.
+  mutating func order(_ cluster: ClusterName, _ session: SessionID, _ change: (inout DataOrders) -> Void) {
+    isDirty = true
+    if orders[cluster]?.session != session { orders[cluster] = (session, DataOrders()) }
+    change(&orders[cluster]!.orders)
+  }
+
   /// A welcome follows: it says all that was collected for the cluster before, and what comes after it must come after it.
   mutating func dropCollected(for cluster: ClusterName) {
     openBatch[cluster] = nil
     forgotten[cluster] = nil
+    orders[cluster] = nil
     acknowledged[cluster] = nil
   }
 
@@ -80,6 +97,9 @@ struct Output: Sendable {
       case .effect(let effect): effect
       case .batch(let index): .send(batches[index].cluster, batches[index].session, .assign(batches[index].runs))
       }
+    }
+    for cluster in orders.keys.sorted() where !orders[cluster]!.orders.isEmpty {
+      all.append(.send(cluster, orders[cluster]!.session, .data(orders[cluster]!.orders)))
     }
     for cluster in acknowledged.keys.sorted() {
       all.append(

@@ -46,6 +46,8 @@ struct RunEntry: Hashable, Sendable {
   var template: String
   /// What its charge counts: `Requirement.priced`.
   var priced: Resources
+  /// Followed inputs, with their sizes: pinned where it runs until it ends (invariant I4).
+  var inputs: [DataKey: ByteCount] = [:]
 
   /// Waiting for data holds no slot (invariant I5).
   var holdsSlot: Bool { row.phase != .staging }

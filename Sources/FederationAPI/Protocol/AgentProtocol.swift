@@ -15,6 +15,8 @@ public enum AgentProtocol {
     case clock
     /// An upload that was cut goes on where the repository's bytes end.
     case resumableUploads = "resumable-uploads"
+    /// Orders to a cache and reports of it, data sets in assignments, outputs that stay where they were made, secrets on request.
+    case data
   }
 
   /// What a session between a hello and us uses.

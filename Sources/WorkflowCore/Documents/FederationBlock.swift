@@ -14,12 +14,15 @@ public struct FederationBlock: Hashable, Sendable, Codable {
   public var gpuType: String?
   public var placementPolicy: PlacementPolicy?
   public var slurm: SlurmHints?
+  public var datasets: [DatasetMount]?
+  public var stageOut: StageOutPolicy?
 
   public init(
     kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
     walltime: Duration? = nil,
     priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil,
-    gangSize: Int? = nil, gpuType: String? = nil, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil
+    gangSize: Int? = nil, gpuType: String? = nil, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
+    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -32,6 +35,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     self.gpuType = gpuType
     self.placementPolicy = placementPolicy
     self.slurm = slurm
+    self.datasets = datasets
+    self.stageOut = stageOut
   }
 
   /// This block, with every field that it leaves open taken from `base`. A field is taken whole; lists are not joined.
@@ -41,7 +46,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
       walltime: walltime ?? base.walltime, priorityClass: priorityClass ?? base.priorityClass,
       onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice,
       gangSize: gangSize ?? base.gangSize, gpuType: gpuType ?? base.gpuType,
-      placementPolicy: placementPolicy ?? base.placementPolicy, slurm: slurm ?? base.slurm)
+      placementPolicy: placementPolicy ?? base.placementPolicy, slurm: slurm ?? base.slurm,
+      datasets: datasets ?? base.datasets, stageOut: stageOut ?? base.stageOut)
   }
 
   /// The terms, with defaults for what is still open.
@@ -57,6 +63,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     hints.gangSize = gangSize ?? hints.gangSize
     hints.placementPolicy = placementPolicy
     hints.slurm = slurm
+    hints.datasets = datasets
+    hints.stageOut = stageOut
     return hints
   }
 }

@@ -46,6 +46,13 @@ public struct WorkflowDefinition: Sendable {
   /// The type that a template's GPUs must have; nil: any.
   public func gpuType(for template: WorkflowTemplate) -> String? { federationBlock(for: template).gpuType }
 
+  /// Every data set that any of its templates mounts.
+  public var mountedDatasets: [DatasetMount] {
+    var mounts = Set(spec.federation?.datasets ?? [])
+    for template in spec.templates { mounts.formUnion(template.federation?.datasets ?? []) }
+    return mounts.sorted { ($0.name, $0.version ?? 0, $0.mountPath) < ($1.name, $1.version ?? 0, $1.mountPath) }
+  }
+
   private func federationBlock(for template: WorkflowTemplate) -> FederationBlock {
     (template.federation ?? FederationBlock()).filled(from: spec.federation ?? FederationBlock())
   }

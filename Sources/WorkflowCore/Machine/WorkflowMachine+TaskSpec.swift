@@ -54,6 +54,11 @@ extension WorkflowMachine {
     return spec
   }
 
+  /// When the outputs of a leaf node go to the repository.
+  public func stageOut(of node: NodeID) -> StageOutPolicy {
+    plan(of: node.ordinal).map { definition.federationHints(for: $0.template).stageOut ?? .lazy } ?? .lazy
+  }
+
   /// `<workflow>/<node id>/<artifact>`, with an ending that tells how it is packed.
   private func defaultKey(of artifact: String, _ archive: ArchiveFormat, at node: Int32) -> String {
     let ending =

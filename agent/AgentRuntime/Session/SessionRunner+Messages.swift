@@ -46,7 +46,8 @@ extension SessionRunner {
       $0.protocolMin = protocols.lowerBound
       $0.protocolMax = protocols.upperBound
       if protocols.upperBound >= AgentProtocol.capabilitiesVersion {
-        $0.capabilities = AgentProtocol.Capability.allCases.map(\.rawValue)
+        // Its cache takes no orders yet.
+        $0.capabilities = AgentProtocol.Capability.allCases.filter { $0 != .data }.map(\.rawValue)
       }
       $0.agentVersion = Self.version
       $0.journalID = ports.journal.id
@@ -114,7 +115,7 @@ extension SessionRunner {
       feed(.messageReceived)
     case .refused(let refused):
       feed(.refused(code: refused.code, message: refused.message, leaderAddress: refused.leaderAddress))
-    case nil:
+    case .data, nil:
       // A later control plane's message: within the agreed protocol it may be left out.
       feed(.messageReceived)
     }

@@ -52,9 +52,10 @@ extension AgentGatewayService {
   ) async throws {
     let cluster = try authenticated().cluster
     do {
-      let access = try await access(to: RunID(request.runID), cluster)
-      let download = try await artifacts.get(
-        try ArtifactKey(project: access.project, path: request.key), from: max(0, request.offset))
+      let project = try await project(
+        run: request.runID, or: request.project, .read, of: request.key, cluster)
+      let download = try await download(
+        try ArtifactKey(project: project, path: request.key), from: max(0, request.offset))
       do {
         while let bytes = try await download.next() {
           try await response.write(.with { $0.data = Data(bytes) })
@@ -78,8 +79,8 @@ extension AgentGatewayService {
       guard case .start(let start)? = try await messages.next()?.message else {
         throw FederationError(.invalidArgument, "an upload begins with its start message")
       }
-      let access = try await access(to: RunID(start.runID), cluster)
-      let key = try ArtifactKey(project: access.project, path: start.key)
+      let project = try await project(run: start.runID, or: start.project, .write, of: start.key, cluster)
+      let key = try ArtifactKey(project: project, path: start.key)
       let upload =
         start.sha256.isEmpty
         ? try await artifacts.put(key)
@@ -110,9 +111,9 @@ extension AgentGatewayService {
   ) async throws -> Fubini_Agent_V1_UploadPosition {
     let cluster = try authenticated().cluster
     do {
-      let access = try await access(to: RunID(request.runID), cluster)
+      let project = try await project(run: request.runID, or: request.project, .write, of: request.key, cluster)
       let offset = try await artifacts.position(
-        of: try ArtifactKey(project: access.project, path: request.key),
+        of: try ArtifactKey(project: project, path: request.key),
         content: ArtifactStat(size: request.size, sha256: request.sha256))
       return .with { $0.offset = offset }
     } catch let error as FederationError {
@@ -120,9 +121,41 @@ extension AgentGatewayService {
     }
   }
 
-  private func access(to run: RunID, _ cluster: ClusterName) async throws -> RunAccess {
-    guard let access = await port.access(of: run, on: cluster) else { throw Self.notYours(run, cluster) }
-    return access
+  /// Whose an object is that a cluster may read or write: by a run that it was given, or (run 0) by an order.
+  private func project(
+    run: Int64, or project: String, _ use: ObjectUse, of key: String, _ cluster: ClusterName
+  ) async throws -> ProjectName {
+    if run == 0, !project.isEmpty {
+      let project = ProjectName(project.told(253))
+      guard await port.mayUse(object: key, of: project, use, on: cluster) else {
+        throw FederationError(.permissionDenied, "no order of cluster \(cluster) names the object \(key)")
+      }
+      return project
+    }
+    guard let access = await port.access(of: RunID(run), on: cluster) else { throw Self.notYours(RunID(run), cluster) }
+    return access.project
+  }
+
+  /// What is still in a cache alone is on its way here: whoever asks waits, and is told for what.
+  private func download(_ key: ArtifactKey, from offset: Int64) async throws -> any ArtifactDownload {
+    do {
+      return try await artifacts.get(key, from: offset)
+    } catch let error as FederationError where error.code == .notFound {
+      guard let holder = await port.unstoredHolder(of: key.path, in: key.project) else { throw error }
+      throw FederationError(
+        .unavailable, "\(key.path) is on cluster \(holder) alone; waiting for it to be copied into the repository",
+        retryAfter: .seconds(1))
+    }
+  }
+
+  // MARK: Secrets
+
+  func getSecret(
+    request: Fubini_Agent_V1_GetSecretRequest, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_SecretReply {
+    let cluster = try authenticated().cluster
+    throw RPCError(
+      FederationError(.permissionDenied, "no order of cluster \(cluster) names the secret \(request.name.told(253))"))
   }
 
   /// The same answer whether the run is another cluster's or nobody's: a cluster learns nothing of the others.

@@ -73,7 +73,10 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     let number = try sessions.open(cluster, agreement, outbox, journal: hello.journalID, at: .now)
     opened.set(number: number, agreement)
     let session = try await port.connect(
-      cluster, try AgentHello(hello, protocolVersion: agreement.version), version: version, outbox: outbox)
+      cluster,
+      try AgentHello(
+        hello, protocolVersion: agreement.version, takesOrders: agreement.capabilities.contains(.data)),
+      version: version, outbox: outbox)
     opened.set(session)
     logger.info(
       "an agent's session began",
@@ -127,6 +130,11 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
       try await port.receive(cluster, session, events)
     case .inventory(let inventory):
       try await port.receive(cluster, session, ClusterInventory(inventory))
+    case .cache(let report):
+      try await port.receive(cluster, session, CacheReport(report))
+    case .data(let batch):
+      try await port.receive(
+        cluster, session, batch.events.prefix(DataEvent.eventsMax).compactMap { DataEvent($0, from: cluster) })
     case .hello:
       throw FederationError(.invalidArgument, "hello was said already")
     case nil:
@@ -162,6 +170,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
       return [.with { $0.cancel = .with { ($0.runIds, $0.reason) = (runs.map(\.number), reason) } }]
     case .command(.forget(let runs), _): return [.with { $0.forget = .with { $0.runIds = runs.map(\.number) } }]
     case .command(.acknowledge(let sequence), _): return [.with { $0.ack = .with { $0.sequence = UInt64(sequence) } }]
+    case .command(.data(let orders), _): return [.with { $0.data = Fubini_Agent_V1_DataOrders(orders) }]
     case .command(.drain(let isDraining), _): return [.with { $0.drain = .with { $0.draining = isDraining } }]
     }
   }

@@ -17,7 +17,9 @@ extension String {
 
 extension AgentHello {
   /// - Throws: `.invalidArgument` for what no agent of ours would send.
-  init(_ hello: Fubini_Agent_V1_Hello, protocolVersion: UInt32) throws(FederationError) {
+  init(
+    _ hello: Fubini_Agent_V1_Hello, protocolVersion: UInt32, takesOrders: Bool = false
+  ) throws(FederationError) {
     guard (8...128).contains(hello.journalID.utf8.count), !hello.journalID.utf8.contains(0) else {
       throw FederationError(.invalidArgument, "the journal id is missing or too long")
     }
@@ -26,7 +28,7 @@ extension AgentHello {
     self.init(
       journal: hello.journalID, lastSequence: Int64(clamping: hello.lastSequence),
       highestSeen: CommitPosition(term: hello.highestSeen.term, sequence: hello.highestSeen.commitSeq), runs: runs,
-      inventory: ClusterInventory(hello.inventory), protocolVersion: protocolVersion)
+      inventory: ClusterInventory(hello.inventory), protocolVersion: protocolVersion, takesOrders: takesOrders)
   }
 }
 
@@ -59,6 +61,7 @@ extension ClusterInventory {
       disk: inventory.diskReserveBytes > 0
         ? DiskRoom(
           free: ByteCount(max(0, inventory.diskFreeBytes)), reserve: ByteCount(inventory.diskReserveBytes)) : nil,
+      cache: inventory.hasCache ? CacheInventory(inventory.cache) : nil,
       notices: inventory.notices.prefix(16).map { $0.told(512) })
   }
 }
@@ -150,10 +153,7 @@ extension TaskOutputs {
         outcome.parameters.map { ($0.key.told(), $0.value.told()) }, uniquingKeysWith: { first, _ in first }),
       artifacts: Dictionary(
         outcome.artifacts.map { name, artifact in
-          let stored = StoredArtifact(
-            key: artifact.key.told(), size: ByteCount(artifact.size), sha256: artifact.sha256.told(),
-            archive: ArchiveFormat(artifact.archive), producedOn: cluster)
-          return (name.told(), stored)
+          (name.told(), StoredArtifact(artifact, from: cluster))
         }, uniquingKeysWith: { first, _ in first }))
   }
 }
@@ -222,6 +222,7 @@ extension Fubini_Agent_V1_TaskSpec {
         $0.archive = output.archive.message
         $0.optional = output.optional
         $0.key = output.key ?? ""
+        $0.keepUnstored = output.mayStayUnstored == true
       }
     }
     outputParameters = spec.outputParameters.map { output in
@@ -236,6 +237,9 @@ extension Fubini_Agent_V1_TaskSpec {
     terminationGraceMs = spec.terminationGrace.milliseconds
     gangSize = Int64(spec.federation.gangSize)
     if let hints = spec.federation.slurm { slurm = Fubini_Agent_V1_SlurmHints(hints) }
+    datasets = (spec.datasets ?? []).map { mounted in
+      .with { ($0.object, $0.mountPath) = (Fubini_Agent_V1_DataObject(mounted.object), mounted.mountPath) }
+    }
   }
 }
 
@@ -247,14 +251,7 @@ extension Fubini_Agent_V1_InputArtifact {
     switch artifact.source {
     case .raw(let text): raw = text
     case .absent: absent = true
-    case .stored(let artifact):
-      stored = .with {
-        $0.key = artifact.key
-        $0.size = artifact.size.bytes
-        $0.sha256 = artifact.sha256
-        $0.archive = artifact.archive.message
-        $0.producedOn = artifact.producedOn?.text ?? ""
-      }
+    case .stored(let artifact): stored = Fubini_Agent_V1_StoredArtifact(artifact)
     }
     if let bits = artifact.mode { mode = bits }
   }

@@ -245,6 +245,7 @@ extension ControlPlane: CommandPort {
 
 extension ControlPlane: AgentPort {
   private static var eventsPerInput: Int { 64 }
+  private static var replicasPerInput: Int { 256 }
 
   public func connect(
     _ cluster: ClusterName, _ hello: AgentHello, version: String, outbox: any AgentOutbox
@@ -279,6 +280,29 @@ extension ControlPlane: AgentPort {
     try await leader.queue.offer(event: .inventoryChanged(cluster, session, inventory))
   }
 
+  public func receive(_ cluster: ClusterName, _ session: SessionID, _ report: CacheReport) async throws {
+    guard let leader else { throw FederationError.notLeading }
+    var rest = report.replicas[...]
+    var isFirst = report.isFirst
+    repeat {
+      let part = Array(rest.prefix(Self.replicasPerInput))
+      rest = rest.dropFirst(Self.replicasPerInput)
+      try await leader.queue.offer(
+        event: .cacheReported(
+          cluster, session, CacheReport(replicas: part, isFirst: isFirst, isLast: report.isLast && rest.isEmpty)))
+      isFirst = false
+    } while !rest.isEmpty
+  }
+
+  public func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [DataEvent]) async throws {
+    guard let leader else { throw FederationError.notLeading }
+    var rest = events[...]
+    while !rest.isEmpty {
+      try await leader.queue.offer(event: .dataEvents(cluster, session, Array(rest.prefix(Self.eventsPerInput))))
+      rest = rest.dropFirst(Self.eventsPerInput)
+    }
+  }
+
   public func heartbeat(_ cluster: ClusterName, _ session: SessionID) -> CommitPosition? {
     role.withLock { if case .leading(_, let board) = $0 { board.heartbeat(cluster, session) } else { nil } }
   }
@@ -287,5 +311,15 @@ extension ControlPlane: AgentPort {
     if let access = await leader?.access(of: run, on: cluster) { return access }
     // Its end is durable, and its last logs may still be on their way.
     return try? await store.access(of: run, on: cluster)
+  }
+
+  public func mayUse(
+    object key: String, of project: ProjectName, _ use: ObjectUse, on cluster: ClusterName
+  ) async -> Bool {
+    await leader?.mayUse(object: key, of: project, use, on: cluster) ?? false
+  }
+
+  public func unstoredHolder(of key: String, in project: ProjectName) async -> ClusterName? {
+    await leader?.unstoredHolder(of: key, in: project)
   }
 }

@@ -224,6 +224,14 @@ actor Leader {
 
   func access(of run: RunID, on cluster: ClusterName) -> RunAccess? { core.access(of: run, on: cluster) }
 
+  func mayUse(object key: String, of project: ProjectName, _ use: ObjectUse, on cluster: ClusterName) -> Bool {
+    core.mayUse(object: key, of: project, use, on: cluster)
+  }
+
+  func unstoredHolder(of key: String, in project: ProjectName) -> ClusterName? {
+    core.unstoredHolder(of: key, in: project)
+  }
+
   func reasons(in reference: WorkflowReference, of nodes: [NodeID]) -> [NodeID: String] {
     core.reasons(in: reference, of: nodes)
   }

@@ -64,12 +64,18 @@ public protocol AgentPort: Sendable {
   /// Waits while the agents' lane is full: back-pressure reaches the agent's stream.
   func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [AgentEvent]) async throws
   func receive(_ cluster: ClusterName, _ session: SessionID, _ inventory: ClusterInventory) async throws
+  func receive(_ cluster: ClusterName, _ session: SessionID, _ report: CacheReport) async throws
+  func receive(_ cluster: ClusterName, _ session: SessionID, _ events: [DataEvent]) async throws
   /// Notes that the agent lives, and says whether it may be answered: only while this leader's own lease holds. Never queued.
   /// Returns the position to answer with; nil: do not answer.
   func heartbeat(_ cluster: ClusterName, _ session: SessionID) -> CommitPosition?
   /// Whether `run` is one that `cluster` has been given and that is not over: only then may it move artifacts and logs for it.
   /// Returns what the transfer may touch; nil when the run is not this cluster's. Served from memory, also shortly after the end.
   func access(of run: RunID, on cluster: ClusterName) async -> RunAccess?
+  /// Whether an order of the cluster, or a data set that a run there mounts, lets it read or write an object of the repository.
+  func mayUse(object key: String, of project: ProjectName, _ use: ObjectUse, on cluster: ClusterName) async -> Bool
+  /// The cluster whose cache alone has an output that belongs under a key of the repository; nil when there is none.
+  func unstoredHolder(of key: String, in project: ProjectName) async -> ClusterName?
 }
 
 /// The way back to one agent session. Never blocks: a session that cannot keep up is closed by its own bound, and resumes with a welcome.

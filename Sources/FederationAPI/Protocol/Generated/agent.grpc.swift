@@ -116,6 +116,19 @@ public enum Fubini_Agent_V1_AgentGateway: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "GetSecret" metadata.
+        public enum GetSecret: Sendable {
+            /// Request type for "GetSecret".
+            public typealias Input = Fubini_Agent_V1_GetSecretRequest
+            /// Response type for "GetSecret".
+            public typealias Output = Fubini_Agent_V1_SecretReply
+            /// Descriptor for "GetSecret".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "fubini.agent.v1.AgentGateway"),
+                method: "GetSecret",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "fubini.agent.v1.AgentGateway" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             Join.descriptor,
@@ -124,7 +137,8 @@ public enum Fubini_Agent_V1_AgentGateway: Sendable {
             Logs.descriptor,
             GetArtifact.descriptor,
             PutArtifact.descriptor,
-            FindUpload.descriptor
+            FindUpload.descriptor,
+            GetSecret.descriptor
         ]
     }
 }
@@ -280,6 +294,24 @@ extension Fubini_Agent_V1_AgentGateway {
             request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_PutArtifactStart>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_UploadPosition>
+
+        /// Handle the "GetSecret" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Fubini_Agent_V1_GetSecretRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Fubini_Agent_V1_SecretReply` messages.
+        func getSecret(
+            request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_GetSecretRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_SecretReply>
     }
 
     /// Service protocol for the "fubini.agent.v1.AgentGateway" service.
@@ -419,6 +451,24 @@ extension Fubini_Agent_V1_AgentGateway {
             request: GRPCCore.ServerRequest<Fubini_Agent_V1_PutArtifactStart>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_UploadPosition>
+
+        /// Handle the "GetSecret" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fubini_Agent_V1_GetSecretRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Fubini_Agent_V1_SecretReply` message.
+        func getSecret(
+            request: GRPCCore.ServerRequest<Fubini_Agent_V1_GetSecretRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_SecretReply>
     }
 
     /// Simple service protocol for the "fubini.agent.v1.AgentGateway" service.
@@ -559,6 +609,24 @@ extension Fubini_Agent_V1_AgentGateway {
             request: Fubini_Agent_V1_PutArtifactStart,
             context: GRPCCore.ServerContext
         ) async throws -> Fubini_Agent_V1_UploadPosition
+
+        /// Handle the "GetSecret" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+        ///
+        /// - Parameters:
+        ///   - request: A `Fubini_Agent_V1_GetSecretRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Fubini_Agent_V1_SecretReply` to respond with.
+        func getSecret(
+            request: Fubini_Agent_V1_GetSecretRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Fubini_Agent_V1_SecretReply
     }
 }
 
@@ -643,6 +711,17 @@ extension Fubini_Agent_V1_AgentGateway.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Fubini_Agent_V1_AgentGateway.Method.GetSecret.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fubini_Agent_V1_GetSecretRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Fubini_Agent_V1_SecretReply>(),
+            handler: { request, context in
+                try await self.getSecret(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -698,6 +777,17 @@ extension Fubini_Agent_V1_AgentGateway.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_UploadPosition> {
         let response = try await self.findUpload(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func getSecret(
+        request: GRPCCore.StreamingServerRequest<Fubini_Agent_V1_GetSecretRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Fubini_Agent_V1_SecretReply> {
+        let response = try await self.getSecret(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -804,6 +894,19 @@ extension Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_UploadPosition> {
         return GRPCCore.ServerResponse<Fubini_Agent_V1_UploadPosition>(
             message: try await self.findUpload(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func getSecret(
+        request: GRPCCore.ServerRequest<Fubini_Agent_V1_GetSecretRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Fubini_Agent_V1_SecretReply> {
+        return GRPCCore.ServerResponse<Fubini_Agent_V1_SecretReply>(
+            message: try await self.getSecret(
                 request: request.message,
                 context: context
             ),
@@ -984,6 +1087,29 @@ extension Fubini_Agent_V1_AgentGateway {
             deserializer: some GRPCCore.MessageDeserializer<Fubini_Agent_V1_UploadPosition>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_UploadPosition>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "GetSecret" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fubini_Agent_V1_GetSecretRequest` message.
+        ///   - serializer: A serializer for `Fubini_Agent_V1_GetSecretRequest` messages.
+        ///   - deserializer: A deserializer for `Fubini_Agent_V1_SecretReply` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func getSecret<Result>(
+            request: GRPCCore.ClientRequest<Fubini_Agent_V1_GetSecretRequest>,
+            serializer: some GRPCCore.MessageSerializer<Fubini_Agent_V1_GetSecretRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Fubini_Agent_V1_SecretReply>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_SecretReply>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -1238,6 +1364,40 @@ extension Fubini_Agent_V1_AgentGateway {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "GetSecret" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Fubini_Agent_V1_GetSecretRequest` message.
+        ///   - serializer: A serializer for `Fubini_Agent_V1_GetSecretRequest` messages.
+        ///   - deserializer: A deserializer for `Fubini_Agent_V1_SecretReply` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func getSecret<Result>(
+            request: GRPCCore.ClientRequest<Fubini_Agent_V1_GetSecretRequest>,
+            serializer: some GRPCCore.MessageSerializer<Fubini_Agent_V1_GetSecretRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Fubini_Agent_V1_SecretReply>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_SecretReply>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Fubini_Agent_V1_AgentGateway.Method.GetSecret.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -1436,6 +1596,35 @@ extension Fubini_Agent_V1_AgentGateway.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Fubini_Agent_V1_PutArtifactStart>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Fubini_Agent_V1_UploadPosition>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetSecret" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Fubini_Agent_V1_GetSecretRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getSecret<Result>(
+        request: GRPCCore.ClientRequest<Fubini_Agent_V1_GetSecretRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_SecretReply>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.getSecret(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Fubini_Agent_V1_GetSecretRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Fubini_Agent_V1_SecretReply>(),
             options: options,
             onResponse: handleResponse
         )
@@ -1667,6 +1856,39 @@ extension Fubini_Agent_V1_AgentGateway.ClientProtocol {
             metadata: metadata
         )
         return try await self.findUpload(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetSecret" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Capability `data`: the values that open a source which an order names. Never journaled, never logged.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getSecret<Result>(
+        _ message: Fubini_Agent_V1_GetSecretRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Fubini_Agent_V1_SecretReply>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Fubini_Agent_V1_GetSecretRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.getSecret(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -222,6 +222,23 @@ public nonisolated struct Fubini_Agent_V1_AgentMessage: Sendable {
     set {message = .inventory(newValue)}
   }
 
+  /// Capability `data`: what the cache holds, and what changes there.
+  public var cache: Fubini_Agent_V1_CacheReport {
+    get {
+      if case .cache(let v)? = message {return v}
+      return Fubini_Agent_V1_CacheReport()
+    }
+    set {message = .cache(newValue)}
+  }
+
+  public var data: Fubini_Agent_V1_DataEvents {
+    get {
+      if case .data(let v)? = message {return v}
+      return Fubini_Agent_V1_DataEvents()
+    }
+    set {message = .data(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -230,6 +247,9 @@ public nonisolated struct Fubini_Agent_V1_AgentMessage: Sendable {
     /// In order of sequence.
     case events(Fubini_Agent_V1_RunEvents)
     case inventory(Fubini_Agent_V1_Inventory)
+    /// Capability `data`: what the cache holds, and what changes there.
+    case cache(Fubini_Agent_V1_CacheReport)
+    case data(Fubini_Agent_V1_DataEvents)
 
   }
 
@@ -316,6 +336,15 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
     set {message = .refused(newValue)}
   }
 
+  /// Capability `data`.
+  public var data: Fubini_Agent_V1_DataOrders {
+    get {
+      if case .data(let v)? = message {return v}
+      return Fubini_Agent_V1_DataOrders()
+    }
+    set {message = .data(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -329,6 +358,8 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
     /// The agent renews its certificate now, and keeps the session.
     case rotate(Fubini_Agent_V1_Rotate)
     case refused(Fubini_Agent_V1_Refused)
+    /// Capability `data`.
+    case data(Fubini_Agent_V1_DataOrders)
 
   }
 
@@ -336,74 +367,54 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
 }
 
 /// First message of a session.
-public nonisolated struct Fubini_Agent_V1_Hello: @unchecked Sendable {
+public nonisolated struct Fubini_Agent_V1_Hello: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var protocolMin: UInt32 {
-    get {_storage._protocolMin}
-    set {_uniqueStorage()._protocolMin = newValue}
-  }
+  public var protocolMin: UInt32 = 0
 
-  public var protocolMax: UInt32 {
-    get {_storage._protocolMax}
-    set {_uniqueStorage()._protocolMax = newValue}
-  }
+  public var protocolMax: UInt32 = 0
 
-  public var agentVersion: String {
-    get {_storage._agentVersion}
-    set {_uniqueStorage()._agentVersion = newValue}
-  }
+  public var agentVersion: String = String()
 
   /// Names the journal, drawn when it was made. Events are deduplicated by (journal id, sequence).
-  public var journalID: String {
-    get {_storage._journalID}
-    set {_uniqueStorage()._journalID = newValue}
-  }
+  public var journalID: String = String()
 
   /// The highest that any welcome or message has shown.
   public var highestSeen: Fubini_Agent_V1_CommitPosition {
-    get {_storage._highestSeen ?? Fubini_Agent_V1_CommitPosition()}
-    set {_uniqueStorage()._highestSeen = newValue}
+    get {_highestSeen ?? Fubini_Agent_V1_CommitPosition()}
+    set {_highestSeen = newValue}
   }
   /// Returns true if `highestSeen` has been explicitly set.
-  public var hasHighestSeen: Bool {_storage._highestSeen != nil}
+  public var hasHighestSeen: Bool {self._highestSeen != nil}
   /// Clears the value of `highestSeen`. Subsequent reads from it will return its default value.
-  public mutating func clearHighestSeen() {_uniqueStorage()._highestSeen = nil}
+  public mutating func clearHighestSeen() {self._highestSeen = nil}
 
   /// Every run that this journal knows and that has not been forgotten, ended or not.
-  public var runs: [Fubini_Agent_V1_RunReport] {
-    get {_storage._runs}
-    set {_uniqueStorage()._runs = newValue}
-  }
+  public var runs: [Fubini_Agent_V1_RunReport] = []
 
   public var inventory: Fubini_Agent_V1_Inventory {
-    get {_storage._inventory ?? Fubini_Agent_V1_Inventory()}
-    set {_uniqueStorage()._inventory = newValue}
+    get {_inventory ?? Fubini_Agent_V1_Inventory()}
+    set {_inventory = newValue}
   }
   /// Returns true if `inventory` has been explicitly set.
-  public var hasInventory: Bool {_storage._inventory != nil}
+  public var hasInventory: Bool {self._inventory != nil}
   /// Clears the value of `inventory`. Subsequent reads from it will return its default value.
-  public mutating func clearInventory() {_uniqueStorage()._inventory = nil}
+  public mutating func clearInventory() {self._inventory = nil}
 
   /// The sequence of the last event that the journal holds; 0 for none.
-  public var lastSequence: UInt64 {
-    get {_storage._lastSequence}
-    set {_uniqueStorage()._lastSequence = newValue}
-  }
+  public var lastSequence: UInt64 = 0
 
   /// What this agent offers beyond the protocol's version; empty when it speaks version 1 alone.
-  public var capabilities: [String] {
-    get {_storage._capabilities}
-    set {_uniqueStorage()._capabilities = newValue}
-  }
+  public var capabilities: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _storage = _StorageClass.defaultInstance
+  fileprivate var _highestSeen: Fubini_Agent_V1_CommitPosition? = nil
+  fileprivate var _inventory: Fubini_Agent_V1_Inventory? = nil
 }
 
 public nonisolated struct Fubini_Agent_V1_CommitPosition: Sendable {
@@ -435,59 +446,135 @@ public nonisolated struct Fubini_Agent_V1_RunReport: Sendable {
   public init() {}
 }
 
-public nonisolated struct Fubini_Agent_V1_Inventory: Sendable {
+public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var cpuMillicores: Int64 = 0
+  public var cpuMillicores: Int64 {
+    get {_storage._cpuMillicores}
+    set {_uniqueStorage()._cpuMillicores = newValue}
+  }
 
-  public var memoryBytes: Int64 = 0
+  public var memoryBytes: Int64 {
+    get {_storage._memoryBytes}
+    set {_uniqueStorage()._memoryBytes = newValue}
+  }
 
-  public var gpus: Int64 = 0
+  public var gpus: Int64 {
+    get {_storage._gpus}
+    set {_uniqueStorage()._gpus = newValue}
+  }
 
   /// 0: as many runs as the resources allow.
-  public var slots: Int64 = 0
+  public var slots: Int64 {
+    get {_storage._slots}
+    set {_uniqueStorage()._slots = newValue}
+  }
 
-  public var images: [Fubini_Agent_V1_ImageRule] = []
+  public var images: [Fubini_Agent_V1_ImageRule] {
+    get {_storage._images}
+    set {_uniqueStorage()._images = newValue}
+  }
 
-  public var gpuTypes: [String] = []
+  public var gpuTypes: [String] {
+    get {_storage._gpuTypes}
+    set {_uniqueStorage()._gpuTypes = newValue}
+  }
 
-  public var canFence: Bool = false
+  public var canFence: Bool {
+    get {_storage._canFence}
+    set {_uniqueStorage()._canFence = newValue}
+  }
 
   /// 0: no limit.
-  public var linkBytesPerSecond: Int64 = 0
+  public var linkBytesPerSecond: Int64 {
+    get {_storage._linkBytesPerSecond}
+    set {_uniqueStorage()._linkBytesPerSecond = newValue}
+  }
 
-  public var notices: [String] = []
+  public var notices: [String] {
+    get {_storage._notices}
+    set {_uniqueStorage()._notices = newValue}
+  }
 
   /// The cluster has a queue of its own.
-  public var queues: Bool = false
+  public var queues: Bool {
+    get {_storage._queues}
+    set {_uniqueStorage()._queues = newValue}
+  }
 
-  public var startsGangs: Bool = false
+  public var startsGangs: Bool {
+    get {_storage._startsGangs}
+    set {_uniqueStorage()._startsGangs = newValue}
+  }
 
   /// Of a Slurm cluster. At most 256.
-  public var partitions: [Fubini_Agent_V1_Partition] = []
+  public var partitions: [Fubini_Agent_V1_Partition] {
+    get {_storage._partitions}
+    set {_uniqueStorage()._partitions = newValue}
+  }
 
   /// Absent from agents that declare none: then only what the operator declared with the cluster counts.
   public var tenancy: Fubini_Agent_V1_Tenancy {
-    get {_tenancy ?? Fubini_Agent_V1_Tenancy()}
-    set {_tenancy = newValue}
+    get {_storage._tenancy ?? Fubini_Agent_V1_Tenancy()}
+    set {_uniqueStorage()._tenancy = newValue}
   }
   /// Returns true if `tenancy` has been explicitly set.
-  public var hasTenancy: Bool {self._tenancy != nil}
+  public var hasTenancy: Bool {_storage._tenancy != nil}
   /// Clears the value of `tenancy`. Subsequent reads from it will return its default value.
-  public mutating func clearTenancy() {self._tenancy = nil}
+  public mutating func clearTenancy() {_uniqueStorage()._tenancy = nil}
 
   /// Of the disk that runs need: what is free, and what must be for anything new to start. Both 0: not told.
-  public var diskFreeBytes: Int64 = 0
+  public var diskFreeBytes: Int64 {
+    get {_storage._diskFreeBytes}
+    set {_uniqueStorage()._diskFreeBytes = newValue}
+  }
 
-  public var diskReserveBytes: Int64 = 0
+  public var diskReserveBytes: Int64 {
+    get {_storage._diskReserveBytes}
+    set {_uniqueStorage()._diskReserveBytes = newValue}
+  }
+
+  /// Capability `data`: absent where the agent keeps no cache of data.
+  public var cache: Fubini_Agent_V1_Cache {
+    get {_storage._cache ?? Fubini_Agent_V1_Cache()}
+    set {_uniqueStorage()._cache = newValue}
+  }
+  /// Returns true if `cache` has been explicitly set.
+  public var hasCache: Bool {_storage._cache != nil}
+  /// Clears the value of `cache`. Subsequent reads from it will return its default value.
+  public mutating func clearCache() {_uniqueStorage()._cache = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _tenancy: Fubini_Agent_V1_Tenancy? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// The place where a cluster keeps replicas.
+public nonisolated struct Fubini_Agent_V1_Cache: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Clusters of the same name share one.
+  public var name: String = String()
+
+  public var capacityBytes: Int64 = 0
+
+  public var usedBytes: Int64 = 0
+
+  /// Exactly one of the agents that share a cache writes it.
+  public var writer: Bool = false
+
+  /// Where other clusters can read it; empty when nobody can.
+  public var exportURL: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// Whose work a cluster takes. A hard filter of the scheduler, and a check of the agent's own.
@@ -893,6 +980,12 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
   /// Clears the value of `limits`. Subsequent reads from it will return its default value.
   public mutating func clearLimits() {_uniqueStorage()._limits = nil}
 
+  /// Capability `data`: put read-only at their paths before the program starts.
+  public var datasets: [Fubini_Agent_V1_MountedDataset] {
+    get {_storage._datasets}
+    set {_uniqueStorage()._datasets = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1036,6 +1129,12 @@ public nonisolated struct Fubini_Agent_V1_StoredArtifact: Sendable {
 
   public var producedOn: String = String()
 
+  /// Capability `data`. In an outcome: it is not in the repository yet, and this cluster keeps it until it is ordered there.
+  public var unstored: Bool = false
+
+  /// In an assignment: where it can be had, the best first; empty: from the repository under `key`.
+  public var sources: [Fubini_Agent_V1_DataSource] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1056,6 +1155,527 @@ public nonisolated struct Fubini_Agent_V1_OutputArtifact: Sendable {
 
   /// The object's key in the repository; always set in an assignment.
   public var key: String = String()
+
+  /// Capability `data`: the run ends without waiting for the copy in the repository; StoreOrder asks for it later.
+  public var keepUnstored: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Where a cluster may fetch bytes.
+public nonisolated struct Fubini_Agent_V1_DataSource: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var source: Fubini_Agent_V1_DataSource.OneOf_Source? = nil
+
+  /// The repository, through this port: the object of this key, or the objects that the manifest names.
+  public var repository: Fubini_Agent_V1_RepositorySource {
+    get {
+      if case .repository(let v)? = source {return v}
+      return Fubini_Agent_V1_RepositorySource()
+    }
+    set {source = .repository(newValue)}
+  }
+
+  public var origin: Fubini_Agent_V1_Origin {
+    get {
+      if case .origin(let v)? = source {return v}
+      return Fubini_Agent_V1_Origin()
+    }
+    set {source = .origin(newValue)}
+  }
+
+  public var export: Fubini_Agent_V1_ExportSource {
+    get {
+      if case .export(let v)? = source {return v}
+      return Fubini_Agent_V1_ExportSource()
+    }
+    set {source = .export(newValue)}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum OneOf_Source: Equatable, Sendable {
+    /// The repository, through this port: the object of this key, or the objects that the manifest names.
+    case repository(Fubini_Agent_V1_RepositorySource)
+    case origin(Fubini_Agent_V1_Origin)
+    case export(Fubini_Agent_V1_ExportSource)
+
+  }
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_RepositorySource: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty: the objects that the manifest names.
+  public var key: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Outside the federation.
+public nonisolated struct Fubini_Agent_V1_Origin: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// s3://, https://, sftp://, webdav://, file://CLUSTER/...
+  public var uri: String = String()
+
+  /// Name of the project's secret that opens it; GetSecret gives its values. Empty: it is open to all.
+  public var secret: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Another cluster's cache.
+public nonisolated struct Fubini_Agent_V1_ExportSource: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var cluster: String = String()
+
+  public var url: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Immutable bytes that a cluster is to have.
+public nonisolated struct Fubini_Agent_V1_DataObject: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// `sha256:...`, `dataset:PROJECT/NAME@VERSION`, `source:...`
+  public var key: String = String()
+
+  public var project: String = String()
+
+  /// Of all its files.
+  public var size: Int64 = 0
+
+  public var files: Int64 = 0
+
+  /// The list of its files, an object of the repository; absent for one file that is named by its content.
+  public var manifest: Fubini_Agent_V1_StoredArtifact {
+    get {_manifest ?? Fubini_Agent_V1_StoredArtifact()}
+    set {_manifest = newValue}
+  }
+  /// Returns true if `manifest` has been explicitly set.
+  public var hasManifest: Bool {self._manifest != nil}
+  /// Clears the value of `manifest`. Subsequent reads from it will return its default value.
+  public mutating func clearManifest() {self._manifest = nil}
+
+  /// The best first.
+  public var sources: [Fubini_Agent_V1_DataSource] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _manifest: Fubini_Agent_V1_StoredArtifact? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_MountedDataset: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var object: Fubini_Agent_V1_DataObject {
+    get {_object ?? Fubini_Agent_V1_DataObject()}
+    set {_object = newValue}
+  }
+  /// Returns true if `object` has been explicitly set.
+  public var hasObject: Bool {self._object != nil}
+  /// Clears the value of `object`. Subsequent reads from it will return its default value.
+  public mutating func clearObject() {self._object = nil}
+
+  public var mountPath: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _object: Fubini_Agent_V1_DataObject? = nil
+}
+
+/// What the control plane wants of a cluster's cache.
+public nonisolated struct Fubini_Agent_V1_DataOrders: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// To be fetched and kept, verified, and told as ReplicaReady.
+  public var stage: [Fubini_Agent_V1_DataObject] = []
+
+  /// Not wanted any more: a transfer is ended, its partial files go. What runs need goes on.
+  public var cancel: [String] = []
+
+  /// To be deleted unless a run here has it pinned.
+  public var evict: [String] = []
+
+  /// To be copied into the repository.
+  public var store: [Fubini_Agent_V1_StoreOrder] = []
+
+  /// To be listed.
+  public var index: [Fubini_Agent_V1_IndexOrder] = []
+
+  /// To be kept whatever else needs the room, and no longer.
+  public var pin: [String] = []
+
+  public var unpin: [String] = []
+
+  /// These are all: pins, transfers and indexes that the agent still has and that are not named are not wanted any more.
+  public var complete: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_StoreOrder: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of a replica here.
+  public var key: String = String()
+
+  /// Under which it goes into the repository.
+  public var repositoryKey: String = String()
+
+  public var project: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Lists what is at an origin, and puts the list into the repository as a manifest.
+public nonisolated struct Fubini_Agent_V1_IndexOrder: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  public var project: String = String()
+
+  public var origin: Fubini_Agent_V1_Origin {
+    get {_origin ?? Fubini_Agent_V1_Origin()}
+    set {_origin = newValue}
+  }
+  /// Returns true if `origin` has been explicitly set.
+  public var hasOrigin: Bool {self._origin != nil}
+  /// Clears the value of `origin`. Subsequent reads from it will return its default value.
+  public mutating func clearOrigin() {self._origin = nil}
+
+  /// Under which the manifest goes into the repository.
+  public var repositoryKey: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _origin: Fubini_Agent_V1_Origin? = nil
+}
+
+/// Everything that the cache holds, in messages of at most 2,000 replicas; after every welcome.
+public nonisolated struct Fubini_Agent_V1_CacheReport: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var replicas: [Fubini_Agent_V1_Replica] = []
+
+  public var first: Bool = false
+
+  public var last: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_Replica: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  public var size: Int64 = 0
+
+  /// Milliseconds since 1970.
+  public var lastUseMs: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// At most 1,000 in a message. They are states, not steps: the latest of a key counts, and a CacheReport repairs what was missed.
+public nonisolated struct Fubini_Agent_V1_DataEvents: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var events: [Fubini_Agent_V1_DataEvent] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_DataEvent: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  public var event: Fubini_Agent_V1_DataEvent.OneOf_Event? = nil
+
+  /// The bytes are here, verified.
+  public var ready: Fubini_Agent_V1_ReplicaReady {
+    get {
+      if case .ready(let v)? = event {return v}
+      return Fubini_Agent_V1_ReplicaReady()
+    }
+    set {event = .ready(newValue)}
+  }
+
+  public var gone: Fubini_Agent_V1_ReplicaGone {
+    get {
+      if case .gone(let v)? = event {return v}
+      return Fubini_Agent_V1_ReplicaGone()
+    }
+    set {event = .gone(newValue)}
+  }
+
+  /// At most once a second for each transfer.
+  public var progress: Fubini_Agent_V1_TransferProgress {
+    get {
+      if case .progress(let v)? = event {return v}
+      return Fubini_Agent_V1_TransferProgress()
+    }
+    set {event = .progress(newValue)}
+  }
+
+  /// It was given up: an order is tried again only when it is repeated.
+  public var failed: Fubini_Agent_V1_TransferFailed {
+    get {
+      if case .failed(let v)? = event {return v}
+      return Fubini_Agent_V1_TransferFailed()
+    }
+    set {event = .failed(newValue)}
+  }
+
+  public var stored: Fubini_Agent_V1_Stored {
+    get {
+      if case .stored(let v)? = event {return v}
+      return Fubini_Agent_V1_Stored()
+    }
+    set {event = .stored(newValue)}
+  }
+
+  public var indexed: Fubini_Agent_V1_Indexed {
+    get {
+      if case .indexed(let v)? = event {return v}
+      return Fubini_Agent_V1_Indexed()
+    }
+    set {event = .indexed(newValue)}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum OneOf_Event: Equatable, Sendable {
+    /// The bytes are here, verified.
+    case ready(Fubini_Agent_V1_ReplicaReady)
+    case gone(Fubini_Agent_V1_ReplicaGone)
+    /// At most once a second for each transfer.
+    case progress(Fubini_Agent_V1_TransferProgress)
+    /// It was given up: an order is tried again only when it is repeated.
+    case failed(Fubini_Agent_V1_TransferFailed)
+    case stored(Fubini_Agent_V1_Stored)
+    case indexed(Fubini_Agent_V1_Indexed)
+
+  }
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_ReplicaReady: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var size: Int64 = 0
+
+  /// 0 when it was made here.
+  public var bytesMoved: Int64 = 0
+
+  public var milliseconds: Int64 = 0
+
+  public var source: Fubini_Agent_V1_DataSource {
+    get {_source ?? Fubini_Agent_V1_DataSource()}
+    set {_source = newValue}
+  }
+  /// Returns true if `source` has been explicitly set.
+  public var hasSource: Bool {self._source != nil}
+  /// Clears the value of `source`. Subsequent reads from it will return its default value.
+  public mutating func clearSource() {self._source = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _source: Fubini_Agent_V1_DataSource? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_ReplicaGone: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// `evicted`, `corrupt`, `lost`.
+  public var reason: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_TransferProgress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var bytesDone: Int64 = 0
+
+  public var bytesTotal: Int64 = 0
+
+  public var bytesPerSecond: Int64 = 0
+
+  /// Why it stands still; empty while it moves.
+  public var waiting: String = String()
+
+  public var source: Fubini_Agent_V1_DataSource {
+    get {_source ?? Fubini_Agent_V1_DataSource()}
+    set {_source = newValue}
+  }
+  /// Returns true if `source` has been explicitly set.
+  public var hasSource: Bool {self._source != nil}
+  /// Clears the value of `source`. Subsequent reads from it will return its default value.
+  public mutating func clearSource() {self._source = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _source: Fubini_Agent_V1_DataSource? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_TransferFailed: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var message: String = String()
+
+  /// Trying again cannot help.
+  public var permanent: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_Stored: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty when it went well.
+  public var failure: String = String()
+
+  public var bytesMoved: Int64 = 0
+
+  public var milliseconds: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_Indexed: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty when it went well.
+  public var failure: String = String()
+
+  public var manifest: Fubini_Agent_V1_StoredArtifact {
+    get {_manifest ?? Fubini_Agent_V1_StoredArtifact()}
+    set {_manifest = newValue}
+  }
+  /// Returns true if `manifest` has been explicitly set.
+  public var hasManifest: Bool {self._manifest != nil}
+  /// Clears the value of `manifest`. Subsequent reads from it will return its default value.
+  public mutating func clearManifest() {self._manifest = nil}
+
+  public var files: Int64 = 0
+
+  public var bytes: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _manifest: Fubini_Agent_V1_StoredArtifact? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_GetSecretRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Of the data that an order of this cluster names, or of a run's.
+  public var dataKey: String = String()
+
+  /// The secret that its source names.
+  public var name: String = String()
+
+  /// Instead of a secret: what opens the export of this cluster.
+  public var exportOf: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_SecretReply: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var values: Dictionary<String,String> = [:]
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1349,6 +1969,9 @@ public nonisolated struct Fubini_Agent_V1_GetArtifactRequest: Sendable {
   /// Where to go on after a cut.
   public var offset: Int64 = 0
 
+  /// Capability `data`: without a run, for an order of this cluster or a data set that a run here mounts: whose the object is.
+  public var project: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1426,6 +2049,9 @@ public nonisolated struct Fubini_Agent_V1_PutArtifactStart: Sendable {
 
   /// Where the data of this call goes on, at most what FindUpload has said.
   public var offset: Int64 = 0
+
+  /// Capability `data`: without a run, for an order of this cluster: whose the object is.
+  public var project: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1602,7 +2228,7 @@ nonisolated extension Fubini_Agent_V1_CertificateReply: SwiftProtobuf.Message, S
 
 nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AgentMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}heartbeat\0\u{1}events\0\u{1}inventory\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}heartbeat\0\u{1}events\0\u{1}inventory\0\u{1}cache\0\u{1}data\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1662,6 +2288,32 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
           self.message = .inventory(v)
         }
       }()
+      case 5: try {
+        var v: Fubini_Agent_V1_CacheReport?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .cache(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .cache(v)
+        }
+      }()
+      case 6: try {
+        var v: Fubini_Agent_V1_DataEvents?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .data(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .data(v)
+        }
+      }()
       default: break
       }
     }
@@ -1689,6 +2341,14 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
       guard case .inventory(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
+    case .cache?: try {
+      guard case .cache(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case .data?: try {
+      guard case .data(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -1703,7 +2363,7 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
 
 nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ControlMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}heartbeat\0\u{1}ack\0\u{1}assign\0\u{1}cancel\0\u{1}forget\0\u{1}drain\0\u{1}rotate\0\u{1}refused\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}heartbeat\0\u{1}ack\0\u{1}assign\0\u{1}cancel\0\u{1}forget\0\u{1}drain\0\u{1}rotate\0\u{1}refused\0\u{1}data\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1828,6 +2488,19 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
           self.message = .refused(v)
         }
       }()
+      case 10: try {
+        var v: Fubini_Agent_V1_DataOrders?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .data(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .data(v)
+        }
+      }()
       default: break
       }
     }
@@ -1875,6 +2548,10 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
       guard case .refused(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 9)
     }()
+    case .data?: try {
+      guard case .data(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -1891,123 +2568,71 @@ nonisolated extension Fubini_Agent_V1_Hello: SwiftProtobuf.Message, SwiftProtobu
   public static let protoMessageName: String = _protobuf_package + ".Hello"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_min\0\u{3}protocol_max\0\u{3}agent_version\0\u{3}journal_id\0\u{3}highest_seen\0\u{1}runs\0\u{1}inventory\0\u{3}last_sequence\0\u{1}capabilities\0")
 
-  fileprivate class _StorageClass {
-    var _protocolMin: UInt32 = 0
-    var _protocolMax: UInt32 = 0
-    var _agentVersion: String = String()
-    var _journalID: String = String()
-    var _highestSeen: Fubini_Agent_V1_CommitPosition? = nil
-    var _runs: [Fubini_Agent_V1_RunReport] = []
-    var _inventory: Fubini_Agent_V1_Inventory? = nil
-    var _lastSequence: UInt64 = 0
-    var _capabilities: [String] = []
-
-      // This property is used as the initial default value for new instances of the type.
-      // The type itself is protecting the reference to its storage via CoW semantics.
-      // This will force a copy to be made of this reference when the first mutation occurs;
-      // hence, it is safe to mark this as `nonisolated(unsafe)`.
-      static nonisolated(unsafe) let defaultInstance = _StorageClass()
-
-    private init() {}
-
-    init(copying source: _StorageClass) {
-      _protocolMin = source._protocolMin
-      _protocolMax = source._protocolMax
-      _agentVersion = source._agentVersion
-      _journalID = source._journalID
-      _highestSeen = source._highestSeen
-      _runs = source._runs
-      _inventory = source._inventory
-      _lastSequence = source._lastSequence
-      _capabilities = source._capabilities
-    }
-  }
-
-  fileprivate mutating func _uniqueStorage() -> _StorageClass {
-    if !isKnownUniquelyReferenced(&_storage) {
-      _storage = _StorageClass(copying: _storage)
-    }
-    return _storage
-  }
-
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    _ = _uniqueStorage()
-    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
-      while let fieldNumber = try decoder.nextFieldNumber() {
-        // The use of inline closures is to circumvent an issue where the compiler
-        // allocates stack space for every case branch when no optimizations are
-        // enabled. https://github.com/apple/swift-protobuf/issues/1034
-        switch fieldNumber {
-        case 1: try { try decoder.decodeSingularUInt32Field(value: &_storage._protocolMin) }()
-        case 2: try { try decoder.decodeSingularUInt32Field(value: &_storage._protocolMax) }()
-        case 3: try { try decoder.decodeSingularStringField(value: &_storage._agentVersion) }()
-        case 4: try { try decoder.decodeSingularStringField(value: &_storage._journalID) }()
-        case 5: try { try decoder.decodeSingularMessageField(value: &_storage._highestSeen) }()
-        case 6: try { try decoder.decodeRepeatedMessageField(value: &_storage._runs) }()
-        case 7: try { try decoder.decodeSingularMessageField(value: &_storage._inventory) }()
-        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._lastSequence) }()
-        case 9: try { try decoder.decodeRepeatedStringField(value: &_storage._capabilities) }()
-        default: break
-        }
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt32Field(value: &self.protocolMin) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.protocolMax) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.agentVersion) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.journalID) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._highestSeen) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.runs) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._inventory) }()
+      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.lastSequence) }()
+      case 9: try { try decoder.decodeRepeatedStringField(value: &self.capabilities) }()
+      default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every if/case branch local when no optimizations
-      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-      // https://github.com/apple/swift-protobuf/issues/1182
-      if _storage._protocolMin != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._protocolMin, fieldNumber: 1)
-      }
-      if _storage._protocolMax != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._protocolMax, fieldNumber: 2)
-      }
-      if !_storage._agentVersion.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._agentVersion, fieldNumber: 3)
-      }
-      if !_storage._journalID.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._journalID, fieldNumber: 4)
-      }
-      try { if let v = _storage._highestSeen {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
-      } }()
-      if !_storage._runs.isEmpty {
-        try visitor.visitRepeatedMessageField(value: _storage._runs, fieldNumber: 6)
-      }
-      try { if let v = _storage._inventory {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
-      } }()
-      if _storage._lastSequence != 0 {
-        try visitor.visitSingularUInt64Field(value: _storage._lastSequence, fieldNumber: 8)
-      }
-      if !_storage._capabilities.isEmpty {
-        try visitor.visitRepeatedStringField(value: _storage._capabilities, fieldNumber: 9)
-      }
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.protocolMin != 0 {
+      try visitor.visitSingularUInt32Field(value: self.protocolMin, fieldNumber: 1)
+    }
+    if self.protocolMax != 0 {
+      try visitor.visitSingularUInt32Field(value: self.protocolMax, fieldNumber: 2)
+    }
+    if !self.agentVersion.isEmpty {
+      try visitor.visitSingularStringField(value: self.agentVersion, fieldNumber: 3)
+    }
+    if !self.journalID.isEmpty {
+      try visitor.visitSingularStringField(value: self.journalID, fieldNumber: 4)
+    }
+    try { if let v = self._highestSeen {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    if !self.runs.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.runs, fieldNumber: 6)
+    }
+    try { if let v = self._inventory {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
+    if self.lastSequence != 0 {
+      try visitor.visitSingularUInt64Field(value: self.lastSequence, fieldNumber: 8)
+    }
+    if !self.capabilities.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.capabilities, fieldNumber: 9)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_Hello, rhs: Fubini_Agent_V1_Hello) -> Bool {
-    if lhs._storage !== rhs._storage {
-      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
-        let _storage = _args.0
-        let rhs_storage = _args.1
-        if _storage._protocolMin != rhs_storage._protocolMin {return false}
-        if _storage._protocolMax != rhs_storage._protocolMax {return false}
-        if _storage._agentVersion != rhs_storage._agentVersion {return false}
-        if _storage._journalID != rhs_storage._journalID {return false}
-        if _storage._highestSeen != rhs_storage._highestSeen {return false}
-        if _storage._runs != rhs_storage._runs {return false}
-        if _storage._inventory != rhs_storage._inventory {return false}
-        if _storage._lastSequence != rhs_storage._lastSequence {return false}
-        if _storage._capabilities != rhs_storage._capabilities {return false}
-        return true
-      }
-      if !storagesAreEqual {return false}
-    }
+    if lhs.protocolMin != rhs.protocolMin {return false}
+    if lhs.protocolMax != rhs.protocolMax {return false}
+    if lhs.agentVersion != rhs.agentVersion {return false}
+    if lhs.journalID != rhs.journalID {return false}
+    if lhs._highestSeen != rhs._highestSeen {return false}
+    if lhs.runs != rhs.runs {return false}
+    if lhs._inventory != rhs._inventory {return false}
+    if lhs.lastSequence != rhs.lastSequence {return false}
+    if lhs.capabilities != rhs.capabilities {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2085,7 +2710,182 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0")
+
+  fileprivate class _StorageClass {
+    var _cpuMillicores: Int64 = 0
+    var _memoryBytes: Int64 = 0
+    var _gpus: Int64 = 0
+    var _slots: Int64 = 0
+    var _images: [Fubini_Agent_V1_ImageRule] = []
+    var _gpuTypes: [String] = []
+    var _canFence: Bool = false
+    var _linkBytesPerSecond: Int64 = 0
+    var _notices: [String] = []
+    var _queues: Bool = false
+    var _startsGangs: Bool = false
+    var _partitions: [Fubini_Agent_V1_Partition] = []
+    var _tenancy: Fubini_Agent_V1_Tenancy? = nil
+    var _diskFreeBytes: Int64 = 0
+    var _diskReserveBytes: Int64 = 0
+    var _cache: Fubini_Agent_V1_Cache? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _cpuMillicores = source._cpuMillicores
+      _memoryBytes = source._memoryBytes
+      _gpus = source._gpus
+      _slots = source._slots
+      _images = source._images
+      _gpuTypes = source._gpuTypes
+      _canFence = source._canFence
+      _linkBytesPerSecond = source._linkBytesPerSecond
+      _notices = source._notices
+      _queues = source._queues
+      _startsGangs = source._startsGangs
+      _partitions = source._partitions
+      _tenancy = source._tenancy
+      _diskFreeBytes = source._diskFreeBytes
+      _diskReserveBytes = source._diskReserveBytes
+      _cache = source._cache
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularInt64Field(value: &_storage._cpuMillicores) }()
+        case 2: try { try decoder.decodeSingularInt64Field(value: &_storage._memoryBytes) }()
+        case 3: try { try decoder.decodeSingularInt64Field(value: &_storage._gpus) }()
+        case 4: try { try decoder.decodeSingularInt64Field(value: &_storage._slots) }()
+        case 5: try { try decoder.decodeRepeatedMessageField(value: &_storage._images) }()
+        case 6: try { try decoder.decodeRepeatedStringField(value: &_storage._gpuTypes) }()
+        case 7: try { try decoder.decodeSingularBoolField(value: &_storage._canFence) }()
+        case 8: try { try decoder.decodeSingularInt64Field(value: &_storage._linkBytesPerSecond) }()
+        case 9: try { try decoder.decodeRepeatedStringField(value: &_storage._notices) }()
+        case 10: try { try decoder.decodeSingularBoolField(value: &_storage._queues) }()
+        case 11: try { try decoder.decodeSingularBoolField(value: &_storage._startsGangs) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._partitions) }()
+        case 13: try { try decoder.decodeSingularMessageField(value: &_storage._tenancy) }()
+        case 14: try { try decoder.decodeSingularInt64Field(value: &_storage._diskFreeBytes) }()
+        case 15: try { try decoder.decodeSingularInt64Field(value: &_storage._diskReserveBytes) }()
+        case 16: try { try decoder.decodeSingularMessageField(value: &_storage._cache) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if _storage._cpuMillicores != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._cpuMillicores, fieldNumber: 1)
+      }
+      if _storage._memoryBytes != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._memoryBytes, fieldNumber: 2)
+      }
+      if _storage._gpus != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._gpus, fieldNumber: 3)
+      }
+      if _storage._slots != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._slots, fieldNumber: 4)
+      }
+      if !_storage._images.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._images, fieldNumber: 5)
+      }
+      if !_storage._gpuTypes.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._gpuTypes, fieldNumber: 6)
+      }
+      if _storage._canFence != false {
+        try visitor.visitSingularBoolField(value: _storage._canFence, fieldNumber: 7)
+      }
+      if _storage._linkBytesPerSecond != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._linkBytesPerSecond, fieldNumber: 8)
+      }
+      if !_storage._notices.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._notices, fieldNumber: 9)
+      }
+      if _storage._queues != false {
+        try visitor.visitSingularBoolField(value: _storage._queues, fieldNumber: 10)
+      }
+      if _storage._startsGangs != false {
+        try visitor.visitSingularBoolField(value: _storage._startsGangs, fieldNumber: 11)
+      }
+      if !_storage._partitions.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._partitions, fieldNumber: 12)
+      }
+      try { if let v = _storage._tenancy {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
+      } }()
+      if _storage._diskFreeBytes != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._diskFreeBytes, fieldNumber: 14)
+      }
+      if _storage._diskReserveBytes != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._diskReserveBytes, fieldNumber: 15)
+      }
+      try { if let v = _storage._cache {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Inventory, rhs: Fubini_Agent_V1_Inventory) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._cpuMillicores != rhs_storage._cpuMillicores {return false}
+        if _storage._memoryBytes != rhs_storage._memoryBytes {return false}
+        if _storage._gpus != rhs_storage._gpus {return false}
+        if _storage._slots != rhs_storage._slots {return false}
+        if _storage._images != rhs_storage._images {return false}
+        if _storage._gpuTypes != rhs_storage._gpuTypes {return false}
+        if _storage._canFence != rhs_storage._canFence {return false}
+        if _storage._linkBytesPerSecond != rhs_storage._linkBytesPerSecond {return false}
+        if _storage._notices != rhs_storage._notices {return false}
+        if _storage._queues != rhs_storage._queues {return false}
+        if _storage._startsGangs != rhs_storage._startsGangs {return false}
+        if _storage._partitions != rhs_storage._partitions {return false}
+        if _storage._tenancy != rhs_storage._tenancy {return false}
+        if _storage._diskFreeBytes != rhs_storage._diskFreeBytes {return false}
+        if _storage._diskReserveBytes != rhs_storage._diskReserveBytes {return false}
+        if _storage._cache != rhs_storage._cache {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Cache: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Cache"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}capacity_bytes\0\u{3}used_bytes\0\u{1}writer\0\u{3}export_url\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2093,95 +2893,41 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularInt64Field(value: &self.cpuMillicores) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.memoryBytes) }()
-      case 3: try { try decoder.decodeSingularInt64Field(value: &self.gpus) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.slots) }()
-      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.images) }()
-      case 6: try { try decoder.decodeRepeatedStringField(value: &self.gpuTypes) }()
-      case 7: try { try decoder.decodeSingularBoolField(value: &self.canFence) }()
-      case 8: try { try decoder.decodeSingularInt64Field(value: &self.linkBytesPerSecond) }()
-      case 9: try { try decoder.decodeRepeatedStringField(value: &self.notices) }()
-      case 10: try { try decoder.decodeSingularBoolField(value: &self.queues) }()
-      case 11: try { try decoder.decodeSingularBoolField(value: &self.startsGangs) }()
-      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.partitions) }()
-      case 13: try { try decoder.decodeSingularMessageField(value: &self._tenancy) }()
-      case 14: try { try decoder.decodeSingularInt64Field(value: &self.diskFreeBytes) }()
-      case 15: try { try decoder.decodeSingularInt64Field(value: &self.diskReserveBytes) }()
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.capacityBytes) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.usedBytes) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.writer) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.exportURL) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if self.cpuMillicores != 0 {
-      try visitor.visitSingularInt64Field(value: self.cpuMillicores, fieldNumber: 1)
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
-    if self.memoryBytes != 0 {
-      try visitor.visitSingularInt64Field(value: self.memoryBytes, fieldNumber: 2)
+    if self.capacityBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.capacityBytes, fieldNumber: 2)
     }
-    if self.gpus != 0 {
-      try visitor.visitSingularInt64Field(value: self.gpus, fieldNumber: 3)
+    if self.usedBytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.usedBytes, fieldNumber: 3)
     }
-    if self.slots != 0 {
-      try visitor.visitSingularInt64Field(value: self.slots, fieldNumber: 4)
+    if self.writer != false {
+      try visitor.visitSingularBoolField(value: self.writer, fieldNumber: 4)
     }
-    if !self.images.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.images, fieldNumber: 5)
-    }
-    if !self.gpuTypes.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.gpuTypes, fieldNumber: 6)
-    }
-    if self.canFence != false {
-      try visitor.visitSingularBoolField(value: self.canFence, fieldNumber: 7)
-    }
-    if self.linkBytesPerSecond != 0 {
-      try visitor.visitSingularInt64Field(value: self.linkBytesPerSecond, fieldNumber: 8)
-    }
-    if !self.notices.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.notices, fieldNumber: 9)
-    }
-    if self.queues != false {
-      try visitor.visitSingularBoolField(value: self.queues, fieldNumber: 10)
-    }
-    if self.startsGangs != false {
-      try visitor.visitSingularBoolField(value: self.startsGangs, fieldNumber: 11)
-    }
-    if !self.partitions.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.partitions, fieldNumber: 12)
-    }
-    try { if let v = self._tenancy {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 13)
-    } }()
-    if self.diskFreeBytes != 0 {
-      try visitor.visitSingularInt64Field(value: self.diskFreeBytes, fieldNumber: 14)
-    }
-    if self.diskReserveBytes != 0 {
-      try visitor.visitSingularInt64Field(value: self.diskReserveBytes, fieldNumber: 15)
+    if !self.exportURL.isEmpty {
+      try visitor.visitSingularStringField(value: self.exportURL, fieldNumber: 5)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Fubini_Agent_V1_Inventory, rhs: Fubini_Agent_V1_Inventory) -> Bool {
-    if lhs.cpuMillicores != rhs.cpuMillicores {return false}
-    if lhs.memoryBytes != rhs.memoryBytes {return false}
-    if lhs.gpus != rhs.gpus {return false}
-    if lhs.slots != rhs.slots {return false}
-    if lhs.images != rhs.images {return false}
-    if lhs.gpuTypes != rhs.gpuTypes {return false}
-    if lhs.canFence != rhs.canFence {return false}
-    if lhs.linkBytesPerSecond != rhs.linkBytesPerSecond {return false}
-    if lhs.notices != rhs.notices {return false}
-    if lhs.queues != rhs.queues {return false}
-    if lhs.startsGangs != rhs.startsGangs {return false}
-    if lhs.partitions != rhs.partitions {return false}
-    if lhs._tenancy != rhs._tenancy {return false}
-    if lhs.diskFreeBytes != rhs.diskFreeBytes {return false}
-    if lhs.diskReserveBytes != rhs.diskReserveBytes {return false}
+  public static func ==(lhs: Fubini_Agent_V1_Cache, rhs: Fubini_Agent_V1_Cache) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.capacityBytes != rhs.capacityBytes {return false}
+    if lhs.usedBytes != rhs.usedBytes {return false}
+    if lhs.writer != rhs.writer {return false}
+    if lhs.exportURL != rhs.exportURL {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2604,7 +3350,7 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -2624,6 +3370,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _gangSize: Int64 = 0
     var _slurm: Fubini_Agent_V1_SlurmHints? = nil
     var _limits: Fubini_Agent_V1_Resources? = nil
+    var _datasets: [Fubini_Agent_V1_MountedDataset] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2651,6 +3398,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _gangSize = source._gangSize
       _slurm = source._slurm
       _limits = source._limits
+      _datasets = source._datasets
     }
   }
 
@@ -2686,6 +3434,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 15: try { try decoder.decodeSingularInt64Field(value: &_storage._gangSize) }()
         case 16: try { try decoder.decodeSingularMessageField(value: &_storage._slurm) }()
         case 17: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
+        case 18: try { try decoder.decodeRepeatedMessageField(value: &_storage._datasets) }()
         default: break
         }
       }
@@ -2749,6 +3498,9 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       try { if let v = _storage._limits {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 17)
       } }()
+      if !_storage._datasets.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._datasets, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2775,6 +3527,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._gangSize != rhs_storage._gangSize {return false}
         if _storage._slurm != rhs_storage._slurm {return false}
         if _storage._limits != rhs_storage._limits {return false}
+        if _storage._datasets != rhs_storage._datasets {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -3030,7 +3783,7 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
 
 nonisolated extension Fubini_Agent_V1_StoredArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StoredArtifact"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}size\0\u{1}sha256\0\u{1}archive\0\u{3}produced_on\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}size\0\u{1}sha256\0\u{1}archive\0\u{3}produced_on\0\u{1}unstored\0\u{1}sources\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3043,6 +3796,8 @@ nonisolated extension Fubini_Agent_V1_StoredArtifact: SwiftProtobuf.Message, Swi
       case 3: try { try decoder.decodeSingularStringField(value: &self.sha256) }()
       case 4: try { try decoder.decodeSingularEnumField(value: &self.archive) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.producedOn) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.unstored) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.sources) }()
       default: break
       }
     }
@@ -3064,6 +3819,12 @@ nonisolated extension Fubini_Agent_V1_StoredArtifact: SwiftProtobuf.Message, Swi
     if !self.producedOn.isEmpty {
       try visitor.visitSingularStringField(value: self.producedOn, fieldNumber: 5)
     }
+    if self.unstored != false {
+      try visitor.visitSingularBoolField(value: self.unstored, fieldNumber: 6)
+    }
+    if !self.sources.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.sources, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3073,6 +3834,8 @@ nonisolated extension Fubini_Agent_V1_StoredArtifact: SwiftProtobuf.Message, Swi
     if lhs.sha256 != rhs.sha256 {return false}
     if lhs.archive != rhs.archive {return false}
     if lhs.producedOn != rhs.producedOn {return false}
+    if lhs.unstored != rhs.unstored {return false}
+    if lhs.sources != rhs.sources {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3080,7 +3843,7 @@ nonisolated extension Fubini_Agent_V1_StoredArtifact: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".OutputArtifact"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}archive\0\u{1}optional\0\u{1}key\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}archive\0\u{1}optional\0\u{1}key\0\u{3}keep_unstored\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3093,6 +3856,7 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
       case 3: try { try decoder.decodeSingularEnumField(value: &self.archive) }()
       case 4: try { try decoder.decodeSingularBoolField(value: &self.optional) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.keepUnstored) }()
       default: break
       }
     }
@@ -3114,6 +3878,9 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
     if !self.key.isEmpty {
       try visitor.visitSingularStringField(value: self.key, fieldNumber: 5)
     }
+    if self.keepUnstored != false {
+      try visitor.visitSingularBoolField(value: self.keepUnstored, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3123,6 +3890,1020 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
     if lhs.archive != rhs.archive {return false}
     if lhs.optional != rhs.optional {return false}
     if lhs.key != rhs.key {return false}
+    if lhs.keepUnstored != rhs.keepUnstored {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_DataSource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DataSource"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}repository\0\u{1}origin\0\u{1}export\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Fubini_Agent_V1_RepositorySource?
+        var hadOneofValue = false
+        if let current = self.source {
+          hadOneofValue = true
+          if case .repository(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.source = .repository(v)
+        }
+      }()
+      case 2: try {
+        var v: Fubini_Agent_V1_Origin?
+        var hadOneofValue = false
+        if let current = self.source {
+          hadOneofValue = true
+          if case .origin(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.source = .origin(v)
+        }
+      }()
+      case 3: try {
+        var v: Fubini_Agent_V1_ExportSource?
+        var hadOneofValue = false
+        if let current = self.source {
+          hadOneofValue = true
+          if case .export(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.source = .export(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.source {
+    case .repository?: try {
+      guard case .repository(let v)? = self.source else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    }()
+    case .origin?: try {
+      guard case .origin(let v)? = self.source else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .export?: try {
+      guard case .export(let v)? = self.source else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_DataSource, rhs: Fubini_Agent_V1_DataSource) -> Bool {
+    if lhs.source != rhs.source {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_RepositorySource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RepositorySource"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_RepositorySource, rhs: Fubini_Agent_V1_RepositorySource) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Origin: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Origin"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}uri\0\u{1}secret\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.uri) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.secret) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.uri.isEmpty {
+      try visitor.visitSingularStringField(value: self.uri, fieldNumber: 1)
+    }
+    if !self.secret.isEmpty {
+      try visitor.visitSingularStringField(value: self.secret, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Origin, rhs: Fubini_Agent_V1_Origin) -> Bool {
+    if lhs.uri != rhs.uri {return false}
+    if lhs.secret != rhs.secret {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ExportSource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ExportSource"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}cluster\0\u{1}url\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.cluster) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.url) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.cluster.isEmpty {
+      try visitor.visitSingularStringField(value: self.cluster, fieldNumber: 1)
+    }
+    if !self.url.isEmpty {
+      try visitor.visitSingularStringField(value: self.url, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ExportSource, rhs: Fubini_Agent_V1_ExportSource) -> Bool {
+    if lhs.cluster != rhs.cluster {return false}
+    if lhs.url != rhs.url {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_DataObject: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DataObject"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}project\0\u{1}size\0\u{1}files\0\u{1}manifest\0\u{1}sources\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.project) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.size) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.files) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._manifest) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.sources) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 2)
+    }
+    if self.size != 0 {
+      try visitor.visitSingularInt64Field(value: self.size, fieldNumber: 3)
+    }
+    if self.files != 0 {
+      try visitor.visitSingularInt64Field(value: self.files, fieldNumber: 4)
+    }
+    try { if let v = self._manifest {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    if !self.sources.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.sources, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_DataObject, rhs: Fubini_Agent_V1_DataObject) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.project != rhs.project {return false}
+    if lhs.size != rhs.size {return false}
+    if lhs.files != rhs.files {return false}
+    if lhs._manifest != rhs._manifest {return false}
+    if lhs.sources != rhs.sources {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_MountedDataset: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".MountedDataset"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}object\0\u{3}mount_path\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._object) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.mountPath) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._object {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.mountPath.isEmpty {
+      try visitor.visitSingularStringField(value: self.mountPath, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_MountedDataset, rhs: Fubini_Agent_V1_MountedDataset) -> Bool {
+    if lhs._object != rhs._object {return false}
+    if lhs.mountPath != rhs.mountPath {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_DataOrders: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DataOrders"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stage\0\u{1}cancel\0\u{1}evict\0\u{1}store\0\u{1}index\0\u{1}complete\0\u{1}pin\0\u{1}unpin\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.stage) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.cancel) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.evict) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.store) }()
+      case 5: try { try decoder.decodeRepeatedMessageField(value: &self.index) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.complete) }()
+      case 7: try { try decoder.decodeRepeatedStringField(value: &self.pin) }()
+      case 8: try { try decoder.decodeRepeatedStringField(value: &self.unpin) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.stage.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.stage, fieldNumber: 1)
+    }
+    if !self.cancel.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.cancel, fieldNumber: 2)
+    }
+    if !self.evict.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.evict, fieldNumber: 3)
+    }
+    if !self.store.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.store, fieldNumber: 4)
+    }
+    if !self.index.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.index, fieldNumber: 5)
+    }
+    if self.complete != false {
+      try visitor.visitSingularBoolField(value: self.complete, fieldNumber: 6)
+    }
+    if !self.pin.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.pin, fieldNumber: 7)
+    }
+    if !self.unpin.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.unpin, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_DataOrders, rhs: Fubini_Agent_V1_DataOrders) -> Bool {
+    if lhs.stage != rhs.stage {return false}
+    if lhs.cancel != rhs.cancel {return false}
+    if lhs.evict != rhs.evict {return false}
+    if lhs.store != rhs.store {return false}
+    if lhs.index != rhs.index {return false}
+    if lhs.pin != rhs.pin {return false}
+    if lhs.unpin != rhs.unpin {return false}
+    if lhs.complete != rhs.complete {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_StoreOrder: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".StoreOrder"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}repository_key\0\u{1}project\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.repositoryKey) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.project) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.repositoryKey.isEmpty {
+      try visitor.visitSingularStringField(value: self.repositoryKey, fieldNumber: 2)
+    }
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_StoreOrder, rhs: Fubini_Agent_V1_StoreOrder) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.repositoryKey != rhs.repositoryKey {return false}
+    if lhs.project != rhs.project {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_IndexOrder: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".IndexOrder"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}project\0\u{1}origin\0\u{3}repository_key\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.project) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._origin) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.repositoryKey) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 2)
+    }
+    try { if let v = self._origin {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    if !self.repositoryKey.isEmpty {
+      try visitor.visitSingularStringField(value: self.repositoryKey, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_IndexOrder, rhs: Fubini_Agent_V1_IndexOrder) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.project != rhs.project {return false}
+    if lhs._origin != rhs._origin {return false}
+    if lhs.repositoryKey != rhs.repositoryKey {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_CacheReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".CacheReport"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}replicas\0\u{1}first\0\u{1}last\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.replicas) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.first) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.last) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.replicas.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.replicas, fieldNumber: 1)
+    }
+    if self.first != false {
+      try visitor.visitSingularBoolField(value: self.first, fieldNumber: 2)
+    }
+    if self.last != false {
+      try visitor.visitSingularBoolField(value: self.last, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_CacheReport, rhs: Fubini_Agent_V1_CacheReport) -> Bool {
+    if lhs.replicas != rhs.replicas {return false}
+    if lhs.first != rhs.first {return false}
+    if lhs.last != rhs.last {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Replica: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Replica"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}size\0\u{3}last_use_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.size) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.lastUseMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if self.size != 0 {
+      try visitor.visitSingularInt64Field(value: self.size, fieldNumber: 2)
+    }
+    if self.lastUseMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.lastUseMs, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Replica, rhs: Fubini_Agent_V1_Replica) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.size != rhs.size {return false}
+    if lhs.lastUseMs != rhs.lastUseMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_DataEvents: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DataEvents"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}events\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.events) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.events.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.events, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_DataEvents, rhs: Fubini_Agent_V1_DataEvents) -> Bool {
+    if lhs.events != rhs.events {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_DataEvent: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DataEvent"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}ready\0\u{1}gone\0\u{1}progress\0\u{1}failed\0\u{1}stored\0\u{1}indexed\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try {
+        var v: Fubini_Agent_V1_ReplicaReady?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .ready(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .ready(v)
+        }
+      }()
+      case 3: try {
+        var v: Fubini_Agent_V1_ReplicaGone?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .gone(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .gone(v)
+        }
+      }()
+      case 4: try {
+        var v: Fubini_Agent_V1_TransferProgress?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .progress(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .progress(v)
+        }
+      }()
+      case 5: try {
+        var v: Fubini_Agent_V1_TransferFailed?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .failed(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .failed(v)
+        }
+      }()
+      case 6: try {
+        var v: Fubini_Agent_V1_Stored?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .stored(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .stored(v)
+        }
+      }()
+      case 7: try {
+        var v: Fubini_Agent_V1_Indexed?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .indexed(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .indexed(v)
+        }
+      }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    switch self.event {
+    case .ready?: try {
+      guard case .ready(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    }()
+    case .gone?: try {
+      guard case .gone(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .progress?: try {
+      guard case .progress(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case .failed?: try {
+      guard case .failed(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    }()
+    case .stored?: try {
+      guard case .stored(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    }()
+    case .indexed?: try {
+      guard case .indexed(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    }()
+    case nil: break
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_DataEvent, rhs: Fubini_Agent_V1_DataEvent) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.event != rhs.event {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ReplicaReady: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ReplicaReady"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}size\0\u{3}bytes_moved\0\u{1}milliseconds\0\u{1}source\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.size) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.bytesMoved) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.milliseconds) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._source) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.size != 0 {
+      try visitor.visitSingularInt64Field(value: self.size, fieldNumber: 1)
+    }
+    if self.bytesMoved != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytesMoved, fieldNumber: 2)
+    }
+    if self.milliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.milliseconds, fieldNumber: 3)
+    }
+    try { if let v = self._source {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ReplicaReady, rhs: Fubini_Agent_V1_ReplicaReady) -> Bool {
+    if lhs.size != rhs.size {return false}
+    if lhs.bytesMoved != rhs.bytesMoved {return false}
+    if lhs.milliseconds != rhs.milliseconds {return false}
+    if lhs._source != rhs._source {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ReplicaGone: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ReplicaGone"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}reason\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ReplicaGone, rhs: Fubini_Agent_V1_ReplicaGone) -> Bool {
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_TransferProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TransferProgress"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bytes_done\0\u{3}bytes_total\0\u{3}bytes_per_second\0\u{1}waiting\0\u{1}source\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.bytesDone) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.bytesTotal) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.bytesPerSecond) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.waiting) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._source) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.bytesDone != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytesDone, fieldNumber: 1)
+    }
+    if self.bytesTotal != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytesTotal, fieldNumber: 2)
+    }
+    if self.bytesPerSecond != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytesPerSecond, fieldNumber: 3)
+    }
+    if !self.waiting.isEmpty {
+      try visitor.visitSingularStringField(value: self.waiting, fieldNumber: 4)
+    }
+    try { if let v = self._source {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_TransferProgress, rhs: Fubini_Agent_V1_TransferProgress) -> Bool {
+    if lhs.bytesDone != rhs.bytesDone {return false}
+    if lhs.bytesTotal != rhs.bytesTotal {return false}
+    if lhs.bytesPerSecond != rhs.bytesPerSecond {return false}
+    if lhs.waiting != rhs.waiting {return false}
+    if lhs._source != rhs._source {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_TransferFailed: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TransferFailed"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}message\0\u{1}permanent\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.message) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.permanent) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.message.isEmpty {
+      try visitor.visitSingularStringField(value: self.message, fieldNumber: 1)
+    }
+    if self.permanent != false {
+      try visitor.visitSingularBoolField(value: self.permanent, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_TransferFailed, rhs: Fubini_Agent_V1_TransferFailed) -> Bool {
+    if lhs.message != rhs.message {return false}
+    if lhs.permanent != rhs.permanent {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Stored: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Stored"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0\u{3}bytes_moved\0\u{1}milliseconds\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.failure) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.bytesMoved) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.milliseconds) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.failure.isEmpty {
+      try visitor.visitSingularStringField(value: self.failure, fieldNumber: 1)
+    }
+    if self.bytesMoved != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytesMoved, fieldNumber: 2)
+    }
+    if self.milliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.milliseconds, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Stored, rhs: Fubini_Agent_V1_Stored) -> Bool {
+    if lhs.failure != rhs.failure {return false}
+    if lhs.bytesMoved != rhs.bytesMoved {return false}
+    if lhs.milliseconds != rhs.milliseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Indexed: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Indexed"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0\u{1}manifest\0\u{1}files\0\u{1}bytes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.failure) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._manifest) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.files) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self.bytes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.failure.isEmpty {
+      try visitor.visitSingularStringField(value: self.failure, fieldNumber: 1)
+    }
+    try { if let v = self._manifest {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    if self.files != 0 {
+      try visitor.visitSingularInt64Field(value: self.files, fieldNumber: 3)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytes, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Indexed, rhs: Fubini_Agent_V1_Indexed) -> Bool {
+    if lhs.failure != rhs.failure {return false}
+    if lhs._manifest != rhs._manifest {return false}
+    if lhs.files != rhs.files {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_GetSecretRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetSecretRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}data_key\0\u{1}name\0\u{3}export_of\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.dataKey) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.exportOf) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.dataKey.isEmpty {
+      try visitor.visitSingularStringField(value: self.dataKey, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    if !self.exportOf.isEmpty {
+      try visitor.visitSingularStringField(value: self.exportOf, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_GetSecretRequest, rhs: Fubini_Agent_V1_GetSecretRequest) -> Bool {
+    if lhs.dataKey != rhs.dataKey {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.exportOf != rhs.exportOf {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_SecretReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".SecretReply"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}values\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.values) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.values.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.values, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_SecretReply, rhs: Fubini_Agent_V1_SecretReply) -> Bool {
+    if lhs.values != rhs.values {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3685,7 +5466,7 @@ nonisolated extension Fubini_Agent_V1_LogAck: SwiftProtobuf.Message, SwiftProtob
 
 nonisolated extension Fubini_Agent_V1_GetArtifactRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetArtifactRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}key\0\u{1}offset\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}key\0\u{1}offset\0\u{1}project\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3696,6 +5477,7 @@ nonisolated extension Fubini_Agent_V1_GetArtifactRequest: SwiftProtobuf.Message,
       case 1: try { try decoder.decodeSingularInt64Field(value: &self.runID) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.key) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.offset) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.project) }()
       default: break
       }
     }
@@ -3711,6 +5493,9 @@ nonisolated extension Fubini_Agent_V1_GetArtifactRequest: SwiftProtobuf.Message,
     if self.offset != 0 {
       try visitor.visitSingularInt64Field(value: self.offset, fieldNumber: 3)
     }
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3718,6 +5503,7 @@ nonisolated extension Fubini_Agent_V1_GetArtifactRequest: SwiftProtobuf.Message,
     if lhs.runID != rhs.runID {return false}
     if lhs.key != rhs.key {return false}
     if lhs.offset != rhs.offset {return false}
+    if lhs.project != rhs.project {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3834,7 +5620,7 @@ nonisolated extension Fubini_Agent_V1_PutArtifactMessage: SwiftProtobuf.Message,
 
 nonisolated extension Fubini_Agent_V1_PutArtifactStart: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".PutArtifactStart"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}key\0\u{1}size\0\u{1}sha256\0\u{1}offset\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}key\0\u{1}size\0\u{1}sha256\0\u{1}offset\0\u{1}project\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3847,6 +5633,7 @@ nonisolated extension Fubini_Agent_V1_PutArtifactStart: SwiftProtobuf.Message, S
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.size) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.sha256) }()
       case 5: try { try decoder.decodeSingularInt64Field(value: &self.offset) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.project) }()
       default: break
       }
     }
@@ -3868,6 +5655,9 @@ nonisolated extension Fubini_Agent_V1_PutArtifactStart: SwiftProtobuf.Message, S
     if self.offset != 0 {
       try visitor.visitSingularInt64Field(value: self.offset, fieldNumber: 5)
     }
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3877,6 +5667,7 @@ nonisolated extension Fubini_Agent_V1_PutArtifactStart: SwiftProtobuf.Message, S
     if lhs.size != rhs.size {return false}
     if lhs.sha256 != rhs.sha256 {return false}
     if lhs.offset != rhs.offset {return false}
+    if lhs.project != rhs.project {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,0 +1,111 @@
+import FederationModel
+
+/// What agents tell of their caches, and the complete set of what is wanted of them.
+extension ControlPlaneCore {
+  /// After a welcome: everything that the cluster's cache is to do. What it does besides is not wanted any more.
+  mutating func sendOrders(to cluster: ClusterName, _ session: SessionID) {
+    guard dataSession(of: cluster) == session else { return }
+    assignIndexing()
+    findTransfers(of: cluster)
+    var orders = DataOrders()
+    orders.isComplete = true
+    for id in data.transfers.keys.sorted() {
+      let entry = data.transfers[id]!
+      guard entry.row.cluster == cluster else { continue }
+      if entry.row.cause == .stageOut {
+        if let store = storeOrder(entry.row.key) { orders.store.append(store) }
+      } else if entry.row.cause != .run, let object = object(entry.row.key, entry.row.project, for: cluster) {
+        orders.stage.append(object)
+      }
+    }
+    orders.index = data.indexing.filter { $0.value == cluster }.keys.sorted().compactMap { indexOrder($0) }
+    if let cache = cache(of: cluster) {
+      orders.pin = (data.caches[cache] ?? []).filter { data.replicas[$0]?[cache]?.isPinned == true }.sorted()
+    }
+    output.order(cluster, session) { $0 = orders }
+  }
+
+  /// Transfers that were restored before it was known which cache their cluster has.
+  private mutating func findTransfers(of cluster: ClusterName) {
+    guard let cache = cache(of: cluster) else { return }
+    for id in data.transfers.keys.sorted() {
+      let row = data.transfers[id]!.row
+      guard row.cluster == cluster, row.cause != .stageOut else { continue }
+      let name = ReplicaName(key: row.key, cache: cache)
+      if data.inward[name] == nil {
+        data.inward[name] = id
+      } else if data.inward[name] != id {
+        close(id, .cancelled, message: "another transfer brings it")
+      }
+    }
+  }
+
+  /// A part of the list of all that a cache holds. With the last part, what was not named is gone.
+  mutating func reported(_ report: CacheReport, of cluster: ClusterName, _ session: SessionID) {
+    guard clusters[cluster]?.session == session, let cache = cache(of: cluster) else { return }
+    if report.isFirst { data.reports[cluster] = [] }
+    guard data.reports[cluster] != nil else { return }
+    for replica in report.replicas where isKnown(replica.key, replica.size) {
+      data.reports[cluster]!.insert(replica.key)
+      arrived(replica.key, replica.size, on: cluster)
+    }
+    guard report.isLast, let named = data.reports.removeValue(forKey: cluster) else { return }
+    for key in (data.caches[cache] ?? []).subtracting(named).sorted() {
+      vanished(key, from: cache, because: "lost")
+    }
+  }
+
+  mutating func received(_ events: [DataEvent], from cluster: ClusterName, _ session: SessionID) {
+    guard clusters[cluster]?.session == session else { return }
+    for event in events { apply(event, on: cluster) }
+  }
+
+  private mutating func apply(_ event: DataEvent, on cluster: ClusterName) {
+    let transfer = cache(of: cluster).flatMap { data.inward[ReplicaName(key: event.key, cache: $0)] }
+    switch event.change {
+    case .ready(let size, let moved, let milliseconds, let source):
+      guard isKnown(event.key, size) else { return }
+      data.reports[cluster]?.insert(event.key)
+      arrived(event.key, size, on: cluster, moved: moved, milliseconds: milliseconds, from: source)
+    case .gone(let reason):
+      guard let cache = cache(of: cluster) else { return }
+      data.reports[cluster]?.remove(event.key)
+      vanished(event.key, from: cache, because: reason)
+    case .progress(let done, _, let rate, let waiting, let source):
+      guard let transfer else { return }
+      progressed(transfer, done, rate, waiting, source)
+    case .failed(let message, _):
+      guard let transfer, data.transfers[transfer]!.waiters.isEmpty else { return }
+      close(transfer, .failed, message: message)
+    case .stored(let failure, let moved, let milliseconds):
+      stored(event.key, on: cluster, failure: failure, moved: moved, milliseconds: milliseconds)
+    case .indexed(let failure, let manifest, let files, let size):
+      indexed(event.key, on: cluster, failure: failure, manifest, files, size)
+    }
+  }
+
+  private mutating func progressed(
+    _ id: TransferID, _ done: ByteCount, _ rate: Int64, _ waiting: String, _ source: DataSource?
+  ) {
+    var entry = data.transfers[id]!
+    let before = entry.remaining
+    // Told by an agent, so not believed beyond what is to be moved.
+    entry.row.moved = min(max(done, entry.row.moved), entry.row.size)
+    entry.rate = max(0, rate)
+    entry.waiting = waiting
+    if let source { entry.row.source = source.linkName }
+    clusters[entry.row.cluster]?.backlogIn -= before - entry.remaining
+    if entry.row.phase == .waiting {
+      entry.row.phase = .running
+      entry.row.startedAt = now
+      output.transfers[id] = entry.row
+    }
+    data.transfers[id] = entry
+  }
+
+  /// Whether a replica is followed: a version that is not deleted, or an artifact that is large enough.
+  private func isKnown(_ key: DataKey, _ size: ByteCount) -> Bool {
+    if let version = data.version(key) { return version.phase == .ready }
+    return key.sha256 != nil && size >= Self.followedSize
+  }
+}

@@ -1,0 +1,340 @@
+import FederationModel
+import WorkflowCore
+
+/// Users' commands on data sets.
+extension ControlPlaneCore {
+  mutating func perform(
+    _ command: DatasetCommand, on reference: DatasetReference, _ principal: Principal
+  ) throws -> Reply {
+    switch command {
+    case .create(let spec): return try create(spec, principal)
+    case .update(let spec): return try update(spec, principal)
+    case .remove: return try remove(reference, principal)
+    case .addVersion(let content): return try addVersion(to: reference, content, principal)
+    case .removeVersion(let number): return try removeVersion(number, of: reference, principal)
+    case .pin(let number, let cluster, let isPinned):
+      return try pin(reference, number, on: cluster, isPinned, principal)
+    case .prefetch(let number, let cluster): return try prefetch(reference, number, to: cluster, principal)
+    }
+  }
+
+  private mutating func create(_ spec: DatasetSpec, _ principal: Principal) throws -> Reply {
+    let reference = DatasetReference(project: spec.project, name: spec.name)
+    guard ClusterName(spec.name).isDNSLabel else {
+      throw FederationError(
+        .invalidArgument, "a data set's name is 1 to 63 lower-case letters, digits and hyphens, not \"\(spec.name)\"")
+    }
+    guard data.datasets[reference] == nil else {
+      throw FederationError(.alreadyExists, "data set \(spec.name) exists already in project \(spec.project)")
+    }
+    let row = DatasetRow(spec: spec, createdAt: now, createdBy: principal.user)
+    data.datasets[reference] = DatasetEntry(row: row)
+    output.datasets[reference] = row
+    note(principal, "dataset.create", "\(reference)")
+    return .dataset(reference, version: nil)
+  }
+
+  private mutating func update(_ spec: DatasetSpec, _ principal: Principal) throws -> Reply {
+    let reference = DatasetReference(project: spec.project, name: spec.name)
+    _ = try entry(reference)
+    data.datasets[reference]!.row.spec = spec
+    output.datasets[reference] = data.datasets[reference]!.row
+    wantsPlacement = true
+    note(principal, "dataset.update", "\(reference)")
+    return .dataset(reference, version: nil)
+  }
+
+  private mutating func remove(_ reference: DatasetReference, _ principal: Principal) throws -> Reply {
+    let entry = try entry(reference)
+    for number in entry.versions.keys.sorted() { try refuseInUse(reference, number) }
+    for number in entry.versions.keys.sorted() { drop(reference, number) }
+    data.datasets[reference] = nil
+    output.datasets[reference] = nil
+    output.deletedDatasets.insert(reference)
+    note(principal, "dataset.remove", "\(reference)")
+    return .deleted
+  }
+
+  private mutating func addVersion(
+    to reference: DatasetReference, _ content: VersionContent, _ principal: Principal
+  ) throws -> Reply {
+    let entry = try entry(reference)
+    let number = entry.row.lastVersion + 1
+    var row = DatasetVersionRow(
+      dataset: reference, number: number, phase: .ready, createdAt: now, createdBy: principal.user)
+    switch content {
+    case .uploaded(let manifest, let files, let size):
+      (row.manifest, row.files, row.size) = (manifest, files, size)
+    case .origin(let path, let via):
+      guard var origin = entry.row.spec.origin else {
+        throw FederationError(
+          .failedPrecondition, "data set \(reference.name) has no origin; upload a version with `fubini dataset put`")
+      }
+      if let via, clusters[via] == nil { throw FederationError(.notFound, "there is no cluster \(via)") }
+      if !path.isEmpty { origin.uri = origin.appending(path) }
+      row.phase = .indexing
+      row.origin = origin
+      row.indexedVia = via
+    }
+    data.datasets[reference]!.row.lastVersion = number
+    output.datasets[reference] = data.datasets[reference]!.row
+    keep(row)
+    note(principal, "dataset.version", "\(reference)@\(number)")
+    if row.phase == .indexing { assignIndexing() } else { wantsPlacement = true }
+    return .dataset(reference, version: number)
+  }
+
+  private mutating func removeVersion(
+    _ number: Int32, of reference: DatasetReference, _ principal: Principal
+  ) throws -> Reply {
+    _ = try version(number, of: reference)
+    try refuseInUse(reference, number)
+    drop(reference, number)
+    note(principal, "dataset.version.remove", "\(reference)@\(number)")
+    return .deleted
+  }
+
+  private mutating func pin(
+    _ reference: DatasetReference, _ number: Int32?, on cluster: ClusterName, _ isPinned: Bool, _ principal: Principal
+  ) throws -> Reply {
+    let version = try readable(number, of: reference)
+    let cache = try cacheForUser(cluster)
+    let name = ReplicaName(key: version.key, cache: cache)
+    guard var row = data.replicas[version.key]?[cache] else {
+      throw FederationError(
+        .failedPrecondition,
+        "\(reference.name) version \(version.number) is not on \(cluster); bring it there with `fubini prefetch` first")
+    }
+    row.isPinned = isPinned
+    data.replicas[version.key]![cache] = row
+    output.replicas[name] = row
+    if let writer = writer(for: cluster), let session = dataSession(of: writer) {
+      output.order(writer, session) {
+        if isPinned { $0.pin.append(version.key) } else { $0.unpin.append(version.key) }
+      }
+    }
+    note(principal, isPinned ? "dataset.pin" : "dataset.unpin", "\(reference)@\(version.number)", cluster.text)
+    return .dataset(reference, version: version.number)
+  }
+
+  private mutating func prefetch(
+    _ reference: DatasetReference, _ number: Int32?, to cluster: ClusterName, _ principal: Principal
+  ) throws -> Reply {
+    let version = try readable(number, of: reference)
+    let spec = data.datasets[reference]!.row.spec
+    _ = try cacheForUser(cluster)
+    guard clusters[cluster]!.row.spec.has(spec.allowedClusters) else {
+      throw FederationError(
+        .permissionDenied,
+        "\(reference.name) may only be on clusters with \(spec.allowedClusters.selector); \(cluster) is none")
+    }
+    guard let id = want(version.key, version.size, of: reference.project, on: cluster, .prefetch) else {
+      return .alreadyThere
+    }
+    note(principal, "dataset.prefetch", "\(reference)@\(version.number)", cluster.text)
+    return .transfer(id)
+  }
+
+  // MARK: Listing origins
+
+  /// Asks an agent for each origin that is to be listed and that none lists yet.
+  mutating func assignIndexing() {
+    for reference in data.datasets.keys.sorted() {
+      for row in data.datasets[reference]!.versions.values.filter({ $0.phase == .indexing }).sorted(by: {
+        $0.number < $1.number
+      }) {
+        if let chosen = data.indexing[row.key], clusters[chosen]?.session != nil { continue }
+        guard let cluster = indexer(for: row), let session = dataSession(of: cluster) else {
+          data.indexing[row.key] = nil
+          continue
+        }
+        data.indexing[row.key] = cluster
+        if let order = indexOrder(row.key) { output.order(cluster, session) { $0.index.append(order) } }
+      }
+    }
+  }
+
+  private func indexer(for row: DatasetVersionRow) -> ClusterName? {
+    let spec = data.datasets[row.dataset]!.row.spec
+    return clusters.keys.sorted().first { name in
+      dataSession(of: name) != nil && (row.indexedVia ?? name) == name
+        && row.origin?.isReachable(from: name) == true && clusters[name]!.row.spec.has(spec.allowedClusters)
+    }
+  }
+
+  func indexOrder(_ key: DataKey) -> DataOrders.Index? {
+    guard let row = data.version(key), let origin = row.origin else { return nil }
+    return DataOrders.Index(
+      key: key, project: row.dataset.project, origin: origin,
+      repositoryKey: "datasets/\(row.dataset.name)/\(row.number)/manifest")
+  }
+
+  mutating func indexed(
+    _ key: DataKey, on cluster: ClusterName, failure: String, _ manifest: StoredArtifact?, _ files: Int64,
+    _ size: ByteCount
+  ) {
+    guard data.indexing[key] == cluster, var row = data.version(key), row.phase == .indexing else { return }
+    data.indexing[key] = nil
+    if failure.isEmpty, let manifest, files >= 0, size >= .zero {
+      (row.phase, row.manifest, row.files, row.size) = (.ready, manifest, files, size)
+      wantsPlacement = true
+    } else {
+      (row.phase, row.message) = (.failed, failure.isEmpty ? "\(cluster) sent no list of its files" : failure)
+    }
+    keep(row)
+  }
+
+  // MARK: What workflows mount
+
+  /// The versions that a workflow reads from its submission on: those that it names, and the newest of the others.
+  ///
+  /// - Throws: `.notFound` for a data set or version that is not there or cannot be read.
+  func datasetVersions(for mounts: [DatasetMount], in project: ProjectName) throws -> [String: Int32] {
+    var versions: [String: Int32] = [:]
+    for mount in mounts {
+      let reference = DatasetReference(project: project, name: mount.name)
+      let version = try readable(mount.version, of: reference)
+      if mount.version == nil { versions[mount.name] = version.number }
+    }
+    return versions
+  }
+
+  /// A task's data sets, found.
+  ///
+  /// - Throws: `.failedPrecondition` when a version was deleted meanwhile.
+  func mounted(_ mounts: [DatasetMount], by id: WorkflowID, for cluster: ClusterName?) throws -> [MountedDataset] {
+    let workflow = workflows[id]!.row
+    return try mounts.map { mount in
+      let reference = DatasetReference(project: workflow.project, name: mount.name)
+      let row = try readable(mount.version ?? workflow.datasetVersions?[mount.name], of: reference)
+      return MountedDataset(
+        object: DataObject(
+          key: row.key, project: reference.project, size: row.size, files: row.files, manifest: row.manifest,
+          sources: cluster.map { sources(of: row.key, for: $0) } ?? []), mountPath: mount.mountPath)
+    }
+  }
+
+  /// A run reads it: its life begins anew.
+  mutating func used(_ key: DataKey) {
+    guard var row = data.version(key) else { return }
+    // Once a minute is enough for lifetimes of days.
+    if let last = row.usedAt, now < last + .seconds(60) { return }
+    row.usedAt = now
+    keep(row)
+  }
+
+  /// Deletes versions that nobody has used for their data set's `expiresAfter`.
+  mutating func expireVersions() {
+    for reference in data.datasets.keys.sorted() {
+      let entry = data.datasets[reference]!
+      guard let life = entry.row.spec.expiresAfter else { continue }
+      for row in entry.versions.values.sorted(by: { $0.number < $1.number })
+      where (row.usedAt ?? row.createdAt) + life < now && (try? refuseInUse(reference, row.number)) != nil {
+        drop(reference, row.number)
+        output.events.append(
+          EventRow(
+            at: now, reason: "DatasetExpired", message: "\(row.key) was not used for its lifetime and is deleted"))
+      }
+    }
+  }
+
+  // MARK: Parts
+
+  private func entry(_ reference: DatasetReference) throws -> DatasetEntry {
+    guard let entry = data.datasets[reference] else {
+      throw FederationError(.notFound, "there is no data set \(reference.name) in project \(reference.project)")
+    }
+    return entry
+  }
+
+  private func version(_ number: Int32, of reference: DatasetReference) throws -> DatasetVersionRow {
+    guard let row = try entry(reference).versions[number] else {
+      throw FederationError(.notFound, "data set \(reference.name) has no version \(number)")
+    }
+    return row
+  }
+
+  private func readable(_ number: Int32?, of reference: DatasetReference) throws -> DatasetVersionRow {
+    guard let number = try number ?? entry(reference).newest else {
+      throw FederationError(
+        .notFound, "data set \(reference.name) has no version yet; upload one with `fubini dataset put`")
+    }
+    let row = try version(number, of: reference)
+    switch row.phase {
+    case .ready: return row
+    case .indexing:
+      throw FederationError(
+        .failedPrecondition, "the files of \(reference.name) version \(number) are still being listed",
+        retryAfter: .seconds(5))
+    case .failed:
+      throw FederationError(
+        .failedPrecondition, "version \(number) of \(reference.name) cannot be read: \(row.message)")
+    }
+  }
+
+  private func cacheForUser(_ cluster: ClusterName) throws -> String {
+    guard clusters[cluster] != nil else { throw FederationError(.notFound, "there is no cluster \(cluster)") }
+    guard let cache = cache(of: cluster) else {
+      throw FederationError(
+        .failedPrecondition, "cluster \(cluster) keeps no cache of data: its agent has not joined, or is too old")
+    }
+    return cache
+  }
+
+  private func refuseInUse(_ reference: DatasetReference, _ number: Int32) throws {
+    for workflow in workflows.values where workflow.row.project == reference.project {
+      let mounts = workflow.machine.definition.mountedDatasets
+      guard
+        mounts.contains(where: {
+          $0.name == reference.name && ($0.version ?? workflow.row.datasetVersions?[$0.name]) == number
+        })
+      else { continue }
+      throw FederationError(
+        .failedPrecondition, "workflow \(workflow.row.name) mounts \(reference.name) version \(number) and is not over")
+    }
+  }
+
+  private mutating func keep(_ row: DatasetVersionRow) {
+    data.datasets[row.dataset]!.versions[row.number] = row
+    output.datasetVersions[row.key] = row
+  }
+
+  /// A version goes, with its replicas and what is under way for it.
+  private mutating func drop(_ reference: DatasetReference, _ number: Int32) {
+    let key = DataKey(project: reference.project, dataset: reference.name, version: number)
+    data.datasets[reference]!.versions[number] = nil
+    output.datasetVersions[key] = nil
+    output.deletedVersions.insert(key)
+    data.indexing[key] = nil
+    for id in data.inward.filter({ $0.key.key == key }).values.sorted() {
+      let cluster = data.transfers[id]!.row.cluster
+      if let session = dataSession(of: cluster) { output.order(cluster, session) { $0.cancel.append(key) } }
+      close(id, .cancelled, message: "the version was deleted")
+    }
+    for cache in (data.replicas[key] ?? [:]).keys.sorted() {
+      for cluster in clusters(sharing: cache) where clusters[cluster]?.inventory.cache?.isWriter == true {
+        guard let session = dataSession(of: cluster) else { continue }
+        output.order(cluster, session) { $0.evict.append(key) }
+      }
+      vanished(key, from: cache, because: "evicted")
+    }
+  }
+}
+
+extension ClusterSpec {
+  func has(_ selector: [String: String]) -> Bool { selector.allSatisfy { labels[$0.key] == $0.value } }
+}
+
+extension [String: String] {
+  /// As people write label selectors.
+  var selector: String { keys.sorted().map { "\($0)=\(self[$0]!)" }.joined(separator: ",") }
+}
+
+extension DataOrigin {
+  /// The URI of what lies below it at `path`; its query stays last.
+  func appending(_ path: String) -> String {
+    let mark = uri.firstIndex(of: "?") ?? uri.endIndex
+    let base = uri[..<mark]
+    return base + (base.hasSuffix("/") ? "" : "/") + path + uri[mark...]
+  }
+}

@@ -1,0 +1,94 @@
+import FederationModel
+import HeapModule
+import WorkflowCore
+
+/// What runs read, and what of the data state is durable.
+extension ControlPlaneCore {
+  /// A task's spec with its data sets found, and for a cluster with the places where it can have its inputs.
+  ///
+  /// - Throws: `FederationError` when a tag cannot be resolved, or a data set is gone; the task then ends in Error.
+  func spec(of task: TaskID, for cluster: ClusterName?) throws -> TaskSpec {
+    // Read in place: a copy of the entry would be copied again by its next mutation.
+    var spec = try workflows[task.workflow]!.machine.taskSpec(for: task.node)
+    if let mounts = spec.federation.datasets {
+      spec.datasets = try mounted(mounts, by: task.workflow, for: cluster)
+    }
+    guard let cluster else { return spec }
+    for index in spec.inputs.indices {
+      guard case .stored(var artifact) = spec.inputs[index].source, artifact.size >= Self.followedSize else { continue }
+      artifact.sources = sources(of: DataKey(sha256: artifact.sha256), for: cluster, repositoryKey: artifact.key)
+      spec.inputs[index].source = .stored(artifact)
+    }
+    if mayStayUnstored(spec, on: cluster) {
+      for index in spec.outputArtifacts.indices { spec.outputArtifacts[index].mayStayUnstored = true }
+    }
+    return spec
+  }
+
+  /// A run was bound: what it lacks is on its way from now on, and counts on its link.
+  mutating func awaitInputs(of id: RunID, _ spec: TaskSpec) {
+    let run = runs[id]!
+    let inputs = followedInputs(of: spec)
+    guard !inputs.isEmpty, cache(of: run.row.cluster) != nil,
+      let project = workflows[run.row.task.workflow]?.row.project
+    else { return }
+    runs[id]!.inputs = inputs
+    var keys: [DataKey: String] = [:]
+    for case .stored(let artifact) in spec.inputs.map(\.source) {
+      keys[DataKey(sha256: artifact.sha256)] = artifact.key
+    }
+    for (key, size) in inputs.sorted(by: { $0.key < $1.key }) {
+      used(key)
+      // What is followed counts by its transfer.
+      let promised = min(run.promisedBytes, runs[id]!.promisedBytes)
+      want(key, size, of: project, on: run.row.cluster, .run, repositoryKey: keys[key], for: id)
+      let rest = max(.zero, promised - size)
+      clusters[run.row.cluster]!.backlogIn -= promised - rest
+      runs[id]!.promisedBytes = rest
+    }
+  }
+
+  /// After a restart of the control plane: runs in staging wait for what they waited for.
+  mutating func restoreInputs(of id: RunID, _ spec: TaskSpec?) {
+    guard var spec, let run = runs[id] else { return }
+    spec.datasets = spec.federation.datasets.flatMap { try? mounted($0, by: run.row.task.workflow, for: nil) }
+    let inputs = followedInputs(of: spec)
+    runs[id]!.inputs = inputs
+    guard run.row.phase.rawValue <= RunPhase.staging.rawValue, let cache = cache(of: run.row.cluster) else { return }
+    for key in inputs.keys {
+      if let transfer = data.inward[ReplicaName(key: key, cache: cache)] {
+        data.transfers[transfer]!.waiters.insert(id)
+      }
+    }
+  }
+
+  mutating func restoreData(_ state: DurableState) {
+    for row in state.datasets { data.datasets[row.reference] = DatasetEntry(row: row) }
+    for row in state.datasetVersions { data.datasets[row.dataset]?.versions[row.number] = row }
+    for row in state.replicas { data.insert(row) }
+    for row in state.unstoredArtifacts {
+      data.unstored[DataKey(sha256: row.stored.sha256), default: []].append(row)
+      storeDeadlines.insert(
+        StoreDeadline(at: row.createdAt + configuration.stageOutAfter, key: DataKey(sha256: row.stored.sha256)))
+    }
+    for row in state.transfers {
+      data.transfers[row.id] = TransferEntry(row: row)
+      if row.cause == .stageOut {
+        data.outward[row.key] = row.id
+      } else if let cache = cache(of: row.cluster) {
+        data.inward[ReplicaName(key: row.key, cache: cache)] = row.id
+        clusters[row.cluster]?.backlogIn += data.transfers[row.id]!.remaining
+      }
+    }
+  }
+
+  func collectData(into delta: inout DurableDelta) {
+    delta.datasets = output.datasets.values.sorted { $0.reference < $1.reference }
+    delta.datasetVersions = output.datasetVersions.values.sorted { $0.key < $1.key }
+    delta.replicas = output.replicas.values.sorted { ($0.key, $0.cache) < ($1.key, $1.cache) }
+    delta.transfers = output.transfers.values.sorted { $0.id < $1.id }
+    delta.deletedDatasets = output.deletedDatasets.filter { output.datasets[$0] == nil }.sorted()
+    delta.deletedVersions = output.deletedVersions.filter { output.datasetVersions[$0] == nil }.sorted()
+    delta.deletedReplicas = output.deletedReplicas.filter { output.replicas[$0] == nil }.sorted()
+  }
+}

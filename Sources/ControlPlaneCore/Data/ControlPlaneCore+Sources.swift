@@ -1,0 +1,129 @@
+public import FederationModel
+
+/// Where bytes can be had, and who may open what.
+extension ControlPlaneCore {
+  /// Where a cluster may fetch a key, the best first: caches of the federation, then where it came from.
+  func sources(of key: DataKey, for cluster: ClusterName, repositoryKey: String? = nil) -> [DataSource] {
+    var sources: [DataSource] = []
+    let own = cache(of: cluster)
+    for cache in (data.replicas[key] ?? [:]).keys.sorted() where cache != own {
+      for neighbour in clusters(sharing: cache) where clusters[neighbour]!.session != nil {
+        guard let url = clusters[neighbour]!.inventory.cache?.exportURL else { continue }
+        sources.append(.export(neighbour, url: url))
+      }
+    }
+    if let version = data.version(key) {
+      if let origin = version.origin {
+        if origin.isReachable(from: cluster) { sources.append(.origin(origin)) }
+      } else {
+        sources.append(.repository(key: nil))
+      }
+    } else {
+      sources.append(.repository(key: repositoryKey ?? data.unstored[key]?.first?.stored.key))
+    }
+    return sources
+  }
+
+  /// Whether a key can be had without its being copied into the repository first.
+  func hasSource(_ key: DataKey, elsewhereThan cache: String) -> Bool {
+    if data.unstored[key] == nil { return true }
+    return (data.replicas[key] ?? [:]).keys.contains { other in
+      other != cache
+        && clusters(sharing: other).contains {
+          clusters[$0]!.session != nil && clusters[$0]!.inventory.cache?.exportURL != nil
+        }
+    }
+  }
+
+  /// All that a cluster needs to fetch a key that is not part of an assignment; nil when nobody knows the key any more.
+  func object(_ key: DataKey, _ project: ProjectName, for cluster: ClusterName) -> DataObject? {
+    if let version = data.version(key) {
+      guard version.phase == .ready else { return nil }
+      return DataObject(
+        key: key, project: project, size: version.size, files: version.files, manifest: version.manifest,
+        sources: sources(of: key, for: cluster))
+    }
+    let transfer = cache(of: cluster).flatMap { data.inward[ReplicaName(key: key, cache: $0)] }.flatMap {
+      data.transfers[$0]
+    }
+    guard let transfer, let stored = transfer.repositoryKey ?? data.unstored[key]?.first?.stored.key else { return nil }
+    return DataObject(
+      key: key, project: project, size: transfer.row.size,
+      sources: sources(of: key, for: cluster, repositoryKey: stored))
+  }
+
+  /// The secret that opens the origin of a key, for a cluster that has to fetch or list it now; nil for anybody else.
+  public func secretAccess(of key: DataKey, on cluster: ClusterName) -> (project: ProjectName, secret: String)? {
+    guard let version = data.version(key), let secret = version.origin?.secret else { return nil }
+    guard data.indexing[key] == cluster || isFetching(key, on: cluster) else { return nil }
+    return (version.dataset.project, secret)
+  }
+
+  /// Whether a cluster may open the export of another now: it fetches something that is there.
+  public func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) -> Bool {
+    guard let cache = cache(of: neighbour) else { return false }
+    return data.inward.contains { name, id in
+      data.transfers[id]?.row.cluster == cluster && data.replicas[name.key]?[cache] != nil
+    }
+      || (clusters[cluster]?.runs ?? []).contains { run in
+        runs[run]!.row.phase.rawValue <= RunPhase.staging.rawValue
+          && runs[run]!.inputs.keys.contains { data.replicas[$0]?[cache] != nil }
+      }
+  }
+
+  private func isFetching(_ key: DataKey, on cluster: ClusterName) -> Bool {
+    if let cache = cache(of: cluster), let id = data.inward[ReplicaName(key: key, cache: cache)],
+      data.transfers[id]?.row.cluster == cluster
+    {
+      return true
+    }
+    return (clusters[cluster]?.runs ?? []).contains { runs[$0]?.inputs[key] != nil }
+  }
+}
+
+extension DataOrigin {
+  /// The cluster whose own files these are (`file://CLUSTER/path`); nil for an origin of the network.
+  var onlyOn: ClusterName? {
+    guard uri.hasPrefix("file://") else { return nil }
+    return ClusterName(String(uri.dropFirst(7).prefix { $0 != "/" }))
+  }
+
+  func isReachable(from cluster: ClusterName) -> Bool { onlyOn == nil || onlyOn == cluster }
+}
+
+/// What a cluster wants with an object of the repository.
+public enum ObjectUse: Hashable, Sendable {
+  case read, write
+}
+
+extension ControlPlaneCore {
+  /// Whether an order of the cluster, or a data set that a run there mounts, lets it use an object of the repository.
+  public func mayUse(
+    object key: String, of project: ProjectName, _ use: ObjectUse, on cluster: ClusterName
+  ) -> Bool {
+    switch use {
+    case .write:
+      return data.outward.contains { name, id in
+        data.transfers[id]?.row.cluster == cluster
+          && storeOrder(name).map { ($0.repositoryKey, $0.project) == (key, project) } == true
+      }
+        || data.indexing.contains {
+          $0.value == cluster && indexOrder($0.key).map { ($0.repositoryKey, $0.project) == (key, project) } == true
+        }
+    case .read:
+      let wanted = data.transfers.values.lazy.filter { $0.row.cluster == cluster && $0.row.project == project }
+      if wanted.contains(where: { $0.repositoryKey == key }) { return true }
+      // Versions of one project share packs, which its manifests name: they are below one prefix.
+      guard key.hasPrefix("datasets/") else { return false }
+      return wanted.contains { data.version($0.row.key) != nil }
+        || (clusters[cluster]?.runs ?? []).contains { run in
+          runs[run]!.inputs.keys.contains { DatasetReference.parse($0)?.0.project == project }
+        }
+    }
+  }
+
+  /// The cluster whose cache alone has an output that belongs under a key of the repository; nil when there is none.
+  public func unstoredHolder(of key: String, in project: ProjectName) -> ClusterName? {
+    data.unstored.values.lazy.joined().first { $0.project == project && $0.stored.key == key }?.stored.producedOn
+  }
+}

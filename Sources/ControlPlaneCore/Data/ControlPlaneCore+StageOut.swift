@@ -1,0 +1,120 @@
+import FederationModel
+import HeapModule
+import WorkflowCore
+
+/// Outputs stay where they were made until somebody needs them in the repository (`federation.stageOut`).
+extension ControlPlaneCore {
+  /// How outputs of a task leave its cluster.
+  func mayStayUnstored(_ spec: TaskSpec, on cluster: ClusterName) -> Bool {
+    guard let entry = clusters[cluster], entry.takesOrders else { return false }
+    // What vanishes with the machine that it was made on is copied at once.
+    return (spec.federation.stageOut ?? .lazy) != .eager && entry.row.spec.labels["elastic"] != "true"
+  }
+
+  /// An output exists in a cache alone.
+  mutating func keepUnstored(_ artifact: ArtifactRow, _ policy: StageOutPolicy) {
+    let key = DataKey(sha256: artifact.stored.sha256)
+    data.unstored[key, default: []].append(artifact)
+    guard policy == .lazy else { return }
+    storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutAfter, key: key))
+  }
+
+  /// Copies an output into the repository as soon as a cluster that has it answers. Does nothing when it is there.
+  mutating func store(_ key: DataKey) {
+    guard let artifact = data.unstored[key]?.first, data.outward[key] == nil else { return }
+    guard let cluster = holder(of: key) ?? artifact.stored.producedOn else { return }
+    let id = TransferID(incarnation: incarnation, counter: nextTransferCounter())
+    let row = TransferRow(
+      id: id, key: key, project: artifact.project, cluster: cluster, cause: .stageOut, size: artifact.stored.size,
+      createdAt: now)
+    data.transfers[id] = TransferEntry(row: row)
+    data.outward[key] = id
+    output.transfers[id] = row
+    if let session = dataSession(of: cluster), let order = storeOrder(key) {
+      output.order(cluster, session) { $0.store.append(order) }
+    }
+  }
+
+  /// A cluster that has a key and answers, else one that has it.
+  private func holder(of key: DataKey) -> ClusterName? {
+    let holders = (data.replicas[key] ?? [:]).keys.sorted().compactMap { clusters(sharing: $0).first }
+    return holders.first { dataSession(of: $0) != nil } ?? holders.first
+  }
+
+  func storeOrder(_ key: DataKey) -> DataOrders.Store? {
+    data.unstored[key]?.first.map {
+      DataOrders.Store(key: key, repositoryKey: $0.stored.key, project: $0.project)
+    }
+  }
+
+  mutating func stored(
+    _ key: DataKey, on cluster: ClusterName, failure: String, moved: ByteCount, milliseconds: Int64
+  ) {
+    guard let id = data.outward[key], data.transfers[id]?.row.cluster == cluster else { return }
+    guard failure.isEmpty else {
+      close(id, .failed, message: failure)
+      storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutRetry, key: key))
+      return
+    }
+    close(id, .done, moved: moved)
+    guard var rows = data.unstored.removeValue(forKey: key) else { return }
+    var first = rows.removeFirst()
+    first.stored.isUnstored = nil
+    output.artifacts.append(first)
+    // The same content under another key is copied as well: whoever reads that key must find it.
+    if !rows.isEmpty {
+      data.unstored[key] = rows
+      store(key)
+    }
+  }
+
+  /// Outputs whose time in caches alone is over.
+  mutating func storeOverdue() {
+    var left = configuration.sliceLimit
+    while left > 0, let deadline = storeDeadlines.min, deadline.at <= now {
+      left -= 1
+      storeDeadlines.removeMin()
+      store(deadline.key)
+    }
+  }
+
+  /// A workflow is over: what it hands to its user goes to the repository, whatever its tasks' policy.
+  mutating func storeOutputs(of id: WorkflowID) {
+    guard !data.unstored.isEmpty, let machine = workflows[id]?.machine, machine.nodeCount > 0 else { return }
+    for artifact in machine[.root].outputs.artifacts.values where artifact.isUnstored == true {
+      store(DataKey(sha256: artifact.sha256))
+    }
+  }
+
+  /// A workflow's rows go: its outputs are nobody's any more.
+  mutating func forgetUnstored(of id: WorkflowID) {
+    guard !data.unstored.isEmpty else { return }
+    for (key, rows) in data.unstored where rows.contains(where: { $0.task.workflow == id }) {
+      let rest = rows.filter { $0.task.workflow != id }
+      data.unstored[key] = rest.isEmpty ? nil : rest
+      guard rest.isEmpty else { continue }
+      if let transfer = data.outward[key] { close(transfer, .cancelled, message: "its workflow was deleted") }
+      for cache in (data.replicas[key] ?? [:]).keys.sorted() {
+        for cluster in clusters(sharing: cache) {
+          guard let session = dataSession(of: cluster) else { continue }
+          output.order(cluster, session) { $0.evict.append(key) }
+        }
+      }
+    }
+  }
+
+  mutating func storeArtifact(_ repositoryKey: String, in project: ProjectName) -> Reply {
+    let row = data.unstored.values.lazy.joined().first { $0.project == project && $0.stored.key == repositoryKey }
+    guard let row else { return .alreadyThere }
+    let key = DataKey(sha256: row.stored.sha256)
+    store(key)
+    return data.outward[key].map { .transfer($0) } ?? .alreadyThere
+  }
+}
+
+/// When an output that is nowhere but in caches is to be copied. Entries are dropped lazily.
+struct StoreDeadline: Comparable, Sendable {
+  var at: Timestamp
+  var key: DataKey
+  static func < (a: Self, b: Self) -> Bool { (a.at, a.key) < (b.at, b.key) }
+}

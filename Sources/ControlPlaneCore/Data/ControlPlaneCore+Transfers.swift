@@ -1,0 +1,207 @@
+public import FederationModel
+
+/// What is where, and what moves.
+extension ControlPlaneCore {
+  /// Objects of at least this size are followed one by one, and so are all data sets. Below it the order would cost more than the
+  /// bytes: such inputs count by where they were made.
+  public static let followedSize = ByteCount.mebibytes(1)
+
+  /// The storage place of a cluster; nil where no agent has told of one.
+  func cache(of cluster: ClusterName) -> String? { clusters[cluster]?.inventory.cache?.name }
+
+  /// The clusters that share a cache, by name.
+  func clusters(sharing cache: String) -> [ClusterName] {
+    clusters.keys.filter { self.cache(of: $0) == cache }.sorted()
+  }
+
+  /// Whose agent writes the cache that `cluster` reads.
+  func writer(for cluster: ClusterName) -> ClusterName? {
+    guard let own = clusters[cluster]?.inventory.cache else { return nil }
+    if own.isWriter { return cluster }
+    return clusters(sharing: own.name).first { clusters[$0]?.inventory.cache?.isWriter == true }
+  }
+
+  func isThere(_ key: DataKey, on cluster: ClusterName) -> Bool {
+    guard let cache = cache(of: cluster) else { return false }
+    return data.replicas[key]?[cache] != nil
+  }
+
+  /// What a run reads that is followed: its data sets and large artifacts.
+  func followedInputs(of spec: TaskSpec) -> [DataKey: ByteCount] {
+    var inputs: [DataKey: ByteCount] = [:]
+    for input in spec.inputs {
+      guard case .stored(let artifact) = input.source, artifact.size >= Self.followedSize else { continue }
+      inputs[DataKey(sha256: artifact.sha256)] = artifact.size
+    }
+    for dataset in spec.datasets ?? [] { inputs[dataset.object.key] = dataset.object.size }
+    return inputs
+  }
+
+  // MARK: Wanting
+
+  /// Wants bytes in a cluster's cache. One transfer for each key and cache, however many ask (invariant I5).
+  ///
+  /// - Parameters:
+  ///   - repositoryKey: where the repository has it, for an artifact.
+  ///   - run: waits for it in staging, and fetches it by itself; nil: the agent is given an order.
+  /// - Returns: the transfer; nil when the bytes are there, or the cluster keeps no cache.
+  @discardableResult
+  mutating func want(
+    _ key: DataKey, _ size: ByteCount, of project: ProjectName, on cluster: ClusterName, _ cause: TransferCause,
+    repositoryKey: String? = nil, for run: RunID? = nil
+  ) -> TransferID? {
+    guard let cache = cache(of: cluster), data.replicas[key]?[cache] == nil else { return nil }
+    let name = ReplicaName(key: key, cache: cache)
+    let id: TransferID
+    // What a run began is the agent's own; nobody else's wish for it may end with that run.
+    var needsOrder = run == nil
+    if let known = data.inward[name] {
+      id = known
+      needsOrder = needsOrder && data.transfers[id]!.row.cause == .run
+      if run == nil, data.transfers[id]!.row.cause != .prefetch { data.transfers[id]!.row.cause = cause }
+    } else {
+      id = TransferID(incarnation: incarnation, counter: nextTransferCounter())
+      let row = TransferRow(
+        id: id, key: key, project: project, cluster: writer(for: cluster) ?? cluster, cause: cause, size: size,
+        createdAt: now)
+      data.transfers[id] = TransferEntry(row: row, repositoryKey: repositoryKey)
+      data.inward[name] = id
+      clusters[row.cluster]?.backlogIn += size
+      output.transfers[id] = row
+      if !hasSource(key, elsewhereThan: cache) { store(key) }
+    }
+    if let run { data.transfers[id]!.waiters.insert(run) }
+    if needsOrder { order(id) }
+    return id
+  }
+
+  mutating func nextTransferCounter() -> UInt32 {
+    transferCounter += 1
+    return transferCounter
+  }
+
+  /// Tells the agent to fetch what no run of its own asks for.
+  private mutating func order(_ id: TransferID) {
+    let row = data.transfers[id]!.row
+    guard let session = dataSession(of: row.cluster), let object = object(row.key, row.project, for: row.cluster) else {
+      return
+    }
+    output.order(row.cluster, session) { $0.stage.append(object) }
+  }
+
+  /// The session of an agent that takes orders for its cache.
+  func dataSession(of cluster: ClusterName) -> SessionID? {
+    guard let entry = clusters[cluster], entry.takesOrders, !entry.row.isAdopting else { return nil }
+    return entry.session
+  }
+
+  // MARK: What became of it
+
+  /// The bytes are in a cluster's cache.
+  mutating func arrived(
+    _ key: DataKey, _ size: ByteCount, on cluster: ClusterName, moved: ByteCount? = nil, milliseconds: Int64 = 0,
+    from source: DataSource? = nil
+  ) {
+    guard let cache = cache(of: cluster) else { return }
+    if let source, let moved { measured(moved, milliseconds, from: source, to: cluster) }
+    if let id = data.inward[ReplicaName(key: key, cache: cache)] {
+      if let source { data.transfers[id]!.row.source = source.linkName }
+      close(id, .done, moved: moved)
+    }
+    guard data.replicas[key]?[cache] == nil else { return }
+    let row = ReplicaRow(key: key, cache: cache, size: size, readyAt: now)
+    data.insert(row)
+    output.replicas[ReplicaName(key: key, cache: cache)] = row
+    wantsPlacement = true
+  }
+
+  /// A replica is no longer there.
+  mutating func vanished(_ key: DataKey, from cache: String, because reason: String) {
+    guard let row = data.remove(key, from: cache) else { return }
+    output.replicas[ReplicaName(key: key, cache: cache)] = nil
+    output.deletedReplicas.insert(ReplicaName(key: key, cache: cache))
+    wantsPlacement = true
+    guard reason != "evicted" || row.isPinned else { return }
+    output.events.append(
+      EventRow(
+        at: now, cluster: clusters(sharing: cache).first, reason: "ReplicaLost",
+        message: "\(key) is no longer in the cache \(cache): \(reason)"))
+    if row.isPinned, let (reference, _) = DatasetReference.parse(key), let cluster = clusters(sharing: cache).first {
+      want(key, row.size, of: reference.project, on: cluster, .prefetch)
+    }
+  }
+
+  /// A transfer is over: its link owes nothing for it any more.
+  mutating func close(_ id: TransferID, _ phase: TransferPhase, moved: ByteCount? = nil, message: String = "") {
+    guard var entry = data.transfers.removeValue(forKey: id) else { return }
+    if entry.row.cause == .stageOut {
+      data.outward[entry.row.key] = nil
+    } else {
+      clusters[entry.row.cluster]?.backlogIn -= entry.remaining
+      let name = cache(of: entry.row.cluster).map { ReplicaName(key: entry.row.key, cache: $0) }
+      if let name, data.inward[name] == id {
+        data.inward[name] = nil
+      } else {
+        data.inward = data.inward.filter { $0.value != id }
+      }
+    }
+    entry.row.phase = phase
+    entry.row.finishedAt = now
+    entry.row.message = message
+    if let moved { entry.row.moved = moved } else if phase == .done { entry.row.moved = entry.row.size }
+    output.transfers[id] = entry.row
+  }
+
+  /// A run does not wait for data any more: all that it reads is there (invariant I4), or it has ended.
+  ///
+  /// - Parameter isReady: it has left staging towards its start.
+  mutating func leaveStaging(_ run: RunEntry, isReady: Bool) {
+    for (key, size) in run.inputs {
+      if isReady {
+        arrived(key, size, on: run.row.cluster)
+      } else if let cache = cache(of: run.row.cluster), let id = data.inward[ReplicaName(key: key, cache: cache)] {
+        data.transfers[id]!.waiters.remove(run.row.id)
+        // The agent ends what it fetched for nobody else by itself.
+        if data.transfers[id]!.waiters.isEmpty, data.transfers[id]!.row.cause == .run {
+          close(id, .cancelled, message: "the runs that needed it have ended")
+        }
+      }
+    }
+  }
+
+  mutating func cancel(_ id: TransferID, _ principal: Principal) throws -> Reply {
+    guard let entry = data.transfers[id] else {
+      throw FederationError(.notFound, "no transfer \(id.hexadecimal) is under way")
+    }
+    guard entry.waiters.isEmpty else {
+      throw FederationError(
+        .failedPrecondition, "\(entry.waiters.count) runs wait for this transfer; stop their workflows first")
+    }
+    if let session = dataSession(of: entry.row.cluster) {
+      output.order(entry.row.cluster, session) { $0.cancel.append(entry.row.key) }
+    }
+    close(id, .cancelled, message: "cancelled by \(principal.user)")
+    note(principal, "transfer.cancel", id.hexadecimal, entry.row.key.text)
+    return .transfer(id)
+  }
+
+  // MARK: Links
+
+  private mutating func measured(
+    _ bytes: ByteCount, _ milliseconds: Int64, from source: DataSource, to cluster: ClusterName
+  ) {
+    // Small transfers measure latency, not bandwidth.
+    guard bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
+    let sample = Double(bytes.bytes) * 1000 / Double(milliseconds)
+    let link = Link(source: source.linkName, cluster: cluster)
+    if var known = data.links[link] {
+      known.bandwidth = known.bandwidth * 0.7 + sample * 0.3
+      known.samples += 1
+      known.measuredAt = now
+      data.links[link] = known
+    } else {
+      data.links[link] = LinkEntry(bandwidth: sample, measuredAt: now)
+    }
+    clusters[cluster]?.measured(bytes, inMilliseconds: milliseconds)
+  }
+}

@@ -1,0 +1,88 @@
+public import FederationModel
+
+/// A part of the list of everything that a cluster's cache holds.
+public struct CacheReport: Hashable, Sendable {
+  public struct Replica: Hashable, Sendable {
+    public var key: DataKey
+    public var size: ByteCount
+    public init(key: DataKey, size: ByteCount) {
+      self.key = key
+      self.size = size
+    }
+  }
+  public var replicas: [Replica]
+  public var isFirst: Bool
+  public var isLast: Bool
+  public init(replicas: [Replica], isFirst: Bool, isLast: Bool) {
+    self.replicas = replicas
+    self.isFirst = isFirst
+    self.isLast = isLast
+  }
+}
+
+/// The latest word on one key in a cluster's cache.
+public struct DataEvent: Hashable, Sendable {
+  public enum Change: Hashable, Sendable {
+    /// Verified. `moved` is zero for what was made there; `source` is nil then.
+    case ready(size: ByteCount, moved: ByteCount, milliseconds: Int64, source: DataSource?)
+    /// `evicted`, `corrupt`, `lost`.
+    case gone(reason: String)
+    /// - Parameters:
+    ///   - rate: bytes per second.
+    ///   - waiting: why it stands still; empty while it moves.
+    case progress(done: ByteCount, total: ByteCount, rate: Int64, waiting: String, source: DataSource?)
+    case failed(message: String, isPermanent: Bool)
+    /// - Parameter failure: empty when it went well.
+    case stored(failure: String, moved: ByteCount, milliseconds: Int64)
+    /// - Parameter failure: empty when it went well.
+    case indexed(failure: String, manifest: StoredArtifact?, files: Int64, size: ByteCount)
+  }
+  public var key: DataKey
+  public var change: Change
+  public init(key: DataKey, change: Change) {
+    self.key = key
+    self.change = change
+  }
+}
+
+/// What the control plane wants of a cluster's cache.
+public struct DataOrders: Hashable, Sendable {
+  public struct Store: Hashable, Sendable {
+    public var key: DataKey
+    public var repositoryKey: String
+    public var project: ProjectName
+    public init(key: DataKey, repositoryKey: String, project: ProjectName) {
+      self.key = key
+      self.repositoryKey = repositoryKey
+      self.project = project
+    }
+  }
+  public struct Index: Hashable, Sendable {
+    public var key: DataKey
+    public var project: ProjectName
+    public var origin: DataOrigin
+    /// Under which the manifest goes into the repository.
+    public var repositoryKey: String
+    public init(key: DataKey, project: ProjectName, origin: DataOrigin, repositoryKey: String) {
+      self.key = key
+      self.project = project
+      self.origin = origin
+      self.repositoryKey = repositoryKey
+    }
+  }
+  public var stage: [DataObject] = []
+  public var cancel: [DataKey] = []
+  public var evict: [DataKey] = []
+  public var store: [Store] = []
+  public var index: [Index] = []
+  /// To be kept whatever else needs the room, and no longer.
+  public var pin: [DataKey] = []
+  public var unpin: [DataKey] = []
+  /// They are all: what the agent still has besides is not wanted any more.
+  public var isComplete = false
+  public init() {}
+  public var isEmpty: Bool {
+    stage.isEmpty && cancel.isEmpty && evict.isEmpty && store.isEmpty && index.isEmpty && pin.isEmpty
+      && unpin.isEmpty && !isComplete
+  }
+}

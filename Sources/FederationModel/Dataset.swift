@@ -1,0 +1,157 @@
+/// Where a data set's bytes are outside the federation, and how they are reached.
+public struct DataOrigin: Hashable, Sendable, Codable {
+  /// `s3://bucket/prefix`, `https://host/path/`, `sftp://host/path`, `webdav://host/path`, `file://CLUSTER/path`.
+  public var uri: String
+  /// The secret of the data set's project that opens it; nil for what is open to all. The values never travel with this.
+  public var secret: String?
+  public init(uri: String, secret: String? = nil) {
+    self.uri = uri
+    self.secret = secret
+  }
+}
+
+/// What a project declares about a data set. Its bytes are those of its versions.
+public struct DatasetSpec: Hashable, Sendable, Codable {
+  public var project: ProjectName
+  /// An RFC 1123 label, unique in its project.
+  public var name: String
+  /// Where versions come from that are not uploaded; nil for a data set of uploads.
+  public var origin: DataOrigin?
+  /// Labels that a cluster must have to hold a replica: data that may not leave a domain. A hard filter.
+  public var allowedClusters: [String: String]
+  /// Versions that no workflow has used for so long are deleted; nil keeps them.
+  public var expiresAfter: Duration?
+  /// After so long without a use its bytes move to `archive`, and are fetched from there when they are needed again.
+  public var archivesAfter: Duration?
+  public var archive: DataOrigin?
+  public init(
+    project: ProjectName, name: String, origin: DataOrigin? = nil, allowedClusters: [String: String] = [:],
+    expiresAfter: Duration? = nil, archivesAfter: Duration? = nil, archive: DataOrigin? = nil
+  ) {
+    self.project = project
+    self.name = name
+    self.origin = origin
+    self.allowedClusters = allowedClusters
+    self.expiresAfter = expiresAfter
+    self.archivesAfter = archivesAfter
+    self.archive = archive
+  }
+}
+
+/// `federation.datasets`: a data set that a run sees, read-only, at a path.
+public struct DatasetMount: Hashable, Sendable, Codable {
+  public var name: String
+  /// nil in a document that names none; the submission fixes it, so that every task of a workflow reads the same bytes.
+  public var version: Int32?
+  /// Absolute, inside the run.
+  public var mountPath: String
+  public init(name: String, version: Int32? = nil, mountPath: String) {
+    self.name = name
+    self.version = version
+    self.mountPath = mountPath
+  }
+}
+
+/// Where a cluster may fetch bytes.
+public enum DataSource: Hashable, Sendable, Codable {
+  /// The project's artifact repository, through the control plane: the object of this key, or the objects that the manifest names.
+  case repository(key: String?)
+  case origin(DataOrigin)
+  /// Another cluster's export, as that cluster's agent declared it. What opens it travels with the order to fetch.
+  case export(ClusterName, url: String)
+}
+
+/// Bytes that a cluster is to have, with all that it needs to get them and to know that they are whole.
+public struct DataObject: Hashable, Sendable, Codable {
+  public var key: DataKey
+  /// Whose they are.
+  public var project: ProjectName
+  /// Of all its files.
+  public var size: ByteCount
+  public var files: Int64
+  /// The list of its files, an object of the repository (`DatasetManifest`); nil for one file named by its content.
+  public var manifest: StoredArtifact?
+  /// In order of preference, as the control plane chose them.
+  public var sources: [DataSource]
+  public init(
+    key: DataKey, project: ProjectName, size: ByteCount, files: Int64 = 1, manifest: StoredArtifact? = nil,
+    sources: [DataSource] = []
+  ) {
+    self.key = key
+    self.project = project
+    self.size = size
+    self.files = files
+    self.manifest = manifest
+    self.sources = sources
+  }
+}
+
+/// A data set version, found and described for a run.
+public struct MountedDataset: Hashable, Sendable, Codable {
+  public var object: DataObject
+  public var mountPath: String
+  public init(object: DataObject, mountPath: String) {
+    self.object = object
+    self.mountPath = mountPath
+  }
+}
+
+/// When an output is copied to its project's repository.
+public enum StageOutPolicy: String, Hashable, Sendable, Codable, CaseIterable {
+  /// Before its run counts as ended.
+  case eager
+  /// When a placement needs it elsewhere, when somebody asks for it, or at its deadline.
+  case lazy
+  /// Only when a placement needs it elsewhere or somebody asks for it.
+  case never
+}
+
+/// What an agent's cache of data is. Soft.
+public struct CacheInventory: Hashable, Sendable, Codable {
+  /// Clusters of the same name share one storage place; an agent's own is called as its cluster.
+  public var name: String
+  public var capacity: ByteCount
+  public var used: ByteCount
+  /// Whether this agent writes it: exactly one of those that share it does.
+  public var isWriter: Bool
+  /// Where other clusters can read it (`https://host:port`); nil when nobody can.
+  public var exportURL: String?
+  public init(
+    name: String, capacity: ByteCount, used: ByteCount = .zero, isWriter: Bool = true, exportURL: String? = nil
+  ) {
+    self.name = name
+    self.capacity = capacity
+    self.used = used
+    self.isWriter = isWriter
+    self.exportURL = exportURL
+  }
+}
+
+/// A data set as a user names it.
+public struct DatasetReference: Hashable, Comparable, Sendable, Codable, CustomStringConvertible {
+  public var project: ProjectName
+  public var name: String
+  public init(project: ProjectName, name: String) {
+    self.project = project
+    self.name = name
+  }
+  public static func < (a: Self, b: Self) -> Bool { (a.project, a.name) < (b.project, b.name) }
+  public var description: String { "\(project)/\(name)" }
+}
+
+/// One movement of bytes into a cache, or out of one into the repository. Unique for the life of the database.
+public struct TransferID: NumberValue {
+  public let number: Int64
+  public init(_ number: Int64) { self.number = number }
+  /// Numbered as runs are, and apart from them.
+  public init(incarnation: UInt32, counter: UInt32) {
+    self.init(RunID(incarnation: incarnation, counter: counter).number)
+  }
+  /// 16 lower-case hexadecimal digits: what users see.
+  public var hexadecimal: String { RunID(number).hexadecimal }
+  /// Reads what `hexadecimal` wrote; nil for anything else.
+  public init?(hexadecimal text: some StringProtocol) {
+    guard let run = RunID(hexadecimal: text) else { return nil }
+    number = run.number
+  }
+}
