@@ -11,7 +11,7 @@ import Testing
 
 @Suite("Artifacts and logs in a bucket", .timeLimit(.minutes(3)))
 struct BucketStoreTests {
-  private func withBucket(
+  func withBucket(
     _ change: @Sendable @escaping (inout BucketConfiguration) -> Void = { _ in },
     _ body: @Sendable @escaping (ObjectBucket, RcloneDaemon, String) async throws -> Void
   ) async throws {
@@ -40,9 +40,9 @@ struct BucketStoreTests {
     }
   }
 
-  private func key(_ path: String) throws -> ArtifactKey { try ArtifactKey(project: "demo", path: path) }
+  func key(_ path: String) throws -> ArtifactKey { try ArtifactKey(project: "demo", path: path) }
 
-  private static func collect(_ download: any ArtifactDownload) async throws -> [UInt8] {
+  static func collect(_ download: any ArtifactDownload) async throws -> [UInt8] {
     var all: [UInt8] = []
     while let bytes = try await download.next() { all += bytes }
     await download.close()

@@ -125,6 +125,10 @@ public struct ArtifactKey: Hashable, Sendable, CustomStringConvertible {
 }
 
 extension ArtifactStat {
+  static var uploadEnded: FederationError {
+    FederationError(.failedPrecondition, "This upload has ended. Begin it again.")
+  }
+
   static func missing(_ offset: Int64) -> FederationError {
     FederationError(
       .unavailable, "The artifact repository has fewer than \(offset) bytes of this upload. Ask it where to go on.",

@@ -8,24 +8,25 @@ import ServiceLifecycle
   import Darwin
 #endif
 
-/// Removes what uploads that nobody finished have left in an artifact directory: when the control plane starts, and then every
-/// few hours. Several replicas may do so on one directory.
+/// Removes what uploads that nobody finished have left in an artifact repository: when the control plane starts, and then every
+/// few hours. Several replicas may do so.
 struct ArtifactSweep: Service {
   /// Longer than any upload is without a new byte.
   static let age = Duration.seconds(86_400)
   static let interval = Duration.seconds(6 * 3600)
 
-  let store: DirectoryArtifactStore
+  /// Removes what has not changed for so long; says how much that was.
+  let sweep: @Sendable (Duration) async throws -> Int
   let logger: Logger
 
   func run() async throws {
     await cancelWhenGracefulShutdown {
       while !Task.isCancelled {
         do {
-          let count = try await store.sweep(olderThan: Self.age)
-          if count > 0 { logger.info("removed what unfinished uploads had left", metadata: ["files": "\(count)"]) }
+          let count = try await sweep(Self.age)
+          if count > 0 { logger.info("removed what unfinished uploads had left", metadata: ["count": "\(count)"]) }
         } catch {
-          logger.warning("the artifact directory could not be swept", metadata: ["error": "\(error)"])
+          logger.warning("the artifact repository could not be swept", metadata: ["error": "\(error)"])
         }
         try? await Task.sleep(for: Self.interval * Double.random(in: 0.8...1.2))
       }

@@ -186,7 +186,7 @@ private final class DirectoryUpload: ArtifactUpload {
       // A turn of a blocking thread is some milliseconds.
       done = try await Files.blocking { [self, done] in
         try state.withLock { state in
-          guard state.descriptor >= 0 else { throw Self.ended }
+          guard state.descriptor >= 0 else { throw ArtifactStat.uploadEnded }
           let bytes = try Files.read(
             state.descriptor, at: done, count: Int(min(4 << 20, offset - done)), temporary)
           guard !bytes.isEmpty else { throw ArtifactStat.missing(offset) }
@@ -201,7 +201,7 @@ private final class DirectoryUpload: ArtifactUpload {
   func write(_ bytes: [UInt8]) async throws {
     try await Files.blocking { [self] in
       try state.withLock { state in
-        guard state.descriptor >= 0 else { throw Self.ended }
+        guard state.descriptor >= 0 else { throw ArtifactStat.uploadEnded }
         if let content, state.size + Int64(bytes.count) > content.size {
           throw FederationError(.invalidArgument, "The upload goes on behind the end of its artifact.")
         }
@@ -215,7 +215,7 @@ private final class DirectoryUpload: ArtifactUpload {
   func finish(size: Int64?, sha256: String?) async throws -> ArtifactStat {
     try await Files.blocking { [self] in
       try state.withLock { state in
-        guard state.descriptor >= 0 else { throw Self.ended }
+        guard state.descriptor >= 0 else { throw ArtifactStat.uploadEnded }
         let descriptor = state.descriptor
         state.descriptor = -1
         defer { _ = close(descriptor) }
@@ -249,10 +249,6 @@ private final class DirectoryUpload: ArtifactUpload {
       _ = closeFile(state.descriptor)
       state.descriptor = -1
     }
-  }
-
-  private static var ended: FederationError {
-    FederationError(.failedPrecondition, "This upload has ended. Begin it again.")
   }
 }
 

@@ -9,12 +9,55 @@ import Synchronization
 /// As in a directory, an object is two: its bytes under a name of their own, and a small record under its key's hash that names
 /// them. The record's replacement, which S3 does in one step, is the one moment at which the object appears or changes; so an
 /// upload that was cut off is never seen.
+///
+/// The bytes of a large one whose size and checksum are known beforehand are many objects, its parts: those that an upload which was
+/// cut has brought whole are there for the next one, on any control plane; see `UnfinishedUpload`.
 struct BucketArtifactStore: ArtifactStore {
-  private let bucket: ObjectBucket
+  /// What is not larger goes as one object, and again from its beginning.
+  static let partBytesMin: Int64 = 16 << 20
+  static let partsMax: Int64 = 1000
 
-  init(_ bucket: ObjectBucket) { self.bucket = bucket }
+  let bucket: ObjectBucket
+  let turns = UploadTurns()
+  private let partBytesMin: Int64
+
+  /// - Parameter partBytesMin: of a part; those of objects with more than `partsMax` of them are larger.
+  init(_ bucket: ObjectBucket, partBytesMin: Int64 = Self.partBytesMin) {
+    self.bucket = bucket
+    self.partBytesMin = partBytesMin
+  }
 
   func put(_ key: ArtifactKey) async throws -> any ArtifactUpload { BucketUpload(bucket, key) }
+
+  func position(of key: ArtifactKey, content: ArtifactStat) async throws -> Int64 {
+    if try await stat(key) == content { return content.size }
+    return try await UnfinishedUpload.read(key, content, bucket)?.position(in: bucket) ?? 0
+  }
+
+  func put(_ key: ArtifactKey, content: ArtifactStat, from offset: Int64) async throws -> any ArtifactUpload {
+    guard content.size >= 0, (0...content.size).contains(offset), content.sha256.utf8.count == 64 else {
+      throw FederationError(
+        .invalidArgument, "An upload goes on at an offset of an artifact with a size and a SHA-256.")
+    }
+    if offset == content.size, offset > 0, try await stat(key) == content { return StoredUpload(stat: content) }
+    guard content.size > partBytesMin else {
+      guard offset == 0 else { throw ArtifactStat.missing(offset) }
+      return try await put(key)
+    }
+    let turn = try turns.take(UnfinishedUpload.path(key, content))
+    let old = try await UnfinishedUpload.read(key, content, bucket)
+    guard offset > 0 else {
+      try await old?.discard(from: bucket)
+      let partBytes = max(partBytesMin, (content.size + Self.partsMax - 1) / Self.partsMax)
+      let fresh = UnfinishedUpload(key, content, partBytes: partBytes)
+      return try await PartedUpload(bucket, key, content, fresh, turn)
+    }
+    guard let old, offset % old.partBytes == 0 || offset == content.size, try await old.position(in: bucket) >= offset
+    else { throw ArtifactStat.missing(offset) }
+    let upload = try await PartedUpload(bucket, key, content, old, turn)
+    try await upload.readBack(to: offset)
+    return upload
+  }
 
   func stat(_ key: ArtifactKey) async throws -> ArtifactStat? { try await ArtifactRecord.read(key, bucket)?.stat }
 
@@ -28,8 +71,14 @@ struct BucketArtifactStore: ArtifactStore {
           .invalidArgument, "The artifact has \(stat.size) bytes; offset \(offset) is not among them.")
       }
       if offset == stat.size { return BucketDownload(stat: stat, offset: offset, body: nil) }
-      if let body = try await bucket.open(record.data, from: offset) {
-        return BucketDownload(stat: stat, offset: offset, body: ByteChunks(body))
+      let place = record.place(of: offset)
+      if let body = try await bucket.open(place.path, from: place.offset) {
+        return BucketDownload(stat: stat, offset: offset, body: ByteChunks(body)) { offset in
+          // Where a part ends the next one begins.
+          let place = record.place(of: offset)
+          guard record.partBytes != nil, place.offset == 0 else { return nil }
+          return try await bucket.open(place.path, from: 0).map { ByteChunks($0) }
+        }
       }
     }
     throw FederationError(.notFound, "There is no artifact \(key.path) in project \(key.project).")
@@ -38,17 +87,19 @@ struct BucketArtifactStore: ArtifactStore {
   func delete(_ key: ArtifactKey) async throws {
     guard let record = try await ArtifactRecord.read(key, bucket) else { return }
     try await bucket.delete(ArtifactRecord.path(key))
-    try await bucket.delete(record.data)
+    try await record.deleteBytes(from: bucket)
   }
 }
 
 /// What the record of an object says.
 struct ArtifactRecord: Codable, Hashable, Sendable {
   var key: String
-  /// Path of the bytes in the bucket.
+  /// Path of the bytes in the bucket; with `partBytes` of the directory of their parts.
   var data: String
   var size: Int64
   var sha256: String
+  /// Of each part but the last; nil: the bytes are one object.
+  var partBytes: Int64?
 
   var stat: ArtifactStat { ArtifactStat(size: size, sha256: sha256) }
 
@@ -67,177 +118,93 @@ struct ArtifactRecord: Codable, Hashable, Sendable {
     }
     return record
   }
+
+  /// The object that holds a byte, and where in it.
+  func place(of offset: Int64) -> (path: String, offset: Int64) {
+    guard let partBytes else { return (data, offset) }
+    return (UnfinishedUpload.part(offset / partBytes, of: data), offset % partBytes)
+  }
+
+  /// The moment at which the object appears, or is another one.
+  func publish(_ key: ArtifactKey, _ bucket: ObjectBucket) async throws {
+    let old = try await Self.read(key, bucket)
+    try await bucket.put(Self.path(key), Array(try JSONEncoder().encode(self)))
+    if let old, old.data != data { try? await old.deleteBytes(from: bucket) }
+  }
+
+  func deleteBytes(from bucket: ObjectBucket) async throws {
+    guard let partBytes else { return try await bucket.delete(data) }
+    for part in 0..<((size + partBytes - 1) / partBytes) {
+      try await bucket.delete(UnfinishedUpload.part(part, of: data))
+    }
+  }
 }
 
-/// One upload: `write` hands each part to the request in flight and waits until that has taken it.
+/// One upload that cannot be gone on with: its bytes are one object.
 private final class BucketUpload: ArtifactUpload {
   private struct State {
     var size: Int64 = 0
     var hash = SHA256()
-    var request: Task<Void, any Error>?
+    var object: ObjectUpload?
   }
 
   private let bucket: ObjectBucket
   private let key: ArtifactKey
-  private let data: String
-  private let pipe = UploadPipe()
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   init(_ bucket: ObjectBucket, _ key: ArtifactKey) {
     self.bucket = bucket
     self.key = key
-    let name = String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
-    data = "artifacts/data/\(name.prefix(2))/\(name)"
-    let request = Task { [bucket, data, pipe] in
-      do {
-        try await bucket.put(data, stream: pipe)
-        pipe.end()
-      } catch {
-        pipe.fail(error)
-        throw error
-      }
-    }
-    state.withLock { $0.request = request }
+    let name = String.randomName()
+    state = Mutex(State(object: ObjectUpload(bucket, "artifacts/data/\(name.prefix(2))/\(name)")))
   }
 
-  deinit { state.withLock { $0.request }?.cancel() }
-
   func write(_ bytes: [UInt8]) async throws {
-    guard !bytes.isEmpty else { return }
-    state.withLock { state in
+    let object = state.withLock { state in
       state.size += Int64(bytes.count)
       state.hash.update(data: bytes)
+      return state.object
     }
-    try await pipe.send(ByteBuffer(bytes: bytes))
+    guard let object else { throw ArtifactStat.uploadEnded }
+    try await object.send(bytes)
   }
 
   func finish(size: Int64?, sha256: String?) async throws -> ArtifactStat {
-    let (stat, request) = state.withLock { state in
-      let request = state.request
-      state.request = nil
-      return (ArtifactStat(size: state.size, sha256: state.hash.finalize().hexadecimal), request)
+    let (stat, ended) = state.withLock { state in
+      defer { state.object = nil }
+      return (ArtifactStat(size: state.size, sha256: state.hash.finalize().hexadecimal), state.object)
     }
-    guard let request else { throw FederationError(.failedPrecondition, "This upload has ended. Begin it again.") }
+    guard let object = ended else { throw ArtifactStat.uploadEnded }
+    do { try stat.check(size: size, sha256: sha256) } catch {
+      await object.cancel()
+      throw error
+    }
+    try await object.finish()
     do {
-      try stat.check(size: size, sha256: sha256)
-      pipe.finish()
-      try await request.value
-      guard try await bucket.size(data) == stat.size else {
-        throw FederationError(
-          .unavailable, "The bucket did not keep the artifact whole. Send it again.", retryAfter: .seconds(1))
-      }
-      let old = try await ArtifactRecord.read(key, bucket)
-      let record = ArtifactRecord(key: key.description, data: data, size: stat.size, sha256: stat.sha256)
-      try await bucket.put(ArtifactRecord.path(key), Array(try JSONEncoder().encode(record)))
-      if let old { try? await bucket.delete(old.data) }
+      try await ArtifactRecord(key: key.description, data: object.path, size: stat.size, sha256: stat.sha256).publish(
+        key, bucket)
       return stat
     } catch {
-      request.cancel()
-      pipe.fail(CancellationError())
-      try? await bucket.delete(data)
+      try? await bucket.delete(object.path)
       throw error
     }
   }
 
   func abort() async {
-    let request = state.withLock { state in
-      defer { state.request = nil }
-      return state.request
+    let object = state.withLock { state in
+      defer { state.object = nil }
+      return state.object
     }
-    guard let request else { return }
-    request.cancel()
-    pipe.fail(CancellationError())
-    _ = try? await request.value
-    try? await bucket.delete(data)
+    await object?.cancel()
   }
 }
 
-/// Hands buffers from one task to another, one at a time: the sender waits until the receiver asks for the next.
-private final class UploadPipe: AsyncSequence, Sendable {
-  typealias Element = ByteBuffer
-  typealias Failure = any Error
-
-  private struct State {
-    var waiting: (buffer: ByteBuffer, sender: CheckedContinuation<Void, any Error>)?
-    var receiver: CheckedContinuation<ByteBuffer?, any Error>?
-    var isFinished = false
-    var failure: (any Error)?
+extension String {
+  /// 128 bits that nobody else draws.
+  static func randomName() -> String {
+    (0..<2).map { _ in
+      let digits = String(UInt64.random(in: .min ... .max), radix: 16)
+      return String(repeating: "0", count: 16 - digits.count) + digits
+    }.joined()
   }
-  private let state = Mutex(State())
-
-  func send(_ buffer: ByteBuffer) async throws {
-    try await withCheckedThrowingContinuation { (sender: CheckedContinuation<Void, any Error>) in
-      let (receiver, failure): (CheckedContinuation<ByteBuffer?, any Error>?, (any Error)?) = state.withLock { state in
-        if let failure = state.failure { return (nil, failure) }
-        if let receiver = state.receiver {
-          state.receiver = nil
-          return (receiver, nil)
-        }
-        state.waiting = (buffer, sender)
-        return (nil, nil)
-      }
-      if let failure { sender.resume(throwing: failure) }
-      if let receiver {
-        receiver.resume(returning: buffer)
-        sender.resume()
-      }
-    }
-  }
-
-  /// Nothing follows.
-  func finish() {
-    let receiver = state.withLock { state in
-      state.isFinished = true
-      defer { state.receiver = nil }
-      return state.receiver
-    }
-    receiver?.resume(returning: nil)
-  }
-
-  /// The receiver has what it needs.
-  func end() { fail(FederationError(.unavailable, "The bucket ended the upload early. Send the artifact again.")) }
-
-  func fail(_ error: any Error) {
-    let (sender, receiver) = state.withLock { state in
-      state.failure = state.failure ?? error
-      defer { (state.waiting, state.receiver) = (nil, nil) }
-      return (state.waiting?.sender, state.receiver)
-    }
-    sender?.resume(throwing: error)
-    receiver?.resume(throwing: error)
-  }
-
-  private func receive() async throws -> ByteBuffer? {
-    try await withTaskCancellationHandler {
-      try await withCheckedThrowingContinuation { (receiver: CheckedContinuation<ByteBuffer?, any Error>) in
-        enum Now { case value(ByteBuffer, CheckedContinuation<Void, any Error>), over, failed(any Error), later }
-        let now: Now = state.withLock { state in
-          if let failure = state.failure { return .failed(failure) }
-          if let waiting = state.waiting {
-            state.waiting = nil
-            return .value(waiting.buffer, waiting.sender)
-          }
-          if state.isFinished { return .over }
-          state.receiver = receiver
-          return .later
-        }
-        switch now {
-        case .value(let buffer, let sender):
-          receiver.resume(returning: buffer)
-          sender.resume()
-        case .over: receiver.resume(returning: nil)
-        case .failed(let error): receiver.resume(throwing: error)
-        case .later: break
-        }
-      }
-    } onCancel: {
-      fail(CancellationError())
-    }
-  }
-
-  struct Iterator: AsyncIteratorProtocol {
-    let pipe: UploadPipe
-    mutating func next() async throws -> ByteBuffer? { try await pipe.receive() }
-  }
-  func makeAsyncIterator() -> Iterator { Iterator(pipe: self) }
 }

@@ -19,9 +19,15 @@ final class BucketDownload: ArtifactDownload {
   }
   let stat: ArtifactStat
   private let state: Mutex<State>
+  private let following: @Sendable (Int64) async throws -> ByteChunks?
 
-  init(stat: ArtifactStat, offset: Int64, body: ByteChunks?) {
+  /// - Parameter following: what is to be read at an offset where an answer has ended; nil when nothing begins there.
+  init(
+    stat: ArtifactStat, offset: Int64, body: ByteChunks?,
+    following: @escaping @Sendable (Int64) async throws -> ByteChunks? = { _ in nil }
+  ) {
     self.stat = stat
+    self.following = following
     state = Mutex(State(offset: offset, chunks: body))
   }
 
@@ -44,6 +50,10 @@ final class BucketDownload: ArtifactDownload {
           internalContext: "\(error)", retryAfter: .seconds(1))
       }
       guard let buffer else {
+        if offset < stat.size, let next = try await following(offset) {
+          state.withLock { $0.chunks = next }
+          continue
+        }
         guard offset == stat.size else {
           throw FederationError(
             .unavailable, "The bucket gave \(offset) of \(stat.size) bytes. Read the rest again.",

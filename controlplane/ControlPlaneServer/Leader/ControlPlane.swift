@@ -1,12 +1,9 @@
 public import ControlPlaneCore
 import ControlPlaneStore
 public import FederationModel
+import Foundation
 import Logging
 import Synchronization
-
-#if canImport(Glibc)
-  import Glibc
-#endif
 
 /// Who wants to lead.
 public struct LeadershipCandidate: Sendable, Hashable {
@@ -203,9 +200,7 @@ public final class ControlPlane: Sendable {
 extension Timestamp {
   /// The system's wall clock. Only shells read it; the cores are given the moment.
   static var wallClock: Timestamp {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    return Timestamp(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
+    Timestamp(milliseconds: Int64((Date().timeIntervalSince1970 * 1000).rounded(.down)))
   }
 }
 

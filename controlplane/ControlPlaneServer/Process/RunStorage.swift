@@ -25,20 +25,23 @@ struct RunStorage {
       if !daemons.contains(where: { $0.1 === daemon }) { daemons.append((bucket, daemon)) }
       return ObjectBucket(bucket, daemon: daemon, client: client!)
     }
-    var sweep: (any Service)?
+    let sweep: @Sendable (Duration) async throws -> Int
     switch configuration.artifacts {
     case .directory(let path):
       let store = try await DirectoryArtifactStore(directory: path ?? configuration.dataDirectory + "/artifacts")
       artifacts = store
-      sweep = ArtifactSweep(store: store, logger: logger)
-    case .bucket(let configuration): artifacts = BucketArtifactStore(bucket(configuration))
+      sweep = { try await store.sweep(olderThan: $0) }
+    case .bucket(let configuration):
+      let store = BucketArtifactStore(bucket(configuration))
+      artifacts = store
+      sweep = { try await store.sweep(olderThan: $0) }
     }
     switch configuration.logs {
     case .directory(let path):
       logs = try await DirectoryLogStore(directory: path ?? configuration.dataDirectory + "/logs")
     case .bucket(let configuration): logs = BucketLogStore(bucket(configuration))
     }
-    self.daemons = daemons.map(\.1) + (sweep.map { [$0] } ?? [])
+    self.daemons = daemons.map(\.1) + [ArtifactSweep(sweep: sweep, logger: logger)]
   }
 
   func close() async throws { try await client?.shutdown() }
