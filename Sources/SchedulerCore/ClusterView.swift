@@ -56,12 +56,15 @@ public struct ClusterView: Sendable {
   /// Whether a run may be handed over now.
   ///
   /// A cluster with a queue of its own takes as much again as it can run at once: enough that a slot never waits for us, and
-  /// little enough that most tasks are bound late. So does an agent with slots, of tasks that take less than `shortTask`:
-  /// between the end of one run and the start of the next the agent asks nobody then.
+  /// little enough that most tasks are bound late; of tasks that take less than `shortQueuedTask` four times as much, because
+  /// the cluster runs several of them in one job when it has them. So does an agent with slots, of tasks that take less than
+  /// `shortTask`: between the end of one run and the start of the next the agent asks nobody then.
   ///
   /// - Parameter runtime: what the task is expected to take; nil for one that is not to wait there.
   public func hasRoom(for resources: Resources, lasting runtime: Duration? = nil) -> Bool {
-    guard resources.fits(in: inventory.queues ? free + inventory.capacity : free) else { return false }
+    let isShort = runtime.map { $0 < Self.shortQueuedTask } == true
+    let queue = inventory.capacity * (isShort ? Self.shortTasksAhead : 1)
+    guard resources.fits(in: inventory.queues ? free + queue : free) else { return false }
     guard let freeSlots else { return true }
     let ahead = runtime.map { $0 < Self.shortTask } == true ? inventory.slots ?? 0 : 0
     return freeSlots + ahead > 0
@@ -70,4 +73,9 @@ public struct ClusterView: Sendable {
   /// While a slot changes hands through the control plane it stands empty for some 25 ms, two commits and two messages: a tenth of
   /// such a task. What takes longer is bound late instead.
   public static let shortTask = Duration.milliseconds(250)
+
+  /// A batch system fills a place again after about a second, and starting a job costs it some 20 ms: a long row of such tasks is
+  /// served better than a few at a time, and is over soon.
+  public static let shortQueuedTask = Duration.seconds(2)
+  private static let shortTasksAhead = 4
 }

@@ -24,7 +24,7 @@ internal import Testing
 
   static func script(
     _ request: RunRequest, _ configuration: SlurmExecutorConfiguration = configuration(), count: Int = 1,
-    partition: PartitionState? = nil
+    share: Int? = nil, partition: PartitionState? = nil
   ) throws -> BatchScript {
     let limits = try TimeLimits(
       walltime: request.walltime, grace: request.spec.terminationGrace, partition: partition,
@@ -34,7 +34,8 @@ internal import Testing
     let directory = configuration.sharedDirectory + "/jobs/" + name.key
     return BatchScript(
       shape: shape, name: name,
-      subject: count == 1 ? .run(request.id) : .array(map: directory + "/runs", count: count), directory: directory,
+      subject: count == 1 ? .run(request.id) : .array(map: directory + "/runs", count: count, share: share),
+      directory: directory,
       configuration: configuration)
   }
 
@@ -47,7 +48,9 @@ internal import Testing
 
         """)
     #expect(
-      try Self.script(Self.request(), count: 3).text.contains("'--map' '/shared/fubini/jobs/a0000000000000abc/runs'"))
+      try Self.script(Self.request(), count: 3).text.hasSuffix("'--map' '/shared/fubini/jobs/a0000000000000abc/runs'\n")
+    )
+    #expect(try Self.script(Self.request(), count: 3, share: 2).text.hasSuffix("/runs' '--share' '2'\n"))
   }
 
   @Test("The options of one core without limits")

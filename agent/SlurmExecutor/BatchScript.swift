@@ -5,7 +5,8 @@ struct BatchScript: Sendable {
   enum Subject: Hashable, Sendable {
     case run(RunID)
     /// A file whose line *i* (from 0) is the run of task *i*, and the number of tasks.
-    case array(map: String, count: Int)
+    /// `share`: how far apart the runs are that a task takes besides its own; nil: it takes none.
+    case array(map: String, count: Int, share: Int?)
   }
   var shape: JobShape
   var name: JobName
@@ -45,7 +46,9 @@ struct BatchScript: Sendable {
     var words = [configuration.agentBinary, "batch-step", "--state-dir", configuration.sharedDirectory]
     switch subject {
     case .run(let id): words += ["--run", id.hexadecimal]
-    case .array(let map, _): words += ["--map", map]
+    case .array(let map, _, let share):
+      words += ["--map", map]
+      if let share { words += ["--share", "\(share)"] }
     }
     if let lease = configuration.leaseFile { words += ["--lease", lease] }
     let command = words.map(Self.quoted).joined(separator: " ")
@@ -94,7 +97,7 @@ struct BatchScript: Sendable {
     ]
     for (option, value) in named { if let value { list.append("--\(option)=\(value)") } }
     if shape.isExclusive { list.append("--exclusive") }
-    if case .array(_, let count) = subject { list.append("--array=0-\(count - 1)") }
+    if case .array(_, let count, _) = subject { list.append("--array=0-\(count - 1)") }
     return list + configuration.extraOptions
   }
 
@@ -121,7 +124,7 @@ struct BatchScript: Sendable {
     let what =
       switch subject {
       case .run(let id): "run \(id.hexadecimal)"
-      case .array(_, let count): "\(count) runs, see \(directory)/runs"
+      case .array(_, let count, _): "\(count) runs, see \(directory)/runs"
       }
     return "fubini federation \(configuration.federationID) cluster \(configuration.cluster) \(what)"
   }

@@ -13,6 +13,8 @@ struct RunFiles: Sendable {
     var name: JobName
     /// In its array.
     var index: Int?
+    /// Whether tasks of that array take runs from each other.
+    var isShared = false
     /// nil: no answer, which may mean that there is such a job all the same.
     var jobID: UInt64?
   }
@@ -26,14 +28,14 @@ struct RunFiles: Sendable {
   func map(_ name: JobName) -> String { directory(name) + "/runs" }
 
   /// Notes what is about to be tried: the submission first, so that no run ever points to nothing.
-  func noteAttempt(_ name: JobName, runs: [RunID]) throws(FederationError) {
+  func noteAttempt(_ name: JobName, runs: [RunID], isShared: Bool = false) throws(FederationError) {
     let directory = directory(name)
     try HostFiles.makeDirectory(directory)
     // The answer to an earlier attempt under the same name is none to this one.
     unlink(directory + "/job")
     try HostFiles.write(map(name), runs.map(\.hexadecimal).joined(separator: "\n").utf8, mode: 0o600)
     for (index, run) in runs.enumerated() {
-      let text = runs.count == 1 ? name.key : "\(name.key) \(index)"
+      let text = runs.count == 1 ? name.key : "\(name.key) \(index)" + (isShared ? " shared" : "")
       try HostFiles.write(self.directory(run) + "/job", text.utf8, mode: 0o600)
     }
   }
@@ -50,7 +52,7 @@ struct RunFiles: Sendable {
     guard let key = words.first, let name = JobName(key: key, mark: mark) else { return nil }
     let answer = HostFiles.read(directory(name) + "/job", limit: 32)
     return Attempt(
-      name: name, index: words.count > 1 ? Int(words[1]) : nil,
+      name: name, index: words.count > 1 ? Int(words[1]) : nil, isShared: words.dropFirst(2).first == "shared",
       jobID: answer.flatMap { UInt64(String(decoding: $0, as: UTF8.self)) })
   }
 
@@ -81,8 +83,10 @@ struct RunFiles: Sendable {
   }
 
   /// What Slurm and the batch step themselves said about a job, on one line: why it could not start.
-  func complaint(_ attempt: Attempt) -> String? {
-    let path = directory(attempt.name) + "/" + (attempt.index.map { "\($0)" } ?? "job") + ".log"
+  ///
+  /// - Parameter index: of the task in its array.
+  func complaint(_ name: JobName, index: Int?) -> String? {
+    let path = directory(name) + "/" + (index.map { "\($0)" } ?? "job") + ".log"
     guard let bytes = HostFiles.read(path, limit: 4096), !bytes.isEmpty else { return nil }
     let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n").suffix(3)
     return String(lines.joined(separator: "; ").prefix(300))

@@ -47,9 +47,13 @@ extension SlurmExecutor {
       configuration.programs.sacct, arguments, timeout: Self.accountingTimeout)
     guard output.status == 0 else { throw SlurmFailure(output).error }
     var found: [RunID: [AccountingRecord]] = [:]
+    let hosted = Dictionary(
+      grouping: runs.values.filter { $0.host != nil && $0.wantsAccount }, by: { $0.host! })
     for record in AccountingRecord.parse(output.standardOutput).records {
       guard let name = JobName(record.job.name, mark: mark), let id = run(of: record.job, name) else { continue }
-      found[id, default: []].append(record)
+      let task = ArrayTask(record.job)
+      if runs[id]?.host == nil { found[id, default: []].append(record) }
+      for run in task.flatMap({ hosted[$0] }) ?? [] { found[run.id, default: []].append(record) }
     }
     return found
   }
@@ -62,8 +66,8 @@ extension SlurmExecutor {
       runs[id]!.isNotInAccounts(askAgainAt: now + pause)
       return
     }
-    // A script of the operator's may end with a code of its own.
-    let isStep = configuration.scriptTemplate == nil
+    // A script of the operator's may end with a code of its own, and a step that several runs shared with another one's.
+    let isStep = configuration.scriptTemplate == nil && run.attempt?.isShared != true
     runs[id]!.accounted(record.job, exit: isStep ? record.exit : nil, now: now)
     consider(id, looksAtFiles: true)
   }

@@ -42,10 +42,15 @@ extension SlurmExecutor {
         continue
       }
       guard run.claimed, run.end == nil else { continue }
+      let isShared = run.attempt?.isShared == true
       if let killAt = run.killAt, now >= killAt {
+        // Its task may have gone on with another run, which must not be hit.
+        if isShared { consider(id, looksAtFiles: true) }
+        guard runs[id]?.isOver == false, runs[id]?.end == nil else { continue }
         pendingKills.insert(id)
         runs[id]!.killAt = now + Self.signalAgain
       } else if let signalAt = run.signalAt, now >= signalAt {
+        if isShared { files.askToEnd(UInt64(id)) }
         pendingSignals.insert(id)
         runs[id]!.signalAt = now + Self.signalAgain
       }
@@ -68,7 +73,9 @@ extension SlurmExecutor {
   private func targets(of ids: Set<RunID>) -> [String: String] {
     var found: [String: String] = [:]
     for id in ids {
-      if let run = runs[id], let target = run.target, let name = run.attempt?.name { found[target] = name.text }
+      if let run = runs[id], let target = run.target, let name = run.attempt?.name {
+        found[target] = run.job?.target == target ? run.job!.name : name.text
+      }
     }
     return found
   }

@@ -73,10 +73,13 @@ extension SlurmExecutor {
     let now = clock.now
     var best: [RunID: SlurmJob] = [:]
     var seen: Set<String> = []
+    let hosts = hosts(in: jobs)
     for job in jobs {
       guard let name = JobName(job.name, mark: mark), let id = run(of: job, name) else { continue }
-      if runs[id]?.isOver ?? !HostFiles.exists(records.directory(id)) {
-        // It can do nothing any more (its step finds the claim, or nothing): its place in the queue is given back.
+      let isElsewhere = runs[id]?.isElsewhere(than: ArrayTask(job)) ?? false
+      if isElsewhere || runs[id]?.isOver ?? !HostFiles.exists(records.directory(id)) {
+        // It can do nothing any more (its step finds the claim, or nothing): its place in the queue is given back. Where tasks share,
+        // every run that is left has a task of its own still.
         if case .pending = job.state {
           seen.insert(job.target)
           leftovers[job.target] = job.name
@@ -91,12 +94,26 @@ extension SlurmExecutor {
     let waiting = waitingArrays(jobs)
     for id in runs.keys.sorted() where !runs[id]!.isOver {
       let before = runs[id]!.scheduler
-      runs[id]!.answered(best[id] ?? unlisted(id, in: waiting), askedAt: askedAt, now: now)
+      let job = runs[id]!.host.map { hosts[$0] } ?? best[id] ?? unlisted(id, in: waiting)
+      runs[id]!.answered(job, askedAt: askedAt, now: now)
       // Most of thousands wait or run as they did: about them there is nothing new to say.
       if runs[id]!.isSteady(since: before) { continue }
       noteWait(id)
       consider(id, looksAtFiles: runs[id]!.needsLook)
     }
+  }
+
+  /// Slurm's word of the tasks that run what they have taken from a shared array.
+  private func hosts(in jobs: [SlurmJob]) -> [ArrayTask: SlurmJob] {
+    let wanted = Set(runs.values.compactMap { $0.isOver ? nil : $0.host })
+    guard !wanted.isEmpty else { return [:] }
+    var found: [ArrayTask: SlurmJob] = [:]
+    for job in jobs {
+      guard let task = ArrayTask(job), wanted.contains(task), JobName(job.name, mark: mark) != nil else { continue }
+      if let other = found[task], other.state.precedence >= job.state.precedence { continue }
+      found[task] = job
+    }
+    return found
   }
 
   /// The records that stand for the tasks of arrays which wait.
@@ -135,6 +152,8 @@ extension SlurmExecutor {
     else { return }
     if case .pending = job.state { return }
     runs[id]!.wasWaitNoted = true
+    // What another task took has not waited for Slurm.
+    if let host = runs[id]!.host, host.index != runs[id]!.attempt?.index { return }
     history.started(in: job.partition, cpus: job.cpus, after: .seconds(max(0, start - submitted)))
   }
 
@@ -145,11 +164,15 @@ extension SlurmExecutor {
     let number = UInt64(id)
     if looksAtFiles {
       if run.claim == .none, let claim = files.readClaim(number) {
-        run.saw(claim: claim == .executor ? .executor : .step, at: now)
+        switch claim {
+        case .executor: run.saw(claim: .executor, at: now)
+        case .step(let place):
+          run.saw(claim: .step, by: run.attempt?.isShared == true ? ArrayTask(place: place) : nil, at: now)
+        }
       }
       if run.claim == .step, let end = files.readEnd(number) { run.saw(end: end, at: now) }
     }
-    if run.wantsComplaint, let attempt = run.attempt, let text = records.complaint(attempt) { run.saw(complaint: text) }
+    if run.wantsComplaint, let text = complaint(of: run) { run.saw(complaint: text) }
     if run.needsBeat { run.saw(beat: files.readBeat(number), at: now) }
     runs[id] = run
     // What is not known to be in Slurm is not lost there: the next submission tries it again.
@@ -202,10 +225,14 @@ extension SlurmExecutor {
     var told = RunObservation(
       id: id, phase: phase, message: message, runsAs: runs[id]?.runsAs, logBytes: records.logBytes(id))
     // Why a step could not start, Slurm's own log says best.
-    if phase == .error, let attempt = runs[id]?.attempt, let complaint = records.complaint(attempt) {
+    if phase == .error, let complaint = runs[id].flatMap({ complaint(of: $0) }) {
       told.message += ": \(complaint)"
     }
     return told
+  }
+
+  private func complaint(of run: TrackedRun) -> String? {
+    run.attempt.flatMap { records.complaint($0.name, index: run.logIndex) }
   }
 
   private func accounted(_ id: RunID, _ code: Int32) -> RunObservation {

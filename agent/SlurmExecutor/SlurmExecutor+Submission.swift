@@ -113,15 +113,16 @@ extension SlurmExecutor {
   /// - Returns: why they are not in Slurm, if that may change.
   private func submit(_ ids: [RunID], shape: JobShape) async -> FederationError? {
     let name = JobName(mark: mark, subject: ids.count == 1 ? .run(ids[0]) : .array(.random(in: 1...(.max))))
+    let share = stride(of: ids, shape)
     let script = BatchScript(
       shape: shape, name: name,
-      subject: ids.count == 1 ? .run(ids[0]) : .array(map: records.map(name), count: ids.count),
+      subject: ids.count == 1 ? .run(ids[0]) : .array(map: records.map(name), count: ids.count, share: share),
       directory: records.directory(name), configuration: configuration)
     do {
-      try records.noteAttempt(name, runs: ids)
+      try records.noteAttempt(name, runs: ids, isShared: share != nil)
       if ids.count > 1 { arrays[name] = ids }
       for (index, id) in ids.enumerated() {
-        runs[id]?.attempt = .init(name: name, index: ids.count > 1 ? index : nil)
+        runs[id]?.attempt = .init(name: name, index: ids.count > 1 ? index : nil, isShared: share != nil)
         runs[id]?.isUncertain = true
       }
       let output = try await commands.run(
@@ -147,6 +148,21 @@ extension SlurmExecutor {
     } catch {
       return FederationError(.unavailable, "the submission was interrupted", cause: error, retryAfter: .seconds(1))
     }
+  }
+
+  /// See `Sharing`; nil where each run is to have a job for itself.
+  private func stride(of ids: [RunID], _ shape: JobShape) -> Int? {
+    // What an operator's script prepares is for one run, a gang has its nodes for itself, and a job that Slurm may start again has
+    // one run to begin again.
+    guard configuration.sharesJobs, configuration.scriptTemplate == nil, shape.gangSize == 1, !shape.requeues else {
+      return nil
+    }
+    let partition = partitions.first { partition in shape.partition.map { $0 == partition.name } ?? partition.isDefault
+    }
+    guard let partition else { return nil }
+    let batch = Set(ids)
+    let taken = runs.values.count { !$0.isOver && $0.attempt != nil && !batch.contains($0.id) }
+    return Sharing.stride(count: ids.count, slots: Int(clamping: partition.cpus / shape.cpus), taken: taken)
   }
 
   /// `19`, or `19;cluster`.

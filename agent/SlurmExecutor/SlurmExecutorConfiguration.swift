@@ -59,6 +59,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   public var maxJobs: Int
   /// Runs in one job array.
   public var arraySize: Int
+  /// Whether tasks of a job array go on with others' runs that still wait; see `Sharing`.
+  public var sharesJobs: Bool
   public var canFence: Bool
   /// The unix socket of a slurmrestd that is asked for jobs instead of `squeue`; nil: none.
   public var restSocket: String?
@@ -74,7 +76,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], apptainer: String = "apptainer", scriptTemplate: String? = nil,
     extraOptions: [String] = [], pollInterval: Duration = .seconds(5), defaultWalltime: Duration = .seconds(24 * 3600),
-    maxJobs: Int = 2000, arraySize: Int = 1000, canFence: Bool = true, restSocket: String? = nil,
+    maxJobs: Int = 2000, arraySize: Int = 1000, sharesJobs: Bool = true, canFence: Bool = true,
+    restSocket: String? = nil,
     usesAccounting: Bool = true,
     sandbox: SandboxMode = .auto,
     logLimit: ByteCount = .mebibytes(64)
@@ -100,6 +103,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     self.defaultWalltime = defaultWalltime
     self.maxJobs = maxJobs
     self.arraySize = arraySize
+    self.sharesJobs = sharesJobs
     self.canFence = canFence
     self.restSocket = restSocket
     self.usesAccounting = usesAccounting

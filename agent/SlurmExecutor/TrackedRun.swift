@@ -12,6 +12,8 @@ struct TrackedRun: Sendable {
   var runsAs: String?
   /// The submission that carries it; nil only while it is being prepared.
   var attempt: RunFiles.Attempt?
+  /// The task that runs it, which need not be its own where tasks share; nil until a step has claimed it, and outside of arrays.
+  private(set) var host: ArrayTask?
   /// `sbatch` failed in a way that leaves open whether there is a job: the next submission looks before it tries again.
   var isUncertain = false
   /// Answers of Slurm that were asked for before this moment say nothing about the run as it is now.
@@ -58,9 +60,11 @@ struct TrackedRun: Sendable {
     told = RunObservation(id: id, phase: .bound)
   }
 
-  mutating func saw(claim: RunFacts.Claim, at now: ContinuousClock.Instant) {
+  /// - Parameter host: the task that claimed it, in a shared array.
+  mutating func saw(claim: RunFacts.Claim, by host: ArrayTask? = nil, at now: ContinuousClock.Instant) {
     guard self.claim != claim else { return }
     self.claim = claim
+    self.host = host
     claimSeenAt = now
     // What Slurm said before its step started is not what it says of the job now: "pending" would mean "requeued".
     if claim == .step { forgetSchedulersWord(now) }
@@ -201,8 +205,15 @@ struct TrackedRun: Sendable {
     }
   }
 
+  /// Whether a step of another task than this one runs it, or has run it.
+  func isElsewhere(than task: ArrayTask?) -> Bool { host.map { $0 != task } ?? false }
+
+  /// Of the task whose log may explain it.
+  var logIndex: Int? { host?.index ?? attempt?.index }
+
   /// How `scancel` calls its job; nil when it is known by its name alone.
   var target: String? {
+    if let host { return host.target }
     if let job { return job.target }
     guard let attempt, let id = attempt.jobID else { return nil }
     return attempt.index.map { "\(id)_\($0)" } ?? "\(id)"

@@ -62,6 +62,12 @@ public struct BatchFiles: Sendable {
     return (try? reader.texts()) ?? []
   }
 
+  /// Says to the step that runs it, before that gets its signal, that this run is meant and no other that it has taken up since.
+  public func askToEnd(_ id: UInt64) {
+    let file = csupervisor_open(path(id) + "/cancel", O_WRONLY | O_CREAT, 0o600)
+    if file >= 0 { close(file) }
+  }
+
   /// Written in place: a new file under the old name is seen later than new bytes in a file that readers open again.
   public func renewLease(_ value: UInt64) throws(SystemFailure) {
     let file = try Files.open(leaseFile, O_WRONLY | O_CREAT)
@@ -116,6 +122,11 @@ public struct BatchFiles: Sendable {
     guard let run = try? SupervisedRun(from: &reader), run.id == id else { return nil }
     return run
   }
+
+  /// A hint: only `claim` decides.
+  func isClaimed(_ id: UInt64) -> Bool { access(directory(id).started, F_OK) == 0 }
+
+  func isEndWanted(_ id: UInt64) -> Bool { access(path(id) + "/cancel", F_OK) == 0 }
 
   func leaseValue() -> [UInt8]? { Files.read(leaseFile, limit: 32) }
 

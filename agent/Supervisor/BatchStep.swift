@@ -5,65 +5,65 @@ internal import Glibc
 ///
 /// It makes the run's claim or leaves, starts the program once the agent's lease is known to be alive (where the run has a
 /// disconnect limit), shows that it lives, and writes the end. It talks to nobody: everything goes through the shared directory.
+///
+/// As a task of a job array it goes on after its own run, while it is young and all went well, with runs of the array that no
+/// other task has claimed yet: each as if a step of its own had been started for it. A task that finds its own run claimed does
+/// nothing, so that it may be cancelled at any time.
 final class BatchStep: RunLoop {
   /// How often `beat` changes, and the longest time between two looks at the lease.
   static let beatIntervalNs: UInt64 = 10_000_000_000
+  /// For so long after its start a step takes up further runs. Slurm's limit of the job allows for it (`TimeLimits.margin`), for
+  /// each run still has its whole wall time then.
+  static let sharingNs: UInt64 = 10_000_000_000
   /// Of what `sysexits.h` offers: the run was started before, so that there is nothing to do here.
   static let startedBefore: Int32 = 75
 
-  private let request: SupervisedRun
-  private let directory: RunDirectory
   private let files: BatchFiles
-  private let lookIntervalNs: UInt64
-  private let claim: Int32
   private let place: String
-  private let begin: UInt64
+  private let stepBegin: UInt64
   private var lease: WatchedLease
+  /// Runs that may be taken up when the present one has ended.
+  private var others: ArraySlice<UInt64>
+  /// Whether a signal may be meant for another run than the present one.
+  private let isShared: Bool
+  private var exitCode: Int32 = 0
+
+  // Of the present run.
+  private var request: SupervisedRun
+  private var claim: Int32
+  private var begin: UInt64
+  private var lookIntervalNs: UInt64 = 0
   private var isLaunched = false
   private var isOver = false
-  private var exitCode: Int32 = 0
   private var beats = 0
-  private var nextBeat: UInt64
+  private var nextBeat: UInt64 = 0
   private var nextLook: UInt64 = 0
 
   /// Runs until the run has ended. Returns the program's exit code (128 + n for signal n), or 2 for wrong usage, 66 when there
-  /// is no request to be found, 75 when the run was started before, 74 when the shared directory cannot be written.
-  ///
-  /// Arguments: `--state-dir SHARED` and either `--run ID` or `--map FILE`, whose line `SLURM_ARRAY_TASK_ID` (from 0) is the ID;
-  /// then `--lease FILE` where the lease is not in SHARED.
+  /// is no request to be found, 75 when the run was started before, 74 when the shared directory cannot be written. A step that
+  /// may take up others' runs returns the code of the one that failed, and 0 where its own was taken.
   static func main(_ arguments: [String], environment: (String) -> String?) -> Int32 {
-    let usage = "usage: batch-step --state-dir DIR (--run ID | --map FILE) [--lease FILE]"
-    guard arguments.count == 4 || arguments.count == 6 && arguments[4] == "--lease", arguments[0] == "--state-dir",
-      arguments[1].hasPrefix("/")
-    else { return complain(usage, 2) }
-    umask(0o077)
-    let text: String
-    switch arguments[2] {
-    case "--run": text = arguments[3]
-    case "--map":
-      let map = Files.read(arguments[3], limit: 4 << 20) ?? []
-      let lines = String(decoding: map, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false)
-      guard let index = environment("SLURM_ARRAY_TASK_ID").flatMap({ Int($0) }), lines.indices.contains(index) else {
-        return complain("\(arguments[3]) names no run for this task of the array", 66)
-      }
-      text = String(lines[index])
-    default: return complain(usage, 2)
+    let wanted: BatchStepArguments
+    do throws(BatchStepArguments.Refusal) { wanted = try BatchStepArguments(arguments, environment: environment) } catch
+    {
+      return complain(error.text, error.code)
     }
-    guard let id = RunDirectory.id(fromHexadecimal: text) else { return complain("\(text) is no run", 2) }
-    let files = BatchFiles(sharedDirectory: arguments[1], leaseFile: arguments.count > 4 ? arguments[5] : nil)
-    return run(id, files: files, place: place(environment))
-  }
-
-  private static func run(_ id: UInt64, files: BatchFiles, place: String) -> Int32 {
-    guard let request = files.request(id) else { return complain("there is no request for this run any more", 66) }
+    umask(0o077)
+    let files = BatchFiles(sharedDirectory: wanted.sharedDirectory, leaseFile: wanted.leaseFile)
     do throws(SystemFailure) {
+      let place = place(environment)
       let now = csupervisor_boottime_ns()
-      guard let claim = try files.claim(id, place: place) else {
+      guard let request = files.request(wanted.runs[0]) else {
+        return complain("there is no request for this run any more", 66)
+      }
+      guard let claim = try files.claim(request.id, place: place) else {
+        if wanted.isShared { return 0 }
         return complain("the run was started before, or was given up: nothing to do", startedBefore)
       }
-      defer { close(claim) }
-      let step = try BatchStep(request, files: files, claim: claim, place: place, now: now)
+      let step = try BatchStep(request, claim, wanted, files: files, place: place, now: now)
+      defer { close(step.claim) }
       step.checkDeadlines()
+      step.turnEnded()
       try step.loop()
       return step.exitCode
     } catch {
@@ -71,39 +71,78 @@ final class BatchStep: RunLoop {
     }
   }
 
+  /// Claims the first run that is there and nobody's yet; the runs before it are dropped with it.
+  private static func take(
+    from runs: inout ArraySlice<UInt64>, files: BatchFiles, place: String
+  ) throws(SystemFailure) -> (request: SupervisedRun, claim: Int32)? {
+    while let id = runs.popFirst() {
+      // Looked at first, because that is cheaper than a claim that fails.
+      guard !files.isClaimed(id), let request = files.request(id) else { continue }
+      if let claim = try files.claim(id, place: place) { return (request, claim) }
+    }
+    return nil
+  }
+
   private static func complain(_ text: String, _ code: Int32) -> Int32 {
     try? Files.writeAll(2, Array("fubini batch step: \(text)\n".utf8))
     return code
   }
 
-  /// Where this step runs, for people who read the claim.
+  /// Where this step runs: for people, and for the executor, which ends a run by its job.
   private static func place(_ environment: (String) -> String?) -> String {
     var name = [CChar](repeating: 0, count: 256)
     gethostname(&name, 255)
     let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     guard let job = environment("SLURM_JOB_ID") else { return host }
-    return "\(environment("SLURMD_NODENAME") ?? host) job \(job)"
+    let node = environment("SLURMD_NODENAME") ?? host
+    if let array = environment("SLURM_ARRAY_JOB_ID"), let task = environment("SLURM_ARRAY_TASK_ID") {
+      return "\(node) job \(array)_\(task)"
+    }
+    return "\(node) job \(job)"
   }
 
   private init(
-    _ request: SupervisedRun, files: BatchFiles, claim: Int32, place: String, now: UInt64
+    _ request: SupervisedRun, _ claim: Int32, _ wanted: BatchStepArguments, files: BatchFiles, place: String,
+    now: UInt64
   ) throws(SystemFailure) {
     self.place = place
-    self.request = request
     self.files = files
+    others = wanted.runs.dropFirst()
+    isShared = wanted.isShared
+    self.request = request
     self.claim = claim
-    directory = files.directory(request.id)
+    stepBegin = now
     begin = now
-    // The claim shows that the step lives to begin with; most runs are over before the first beat.
-    nextBeat = now + Self.beatIntervalNs
     lease = WatchedLease(value: files.leaseValue(), now: now)
-    // Ten looks in each limit, and never busier than ten a second.
-    let limit = request.disconnectLimitMs > UInt64.max / 100_000 ? UInt64.max : request.disconnectLimitMs * 100_000
-    lookIntervalNs = min(max(limit, 100_000_000), Self.beatIntervalNs)
     try super.init(
       stateDirectory: files.sharedDirectory, groups: ControlGroups(.none, stateDirectory: files.sharedDirectory),
       enclosure: Enclosure())
+    prepare()
+  }
+
+  /// What is the present run's own.
+  private func prepare() {
+    (isLaunched, isOver) = (false, false)
+    // The claim shows that the step lives to begin with; most runs are over before the first beat.
+    (beats, nextBeat, nextLook) = (0, begin + Self.beatIntervalNs, 0)
+    // Ten looks in each limit, and never busier than ten a second.
+    let limit = request.disconnectLimitMs > UInt64.max / 100_000 ? UInt64.max : request.disconnectLimitMs * 100_000
+    lookIntervalNs = min(max(limit, 100_000_000), Self.beatIntervalNs)
     nextDeadline = 0
+  }
+
+  /// Goes on with another run when the present one has ended. A full disk, or one that fails, ends that.
+  override func turnEnded() {
+    while isOver, !others.isEmpty {
+      let now = csupervisor_boottime_ns()
+      guard now - stepBegin < Self.sharingNs, let next = try? Self.take(from: &others, files: files, place: place)
+      else { return others = [] }
+      close(claim)
+      (request, claim) = next
+      begin = now
+      prepare()
+      checkDeadlines()
+    }
   }
 
   override var isFinished: Bool { isOver }
@@ -115,19 +154,27 @@ final class BatchStep: RunLoop {
 
   override func ended(_ end: RunEnd, _ id: UInt64) {
     isOver = true
-    switch end.reason {
-    case .notStarted: exitCode = 127
-    case .fenced: exitCode = 128 + SIGKILL
-    default:
-      let status = end.waitStatus
-      exitCode = csupervisor_exited(status) != 0 ? csupervisor_exit_code(status) : 128 + csupervisor_signal(status)
-    }
+    let status = end.waitStatus
+    let code =
+      switch end.reason {
+      case .notStarted: 127 as Int32
+      case .fenced: 128 + SIGKILL
+      default: csupervisor_exited(status) != 0 ? csupervisor_exit_code(status) : 128 + csupervisor_signal(status)
+      }
+    if exitCode == 0 { exitCode = code }
+    // A node on which things go wrong must not draw more runs to itself; and where Slurm may have ended the program, what it says
+    // of the job is about this run.
+    if end.reason != .exited || code != 0 { others = [] }
     files.tell(.ended, id)
   }
 
   /// The executor asks by SIGUSR1; SIGTERM and SIGINT are the batch system's own (a limit, a preemption, an administrator).
   override func received(signal: Int32) {
     guard signal == SIGUSR1 || signal == SIGTERM || signal == SIGINT else { return }
+    // It may have been meant for a run that has ended meanwhile.
+    if isShared, signal == SIGUSR1, !files.isEndWanted(request.id) { return }
+    others = []
+    guard !isOver else { return }
     let reason: RunEnd.Reason = signal == SIGUSR1 ? .cancelled : .terminated
     if isLaunched {
       cancel(request.id, graceMs: request.graceMs, reason: reason)
@@ -189,7 +236,7 @@ final class BatchStep: RunLoop {
     var run = request
     run.environment += files.takeSecrets(run.id)
     PlainEnvironment.merge(Self.placement, into: &run.environment)
-    launch(run, in: directory, lock: claim, place: place, now: now)
+    launch(run, in: files.directory(run.id), lock: claim, place: place, now: now)
   }
 
   private func giveUp(_ end: RunEnd) {

@@ -5,7 +5,8 @@ internal import Yams
 extension ConfigurationParser {
   static let slurmKeys = [
     "sharedDirectory", "agentBinary", "slurmConf", "commands", "partition", "account", "qos", "accounts", "partitions",
-    "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "canFence",
+    "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "shareJobs",
+    "canFence",
     "accounting", "restd",
     "sandbox",
   ]
@@ -34,6 +35,7 @@ extension ConfigurationParser {
       case "defaultWalltime": slurm.defaultWalltime = try duration(path, value)
       case "maxJobs": slurm.maxJobs = try number(path, value, 1...1_000_000)
       case "arraySize": slurm.arraySize = try number(path, value, 1...100_000)
+      case "shareJobs": slurm.shareJobs = try flag(path, value)
       case "canFence": slurm.canFence = try flag(path, value)
       case "restd": slurm.restd = try absolute(path, value)
       case "accounting": slurm.accounting = try choice(path, value)

@@ -32,6 +32,8 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var maxJobs = 2000
   /// `arraySize`: runs in one job array.
   public var arraySize = 1000
+  /// `shareJobs`: whether tasks of a job array go on with short runs that still wait.
+  public var shareJobs = true
   /// `canFence`: false where the shared file system gives no close-to-open consistency.
   public var canFence = true
   /// `restd`: the unix socket of a slurmrestd that is asked for jobs instead of `squeue`; nil: none.

@@ -28,7 +28,7 @@ struct Submission: Sendable {
   func run(_ offers: Mailbox<Offer>) async {
     await withDiscardingTaskGroup { group in
       while let taken = await offers.receive(limit: 64) {
-        for offer in taken {
+        for offer in Self.merged(taken) {
           var rest = offer.ids[...]
           while !rest.isEmpty {
             let again = await submit(Array(rest.prefix(Self.batchMax)), attempt: offer.attempt)
@@ -44,6 +44,19 @@ struct Submission: Sendable {
       }
       group.cancelAll()
     }
+  }
+
+  /// What came while the last batch was handed over goes as one: executors do more with many at once.
+  private static func merged(_ offers: [Offer]) -> [Offer] {
+    var found: [Offer] = []
+    for offer in offers {
+      if found.last?.attempt == offer.attempt {
+        found[found.count - 1].ids += offer.ids
+      } else {
+        found.append(offer)
+      }
+    }
+    return found
   }
 
   /// - Returns: the runs to offer again.
