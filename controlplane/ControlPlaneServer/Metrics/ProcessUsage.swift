@@ -14,9 +14,14 @@ enum ProcessUsage {
   static var threadSeconds: Double { seconds(CLOCK_THREAD_CPUTIME_ID) ?? 0 }
 
   private static func seconds(_ clock: clockid_t) -> Double? {
-    var time = timespec()
-    guard clock_gettime(clock, &time) == 0 else { return nil }
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    // The two fields of a `timespec`. Their names belong to Glibc or to CoreFoundation, as it comes, when other files of this
+    // module are compiled beside this one, and only one of the two is imported here.
+    var time = (seconds: 0, nanoseconds: 0)
+    let result = withUnsafeMutableBytes(of: &time) {
+      clock_gettime(clock, $0.baseAddress!.assumingMemoryBound(to: timespec.self))
+    }
+    guard result == 0 else { return nil }
+    return Double(time.seconds) + Double(time.nanoseconds) / 1e9
   }
 
   /// nil where there is no /proc.
