@@ -93,14 +93,6 @@ extension ControlPlaneCore {
     return view
   }
 
-  /// Where an input that waiting tasks read can be had; nil when nobody knows it.
-  func dataView(_ key: DataKey) -> DataView? {
-    guard let artifact = pending.artifacts[key] else { return nil }
-    // Whatever was stored is in the repository, and only the link into a cluster limits how fast it comes from there.
-    return DataView(
-      size: artifact.size, copies: artifact.producedOn.map { [DataCopy(cluster: $0)] } ?? [], origin: .infinity)
-  }
-
   /// How many runs the clusters can be handed now, at most: what a pass need not look beyond.
   private func room(in views: [ClusterView], for selection: [Int64]) -> Int {
     let hasShort = selection.contains {
@@ -117,7 +109,11 @@ extension ControlPlaneCore {
   private static var passLimit: Int { 1024 }
 
   func views() -> [ClusterView] {
-    clusters.keys.sorted().map { clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now) }
+    clusters.keys.sorted().map {
+      var view = clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+      view.cache = cacheView(of: $0)
+      return view
+    }
   }
 
   func expectedRuntime(of requirement: Requirement) -> Duration {
@@ -128,6 +124,7 @@ extension ControlPlaneCore {
   /// Takes a plan that was made on an older snapshot: what still holds is placed, the rest waits on.
   mutating func adopt(_ plan: PlacementPlan) {
     isHolding = plan.isHolding
+    for staging in plan.stagings where staging.isSpeculative { warm(staging) }
     openPlans.append(OpenPlan(plan))
     proceedWithPlan()
   }

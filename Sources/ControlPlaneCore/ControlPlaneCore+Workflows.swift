@@ -233,7 +233,7 @@ extension ControlPlaneCore {
     var artifacts: [DataKey: PendingTasks.Artifact] = [:]
     for case .stored(let artifact) in spec.inputs.map(\.source) {
       artifacts[DataKey(sha256: artifact.sha256)] = PendingTasks.Artifact(
-        size: artifact.size, producedOn: artifact.producedOn)
+        size: artifact.size, producedOn: artifact.producedOn, project: requirement.project, repositoryKey: artifact.key)
     }
     return artifacts
   }

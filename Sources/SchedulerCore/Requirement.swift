@@ -12,7 +12,7 @@ public struct Requirement: Hashable, Sendable {
   /// Small inputs by where their bytes are already, in order of cluster name; the repository (nil) first. They have no names, so that
   /// tasks that each read a small file of their own are one group.
   public var inputs: [InputVolume]
-  /// Inputs of `namedSize` and more, in order, each once.
+  /// Data sets, and inputs of `namedSize` and more, in order, each once.
   public var data: [DataKey]
   /// Names the history that the runtime is estimated from: `<project>/<template>`.
   public var template: String
@@ -44,6 +44,8 @@ public struct Requirement: Hashable, Sendable {
         data.insert(DataKey(sha256: artifact.sha256))
       }
     }
+    // A data set has a name whatever its size: it is never packed with a task's own files.
+    for dataset in spec.datasets ?? [] { data.insert(dataset.object.key) }
     self.init(
       project: project, image: spec.image, copy: spec.resources, nodeSelector: spec.nodeSelector,
       hints: spec.federation,

@@ -106,7 +106,7 @@ extension ControlPlaneCore {
         "\(reference.name) version \(version.number) is not on \(cluster); bring it there with `fubini prefetch` first")
     }
     row.isPinned = isPinned
-    data.replicas[version.key]![cache] = row
+    data.insert(row)
     output.replicas[name] = row
     if let writer = writer(for: cluster), let session = dataSession(of: writer) {
       output.order(writer, session) {

@@ -37,14 +37,17 @@ extension ControlPlaneCore {
     for case .stored(let artifact) in spec.inputs.map(\.source) {
       keys[DataKey(sha256: artifact.sha256)] = artifact.key
     }
+    let cache = cache(of: run.row.cluster)!
     for (key, size) in inputs.sorted(by: { $0.key < $1.key }) {
       used(key)
-      // What is followed counts by its transfer.
-      let promised = min(run.promisedBytes, runs[id]!.promisedBytes)
-      want(key, size, of: project, on: run.row.cluster, .run, repositoryKey: keys[key], for: id)
-      let rest = max(.zero, promised - size)
-      clusters[run.row.cluster]!.backlogIn -= promised - rest
-      runs[id]!.promisedBytes = rest
+      data.pin(ReplicaName(key: key, cache: cache), size, true)
+      guard want(key, size, of: project, on: run.row.cluster, .run, repositoryKey: keys[key], for: id) != nil else {
+        continue
+      }
+      // What is followed counts by its transfer, and not a second time by its run.
+      let own = min(runs[id]!.promisedBytes, size)
+      clusters[run.row.cluster]!.backlogIn -= own
+      runs[id]!.promisedBytes = runs[id]!.promisedBytes - own
     }
   }
 
@@ -53,8 +56,10 @@ extension ControlPlaneCore {
     guard var spec, let run = runs[id] else { return }
     spec.datasets = spec.federation.datasets.flatMap { try? mounted($0, by: run.row.task.workflow, for: nil) }
     let inputs = followedInputs(of: spec)
+    guard let cache = cache(of: run.row.cluster) else { return }
     runs[id]!.inputs = inputs
-    guard run.row.phase.rawValue <= RunPhase.staging.rawValue, let cache = cache(of: run.row.cluster) else { return }
+    for (key, size) in inputs { data.pin(ReplicaName(key: key, cache: cache), size, true) }
+    guard run.row.phase.rawValue <= RunPhase.staging.rawValue else { return }
     for key in inputs.keys {
       if let transfer = data.inward[ReplicaName(key: key, cache: cache)] {
         data.transfers[transfer]!.waiters.insert(id)
@@ -72,11 +77,11 @@ extension ControlPlaneCore {
         StoreDeadline(at: row.createdAt + configuration.stageOutAfter, key: DataKey(sha256: row.stored.sha256)))
     }
     for row in state.transfers {
-      data.transfers[row.id] = TransferEntry(row: row)
       if row.cause == .stageOut {
+        data.transfers[row.id] = TransferEntry(row: row)
         data.outward[row.key] = row.id
-      } else if let cache = cache(of: row.cluster) {
-        data.inward[ReplicaName(key: row.key, cache: cache)] = row.id
+      } else {
+        data.add(TransferEntry(row: row), into: cache(of: row.cluster))
         clusters[row.cluster]?.backlogIn += data.transfers[row.id]!.remaining
       }
     }

@@ -58,14 +58,15 @@ extension ControlPlaneCore {
     if let known = data.inward[name] {
       id = known
       needsOrder = needsOrder && data.transfers[id]!.row.cause == .run
-      if run == nil, data.transfers[id]!.row.cause != .prefetch { data.transfers[id]!.row.cause = cause }
+      if run == nil, data.transfers[id]!.row.cause == .run || cause == .prefetch {
+        data.transfers[id]!.row.cause = cause
+      }
     } else {
       id = TransferID(incarnation: incarnation, counter: nextTransferCounter())
       let row = TransferRow(
         id: id, key: key, project: project, cluster: writer(for: cluster) ?? cluster, cause: cause, size: size,
         createdAt: now)
-      data.transfers[id] = TransferEntry(row: row, repositoryKey: repositoryKey)
-      data.inward[name] = id
+      data.add(TransferEntry(row: row, repositoryKey: repositoryKey), into: cache)
       clusters[row.cluster]?.backlogIn += size
       output.transfers[id] = row
       if !hasSource(key, elsewhereThan: cache) { store(key) }
@@ -104,14 +105,17 @@ extension ControlPlaneCore {
   ) {
     guard let cache = cache(of: cluster) else { return }
     if let source, let moved { measured(moved, milliseconds, from: source, to: cluster) }
+    var isPinned = false
     if let id = data.inward[ReplicaName(key: key, cache: cache)] {
+      isPinned = data.transfers[id]!.row.cause == .pin
       if let source { data.transfers[id]!.row.source = source.linkName }
       close(id, .done, moved: moved)
     }
     guard data.replicas[key]?[cache] == nil else { return }
-    let row = ReplicaRow(key: key, cache: cache, size: size, readyAt: now)
+    let row = ReplicaRow(key: key, cache: cache, size: size, readyAt: now, isPinned: isPinned)
     data.insert(row)
     output.replicas[ReplicaName(key: key, cache: cache)] = row
+    if isPinned, let session = dataSession(of: cluster) { output.order(cluster, session) { $0.pin.append(key) } }
     wantsPlacement = true
   }
 
@@ -127,7 +131,7 @@ extension ControlPlaneCore {
         at: now, cluster: clusters(sharing: cache).first, reason: "ReplicaLost",
         message: "\(key) is no longer in the cache \(cache): \(reason)"))
     if row.isPinned, let (reference, _) = DatasetReference.parse(key), let cluster = clusters(sharing: cache).first {
-      want(key, row.size, of: reference.project, on: cluster, .prefetch)
+      want(key, row.size, of: reference.project, on: cluster, .pin)
     }
   }
 
@@ -137,6 +141,8 @@ extension ControlPlaneCore {
     if entry.row.cause == .stageOut {
       data.outward[entry.row.key] = nil
     } else {
+      data.underWay[entry.row.key]?.remove(id)
+      if data.underWay[entry.row.key]?.isEmpty == true { data.underWay[entry.row.key] = nil }
       clusters[entry.row.cluster]?.backlogIn -= entry.remaining
       let name = cache(of: entry.row.cluster).map { ReplicaName(key: entry.row.key, cache: $0) }
       if let name, data.inward[name] == id {
@@ -157,6 +163,9 @@ extension ControlPlaneCore {
   /// - Parameter isReady: it has left staging towards its start.
   mutating func leaveStaging(_ run: RunEntry, isReady: Bool) {
     for (key, size) in run.inputs {
+      if !isReady, let cache = cache(of: run.row.cluster) {
+        data.pin(ReplicaName(key: key, cache: cache), size, false)
+      }
       if isReady {
         arrived(key, size, on: run.row.cluster)
       } else if let cache = cache(of: run.row.cluster), let id = data.inward[ReplicaName(key: key, cache: cache)] {

@@ -12,6 +12,11 @@ struct DataState: Sendable {
   var transfers: [TransferID: TransferEntry] = [:]
   /// The one transfer of a key into a cache (invariant I5).
   var inward: [ReplicaName: TransferID] = [:]
+  /// Transfers of each key into caches.
+  var underWay: [DataKey: Set<TransferID>] = [:]
+  /// By cache: what runs and users have pinned there.
+  var pinnedBytes: [String: ByteCount] = [:]
+  private var pins: [ReplicaName: Int] = [:]
   /// The one copy of a key into the repository.
   var outward: [DataKey: TransferID] = [:]
   /// Outputs that are nowhere but in caches, by content: several tasks may have made the same.
@@ -22,7 +27,24 @@ struct DataState: Sendable {
   /// Caches of which a report has begun and not ended: what it has named so far.
   var reports: [ClusterName: Set<DataKey>] = [:]
 
+  mutating func add(_ entry: TransferEntry, into cache: String?) {
+    transfers[entry.row.id] = entry
+    underWay[entry.row.key, default: []].insert(entry.row.id)
+    if let cache { inward[ReplicaName(key: entry.row.key, cache: cache)] = entry.row.id }
+  }
+
+  /// One more reason to keep a key in a cache, or one less.
+  mutating func pin(_ name: ReplicaName, _ size: ByteCount, _ isPinned: Bool) {
+    let count = (pins[name] ?? 0) + (isPinned ? 1 : -1)
+    if isPinned && count == 1 { pinnedBytes[name.cache, default: .zero] += size }
+    if !isPinned && count == 0 { pinnedBytes[name.cache, default: .zero] -= size }
+    pins[name] = count > 0 ? count : nil
+  }
+
   mutating func insert(_ row: ReplicaRow) {
+    if row.isPinned != (replicas[row.key]?[row.cache]?.isPinned ?? false) {
+      pin(ReplicaName(key: row.key, cache: row.cache), row.size, row.isPinned)
+    }
     replicas[row.key, default: [:]][row.cache] = row
     caches[row.cache, default: []].insert(row.key)
   }
@@ -31,6 +53,7 @@ struct DataState: Sendable {
     caches[cache]?.remove(key)
     guard let row = replicas[key]?.removeValue(forKey: cache) else { return nil }
     if replicas[key]!.isEmpty { replicas[key] = nil }
+    if row.isPinned { pin(ReplicaName(key: key, cache: cache), row.size, false) }
     return row
   }
 

@@ -88,6 +88,8 @@ public enum TransferCause: String, Hashable, Sendable, Codable, CaseIterable {
   case speculation
   /// A user asked for it.
   case prefetch
+  /// A replica that a user pinned was lost.
+  case pin
   /// An output goes to the repository.
   case stageOut = "stage-out"
 }

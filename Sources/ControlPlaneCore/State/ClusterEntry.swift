@@ -41,12 +41,16 @@ struct ClusterEntry: Sendable {
     return nil
   }
 
+  /// Whether other clusters can have what is here: from its export, or copied into the repository by its agent.
+  private var sendsToOthers: Bool { takesOrders || inventory.cache?.exportURL != nil || inventory.cache == nil }
+
   func view(defaultBandwidth: Double, at now: Timestamp) -> ClusterView {
     ClusterView(
       spec: row.spec, inventory: inventory, closedBecause: closedBecause, isReachable: session != nil && !isSilent,
       free: inventory.capacity - used, freeSlots: inventory.slots.map { $0 - slotsUsed },
       bandwidth: measuredBandwidth ?? inventory.linkBytesPerSecond.map(Double.init) ?? defaultBandwidth,
-      backlogIn: backlogIn, firstEnd: ends.min.map { $0.seconds(from: now) }, meanRun: meanRun)
+      backlogIn: backlogIn, bandwidthOut: sendsToOthers ? .infinity : 0,
+      firstEnd: ends.min.map { $0.seconds(from: now) }, meanRun: meanRun)
   }
 
   /// - Parameter seconds: what its template's history says.

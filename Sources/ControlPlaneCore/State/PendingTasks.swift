@@ -17,6 +17,9 @@ struct PendingTasks: Sendable {
   struct Artifact: Sendable {
     var size: ByteCount
     var producedOn: ClusterName?
+    var project: ProjectName
+    /// Where the repository has it, or will have it.
+    var repositoryKey = ""
     /// Groups that read it.
     var groups = 0
   }
@@ -36,6 +39,9 @@ struct PendingTasks: Sendable {
   var isEmpty: Bool { groups.isEmpty }
   /// Tasks that really wait, in all groups.
   private(set) var count = 0
+
+  /// The project of a group that reads a key; nil when none waits any more.
+  func project(reading key: DataKey) -> ProjectName? { artifacts[key]?.project }
 
   func requirement(of key: Int64) -> Requirement? { groups[key]?.requirement }
 

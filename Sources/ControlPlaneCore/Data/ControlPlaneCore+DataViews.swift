@@ -1,0 +1,76 @@
+import FederationModel
+import SchedulerCore
+
+/// Data as placement passes see it.
+extension ControlPlaneCore {
+  /// Where an input that waiting tasks read can be had; nil when nobody knows it.
+  func dataView(_ key: DataKey) -> DataView? {
+    if let version = data.version(key) {
+      guard version.phase == .ready, let spec = data.datasets[version.dataset]?.row.spec else { return nil }
+      var view = DataView(
+        size: version.size, copies: copies(of: key), origin: .infinity, allowedClusters: spec.allowedClusters)
+      if let home = version.origin?.onlyOn {
+        // What lies on one cluster is fetched there from its disk, and elsewhere from that cluster's cache.
+        view.origin = nil
+        if clusters[home] != nil, !view.copies.contains(where: { $0.cluster == home }) {
+          view.copies.append(DataCopy(cluster: home))
+        }
+      }
+      return view
+    }
+    guard let artifact = pending.artifacts[key] else { return nil }
+    var known = copies(of: key)
+    if let maker = artifact.producedOn, cache(of: maker) == nil, clusters[maker] != nil {
+      // An agent that tells nothing of its cache has what it made there, as a rule.
+      known.append(DataCopy(cluster: maker))
+    }
+    if data.unstored[key] != nil, !known.contains(where: \.isThere) { return nil }
+    // Whatever is stored is in the repository, and only the link into a cluster limits how fast it comes from there; what is not
+    // stored yet is copied there as soon as somebody needs it.
+    return DataView(size: artifact.size, copies: known, origin: .infinity)
+  }
+
+  private func copies(of key: DataKey) -> [DataCopy] {
+    var copies: [DataCopy] = []
+    for cache in (data.replicas[key] ?? [:]).keys.sorted() {
+      for cluster in clusters(sharing: cache) { copies.append(DataCopy(cluster: cluster)) }
+    }
+    let transfers = data.underWay[key] ?? []
+    for id in transfers.sorted() {
+      guard let entry = data.transfers[id], entry.row.cause != .stageOut else { continue }
+      let cluster = entry.row.cluster
+      copies.append(DataCopy(cluster: cluster, eta: eta(of: entry), isThere: false))
+    }
+    return copies
+  }
+
+  /// Seconds until a transfer is expected to be complete: at the rate that it has, else behind all that its link was promised.
+  func eta(of entry: TransferEntry) -> Double {
+    if entry.rate > 0 { return Double(entry.remaining.bytes) / Double(entry.rate) }
+    guard let cluster = clusters[entry.row.cluster] else { return .infinity }
+    let bandwidth = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now).bandwidth
+    return Double(cluster.backlogIn.bytes) / max(1, bandwidth)
+  }
+
+  func cacheView(of cluster: ClusterName) -> CacheView? {
+    guard let inventory = clusters[cluster]?.inventory.cache else { return nil }
+    let pinned = ByteCount(min(inventory.used.bytes, data.pinnedBytes[inventory.name]?.bytes ?? 0))
+    return CacheView(
+      id: inventory.name, capacity: inventory.capacity, used: inventory.used + (clusters[cluster]?.backlogIn ?? .zero),
+      evictable: inventory.used - pinned)
+  }
+
+  /// Brings what a waiting task will probably read to where it will probably run.
+  mutating func warm(_ staging: Staging) {
+    guard clusters[staging.cluster]?.closedBecause == nil else { return }
+    if let version = data.version(staging.data) {
+      want(staging.data, version.size, of: version.dataset.project, on: staging.cluster, .speculation)
+    } else if let artifact = pending.artifacts[staging.data], data.unstored[staging.data] == nil,
+      let project = pending.project(reading: staging.data)
+    {
+      want(
+        staging.data, artifact.size, of: project, on: staging.cluster, .speculation,
+        repositoryKey: artifact.repositoryKey)
+    }
+  }
+}
