@@ -1,20 +1,39 @@
 #!/bin/sh
 # Runs every test of what is built, and repeats at the end what failed.
 #
-# One at a time: many of them watch clocks (a fence, a half-open connection, a revocation within 2 s), and would watch each
-# other's load. In parallel they would take 50 seconds less.
+# In two halves beside each other: those on Slurm wait for its timers most of the time, and the others need the cores that leaves
+# free. Within a half one at a time: many tests watch clocks (a fence, a half-open connection, a revocation within 2 s), and would
+# watch each other's load.
 set -u
 cd "$(dirname "$0")/.."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-# The end of the pipe is `tee`; the status of the tests goes through a file.
-{ timeout -k 10 1800 ${SWIFT:-swift} test --skip-build --no-parallel "$@" 2>&1; echo $? >"$log.status"; } | tee "$log"
-status=$(cat "$log.status")
-rm -f "$log.status"
-if [ "$status" -ne 0 ]; then
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.'
+tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
+
+# half NAME OPTION PATTERN
+half() {
+  timeout -k 10 1800 "$tests" --testing-library swift-testing --no-parallel "$2" "$3" >"$logs/$1" 2>&1
+  echo $? >"$logs/$1.status"
+}
+
+: >"$logs/others"
+half slurm --filter "$on_slurm" &
+{ half others --skip "$on_slurm"; } &
+others=$!
+# What the longer half says is shown as it comes; the other one's follows whole.
+tail -n +1 -f --pid=$others "$logs/others" 2>/dev/null || wait $others
+wait
+cat "$logs/slurm"
+status=0
+for half in others slurm; do
+  code=$(cat "$logs/$half.status")
+  [ "$code" -eq 0 ] && continue
+  status=$code
   echo
-  echo "What failed (status $status):"
-  grep -E 'recorded an issue|Fatal error|crashed|error: ' "$log" | tail -40
-  tail -1 "$log"
-fi
+  echo "What failed in the half \"$half\" (status $code):"
+  grep -E 'recorded an issue|Fatal error|crashed|error: ' "$logs/$half" | tail -40
+done
+echo
+grep -hE 'Test run with' "$logs/others" "$logs/slurm"
 exit "$status"

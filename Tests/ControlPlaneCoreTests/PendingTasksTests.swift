@@ -54,7 +54,9 @@ struct PendingTasksTests {
   @Test("what is known of an input lasts as long as a group reads it")
   func artifacts() {
     var pending = PendingTasks()
-    let known: [DataKey: PendingTasks.Artifact] = ["x": PendingTasks.Artifact(size: .gibibytes(1), producedOn: "a", project: "p")]
+    let known: [DataKey: PendingTasks.Artifact] = [
+      "x": PendingTasks.Artifact(size: .gibibytes(1), producedOn: "a", project: "p")
+    ]
     let first = pending.add(Self.task(1), requirement: Self.requirement(1, data: ["x"]), artifacts: known)
     let second = pending.add(Self.task(2), requirement: Self.requirement(2, data: ["x"]), artifacts: known)
     #expect(pending.add(Self.task(3), requirement: Self.requirement(2, data: ["x"]), artifacts: known) == second)
