@@ -262,7 +262,10 @@ let package = Package(
     .target(name: "PlacementReference", path: "Tests/PlacementReference"),
     .executableTarget(
       name: "scheduler-bench",
-      dependencies: ["FederationModel", "PlacementReference", "SchedulerCore", "SimulatorCore", argumentParser],
+      dependencies: [
+        "ControlPlaneCore", "FederationModel", "PlacementReference", "SchedulerCore", "SimulatorCore", "WorkflowCore",
+        argumentParser,
+      ],
       path: "Tests/SchedulerBenchmarks", swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]

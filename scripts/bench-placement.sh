@@ -1,7 +1,9 @@
 #!/bin/sh
-# What a decision of the co-scheduler costs, against C that does the same arithmetic in the same run. Arguments go to the benchmark.
+# What a decision costs, against C that does the same arithmetic in the same run, and what the leader's loop pays for a pass.
+# Arguments go to the first.
 set -eu
 cd "$(dirname "$0")/.."
 products=scheduler-bench
 . scripts/bench-build.sh
-exec "$bin/scheduler-bench" placement "$@"
+"$bin/scheduler-bench" placement "$@"
+exec "$bin/scheduler-bench" snapshot

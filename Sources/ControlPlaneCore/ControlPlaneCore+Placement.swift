@@ -63,10 +63,13 @@ extension ControlPlaneCore {
     }
   }
 
-  /// A tick: groups that passes have not come to are looked at, and what was left waiting for a slot that may not come.
+  /// A tick: what was left waiting for a slot that may not come is looked at, and now and then the groups that passes have not come
+  /// to; a pass over those that fit nowhere takes its time, though not the loop's.
   mutating func reviewPlacement() {
     if isHolding { wantsPlacement = true }
-    if pending.groups.count > PendingTasks.selectionLimit { groupsToSweep = pending.groups.count }
+    guard pending.groups.count > PendingTasks.selectionLimit, now - sweptAt >= configuration.sweepPeriod else { return }
+    sweptAt = now
+    groupsToSweep = pending.groups.count
   }
 
   /// Some groups, with what a pass must know besides.

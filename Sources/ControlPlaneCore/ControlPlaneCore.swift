@@ -64,6 +64,8 @@ public struct ControlPlaneCore: Sendable {
   var wantsPlacement = true
   /// Groups of waiting tasks that passes are still to look at, though nothing changed since.
   var groupsToSweep = 0
+  /// When they were all to be looked at last.
+  var sweptAt = Timestamp.epoch
   /// The last plan left tasks waiting for slots that are yet to become free.
   var isHolding = false
 

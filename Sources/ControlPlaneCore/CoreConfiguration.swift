@@ -21,6 +21,8 @@ public struct CoreConfiguration: Hashable, Sendable {
   /// Nodes that one input makes, begins or ends at most, and placements that it takes: what is left is done by `Input.proceed`, so
   /// that no input keeps the others waiting.
   public var sliceLimit: Int
+  /// How often every group of waiting tasks is looked at when there are more of them than one pass sees.
+  public var sweepPeriod: Duration
   /// How old the tails of a workflow may be that a placement pass looks at.
   public var tailPeriod: Duration
   /// Parts of workflows whose tails are computed for one pass, about: a few tens of nanoseconds each.
@@ -35,7 +37,8 @@ public struct CoreConfiguration: Hashable, Sendable {
     agentLease: Duration = .seconds(15), disconnectLimit: Duration = .seconds(60), fenceMargin: Duration = .seconds(10),
     massLossExtension: Duration = .seconds(300), epochLimit: Int32 = 5, defaultRuntime: Duration = .seconds(10),
     defaultBandwidth: Double = 50_000_000, idempotencyWindow: Duration = .seconds(86_400),
-    sliceLimit: Int = 128, tailPeriod: Duration = .seconds(10), tailLimit: Int = 20_000,
+    sliceLimit: Int = 128, sweepPeriod: Duration = .seconds(10), tailPeriod: Duration = .seconds(10),
+    tailLimit: Int = 20_000,
     weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
     stageOutRetry: Duration = .seconds(30)
   ) {
@@ -48,6 +51,7 @@ public struct CoreConfiguration: Hashable, Sendable {
     self.defaultBandwidth = defaultBandwidth
     self.idempotencyWindow = idempotencyWindow
     self.sliceLimit = sliceLimit
+    self.sweepPeriod = sweepPeriod
     self.tailPeriod = tailPeriod
     self.tailLimit = tailLimit
     self.weights = weights

@@ -45,7 +45,7 @@ public struct RolloutPolicy: SchedulingPolicy {
     guard deadline != nil else { return fast }
     // Ever dearer money buys ever slower plans.
     let cheap = [100, 1000, 10_000, 100_000].map { lambda in
-      CoSchedulingOptions(weights: ScoringWeights(omega: 1000, lambda: lambda), deadline: deadline)
+      CoSchedulingOptions(weights: ScoringWeights(omega: 1000, lambda: lambda, kappa: 0.1), deadline: deadline)
     }
     return fast + cheap
   }

@@ -17,6 +17,14 @@ struct CoSchedulingBenchmark: ParsableCommand {
   var cases = false
   @Option(help: "How much the place of outputs counts.")
   var lookahead = 0.5
+  @Option(help: "How much the seconds count that a replica saves others.")
+  var nu = 0.0
+  @Option(help: "How much a second counts for which a link is taken.")
+  var kappa: Float = 0.1
+  @Option(help: "How many seeds, each with generated workflows, runtimes and waits of its own.")
+  var seeds: UInt64 = 1
+  @Option(help: "Compare with these policies only.", transform: Self.policy)
+  var against: [PolicyName] = []
   @Flag(inversion: .prefixedNo, help: "Warm clusters over idle links.")
   var prefetch = true
 
@@ -24,23 +32,36 @@ struct CoSchedulingBenchmark: ParsableCommand {
   var planned = true
 
   private var own: [PolicyName] { planned ? [.ours, .planned] : [.ours] }
-  private static let others = PolicyName.allCases.filter { $0 != .ours && $0 != .planned }
+  @Sendable private static func policy(_ text: String) throws -> PolicyName {
+    guard let name = PolicyName(rawValue: text) else {
+      throw ValidationError(
+        "\(text) is no policy; there are \(PolicyName.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    return name
+  }
+
+  private var others: [PolicyName] {
+    against.isEmpty ? PolicyName.allCases.filter { $0 != .ours && $0 != .planned } : against
+  }
 
   func run() throws {
     for scale in [1.0, 10.0] {
       var ratios: [[PolicyName: Ratios]] = own.map { _ in [:] }
       var money = MoneyAtDeadline()
-      for workload in try workloads(scale) {
-        for platform in BenchmarkPlatform.all {
-          for error in [0.0, 0.3] {
-            let real = workload.withRuntimeError(error, seed: seed)
-            try compare(real, platform, "x\(Int(scale)) \(platform.name) \(workload.name) error \(error)", &ratios)
-            if planned { try compareMoney(real, platform, &money) }
+      for seed in seed..<seed + seeds {
+        for workload in try workloads(scale, seed) {
+          for platform in BenchmarkPlatform.all {
+            for error in [0.0, 0.3] {
+              let real = workload.withRuntimeError(error, seed: seed)
+              let title = "x\(Int(scale)) \(platform.name) \(workload.name) error \(error) seed \(seed)"
+              try compare(real, platform, seed, title, &ratios)
+              if planned { try compareMoney(real, platform, seed, &money) }
+            }
           }
         }
       }
       for (index, policy) in own.enumerated() {
-        for name in Self.others {
+        for name in others {
           print("x\(Int(scale)) \(policy.rawValue) against \(name.rawValue): \(ratios[index][name]!.summary)")
         }
       }
@@ -49,16 +70,17 @@ struct CoSchedulingBenchmark: ParsableCommand {
   }
 
   private func compare(
-    _ workload: Workload, _ platform: Platform, _ title: String, _ ratios: inout [[PolicyName: Ratios]]
+    _ workload: Workload, _ platform: Platform, _ seed: UInt64, _ title: String, _ ratios: inout [[PolicyName: Ratios]]
   ) throws {
-    let options = CoSchedulingOptions(isPrefetching: prefetch, lookahead: lookahead)
+    let options = CoSchedulingOptions(
+      weights: ScoringWeights(kappa: kappa), isPrefetching: prefetch, lookahead: lookahead, nu: nu)
     var reports: [PolicyName: SimulationReport] = [:]
-    for name in own + Self.others {
+    for name in own + others {
       reports[name] = try Simulation.run(name, platform, [workload], seed: seed, options: options)
     }
     for (index, policy) in own.enumerated() {
       var line = "\(title): \(policy.rawValue) \(Ratios.round(reports[policy]!.makespan)) s"
-      for name in Self.others {
+      for name in others {
         ratios[index][name, default: Ratios()].add(reports[policy]!, reports[name]!, title)
         line += ", \(name.rawValue) \(Ratios.round(reports[policy]!.makespan / reports[name]!.makespan))"
       }
@@ -67,7 +89,9 @@ struct CoSchedulingBenchmark: ParsableCommand {
   }
 
   /// What ours pays when it has as long as the data-blind policy took.
-  private func compareMoney(_ workload: Workload, _ platform: Platform, _ money: inout MoneyAtDeadline) throws {
+  private func compareMoney(
+    _ workload: Workload, _ platform: Platform, _ seed: UInt64, _ money: inout MoneyAtDeadline
+  ) throws {
     let blind = try Simulation.run(.dataBlind, platform, [workload], seed: seed)
     let options = CoSchedulingOptions(deadline: blind.makespan)
     let ours = try Simulation.run(.planned, platform, [workload], seed: seed, options: options)
@@ -78,7 +102,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
     if ours.makespan > blind.makespan * 1.000001 { money.late += 1 }
   }
 
-  private func workloads(_ scale: Double) throws -> [Workload] {
+  private func workloads(_ scale: Double, _ seed: UInt64) throws -> [Workload] {
     var list: [Workload] = []
     if let instances {
       let files = try FileManager.default.contentsOfDirectory(atPath: instances).filter { $0.hasSuffix(".json") }

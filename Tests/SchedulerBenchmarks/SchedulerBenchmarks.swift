@@ -4,5 +4,5 @@ import ArgumentParser
 struct SchedulerBenchmarks: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "scheduler-bench", abstract: "Benchmarks of the co-scheduler.",
-    subcommands: [PlacementBenchmark.self, CoSchedulingBenchmark.self])
+    subcommands: [PlacementBenchmark.self, SnapshotBenchmark.self, CoSchedulingBenchmark.self])
 }

@@ -232,7 +232,9 @@ struct DataPlacementTests {
     func first(_ count: Int) -> [ClusterName] {
       var group = Self.group(["x"], runtime: 5)
       group.waiting = count
-      return Self.plan(clusters, [group], ["x": Self.at("b", 200)]).placements.map(\.cluster)
+      return PlacementPlanner(weights: PlacementWeights(nu: 0.25)).plan(
+        SchedulingSnapshot(clusters: clusters, groups: [group], data: ["x": Self.at("b", 200)])
+      ).placements.map(\.cluster)
     }
     #expect(first(1).isEmpty)
     #expect(first(100) == ["a"])

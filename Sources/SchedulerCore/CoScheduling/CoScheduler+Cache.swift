@@ -9,11 +9,10 @@ extension CoScheduler {
       } else {
         let size = graph.data[datum].size
         let seconds = size / sites[copy.site].bandwidthIn
-        let share = Double(sites[copy.site].slots) / Double(max(1, sites.reduce(0) { $0 + $1.slots }))
         eviction[copy.site].update(
           datum,
           value: EvictionOrder.value(
-            usesExpected: Double(usesToCome[datum]) * share, refetchSeconds: seconds, size: size))
+            usesExpected: Double(usesToCome[datum]) * shares[copy.site], refetchSeconds: seconds, size: size))
       }
     }
   }

@@ -107,6 +107,7 @@ extension CoScheduler {
     pass.request.tails = tails[task]
     pass.request.feasible = []
     pass.request.tail = tails[task].isEmpty ? Float(ranks[task] - graph.tasks[task].runtime) : 0
+    pass.request.offsets = options.nu > 0 ? reuse(task) : []
     ledger.score(graph.tasks[task].inputs, pass.request, options.weights, at: now)
     while let best = ledger.kernel.best, !canReserve(task, at: best) {
       if pass.request.feasible.isEmpty {
@@ -117,6 +118,24 @@ extension CoScheduler {
     }
     pass.scored = readyAt <= now && pass.request.feasible.isEmpty ? task : nil
     return ledger.kernel.best
+  }
+
+  /// What the replicas that a task would make are worth to those that read them later, by cluster; empty when nobody does.
+  private func reuse(_ task: Int) -> [ClusterColumns.Block] {
+    let shared = graph.tasks[task].inputs.filter { usesToCome[$0] > 1 }
+    guard !shared.isEmpty else { return [] }
+    var offsets = Array(repeating: ClusterColumns.Block.zero, count: (sites.count + 7) / 8)
+    for site in sites.indices where sites[site].slots > 0 {
+      let saved = shared.reduce(0.0) { sum, datum in
+        guard ledger.copy(of: datum, at: site) == nil else { return sum }
+        return sum
+          + FutureReuse.seconds(
+            uses: Double(usesToCome[datum] - 1) * shares[site],
+            refetchSeconds: graph.data[datum].size / sites[site].bandwidthIn)
+      }
+      offsets[site >> 3][site & 7] = Float(-options.nu * saved)
+    }
+    return offsets
   }
 
   private func isLike(_ task: Int, _ other: Int) -> Bool {

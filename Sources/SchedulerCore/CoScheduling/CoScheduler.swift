@@ -80,14 +80,17 @@ public struct CoSchedulingOptions: Hashable, Sendable {
   public var isPrefetching: Bool
   /// How much the place of a task's outputs counts: 0 ignores where they are needed next, 1 counts their transfers in full.
   public var lookahead: Double
+  /// Of one second that a replica made somewhere is expected to save others there; see `FutureReuse`.
+  public var nu: Double
   public init(
-    weights: ScoringWeights = ScoringWeights(), deadline: Double? = nil, isPrefetching: Bool = true,
-    lookahead: Double = 0.5
+    weights: ScoringWeights = ScoringWeights(kappa: 0.1), deadline: Double? = nil, isPrefetching: Bool = true,
+    lookahead: Double = 0.5, nu: Double = 0
   ) {
     self.weights = weights
     self.deadline = deadline
     self.isPrefetching = isPrefetching
     self.lookahead = lookahead
+    self.nu = nu
   }
 }
 
@@ -108,6 +111,8 @@ public struct CoScheduler: Sendable {
   typealias Copy = PlacementLedger.Copy
 
   public let sites: [ComputeSite]
+  /// `shares[s]`: part of all slots that site s has: how probable it is that a task goes there, as far as nothing else is known.
+  let shares: [Double]
   public var options: CoSchedulingOptions
   var graph = TaskGraph(tasks: [], data: [])
   var children: [[Int]] = []
@@ -137,6 +142,8 @@ public struct CoScheduler: Sendable {
     self.options = options
     boundTasks = sites.map { _ in [] }
     cacheUsed = sites.map { _ in 0 }
+    let slots = Double(max(1, sites.reduce(0) { $0 + $1.slots }))
+    shares = sites.map { Double($0.slots) / slots }
     eviction = sites.map { _ in EvictionOrder() }
     pins = sites.map { _ in [:] }
     var columns = ClusterColumns(count: sites.count)

@@ -58,6 +58,7 @@ enum Filter {
       let wanted = hints.kinds.map(\.rawValue).joined(separator: ", ")
       return Rejection("KindNotAllowed", "the workflow asks for kind \(wanted), this is \(spec.kind.rawValue)")
     }
+    guard !requirement.nodeSelector.isEmpty || !hints.labels.isEmpty else { return nil }
     let selectors = requirement.nodeSelector.merging(hints.labels) { $1 }
     for key in selectors.keys.sorted() where spec.labels[key] != selectors[key] {
       let has = spec.labels[key].map { "it has \(key)=\($0)" } ?? "it has no label \(key)"

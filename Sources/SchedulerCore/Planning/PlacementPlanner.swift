@@ -8,19 +8,27 @@ public struct PlacementWeights: Hashable, Sendable {
   public var omega: Double
   /// Of one minor unit of money, in seconds.
   public var lambda: Double
-  /// Of one second that a replica made here is expected to save others; see `FutureReuse`.
+  /// Of one second for which the link into the cluster is taken.
+  public var kappa: Double
+  /// Of one second that a replica made here is expected to save others; see `FutureReuse`. 0, because in the simulator it only made
+  /// more bytes move: what many read is brought to where they go by the first of them anyway.
   public var nu: Double
   /// Of a cluster that is wholly taken, in seconds: spreads equal choices, and no more than that.
   public var spread: Double
-  public init(alpha: Double = 1, omega: Double = 10, lambda: Double = 2, nu: Double = 0.25, spread: Double = 0.5) {
+  public init(
+    alpha: Double = 1, omega: Double = 10, lambda: Double = 2, kappa: Double = 0.1, nu: Double = 0, spread: Double = 0.5
+  ) {
     self.alpha = alpha
     self.omega = omega
     self.lambda = lambda
+    self.kappa = kappa
     self.nu = nu
     self.spread = spread
   }
 
-  var scoring: ScoringWeights { ScoringWeights(alpha: Float(alpha), omega: Float(omega), lambda: Float(lambda)) }
+  var scoring: ScoringWeights {
+    ScoringWeights(alpha: Float(alpha), omega: Float(omega), lambda: Float(lambda), kappa: Float(kappa))
+  }
 }
 
 /// What a pass proposes. The core revalidates each placement when it applies the plan.

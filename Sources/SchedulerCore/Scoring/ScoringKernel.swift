@@ -6,10 +6,13 @@ public struct ScoringWeights: Hashable, Sendable {
   public var omega: Float
   /// Of one unit of money.
   public var lambda: Float
-  public init(alpha: Float = 1, omega: Float = 0, lambda: Float = 0) {
+  /// Of a second for which the link into the cluster is taken: while it brings this, it brings nothing for others.
+  public var kappa: Float
+  public init(alpha: Float = 1, omega: Float = 0, lambda: Float = 0, kappa: Float = 0) {
     self.alpha = alpha
     self.omega = omega
     self.lambda = lambda
+    self.kappa = kappa
   }
 }
 
@@ -227,6 +230,7 @@ extension ScoringKernel {
     let tail = request.tails.isEmpty ? request.tail : request.tails[cluster >> 3][cluster & 7]
     let price = columns.price(cluster, run) + columns.priceIn(cluster, missing) + staging.egress
     var score = weights.alpha * (finish + tail) + weights.lambda * price
+    if weights.kappa > 0 { score += weights.kappa * columns.secondsIn(cluster, missing) }
     if !request.offsets.isEmpty { score += request.offsets[cluster >> 3][cluster & 7] }
     if weights.omega > 0 { score += weights.omega * max(0, finish + tail - request.deadline) }
     let isFeasible =
@@ -302,7 +306,7 @@ extension ScoringKernel {
     let staging = staging(to: Int.max, columns)
     let blocks = columns.wait.count
     if scores.count != blocks { scores = Array(repeating: .zero, count: blocks) }
-    let (alpha, omega, lambda) = (weights.alpha, weights.omega, weights.lambda)
+    let (alpha, omega, lambda, kappa) = (weights.alpha, weights.omega, weights.lambda, weights.kappa)
     let missing = staging.missing
     // Nobody has it; times zero seconds a byte that would be no number.
     guard missing < .infinity else {
@@ -326,6 +330,7 @@ extension ScoringKernel {
         let moved = staging.egress + missing * columns.pricePerByteIn[block]
         score += lambda * (run * columns.pricePerSecond[block] + moved)
       }
+      if kappa != 0 { score += kappa * missing * columns.secondsPerByteIn[block] }
       if hasOffsets { score += request.offsets[block] }
       if omega != 0 { score += omega * pointwiseMax(.zero, end - request.deadline) }
       if isFiltered {

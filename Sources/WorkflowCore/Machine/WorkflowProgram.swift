@@ -6,8 +6,10 @@ import FederationModel
 public struct WorkflowProgram: Sendable {
   public let definition: WorkflowDefinition
   let plans: [TemplatePlan]
-  /// `callees[t][p]`: the templates that dag task p of template t, or the steps of its group p, run; -1 for one that is not here.
-  let callees: [[[Int32]]]
+  /// `callees[t]`: what template t runs.
+  let callees: [TemplateCallees]
+  /// Whether anything in the document reads data sets or artifacts of its steps, so that they may be brought ahead.
+  let readsData: Bool
   /// Whether anything in the document looks at `outputs.result`, so that runs keep their standard output.
   let mentionsResult: Bool
 
@@ -27,15 +29,53 @@ public struct WorkflowProgram: Sendable {
     guard problems.isEmpty else { throw DocumentErrors(problems: problems) }
     self.definition = definition
     self.plans = plans
-    callees = plans.map { plan in
-      let parts: [[WorkflowStep]] =
-        switch plan.template.body {
-        case .dag(let dag): dag.tasks.map { [$0] }
-        case .steps(let groups): groups
-        case .container, .suspend: []
-        }
-      return parts.map { $0.map { step in Int32(definition.templatePosition(named: step.template) ?? -1) } }
+    callees = plans.map { TemplateCallees($0.template, definition) }
+    readsData = plans.contains {
+      definition.federationHints(for: $0.template).datasets?.isEmpty == false
+        || TemplateCallees.parts(of: $0.template).joined().contains { !$0.arguments.artifacts.isEmpty }
     }
     mentionsResult = Tags.mentionsResult(definition.canonicalJSON)
+  }
+}
+
+/// The templates that the parts of a template run: the tasks of a dag, the groups of steps.
+struct TemplateCallees: Sendable {
+  /// Template positions, part by part; -1 for one that is not here.
+  private var list: [Int32] = []
+  /// `ends[p]`: where part p ends in `list`.
+  private var ends: [Int32] = []
+  /// Those that are here, each once.
+  let templates: [Int]
+
+  init(_ template: WorkflowTemplate, _ definition: WorkflowDefinition) {
+    for part in Self.parts(of: template) {
+      for step in part { list.append(Int32(definition.templatePosition(named: step.template) ?? -1)) }
+      ends.append(Int32(list.count))
+    }
+    templates = Set(list).filter { $0 >= 0 }.sorted().map(Int.init)
+  }
+
+  static func parts(of template: WorkflowTemplate) -> [[WorkflowStep]] {
+    switch template.body {
+    case .dag(let dag): dag.tasks.map { [$0] }
+    case .steps(let groups): groups
+    case .container, .suspend: []
+    }
+  }
+
+  /// Parts.
+  var count: Int { ends.count }
+
+  /// `longest[p]`: the longest of what part p runs, `spans` being by template.
+  func longest(_ spans: [Double]) -> [Double] {
+    var next = 0
+    return ends.map { end in
+      var longest = 0.0
+      while next < end {
+        if list[next] >= 0 { longest = max(longest, spans[Int(list[next])]) }
+        next += 1
+      }
+      return longest
+    }
   }
 }

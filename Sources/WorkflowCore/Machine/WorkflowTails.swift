@@ -18,44 +18,36 @@ public struct WorkflowTails: Sendable {
     behind = program.plans.map { _ in [] }
     spans = program.plans.map { _ in 0 }
     var states = program.plans.map { _ in Measured.no }
-    for template in program.plans.indices {
-      measure(template, program, runtime, depth: 0, &states)
-    }
+    for template in program.plans.indices { measure(template, program, runtime, depth: 0, &states) }
   }
 
   private enum Measured { case no, begun, yes }
 
   /// A template that calls itself is taken to end there: how often it does is not known before.
-  @discardableResult
   private mutating func measure(
     _ template: Int, _ program: WorkflowProgram, _ runtime: (String) -> Double, depth: Int, _ states: inout [Measured]
-  ) -> Double {
-    guard states[template] == .no, depth <= WorkflowMachine.depthLimit else { return spans[template] }
+  ) {
+    guard states[template] == .no, depth <= WorkflowMachine.depthLimit else { return }
     states[template] = .begun
-    let plan = program.plans[template]
-    var parts: [Double] = []
-    if plan.nodeType == .pod {
-      spans[template] = runtime(plan.template.name)
-    } else {
-      parts = program.callees[template].map { callees in
-        callees.reduce(0.0) { longest, callee in
-          callee < 0 ? longest : max(longest, measure(Int(callee), program, runtime, depth: depth + 1, &states))
-        }
-      }
+    for callee in program.callees[template].templates {
+      measure(callee, program, runtime, depth: depth + 1, &states)
     }
+    let plan = program.plans[template]
+    let parts = program.callees[template].longest(spans)
     if let dag = plan.dag {
       behind[template] = Self.ranks(dag, parts)
     } else {
       var rest = 0.0
-      behind[template] = parts.map { _ in 0 }
+      behind[template] = parts
       for group in parts.indices.reversed() {
         behind[template][group] = rest
         rest += parts[group]
       }
     }
-    for (part, tail) in zip(parts, behind[template]) { spans[template] = max(spans[template], part + tail) }
+    var span = plan.nodeType == .pod ? runtime(plan.template.name) : 0
+    for (part, tail) in zip(parts, behind[template]) { span = max(span, part + tail) }
+    spans[template] = span
     states[template] = .yes
-    return spans[template]
   }
 
   /// The longest way from each task's end to the last one's.

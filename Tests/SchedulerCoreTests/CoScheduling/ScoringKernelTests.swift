@@ -65,7 +65,7 @@ struct ScoringKernelTests {
   @Test("scores are those of the formula, cluster by cluster", arguments: 1...200)
   func formula(seed: Int) {
     let question = Case(seed: UInt64(seed))
-    let weights = ScoringWeights(alpha: 1, omega: 3, lambda: 20)
+    let weights = ScoringWeights(alpha: 1, omega: 3, lambda: 20, kappa: 0.5)
     let kernel = Self.scored(question, weights)
     let columns = question.columns
     var best: (cluster: Int, score: Float)?
@@ -101,6 +101,7 @@ struct ScoringKernelTests {
       let end = max(stage, columns.waitSeconds(cluster)) + run + question.request.tail
       let expected =
         end + 3 * max(0, end - 400) + 20 * (columns.price(cluster, run) + columns.priceIn(cluster, missing) + egress)
+        + 0.5 * missing / question.bandwidth[cluster].in
         + (question.request.offsets.isEmpty ? 0 : question.request.offsets[cluster / 8][cluster % 8])
       let isFeasible = question.request.feasible[cluster / 8] & (1 << UInt8(cluster % 8)) != 0
       let score = kernel.scores[cluster / 8][cluster % 8]
