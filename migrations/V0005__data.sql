@@ -57,6 +57,8 @@ CREATE INDEX transfers_project ON transfers (project, id);
 ALTER TABLE workflows ADD COLUMN dataset_versions text;
 -- Outputs that are nowhere but in caches.
 ALTER TABLE artifacts ADD COLUMN is_unstored boolean NOT NULL DEFAULT false;
+-- Outputs that took the place of lost ones.
+ALTER TABLE artifacts ADD COLUMN is_remade boolean NOT NULL DEFAULT false;
 CREATE INDEX artifacts_unstored ON artifacts (workflow_id) WHERE is_unstored;
 -- The values are sealed with a key that is not in the database.
 CREATE TABLE secrets (

@@ -223,6 +223,10 @@ extension ControlPlaneCore {
     output.forget(event.run, on: name, session)
     index(outcome.outputs.artifacts, of: row)
     if event.phase == .lost, entry.isReplaceable, replace(row) { return }
+    if event.phase == .cancelled, isRebinding(row) {
+      row.cancelReason = nil
+      if replace(row) { return }
+    }
     end(
       row.task,
       TaskOutcome(phase: event.phase, exitCode: outcome.exitCode, message: outcome.message, outputs: outcome.outputs))
@@ -236,11 +240,12 @@ extension ControlPlaneCore {
       stored.producedOn = run.cluster
       let row = ArtifactRow(
         task: run.task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: stored,
-        createdAt: now)
+        createdAt: now, isRemade: workflows[run.task.workflow]!.tasks[run.task.node]?.isRemaking == true)
       output.artifacts.append(row)
       let key = DataKey(sha256: stored.sha256)
       if stored.size >= Self.followedSize { arrived(key, stored.size, on: run.cluster) }
       if stored.isUnstored == true {
+        workflows[run.task.workflow]!.epochs[run.task.node] = run.epoch
         keepUnstored(row, workflows[run.task.workflow]!.machine.stageOut(of: run.task.node))
       }
     }

@@ -94,6 +94,7 @@ extension ControlPlaneCore {
 
   /// Removes a cluster that has no runs any more.
   mutating func forget(_ name: ClusterName) -> Reply {
+    forgetData(of: name)
     clusters[name] = nil
     output.deletedClusters.insert(name)
     return .cluster(name)

@@ -15,6 +15,7 @@ extension ControlPlaneCore {
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
     reviewPlacement()
     storeOverdue()
+    if !data.lost.isEmpty { recoverInputs() }
     if expiredAt + .seconds(60) < now {
       expiredAt = now
       expireVersions()

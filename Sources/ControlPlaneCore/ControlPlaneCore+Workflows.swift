@@ -217,7 +217,7 @@ extension ControlPlaneCore {
     }
   }
 
-  private mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
+  mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
     // Read in place: a copy of the entry would be copied again by the mutation below.
     let spec = try spec(of: task, for: nil)
     let requirement = Requirement(
@@ -264,6 +264,7 @@ extension ControlPlaneCore {
 
   /// A task is over: its machine hears of it.
   mutating func end(_ task: TaskID, _ outcome: TaskOutcome) {
+    if remade(task, outcome) { return }
     guard workflows[task.workflow]?.tasks.removeValue(forKey: task.node) != nil else { return }
     handle(.taskEnded(task.node, outcome), in: task.workflow)
   }
@@ -308,6 +309,7 @@ extension ControlPlaneCore {
     for id in output.retired {
       guard let entry = workflows[id], entry.machine.status.phase.isTerminal else { continue }
       storeOutputs(of: id)
+      forgetRemade(of: id, entry.row.project)
       workflows[id] = nil
       retired.append(entry)
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.name)] = nil

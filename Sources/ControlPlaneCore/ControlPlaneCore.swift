@@ -94,6 +94,7 @@ public struct ControlPlaneCore: Sendable {
     }
     restoreData(state)
     restore(state)
+    restoreRemade(state)
   }
 
   /// Reacts to one input. What is to be written and done is collected until `takeOutput()`.

@@ -30,6 +30,8 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var weights: PlacementWeights
   /// How long an output of `stageOut: lazy` stays in caches alone.
   public var stageOutAfter: Duration
+  /// Runs of a task whose outputs were lost again and again, before who reads them ends.
+  public var remakeLimit: Int
   /// When a copy into the repository that failed is tried again.
   public var stageOutRetry: Duration
 
@@ -40,7 +42,7 @@ public struct CoreConfiguration: Hashable, Sendable {
     sliceLimit: Int = 128, sweepPeriod: Duration = .seconds(10), tailPeriod: Duration = .seconds(10),
     tailLimit: Int = 20_000,
     weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
-    stageOutRetry: Duration = .seconds(30)
+    stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3
   ) {
     self.agentLease = agentLease
     self.disconnectLimit = disconnectLimit
@@ -57,5 +59,6 @@ public struct CoreConfiguration: Hashable, Sendable {
     self.weights = weights
     self.stageOutAfter = stageOutAfter
     self.stageOutRetry = stageOutRetry
+    self.remakeLimit = remakeLimit
   }
 }

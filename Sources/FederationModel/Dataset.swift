@@ -106,6 +106,14 @@ public enum StageOutPolicy: String, Hashable, Sendable, Codable, CaseIterable {
   case never
 }
 
+/// What becomes of who reads an output whose last replica was lost before it was stored.
+public enum RecomputePolicy: String, Hashable, Sendable, Codable, CaseIterable {
+  /// Its producer runs again.
+  case always
+  /// Who reads it ends in Error, "input lost".
+  case never
+}
+
 /// What an agent's cache of data is. Soft.
 public struct CacheInventory: Hashable, Sendable, Codable {
   /// Clusters of the same name share one storage place; an agent's own is called as its cluster.

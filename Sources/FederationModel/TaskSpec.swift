@@ -188,12 +188,14 @@ public struct FederationHints: Hashable, Sendable, Codable {
   public var datasets: [DatasetMount]?
   /// nil: lazy.
   public var stageOut: StageOutPolicy?
+  /// nil: always.
+  public var recompute: RecomputePolicy?
 
   public init(
     kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
     priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil,
     gangSize: Int = 1, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
-    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil
+    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -207,6 +209,7 @@ public struct FederationHints: Hashable, Sendable, Codable {
     self.slurm = slurm
     self.datasets = datasets
     self.stageOut = stageOut
+    self.recompute = recompute
   }
 }
 

@@ -296,4 +296,100 @@ struct StageOutTests {
       return
     }
   }
+
+  /// Both tasks of the workflow, run by run, whoever they are on.
+  private func finish(
+    _ federation: inout Federation, _ cluster: ClusterName, _ artifact: StoredArtifact?, phase: RunPhase = .succeeded
+  ) throws {
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    let runs = federation.agents[cluster]!.runs.filter { !$0.value.phase.isTerminal }
+    let run = try #require(runs.keys.sorted().last)
+    let outcome = TaskOutcome(
+      phase: phase, exitCode: 0, outputs: TaskOutputs(artifacts: artifact.map { ["out": $0] } ?? [:]))
+    federation.agents[cluster]!.sequence += 10
+    federation.agents[cluster]!.runs[run]!.phase = phase
+    federation.apply(
+      .agentEvents(
+        cluster, federation.agents[cluster]!.session!,
+        [
+          AgentEvent(
+            sequence: federation.agents[cluster]!.sequence, run: run, phase: phase, at: .epoch, outcome: outcome)
+        ]))
+    federation.settle()
+    federation.deliverAll()
+  }
+
+  private func tick(_ federation: inout Federation) {
+    federation.clock = federation.clock + .seconds(1)
+    federation.apply(.tick(silence: [:]))
+    federation.settle()
+    federation.deliverAll()
+  }
+
+  @Test(
+    "Lost before it was copied, it is made again, also by the next leader, and its reader gets the new bytes",
+    arguments: [false, true])
+  func remakesLostOutputs(isRebuilt: Bool) throws {
+    var federation = try afterMaking()
+    federation.tell("a", key, .gone(reason: "corrupt"))
+    if isRebuilt {
+      federation.crash()
+      federation.connect("a")
+      federation.connect("b")
+      federation.settle()
+      federation.deliverAll()
+    }
+    tick(&federation)
+    var other = large
+    other.sha256 = String(repeating: "ba", count: 32)
+    try finish(&federation, "a", other)
+    #expect(federation.database.runs.values.filter { $0.cluster == "a" }.map(\.epoch).sorted() == [1, 2])
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    let reader = try #require(federation.agents["b"]!.runs.first)
+    guard case .stored(let read)? = reader.value.assignment.spec.inputs.first?.source else {
+      Issue.record("the reader has no input")
+      return
+    }
+    #expect(read.sha256 == other.sha256)
+    try finish(&federation, "b", nil)
+    #expect(federation.database.workflows.values.map(\.status.phase) == [.succeeded])
+  }
+
+  @Test(
+    "A run that waits in staging for what is lost gives up first, and its task is placed anew when the bytes are there (I1)"
+  )
+  func rebindsReaders() throws {
+    var federation = try afterMaking()
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    let first = try #require(federation.agents["b"]!.runs.keys.first)
+    federation.tell("a", key, .gone(reason: "lost"))
+    tick(&federation)
+    #expect(federation.agents["b"]!.runs[first]?.isCancelWanted == true)
+    try finish(&federation, "b", nil, phase: .cancelled)
+    tick(&federation)
+    try finish(&federation, "a", large)
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    #expect(federation.database.runs.values.filter { $0.cluster == "b" }.map(\.epoch).sorted() == [1, 2])
+    try finish(&federation, "b", nil)
+    #expect(federation.database.workflows.values.map(\.status.phase) == [.succeeded])
+  }
+
+  @Test("When its producer fails the second time, whoever reads it ends in Error and says that its input is lost")
+  func endsReaders() throws {
+    var federation = try afterMaking()
+    federation.tell("a", key, .gone(reason: "lost"))
+    tick(&federation)
+    try finish(&federation, "a", nil, phase: .failed)
+    #expect(federation.database.workflows.values.map(\.status.phase) == [.error])
+    let use = federation.database.nodes.values.first { $0.displayName == "use" }
+    #expect(use?.message.contains("input lost") == true)
+  }
 }

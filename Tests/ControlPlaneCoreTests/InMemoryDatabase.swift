@@ -83,6 +83,10 @@ struct InMemoryDatabase: Equatable {
     state.unstoredArtifacts = artifacts.values.filter { $0.stored.isUnstored == true }.sorted {
       ($0.task, $0.name) < ($1.task, $1.name)
     }
+    let ids = Set(live.map(\.id))
+    state.remadeArtifacts = artifacts.values.filter { $0.isRemade && ids.contains($0.task.workflow) }.sorted {
+      ($0.task, $0.name) < ($1.task, $1.name)
+    }
     return state
   }
 }

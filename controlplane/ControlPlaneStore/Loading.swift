@@ -43,6 +43,8 @@ extension ControlPlaneStore {
           "\(RowDecoder.replicas) ORDER BY key, cache",
           "\(RowDecoder.transfers) WHERE finished_ms IS NULL ORDER BY id",
           "\(RowDecoder.artifacts) WHERE is_unstored ORDER BY workflow_id, ordinal, name",
+          Self.ofOpenWorkflows(
+            "\(RowDecoder.artifacts) WHERE workflow_id = w.id AND is_remade", order: "workflow_id, ordinal, name"),
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
@@ -73,6 +75,7 @@ extension ControlPlaneStore {
     state.replicas = try results[10].rows.map(RowDecoder.replica)
     state.transfers = try results[11].rows.map(RowDecoder.transfer)
     state.unstoredArtifacts = try results[12].rows.map(RowDecoder.artifact)
+    state.remadeArtifacts = try results[13].rows.map(RowDecoder.artifact)
     state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
     state.lastExplanationID = try results[0][0].int(2)
     return state

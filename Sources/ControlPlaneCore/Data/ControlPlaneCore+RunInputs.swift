@@ -13,6 +13,14 @@ extension ControlPlaneCore {
     if let mounts = spec.federation.datasets {
       spec.datasets = try mounted(mounts, by: task.workflow, for: cluster)
     }
+    if !data.remade.isEmpty, let project = workflows[task.workflow]?.row.project {
+      for index in spec.inputs.indices {
+        guard case .stored(let old) = spec.inputs[index].source,
+          let new = data.remade[RepositoryName(project: project, key: old.key)]
+        else { continue }
+        spec.inputs[index].source = .stored(new)
+      }
+    }
     guard let cluster else { return spec }
     for index in spec.inputs.indices {
       guard case .stored(var artifact) = spec.inputs[index].source, artifact.size >= Self.followedSize else { continue }
@@ -76,6 +84,7 @@ extension ControlPlaneCore {
       storeDeadlines.insert(
         StoreDeadline(at: row.createdAt + configuration.stageOutAfter, key: DataKey(sha256: row.stored.sha256)))
     }
+    for key in data.unstored.keys where isLost(key) { data.lost.insert(key) }
     for row in state.transfers {
       if row.cause == .stageOut {
         data.transfers[row.id] = TransferEntry(row: row)

@@ -14,7 +14,8 @@ extension ControlPlaneCore {
   /// An output exists in a cache alone.
   mutating func keepUnstored(_ artifact: ArtifactRow, _ policy: StageOutPolicy) {
     let key = DataKey(sha256: artifact.stored.sha256)
-    data.unstored[key, default: []].append(artifact)
+    data.unstored[key, default: []].removeAll { $0.task == artifact.task && $0.name == artifact.name }
+    data.unstored[key]!.append(artifact)
     guard policy == .lazy else { return }
     storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutAfter, key: key))
   }

@@ -1,4 +1,5 @@
 public import FederationModel
+import WorkflowCore
 
 /// What is where, and what moves.
 extension ControlPlaneCore {
@@ -122,6 +123,7 @@ extension ControlPlaneCore {
   /// A replica is no longer there.
   mutating func vanished(_ key: DataKey, from cache: String, because reason: String) {
     guard let row = data.remove(key, from: cache) else { return }
+    if isLost(key) { data.lost.insert(key) }
     output.replicas[ReplicaName(key: key, cache: cache)] = nil
     output.deletedReplicas.insert(ReplicaName(key: key, cache: cache))
     wantsPlacement = true
@@ -212,5 +214,35 @@ extension ControlPlaneCore {
       data.links[link] = LinkEntry(bandwidth: sample, measuredAt: now)
     }
     clusters[cluster]?.measured(bytes, inMilliseconds: milliseconds)
+  }
+}
+
+extension ControlPlaneCore {
+  /// A cluster is gone for good: its replicas are, unless others share its cache, and so is what moved there.
+  mutating func forgetData(of cluster: ClusterName) {
+    for id in data.transfers.keys.sorted() where data.transfers[id]?.row.cluster == cluster {
+      close(id, .cancelled, message: "the cluster was forgotten")
+    }
+    for key in data.indexing.keys.sorted() where data.indexing[key] == cluster { data.indexing[key] = nil }
+    guard let cache = cache(of: cluster), clusters(sharing: cache) == [cluster] else { return }
+    for key in (data.caches[cache] ?? []).sorted() { vanished(key, from: cache, because: "its cluster was forgotten") }
+  }
+
+  /// Takes a run off its cluster, for its task to be placed anew: it is cancelled first, and its end is awaited (invariant I1).
+  mutating func rebind(_ id: RunID, because reason: String) {
+    guard var run = runs[id], run.row.cancelReason == nil else { return }
+    run.row.cancelReason = reason
+    runs[id] = run
+    output.runs[id] = run.row
+    guard let session = clusters[run.row.cluster]?.session, !clusters[run.row.cluster]!.row.isAdopting else { return }
+    output.add(.send(run.row.cluster, session, .cancel([id], reason: reason)))
+  }
+
+  /// Whether the end of a run was wanted only to place its task anew: nobody wants the task's own end.
+  func isRebinding(_ run: RunRow) -> Bool {
+    guard run.cancelReason != nil, let entry = workflows[run.task.workflow], entry.tasks[run.task.node] != nil else {
+      return false
+    }
+    return entry.machine[run.task.node].cancelReason == nil
   }
 }

@@ -21,6 +21,12 @@ struct DataState: Sendable {
   var outward: [DataKey: TransferID] = [:]
   /// Outputs that are nowhere but in caches, by content: several tasks may have made the same.
   var unstored: [DataKey: [ArtifactRow]] = [:]
+  /// Of `unstored`: what no cache has any more.
+  var lost: Set<DataKey> = []
+  /// How often tasks of live workflows ran again for an output that was lost.
+  var remakings: [TaskID: Int] = [:]
+  /// What was made anew, by where the old bytes belonged.
+  var remade: [RepositoryName: StoredArtifact] = [:]
   var links: [Link: LinkEntry] = [:]
   /// Versions that an agent was asked to list, and which.
   var indexing: [DataKey: ClusterName] = [:]
@@ -84,6 +90,12 @@ struct TransferEntry: Sendable {
   var waiting = ""
 
   var remaining: ByteCount { max(.zero, row.size - row.moved) }
+}
+
+/// An object of a project's repository.
+struct RepositoryName: Hashable, Sendable {
+  var project: ProjectName
+  var key: String
 }
 
 /// From where to where bytes move.

@@ -74,6 +74,8 @@ public struct DurableState: Hashable, Sendable {
   public var transfers: [TransferRow] = []
   /// Outputs that are nowhere but in caches.
   public var unstoredArtifacts: [ArtifactRow] = []
+  /// Outputs of `workflows` that took the place of lost ones.
+  public var remadeArtifacts: [ArtifactRow] = []
   /// The greatest ever used; 0 for none.
   public var lastWorkflowID: WorkflowID
   /// The greatest ever used; 0 for none.

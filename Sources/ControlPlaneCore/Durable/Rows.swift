@@ -206,9 +206,13 @@ public struct ArtifactRow: Hashable, Sendable {
   /// Where it is, and how to know that it is whole. `producedOn` is the cluster that made it, and is likely to have it cached.
   public var stored: StoredArtifact
   public var createdAt: Timestamp
+  /// It took the place of bytes that were lost: whoever was to read those reads these.
+  public var isRemade: Bool
   public init(
-    task: TaskID, name: String, workflowUID: String, project: ProjectName, stored: StoredArtifact, createdAt: Timestamp
+    task: TaskID, name: String, workflowUID: String, project: ProjectName, stored: StoredArtifact, createdAt: Timestamp,
+    isRemade: Bool = false
   ) {
+    self.isRemade = isRemade
     self.task = task
     self.name = name
     self.workflowUID = workflowUID

@@ -8,6 +8,8 @@ struct WorkflowEntry: Sendable {
   var machine: WorkflowMachine
   /// The tasks that were launched and have not ended.
   var tasks: [NodeID: TaskEntry] = [:]
+  /// The latest epoch of tasks that have ended with outputs in caches alone: they may have to run again.
+  var epochs: [NodeID: Int32] = [:]
   /// The earliest moment that the heap of wakes holds for it.
   var scheduledWake: Timestamp?
   /// Something of `row` besides `status` is not written yet.
@@ -33,6 +35,8 @@ struct TaskEntry: Hashable, Sendable {
   var run: RunID?
   /// The pending group that it waits in.
   var group: Int64?
+  /// Its node has ended; it runs again because what it made is lost.
+  var isRemaking = false
 }
 
 /// A run that is not over, in memory.

@@ -16,13 +16,14 @@ public struct FederationBlock: Hashable, Sendable, Codable {
   public var slurm: SlurmHints?
   public var datasets: [DatasetMount]?
   public var stageOut: StageOutPolicy?
+  public var recompute: RecomputePolicy?
 
   public init(
     kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
     walltime: Duration? = nil,
     priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil,
     gangSize: Int? = nil, gpuType: String? = nil, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
-    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil
+    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil
   ) {
     self.kinds = kinds
     self.labels = labels
@@ -37,6 +38,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     self.slurm = slurm
     self.datasets = datasets
     self.stageOut = stageOut
+    self.recompute = recompute
   }
 
   /// This block, with every field that it leaves open taken from `base`. A field is taken whole; lists are not joined.
@@ -47,7 +49,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
       onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice,
       gangSize: gangSize ?? base.gangSize, gpuType: gpuType ?? base.gpuType,
       placementPolicy: placementPolicy ?? base.placementPolicy, slurm: slurm ?? base.slurm,
-      datasets: datasets ?? base.datasets, stageOut: stageOut ?? base.stageOut)
+      datasets: datasets ?? base.datasets, stageOut: stageOut ?? base.stageOut, recompute: recompute ?? base.recompute)
   }
 
   /// The terms, with defaults for what is still open.
@@ -65,6 +67,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     hints.slurm = slurm
     hints.datasets = datasets
     hints.stageOut = stageOut
+    hints.recompute = recompute
     return hints
   }
 }

@@ -59,6 +59,11 @@ extension WorkflowMachine {
     plan(of: node.ordinal).map { definition.federationHints(for: $0.template).stageOut ?? .lazy } ?? .lazy
   }
 
+  /// Whether a leaf node runs again when its outputs are lost.
+  public func recompute(of node: NodeID) -> RecomputePolicy {
+    plan(of: node.ordinal).map { definition.federationHints(for: $0.template).recompute ?? .always } ?? .always
+  }
+
   /// `<workflow>/<node id>/<artifact>`, with an ending that tells how it is packed.
   private func defaultKey(of artifact: String, _ archive: ArchiveFormat, at node: Int32) -> String {
     let ending =
