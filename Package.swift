@@ -81,6 +81,8 @@ let package = Package(
     .target(
       name: "FederationPKI", dependencies: ["FederationModel", crypto, swiftASN1, x509], swiftSettings: settings),
 
+    .target(name: "HTTP2Framing", dependencies: [nioCore], swiftSettings: settings),
+
     // MARK: Other people's stores
     .target(
       name: "Rclone", dependencies: ["FederationModel", crypto, logging, serviceLifecycle, subprocess],
@@ -123,8 +125,8 @@ let package = Package(
     .target(
       name: "ControlPlaneServer",
       dependencies: [
-        "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "Postgres",
-        "Rclone",
+        "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
+        "Postgres", "Rclone",
         "SchedulerCore",
         "WorkflowCore", argumentParser, asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes,
         hummingbird, hummingbirdCore,
@@ -152,8 +154,8 @@ let package = Package(
     .target(
       name: "AgentRuntime",
       dependencies: [
-        "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "ProcessExecutor", "Rclone",
-        "SlurmExecutor", "Supervisor", argumentParser, crypto,
+        "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
+        "ProcessExecutor", "Rclone", "SlurmExecutor", "Supervisor", argumentParser, crypto,
         deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL,
         nioTLS,
         protobuf, serviceLifecycle, subprocess, swiftASN1, systemPackage, x509, yams,
@@ -204,8 +206,8 @@ let package = Package(
     .testTarget(
       name: "GatewayTransportTests",
       dependencies: [
-        "AgentRuntime", "ControlPlaneServer", "FederationAPI", "FederationModel", "FederationPKI", crypto, grpc,
-        grpcTransport, nioCore,
+        "AgentRuntime", "ControlPlaneServer", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
+        crypto, grpc, grpcTransport, nioCore,
         nioPosix, nioSSL, protobuf, swiftASN1, x509,
       ], swiftSettings: settings),
     .testTarget(

@@ -61,6 +61,9 @@ public struct OwnedProcess: Hashable, Sendable {
     sizes(["VmRSS", "VmHWM"], in: "status").map { ($0[0], $0[1]) }
   }
 
+  /// Bytes of resident memory that no file backs. nil when it is gone. Cheap.
+  public func anonymousMemory() -> Int64? { sizes(["RssAnon"], in: "status").map { $0[0] } }
+
   /// Bytes of resident memory: its share of what several processes map, and what no file backs. nil when it is gone.
   ///
   /// - Source: proc(5), Pss and Anonymous of /proc/PID/smaps_rollup.

@@ -2,6 +2,7 @@ public import FederationModel
 public import FederationPKI
 internal import GRPCCore
 public import GRPCNIOTransportHTTP2Posix
+internal import HTTP2Framing
 public import NIOCertificateReloading
 internal import NIOCore
 public import NIOSSL
@@ -110,6 +111,7 @@ public enum ControlPlaneTransport {
         channel.eventLoop.makeCompletedFuture {
           let pipeline = channel.pipeline.syncOperations
           let tls = try pipeline.handler(type: NIOSSLClientHandler.self)
+          try pipeline.addHandler(WholeFramesHandler(isServer: false), position: .after(tls))
           try pipeline.addHandler(HandshakeGuard(credentials: credentials), position: .after(tls))
           guard let proxy = address.proxy else { return }
           let connect = ProxyConnectHandler(proxy: proxy, target: address.description) { credentials.note($0) }

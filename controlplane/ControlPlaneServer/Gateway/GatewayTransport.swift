@@ -2,6 +2,7 @@ internal import FederationModel
 public import FederationPKI
 internal import GRPCCore
 public import GRPCNIOTransportHTTP2Posix
+internal import HTTP2Framing
 public import NIOCertificateReloading
 internal import NIOCore
 public import NIOSSL
@@ -100,6 +101,7 @@ public enum GatewayTransport {
         channel.eventLoop.makeCompletedFuture {
           let pipeline = channel.pipeline.syncOperations
           let tls = try pipeline.handler(type: NIOSSLServerHandler.self)
+          try pipeline.addHandler(WholeFramesHandler(isServer: true), position: .after(tls))
           try pipeline.addHandler(ConnectionGuard(), position: .after(tls))
           try pipeline.addHandler(IdleStateHandler(readTimeout: .seconds(16)), position: .after(tls))
         }
