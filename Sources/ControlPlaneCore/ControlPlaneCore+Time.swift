@@ -14,6 +14,7 @@ extension ControlPlaneCore {
     forgetOldReplies()
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
     reviewPlacement()
+    moveStalledRuns()
     storeOverdue()
     if !data.lost.isEmpty { recoverInputs() }
     if expiredAt + .seconds(60) < now {

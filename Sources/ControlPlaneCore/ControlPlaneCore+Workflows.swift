@@ -219,12 +219,15 @@ extension ControlPlaneCore {
 
   mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
     // Read in place: a copy of the entry would be copied again by the mutation below.
-    let spec = try spec(of: task, for: nil)
+    var spec = try spec(of: task, for: nil)
+    let avoids = workflows[task.workflow]!.tasks[task.node]?.avoids ?? []
+    spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
     let requirement = Requirement(
       project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
-    workflows[task.workflow]!.tasks[task.node] = TaskEntry(epoch: epoch, run: nil, group: group)
+    workflows[task.workflow]!.tasks[task.node] = TaskEntry(
+      epoch: epoch, run: nil, group: group, avoids: avoids)
     wantsPlacement = true
   }
 

@@ -42,6 +42,8 @@ public struct ControlPlaneCore: Sendable {
   var data = DataState()
   /// Lower half of the last transfer's id.
   var transferCounter: UInt32 = 0
+  /// By cluster: the last of its queued runs that was looked at.
+  var stallCursor: [ClusterName: RunID] = [:]
   var storeDeadlines = Heap<StoreDeadline>()
   /// When versions were last looked through for what has outlived its use.
   var expiredAt = Timestamp.epoch

@@ -28,6 +28,8 @@ public struct CoreConfiguration: Hashable, Sendable {
   /// Parts of workflows whose tails are computed for one pass, about: a few tens of nanoseconds each.
   public var tailLimit: Int
   public var weights: PlacementWeights
+  /// How long a run waits in a cluster's own queue before its task may go elsewhere; at least three times what was promised.
+  public var queuePatience: Duration
   /// How long an output of `stageOut: lazy` stays in caches alone.
   public var stageOutAfter: Duration
   /// Runs of a task whose outputs were lost again and again, before who reads them ends.
@@ -42,7 +44,7 @@ public struct CoreConfiguration: Hashable, Sendable {
     sliceLimit: Int = 128, sweepPeriod: Duration = .seconds(10), tailPeriod: Duration = .seconds(10),
     tailLimit: Int = 20_000,
     weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
-    stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3
+    stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3, queuePatience: Duration = .seconds(600)
   ) {
     self.agentLease = agentLease
     self.disconnectLimit = disconnectLimit
@@ -60,5 +62,6 @@ public struct CoreConfiguration: Hashable, Sendable {
     self.stageOutAfter = stageOutAfter
     self.stageOutRetry = stageOutRetry
     self.remakeLimit = remakeLimit
+    self.queuePatience = queuePatience
   }
 }

@@ -26,6 +26,8 @@ struct SimulatedAgent {
   var orders = DataOrders()
   /// What its cache is; nil for an agent that takes no orders.
   var cache: CacheInventory?
+  /// It is a batch system of its own.
+  var queues = false
   /// Every program that was ever started here, to be checked for doubles.
   var started: Set<RunID> = []
 
@@ -40,7 +42,7 @@ struct SimulatedAgent {
       inventory: ClusterInventory(
         capacity: Resources(cpuMillicores: 64_000, memory: .gibibytes(64)), slots: 4,
         images: [ImageRule(pattern: "*", runsAs: "host")],
-        canFence: true, cache: cache),
+        canFence: true, queues: queues, cache: cache),
       protocolVersion: 1, takesOrders: cache != nil)
   }
 

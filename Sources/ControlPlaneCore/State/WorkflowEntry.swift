@@ -35,6 +35,8 @@ struct TaskEntry: Hashable, Sendable {
   var run: RunID?
   /// The pending group that it waits in.
   var group: Int64?
+  /// Clusters that kept it waiting in their queues for too long.
+  var avoids: Set<ClusterName> = []
   /// Its node has ended; it runs again because what it made is lost.
   var isRemaking = false
 }
