@@ -230,7 +230,7 @@ let package = Package(
       name: "AgentRuntimeTests",
       dependencies: [
         "AgentRuntime", "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI",
-        "ProcessExecutor", "Rclone", "SlurmExecutor", "fubini-agent", crypto, grpc,
+        "ProcessExecutor", "Rclone", "SlurmExecutor", "TestSupport", "fubini-agent", crypto, grpc,
         grpcProtobuf, grpcTransport, logging, nioCore, nioPosix, protobuf,
       ], swiftSettings: settings),
     .testTarget(

@@ -102,7 +102,7 @@ public struct RcloneClient: Sendable {
 
   /// On a thread of its own, until it returns or the task is cancelled.
   private func withConnection<Result: Sendable>(
-    _ body: @escaping @Sendable (RcloneConnection) throws -> Result
+    _ body: @escaping @Sendable (HTTPConnection) throws -> Result
   ) async throws -> Result {
     let address = try await daemon.address()
     let isCancelled = CancellationFlag()
@@ -111,7 +111,7 @@ public struct RcloneClient: Sendable {
         DispatchQueue.global().async {
           continuation.resume(
             with: Swift.Result {
-              let connection = try RcloneConnection(address)
+              let connection = HTTPConnection(try SocketStream(address.place), authorization: address.authorization)
               defer { connection.close() }
               connection.isCancelled = { isCancelled.value.load(ordering: .relaxed) }
               return try body(connection)
@@ -148,10 +148,10 @@ public struct RcloneClient: Sendable {
 
 /// Reads files over one connection. Its calls block.
 public final class RcloneReader {
-  private let connection: RcloneConnection
+  private let connection: HTTPConnection
   private let client: RcloneClient
 
-  init(_ connection: RcloneConnection, _ client: RcloneClient) {
+  init(_ connection: HTTPConnection, _ client: RcloneClient) {
     self.connection = connection
     self.client = client
   }
@@ -177,7 +177,7 @@ public final class RcloneReader {
     try connection.read(head, take)
   }
 
-  static func escaped(_ text: String) -> String {
+  public static func escaped(_ text: String) -> String {
     var escaped = ""
     for byte in text.utf8 {
       switch byte {

@@ -178,7 +178,7 @@ public final class RcloneDaemon: Service, Sendable {
   /// It does not say when it listens on a socket: whoever connects knows.
   private func awaitSocket(_ path: String, _ authorization: String) async {
     while !Task.isCancelled {
-      if let connection = try? RcloneConnection(.init(place: .socket(path), authorization: authorization)) {
+      if let connection = try? SocketStream(.socket(path)) {
         connection.close()
         chmod(path, 0o600)
         let address = Address(place: .socket(path), authorization: authorization)

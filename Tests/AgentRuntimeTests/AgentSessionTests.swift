@@ -78,7 +78,9 @@ import Testing
       try await waitUntil { !plane.ends(of: 1).isEmpty }
       #expect(plane.ends(of: 1).map(\.phase) == [.succeeded])
       let hello = plane.state.withLock { $0.hellos[0] }
-      #expect(hello.protocolMin == 1 && hello.protocolMax == 2 && hello.capabilities == ["clock", "resumable-uploads"])
+      #expect(
+        hello.protocolMin == 1 && hello.protocolMax == 2
+          && hello.capabilities == ["clock", "resumable-uploads", "data"])
       try await waitUntil { plane.state.withLock { $0.heartbeatWalls.last ?? 0 > 0 } }
       // It knows that its clock is behind, and says so to both who may mend it.
       try await waitUntil { (await agent.report().clockSkewMilliseconds ?? 0) < -100_000 }

@@ -30,7 +30,8 @@ import Testing
     #expect(configuration.executor == .null)
     #expect(configuration.cpuMillicores == 500)
     #expect(configuration.memoryBytes == 2 << 30)
-    #expect(configuration.transferLimitBytesPerSecond == 50_000_000)
+    #expect(configuration.transferLimit.bytesPerSecond(atMinute: 0) == 50_000_000)
+    #expect(configuration.cache.capacityBytes == 1 << 30)
     #expect(configuration.images == [.init(pattern: "python:*", runsAs: "host")])
     #expect(configuration.sandbox == .none)
     #expect("\(configuration.controlGroups)" == "/fubini")
@@ -38,6 +39,32 @@ import Testing
     #expect(configuration.logLevel == .debug)
     #expect(configuration.tenancy.kind == .mapped)
     #expect(configuration.tenancy.projects == ["physics": .init(user: "phys", account: "phys-2026")])
+  }
+
+  @Test("the cache's keys are read, and what cannot be is refused")
+  func cache() throws {
+    let configuration = try ConfigurationParser.parse(
+      yaml: """
+        transferLimit: "08:00,10MB/s 19:00,off"
+        cache: {directory: /scratch/cache, capacity: 2Ti, name: hpc, writer: false, scrubInterval: 12h, scrubRate: 5MB/s,
+          origins: [/archive], rclone: /opt/rclone}
+        """)
+    let cache = configuration.cache
+    #expect(cache.directory == "/scratch/cache" && cache.capacityBytes == 2 << 40 && cache.name == "hpc")
+    #expect(!cache.isWriter && cache.scrubInterval == .seconds(43_200) && cache.scrubBytesPerSecond == 5_000_000)
+    #expect(cache.origins == ["/archive"] && cache.rclone == "/opt/rclone")
+    let limit = configuration.transferLimit
+    #expect(limit.bytesPerSecond(atMinute: 9 * 60) == 10_000_000)
+    #expect(limit.bytesPerSecond(atMinute: 20 * 60) == nil)
+    // Before the first change of the day, yesterday's last one holds.
+    #expect(limit.bytesPerSecond(atMinute: 60) == nil)
+    #expect(try ConfigurationParser.parse(yaml: "cache: {scrubInterval: off}").cache.scrubInterval == nil)
+    for text in [
+      "cache: {size: 1}", "cache: {writer: perhaps}", "cache: {directory: here}", "cache: {scrubInterval: soon}",
+      "cache: {name: A_B}", "cache: {origins: [x]}", "transferLimit: \"25:00,1MB/s\"", "transferLimit: \"08:00,fast\"",
+    ] {
+      #expect(throws: FederationError.self, "\(text)") { try ConfigurationParser.parse(yaml: text) }
+    }
   }
 
   @Test("the environment overrides the file")

@@ -34,6 +34,17 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     var capabilities: [String] = []
     var hellos: [Fubini_Agent_V1_Hello] = []
     var heartbeatWalls: [Int64] = []
+    /// What the agent told of its cache.
+    var reports: [Fubini_Agent_V1_CacheReport] = []
+    var dataEvents: [Fubini_Agent_V1_DataEvent] = []
+    /// The complete set, sent after each welcome of a session that uses data.
+    var orders = Fubini_Agent_V1_DataOrders()
+    /// By name.
+    var secrets: [String: [String: String]] = [:]
+    var secretRequests: [Fubini_Agent_V1_GetSecretRequest] = []
+    var artifactRequests: [Fubini_Agent_V1_GetArtifactRequest] = []
+    /// An answer is cut after so many bytes.
+    var getLimitBytes = Int.max
     /// What a later release says besides: merged into each message that is sent.
     var unknownFields: [UInt8] = []
     var outgoing: AsyncStream<Fubini_Agent_V1_ControlMessage>.Continuation?
@@ -117,7 +128,6 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
   ) throws {
     switch message.message {
     case .hello(let hello): welcome(hello, reply)
-    case .cache, .data: break
     case .heartbeat(let heartbeat):
       let saysTime = state.withLock { state in
         state.heartbeats += 1
@@ -139,6 +149,8 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
       if cuts { throw RPCError(code: .unavailable, message: "cut by the test") }
       reply.yield(.with { $0.ack.sequence = events.events.last?.sequence ?? 0 })
     case .inventory(let inventory): state.withLock { $0.inventories.append(inventory) }
+    case .cache(let report): state.withLock { $0.reports.append(report) }
+    case .data(let data): state.withLock { $0.dataEvents += data.events }
     case nil: break
     }
   }
@@ -173,6 +185,11 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
       }
     }
     if rotates { reply.yield(.with { $0.rotate = .init() }) }
+    if capabilities.contains("data") {
+      var orders = state.withLock { $0.orders }
+      orders.complete = true
+      reply.yield(.with { $0.data = orders })
+    }
   }
 
   func logs(
@@ -202,10 +219,21 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     request: Fubini_Agent_V1_GetArtifactRequest, response: RPCWriter<Fubini_Agent_V1_ArtifactChunk>,
     context: ServerContext
   ) async throws {
-    guard let data = state.withLock({ $0.artifacts[request.key] }) else {
+    let (found, limit) = state.withLock { state in
+      state.artifactRequests.append(request)
+      return (state.artifacts[request.key], state.getLimitBytes)
+    }
+    guard let data = found else {
       throw RPCError(FederationError(.notFound, "nothing is stored at \(request.key)"))
     }
-    try await response.write(.with { $0.data = data.dropFirst(Int(request.offset)) })
+    var rest = data.dropFirst(Int(request.offset))
+    let isCut = rest.count > limit
+    rest = rest.prefix(limit)
+    while !rest.isEmpty {
+      try await response.write(.with { $0.data = Data(rest.prefix(256 << 10)) })
+      rest = rest.dropFirst(256 << 10)
+    }
+    if isCut { throw RPCError(code: .unavailable, message: "cut by the test") }
   }
 
   func putArtifact(
@@ -233,16 +261,22 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     }
   }
 
+  func getSecret(
+    request: Fubini_Agent_V1_GetSecretRequest, context: ServerContext
+  ) async throws -> Fubini_Agent_V1_SecretReply {
+    let name = request.exportOf.isEmpty ? request.name : "export:" + request.exportOf
+    let values = state.withLock { state in
+      state.secretRequests.append(request)
+      return state.secrets[name]
+    }
+    guard let values else { throw RPCError(FederationError(.permissionDenied, "no order names the secret \(name)")) }
+    return .with { $0.values = values }
+  }
+
   func findUpload(
     request: Fubini_Agent_V1_PutArtifactStart, context: ServerContext
   ) async throws -> Fubini_Agent_V1_UploadPosition {
     throw RPCError(code: .unimplemented, message: "this control plane keeps nothing of a cut upload")
-  }
-
-  func getSecret(
-    request: Fubini_Agent_V1_GetSecretRequest, context: ServerContext
-  ) async throws -> Fubini_Agent_V1_SecretReply {
-    throw RPCError(code: .permissionDenied, message: "this control plane has no secrets")
   }
 
   /// Serves over TLS 1.3 on a port of its own while `body` runs.

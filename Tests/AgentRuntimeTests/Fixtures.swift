@@ -13,7 +13,7 @@ import Testing
 #endif
 
 /// A directory of the test's own, removed when the test is over.
-final class TemporaryDirectory {
+final class TemporaryDirectory: Sendable {
   let path: String
   init() throws {
     path = "/tmp/fubini-\(UInt32.random(in: .min ... .max))"

@@ -110,10 +110,13 @@ import Testing
     let executor = PickyExecutor()
     executor.state.withLock { $0.failingAttaches = 1 }
     let journal = try Journal(path: directory.path + "/journal.sqlite", isOnNetworkFileSystem: false)
+    let repository = RemoteArtifactRepository(connection: ConnectionSlot(), meter: TransferMeter(bytesPerSecond: nil))
     let driver = RunDriver(
       journal: journal, contents: try await journal.contents(), executor: executor,
-      cache: try ArtifactCache(directory: directory.path, bytesMax: 1000),
-      repository: RemoteArtifactRepository(connection: ConnectionSlot(), meter: TransferMeter(bytesPerSecond: nil)),
+      cache: try DataCache(
+        layout: CacheLayout(directory: directory.path + "/cache"), capacity: 1000,
+        fetching: StoreFixture.fetcher(repository, directory)),
+      repository: repository,
       logger: silentLogger())
     let work = Task { try await driver.run() }
     try await waitUntil { driver.problem?.contains("the supervisor does not answer") == true }

@@ -22,7 +22,7 @@ final class AgentProcess: Sendable {
   private let state: StateDirectory
   private let journal: Journal
   private let executor: any Executor
-  private let cache: ArtifactCache
+  private let data: DataPlane
   private let driver: RunDriver
   private let session: SessionRunner
   private let rotation: CertificateRotation
@@ -60,12 +60,17 @@ final class AgentProcess: Sendable {
     } else {
       (executor, files) = try await Self.executor(configuration, identity, logger)
     }
-    cache = try ArtifactCache(directory: state.path + "/artifacts", bytesMax: configuration.artifactCacheBytes)
     let connection = ConnectionSlot()
-    let meter = TransferMeter(bytesPerSecond: configuration.transferLimitBytesPerSecond)
+    let meter = TransferMeter(configuration.transferLimit)
+    let repository = RemoteArtifactRepository(connection: connection, meter: meter)
+    let data = try Self.dataPlane(
+      configuration, identity.cluster, store: store, connection: connection, repository: repository, meter: meter,
+      logger: logger)
+    self.data = data
     let driver = RunDriver(
-      journal: journal, contents: contents, executor: executor, files: files, cache: cache,
-      repository: RemoteArtifactRepository(connection: connection, meter: meter), tenancy: tenancy, logger: logger)
+      journal: journal, contents: contents, executor: executor, files: files, cache: data.cache,
+      repository: repository, keepsUnstored: { connection.keepsUnstored }, grant: Self.grant(configuration),
+      tenancy: tenancy, logger: logger)
     self.driver = driver
     let logs = LogShipper(files: files) { run, offset, isComplete in
       await driver.tell(.logAcknowledged(run, offset: offset, isComplete: isComplete))
@@ -82,14 +87,15 @@ final class AgentProcess: Sendable {
       if case .single(nil) = tenancy { inventory.notices.insert(Self.undeclaredTenancy, at: 0) }
       if let notice = clock.text { inventory.notices.append(notice) }
       if let problem = driver.problem { inventory.notices.append(problem) }
-      inventory.linkBytesPerSecond = configuration.transferLimitBytesPerSecond
+      inventory.linkBytesPerSecond = meter.bytesPerSecond
+      inventory.cache = await data.inventory()
       return inventory
     }
     session = SessionRunner(
       cycle: cycle, journaledSequence: contents.lastSequence,
       ports: SessionRunner.Ports(
         journal: journal, driver: driver, executor: executor, connection: connection, logs: logs, inventory: inventory,
-        rotationRequested: { rotation.request() }),
+        data: data, rotationRequested: { rotation.request() }),
       credentials: credentials, protocols: AgentProtocol.versions.lowerBound...configuration.protocolMax, logger: logger
     )
     clock.use { [session] in session.clockSkew }
@@ -106,6 +112,10 @@ final class AgentProcess: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { [self] in try await driver.run() }
       group.addTask { [self] in await session.run() }
+      group.addTask { [self] in
+        await data.run()
+        try Task.checkCancellation()
+      }
       group.addTask { [self] in await rotation.run() }
       group.addTask { await Self.staySmall() }
       defer { group.cancelAll() }
@@ -142,9 +152,65 @@ final class AgentProcess: Sendable {
       certificateExpiresAtMilliseconds: rotation.notAfter.milliseconds, runCount: overview.runCount,
       runs: overview.runs.map { .init(run: $0.id.hexadecimal, phase: $0.phase.name, note: $0.note) },
       queueDepth: driver.queueDepth, lastSequence: overview.lastSequence,
-      acknowledgedSequence: overview.acknowledgedSequence, artifactCacheBytes: await cache.bytes,
+      acknowledgedSequence: overview.acknowledgedSequence, cache: await data.status(),
       clockSkewMilliseconds: session.clockSkew?.milliseconds,
       notices: await executor.inventory().notices + (driver.problem.map { [$0] } ?? []))
+  }
+
+  /// Runs of a Slurm cluster with users of their own reach data sets by their paths.
+  private static func grant(
+    _ configuration: AgentConfiguration
+  ) -> @Sendable (String, ProjectName) async throws -> Void {
+    guard configuration.executor == .slurm, !configuration.tenancy.projects.isEmpty else { return { _, _ in } }
+    let grant = DatasetGrant(users: configuration.tenancy.projects.mapValues(\.user))
+    return { try await grant($0, to: $1) }
+  }
+
+  private static func dataPlane(
+    _ configuration: AgentConfiguration, _ cluster: ClusterName, store: CertificateStore, connection: ConnectionSlot,
+    repository: RemoteArtifactRepository, meter: TransferMeter, logger: Logger
+  ) throws -> DataPlane {
+    let settings = configuration.cache
+    let events = DataEventOutbox()
+    let mover = try RcloneMover(
+      program: settings.rclone, directory: configuration.stateDirectory + "/rclone", logger: logger)
+    let secrets = RemoteSecrets(connection: connection)
+    // Read anew each time: it is renewed.
+    let identity: @Sendable () throws -> CertificateStore.Identity = {
+      guard let identity = try store.load() else {
+        throw FederationError(.failedPrecondition, "this agent has not joined")
+      }
+      return identity
+    }
+    let sources = SourceAccess(
+      cluster: cluster, secrets: secrets, mover: mover, allowedOrigins: settings.origins,
+      exports: ExportAccess(secrets: secrets) { try CertificateStore.bundle(identity()) })
+    let isMapped = configuration.executor == .slurm && !configuration.tenancy.projects.isEmpty
+    let layout = CacheLayout(
+      directory: configuration.cacheDirectory,
+      isPassable: isMapped || configuration.sandbox == .none && geteuid() == 0, isGranted: isMapped)
+    let cache = try DataCache(
+      layout: layout, capacity: settings.capacityBytes,
+      reader: settings.isWriter ? nil : cluster,
+      workDirectory: settings.isWriter ? nil : configuration.stateDirectory + "/work",
+      fetching: ReplicaFetcher(repository: repository, sources: sources, meter: meter), events: events)
+    return DataPlane(
+      name: settings.name ?? cluster.text, cache: cache,
+      orders: ReplicaOrders(
+        cache: cache, repository: repository, indexer: OriginIndexer(sources: sources, repository: repository),
+        events: events, logger: logger),
+      events: events, mover: mover,
+      scrub: CacheScrub(
+        cache: cache, interval: settings.scrubInterval, bytesPerSecond: settings.scrubBytesPerSecond, logger: logger),
+      export: try configuration.export.map { export in
+        try CacheExport(
+          configuration: export, program: settings.rclone, directory: configuration.stateDirectory + "/export",
+          layout: cache.layout, cluster: cluster, secrets: secrets,
+          certificate: {
+            let identity = try identity()
+            return .init(chain: identity.certificatePEM, key: identity.key.pem)
+          }, logger: logger)
+      })
   }
 
   /// What may pass (a supervisor that does not answer yet, a full disk) is waited for; an agent that ended and was started
@@ -218,7 +284,7 @@ final class AgentProcess: Sendable {
       .init(
         slurm: slurm, stateDirectory: configuration.stateDirectory, sharedDirectory: slurm.sharedDirectory,
         users: projects.mapValues(\.user), agentBinary: executablePath,
-        outputBytesMax: configuration.artifactCacheBytes),
+        outputBytesMax: configuration.cache.capacityBytes),
       logger: logger)
   }
 

@@ -88,3 +88,5 @@ ssize_t csupervisor_receive(int socket, void *bytes, size_t count, int *file, in
   }
   return received;
 }
+
+int csupervisor_sync_file_system(int file) { return syncfs(file) == 0 ? 0 : -errno; }

@@ -115,6 +115,11 @@ package struct RunPreparation {
       processesMax: UInt64(max(0, processLimit)))
     switch enclosing {
     case .none:
+      // Without a sandbox a run sees the host's paths, and its own below its root: there are links to what it is shown.
+      for input in run.inputs where isNew {
+        let path = AbsolutePath.normalise(input.path) ?? input.path
+        try HostFiles.makeLink(workspace.root + path, to: input.hostPath)
+      }
       supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory
     case .sandbox(let probe):
       let launch = try sandbox(run, layout, command, workspace, runsAs, probe, account).launch { [hostListings] in

@@ -11,16 +11,25 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// The control plane's artifact repository as one run may use it.
+/// In whose name the repository is asked.
+struct RepositoryAsker: Sendable, Hashable {
+  /// nil: by an order of the control plane.
+  var run: RunID?
+  var project: ProjectName
+}
+
+/// The control plane's artifact repository, as runs and orders may use it.
 protocol ArtifactRepository: Sendable {
   /// Streams an object's bytes from `offset` on.
   ///
   /// - Throws: `.unavailable` when it may work later; `.notFound`, `.permissionDenied` for good.
-  func get(_ key: String, for run: RunID, from offset: Int64, _ receive: (Data) async throws -> Void) async throws
+  func get(
+    _ key: String, for asker: RepositoryAsker, from offset: Int64, _ receive: (Data) async throws -> Void
+  ) async throws
   /// Streams a file; it becomes visible only when whole and verified. Idempotent; what a key held before is replaced, because
   /// a node that is tried again stores under the same key. What an earlier call brought of the same file before it was cut is not
   /// sent again, where the control plane can keep it.
-  func put(_ file: PackedFile, as key: String, for run: RunID) async throws
+  func put(_ file: PackedFile, as key: String, for asker: RepositoryAsker) async throws
 }
 
 /// The connection that the session holds at present; other calls share it.
@@ -29,10 +38,15 @@ final class ConnectionSlot: Sendable {
     var client: any Wire.Client
     /// Capability `resumableUploads` of the session.
     var resumesUploads: Bool
+    /// Capability `data`.
+    var keepsUnstored = false
   }
   private let connection = Mutex<Connection?>(nil)
 
   func set(_ connection: Connection?) { self.connection.withLock { $0 = connection } }
+
+  /// Whether a session that goes on, or went on last, can order outputs into the repository later.
+  var keepsUnstored: Bool { connection.withLock { $0?.keepsUnstored } ?? false }
 
   /// - Throws: `.unavailable` while there is no session.
   func current() throws -> Connection {
@@ -49,10 +63,13 @@ struct RemoteArtifactRepository: ArtifactRepository {
   let connection: ConnectionSlot
   let meter: TransferMeter
 
-  func get(_ key: String, for run: RunID, from offset: Int64, _ receive: (Data) async throws -> Void) async throws {
+  func get(
+    _ key: String, for asker: RepositoryAsker, from offset: Int64, _ receive: (Data) async throws -> Void
+  ) async throws {
     let client = try connection.current().client
     let request = Fubini_Agent_V1_GetArtifactRequest.with {
-      $0.runID = run.number
+      $0.runID = asker.run?.number ?? 0
+      if asker.run == nil { $0.project = asker.project.text }
       $0.key = key
       $0.offset = offset
     }
@@ -81,11 +98,12 @@ struct RemoteArtifactRepository: ArtifactRepository {
     try Task.checkCancellation()
   }
 
-  func put(_ file: PackedFile, as key: String, for run: RunID) async throws {
+  func put(_ file: PackedFile, as key: String, for asker: RepositoryAsker) async throws {
     let connection = try connection.current()
     do {
       var start = Fubini_Agent_V1_PutArtifactStart.with {
-        $0.runID = run.number
+        $0.runID = asker.run?.number ?? 0
+        if asker.run == nil { $0.project = asker.project.text }
         $0.key = key
       }
       if connection.resumesUploads {

@@ -14,10 +14,14 @@ struct DoctorCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "doctor", abstract: "Checks what an agent needs here, and says how to mend what is missing.")
   @OptionGroup var location: LocationOptions
+  @Flag(help: "Also reads every byte of the cache, and names what is corrupt.")
+  var scrub = false
 
   func run() async throws {
     let configuration = try location.load().validated()
     var findings = Preflight.local(configuration)
+    findings += await Preflight.data(configuration)
+    if scrub { findings += await Preflight.scrub(configuration) }
     findings += await Preflight.remote(configuration)
     for finding in findings { CommandOutput.say(finding.line) }
     guard !findings.contains(where: { $0.level == .failed }) else { throw ExitCode(1) }

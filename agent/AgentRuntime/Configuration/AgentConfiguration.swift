@@ -46,10 +46,12 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `processLimit`: processes and threads of one run at once.
   public var processLimit = 4096
   public var network = Network.auto
-  /// `transferLimit`: bytes a second over the link, both directions together; nil: no limit.
-  public var transferLimitBytesPerSecond: Int64?
-  /// `artifactCacheSize`, bytes.
-  public var artifactCacheBytes: Int64 = 20 << 30
+  /// `transferLimit`: bytes a second over the link, both directions together, by the time of day.
+  public var transferLimit = BandwidthTimetable(bytesPerSecond: nil)
+  /// `cache`, `artifactCacheSize`.
+  public var cache = CacheConfiguration()
+  /// `export`; nil: other clusters cannot read the cache.
+  public var export: CacheConfiguration.Export?
   public var logLevel = LogLevel.info
   /// `tenancy`, `project`, `projects`: whose work it takes.
   public var tenancy = TenancyConfiguration()
@@ -75,9 +77,20 @@ public struct AgentConfiguration: Sendable, Equatable {
         .invalidArgument,
         "slurm.sharedDirectory must name a directory that every node of the cluster sees under the same path")
     }
+    guard cache.isWriter || cache.name != nil && cache.directory != nil else {
+      throw FederationError(
+        .invalidArgument,
+        "cache.writer: false is for clusters that share a cache: give cache.name and cache.directory, those of the agent that writes it"
+      )
+    }
     _ = try declaredTenancy()
     _ = try addresses
     return self
+  }
+
+  /// Every node of a Slurm cluster sees what is in the shared directory.
+  var cacheDirectory: String {
+    cache.directory ?? (executor == .slurm ? slurm.sharedDirectory + "/cache" : stateDirectory + "/artifacts")
   }
 
   /// What the agent tells the control plane and holds itself to.

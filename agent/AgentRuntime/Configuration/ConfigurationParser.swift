@@ -9,7 +9,7 @@ enum ConfigurationParser {
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
     "sandbox", "network", "cgroups", "processLimit", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
-    "protocolMax", "tenancy", "project", "projects", "proxy",
+    "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["pattern", "runsAs"]
@@ -143,8 +143,14 @@ enum ConfigurationParser {
         throw invalid(key, "a number from 1 to 4,194,304", node)
       }
       configuration.processLimit = limit
-    case "transferLimit": configuration.transferLimitBytesPerSecond = try rate(key, node)
-    case "artifactCacheSize": configuration.artifactCacheBytes = try size(key, node)
+    case "transferLimit":
+      guard let limit = BandwidthTimetable(try text(key, node), rate: { bytesPerSecond($0) }) else {
+        throw invalid(key, "a rate like 50MB/s, or a timetable like \"08:00,10MB/s 19:00,off\"", node)
+      }
+      configuration.transferLimit = limit
+    case "artifactCacheSize": configuration.cache.capacityBytes = try size(key, node)
+    case "export": configuration.export = try export(node)
+    case "cache": try setCache(node, in: &configuration.cache)
     case "logLevel": configuration.logLevel = try choice(key, node)
     case "slurm": configuration.slurm = try slurm(node)
     case "proxy":
@@ -186,7 +192,7 @@ enum ConfigurationParser {
   }
 
   /// `512Mi`, `20GB`, `1000000`.
-  private static func size(_ key: String, _ node: Node) throws -> Int64 {
+  static func size(_ key: String, _ node: Node) throws -> Int64 {
     var text = try text(key, node)
     if text.hasSuffix("B") { text.removeLast() }
     guard let bytes = Quantity.parse(text), bytes > 0 else { throw invalid(key, "a size like 20Gi or 500MB", node) }
@@ -194,12 +200,17 @@ enum ConfigurationParser {
   }
 
   /// `50MB/s`, `1Gi/s`, or bytes a second.
-  private static func rate(_ key: String, _ node: Node) throws -> Int64 {
-    var text = try text(key, node)
+  static func rate(_ key: String, _ node: Node) throws -> Int64 {
+    guard let bytes = bytesPerSecond(try text(key, node)) else { throw invalid(key, "a rate like 50MB/s", node) }
+    return bytes
+  }
+
+  /// nil for what is no rate.
+  static func bytesPerSecond(_ text: String) -> Int64? {
+    var text = text
     if text.hasSuffix("/s") { text.removeLast(2) }
     if text.hasSuffix("B") { text.removeLast() }
-    guard let bytes = Quantity.parse(text), bytes > 0 else { throw invalid(key, "a rate like 50MB/s", node) }
-    return bytes
+    return Quantity.parse(text).flatMap { $0 > 0 ? $0 : nil }
   }
 
   /// Levenshtein's distance, over letters of either case.

@@ -13,14 +13,28 @@ internal import FoundationEssentials
 struct InputStaging: Sendable {
   let executor: any Executor
   let files: any RunFileAccess
-  let cache: ArtifactCache
-  let repository: any ArtifactRepository
+  let cache: DataCache
+  /// Lets the user of a project's runs read a data set.
+  var grant: @Sendable (_ directory: String, ProjectName) async throws -> Void = { _, _ in }
+  /// Replicas of one run on their way at once.
+  static let parallel = 4
 
+  /// Reserves room for everything that the run reads at once, so that no two runs each hold half (I4); waits until there is room.
+  func reserve(_ request: RunRequest, waiting: @escaping @Sendable (String) -> Void) async throws {
+    let wanted = request.wantedReplicas
+    if !wanted.isEmpty { try await cache.reserve(wanted, for: .run(request.id), waiting: waiting) }
+  }
+
+  /// What was reserved is brought here and put in the run's place.
+  ///
   /// - Returns: the bytes that moved over the link.
   /// - Throws: an error whose `isRetryable` says whether trying again may help.
   func stage(_ request: RunRequest) async throws -> Int64 {
     _ = try await executor.prepare(request)
-    var moved: Int64 = 0
+    let moved = try await obtain(request)
+    for dataset in request.spec.datasets ?? [] {
+      try await grant(cache.layout.replica(dataset.object.key), request.project)
+    }
     for (index, input) in request.spec.inputs.enumerated() {
       try Task.checkCancellation()
       do {
@@ -32,8 +46,7 @@ struct InputStaging: Sendable {
           let placed = PlacedInput(path: input.path, archive: .none, mode: input.mode ?? 0o644, index: index)
           try await files.place(source, as: placed, in: request.id)
         case .stored(let artifact):
-          moved += try await cache.obtain(artifact, for: request.id, from: repository)
-          let path = cache.path(of: artifact.sha256)
+          let path = cache.layout.object(artifact.sha256)
           let source = try await BlockingWork.run {
             try OpenedFile(owning: try POSIXFile.open(path, O_RDONLY | O_NOFOLLOW), path)
           }
@@ -46,6 +59,34 @@ struct InputStaging: Sendable {
       }
     }
     return moved
+  }
+
+  /// Everything at once, each key once.
+  private func obtain(_ request: RunRequest) async throws -> Int64 {
+    var seen: Set<DataKey> = []
+    let names = Dictionary(
+      request.spec.inputs.compactMap { input in
+        if case .stored(let artifact) = input.source {
+          (DataKey(sha256: artifact.sha256), "input artifact \(input.name) (\(input.path))")
+        } else {
+          nil
+        }
+      }, uniquingKeysWith: { first, _ in first })
+    let wanted = request.wantedReplicas.filter { seen.insert($0.key).inserted }
+    let limiter = Limiter(limit: Self.parallel)
+    return try await withThrowingTaskGroup(of: Int64.self) { group in
+      for one in wanted {
+        group.addTask {
+          do {
+            return try await limiter.run { try await cache.obtain(one, for: .run(request.id)) }
+          } catch var error as FederationError {
+            error.publicMessage = "\(names[one.key] ?? "data set \(one.key)"): \(error.publicMessage)"
+            throw error
+          }
+        }
+      }
+      return try await group.reduce(0, +)
+    }
   }
 
   /// A file without a name: it is gone with its descriptor.

@@ -6,8 +6,10 @@ struct OutputCollection: Sendable {
   static let valueBytesMax: Int64 = 256 << 10
 
   let files: any RunFileAccess
-  let cache: ArtifactCache
+  let cache: DataCache
   let repository: any ArtifactRepository
+  /// Whether the control plane of this session can order an output into the repository later.
+  var keepsUnstored: @Sendable () -> Bool = { false }
 
   /// Never fails for what the run did: a missing or oversized output becomes the outcome's phase and message.
   ///
@@ -24,7 +26,7 @@ struct OutputCollection: Sendable {
         collected.outputs.parameters[parameter.name] = try await value(of: parameter, request.id)
       }
       for artifact in request.spec.outputArtifacts {
-        guard let stored = try await store(artifact, request.id, moved: &collected.bytesOut) else { continue }
+        guard let stored = try await store(artifact, request, moved: &collected.bytesOut) else { continue }
         collected.outputs.artifacts[artifact.name] = stored
       }
     } catch let error as FederationError {
@@ -78,13 +80,13 @@ struct OutputCollection: Sendable {
   }
 
   private func store(
-    _ artifact: OutputArtifact, _ run: RunID, moved: inout Int64
+    _ artifact: OutputArtifact, _ request: RunRequest, moved: inout Int64
   ) async throws -> StoredArtifact? {
     let what = "output artifact \(artifact.name)"
     let packed: PackedFile?
     do {
       packed = try await files.pack(
-        artifact.path, archive: artifact.archive, of: run, into: cache.workDirectory)
+        artifact.path, archive: artifact.archive, of: request.id, into: cache.workDirectory)
     } catch var error as FederationError {
       error.publicMessage = "\(what): \(error.publicMessage)"
       throw error
@@ -97,9 +99,20 @@ struct OutputCollection: Sendable {
       POSIXFile.removeTree(packed.path)
       throw FederationError(.invalidArgument, "\(what) has no key: the control plane must name it")
     }
-    let kept = try await cache.admit(packed, for: run)
-    try await repository.put(kept, as: key, for: run)
+    // For a small one the order to store it would cost more than its bytes.
+    let staysUnstored =
+      artifact.mayStayUnstored == true && packed.size >= DataEventOutbox.followedBytesMin && cache.reader == nil
+      && keepsUnstored()
+    let kept = try await cache.admit(packed, for: request.id, staysUnstored: staysUnstored)
+    var stored = StoredArtifact(
+      key: key, size: ByteCount(kept.size), sha256: kept.sha256, archive: artifact.archive)
+    if staysUnstored {
+      stored.isUnstored = true
+      return stored
+    }
+    defer { if cache.reader != nil { POSIXFile.removeTree(kept.path) } }
+    try await repository.put(kept, as: key, for: RepositoryAsker(run: request.id, project: request.project))
     moved += kept.size
-    return StoredArtifact(key: key, size: ByteCount(kept.size), sha256: kept.sha256, archive: artifact.archive)
+    return stored
   }
 }

@@ -29,7 +29,7 @@ final class RunDriver: Sendable {
   private let files: any RunFileAccess
   private let staging: InputStaging
   private let collection: OutputCollection
-  private let cache: ArtifactCache
+  private let cache: DataCache
   private let logger: Logger
   private let table: Mutex<RunTable>
   private let mailbox = Mailbox<RunTableInput>(capacity: 8192)
@@ -46,7 +46,9 @@ final class RunDriver: Sendable {
   /// - Parameter files: of the executor's runs; nil: they are the agent's own to touch.
   init(
     journal: Journal, contents: JournalContents, executor: any Executor, files: (any RunFileAccess)? = nil,
-    cache: ArtifactCache, repository: any ArtifactRepository, tenancy: Tenancy = .shared, logger: Logger
+    cache: DataCache, repository: any ArtifactRepository, keepsUnstored: @escaping @Sendable () -> Bool = { false },
+    grant: @escaping @Sendable (String, ProjectName) async throws -> Void = { _, _ in },
+    tenancy: Tenancy = .shared, logger: Logger
   ) {
     self.journal = journal
     self.executor = executor
@@ -54,8 +56,9 @@ final class RunDriver: Sendable {
     self.logger = logger
     let files = files ?? LocalRunFiles(executor: executor)
     self.files = files
-    staging = InputStaging(executor: executor, files: files, cache: cache, repository: repository)
-    collection = OutputCollection(files: files, cache: cache, repository: repository)
+    staging = InputStaging(executor: executor, files: files, cache: cache, grant: grant)
+    collection = OutputCollection(
+      files: files, cache: cache, repository: repository, keepsUnstored: keepsUnstored)
     table = Mutex(RunTable(restoring: contents, tenancy: tenancy))
   }
 
@@ -94,6 +97,11 @@ final class RunDriver: Sendable {
   /// the agent then stands still, which is safe, and says why.
   func run() async throws {
     let observations = executor.observe()
+    // Before anything may be evicted: what these runs read.
+    let live = table.withLock { table in
+      table.runs.values.filter { if case .ended = $0.state { false } else { true } }.compactMap(\.request)
+    }
+    for request in live { await cache.restore(request.id, holding: request.wantedReplicas) }
     mailbox.sendAtOnce(.observed(try await attach()))
     table.withLock { $0.resume() }
     await withTaskCancellationHandler {
@@ -197,7 +205,9 @@ final class RunDriver: Sendable {
     }
   }
 
-  private func request(_ id: RunID) -> RunRequest? { table.withLock { $0.runs[id]?.request } }
+  private func request(_ id: RunID) -> RunRequest? {
+    table.withLock { $0.runs[id]?.request }?.mounting(from: cache.layout)
+  }
 
   private func stage(_ id: RunID) {
     guard let request = request(id) else { return }
@@ -207,6 +217,9 @@ final class RunDriver: Sendable {
       var moved: Int64 = 0
       while !Task.isCancelled {
         do {
+          try await staging.reserve(request) { [self] reason in
+            tellAtOnce(.stagingPaused(id, reason: reason))
+          }
           moved += try await stagingLimiter.run {
             try Task.checkCancellation()
             return try await staging.stage(request)
@@ -215,14 +228,16 @@ final class RunDriver: Sendable {
           await tell(.staged(id, bytesIn: moved, milliseconds: milliseconds))
           break
         } catch {
-          guard !Task.isCancelled else { break }
+          guard !Task.isCancelled else {
+            await cache.unpin(id)
+            break
+          }
           let failure = error as? FederationError ?? FederationError(.internal, "\(error)")
           guard failure.isRetryable else {
+            await cache.unpin(id)
             await tell(.stagingFailed(id, .error, message: failure.publicMessage))
             break
           }
-          // Two runs must not wait for each other's half of the cache.
-          await cache.unpin(id)
           await tell(.stagingPaused(id, reason: failure.publicMessage))
           attempt += 1
           try? await Task.sleep(for: Self.pause(attempt))

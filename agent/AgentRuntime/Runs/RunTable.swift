@@ -224,7 +224,7 @@ extension RunTable {
       let reason = tenancy.refusal(of: request.project)!.message
       end(id, .error, message: "the agent refused this run of project \(request.project): \(reason)", at: now)
     case .held:
-      if request.spec.inputs.contains(where: { $0.source != .absent }) {
+      if request.isStaged {
         runs[id]!.state = .staging
         append(event: .staging, of: id, at: now)
         actions.append(.stage(id))

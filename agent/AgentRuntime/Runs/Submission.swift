@@ -71,7 +71,7 @@ struct Submission: Sendable {
       }
       do {
         // With inputs it was prepared when they were staged.
-        if !request.spec.inputs.contains(where: { $0.source != .absent }) { _ = try await executor.prepare(request) }
+        if !request.isStaged { _ = try await executor.prepare(request) }
         ready.append(request)
       } catch { if refused(id, error) { again.append(id) } }
     }

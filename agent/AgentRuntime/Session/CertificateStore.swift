@@ -55,9 +55,11 @@ struct CertificateStore: Sendable {
       federationID: reply.federationID, notBefore: validity.notBefore, notAfter: validity.notAfter)
   }
 
-  static func trust(_ identity: Identity) throws -> ControlPlaneTrust {
-    .bundle(
-      try TrustBundle(trustDomain: try trustDomain(ofCertificatePEM: identity.certificatePEM), pem: identity.caPEM))
+  static func trust(_ identity: Identity) throws -> ControlPlaneTrust { .bundle(try bundle(identity)) }
+
+  /// The federation's authorities.
+  static func bundle(_ identity: Identity) throws -> TrustBundle {
+    try TrustBundle(trustDomain: try trustDomain(ofCertificatePEM: identity.certificatePEM), pem: identity.caPEM)
   }
 
   /// The authority part of the SPIFFE id that the certificate carries.

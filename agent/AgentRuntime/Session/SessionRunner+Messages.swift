@@ -29,6 +29,8 @@ extension SessionRunner {
         })
     case .inventory(let inventory):
       return Composed(message: .with { $0.inventory = .init(inventory) })
+    case .report(let report): return Composed(message: .with { $0.cache = report })
+    case .data(let events): return Composed(message: .with { $0.data = .with { $0.events = events } })
     case .events(let after, let limit):
       let events = try await ports.journal.events(after: after, limit: limit).map {
         try Wire.RunEvent(serializedBytes: $0)
@@ -46,8 +48,7 @@ extension SessionRunner {
       $0.protocolMin = protocols.lowerBound
       $0.protocolMax = protocols.upperBound
       if protocols.upperBound >= AgentProtocol.capabilitiesVersion {
-        // Its cache takes no orders yet.
-        $0.capabilities = AgentProtocol.Capability.allCases.filter { $0 != .data }.map(\.rawValue)
+        $0.capabilities = AgentProtocol.Capability.allCases.map(\.rawValue)
       }
       $0.agentVersion = Self.version
       $0.journalID = ports.journal.id
@@ -82,7 +83,9 @@ extension SessionRunner {
         on: welcome.protocol >= AgentProtocol.capabilitiesVersion
           ? Set(welcome.capabilities.compactMap(AgentProtocol.Capability.init)) : [])
       await ports.driver.tell(.welcomed(welcome))
-      ports.connection.set(.init(client: gateway, resumesUploads: uses(.resumableUploads)))
+      ports.connection.set(.init(client: gateway, resumesUploads: uses(.resumableUploads), keepsUnstored: uses(.data)))
+      // Before anything else is told of data: what happens from now on is news on top of it.
+      await reportCache()
       feed(
         .welcomeReceived(
           heartbeatInterval: .milliseconds(welcome.heartbeatIntervalMs), acknowledgedSequence: welcome.ackedSequence))
@@ -113,9 +116,12 @@ extension SessionRunner {
     case .rotate:
       ports.rotationRequested()
       feed(.messageReceived)
+    case .data(let orders):
+      if uses(.data) { await ports.data.orders.apply(orders) }
+      feed(.messageReceived)
     case .refused(let refused):
       feed(.refused(code: refused.code, message: refused.message, leaderAddress: refused.leaderAddress))
-    case .data, nil:
+    case nil:
       // A later control plane's message: within the agreed protocol it may be left out.
       feed(.messageReceived)
     }

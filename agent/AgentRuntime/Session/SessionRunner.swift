@@ -20,6 +20,7 @@ final class SessionRunner: Sendable {
     var connection: ConnectionSlot
     var logs: LogShipper
     var inventory: @Sendable () async -> ClusterInventory
+    var data: DataPlane
     /// The control plane asked for a new certificate.
     var rotationRequested: @Sendable () -> Void
   }
@@ -29,6 +30,8 @@ final class SessionRunner: Sendable {
     case events(after: UInt64, limit: Int)
     case heartbeat
     case inventory(ClusterInventory)
+    case report(Wire.CacheReport)
+    case data([Wire.DataEvent])
   }
 
   private struct Shared {
@@ -94,6 +97,7 @@ final class SessionRunner: Sendable {
     await withTaskCancellationHandler {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { [self] in await keepTime() }
+        group.addTask { [self] in await tellOfData() }
         while let dial = await dials.receive(limit: 1)?.first {
           try? await Task.sleep(for: dial.1)
           if Task.isCancelled { break }
@@ -118,6 +122,24 @@ final class SessionRunner: Sendable {
       let inventory = await ports.inventory()
       if told(inventory) { shared.withLock { $0.outgoing }?.sendAtOnce(.inventory(inventory)) }
     }
+  }
+
+  /// What changes in the cache, a few times a second at most.
+  private func tellOfData() async {
+    while (try? await Task.sleep(for: .milliseconds(250))) != nil {
+      guard case .established = machine.state, uses(.data), let outgoing = shared.withLock({ $0.outgoing }) else {
+        continue
+      }
+      let events = ports.data.events.take()
+      // Waits where the connection is slower than what happens: the rest is told later, and only its latest word.
+      if !events.isEmpty { await outgoing.send(.data(events)) }
+    }
+  }
+
+  /// A session began: the whole cache is told, because what was said in earlier ones may be lost.
+  func reportCache() async {
+    guard uses(.data) else { return }
+    for part in await ports.data.report() { shared.withLock { $0.outgoing }?.sendAtOnce(.report(part)) }
   }
 
   /// Notes what is told now; false when it was told already.
@@ -239,7 +261,7 @@ final class SessionRunner: Sendable {
               ports.connection.set(
                 .init(
                   client: Fubini_Agent_V1_AgentGateway.Client(wrapping: client),
-                  resumesUploads: uses(.resumableUploads)))
+                  resumesUploads: uses(.resumableUploads), keepsUnstored: uses(.data)))
               for await _ in replaced {}
             }
           } catch {

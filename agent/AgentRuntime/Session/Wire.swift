@@ -7,6 +7,12 @@ internal import SwiftProtobuf
 enum Wire {
   typealias AgentMessage = Fubini_Agent_V1_AgentMessage
   typealias ArchiveFormat = Fubini_Agent_V1_ArchiveFormat
+  typealias CacheReport = Fubini_Agent_V1_CacheReport
+  typealias DataEvent = Fubini_Agent_V1_DataEvent
+  typealias DataOrders = Fubini_Agent_V1_DataOrders
+  typealias IndexOrder = Fubini_Agent_V1_IndexOrder
+  typealias Indexed = Fubini_Agent_V1_Indexed
+  typealias StoreOrder = Fubini_Agent_V1_StoreOrder
   typealias Assignment = Fubini_Agent_V1_Assignment
   typealias Client = Fubini_Agent_V1_AgentGateway.ClientProtocol
   typealias ControlMessage = Fubini_Agent_V1_ControlMessage
@@ -58,6 +64,8 @@ extension Fubini_Agent_V1_StoredArtifact {
     sha256 = artifact.sha256
     archive = .init(artifact.archive)
     producedOn = artifact.producedOn?.text ?? ""
+    unstored = artifact.isUnstored == true
+    sources = (artifact.sources ?? []).map(Fubini_Agent_V1_DataSource.init)
   }
 
   var model: FederationModel.StoredArtifact {
@@ -67,7 +75,8 @@ extension Fubini_Agent_V1_StoredArtifact {
       else { throw FederationError(.invalidArgument, "Artifact \(key) has no valid size and SHA-256") }
       return FederationModel.StoredArtifact(
         key: key, size: ByteCount(size), sha256: sha256, archive: try archive.model,
-        producedOn: producedOn.isEmpty ? nil : ClusterName(producedOn))
+        producedOn: producedOn.isEmpty ? nil : ClusterName(producedOn), isUnstored: unstored ? true : nil,
+        sources: sources.isEmpty ? nil : sources.compactMap(\.model))
     }
   }
 }
@@ -89,12 +98,13 @@ extension Fubini_Agent_V1_TaskSpec {
         outputArtifacts: try outputArtifacts.map {
           FederationModel.OutputArtifact(
             name: $0.name, path: $0.path, archive: try $0.archive.model, optional: $0.optional,
-            key: $0.key.isEmpty ? nil : $0.key)
+            key: $0.key.isEmpty ? nil : $0.key, mayStayUnstored: $0.keepUnstored ? true : nil)
         },
         outputParameters: outputParameters.map {
           FederationModel.OutputParameter(
             name: $0.name, path: $0.path, defaultValue: $0.hasDefaultValue ? $0.defaultValue : nil)
         },
+        datasets: datasets.isEmpty ? nil : try datasets.map { try $0.model },
         capturesResult: capturesResult, activeDeadline: activeDeadlineMs > 0 ? .milliseconds(activeDeadlineMs) : nil,
         terminationGrace: .milliseconds(max(0, terminationGraceMs)),
         // Of the hints an agent needs what its executor acts on; the rest was the scheduler's.
@@ -171,6 +181,15 @@ extension Fubini_Agent_V1_Inventory {
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }
     if let declared = inventory.tenancy { tenancy = .init(declared) }
+    if let known = inventory.cache {
+      cache = .with {
+        $0.name = known.name
+        $0.capacityBytes = known.capacity.bytes
+        $0.usedBytes = known.used.bytes
+        $0.writer = known.isWriter
+        $0.exportURL = known.exportURL ?? ""
+      }
+    }
   }
 }
 

@@ -8,6 +8,26 @@ struct StatusReport: Sendable, Codable, Equatable {
     var note: String
   }
 
+  struct Cache: Sendable, Codable, Equatable {
+    struct Transfer: Sendable, Codable, Equatable {
+      var key: String
+      var bytesDone: Int64
+      var bytesTotal: Int64
+      var source: String
+      var waiting: String
+    }
+    var name: String
+    var directory: String
+    var capacityBytes: Int64
+    var usedBytes: Int64
+    var replicas: Int
+    /// Of the control plane, under way.
+    var orders: Int
+    var isWriter: Bool
+    var transfers: [Transfer]
+    var scrub: String
+  }
+
   var version: String
   var cluster: String
   var session: String
@@ -20,10 +40,26 @@ struct StatusReport: Sendable, Codable, Equatable {
   var queueDepth: Int
   var lastSequence: UInt64
   var acknowledgedSequence: UInt64
-  var artifactCacheBytes: Int64
+  var cache: Cache
   /// This machine's wall clock minus the control plane's; nil until a control plane has said.
   var clockSkewMilliseconds: Int64?
   var notices: [String]
+
+  private static func lines(of cache: Cache) -> [String] {
+    let access = cache.isWriter ? "" : ", read only: another agent writes it"
+    var lines = [
+      "cache        \(ByteCount(cache.usedBytes)) of \(ByteCount(cache.capacityBytes)) in \(cache.directory), "
+        + "\(cache.replicas) replicas\(access)"
+    ]
+    if cache.name != "" { lines.append("cache name   \(cache.name)") }
+    lines.append("scrub        \(cache.scrub)")
+    lines.append("transfers    \(cache.transfers.count), \(cache.orders) orders under way")
+    lines += cache.transfers.prefix(100).map { transfer in
+      "  \(transfer.key)  \(ByteCount(transfer.bytesDone)) of \(ByteCount(transfer.bytesTotal)) from \(transfer.source)"
+        + (transfer.waiting.isEmpty ? "" : "  (\(transfer.waiting))")
+    }
+    return lines
+  }
 
   /// Plain lines for people.
   func text(now: Timestamp) -> String {
@@ -38,7 +74,7 @@ struct StatusReport: Sendable, Codable, Equatable {
     if isDraining { lines.append("draining     yes: runs end, none begins") }
     if isAdopting { lines.append("adopting     yes: the database is behind; `fubini recover` ends it") }
     lines.append("queue        \(queueDepth) inputs, events \(acknowledgedSequence) of \(lastSequence) acknowledged")
-    lines.append("cache        \(ByteCount(artifactCacheBytes))")
+    lines += Self.lines(of: cache)
     if let skew = clockSkewMilliseconds {
       lines.append("clock        \(abs(skew)) ms \(skew < 0 ? "behind" : "ahead of") the control plane's")
     }

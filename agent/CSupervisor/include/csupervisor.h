@@ -52,6 +52,9 @@ int csupervisor_has_attributes(int file);
 // opened and nothing blocks. Returns a descriptor or -errno.
 int csupervisor_open_in_root(int directory, const char *path);
 
+// Writes everything that is dirty on the file system of `file` to its disk. 0, or -errno.
+int csupervisor_sync_file_system(int file);
+
 // Lets two existing files swap their names, in one step. 0, or -errno. The system call, because glibc's name for it is of 2.28.
 int csupervisor_exchange(const char *a, const char *b);
 

@@ -1,0 +1,86 @@
+import FederationModel
+import Testing
+
+@testable import AgentRuntime
+
+@Suite struct OriginLocationTests {
+  private func rclone(_ uri: String, _ secret: [String: String] = [:], file: String? = nil) throws -> (
+    type: String, parameters: [String: String], root: String, only: String?
+  ) {
+    guard
+      case .rclone(let type, let parameters, let root, let only, _) = try OriginLocation.parse(
+        uri, secret: secret, file: file)
+    else { throw FederationError(.internal, "no backend of rclone's") }
+    return (type, parameters, root, only)
+  }
+
+  @Test("an S3 address names bucket, prefix and service; credentials come from the secret alone")
+  func s3() throws {
+    let secret = ["accessKeyId": "id", "secretAccessKey": "key", "sessionToken": "t"]
+    let found = try rclone("s3://bucket/a%20b/c?endpoint=http://127.0.0.1:9000&region=r", secret)
+    #expect(found.type == "s3" && found.root == "bucket/a b/c" && found.only == nil)
+    #expect(found.parameters["endpoint"] == "http://127.0.0.1:9000" && found.parameters["force_path_style"] == "true")
+    #expect(found.parameters["access_key_id"] == "id" && found.parameters["session_token"] == "t")
+    #expect(try rclone("s3://bucket").parameters["provider"] == "AWS")
+    #expect(try rclone("s3://bucket/dir/x.tar", file: "x.tar").only == "x.tar")
+    #expect(try rclone("s3://bucket/dir/x.tar/", file: "x.tar").only == nil)
+    #expect(throws: FederationError.self) { try rclone("s3://bucket", ["accessKeyId": "id"]) }
+  }
+
+  @Test("an HTTP address with a slash at its end is a directory, one without is a file")
+  func http() throws {
+    let directory = try rclone("https://host:8443/a%20b/")
+    #expect(directory.parameters["url"] == "https://host:8443/a%20b/" && directory.only == nil)
+    let file = try rclone("https://host/data/x.fa", ["user": "u", "password": "p"])
+    #expect(file.parameters["url"] == "https://host/data/" && file.only == "x.fa")
+    #expect(file.parameters["headers"] == "Authorization,Basic dTpw")
+    #expect(try rclone("http://h/", ["token": "t"]).parameters["headers"] == "Authorization,Bearer t")
+  }
+
+  @Test("SFTP needs a user, and the keys of its host")
+  func sftp() throws {
+    let secret = ["privateKey": "a\nb\n", "knownHosts": "host ssh-ed25519 AAAA"]
+    let found = try rclone("sftp://me@host:2222/data/set", secret)
+    #expect(found.root == "/data/set" && found.parameters["user"] == "me" && found.parameters["port"] == "2222")
+    #expect(found.parameters["key_pem"] == "a\\nb\\n")
+    let error = #expect(throws: FederationError.self) { try rclone("sftp://me@host/x", ["password": "p"]) }
+    #expect(error?.publicMessage.contains("knownHosts") == true)
+    #expect(throws: FederationError.self) { try rclone("sftp://host/x", secret) }
+  }
+
+  @Test("file:// names a cluster and a directory; webdavs a URL")
+  func others() throws {
+    #expect(
+      try OriginLocation.parse("file://hpc-a/data/x") == .directory("hpc-a", path: "/data/x", only: nil))
+    let dav = try rclone("webdavs://host/dav/x?vendor=nextcloud", ["user": "u", "password": "p"])
+    #expect(dav.parameters["url"] == "https://host/dav/x" && dav.parameters["pass"] == "p")
+    let other = try rclone("rclone:share/data", ["type": "smb", "host": "nas", "user": "u"])
+    #expect(other.type == "smb" && other.root == "share/data" && other.parameters == ["host": "nas", "user": "u"])
+  }
+
+  @Test(
+    "what reaches into the cluster, or cannot be understood, is refused",
+    arguments: [
+      ("ftp://host/x", [:]), ("nothing", [:]), ("s3://", [:]), ("s3://b/../c", [:]), ("s3://b/%2e%2e/c", [:]),
+      ("s3://b?endpoint=http://169.254.169.254/", [:]), ("http://169.254.169.254/latest/", [:]),
+      ("http://metadata.google.internal/x", [:]), ("https://u:p@host/", [:]), ("https://host/x?y=z", [:]),
+      ("https://host/x#y", [:]), ("s3://b/%zz", [:]), ("s3://b/%0a", [:]), ("https://host:99999/", [:]),
+      ("https://h/", ["token": "a\nb"]), ("rclone:x", [:]), ("rclone:/etc", ["type": "local"]),
+      ("rclone:x", ["type": "crypt", "remote": "/etc"]), ("rclone:x", ["type": "sftp", "ssh": "sh -c id"]),
+      ("rclone:x", ["type": "webdav", "bearer_token_command": "id"]),
+      ("rclone:x", ["type": "sftp", "key_file": "/root/.ssh/id"]), ("rclone:x", ["type": "s3", "env_auth": "true"]),
+      ("rclone:a/../b", ["type": "smb"]), ("file://c/x?y=1", [:]),
+    ] as [(String, [String: String])])
+  func refused(uri: String, secret: [String: String]) {
+    #expect(throws: FederationError.self, "\(uri)") { try OriginLocation.parse(uri, secret: secret) }
+  }
+
+  @Test("I9: no message about a secret shows its values")
+  func quiet() {
+    let secret = ["type": "sftp", "ssh": "hunter2-hunter2", "accessKeyId": "hunter2-hunter2"]
+    for uri in ["rclone:x", "s3://b", "sftp://host/x"] {
+      let error = #expect(throws: FederationError.self) { try OriginLocation.parse(uri, secret: secret) }
+      #expect(error.map { !"\($0)".contains("hunter2") } == true)
+    }
+  }
+}

@@ -1,0 +1,572 @@
+internal import FederationModel
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// How a replica gets here.
+protocol ReplicaFetching: Sendable {
+  /// Brings the bytes of `wanted`, verified, to `layout.replica(key)`, in one rename. Goes on where an earlier attempt was cut.
+  ///
+  /// - Parameter run: in whose name the repository is asked; nil: by order.
+  /// - Throws: retryable errors, or others for good.
+  func fetch(_ wanted: WantedReplica, for run: RunID?, into layout: CacheLayout, _ gauge: TransferGauge) async throws
+}
+
+/// Replicas on this cluster: what was made or fetched here once moves no byte again.
+///
+/// Bounded by `capacity`. A run's whole input set is reserved at once, first come first served, so that no two runs each hold half
+/// (I4); what a run, or the control plane, has pinned is never evicted. One transfer for each key at a time, however many runs and
+/// orders wait for it (I5). Of the agents that share a cache one writes; the others wait for what it publishes.
+actor DataCache {
+  struct Entry {
+    var size: Int64
+    /// Counts up: the least is evicted first.
+    var lastUse: UInt64
+    var lastUseAt: Timestamp
+  }
+
+  /// One transfer under way and everybody who waits for it. It belongs to none of them: it goes on while anybody waits.
+  private struct Flight {
+    var wanted: WantedReplica
+    var task: Task<Void, Never>
+    /// In whose name the control plane is asked.
+    var beginner: ReplicaHolder
+    var gauge: TransferGauge
+    var startedNanoseconds: UInt64
+    var waiters: [UInt64: (holder: ReplicaHolder, continuation: CheckedContinuation<Arrival, any Error>)] = [:]
+  }
+
+  private enum Arrival {
+    case here(movedBytes: Int64)
+    /// The one that asked may not have it; that says nothing about the others, who ask in their own name.
+    case askAgain
+  }
+
+  private struct Ticket {
+    var number: UInt64
+    var holder: ReplicaHolder
+    var sizes: [DataKey: Int64]
+    var waiting: @Sendable (String) -> Void
+    var reason = ""
+    var continuation: CheckedContinuation<Void, any Error>
+  }
+
+  nonisolated let layout: CacheLayout
+  nonisolated let capacity: Int64
+  /// Where packers write; emptied at start. On the cache's file system, but for an agent that does not write it.
+  nonisolated let workDirectory: String
+  /// nil: this agent writes the cache; else its own name in `pins`.
+  nonisolated let reader: ClusterName?
+  private let fetching: any ReplicaFetching
+  private let events: DataEventOutbox
+  private var entries: [DataKey: Entry] = [:]
+  private var holders: [DataKey: Set<ReplicaHolder>] = [:]
+  private var held: [ReplicaHolder: Set<DataKey>] = [:]
+  /// Of what is held: where it can be had again.
+  private var wantedByKey: [DataKey: WantedReplica] = [:]
+  /// Promised to what is not here yet.
+  private var reserved: [DataKey: Int64] = [:]
+  private var reservedBytes: Int64 = 0
+  private var pinnedByOrder: Set<DataKey> = []
+  private var unstored: Set<String> = []
+  private var flights: [DataKey: Flight] = [:]
+  /// Corrupt replicas that runs had when they were found: deleted when the last of these has ended.
+  private var setAside: [DataKey: (path: String, holders: Set<ReplicaHolder>)] = [:]
+  private var queue: [Ticket] = []
+  private var isRetrying = false
+  private var useCounter: UInt64 = 0
+  private var lastNumber: UInt64 = 0
+  private(set) var bytes: Int64 = 0
+
+  /// Opens the cache. Leftovers of a killed agent are removed; whole replicas are kept, by age of their last use.
+  init(
+    layout: CacheLayout, capacity: Int64, reader: ClusterName? = nil, workDirectory: String? = nil,
+    fetching: any ReplicaFetching, events: DataEventOutbox = DataEventOutbox()
+  ) throws {
+    self.layout = layout
+    self.workDirectory = workDirectory ?? layout.work
+    self.capacity = capacity
+    self.reader = reader
+    self.fetching = fetching
+    self.events = events
+    try layout.make()
+    if let reader {
+      POSIXFile.removeTree(self.workDirectory)
+      try POSIXFile.makeDirectories(self.workDirectory)
+      POSIXFile.removeTree(layout.pins + "/" + reader.text)
+      try POSIXFile.makeDirectories(layout.pins + "/" + reader.text)
+      return
+    }
+    for name in try POSIXFile.entries(ofPath: layout.work) { POSIXFile.removeTree(layout.work + "/" + name) }
+    var found = try Self.objects(in: layout) + Self.trees(in: layout)
+    found.sort { $0.seconds < $1.seconds }
+    for one in found {
+      useCounter += 1
+      entries[one.key] = Entry(
+        size: one.size, lastUse: useCounter, lastUseAt: Timestamp(milliseconds: Int64(one.seconds) * 1000))
+      bytes += one.size
+    }
+    for name in try POSIXFile.entries(ofPath: layout.unstored) {
+      if entries[DataKey(sha256: name)] != nil { unstored.insert(name) } else { unlink(layout.unstoredMark(name)) }
+    }
+  }
+
+  private typealias Found = (key: DataKey, size: Int64, seconds: Int)
+
+  private static func objects(in layout: CacheLayout) throws -> [Found] {
+    let directory = try POSIXFile.open(layout.objects, O_RDONLY | O_DIRECTORY)
+    defer { POSIXFile.close(directory) }
+    return try POSIXFile.entries(of: directory).compactMap { name in
+      var status = stat()
+      guard fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) == 0, name.utf8.count == 64 else { return nil }
+      return (DataKey(sha256: name), Int64(status.st_size), status.st_mtim.tv_sec)
+    }
+  }
+
+  private static func trees(in layout: CacheLayout) throws -> [Found] {
+    try POSIXFile.entries(ofPath: layout.trees).compactMap { name in
+      let path = layout.trees + "/" + name
+      var status = stat()
+      guard let record = TreeRecord.read(path), stat(path + "/key", &status) == 0 else { return nil }
+      return (record.key, record.size, status.st_mtim.tv_sec)
+    }
+  }
+
+  // MARK: Reserving
+
+  /// Sets room aside for a whole input set and pins what of it is here; waits, first come first served, until there is room.
+  ///
+  /// - Parameter waiting: told why it waits, each time that this changes.
+  /// - Throws: `CancellationError`. It holds until `release(_:)`.
+  func reserve(
+    _ wanted: [WantedReplica], for holder: ReplicaHolder, waiting: @escaping @Sendable (String) -> Void = { _ in }
+  ) async throws {
+    guard reader == nil else { return }
+    try Task.checkCancellation()
+    let sizes = Dictionary(wanted.map { ($0.key, $0.size) }, uniquingKeysWith: max)
+    // Whoever tries again has it still, and must not wait behind those who wait for that.
+    note(wanted)
+    if sizes.keys.allSatisfy({ holders[$0]?.contains(holder) == true && (entries[$0] != nil || reserved[$0] != nil) }) {
+      return
+    }
+    if mayTry(holder), admit(sizes, holder) == nil { return }
+    lastNumber += 1
+    let number = lastNumber
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        let ticket = Ticket(
+          number: number, holder: holder, sizes: sizes, waiting: waiting, continuation: continuation)
+        queue.append(ticket)
+        if Task.isCancelled { withdraw(number) } else { admitWaiting() }
+      }
+    } onCancel: {
+      Task { await self.withdraw(number) }
+    }
+  }
+
+  private func note(_ wanted: [WantedReplica]) { for one in wanted { wantedByKey[one.key] = one } }
+
+  private func withdraw(_ number: UInt64) {
+    guard let index = queue.firstIndex(where: { $0.number == number }) else { return }
+    queue.remove(at: index).continuation.resume(throwing: CancellationError())
+    admitWaiting()
+  }
+
+  /// Runs go before orders; among themselves nobody passes anybody, so that a large set is not starved by small ones.
+  private func mayTry(_ holder: ReplicaHolder) -> Bool {
+    holder.run == nil ? queue.isEmpty : !queue.contains { $0.holder.run != nil }
+  }
+
+  private func admitWaiting() {
+    while let index = queue.firstIndex(where: { $0.holder.run != nil }) ?? queue.indices.first {
+      if let shortage = admit(queue[index].sizes, queue[index].holder) {
+        if queue[index].reason != shortage {
+          queue[index].reason = shortage
+          queue[index].waiting(shortage)
+        }
+        break
+      }
+      queue.remove(at: index).continuation.resume()
+    }
+    guard !queue.isEmpty, !isRetrying else { return }
+    isRetrying = true
+    Task {
+      // Room on the disk comes from elsewhere as well.
+      try? await Task.sleep(for: .seconds(2))
+      self.retry()
+    }
+  }
+
+  private func retry() {
+    isRetrying = false
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  /// - Returns: nil when it was admitted, else why not.
+  private func admit(_ sizes: [DataKey: Int64], _ holder: ReplicaHolder) -> String? {
+    let missing = sizes.filter { entries[$0.key] == nil && reserved[$0.key] == nil }
+    let needed = missing.values.reduce(0, +)
+    let excess = bytes + reservedBytes + needed - capacity
+    let readers = readers()
+    let evictable =
+      needed == 0 ? [:] : entries.filter { sizes[$0.key] == nil && !isPinned($0.key, readers) }
+    let evictableBytes = evictable.values.reduce(0) { $0 + $1.size }
+    // What is larger than the whole cache is taken when nothing else is left.
+    let isAlone = bytes - evictableBytes + reservedBytes == 0
+    guard excess <= evictableBytes || isAlone else {
+      let used = bytes + reservedBytes
+      return
+        "waiting for room in the cache: \(ByteCount(needed)) are needed, \(ByteCount(used)) of \(ByteCount(capacity)) are in use"
+    }
+    var tooMuch = max(excess, needed > 0 ? needed - (layout.freeBytes ?? .max) : 0)
+    guard needed == 0 || tooMuch <= evictableBytes || excess > evictableBytes && tooMuch == excess else {
+      return "waiting for room: the disk of the cache is full (\(ByteCount(layout.freeBytes ?? 0)) free, "
+        + "\(ByteCount(needed)) needed); free some space there, and work goes on by itself"
+    }
+    for (key, entry) in evictable.sorted(by: { $0.value.lastUse < $1.value.lastUse }) where tooMuch > 0 {
+      guard discard(key, because: "evicted") else { continue }
+      tooMuch -= entry.size
+    }
+    for (key, size) in missing {
+      reserved[key] = size
+      reservedBytes += size
+    }
+    for key in sizes.keys { hold(key, holder) }
+    return nil
+  }
+
+  private func hold(_ key: DataKey, _ holder: ReplicaHolder) {
+    holders[key, default: []].insert(holder)
+    held[holder, default: []].insert(key)
+    if entries[key] != nil { use(key) }
+  }
+
+  private func use(_ key: DataKey) {
+    useCounter += 1
+    entries[key]?.lastUse = useCounter
+    entries[key]?.lastUseAt = SystemClock.now
+    let path = key.sha256.map(layout.object) ?? layout.tree(key) + "/key"
+    if reader == nil { utimensat(AT_FDCWD, path, nil, 0) }
+  }
+
+  private func isPinned(_ key: DataKey, _ readers: [String]) -> Bool {
+    holders[key] != nil || pinnedByOrder.contains(key) || flights[key] != nil
+      || key.sha256.map(unstored.contains) == true || isRead(key, by: readers)
+  }
+
+  /// The clusters that share this cache and do not write it.
+  private func readers() -> [String] { (try? POSIXFile.entries(ofPath: layout.pins)) ?? [] }
+
+  /// Whether a run of another cluster that shares this cache has it.
+  private func isRead(_ key: DataKey, by readers: [String]) -> Bool {
+    readers.contains { access("\(layout.pins)/\($0)/\(CacheLayout.entryName(key))", F_OK) == 0 }
+  }
+
+  /// A run has ended, or an order is over: what it alone held may be evicted from now on.
+  func release(_ holder: ReplicaHolder) {
+    for key in held.removeValue(forKey: holder) ?? [] {
+      holders[key]?.remove(holder)
+      guard holders[key]?.isEmpty == true else { continue }
+      holders[key] = nil
+      wantedByKey[key] = nil
+      if flights[key] == nil { unreserve(key) }
+      if let reader { unlink("\(layout.pins)/\(reader.text)/\(CacheLayout.entryName(key))") }
+    }
+    for (key, aside) in setAside {
+      setAside[key]!.holders.remove(holder)
+      guard setAside[key]!.holders.isEmpty else { continue }
+      setAside[key] = nil
+      Self.removeLater(aside.path)
+    }
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  func unpin(_ run: RunID) { release(.run(run)) }
+
+  private func unreserve(_ key: DataKey) {
+    guard let size = reserved.removeValue(forKey: key) else { return }
+    reservedBytes -= size
+  }
+
+  /// Runs of an earlier agent process that have not ended hold what they read.
+  func restore(_ run: RunID, holding wanted: [WantedReplica]) {
+    note(wanted)
+    for one in wanted where isHere(one.key) { hold(one.key, .run(run)) }
+  }
+
+  // MARK: Obtaining
+
+  /// Makes a replica be here, verified, and pins it for `holder`.
+  ///
+  /// - Returns: the bytes that moved over the link for it: 0 when it was here.
+  func obtain(_ wanted: WantedReplica, for holder: ReplicaHolder) async throws -> Int64 {
+    while true {
+      try Task.checkCancellation()
+      if isHere(wanted.key) {
+        hold(wanted.key, holder)
+        return 0
+      }
+      if flights[wanted.key] == nil { begin(wanted, for: holder) }
+      if case .here(let moved) = try await wait(for: wanted.key, holder) { return moved }
+    }
+  }
+
+  /// What another agent published is found on the disk.
+  private func isHere(_ key: DataKey) -> Bool {
+    if reader != nil {
+      let pin = "\(layout.pins)/\(reader!.text)/\(CacheLayout.entryName(key))"
+      // The pin first: a writer that looks later leaves it.
+      POSIXFile.close((try? POSIXFile.open(pin, O_WRONLY | O_CREAT)) ?? -1)
+      guard access(layout.replica(key), F_OK) == 0 else { return false }
+      if entries[key] == nil { insert(key, size: 0) }
+      return true
+    }
+    return entries[key] != nil
+  }
+
+  private func begin(_ wanted: WantedReplica, for holder: ReplicaHolder) {
+    let gauge = TransferGauge()
+    let task = Task {
+      let result: Result<Void, any Error>
+      do {
+        if reader == nil {
+          try await fetching.fetch(wanted, for: holder.run, into: layout, gauge)
+        } else {
+          gauge.wait(for: "waiting for the agent that writes this cache")
+          while !isHere(wanted.key) { try await Task.sleep(for: .milliseconds(500)) }
+        }
+        result = .success(())
+      } catch { result = .failure(error) }
+      arrived(wanted.key, result)
+    }
+    flights[wanted.key] = Flight(
+      wanted: wanted, task: task, beginner: holder, gauge: gauge, startedNanoseconds: SystemClock.boottimeNanoseconds)
+  }
+
+  private func wait(for key: DataKey, _ holder: ReplicaHolder) async throws -> Arrival {
+    lastNumber += 1
+    let waiter = lastNumber
+    return try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        flights[key]!.waiters[waiter] = (holder, continuation)
+        // Cancelled before it was registered: then nobody else takes it out.
+        if Task.isCancelled { leave(key, waiter) }
+      }
+    } onCancel: {
+      Task { await self.leave(key, waiter) }
+    }
+  }
+
+  /// A cancelled waiter goes at once; the last one takes the transfer with it.
+  private func leave(_ key: DataKey, _ waiter: UInt64) {
+    guard let left = flights[key]?.waiters.removeValue(forKey: waiter) else { return }
+    if flights[key]!.waiters.isEmpty { flights[key]!.task.cancel() }
+    left.continuation.resume(throwing: CancellationError())
+  }
+
+  private func arrived(_ key: DataKey, _ result: Result<Void, any Error>) {
+    guard let flight = flights.removeValue(forKey: key) else { return }
+    let reading = flight.gauge.reading
+    if case .success = result, reader == nil {
+      insert(key, size: flight.wanted.size)
+      let took = (SystemClock.boottimeNanoseconds - flight.startedNanoseconds) / 1_000_000
+      events.ready(
+        key, size: flight.wanted.size, moved: reading.bytesMoved, milliseconds: Int64(took), source: reading.source)
+    } else if holders[key] == nil {
+      unreserve(key)
+    }
+    for (index, (_, waiter)) in flight.waiters.sorted(by: { $0.key < $1.key }).enumerated() {
+      switch result {
+      case .success:
+        hold(key, waiter.holder)
+        waiter.continuation.resume(returning: .here(movedBytes: index == 0 ? reading.bytesMoved : 0))
+      case .failure(let error):
+        let mayFareBetter =
+          error is CancellationError
+          || (waiter.holder != flight.beginner && (error as? FederationError)?.isRetryable == false)
+        if mayFareBetter {
+          waiter.continuation.resume(returning: .askAgain)
+        } else {
+          waiter.continuation.resume(throwing: error)
+        }
+      }
+    }
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  private func insert(_ key: DataKey, size: Int64) {
+    unreserve(key)
+    guard entries[key] == nil else { return }
+    useCounter += 1
+    entries[key] = Entry(size: size, lastUse: useCounter, lastUseAt: SystemClock.now)
+    bytes += size
+  }
+
+  // MARK: What is made here
+
+  /// Takes over a file that was packed here, and pins it for `run`. Returns where it is now.
+  ///
+  /// - Parameter staysUnstored: it is nowhere else, and is kept until it has been stored or is to be evicted.
+  func admit(_ file: PackedFile, for run: RunID, staysUnstored: Bool = false) throws -> PackedFile {
+    let key = DataKey(sha256: file.sha256)
+    // One agent writes a shared cache: a reader's file stays where it was packed, until it has been stored.
+    guard reader == nil else { return file }
+    if entries[key] == nil {
+      makeRoom(for: file.size)
+      guard rename(file.path, layout.object(file.sha256)) == 0 else {
+        throw POSIXFile.failure("Cannot keep an artifact")
+      }
+      insert(key, size: file.size)
+    } else {
+      unlink(file.path)
+    }
+    hold(key, .run(run))
+    if staysUnstored {
+      POSIXFile.close(try POSIXFile.open(layout.unstoredMark(file.sha256), O_WRONLY | O_CREAT))
+      unstored.insert(file.sha256)
+      events.ready(key, size: file.size, moved: 0, milliseconds: 0, source: nil)
+    }
+    return PackedFile(path: layout.object(file.sha256), size: file.size, sha256: file.sha256)
+  }
+
+  private func makeRoom(for size: Int64) {
+    var excess = bytes + reservedBytes + size - capacity
+    guard excess > 0 else { return }
+    let readers = readers()
+    for (key, entry) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse })
+    where excess > 0 && !isPinned(key, readers) {
+      if discard(key, because: "evicted") { excess -= entry.size }
+    }
+  }
+
+  /// It is in the repository now.
+  func stored(_ sha256: String) {
+    guard unstored.remove(sha256) != nil else { return }
+    unlink(layout.unstoredMark(sha256))
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  // MARK: Orders
+
+  func pin(_ keys: [DataKey], replacing: Bool) {
+    if replacing { pinnedByOrder = [] }
+    pinnedByOrder.formUnion(keys)
+  }
+
+  func unpin(_ keys: [DataKey]) {
+    pinnedByOrder.subtract(keys)
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  /// Deletes a replica, unless somebody here needs it. An output that is nowhere else goes as well: that was the control plane's to know.
+  func evict(_ key: DataKey) {
+    guard reader == nil, entries[key] != nil else { return events.gone(key, because: "lost") }
+    guard holders[key] == nil, flights[key] == nil, !isRead(key, by: readers()) else { return }
+    if let sha256 = key.sha256, unstored.remove(sha256) != nil { unlink(layout.unstoredMark(sha256)) }
+    pinnedByOrder.remove(key)
+    _ = discard(key, because: "evicted")
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  /// Pins what is here.
+  func holdExisting(_ key: DataKey, _ holder: ReplicaHolder) { if entries[key] != nil { hold(key, holder) } }
+
+  /// Deletes what has come of a transfer that nobody wants any more.
+  func dropPartial(_ key: DataKey) {
+    guard reader == nil, flights[key] == nil, holders[key] == nil else { return }
+    if let sha256 = key.sha256 {
+      unlink(layout.partial + "/" + sha256)
+    } else {
+      lastNumber += 1
+      let aside = "\(layout.work)/partial-\(lastNumber)"
+      if rename(layout.partialTree(key), aside) == 0 { Self.removeLater(aside) }
+    }
+  }
+
+  /// Deletes what has come of transfers that nobody went on with for `age`.
+  func sweepPartials(olderThan age: Duration) {
+    guard reader == nil, let names = try? POSIXFile.entries(ofPath: layout.partial) else { return }
+    let limit = SystemClock.now.milliseconds / 1000 - age.components.seconds
+    for name in names {
+      let path = layout.partial + "/" + name
+      var status = stat()
+      let isIdle = !flights.keys.contains { name == ($0.sha256 ?? "tree-" + CacheLayout.treeName($0)) }
+      guard isIdle, lstat(path, &status) == 0, Int64(status.st_mtim.tv_sec) < limit else { continue }
+      // Packs of a tree that is on its way are written there as well; they are younger.
+      Self.removeLater(path)
+    }
+  }
+
+  /// Takes a replica away in one rename; its files are deleted beside. False when it could not be.
+  private func discard(_ key: DataKey, because reason: String) -> Bool {
+    guard let entry = entries[key] else { return false }
+    lastNumber += 1
+    let aside = "\(layout.work)/gone-\(lastNumber)"
+    guard rename(layout.replica(key), aside) == 0 || errno == ENOENT else { return false }
+    if isRead(key, by: readers()), rename(aside, layout.replica(key)) == 0 { return false }
+    entries[key] = nil
+    bytes -= entry.size
+    events.gone(key, because: reason, size: entry.size)
+    Self.removeLater(aside)
+    return true
+  }
+
+  private static func removeLater(_ path: String) {
+    Task { try? await BlockingWork.run { POSIXFile.removeTree(path) } }
+  }
+
+  // MARK: Scrubbing
+
+  /// What is here, the longest unused first.
+  func replicas() -> [(key: DataKey, size: Int64, lastUse: Timestamp)] {
+    entries.sorted { $0.value.lastUse < $1.value.lastUse }.map { ($0.key, $0.value.size, $0.value.lastUseAt) }
+  }
+
+  /// A replica does not have the bytes that it should: it is nobody's any more. Runs that read it now keep what they see; what others
+  /// wait for is fetched again.
+  ///
+  /// - Returns: what a run still needs, and who: it is to be obtained again.
+  @discardableResult
+  func corrupt(_ key: DataKey) -> (wanted: WantedReplica, holder: ReplicaHolder)? {
+    guard let entry = entries.removeValue(forKey: key) else { return nil }
+    bytes -= entry.size
+    lastNumber += 1
+    let aside = "\(layout.work)/corrupt-\(lastNumber)"
+    if rename(layout.replica(key), aside) == 0 {
+      if let holders = holders[key], !holders.isEmpty, setAside[key] == nil {
+        setAside[key] = (aside, holders)
+      } else {
+        Self.removeLater(aside)
+      }
+    }
+    if let sha256 = key.sha256, unstored.remove(sha256) != nil { unlink(layout.unstoredMark(sha256)) }
+    events.gone(key, because: "corrupt", size: entry.size)
+    if holders[key] != nil {
+      reserved[key] = entry.size
+      reservedBytes += entry.size
+    }
+    guard let wanted = wantedByKey[key], let holder = holders[key]?.first(where: { $0.run != nil }) else { return nil }
+    return (wanted, holder)
+  }
+
+  // MARK: Telling
+
+  /// How many wait for the transfer of a key; 0 when none is under way.
+  func waiterCount(of key: DataKey) -> Int { flights[key]?.waiters.count ?? 0 }
+
+  func contains(_ key: DataKey) -> Bool { isHere(key) }
+
+  func size(of key: DataKey) -> Int64? { entries[key]?.size }
+
+  /// What moves now.
+  func transfers() -> [(wanted: WantedReplica, reading: TransferGauge.Reading, startedNanoseconds: UInt64)] {
+    flights.values.map { ($0.wanted, $0.gauge.reading, $0.startedNanoseconds) }
+  }
+
+  var usedBytes: Int64 { bytes + reservedBytes }
+  var count: Int { entries.count }
+}

@@ -1,0 +1,102 @@
+internal import Crypto
+internal import FederationModel
+internal import FoundationEssentials
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Fetches one file of a data set after another from a store, beside others that do the same. Blocks.
+struct FileWorker: Sendable {
+  /// What has come of a smaller file is not kept over a cut.
+  static let resumedBytesMin: Int64 = 4 << 20
+
+  let manifest: ManifestFile
+  let cursor: ManifestCursor
+  /// In the store, before every path.
+  let prefix: String
+  let data: String
+  let parts: String
+  let gauge: TransferGauge
+  let meter: TransferMeter
+  let learnt: LearntChecksums
+
+  func run(_ reader: any FileReader) throws {
+    let tree = TreeWriter(data)
+    while let (line, entry) = try cursor.next() {
+      try gauge.checkCancellation()
+      if let link = entry.link {
+        try tree.link(entry.path, to: link)
+      } else if tree.size(entry.path) == entry.size {
+        // It got its name when it had been verified.
+        gauge.found(entry.size)
+      } else {
+        try fetch(entry, line, reader, tree)
+      }
+    }
+  }
+
+  private func fetch(
+    _ entry: DatasetManifest.Entry, _ line: Int64, _ reader: any FileReader, _ tree: TreeWriter
+  ) throws {
+    let expected = manifest.expected(line, entry)
+    let part = "\(parts)/\(line)"
+    // Twice, because what an earlier attempt left may be what is wrong.
+    for isLast in [false, true] {
+      let sum = try copy(entry, to: part, reader)
+      if expected == nil || sum == expected {
+        try tree.take(part, as: entry)
+        learnt[line] = sum
+        return
+      }
+      unlink(part)
+      gauge.found(-entry.size)
+      if isLast { throw Self.otherBytes(entry.path) }
+    }
+  }
+
+  /// - Returns: the SHA-256 of the whole file.
+  private func copy(_ entry: DatasetManifest.Entry, to part: String, _ reader: any FileReader) throws -> String {
+    let file = try POSIXFile.open(part, O_RDWR | O_CREAT | O_NOFOLLOW)
+    defer { POSIXFile.close(file) }
+    if entry.size < Self.resumedBytesMin { ftruncate(file, 0) }
+    var offset = ReplicaFetcher.position(file, size: entry.size)
+    var hash = SHA256()
+    if offset > 0 {
+      lseek(file, 0, SEEK_SET)
+      while true {
+        let bytes = try POSIXFile.read(file, upTo: 256 << 10)
+        if bytes.isEmpty { break }
+        bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
+      }
+      gauge.found(offset)
+    }
+    if offset < entry.size {
+      do {
+        try reader.read(prefix + entry.path, from: offset) { bytes in
+          try gauge.checkCancellation()
+          offset += Int64(bytes.count)
+          guard offset <= entry.size else { throw Self.otherBytes(entry.path) }
+          meter.takeBlocking(bytes.count)
+          bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
+          try POSIXFile.write(file, bytes, entry.path)
+          gauge.moved(bytes.count)
+        }
+      } catch let error as FederationError where error.code == .notFound {
+        throw FederationError(
+          .failedPrecondition, "\(entry.path) is not at the source any more: make a new version of the data set")
+      }
+    }
+    guard offset == entry.size else { throw ReplicaFetcher.cut(entry.path, offset) }
+    return ArtifactPacking.hexadecimal(hash.finalize())
+  }
+
+  static func otherBytes(_ path: String) -> FederationError {
+    FederationError(
+      .failedPrecondition,
+      "the source has other bytes of \(path) than this version of the data set: make a new version, or restore the file"
+    )
+  }
+}

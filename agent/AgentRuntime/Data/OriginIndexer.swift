@@ -1,0 +1,103 @@
+internal import FederationModel
+internal import FoundationEssentials
+internal import Rclone
+internal import Synchronization
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// Lists what is at an origin, and puts the list into the repository as a manifest.
+struct OriginIndexer: Sendable {
+  struct Listed: Sendable {
+    var manifest: StoredArtifact
+    var files: Int64
+    var bytes: Int64
+  }
+  /// The list is sorted in memory.
+  static let filesMax = 2_000_000
+
+  let sources: SourceAccess
+  let repository: any ArtifactRepository
+
+  /// - Throws: `.failedPrecondition` for an origin of which no data set can be made, saying why.
+  func index(
+    _ origin: DataOrigin, key: DataKey, as repositoryKey: String, of project: ProjectName, in directory: String
+  ) async throws -> Listed {
+    let entries = try await list(origin, key)
+    let file = try await BlockingWork.run { try Self.write(entries, in: directory) }
+    defer { unlink(file.path) }
+    try await repository.put(file, as: repositoryKey, for: RepositoryAsker(run: nil, project: project))
+    return Listed(
+      manifest: StoredArtifact(key: repositoryKey, size: ByteCount(file.size), sha256: file.sha256, archive: .none),
+      files: Int64(entries.count), bytes: entries.reduce(0) { $0 &+ $1.size })
+  }
+
+  private func list(_ origin: DataOrigin, _ key: DataKey) async throws -> [RcloneClient.Listed] {
+    do {
+      let found = try await list(origin, key, file: nil)
+      if !found.isEmpty { return found }
+    } catch let error as FederationError where error.code == .notFound {}
+    // An address without a slash at its end may be one file's.
+    let name = origin.uri.prefix { $0 != "?" && $0 != "#" }.split(separator: "/").last.map(String.init)
+    if let name, let found = try? await list(origin, key, file: name), !found.isEmpty { return found }
+    throw FederationError(.failedPrecondition, "there are no files at \(origin.uri)")
+  }
+
+  private func list(_ origin: DataOrigin, _ key: DataKey, file: String?) async throws -> [RcloneClient.Listed] {
+    let store = try await sources.open(origin, for: key, file: file)
+    let found = Mutex<[RcloneClient.Listed]>([])
+    do {
+      try await store.list { listed in
+        guard listed.size >= 0 else {
+          throw FederationError(.failedPrecondition, "the origin does not tell the size of \(listed.path)")
+        }
+        let count = found.withLock { found in
+          found.append(listed)
+          return found.count
+        }
+        guard count <= Self.filesMax else {
+          throw FederationError(.failedPrecondition, "there are more than \(Self.filesMax) files")
+        }
+      }
+      await store.close()
+    } catch {
+      await store.close()
+      throw error
+    }
+    return found.withLock { $0.sorted { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) } }
+  }
+
+  private static func write(_ entries: [RcloneClient.Listed], in directory: String) throws -> PackedFile {
+    let path = directory + "/index-\(UInt64.random(in: .min ... .max))"
+    let output = try POSIXFile.open(path, O_RDWR | O_CREAT | O_EXCL)
+    defer { POSIXFile.close(output) }
+    do {
+      var bytes: Int64 = 0
+      for entry in entries {
+        let (sum, overflow) = bytes.addingReportingOverflow(entry.size)
+        guard !overflow else { throw FederationError(.failedPrecondition, "its files are too large together") }
+        bytes = sum
+      }
+      var (writer, text) = try DatasetManifestWriter.begin(.init(files: Int64(entries.count), bytes: bytes))
+      for entry in entries {
+        try writer.append(
+          .init(path: entry.path, size: entry.size, sha256: entry.sha256, modified: entry.modified), to: &text)
+        if text.count > 256 << 10 {
+          try POSIXFile.write(output, text, "a manifest")
+          text.removeAll(keepingCapacity: true)
+        }
+      }
+      try writer.finish()
+      try POSIXFile.write(output, text, "a manifest")
+      lseek(output, 0, SEEK_SET)
+      let (size, sha256) = try ArtifactPacking.digest(output)
+      return PackedFile(path: path, size: size, sha256: sha256)
+    } catch {
+      unlink(path)
+      throw error
+    }
+  }
+}

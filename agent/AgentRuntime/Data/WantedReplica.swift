@@ -1,0 +1,97 @@
+internal import Execution
+internal import FederationModel
+internal import Synchronization
+
+/// Bytes that somebody wants in the cache, and where they can be had.
+struct WantedReplica: Sendable, Hashable {
+  var key: DataKey
+  var project: ProjectName
+  var size: Int64
+  var files: Int64 = 1
+  /// Nil for one file.
+  var manifest: StoredArtifact?
+  /// In order of preference.
+  var sources: [DataSource]
+
+  init(_ object: DataObject) {
+    key = object.key
+    project = object.project
+    size = object.size.bytes
+    files = object.files
+    manifest = object.manifest
+    sources = object.sources
+  }
+
+  init(_ artifact: StoredArtifact, of project: ProjectName) {
+    key = DataKey(sha256: artifact.sha256)
+    self.project = project
+    size = artifact.size.bytes
+    sources = artifact.sources ?? []
+    // The control plane names it last; without a list, it is all there is.
+    if sources.isEmpty { sources = [.repository(key: artifact.key)] }
+  }
+}
+
+extension RunRequest {
+  /// Whether anything is brought here before it starts.
+  var isStaged: Bool { spec.inputs.contains { $0.source != .absent } || spec.datasets?.isEmpty == false }
+
+  /// The same run, with the data sets that it mounts where the cache has them.
+  func mounting(from layout: CacheLayout) -> RunRequest {
+    guard let datasets = spec.datasets, !datasets.isEmpty else { return self }
+    var request = self
+    request.inputs = datasets.map { StagedInput(hostPath: layout.mountSource($0.object.key), path: $0.mountPath) }
+    return request
+  }
+
+  /// Everything that must be in the cache before the run starts.
+  var wantedReplicas: [WantedReplica] {
+    var wanted: [WantedReplica] = []
+    for input in spec.inputs {
+      if case .stored(let artifact) = input.source { wanted.append(WantedReplica(artifact, of: project)) }
+    }
+    return wanted + (spec.datasets ?? []).map { WantedReplica($0.object) }
+  }
+}
+
+/// For whom the cache has, or is to get, a replica.
+enum ReplicaHolder: Hashable, Sendable {
+  case run(RunID)
+  /// The control plane's order.
+  case order(DataKey)
+
+  var run: RunID? { if case .run(let id) = self { id } else { nil } }
+}
+
+/// What one transfer has done so far; read while it goes on.
+final class TransferGauge: Sendable {
+  struct Reading: Sendable, Hashable {
+    var bytesDone: Int64 = 0
+    /// Of them, those that came over a link now: the rest was here from an earlier attempt.
+    var bytesMoved: Int64 = 0
+    var source: DataSource?
+    var waiting = ""
+  }
+  private let state = Mutex(Reading())
+  private let isCancelled = Atomic(false)
+
+  var reading: Reading { state.withLock { $0 } }
+  func moved(_ bytes: Int) {
+    state.withLock {
+      $0.bytesDone += Int64(bytes)
+      $0.bytesMoved += Int64(bytes)
+    }
+  }
+  func found(_ bytes: Int64) { state.withLock { $0.bytesDone += bytes } }
+  /// Another source begins, or the same one again: what is there is counted anew.
+  func begin(_ source: DataSource) {
+    state.withLock {
+      $0.bytesDone = 0
+      $0.source = source
+    }
+  }
+  /// Whoever wanted it does not any more: asked by those who block.
+  func cancel() { isCancelled.store(true, ordering: .relaxed) }
+  func checkCancellation() throws { if isCancelled.load(ordering: .relaxed) { throw CancellationError() } }
+  func wait(for reason: String) { state.withLock { $0.waiting = reason } }
+}
