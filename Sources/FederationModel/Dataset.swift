@@ -145,6 +145,9 @@ public struct DatasetReference: Hashable, Comparable, Sendable, Codable, CustomS
   }
   public static func < (a: Self, b: Self) -> Bool { (a.project, a.name) < (b.project, b.name) }
   public var description: String { "\(project)/\(name)" }
+
+  /// Whether a text may name a data set or a secret: an RFC 1123 label.
+  public static func isName(_ text: String) -> Bool { ProjectName(text).isDNSLabel }
 }
 
 /// One movement of bytes into a cache, or out of one into the repository. Unique for the life of the database.

@@ -193,10 +193,10 @@ enum FieldTables {
 
   static let federation = FieldTable(
     [
-      "clusters", "gang", "gpuType", "maxPrice", "onDisconnect", "placementPolicy", "priorityClass", "slurm",
-      "walltime",
-    ],
-    refused: ["datasets": "data sets are not supported yet; use artifacts"])
+      "clusters", "datasets", "gang", "gpuType", "maxPrice", "onDisconnect", "placementPolicy", "priorityClass",
+      "slurm", "stageOut", "walltime",
+    ])
+  static let datasetMount = FieldTable(["mountPath", "name", "version"])
   static let gang = FieldTable(["size"])
   static let placementPolicy = FieldTable(["name", "priceThreshold", "waitThreshold"])
   static let slurm = FieldTable([

@@ -138,7 +138,10 @@ struct WorkflowValidator {
     case .steps(let groups): validateSteps(groups, of: template, scope, at: path)
     case .dag(let dag): validateDAG(dag, of: template, scope, at: path)
     }
-    if template.isTask { validateArtifactPaths(template, at: path) }
+    if template.isTask {
+      validateArtifactPaths(template, at: path)
+      validateDatasetPaths(template, at: path)
+    }
   }
 
   private mutating func validateContainer(

@@ -22,6 +22,7 @@ struct ArgoSupportTableTests {
     ("artifacts[]", FieldTables.artifact), ("raw", FieldTables.raw), ("s3", FieldTables.s3),
     ("archive", FieldTables.archive), ("archive.tar", FieldTables.tar), ("federation (ours)", FieldTables.federation),
     ("federation.clusters (ours)", FieldTables.clusters),
+    ("federation.datasets[] (ours)", FieldTables.datasetMount),
     ("federation.gang (ours)", FieldTables.gang),
     ("federation.slurm (ours)", FieldTables.slurm),
   ]

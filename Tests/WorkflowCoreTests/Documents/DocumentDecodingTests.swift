@@ -160,6 +160,45 @@ struct DocumentDecodingTests {
     #expect(definition.template(named: "main.a")?.isInline == true)
   }
 
+  @Test(
+    "data sets and the stage-out policy are read from the block and from the annotation, a template's list taken whole")
+  func datasets() throws {
+    let definition = try decode(
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata:
+        name: hints
+        annotations: {fubini.dev/federation: '{"datasets": [{"name": "water-md", "mountPath": "/data/water"}]}'}
+      spec:
+        entrypoint: main
+        federation: {stageOut: eager}
+        templates:
+          - name: main
+            container: {image: busybox}
+          - name: own
+            federation:
+              datasets: [{name: genome, version: 3, mountPath: /ref/}, {name: water-md, mountPath: /reference}]
+              stageOut: never
+            container: {image: busybox}
+          - name: none
+            federation: {datasets: []}
+            container: {image: busybox}
+      """)
+    let hints = definition.spec.templates.map { definition.federationHints(for: $0) }
+    #expect(hints[0].datasets == [DatasetMount(name: "water-md", mountPath: "/data/water")])
+    #expect(hints[0].stageOut == .eager)
+    #expect(
+      hints[1].datasets == [
+        DatasetMount(name: "genome", version: 3, mountPath: "/ref"),
+        DatasetMount(name: "water-md", mountPath: "/reference"),
+      ])
+    #expect(hints[1].stageOut == .never)
+    #expect(hints[2].datasets == [])
+    let again = try WorkflowDefinition.decode(Array(definition.canonicalJSON.utf8), strict: true)
+    #expect(again.spec.templates.map { again.federationHints(for: $0) } == hints)
+  }
+
   @Test("the federation block and its annotation give the same hints; a template's own fields win")
   func federation() throws {
     let definition = try decode(

@@ -45,8 +45,9 @@ struct DocumentedExamplesTests {
     let joining = try Documented.blocks(of: "docs/how-to/join-a-slurm-cluster.md").filter {
       $0.text.contains("kind: Workflow")
     }
-    let blocks = try Documented.blocks(of: "docs/how-to/write-a-workflow.md") + joining
-    #expect(blocks.count >= 15 && joining.count == 1)
+    let data = try Documented.blocks(of: "docs/how-to/bring-your-data.md")
+    let blocks = try Documented.blocks(of: "docs/how-to/write-a-workflow.md") + joining + data
+    #expect(blocks.count >= 16 && joining.count == 1 && data.count == 1)
     for block in blocks {
       let found = problems(of: block.text)
       #expect(found.isEmpty, "\(block.place): \(found)")

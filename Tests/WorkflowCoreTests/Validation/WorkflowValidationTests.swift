@@ -225,6 +225,64 @@ struct WorkflowValidationTests {
         (10, "spec.templates[0].federation.gpuType", "must be the name of a type of GPU"),
       ]),
     BadDocument(
+      name: "data sets with wrong names and paths",
+      text: workflow(
+        leaf + """
+
+            federation:
+              stageOut: soon
+              datasets:
+              - {name: Water_MD, mountPath: data}
+              - {name: a, version: 0, mountPath: /usr/share/a}
+              - {name: b, mountPath: /data/b}
+              - {name: c, mountPath: /data/b//x}
+              - {name: d, mountPath: /}
+              - {mountPath: "/{{workflow.name}}"}
+              - {name: e, mountPath: /tmp}
+              - {name: f, mountPath: /data/../etc}
+              - g
+          """),
+      expected: [
+        (11, "spec.templates[0].federation.stageOut", "must be one of eager, lazy, never"),
+        (13, "spec.templates[0].federation.datasets[0].name", "must be the name of a data set"),
+        (13, "spec.templates[0].federation.datasets[0].mountPath", "must be an absolute path"),
+        (14, "spec.templates[0].federation.datasets[1].version", "must be between 1 and"),
+        (14, "spec.templates[0].federation.datasets[1].mountPath", "would hide files of the system in /usr"),
+        (16, "spec.templates[0].federation.datasets[3].mountPath", "overlaps the path of data set \"b\""),
+        (17, "spec.templates[0].federation.datasets[4].mountPath", "must be a directory below /"),
+        (18, "spec.templates[0].federation.datasets[5]", "the data set has no name"),
+        (18, "spec.templates[0].federation.datasets[5].mountPath", "must be a path without tags"),
+        (19, "spec.templates[0].federation.datasets[6].mountPath", "would hide all of /tmp"),
+        (20, "spec.templates[0].federation.datasets[7].mountPath", "must not contain"),
+        (21, "spec.templates[0].federation.datasets[8]", "must be a map with name and mountPath"),
+      ]),
+    BadDocument(
+      name: "a data set over a template's own files",
+      text: workflow(
+        """
+        - name: main
+          inputs: {artifacts: [{name: a, path: /data/in/a, raw: {data: x}}]}
+          outputs:
+            artifacts: [{name: o, path: /data}]
+            parameters: [{name: p, valueFrom: {path: /data/in/p}}]
+          container: {image: busybox, volumeMounts: [{name: work, mountPath: /data/in}]}
+        """, spec: "volumes: [{name: work, emptyDir: {}}]\nfederation: {datasets: [{name: d, mountPath: /data/in}]}"),
+      expected: [
+        (
+          10, "spec.templates[0].inputs.artifacts[0].path",
+          "the path /data/in/a of artifact \"a\" overlaps data set \"d\""
+        ),
+        (12, "spec.templates[0].outputs.artifacts[0].path", "the path /data of artifact \"o\" overlaps data set \"d\""),
+        (
+          13, "spec.templates[0].outputs.parameters[0].valueFrom.path",
+          "the path /data/in/p of output parameter \"p\" overlaps data set \"d\""
+        ),
+        (
+          14, "spec.templates[0].container.volumeMounts[0].mountPath",
+          "the path /data/in of volume \"work\" overlaps data set \"d\""
+        ),
+      ]),
+    BadDocument(
       name: "two kinds of template in one", text: workflow(leaf + "\n  suspend: {}"),
       expected: [(8, "spec.templates[0]", "a template has one of")]),
     BadDocument(
