@@ -114,6 +114,7 @@ let package = Package(
         .embedInCode("V0001__foundation.sql"), .embedInCode("V0002__slices_and_indexes.sql"),
         .embedInCode("V0003__certificate_trust.sql"),
         .embedInCode("V0004__changes.sql"), .embedInCode("V0005__data.sql"),
+        .embedInCode("V0006__prices_and_packs.sql"),
       ],
       swiftSettings: settings),
     .target(

@@ -12,6 +12,9 @@ public enum EmbeddedMigrations {
       ("V0003__certificate_trust.sql", String(decoding: PackageResources.V0003__certificate_trust_sql, as: UTF8.self)),
       ("V0004__changes.sql", String(decoding: PackageResources.V0004__changes_sql, as: UTF8.self)),
       ("V0005__data.sql", String(decoding: PackageResources.V0005__data_sql, as: UTF8.self)),
+      (
+        "V0006__prices_and_packs.sql", String(decoding: PackageResources.V0006__prices_and_packs_sql, as: UTF8.self)
+      ),
     ]
   }
 }

@@ -20,8 +20,31 @@ extension ControlPlaneCore {
       throw FederationError(
         .failedPrecondition, "cluster \(spec.name) is of kind \(old.kind.rawValue); that cannot be changed")
     }
+    var spec = spec
+    spec.pricePeriods = old.pricePeriods
     clusters[spec.name]!.row.spec = spec
     return changed(spec.name, principal, "cluster.update")
+  }
+
+  /// - Parameter period: its prices replace what always holds when it has neither beginning nor end.
+  mutating func setPrices(of name: ClusterName, _ period: PricePeriod, _ principal: Principal) throws -> Reply {
+    var spec = try entry(name).row.spec
+    if period.from == nil, period.until == nil {
+      spec.prices = period.prices
+    } else {
+      var periods = (spec.pricePeriods ?? []).filter { $0.until.map { now < $0 } ?? true }
+      // The same time again is a correction.
+      periods.removeAll { $0.from == period.from && $0.until == period.until }
+      guard periods.count < ClusterSpec.pricePeriodsMax else {
+        throw FederationError(
+          .failedPrecondition,
+          "cluster \(name) has \(periods.count) periods of prices that are not over; that is the most")
+      }
+      spec.pricePeriods = periods + [period]
+    }
+    clusters[name]!.row.spec = spec
+    wantsPlacement = true
+    return changed(name, principal, "cluster.prices", "\(period.prices.currency)")
   }
 
   mutating func cordon(_ name: ClusterName, reason: String?, _ principal: Principal) throws -> Reply {

@@ -75,6 +75,7 @@ extension ControlPlaneCore {
       }
     case .createCluster(let spec): return try create(spec, principal)
     case .updateCluster(let spec): return try update(spec, principal)
+    case .setPrices(let cluster, let period): return try setPrices(of: cluster, period, principal)
     case .cordon(let cluster, let reason): return try cordon(cluster, reason: reason, principal)
     case .drain(let cluster, let isDraining, let reason):
       return try drain(cluster, isDraining, reason: reason, principal)

@@ -172,6 +172,11 @@ extension ControlPlaneCore {
   /// Whether a placement still holds. One that is ahead of its slot needs none yet; there are never more of these than slots.
   private func hasRoom(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Bool {
     let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+    // A price may have changed since the plan was made.
+    guard view.isAffordable(for: requirement, moving: placement.moving, lasting: expectedRuntime(of: requirement))
+    else {
+      return false
+    }
     if view.hasRoom(for: requirement.resources, lasting: expectedRuntime(of: requirement)) { return true }
     guard placement.isAhead, requirement.resources.fits(in: view.free + view.inventory.capacity) else { return false }
     return view.freeSlots.map { $0 + (view.inventory.slots ?? 0) > 0 } ?? true
@@ -185,7 +190,8 @@ extension ControlPlaneCore {
     let id = RunID(incarnation: incarnation, counter: runCounter)
     let row = RunRow(
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
-      quote: clusters[cluster]!.row.spec.prices, resources: requirement.resources)
+      quote: clusters[cluster]!.row.spec.prices(at: now)?.quoted(to: requirement.hints.priorityClass),
+      resources: requirement.resources)
     let run = RunEntry(
       row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,

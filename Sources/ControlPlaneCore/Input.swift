@@ -63,7 +63,10 @@ public enum Command: Sendable {
   case submit(Submission)
   case workflow(WorkflowReference, WorkflowCommand)
   case createCluster(ClusterSpec)
+  /// Periods of prices stay as they are.
   case updateCluster(ClusterSpec)
+  /// What runs that are placed from now on pay; those that are placed already keep their quote.
+  case setPrices(ClusterName, PricePeriod)
   /// nil reopens it.
   case cordon(ClusterName, reason: String?)
   /// Cordoned, and its agent lets what runs end. False reopens it.

@@ -3,18 +3,22 @@ public struct ClusterSpec: Hashable, Sendable, Codable {
   public var name: ClusterName
   public var kind: ClusterKind
   public var labels: [String: String]
+  /// What always holds, under what `pricePeriods` says; nil: nothing is charged.
   public var prices: PriceSheet?
+  /// Prices that hold for a time, in the order in which they were set; nil: none.
+  public var pricePeriods: [PricePeriod]?
   /// The one project that may use it; nil: whatever its agent's `Tenancy` allows.
   public var project: ProjectName?
 
   public init(
     name: ClusterName, kind: ClusterKind, labels: [String: String] = [:], prices: PriceSheet? = nil,
-    project: ProjectName? = nil
+    pricePeriods: [PricePeriod]? = nil, project: ProjectName? = nil
   ) {
     self.name = name
     self.kind = kind
     self.labels = labels
     self.prices = prices
+    self.pricePeriods = pricePeriods
     self.project = project
   }
 }

@@ -48,15 +48,50 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   public var gpuHour: Double
   /// Minor units for one GiB that leaves its source for this cluster.
   public var egressGibibyte: Double
+  /// Factors on the three hourly prices for runs of a priority class, by its name; a class that is not named pays them whole. nil: none
+  /// is named.
+  public var classFactors: [String: Double]?
 
   public init(
-    currency: String, coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0, egressGibibyte: Double = 0
+    currency: String, coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0, egressGibibyte: Double = 0,
+    classFactors: [String: Double]? = nil
   ) {
     self.currency = currency
     self.coreHour = coreHour
     self.gibibyteHour = gibibyteHour
     self.gpuHour = gpuHour
     self.egressGibibyte = egressGibibyte
+    self.classFactors = classFactors
+  }
+
+  /// What runs of one class pay: the factors are worked in, so that a quote is the same numbers whoever reads it.
+  public func quoted(to priorityClass: PriorityClass) -> PriceSheet {
+    guard let classFactors else { return self }
+    let factor = classFactors[priorityClass.rawValue] ?? 1
+    return PriceSheet(
+      currency: currency, coreHour: coreHour * factor, gibibyteHour: gibibyteHour * factor, gpuHour: gpuHour * factor,
+      egressGibibyte: egressGibibyte)
+  }
+
+  /// The highest price that is taken, in minor units: far above any real one, and sums of products of it are still exact enough.
+  public static let priceMax = 1e11
+
+  /// What is wrong with it, for whoever wrote it; nil when nothing is.
+  public var problem: String? {
+    guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else {
+      return "the currency is three capital letters like CNY, not \"\(currency.prefix(20))\""
+    }
+    guard [coreHour, gibibyteHour, gpuHour, egressGibibyte].allSatisfy({ (0...Self.priceMax).contains($0) }) else {
+      return "prices are numbers from 0 to \(Int64(Self.priceMax)) minor units"
+    }
+    for (name, factor) in (classFactors ?? [:]).sorted(by: { $0.key < $1.key }) {
+      guard PriorityClass(rawValue: name) != nil else {
+        let names = PriorityClass.allCases.map(\.rawValue).joined(separator: ", ")
+        return "there is no priority class \"\(name.prefix(40))\"; classes are \(names)"
+      }
+      guard (0...1000).contains(factor) else { return "the factor of a class is a number from 0 to 1000" }
+    }
+    return nil
   }
 
   /// Minor units, not yet rounded, for holding `resources` for `duration` and moving `moved` bytes in.

@@ -70,6 +70,11 @@ public struct ClusterView: Sendable {
     return freeSlots + ahead > 0
   }
 
+  /// Whether a task's `maxPrice` allows it here.
+  public func isAffordable(for requirement: Requirement, moving missing: ByteCount, lasting runtime: Duration) -> Bool {
+    Filter.price(self, requirement, missing, runtime) == nil
+  }
+
   /// While a slot changes hands through the control plane it stands empty for some 25 ms, two commits and two messages: a tenth of
   /// such a task. What takes longer is bound late instead.
   public static let shortTask = Duration.milliseconds(250)

@@ -71,6 +71,64 @@ struct CoreCommandTests {
     #expect(federation.database.runs[run.id]?.charge == 10)
   }
 
+  @Test(
+    "A run pays what was quoted when it was placed: its class's share of the prices of that time, whatever comes after")
+  func quotesBind() throws {
+    var federation = Federation(seed: 14, clusters: ["a"])
+    let always = PriceSheet(currency: "CNY", coreHour: 3600)
+    federation.command(.setPrices("a", PricePeriod(prices: always)))
+    let sale = PriceSheet(currency: "CNY", coreHour: 1800, classFactors: ["idle": 0.5, "interruptible": 1])
+    let now = federation.clock
+    federation.command(
+      .setPrices("a", PricePeriod(prices: sale, from: now + .seconds(-60), until: now + .seconds(3600))))
+    federation.command(
+      .setPrices("a", PricePeriod(prices: PriceSheet(currency: "EUR", coreHour: 9), from: now + .seconds(7200))))
+    // An ordinary change of the cluster leaves periods alone.
+    federation.command(.updateCluster(ClusterSpec(name: "a", kind: .process, labels: ["x": "y"], prices: always)))
+    _ = try federation.submit(
+      "one", single.replacing("entrypoint:", with: "federation: {priorityClass: idle}\n  entrypoint:"))
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    let run = try #require(federation.database.runs.values.first)
+    #expect(run.quote == PriceSheet(currency: "CNY", coreHour: 900))
+    federation.command(.setPrices("a", PricePeriod(prices: PriceSheet(currency: "CNY", coreHour: 1_000_000))))
+    var usage = RunUsage()
+    usage.wallMilliseconds = 10_000
+    let event = AgentEvent(
+      sequence: 1, run: run.id, phase: .succeeded, at: .epoch, outcome: TaskOutcome(phase: .succeeded, exitCode: 0),
+      usage: usage)
+    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
+    federation.settle()
+    #expect(federation.database.runs[run.id]?.charge == 3, "10 s of one core at 900 an hour, rounded up")
+    let spec = try #require(federation.database.clusters["a"]?.spec)
+    #expect(spec.pricePeriods?.count == 2 && spec.labels == ["x": "y"])
+    #expect(spec.prices(at: now + .seconds(7200))?.currency == "EUR")
+    #expect(spec.prices(at: now + .seconds(3600))?.coreHour == 1_000_000)
+  }
+
+  @Test("Periods of prices are bounded, the same time again replaces, and what is over makes room")
+  func pricePeriods() throws {
+    var federation = Federation(seed: 15, clusters: ["a"])
+    let sheet = PriceSheet(currency: "CNY", coreHour: 1)
+    let start = federation.clock
+    func period(_ index: Int) -> PricePeriod {
+      PricePeriod(prices: sheet, from: start + .seconds(index), until: start + .seconds(1000 + index))
+    }
+    for index in 0..<ClusterSpec.pricePeriodsMax { federation.command(.setPrices("a", period(index))) }
+    let again = federation.command(.setPrices("a", period(3)))
+    let tooMany = federation.command(.setPrices("a", period(999)))
+    federation.settle()
+    #expect(federation.database.clusters["a"]?.spec.pricePeriods?.count == ClusterSpec.pricePeriodsMax)
+    #expect(throws: Never.self) { try federation.replies[again]?.get() }
+    #expect(throws: FederationError.self) { try federation.replies[tooMany]?.get() }
+    federation.clock = start + .seconds(1010)
+    let later = federation.command(.setPrices("a", period(999)))
+    federation.settle()
+    #expect(throws: Never.self) { try federation.replies[later]?.get() }
+    #expect(federation.database.clusters["a"]!.spec.pricePeriods!.count < ClusterSpec.pricePeriodsMax)
+  }
+
   @Test("A welcome names the complete desired set, and the assignments follow in slices")
   func welcomesInSlices() throws {
     var federation = try fourRuns()

@@ -17,6 +17,13 @@ struct RoundTripTests {
       delta.clusters = [
         Sample.cluster("a", prices: PriceSheet(currency: "EUR", coreHour: 1.5)), Sample.cluster("b"),
         ClusterRow(spec: ClusterSpec(name: "c", kind: .process), createdAt: Sample.now),
+        ClusterRow(
+          spec: ClusterSpec(
+            name: "d", kind: .slurm, prices: PriceSheet(currency: "CNY", gpuHour: 2, classFactors: ["idle": 0.25]),
+            pricePeriods: [
+              PricePeriod(prices: PriceSheet(currency: "EUR"), from: Sample.now, until: Sample.now + .seconds(9)),
+              PricePeriod(prices: PriceSheet(currency: "EUR", coreHour: 1), until: Sample.now),
+            ]), createdAt: Sample.now),
       ]
       delta.explanations = [ExplanationRow(id: 9, workflow: WorkflowID(1), at: Sample.now, document: "{}")]
       delta.agents = [Sample.agent("a"), Sample.agent("b")]
@@ -65,7 +72,7 @@ struct RoundTripTests {
       #expect(state.workflows.map(\.row) == [delta.workflows[0]])
       #expect(state.workflows[0].nodes == [delta.nodes[0], second.nodes[0], delta.nodes[2]].map(\.record))
       #expect(state.runs == [delta.runs[2]])
-      #expect(state.clusters == [second.clusters[1], second.clusters[0], delta.clusters[2]])
+      #expect(state.clusters == [second.clusters[1], second.clusters[0], delta.clusters[2], delta.clusters[3]])
     }
   }
 

@@ -78,13 +78,13 @@ enum DeltaEncoder {
     [
       ("name", "text"), ("kind", "text"), ("labels", "text"), ("project", "text"), ("created_ms", "int8"),
       ("cordon_reason", "text"), ("is_draining", "bool"), ("revoked_ms", "int8"), ("journal", "text"),
-      ("acked_sequence", "int8"), ("is_adopting", "bool"),
+      ("acked_sequence", "int8"), ("is_adopting", "bool"), ("price_periods", "text"),
     ])
   static let priceSQL = upsert(
     "price_sheets", key: ["cluster"],
     [
       ("cluster", "text"), ("currency", "text"), ("core_hour", "float8"), ("gibibyte_hour", "float8"),
-      ("gpu_hour", "float8"), ("egress_gibibyte", "float8"),
+      ("gpu_hour", "float8"), ("egress_gibibyte", "float8"), ("class_factors", "text"),
     ])
 
   private static func clusters(_ rows: [ClusterRow]) throws -> [PostgresStatement] {
@@ -100,6 +100,7 @@ enum DeltaEncoder {
     p.append(column: rows) { $0.journal }
     p.append(column: rows) { $0.ackedSequence }
     p.append(column: rows) { $0.isAdopting }
+    try p.append(column: rows) { try $0.spec.pricePeriods.map { try RowJSON.encode($0) } }
     var unit = [PostgresStatement(clusterSQL, p)]
     let free = rows.filter { $0.spec.prices == nil }.map(\.spec.name.text)
     if !free.isEmpty {
@@ -114,6 +115,7 @@ enum DeltaEncoder {
       p.append(column: priced) { $0.1.gibibyteHour }
       p.append(column: priced) { $0.1.gpuHour }
       p.append(column: priced) { $0.1.egressGibibyte }
+      try p.append(column: priced) { try $0.1.classFactors.map { try RowJSON.encode($0) } }
       unit.append(PostgresStatement(priceSQL, p))
     }
     return unit

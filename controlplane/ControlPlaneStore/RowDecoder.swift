@@ -135,7 +135,8 @@ enum RowDecoder {
 
   static let clusters = """
     SELECT name, kind, labels, project, created_ms, cordon_reason, is_draining, revoked_ms, journal, acked_sequence,
-      is_adopting, currency, core_hour, gibibyte_hour, gpu_hour, egress_gibibyte
+      is_adopting, currency, core_hour, gibibyte_hour, gpu_hour, egress_gibibyte, class_factors,
+      price_periods
     FROM clusters LEFT JOIN price_sheets ON cluster = name ORDER BY name
     """
 
@@ -143,11 +144,13 @@ enum RowDecoder {
     let prices = try row.optionalText(11).map {
       PriceSheet(
         currency: $0, coreHour: try row.double(12), gibibyteHour: try row.double(13), gpuHour: try row.double(14),
-        egressGibibyte: try row.double(15))
+        egressGibibyte: try row.double(15),
+        classFactors: try row.optionalText(16).map { try RowJSON.decode([String: Double].self, $0) })
     }
     let spec = ClusterSpec(
       name: ClusterName(try row.text(0)), kind: try word(try row.text(1), ClusterKind.self),
       labels: try RowJSON.decode([String: String].self, try row.text(2)), prices: prices,
+      pricePeriods: try row.optionalText(17).map { try RowJSON.decode([PricePeriod].self, $0) },
       project: try row.optionalText(3).map { ProjectName($0) })
     return ClusterRow(
       spec: spec, createdAt: try time(row, 4), cordonReason: try row.optionalText(5), isDraining: try row.bool(6),

@@ -46,7 +46,8 @@ struct ClusterEntry: Sendable {
 
   func view(defaultBandwidth: Double, at now: Timestamp) -> ClusterView {
     ClusterView(
-      spec: row.spec, inventory: inventory, closedBecause: closedBecause, isReachable: session != nil && !isSilent,
+      spec: row.spec.quoted(at: now), inventory: inventory, closedBecause: closedBecause,
+      isReachable: session != nil && !isSilent,
       free: inventory.capacity - used, freeSlots: inventory.slots.map { $0 - slotsUsed },
       bandwidth: measuredBandwidth ?? inventory.linkBytesPerSecond.map(Double.init) ?? defaultBandwidth,
       backlogIn: backlogIn, bandwidthOut: sendsToOthers ? .infinity : 0,

@@ -90,11 +90,11 @@ enum Filter {
     return PartitionFit.rejection(of: inventory.partitions, for: requirement)
   }
 
-  private static func price(
+  static func price(
     _ cluster: ClusterView, _ requirement: Requirement, _ missing: ByteCount, _ expectedRuntime: Duration
   ) -> Rejection? {
     guard let limit = requirement.hints.maxPrice else { return nil }
-    guard let sheet = cluster.spec.prices else {
+    guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
       return Rejection("NoPrice", "maxPrice is \(limit) and the cluster has no price")
     }
     guard sheet.currency == limit.currency else {

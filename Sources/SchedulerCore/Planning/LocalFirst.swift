@@ -62,7 +62,7 @@ struct LocalFirst {
   /// Why a run may not burst to a cluster; nil when it may, or when the cluster is local.
   func priceRejection(_ cluster: ClusterView, missing: ByteCount) -> Rejection? {
     guard let limit = policy.priceThreshold, Tier(of: cluster.spec) != .local else { return nil }
-    guard let sheet = cluster.spec.prices else {
+    guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
       return Rejection("NoPrice", "local-first bursts for at most \(limit), and the cluster has no price")
     }
     guard sheet.currency == limit.currency else {

@@ -54,7 +54,7 @@ struct Round {
   private mutating func describe(_ index: Int, _ pass: inout PlacementPass) {
     let cluster = pass.clusters[index]
     pass.ledger.columns.setWait(index, Float(wait(index, pass).seconds))
-    let sheet = cluster.spec.prices
+    let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass)
     pass.ledger.columns.setPrice(
       index, perSecond: Float(sheet?.cost(of: requirement.priced, for: .seconds(1)) ?? 0),
       perByteIn: Float((sheet?.egressGibibyte ?? 0) / 1_073_741_824))
@@ -228,7 +228,7 @@ struct Round {
         source = (ledger.sizes[input], Int(ledger.kernel.sources[position]))
       }
     }
-    let sheet = cluster.spec.prices
+    let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass)
     return Estimate(
       missing: missing, inFlight: ByteCount(inFlight),
       source: source.site < 0 ? nil : pass.name(of: source.site)?.text ?? Estimate.outside,

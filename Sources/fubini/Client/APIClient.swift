@@ -82,10 +82,7 @@ struct APIClient: Sendable {
   ///
   /// - Throws: the refusal, or `.unreachable`.
   func response(_ request: Request) async throws -> HTTPClientResponse {
-    var outgoing = HTTPClientRequest(url: url(request.path, request.query))
-    outgoing.method = request.method
-    outgoing.headers.add(name: "User-Agent", value: "fubini/\(Fubini.version)")
-    if let token = connection.token { outgoing.headers.add(name: "Authorization", value: "Bearer \(token)") }
+    var outgoing = outgoing(request)
     if request.method != .GET { outgoing.headers.add(name: "Idempotency-Key", value: Self.newKey()) }
     for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
     if let body = request.body {
@@ -117,6 +114,45 @@ struct APIClient: Sendable {
       attempt += 1
       try await Task.sleep(for: delay)
     }
+  }
+
+  private func outgoing(_ request: Request) -> HTTPClientRequest {
+    var outgoing = HTTPClientRequest(url: url(request.path, request.query))
+    outgoing.method = request.method
+    outgoing.headers.add(name: "User-Agent", value: "fubini/\(Fubini.version)")
+    if let token = connection.token { outgoing.headers.add(name: "Authorization", value: "Bearer \(token)") }
+    return outgoing
+  }
+
+  /// Why a body did not arrive.
+  enum UploadFailure: Error {
+    /// The connection broke, or the server cannot take it just now: it may go on where it was cut.
+    case cut(CommandFailure)
+    /// The server will not have it.
+    case refused(CommandFailure)
+  }
+
+  /// Sends a body that is read as it goes, once.
+  ///
+  /// - Throws: `UploadFailure`, `CancellationError`, or what reading the body threw.
+  func upload<Bytes: AsyncSequence & Sendable>(_ request: Request, _ bytes: Bytes, size: Int64) async throws
+  where Bytes.Element == ByteBuffer {
+    var outgoing = outgoing(request)
+    outgoing.headers.add(name: "Content-Type", value: "application/octet-stream")
+    outgoing.body = .stream(bytes, length: .known(size))
+    let response: HTTPClientResponse
+    do {
+      response = try await http.execute(outgoing, timeout: .hours(24 * 30))
+    } catch {
+      if Task.isCancelled { throw CancellationError() }
+      if let failure = error as? CommandFailure { throw failure }
+      throw UploadFailure.cut(unreachable(error))
+    }
+    let status = Int(response.status.code)
+    let document = try? await response.body.collect(upTo: 4 << 20)
+    guard !(200..<300).contains(status) else { return }
+    let failure = Self.failure(status: status, body: document, file: request.file)
+    throw RetryPolicy.isRetryable(status: status) ? UploadFailure.cut(failure) : UploadFailure.refused(failure)
   }
 
   static func failure(status: Int, body: ByteBuffer?, file: String?) -> CommandFailure {

@@ -6,7 +6,10 @@ internal import FoundationEssentials
 struct Copy: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "cp", abstract: "Fetch an output artifact, unpacked.",
-    discussion: "A copy that was interrupted goes on where it broke when the same command is given again.")
+    discussion: """
+      A copy that was interrupted goes on where it broke when the same command is given again. An output that is still on the cluster
+      that made it is copied into the repository first; the command says what it waits for.
+      """)
   @Argument(help: "WORKFLOW/NODE:ARTIFACT") var source: String
   @Argument(help: "A file, or an existing directory.") var destination: String
   @Flag(help: "Keep a packed artifact packed, as it is stored.") var raw = false
@@ -21,9 +24,9 @@ struct Copy: AsyncParsableCommand {
     try await withClient(project: project.project) { client in
       // Once, so that a download that goes on does so with the same workflow.
       let uid = try await client.detail(workflow).summary.uid
-      let download = ArtifactDownload(
-        client: client,
-        path: client.workflow(client.connection.project, uid, "nodes", node, "artifacts", artifact))
+      let path = client.workflow(client.connection.project, uid, "nodes", node, "artifacts", artifact)
+      try await TransferWait.untilStored(path, client)
+      let download = ArtifactDownload(client: client, path: path)
       let target = isDirectory(destination) ? destination + "/" + Self.fileName(artifact) : destination
       let stored = try await download.fetch(to: target + ".part")
       if stored.archive == "none" || raw {

@@ -17,7 +17,8 @@ struct Fubini: AsyncParsableCommand {
     subcommands: [
       Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, List.self, Get.self, Watch.self, Logs.self,
       Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,
-      ClusterCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
+      DatasetCommand.self, Prefetch.self, TransferCommand.self, LinkCommand.self, SecretCommand.self,
+      ClusterCommand.self, PriceCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
     ])
 
   static func main() async {

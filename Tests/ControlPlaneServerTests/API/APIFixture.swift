@@ -52,7 +52,8 @@ struct APIFixture: Sendable {
     let logs = try await DirectoryLogStore(directory: directory + "/logs")
     let services = APIServices(
       commands: commands?(controlPlane) ?? controlPlane, store: store, logs: logs,
-      artifacts: try await DirectoryArtifactStore(directory: directory + "/artifacts"), authority: authority,
+      artifacts: try await DirectoryArtifactStore(directory: directory + "/artifacts"),
+      secrets: try Self.vault(store, directory), authority: authority,
       metrics: metrics,
       changes: changes, sessions: SessionRegistry(), logger: logger, agentAddress: { "127.0.0.1:2" }, examine: { [] },
       closeStreams: { _, _ in })
@@ -71,6 +72,12 @@ struct APIFixture: Sendable {
     for task in tasks { await task.value }
     await store.close()
     try result.get()
+  }
+
+  private static func vault(_ store: ControlPlaneStore, _ directory: String) throws -> SecretVault {
+    let vault = SecretVault(store: store, keyFile: directory + "/secrets.key")
+    try vault.prepare()
+    return vault
   }
 
   private static func makeTokens(_ store: ControlPlaneStore) async throws -> [String] {

@@ -67,11 +67,18 @@ extension Request {
   func document<Value: Decodable>(_ type: Value.Type, orElse fallback: Value? = nil) async throws -> Value {
     let bytes = try await bytes()
     if bytes.isEmpty, let fallback { return fallback }
-    try JSONBody.refuseNUL(in: bytes)
+    return try JSONBody.decode(type, from: bytes)
+  }
+}
+
+extension JSONBody {
+  /// - Throws: `.invalidArgument` saying where the document is not what is expected.
+  static func decode<Value: Decodable>(_ type: Value.Type, from bytes: [UInt8]) throws -> Value {
+    try refuseNUL(in: bytes)
     do {
       return try JSONDecoder().decode(type, from: Data(bytes))
     } catch {
-      throw FederationError(.invalidArgument, "the body is not the expected JSON document: \(Self.describe(error))")
+      throw FederationError(.invalidArgument, "the body is not the expected JSON document: \(describe(error))")
     }
   }
 

@@ -18,6 +18,8 @@ struct APIServices: Sendable {
   let store: ControlPlaneStore
   let logs: any LogStore
   let artifacts: any ArtifactStore
+  let secrets: SecretVault
+  var datasets: DatasetRepository { DatasetRepository(store: store, artifacts: artifacts) }
   let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier
@@ -46,8 +48,12 @@ struct APIServer: Sendable {
 
   /// Every route there is.
   var routes: [Route] {
-    let described = serverRoutes + workflowRoutes + streamRoutes + clusterRoutes + argoRoutes
+    let described = serverRoutes + workflowRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
     return described + [documentRoute(describing: described)]
+  }
+
+  private var dataRoutes: [Route] {
+    datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes
   }
 
   func router() -> Router<APIContext> {

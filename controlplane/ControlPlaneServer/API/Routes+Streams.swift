@@ -22,6 +22,10 @@ extension APIServer {
       Route(.get, "\(workflow)/nodes/:node/artifacts/:name", .project, "An output artifact's stored bytes.") {
         try await artifact($0, $1)
       },
+      Route(
+        .post, "\(workflow)/nodes/:node/artifacts/:name/store", .project,
+        "Has an output copied into the repository that is in a cluster's cache alone."
+      ) { try await storeArtifact($0, $1) },
       Route(.put, "/v1/projects/:p/artifacts/**", .project, "Uploads an artifact for workflows to use.") {
         try await upload($0, $1)
       },
@@ -123,8 +127,7 @@ extension APIServer {
 
   // MARK: Artifacts
 
-  private func artifact(_ request: Request, _ context: APIContext) async throws -> Response {
-    let head = try await workflow(context)
+  private func storedArtifact(of head: WorkflowHead, _ context: APIContext) async throws -> StoredArtifact {
     let nodeName = try context.parameter("node")
     let name = try context.parameter("name")
     guard let node = try await services.store.node(of: head.id, named: nodeName),
@@ -132,9 +135,36 @@ extension APIServer {
     else {
       throw FederationError(.notFound, "node \(nodeName) has no output artifact \(name)")
     }
+    return artifact
+  }
+
+  /// Has an output copied into the repository that is in a cluster's cache alone.
+  private func storeArtifact(_ request: Request, _ context: APIContext) async throws -> Response {
+    let head = try await workflow(context)
+    let artifact = try await storedArtifact(of: head, context)
+    guard artifact.isUnstored == true else { return try .json(MovementDocument()) }
+    let reply = try await services.commands.perform(
+      .storeArtifact(repositoryKey: artifact.key, head.project), as: Principal(user: try context.signedIn().user),
+      idempotency: try Self.idempotency(request, []))
+    guard case .transfer(let id) = reply else { return try .json(MovementDocument()) }
+    return try .json(MovementDocument(transfer: id.hexadecimal))
+  }
+
+  private func artifact(_ request: Request, _ context: APIContext) async throws -> Response {
+    let head = try await workflow(context)
+    let name = try context.parameter("name")
+    let artifact = try await storedArtifact(of: head, context)
     let key = try ArtifactKey(project: head.project, path: artifact.key)
     let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
-    let download = try await services.artifacts.get(key, from: offset)
+    let download: any ArtifactDownload
+    do { download = try await services.artifacts.get(key, from: offset) } catch let error as FederationError
+      where error.code == .notFound && artifact.isUnstored == true
+    {
+      throw FederationError(
+        .unavailable,
+        "artifact \(name) is on cluster \(artifact.producedOn?.text ?? "-") alone; `fubini cp` has it copied into the repository",
+        retryAfter: .seconds(2))
+    }
     return Response(
       status: .ok,
       headers: [
@@ -156,6 +186,12 @@ extension APIServer {
   private func upload(_ request: Request, _ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("p"))
     let path = context.parameters.getCatchAll().compactMap { String($0).percentDecoded }.joined(separator: "/")
+    guard !path.hasPrefix(DatasetRepository.prefix) else {
+      throw FederationError(
+        .invalidArgument,
+        "artifacts cannot be below \(DatasetRepository.prefix), where data sets are; use another key, or `fubini dataset put`"
+      )
+    }
     let upload = try await services.artifacts.put(try ArtifactKey(project: project, path: path))
     do {
       for try await buffer in request.body { try await upload.write(Array(buffer: buffer)) }

@@ -22,6 +22,32 @@ public protocol ArtifactStore: Sendable {
   func get(_ key: ArtifactKey, from offset: Int64) async throws -> any ArtifactDownload
   /// Deleting what does not exist is success.
   func delete(_ key: ArtifactKey) async throws
+  /// Makes the same object under another key. Does nothing when it is there.
+  ///
+  /// - Throws: `.notFound`; `.internal` when the object is not this content any more.
+  func copy(_ source: ArtifactKey, to target: ArtifactKey, content: ArtifactStat) async throws
+}
+
+/// A store that copies by reading and writing.
+extension ArtifactStore {
+  public func copy(_ source: ArtifactKey, to target: ArtifactKey, content: ArtifactStat) async throws {
+    if try await stat(target) == content { return }
+    let download = try await get(source, from: 0)
+    do {
+      let upload = try await put(target)
+      do {
+        while let bytes = try await download.next() { try await upload.write(bytes) }
+        _ = try await upload.finish(size: content.size, sha256: content.sha256)
+      } catch {
+        await upload.abort()
+        throw error
+      }
+      await download.close()
+    } catch {
+      await download.close()
+      throw error
+    }
+  }
 }
 
 /// A store that keeps nothing of a cut upload.

@@ -88,6 +88,30 @@ public struct DirectoryArtifactStore: ArtifactStore {
   }
 }
 
+extension DirectoryArtifactStore {
+  /// Both keys name the same bytes on disk; either goes without the other.
+  public func copy(_ source: ArtifactKey, to target: ArtifactKey, content: ArtifactStat) async throws {
+    let (from, to) = (Place(root: root, key: source), Place(root: root, key: target))
+    try await Files.blocking {
+      if try to.record() == content { return }
+      guard let there = try from.record() else {
+        throw FederationError(.notFound, "There is no artifact \(source.path) in project \(source.project).")
+      }
+      guard there == content else {
+        throw FederationError(
+          .internal, "The artifact \(source.path) is not what it was.",
+          internalContext: "\(there) instead of \(content)")
+      }
+      let temporary = "\(to.partials)/put-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+      guard link(from.data(content.sha256), temporary) == 0 else { throw Files.failure("link", temporary) }
+      do { try to.publish(content, from: temporary) } catch {
+        _ = unlink(temporary)
+        throw error
+      }
+    }
+  }
+}
+
 /// Where the files of one object are.
 private struct Place: Sendable {
   let partials: String

@@ -16,6 +16,8 @@ public struct ServerConfiguration: Sendable, Equatable {
   public var trustDomain = "fubini.local"
   /// The operator's own CA; nil: one that the control plane makes and keeps in the data directory.
   public var authority: AuthorityFiles?
+  /// The keys that secrets are sealed with; nil: `pki/secrets.key` in the data directory. Several replicas must share it.
+  public var secretKeyFile: String?
   public var artifacts = Storage.directory(nil)
   public var logs = Storage.directory(nil)
   /// Names this process among the replicas; nil: host name and process id.
@@ -95,6 +97,7 @@ extension ServerConfiguration {
           certificate: try $0.required("certificate"), key: try $0.required("key"), bundle: try $0.text("bundle"))
       }
     }
+    try reader.section("secrets") { secretKeyFile = try $0.required("keyFile") }
     try reader.section("artifacts") { artifacts = try $0.storage() }
     try reader.section("logs") { logs = try $0.storage() }
     holder = try reader.text("holder")

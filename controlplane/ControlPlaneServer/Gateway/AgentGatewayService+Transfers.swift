@@ -157,12 +157,33 @@ extension AgentGatewayService {
 
   // MARK: Secrets
 
+  /// The values of a secret, for the cluster that needs them at this moment and for no other (invariant I9).
   func getSecret(
     request: Fubini_Agent_V1_GetSecretRequest, context: ServerContext
   ) async throws -> Fubini_Agent_V1_SecretReply {
     let cluster = try authenticated().cluster
-    throw RPCError(
-      FederationError(.permissionDenied, "no order of cluster \(cluster) names the secret \(request.name.told(253))"))
+    do {
+      if !request.exportOf.isEmpty {
+        let neighbour = ClusterName(request.exportOf.told(253))
+        // Its own: what it lets others in with.
+        var isAllowed = neighbour == cluster
+        if !isAllowed { isAllowed = await port.mayReadExport(of: neighbour, on: cluster) }
+        guard isAllowed else {
+          throw FederationError(.permissionDenied, "cluster \(cluster) fetches nothing that \(neighbour) has")
+        }
+        let values = try await secrets.exportValues(of: neighbour, at: now())
+        return .with { $0.values = values }
+      }
+      let access = await port.secretAccess(of: DataKey(request.dataKey.told(1024)), on: cluster)
+      guard let access, access.secret == request.name else {
+        throw FederationError(
+          .permissionDenied, "no order of cluster \(cluster) names the secret \(request.name.told(253))")
+      }
+      let values = try await secrets.values(of: access.secret, in: access.project)
+      return .with { $0.values = values }
+    } catch let error as FederationError {
+      throw RPCError(error)
+    }
   }
 
   /// The same answer whether the run is another cluster's or nobody's: a cluster learns nothing of the others.

@@ -19,6 +19,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   let authority: LiveAuthority
   let logs: any LogStore
   let artifacts: any ArtifactStore
+  let secrets: SecretVault
   let logger: Logger
   let now: @Sendable () -> Timestamp
   let sessions: SessionRegistry

@@ -236,6 +236,12 @@ extension ControlPlane: CommandPort {
   public func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String] {
     await leader?.reasons(in: workflow, of: nodes) ?? [:]
   }
+
+  public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] {
+    await leader?.transferProgress(of: project) ?? [:]
+  }
+
+  public func links() async -> [LinkStatus] { await leader?.links() ?? [] }
 }
 
 extension ControlPlane: AgentPort {
@@ -316,5 +322,15 @@ extension ControlPlane: AgentPort {
 
   public func unstoredHolder(of key: String, in project: ProjectName) async -> ClusterName? {
     await leader?.unstoredHolder(of: key, in: project)
+  }
+
+  public func secretAccess(
+    of key: DataKey, on cluster: ClusterName
+  ) async -> (project: ProjectName, secret: String)? {
+    await leader?.secretAccess(of: key, on: cluster)
+  }
+
+  public func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) async -> Bool {
+    await leader?.mayReadExport(of: neighbour, on: cluster) ?? false
   }
 }

@@ -232,6 +232,20 @@ actor Leader {
     core.unstoredHolder(of: key, in: project)
   }
 
+  func transferProgress(of project: ProjectName) -> [TransferID: TransferProgress] {
+    core.transferProgress(of: project)
+  }
+
+  func secretAccess(of key: DataKey, on cluster: ClusterName) -> (project: ProjectName, secret: String)? {
+    core.secretAccess(of: key, on: cluster)
+  }
+
+  func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) -> Bool {
+    core.mayReadExport(of: neighbour, on: cluster)
+  }
+
+  func links() -> [LinkStatus] { core.linkStatuses() }
+
   func reasons(in reference: WorkflowReference, of nodes: [NodeID]) -> [NodeID: String] {
     core.reasons(in: reference, of: nodes)
   }

@@ -15,6 +15,16 @@ public protocol CommandPort: Sendable {
   /// Why those of `nodes` that are pending or placed are where they are (invariant I10); a few hundred at a time, because it is
   /// one turn of the leader. Empty on a standby.
   func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String]
+  /// How far transfers of a project are that are not over. Empty on a standby.
+  func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress]
+  /// What is known of links, by cluster and source. Empty on a standby.
+  func links() async -> [LinkStatus]
+}
+
+/// A port that knows nothing soft of data: a standby's.
+extension CommandPort {
+  public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] { [:] }
+  public func links() async -> [LinkStatus] { [] }
 }
 
 public struct LeadershipView: Sendable, Hashable {
@@ -76,6 +86,10 @@ public protocol AgentPort: Sendable {
   func mayUse(object key: String, of project: ProjectName, _ use: ObjectUse, on cluster: ClusterName) async -> Bool
   /// The cluster whose cache alone has an output that belongs under a key of the repository; nil when there is none.
   func unstoredHolder(of key: String, in project: ProjectName) async -> ClusterName?
+  /// The secret that opens the origin of a key, when the cluster has to fetch or list it now; nil for anybody else.
+  func secretAccess(of key: DataKey, on cluster: ClusterName) async -> (project: ProjectName, secret: String)?
+  /// Whether the cluster fetches something that `neighbour` has.
+  func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) async -> Bool
 }
 
 /// The way back to one agent session. Never blocks: a session that cannot keep up is closed by its own bound, and resumes with a welcome.

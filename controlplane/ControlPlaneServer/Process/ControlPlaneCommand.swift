@@ -11,7 +11,7 @@ public struct ControlPlaneCommand: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "fubini-controlplane", abstract: "The control plane of a Fubini federation.",
     version: ProductVersion.current,
-    subcommands: [Run.self, Initialise.self, Migrate.self, Authority.self, Doctor.self])
+    subcommands: [Run.self, Initialise.self, Migrate.self, Authority.self, Secrets.self, Doctor.self])
 
   public init() {}
 

@@ -47,6 +47,7 @@ struct ControlPlaneProcess {
     let applied = try await whenDatabaseAnswers { try await store.migrate() }
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
     _ = try authority()
+    _ = try secretVault(store)
     let now = Timestamp.wallClock
     try await store.ensureUser("admin", isAdmin: true, at: now)
     try await store.ensureProject("default", organisation: "default", at: now)
@@ -68,6 +69,7 @@ struct ControlPlaneProcess {
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
     try await whenDatabaseAnswers { try await warnOfDurability(store) }
     let authority = try liveAuthority()
+    let secrets = try secretVault(store)
     let metrics = ControlPlaneMetrics()
     let storage = try await RunStorage(configuration, logger: logger)
     let (logs, artifacts) = (storage.logs, storage.artifacts)
@@ -78,14 +80,13 @@ struct ControlPlaneProcess {
       retention: configuration.retention)
     let gateway = try GatewayService(
       configuration: configuration, authority: authority, store: store, port: controlPlane, logs: logs,
-      artifacts: artifacts,
-      logger: logger)
+      artifacts: artifacts, secrets: secrets, logger: logger)
     let advertised = advertised
     let client = try StandbyProxy.makeClient(certificate: configuration.http.tls?.certificate)
     let api = APIServer(
       services: APIServices(
-        commands: controlPlane, store: store, logs: logs, artifacts: artifacts, authority: authority, metrics: metrics,
-        changes: changes, sessions: gateway.sessions, logger: logger,
+        commands: controlPlane, store: store, logs: logs, artifacts: artifacts, secrets: secrets, authority: authority,
+        metrics: metrics, changes: changes, sessions: gateway.sessions, logger: logger,
         agentAddress: { advertised.text(defaultPort: try await gateway.boundPort) },
         examine: { await Examination(self, database: store).findings() },
         closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }),
@@ -96,7 +97,11 @@ struct ControlPlaneProcess {
     }
     // They end in the opposite order: the API first, then the leader (which closes the agents' sessions), then their port.
     var group = ServiceGroupConfiguration(
-      services: storage.daemons + [gateway, changes, LeaderService(controlPlane: controlPlane), application],
+      services: storage.daemons + [
+        DatasetSweep(repository: DatasetRepository(store: store, artifacts: artifacts), logger: logger), gateway,
+        changes,
+        LeaderService(controlPlane: controlPlane), application,
+      ],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = .seconds(10)
     group.maximumCancellationDuration = .seconds(2)
@@ -188,6 +193,14 @@ struct ControlPlaneProcess {
         cause: error)
     }
     return try SecretDirectory(path: configuration.dataDirectory + "/pki")
+  }
+
+  /// The keys are made if they are not there.
+  func secretVault(_ store: ControlPlaneStore) throws -> SecretVault {
+    let file = try configuration.secretKeyFile ?? keyDirectory().path + "/secrets.key"
+    let vault = SecretVault(store: store, keyFile: file)
+    try vault.prepare()
+    return vault
   }
 
   private func candidate() -> LeadershipCandidate {

@@ -22,7 +22,7 @@ struct GatewayService: Service {
 
   init(
     configuration: ServerConfiguration, authority: LiveAuthority, store: ControlPlaneStore, port: any AgentPort,
-    logs: any LogStore, artifacts: any ArtifactStore, logger: Logger
+    logs: any LogStore, artifacts: any ArtifactStore, secrets: SecretVault, logger: Logger
   ) throws {
     self.logger = logger
     self.authority = authority
@@ -42,7 +42,7 @@ struct GatewayService: Service {
       services: [
         AgentGatewayService(
           federationID: authority.current.federationID, port: port, store: store, authority: authority, logs: logs,
-          artifacts: artifacts,
+          artifacts: artifacts, secrets: secrets,
           logger: logger, now: { Timestamp.wallClock }, sessions: sessions,
           heartbeatInterval: AgentGatewayService.heartbeatInterval(for: configuration.core))
       ], interceptors: [authenticator])

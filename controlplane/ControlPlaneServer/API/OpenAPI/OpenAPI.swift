@@ -145,6 +145,7 @@ enum OpenAPI {
       all["POST /v1/clusters/:c/\(verb)"] = Operation(
         request: ClusterActionRequest.self, response: AcceptedDocument.self)
     }
+    all.merge(dataOperations) { first, _ in first }
     let argo = "/api/v1/workflows/:namespace"
     let options = ["listOptions.labelSelector", "listOptions.fieldSelector", "fields"]
     let argoList = options + ["listOptions.limit", "listOptions.continue", "nameFilter"]

@@ -1,0 +1,257 @@
+internal import ArgumentParser
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import NIOHTTP1
+
+struct DatasetCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "dataset", abstract: "Data sets: named, versioned bytes that runs read.",
+    discussion:
+      "A data set is named NAME, NAME@VERSION or PROJECT/NAME@VERSION; without a version the newest is meant.",
+    subcommands: [
+      Create.self, Update.self, Put.self, ListAll.self, Fetch.self, Versions.self, CopyVersion.self, Remove.self,
+      Pin.self, Unpin.self, Usage.self,
+    ], aliases: ["ds"])
+
+  /// What `create` and `update` declare.
+  struct Declaration: ParsableArguments {
+    @Option(help: "Where its versions come from: s3://, https://, sftp://, webdav:// or file://CLUSTER/PATH.")
+    var origin: String?
+    @Option(help: "The project's secret that opens the origin.") var secret: String?
+    @Option(help: "k=v,k=v: only clusters with these labels may hold its bytes.") var allowedClusters: String?
+    @Option(help: "Delete versions that no workflow has used for so long: 30d, 12h.") var expiresAfter: String?
+    @Option(help: "Move versions that no workflow has used for so long to --archive.") var archivesAfter: String?
+    @Option(help: "Where old versions move to.") var archive: String?
+    @Option(help: "The project's secret that opens the archive.") var archiveSecret: String?
+
+    func request(_ name: String?) throws -> DatasetRequest {
+      guard secret == nil || origin != nil else { throw CommandFailure(.usage, "--secret opens an --origin.") }
+      guard archiveSecret == nil || archive != nil else {
+        throw CommandFailure(.usage, "--archive-secret opens an --archive.")
+      }
+      return DatasetRequest(
+        name: name, origin: origin.map { OriginDocument(uri: $0, secret: secret) },
+        allowedClusters: try allowedClusters.map(ClusterText.labels),
+        expiresAfterSeconds: try expiresAfter.map(DatasetText.seconds),
+        archivesAfterSeconds: try archivesAfter.map(DatasetText.seconds),
+        archive: archive.map { OriginDocument(uri: $0, secret: archiveSecret) })
+    }
+  }
+
+  struct Create: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Declare a data set.")
+    @Argument var name: String
+    @OptionGroup var declaration: Declaration
+    @OptionGroup var project: ProjectOption
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      let request = try declaration.request(name)
+      try await withClient(project: project.project) { client in
+        let created: DatasetDocument = try await client.post(
+          ["v1", "projects", client.connection.project, "datasets"], body: request)
+        try output.format.print(created, names: [name]) { _ in
+          let next =
+            created.origin == nil ? "fubini dataset put \(name) PATH" : "fubini dataset put \(name) --from-origin"
+          return "Created \(name). Its first version: \(next)\n"
+        }
+      }
+    }
+  }
+
+  struct Update: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Replace what was declared about a data set. What is left out is no longer so.")
+    @Argument var name: String
+    @OptionGroup var declaration: Declaration
+    @OptionGroup var project: ProjectOption
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      let request = try declaration.request(nil)
+      let path = try DatasetName(name)
+      try await withClient(project: project.project) { client in
+        let document: DatasetDocument = try await client.post(path.path(client), body: request, method: .PUT)
+        try output.format.print(document, names: [name]) { DatasetText.table([document], isWide: $0) }
+      }
+    }
+  }
+
+  struct ListAll: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "list", abstract: "List a project's data sets.", aliases: ["ls"])
+    @Option(help: "At most so many; 0 for all.") var limit = 100
+    @OptionGroup var project: ProjectOption
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      let limit = try ListLimit.checked(limit)
+      try await withClient(project: project.project) { client in
+        let found = try await client.pages(limit: limit) { query in
+          let page: DatasetList = try await client.get(
+            ["v1", "projects", client.connection.project, "datasets"], query)
+          return (page.items, page.next)
+        }
+        let list = DatasetList(items: found.items)
+        try output.format.print(list, names: list.items.map(\.name)) { DatasetText.table(list.items, isWide: $0) }
+        if found.isCut { Terminal.note("There are more: --limit 0 lists all.") }
+      }
+    }
+  }
+
+  struct Versions: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List a data set's versions, newest first.")
+    @Argument var name: String
+    @OptionGroup var project: ProjectOption
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      let name = try DatasetName(name)
+      try await withClient(project: project.project) { client in
+        let list: DatasetVersionList = try await client.get(name.path(client, "versions"))
+        try output.format.print(list, names: list.items.map { "\(name.name)@\($0.version)" }) {
+          DatasetText.table(list.items, isWide: $0)
+        }
+      }
+    }
+  }
+
+  struct Usage: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Where a data set is, what it takes there, what is pinned, and when it was used last.")
+    @Argument var name: String
+    @OptionGroup var project: ProjectOption
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      let name = try DatasetName(name)
+      try await withClient(project: project.project) { client in
+        let usage: DatasetUsage = try await client.get(name.path(client, "usage"))
+        try output.format.print(usage, names: usage.replicas.map { "\(name.name)@\($0.version) \($0.cache)" }) { _ in
+          DatasetText.usage(usage)
+        }
+      }
+    }
+  }
+
+  struct Remove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "rm", abstract: "Remove a version (NAME@VERSION), or a data set with all its versions (NAME).")
+    @Argument var name: String
+    @Flag(name: .shortAndLong, help: "Do not ask.") var yes = false
+    @OptionGroup var project: ProjectOption
+    func run() async throws {
+      let dataset = try DatasetName(name)
+      let what = name.hasSuffix("@latest") ? "the newest version of \(dataset.name)" : name
+      try Confirm.ask("Remove \(what), here and in every cache?", yes: yes)
+      try await withClient(project: project.project) { client in
+        var path = dataset.path(client)
+        if name.contains("@") {
+          var number = dataset.version
+          if number == nil {
+            let newest: DatasetVersionDocument = try await client.get(dataset.path(client, "versions", "latest"))
+            number = newest.version
+          }
+          path += ["versions", String(number!)]
+        }
+        let _: MovementDocument = try await client.decode(.init(method: .DELETE, path: path))
+        Terminal.line("\(what): removed.")
+      }
+    }
+  }
+
+  static func move(_ text: String, _ verb: String, _ cluster: String, _ project: String?, _ past: String) async throws {
+    let name = try DatasetName(text)
+    try await withClient(project: project) { client in
+      let answer: MovementDocument = try await client.post(
+        name.path(client, verb), body: PlacementRequest(cluster: cluster, version: name.version))
+      let version = answer.version ?? name.version
+      Terminal.line("\(name.name)\(version.map { "@\($0)" } ?? ""): \(past) \(cluster).")
+    }
+  }
+
+  struct Pin: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Keep a version in a cluster's cache, whatever else needs the room.")
+    @Argument var name: String
+    @Option(help: "The cluster.") var cluster: String
+    @OptionGroup var project: ProjectOption
+    func run() async throws { try await move(name, "pin", cluster, project.project, "pinned on") }
+  }
+
+  struct Unpin: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let a pinned version leave a cluster's cache again.")
+    @Argument var name: String
+    @Option(help: "The cluster.") var cluster: String
+    @OptionGroup var project: ProjectOption
+    func run() async throws { try await move(name, "unpin", cluster, project.project, "no longer pinned on") }
+  }
+}
+
+/// Tables of data sets.
+enum DatasetText {
+  /// `30d`, `12h`, `45m`, `90s`.
+  static func seconds(_ text: String) throws -> Int64 {
+    let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+    guard let unit = text.last.flatMap({ units[$0] }), let number = Int64(text.dropLast()), number > 0,
+      !number.multipliedReportingOverflow(by: unit).overflow
+    else { throw CommandFailure(.usage, "A period is like 30d, 12h, 45m or 90s, not \"\(text)\".") }
+    return number * unit
+  }
+
+  static func table(_ datasets: [DatasetDocument], isWide: Bool) -> String {
+    var table = Table(
+      headings: ["NAME", "LATEST", "VERSIONS", "FILES", "SIZE"] + (isWide ? ["ALLOWED", "EXPIRES", "BY", "AGE"] : [])
+        + [
+          "ORIGIN"
+        ])
+    for dataset in datasets {
+      var row = [
+        dataset.name, dataset.latest.map { String($0) } ?? "-", String(dataset.versions), String(dataset.files),
+        ByteCount(dataset.bytes).description,
+      ]
+      if isWide {
+        row += [
+          Display.labels(dataset.allowedClusters),
+          dataset.expiresAfterSeconds.map { Display.duration(Double($0)) } ?? "-", dataset.createdBy,
+          Display.span(dataset.createdAt, nil, now: Display.now),
+        ]
+      }
+      table.rows.append(row + [dataset.origin?.uri ?? "uploads"])
+    }
+    return table.render()
+  }
+
+  static func table(_ versions: [DatasetVersionDocument], isWide: Bool) -> String {
+    var table = Table(
+      headings: ["VERSION", "PHASE", "FILES", "SIZE", "AGE", "LAST USE", "BY"] + (isWide ? ["MANIFEST", "ORIGIN"] : [])
+        + [
+          "MESSAGE"
+        ])
+    for version in versions {
+      var row = [
+        String(version.version), version.phase, String(version.files), ByteCount(version.bytes).description,
+        Display.span(version.createdAt, nil, now: Display.now), age(version.usedAt), version.createdBy,
+      ]
+      if isWide { row += [version.manifest?.sha256 ?? "-", version.origin?.uri ?? "-"] }
+      table.rows.append(row + [version.message])
+    }
+    return table.render()
+  }
+
+  private static func age(_ moment: WireTime?) -> String {
+    moment.map { "\(Display.span($0, nil, now: Display.now)) ago" } ?? "never"
+  }
+
+  static func usage(_ usage: DatasetUsage) -> String {
+    var table = Table(headings: ["VERSION", "WHERE", "SIZE", "PINNED", "SINCE"])
+    for replica in usage.replicas {
+      table.rows.append([
+        String(replica.version), replica.cache, ByteCount(replica.bytes).description, replica.isPinned ? "yes" : "",
+        age(replica.readyAt),
+      ])
+    }
+    let origin = usage.versions.contains { $0.origin != nil } ? " (versions of an origin are there alone)" : ""
+    return """
+      \(usage.dataset): \(usage.versions.count) versions, \(ByteCount(usage.repositoryBytes)) in the repository\(origin), \
+      last used \(age(usage.lastUsedAt))
+
+      """ + (usage.replicas.isEmpty ? "In no cache.\n" : table.render())
+  }
+}

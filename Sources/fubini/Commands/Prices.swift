@@ -1,0 +1,101 @@
+internal import ArgumentParser
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import NIOHTTP1
+
+struct PriceCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "price", abstract: "What clusters charge: set, list.",
+    discussion: "A run is charged what was quoted when it was placed, whatever becomes of prices later.",
+    subcommands: [Set.self, ListAll.self])
+
+  struct Set: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Set a cluster's prices, for always or for a time. Prices that are left out are 0.",
+      discussion: "Where several times overlap, what was set last holds. The same time again replaces its prices.")
+    @Argument var cluster: String
+    @Option(help: "Three capital letters: CNY, EUR.") var currency: String
+    @Option(help: "One core for one hour: 0.04") var coreHour: String?
+    @Option(help: "One GiB of memory for one hour.") var gibHour: String?
+    @Option(help: "One GPU for one hour.") var gpuHour: String?
+    @Option(help: "One GiB that is moved to the cluster.") var egressGib: String?
+    @Option(name: .customLong("class"), help: "CLASS=FACTOR on the hourly prices, as idle=0.4; may be repeated.")
+    var classes: [String] = []
+    @Option(help: "From this moment: 2026-03-01T00:00:00Z") var from: String?
+    @Option(help: "Until before this moment.") var until: String?
+
+    func run() async throws {
+      let request = try request()
+      try await withClient { client in
+        let answer: AcceptedDocument = try await client.post(
+          ["v1", "clusters", cluster, "prices"], body: request, method: .PUT)
+        Terminal.line("\(answer.name): prices set. Runs that are placed already keep their quote.")
+      }
+    }
+
+    func request() throws -> PriceRequest {
+      var sheet = PriceSheet(
+        currency: currency, coreHour: try Self.amount(coreHour), gibibyteHour: try Self.amount(gibHour),
+        gpuHour: try Self.amount(gpuHour), egressGibibyte: try Self.amount(egressGib))
+      var factors: [String: Double] = [:]
+      for text in classes {
+        let halves = text.split(separator: "=", maxSplits: 1)
+        guard halves.count == 2, let factor = Double(halves[1]),
+          factors.updateValue(factor, forKey: String(halves[0])) == nil
+        else { throw CommandFailure(.usage, "A class is given once, like idle=0.4, not \"\(text)\".") }
+      }
+      if !factors.isEmpty { sheet.classFactors = factors }
+      if let problem = sheet.problem { throw CommandFailure(.usage, "\(problem).") }
+      return PriceRequest(prices: sheet, from: try from.map(Self.moment), until: try until.map(Self.moment))
+    }
+
+    /// Whole units as minor units.
+    private static func amount(_ text: String?) throws -> Double {
+      guard let text else { return 0 }
+      guard let amount = Double(text), (0...PriceSheet.priceMax / 100).contains(amount) else {
+        throw CommandFailure(.usage, "A price is a number of whole units like 0.04, not \"\(text)\".")
+      }
+      return amount * 100
+    }
+
+    private static func moment(_ text: String) throws -> WireTime {
+      guard let moment = WireTime(text) else {
+        throw CommandFailure(.usage, "A moment is like 2026-03-01T12:00:00Z, not \"\(text)\".")
+      }
+      return moment
+    }
+  }
+
+  struct ListAll: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "list", abstract: "List prices; those that hold now are marked.", aliases: ["ls"])
+    @Argument(help: "One cluster; every cluster when left out.") var cluster: String?
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      try await withClient { client in
+        let list: PriceList = try await client.get(
+          cluster.map { ["v1", "clusters", $0, "prices"] } ?? ["v1", "prices"])
+        try output.format.print(list, names: list.items.map(\.cluster)) { _ in Self.table(list.items) }
+      }
+    }
+
+    static func table(_ items: [PriceDocument]) -> String {
+      var table = Table(
+        headings: ["CLUSTER", "NOW", "CORE-HOUR", "GIB-HOUR", "GPU-HOUR", "EGRESS/GiB", "CLASSES", "FROM", "UNTIL"])
+      for item in items {
+        let sheet = item.prices
+        let factors = (sheet.classFactors ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+        table.rows.append(
+          [item.cluster, item.isInForce ? "*" : ""]
+            + [sheet.coreHour, sheet.gibibyteHour, sheet.gpuHour, sheet.egressGibibyte].map {
+              Display.price($0, sheet.currency)
+            } + [
+              factors.isEmpty ? "-" : factors.joined(separator: ","), item.from?.description ?? "-",
+              item.until?.description ?? "-",
+            ])
+      }
+      return table.render()
+    }
+  }
+}

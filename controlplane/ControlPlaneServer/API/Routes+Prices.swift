@@ -1,0 +1,69 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import Hummingbird
+
+extension APIServer {
+  var priceRoutes: [Route] {
+    [
+      Route(.get, "/v1/prices", .authenticated, "What clusters charge, now and at other times.") { _, _ in
+        try .json(PriceList(items: prices(of: try await services.store.clusters())))
+      },
+      Route(.get, "/v1/clusters/:c/prices", .authenticated, "What a cluster charges, now and at other times.") {
+        _, context in
+        let name = ClusterName(try context.parameter("c"))
+        guard let row = try await services.store.clusters().first(where: { $0.spec.name == name }) else {
+          throw FederationError(.notFound, "there is no cluster \(name)")
+        }
+        return try .json(PriceList(items: prices(of: [row])))
+      },
+      Route(
+        .put, "/v1/clusters/:c/prices", .admin,
+        "Sets a cluster's prices, for always or for a time. Runs that are placed already keep their quote."
+      ) { request, context in
+        let name = ClusterName(try context.parameter("c"))
+        let bytes = try await request.bytes()
+        let period = try JSONBody.decode(PriceRequest.self, from: bytes).period
+        _ = try await services.commands.perform(
+          .setPrices(name, period), as: Principal(user: try context.signedIn().user),
+          idempotency: try Self.idempotency(request, bytes))
+        return try .json(AcceptedDocument(name: name.text))
+      },
+    ]
+  }
+
+  private func prices(of clusters: [ClusterRow]) -> [PriceDocument] {
+    let now = Timestamp.wallClock
+    return clusters.map(\.spec).sorted { $0.name < $1.name }.flatMap { spec -> [PriceDocument] in
+      let periods = spec.pricePeriods ?? []
+      let current = periods.lastIndex { $0.holds(at: now) }
+      let always = spec.prices.map {
+        PriceDocument(cluster: spec.name.text, prices: $0, from: nil, until: nil, isInForce: current == nil)
+      }
+      let timed = periods.enumerated().map { index, period in
+        PriceDocument(
+          cluster: spec.name.text, prices: period.prices, from: period.from?.wire, until: period.until?.wire,
+          isInForce: index == current)
+      }
+      return (always.map { [$0] } ?? []) + timed
+    }
+  }
+}
+
+extension PriceRequest {
+  /// - Throws: `.invalidArgument` for prices and times that make no sense.
+  fileprivate var period: PricePeriod {
+    get throws {
+      if let problem = prices.problem { throw FederationError(.invalidArgument, problem) }
+      let (from, until) = (from?.timestamp, until?.timestamp)
+      if let from, let until, from >= until {
+        throw FederationError(.invalidArgument, "`from` must be before `until`")
+      }
+      if let until, until <= .wallClock {
+        throw FederationError(.invalidArgument, "`until` has passed already")
+      }
+      return PricePeriod(prices: prices, from: from, until: until)
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import Hummingbird
+
+extension APIServer {
+  var secretRoutes: [Route] {
+    let secrets = "/v1/projects/:p/secrets"
+    return [
+      Route(.get, secrets, .project, "A project's secrets: their names, never their values.") { _, context in
+        let project = ProjectName(try context.parameter("p"))
+        let rows = try await services.store.secrets(of: project)
+        return try .json(SecretList(items: rows.map(SecretDocument.init)))
+      },
+      Route(.put, "\(secrets)/:s", .project, "Sets all values of a secret.") { try await setSecret($0, $1) },
+      Route(.delete, "\(secrets)/:s", .project, "Removes a secret.") { try await removeSecret($1) },
+    ]
+  }
+
+  private func setSecret(_ request: Request, _ context: APIContext) async throws -> Response {
+    let project = ProjectName(try context.parameter("p"))
+    guard project.isDNSLabel else { throw FederationError(.notFound, "there is no project \(project)") }
+    // What cannot be read is not described: a description may quote it.
+    guard let body = try? await request.document(SecretRequest.self) else {
+      throw FederationError(
+        .invalidArgument,
+        "the body must be {\"values\": {\"NAME\": \"VALUE\"}} of at most \(SecretVault.bytesMax) bytes")
+    }
+    let row = try await services.secrets.set(
+      try context.parameter("s"), of: project, to: body.values, by: try context.signedIn().user, at: .wallClock)
+    return try .json(SecretDocument(row))
+  }
+
+  private func removeSecret(_ context: APIContext) async throws -> Response {
+    let project = ProjectName(try context.parameter("p"))
+    let name = try context.parameter("s")
+    let users = try await services.store.datasets(of: project).filter { summary in
+      summary.row.spec.origin?.secret == name || summary.row.spec.archive?.secret == name
+    }
+    if let user = users.first {
+      throw FederationError(
+        .failedPrecondition, "data set \(user.row.spec.name) is opened with secret \(name); change or remove it first")
+    }
+    guard
+      try await services.store.removeSecret(name, of: project, by: try context.signedIn().user, at: .wallClock)
+    else { throw FederationError(.notFound, "project \(project) has no secret \(name)") }
+    return try .json(AcceptedDocument(name: name, project: project.text))
+  }
+}
+
+extension SecretDocument {
+  fileprivate init(_ row: SecretRow) {
+    self.init(
+      project: row.project.text, name: row.name, fields: row.fields, changedAt: row.changedAt.wire,
+      changedBy: row.changedBy)
+  }
+}

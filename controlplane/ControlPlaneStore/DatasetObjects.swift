@@ -1,0 +1,102 @@
+public import FederationModel
+import Postgres
+
+/// Which objects of the repository data sets are made of, so that what no version uses any more can be deleted.
+///
+/// These rows bypass the core: they decide nothing. A pack's row goes before its object does, and a manifest's row holds the rows of its
+/// packs, so whoever has registered a manifest and then still finds its packs has them for as long as a version names it.
+extension ControlPlaneStore {
+  /// Notes that packs are being uploaded, or were asked for: they are not swept for a while.
+  public func seePacks(_ packs: [DatasetManifest.Pack], of project: ProjectName, at now: Timestamp) async throws {
+    for start in stride(from: 0, to: packs.count, by: Self.objectsPerStatement) {
+      let part = packs[start..<min(start + Self.objectsPerStatement, packs.count)]
+      _ = try await run(
+        """
+        INSERT INTO dataset_packs (project, sha256, bytes, seen_ms)
+        SELECT DISTINCT ON (x.sha256) $1, x.sha256, x.bytes, $4 FROM unnest($2::text[], $3::int8[]) AS x (sha256, bytes)
+        ORDER BY x.sha256
+        ON CONFLICT (project, sha256) DO UPDATE SET seen_ms = greatest(dataset_packs.seen_ms, excluded.seen_ms)
+        """, .text(project.text), .texts(part.map(\.sha256)), .int8s(part.map(\.size)), .int8(now.milliseconds))
+    }
+  }
+
+  /// Notes what a manifest needs, before a version names it. Can be repeated.
+  public func register(
+    manifest key: String, of project: ProjectName, packs: [DatasetManifest.Pack], at now: Timestamp
+  ) async throws {
+    _ = try await run(
+      """
+      INSERT INTO dataset_manifests (project, key, seen_ms) VALUES ($1, $2, $3)
+      ON CONFLICT (project, key) DO UPDATE SET seen_ms = greatest(dataset_manifests.seen_ms, excluded.seen_ms)
+      """, .text(project.text), .text(key), .int8(now.milliseconds))
+    try await seePacks(packs, of: project, at: now)
+    for start in stride(from: 0, to: packs.count, by: Self.objectsPerStatement) {
+      let part = packs[start..<min(start + Self.objectsPerStatement, packs.count)]
+      _ = try await run(
+        """
+        INSERT INTO manifest_packs (project, manifest, sha256) SELECT DISTINCT $1, $2, x FROM unnest($3::text[]) AS x
+        ON CONFLICT DO NOTHING
+        """, .text(project.text), .text(key), .texts(part.map(\.sha256)))
+    }
+  }
+
+  private static var objectsPerStatement: Int { 10_000 }
+
+  /// Projects that have anything to sweep.
+  public func projectsWithDatasetObjects() async throws -> [ProjectName] {
+    try await run(
+      """
+      SELECT project FROM dataset_manifests UNION SELECT project FROM dataset_packs
+      UNION SELECT project FROM dataset_versions WHERE manifest IS NOT NULL ORDER BY 1
+      """
+    ).rows.map { ProjectName(try $0.text(0)) }
+  }
+
+  /// Manifests that versions name and nobody has registered: agents made them.
+  public func unregisteredManifests(of project: ProjectName) async throws -> [String] {
+    try await run(
+      """
+      SELECT DISTINCT manifest::jsonb ->> 'key' AS key FROM dataset_versions v WHERE project = $1 AND manifest IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM dataset_manifests m WHERE m.project = $1 AND m.key = v.manifest::jsonb ->> 'key')
+      ORDER BY 1
+      """, .text(project.text)
+    ).rows.map { try $0.text(0) }
+  }
+
+  /// Forgets manifests that no version names, and that were registered before `moment`; returns their keys.
+  public func releaseManifests(of project: ProjectName, seenBefore moment: Timestamp) async throws -> [String] {
+    try await run(
+      """
+      DELETE FROM dataset_manifests m WHERE project = $1 AND seen_ms < $2 AND NOT EXISTS (
+        SELECT 1 FROM dataset_versions v WHERE v.project = $1 AND v.manifest::jsonb ->> 'key' = m.key)
+      RETURNING key
+      """, .text(project.text), .int8(moment.milliseconds)
+    ).rows.map { try $0.text(0) }
+  }
+
+  /// Forgets packs that no manifest needs, and that nobody has asked for since `moment`, at most `limit`; returns their checksums.
+  public func releasePacks(of project: ProjectName, seenBefore moment: Timestamp, limit: Int = 1000) async throws
+    -> [String]
+  {
+    try await run(
+      """
+      DELETE FROM dataset_packs WHERE project = $1 AND seen_ms < $2 AND sha256 = ANY (ARRAY(
+        SELECT p.sha256 FROM dataset_packs p WHERE p.project = $1 AND p.seen_ms < $2 AND NOT EXISTS (
+          SELECT 1 FROM manifest_packs n WHERE n.project = $1 AND n.sha256 = p.sha256) LIMIT $3))
+      RETURNING sha256
+      """, .text(project.text), .int8(moment.milliseconds), .int8(Int64(limit))
+    ).rows.map { try $0.text(0) }
+  }
+
+  /// Bytes in the repository of a data set's versions; what several share counts once.
+  public func repositoryBytes(of dataset: DatasetReference) async throws -> Int64 {
+    try await run(
+      """
+      SELECT coalesce(sum(bytes), 0)::int8 FROM dataset_packs WHERE project = $1 AND sha256 IN (
+        SELECT n.sha256 FROM manifest_packs n WHERE n.project = $1 AND n.manifest IN (
+          SELECT manifest::jsonb ->> 'key' FROM dataset_versions
+          WHERE project = $1 AND name = $2 AND manifest IS NOT NULL))
+      """, .text(dataset.project.text), .text(dataset.name)
+    ).rows.first?.int(0) ?? 0
+  }
+}
