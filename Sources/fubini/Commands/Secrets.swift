@@ -12,7 +12,7 @@ struct SecretCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "secret", abstract: "What opens a project's data elsewhere: set, list, rm.",
     discussion: """
-      A secret is some named values, for instance access_key_id and secret_access_key of an S3 account, or user and pass. Values are
+      A secret is some named values, for instance accessKeyId and secretAccessKey of an S3 account, or user and password. Values are
       never shown again: they go, sealed, to the clusters that need them, when they need them.
       """,
     subcommands: [Set.self, ListAll.self, Remove.self])

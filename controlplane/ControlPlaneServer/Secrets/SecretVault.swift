@@ -67,7 +67,7 @@ struct SecretVault: Sendable {
   func exportValues(of cluster: ClusterName, at now: Timestamp) async throws -> [String: String] {
     if try await store.secret(cluster.text, of: Self.exports) == nil {
       var random = SystemRandomNumberGenerator()
-      let values = ["user": "fubini", "pass": (0..<4).map { _ in String(random.next(), radix: 36) }.joined()]
+      let values = ["user": "fubini", "password": (0..<4).map { _ in String(random.next(), radix: 36) }.joined()]
       let row = SecretRow(
         project: Self.exports, name: cluster.text,
         sealed: try keyring().seal(values, project: Self.exports, name: cluster.text), fields: values.keys.sorted(),
