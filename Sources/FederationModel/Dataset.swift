@@ -21,20 +21,15 @@ public struct DatasetSpec: Hashable, Sendable, Codable {
   public var allowedClusters: [String: String]
   /// Versions that no workflow has used for so long are deleted; nil keeps them.
   public var expiresAfter: Duration?
-  /// After so long without a use its bytes move to `archive`, and are fetched from there when they are needed again.
-  public var archivesAfter: Duration?
-  public var archive: DataOrigin?
   public init(
     project: ProjectName, name: String, origin: DataOrigin? = nil, allowedClusters: [String: String] = [:],
-    expiresAfter: Duration? = nil, archivesAfter: Duration? = nil, archive: DataOrigin? = nil
+    expiresAfter: Duration? = nil
   ) {
     self.project = project
     self.name = name
     self.origin = origin
     self.allowedClusters = allowedClusters
     self.expiresAfter = expiresAfter
-    self.archivesAfter = archivesAfter
-    self.archive = archive
   }
 }
 

@@ -19,19 +19,14 @@ public struct DatasetRequest: Hashable, Sendable, Codable {
   public var allowedClusters: [String: String]?
   /// Versions that no workflow has used for so long are deleted; at least 60. nil keeps them.
   public var expiresAfterSeconds: Int64?
-  /// After so long without a use a version's bytes move to `archive`; at least 60.
-  public var archivesAfterSeconds: Int64?
-  public var archive: OriginDocument?
   public init(
     name: String? = nil, origin: OriginDocument? = nil, allowedClusters: [String: String]? = nil,
-    expiresAfterSeconds: Int64? = nil, archivesAfterSeconds: Int64? = nil, archive: OriginDocument? = nil
+    expiresAfterSeconds: Int64? = nil
   ) {
     self.name = name
     self.origin = origin
     self.allowedClusters = allowedClusters
     self.expiresAfterSeconds = expiresAfterSeconds
-    self.archivesAfterSeconds = archivesAfterSeconds
-    self.archive = archive
   }
 }
 
@@ -41,8 +36,6 @@ public struct DatasetDocument: Hashable, Sendable, Codable {
   public var origin: OriginDocument?
   public var allowedClusters: [String: String]
   public var expiresAfterSeconds: Int64?
-  public var archivesAfterSeconds: Int64?
-  public var archive: OriginDocument?
   public var createdAt: WireTime
   public var createdBy: String
   /// The newest version that can be used; nil: there is none yet.
@@ -53,7 +46,7 @@ public struct DatasetDocument: Hashable, Sendable, Codable {
   public var bytes: Int64
   public init(
     project: String, name: String, origin: OriginDocument?, allowedClusters: [String: String],
-    expiresAfterSeconds: Int64?, archivesAfterSeconds: Int64?, archive: OriginDocument?, createdAt: WireTime,
+    expiresAfterSeconds: Int64?, createdAt: WireTime,
     createdBy: String, latest: Int32?, versions: Int, files: Int64, bytes: Int64
   ) {
     self.project = project
@@ -61,8 +54,6 @@ public struct DatasetDocument: Hashable, Sendable, Codable {
     self.origin = origin
     self.allowedClusters = allowedClusters
     self.expiresAfterSeconds = expiresAfterSeconds
-    self.archivesAfterSeconds = archivesAfterSeconds
-    self.archive = archive
     self.createdAt = createdAt
     self.createdBy = createdBy
     self.latest = latest

@@ -26,6 +26,7 @@ extension DocumentReader {
       case "placementPolicy": block.placementPolicy = reader.readPlacementPolicy(value)
       case "slurm": block.slurm = reader.readSlurm(value)
       case "datasets": block.datasets = value.isNull ? nil : reader.readDatasetMounts(value)
+      case "recompute": block.recompute = reader.choice(value)
       case "stageOut": block.stageOut = reader.choice(value)
       default: block.maxPrice = reader.money(value)
       }

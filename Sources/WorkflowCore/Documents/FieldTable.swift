@@ -194,7 +194,7 @@ enum FieldTables {
   static let federation = FieldTable(
     [
       "clusters", "datasets", "gang", "gpuType", "maxPrice", "onDisconnect", "placementPolicy", "priorityClass",
-      "slurm", "stageOut", "walltime",
+      "recompute", "slurm", "stageOut", "walltime",
     ])
   static let datasetMount = FieldTable(["mountPath", "name", "version"])
   static let gang = FieldTable(["size"])

@@ -21,21 +21,13 @@ struct DatasetCommand: AsyncParsableCommand {
     @Option(help: "The project's secret that opens the origin.") var secret: String?
     @Option(help: "k=v,k=v: only clusters with these labels may hold its bytes.") var allowedClusters: String?
     @Option(help: "Delete versions that no workflow has used for so long: 30d, 12h.") var expiresAfter: String?
-    @Option(help: "Move versions that no workflow has used for so long to --archive.") var archivesAfter: String?
-    @Option(help: "Where old versions move to.") var archive: String?
-    @Option(help: "The project's secret that opens the archive.") var archiveSecret: String?
 
     func request(_ name: String?) throws -> DatasetRequest {
       guard secret == nil || origin != nil else { throw CommandFailure(.usage, "--secret opens an --origin.") }
-      guard archiveSecret == nil || archive != nil else {
-        throw CommandFailure(.usage, "--archive-secret opens an --archive.")
-      }
       return DatasetRequest(
         name: name, origin: origin.map { OriginDocument(uri: $0, secret: secret) },
         allowedClusters: try allowedClusters.map(ClusterText.labels),
-        expiresAfterSeconds: try expiresAfter.map(DatasetText.seconds),
-        archivesAfterSeconds: try archivesAfter.map(DatasetText.seconds),
-        archive: archive.map { OriginDocument(uri: $0, secret: archiveSecret) })
+        expiresAfterSeconds: try expiresAfter.map(DatasetText.seconds))
     }
   }
 

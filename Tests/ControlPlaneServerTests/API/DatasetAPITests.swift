@@ -94,7 +94,7 @@ extension TestClientProtocol {
         #expect(try changed.json["allowedClusters"] == [:])
         for body in [
           #"{"name":"Water"}"#, #"{"name":"a.b"}"#, #"{"name":"x","expiresAfterSeconds":1}"#,
-          #"{"name":"x","expiresAfterSeconds":9223372036854775807}"#, #"{"name":"x","archivesAfterSeconds":3600}"#,
+          #"{"name":"x","expiresAfterSeconds":9223372036854775807}"#,
           #"{"name":"x","origin":{"uri":"water"}}"#, #"{"name":"x","origin":{"uri":"ftp://h/x"}}"#,
           #"{"name":"x","origin":{"uri":"https://u:geheim@h/x"}}"#,
           #"{"name":"x","origin":{"uri":"https://h/x?X-Amz-Signature=geheim"}}"#,

@@ -172,7 +172,7 @@ struct DocumentDecodingTests {
         annotations: {fubini.dev/federation: '{"datasets": [{"name": "water-md", "mountPath": "/data/water"}]}'}
       spec:
         entrypoint: main
-        federation: {stageOut: eager}
+        federation: {stageOut: eager, recompute: never}
         templates:
           - name: main
             container: {image: busybox}
@@ -188,6 +188,7 @@ struct DocumentDecodingTests {
     let hints = definition.spec.templates.map { definition.federationHints(for: $0) }
     #expect(hints[0].datasets == [DatasetMount(name: "water-md", mountPath: "/data/water")])
     #expect(hints[0].stageOut == .eager)
+    #expect(hints[0].recompute == .never)
     #expect(
       hints[1].datasets == [
         DatasetMount(name: "genome", version: 3, mountPath: "/ref"),

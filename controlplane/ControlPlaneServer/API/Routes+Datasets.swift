@@ -278,13 +278,9 @@ extension DatasetRequest {
       }
       return .seconds(seconds)
     }
-    guard (archive == nil) == (archivesAfterSeconds == nil) else {
-      throw FederationError(.invalidArgument, "archive and archivesAfterSeconds are given both or not at all")
-    }
     return DatasetSpec(
       project: reference.project, name: reference.name, origin: try origin?.value("origin"), allowedClusters: labels,
-      expiresAfter: try period(expiresAfterSeconds, "expiresAfterSeconds"),
-      archivesAfter: try period(archivesAfterSeconds, "archivesAfterSeconds"), archive: try archive?.value("archive"))
+      expiresAfter: try period(expiresAfterSeconds, "expiresAfterSeconds"))
   }
 
   /// A hundred years.
@@ -333,8 +329,7 @@ extension DatasetDocument {
     self.init(
       project: spec.project.text, name: spec.name, origin: spec.origin.map { OriginDocument($0) },
       allowedClusters: spec.allowedClusters, expiresAfterSeconds: spec.expiresAfter.map { $0.milliseconds / 1000 },
-      archivesAfterSeconds: spec.archivesAfter.map { $0.milliseconds / 1000 },
-      archive: spec.archive.map { OriginDocument($0) }, createdAt: summary.row.createdAt.wire,
+      createdAt: summary.row.createdAt.wire,
       createdBy: summary.row.createdBy, latest: summary.latest?.number, versions: summary.versions,
       files: summary.latest?.files ?? 0, bytes: summary.latest?.size.bytes ?? 0)
   }

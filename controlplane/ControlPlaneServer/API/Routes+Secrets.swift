@@ -36,7 +36,7 @@ extension APIServer {
     let project = ProjectName(try context.parameter("p"))
     let name = try context.parameter("s")
     let users = try await services.store.datasets(of: project).filter { summary in
-      summary.row.spec.origin?.secret == name || summary.row.spec.archive?.secret == name
+      summary.row.spec.origin?.secret == name
     }
     if let user = users.first {
       throw FederationError(
