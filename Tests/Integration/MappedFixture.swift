@@ -34,6 +34,11 @@ struct MappedFixture: Sendable {
     guard mkdtemp(&template) != nil else { throw HarnessError("no directory: \(errno)") }
     let binaries = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     let rule = "/etc/sudoers.d/\(binaries.split(separator: "/").last!)"
+    // A test run that was killed leaves its rule, and sudo takes no second one with the same names.
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/etc/sudoers.d")) ?? []
+    where name.hasPrefix("fub-mapped-") {
+      unlink("/etc/sudoers.d/\(name)")
+    }
     defer {
       unlink(rule)
       try? FileManager.default.removeItem(atPath: binaries)
