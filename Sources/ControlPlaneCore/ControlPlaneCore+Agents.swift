@@ -53,9 +53,10 @@ extension ControlPlaneCore {
 
   private mutating func note(_ hello: AgentHello, of name: ClusterName) {
     let known = clusters[name]!.agent
-    clusters[name]!.agent = AgentRow(
+    let row = AgentRow(
       cluster: name, version: hello.agentVersion, journal: hello.journal,
       joinedAt: known?.journal == hello.journal ? known?.joinedAt ?? now : now, seenAt: now, inventory: hello.inventory)
+    setAgent(row, of: name)
     output.agents.insert(name)
   }
 
@@ -133,7 +134,9 @@ extension ControlPlaneCore {
   mutating func changed(_ inventory: ClusterInventory, of name: ClusterName, _ session: SessionID) {
     guard clusters[name]?.session == session else { return }
     if clusters[name]!.inventory != inventory {
-      clusters[name]!.agent?.inventory = inventory
+      var row = clusters[name]!.agent
+      row?.inventory = inventory
+      setAgent(row, of: name)
       clusters[name]!.seen(at: now)
       output.agents.insert(name)
     }

@@ -18,7 +18,7 @@ extension ControlPlaneCore {
     }
   }
 
-  private static var stallsPerTick: Int { 16 }
+  private static var stallsPerTick: Int { 4 }
 
   /// Returns whether the run is asked to end, so that its task can go elsewhere.
   private mutating func moveIfStalled(_ id: RunID) -> Bool {

@@ -40,6 +40,8 @@ public struct ControlPlaneCore: Sendable {
   var openPlans: Deque<OpenPlan> = []
   /// Data sets, where bytes are, and what moves.
   var data = DataState()
+  /// The clusters that share each cache: derived from their inventories.
+  var cacheMembers: [String: Set<ClusterName>] = [:]
   /// Lower half of the last transfer's id.
   var transferCounter: UInt32 = 0
   /// By cluster: the last of its queued runs that was looked at.
@@ -89,7 +91,7 @@ public struct ControlPlaneCore: Sendable {
     now = state.now
     output = Output(now: state.now)
     for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
-    for row in state.agents { clusters[row.cluster]?.agent = row }
+    for row in state.agents { setAgent(row, of: row.cluster) }
     for row in state.idempotency.sorted(by: { $0.at < $1.at }) {
       replies[ReplyKey(row)] = row
       replyOrder.append(ReplyKey(row))
@@ -97,6 +99,7 @@ public struct ControlPlaneCore: Sendable {
     restoreData(state)
     restore(state)
     restoreRemade(state)
+    dropOrphanedTransfers()
   }
 
   /// Reacts to one input. What is to be written and done is collected until `takeOutput()`.

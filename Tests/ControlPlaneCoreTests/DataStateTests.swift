@@ -217,6 +217,62 @@ struct DataStateTests {
   }
 }
 
+@Suite("Caches that clusters share, and clusters that go")
+struct SharedCacheTests {
+  private let first = DataKey(project: "default", dataset: "water", version: 1)
+
+  @Test("I5: what a run on a cluster that only reads a cache needs is ordered from the cluster that writes it, once")
+  func ordersFromTheWriter() throws {
+    var federation = Federation.withCaches(["a", "b"], labels: ["a": ["role": "make"], "b": ["role": "use"]])
+    federation.disconnect("b")
+    federation.agents["b"]!.cache = CacheInventory(name: "a", capacity: .gibibytes(100), isWriter: false)
+    federation.connect("b")
+    federation.settle()
+    federation.deliverAll()
+    federation.createWater()
+    federation.uploadWater()
+    for name in ["one", "two"] {
+      _ = try federation.submit(
+        name,
+        """
+        apiVersion: argoproj.io/v1alpha1
+        kind: Workflow
+        metadata: {name: reads}
+        spec:
+          entrypoint: main
+          federation: {clusters: {labels: {role: use}}, datasets: [{name: water, mountPath: /data/water}]}
+          templates: [{name: main, container: {image: any, command: ["true"]}}]
+        """)
+    }
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    #expect(federation.agents["b"]!.runs.count == 2)
+    #expect(federation.agents["a"]!.orders.stage.map(\.key) == [first])
+    federation.disconnect("a")
+    federation.connect("a")
+    federation.settle()
+    federation.deliverAll()
+    #expect(federation.agents["a"]!.orders.stage.map(\.key) == [first])
+    federation.tell("a", first, .ready(size: gigabyte, moved: gigabyte, milliseconds: 9, source: .repository(key: nil)))
+    #expect(federation.database.transfers.values.map(\.phase) == [.done])
+  }
+
+  @Test("Nothing goes on moving to a cluster that was forgotten, what was pinned there least of all")
+  func forgets() {
+    var federation = Federation.withCaches(["a", "b"])
+    federation.createWater()
+    federation.uploadWater()
+    federation.tell("a", first, .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    _ = federation.ask(.dataset(water, .pin(version: nil, cluster: "a", true)))
+    _ = federation.ask(.forgetCluster("a", confirmStopped: true))
+    #expect(federation.database.clusters["a"] == nil)
+    #expect(federation.database.replicas.isEmpty)
+    #expect(federation.database.transfers.values.allSatisfy { $0.phase.isTerminal })
+  }
+}
+
 @Suite("Outputs that stay where they were made")
 struct StageOutTests {
   private let large = StoredArtifact(

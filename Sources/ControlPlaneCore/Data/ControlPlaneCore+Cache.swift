@@ -14,8 +14,12 @@ extension ControlPlaneCore {
       guard entry.row.cluster == cluster else { continue }
       if entry.row.cause == .stageOut {
         if let store = storeOrder(entry.row.key) { orders.store.append(store) }
-      } else if entry.row.cause != .run, let object = object(entry.row.key, entry.row.project, for: cluster) {
-        orders.stage.append(object)
+      } else if isOrdered(entry) {
+        if let object = object(entry.row.key, entry.row.project, for: cluster) {
+          orders.stage.append(object)
+        } else {
+          close(id, .cancelled, message: "nobody knows any more where it can be had")
+        }
       }
     }
     orders.index = data.indexing.filter { $0.value == cluster }.keys.sorted().compactMap { indexOrder($0) }

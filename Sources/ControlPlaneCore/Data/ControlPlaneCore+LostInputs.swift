@@ -14,15 +14,18 @@ extension ControlPlaneCore {
   /// Makes anew what waiting tasks read and nobody has; those who read what cannot be made anew end. Runs that wait for it in staging
   /// give up and wait again.
   mutating func recoverInputs() {
-    for key in data.lost.sorted().prefix(configuration.sliceLimit) {
-      guard isLost(key) else {
-        data.lost.remove(key)
-        continue
+    data.lost = data.lost.filter { isLost($0) }
+    let fresh = data.newlyLost.intersection(data.lost)
+    data.newlyLost = []
+    if !fresh.isEmpty {
+      let stranded = runs.values.filter {
+        $0.row.phase.rawValue <= RunPhase.staging.rawValue && !fresh.isDisjoint(with: $0.inputs.keys)
       }
-      for (id, run) in runs where run.inputs[key] != nil && run.row.phase.rawValue <= RunPhase.staging.rawValue {
-        rebind(id, because: "an input was lost before it could be copied")
+      for run in stranded.sorted(by: { $0.row.id < $1.row.id }) {
+        rebind(run.row.id, because: "an input was lost before it could be copied")
       }
-      guard !readers(of: key).isEmpty else { continue }
+    }
+    for key in data.lost.filter({ pending.artifacts[$0] != nil }).sorted().prefix(configuration.sliceLimit) {
       for row in data.unstored[key] ?? [] { remake(row) }
     }
   }
@@ -108,6 +111,14 @@ extension ControlPlaneCore {
 }
 
 extension ControlPlaneCore {
+  /// After the workflows: transfers that were begun for runs which do not wait for them any more.
+  mutating func dropOrphanedTransfers() {
+    for id in data.transfers.keys.sorted() where data.transfers[id]!.row.cause == .run {
+      guard data.transfers[id]!.waiters.isEmpty else { continue }
+      close(id, .cancelled, message: "the runs that needed it have ended")
+    }
+  }
+
   /// After the workflows: what of them took the place of lost outputs, and which of their tasks were running again.
   mutating func restoreRemade(_ state: DurableState) {
     for row in state.remadeArtifacts {

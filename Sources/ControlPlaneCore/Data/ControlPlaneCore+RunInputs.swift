@@ -85,6 +85,7 @@ extension ControlPlaneCore {
         StoreDeadline(at: row.createdAt + configuration.stageOutAfter, key: DataKey(sha256: row.stored.sha256)))
     }
     for key in data.unstored.keys where isLost(key) { data.lost.insert(key) }
+    data.newlyLost = data.lost
     for row in state.transfers {
       if row.cause == .stageOut {
         data.transfers[row.id] = TransferEntry(row: row)

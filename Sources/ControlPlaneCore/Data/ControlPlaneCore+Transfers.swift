@@ -11,8 +11,16 @@ extension ControlPlaneCore {
   func cache(of cluster: ClusterName) -> String? { clusters[cluster]?.inventory.cache?.name }
 
   /// The clusters that share a cache, by name.
-  func clusters(sharing cache: String) -> [ClusterName] {
-    clusters.keys.filter { self.cache(of: $0) == cache }.sorted()
+  func clusters(sharing cache: String) -> [ClusterName] { (cacheMembers[cache] ?? []).sorted() }
+
+  /// Notes what a cluster's agent is and says, and which cache it has; nil: the cluster is gone.
+  mutating func setAgent(_ row: AgentRow?, of name: ClusterName) {
+    if let old = cache(of: name) {
+      cacheMembers[old]?.remove(name)
+      if cacheMembers[old]?.isEmpty == true { cacheMembers[old] = nil }
+    }
+    clusters[name]?.agent = row
+    if let new = cache(of: name) { cacheMembers[new, default: []].insert(name) }
   }
 
   /// Whose agent writes the cache that `cluster` reads.
@@ -54,11 +62,11 @@ extension ControlPlaneCore {
     guard let cache = cache(of: cluster), data.replicas[key]?[cache] == nil else { return nil }
     let name = ReplicaName(key: key, cache: cache)
     let id: TransferID
-    // What a run began is the agent's own; nobody else's wish for it may end with that run.
-    var needsOrder = run == nil
+    // What a run began is its agent's own, unless another agent writes the cache; nobody else's wish for it may end with that run.
+    var needsOrder = run == nil || writer(for: cluster) != cluster
     if let known = data.inward[name] {
       id = known
-      needsOrder = needsOrder && data.transfers[id]!.row.cause == .run
+      needsOrder = needsOrder && !isOrdered(data.transfers[id]!)
       if run == nil, data.transfers[id]!.row.cause == .run || cause == .prefetch {
         data.transfers[id]!.row.cause = cause
       }
@@ -72,9 +80,14 @@ extension ControlPlaneCore {
       output.transfers[id] = row
       if !hasSource(key, elsewhereThan: cache) { store(key) }
     }
-    if let run { data.transfers[id]!.waiters.insert(run) }
     if needsOrder { order(id) }
+    if let run { data.transfers[id]!.waiters.insert(run) }
     return id
+  }
+
+  /// Whether its agent fetches it by an order, and not because a run of its own needs it.
+  func isOrdered(_ transfer: TransferEntry) -> Bool {
+    transfer.row.cause != .run || transfer.waiters.contains { runs[$0]?.row.cluster != transfer.row.cluster }
   }
 
   mutating func nextTransferCounter() -> UInt32 {
@@ -123,7 +136,10 @@ extension ControlPlaneCore {
   /// A replica is no longer there.
   mutating func vanished(_ key: DataKey, from cache: String, because reason: String) {
     guard let row = data.remove(key, from: cache) else { return }
-    if isLost(key) { data.lost.insert(key) }
+    if isLost(key) {
+      data.lost.insert(key)
+      data.newlyLost.insert(key)
+    }
     output.replicas[ReplicaName(key: key, cache: cache)] = nil
     output.deletedReplicas.insert(ReplicaName(key: key, cache: cache))
     wantsPlacement = true
@@ -220,12 +236,17 @@ extension ControlPlaneCore {
 extension ControlPlaneCore {
   /// A cluster is gone for good: its replicas are, unless others share its cache, and so is what moved there.
   mutating func forgetData(of cluster: ClusterName) {
+    for key in data.indexing.keys.sorted() where data.indexing[key] == cluster { data.indexing[key] = nil }
+    if let cache = cache(of: cluster), clusters(sharing: cache) == [cluster] {
+      for key in (data.caches[cache] ?? []).sorted() {
+        vanished(key, from: cache, because: "its cluster was forgotten")
+      }
+    }
+    // After that: what was pinned there was wanted anew.
     for id in data.transfers.keys.sorted() where data.transfers[id]?.row.cluster == cluster {
       close(id, .cancelled, message: "the cluster was forgotten")
     }
-    for key in data.indexing.keys.sorted() where data.indexing[key] == cluster { data.indexing[key] = nil }
-    guard let cache = cache(of: cluster), clusters(sharing: cache) == [cluster] else { return }
-    for key in (data.caches[cache] ?? []).sorted() { vanished(key, from: cache, because: "its cluster was forgotten") }
+    setAgent(nil, of: cluster)
   }
 
   /// Takes a run off its cluster, for its task to be placed anew: it is cancelled first, and its end is awaited (invariant I1).

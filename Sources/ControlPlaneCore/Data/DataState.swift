@@ -23,6 +23,8 @@ struct DataState: Sendable {
   var unstored: [DataKey: [ArtifactRow]] = [:]
   /// Of `unstored`: what no cache has any more.
   var lost: Set<DataKey> = []
+  /// Of `lost`: what runs that wait in staging were not looked through for yet.
+  var newlyLost: Set<DataKey> = []
   /// How often tasks of live workflows ran again for an output that was lost.
   var remakings: [TaskID: Int] = [:]
   /// What was made anew, by where the old bytes belonged.
