@@ -126,6 +126,7 @@ extension ControlPlaneCore {
     guard clusters[name]?.session == session else { return }
     clusters[name]!.session = nil
     data.reports[name] = nil
+    if data.indexing.values.contains(name) { assignIndexing() }
     clusters[name]!.seen(at: now)
     output.agents.insert(name)
     output.dropCollected(for: name)

@@ -220,14 +220,15 @@ extension ControlPlaneCore {
   mutating func wait(_ task: TaskID, epoch: Int32, first: Bool) throws {
     // Read in place: a copy of the entry would be copied again by the mutation below.
     var spec = try spec(of: task, for: nil)
-    let avoids = workflows[task.workflow]!.tasks[task.node]?.avoids ?? []
+    let before = workflows[task.workflow]!.tasks[task.node]
+    let avoids = before?.avoids ?? []
     spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
     let requirement = Requirement(
       project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(
-      epoch: epoch, run: nil, group: group, avoids: avoids)
+      epoch: epoch, run: nil, group: group, avoids: avoids, isRemaking: before?.isRemaking ?? false)
     wantsPlacement = true
   }
 
@@ -309,10 +310,11 @@ extension ControlPlaneCore {
       }
       for node in changes.nodes { delta.nodes.append(NodeRow(workflow: id, record: workflows[id]!.machine[node])) }
     }
-    for id in output.retired {
+    for id in output.retired.sorted() {
       guard let entry = workflows[id], entry.machine.status.phase.isTerminal else { continue }
       storeOutputs(of: id)
-      forgetRemade(of: id, entry.row.project)
+      endRemaking(of: id)
+      forgetRemade(of: id)
       workflows[id] = nil
       retired.append(entry)
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.name)] = nil

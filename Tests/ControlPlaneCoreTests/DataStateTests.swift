@@ -190,7 +190,8 @@ struct DataStateTests {
     federation.settle()
     federation.deliverAll()
     #expect(federation.agents["b"]!.orders.index.map(\.key) == [first])
-    let list = StoredArtifact(key: "l", size: ByteCount(1), sha256: "x", archive: .none)
+    let list = StoredArtifact(
+      key: "datasets/water/1/manifest", size: ByteCount(1), sha256: "x", archive: .none)
     federation.tell("b", first, .indexed(failure: "", manifest: list, files: 7, size: gigabyte))
     #expect(federation.database.versions[first]?.phase == .ready)
     #expect(federation.database.versions[first]?.files == 7)

@@ -109,7 +109,7 @@ extension ControlPlaneCore {
 
   /// Whether a replica is followed: a version that is not deleted, or an artifact that is large enough.
   private func isKnown(_ key: DataKey, _ size: ByteCount) -> Bool {
-    if let version = data.version(key) { return version.phase == .ready }
+    if let version = data.version(key) { return version.phase == .ready && version.size == size }
     return key.sha256 != nil && size >= Self.followedSize
   }
 }

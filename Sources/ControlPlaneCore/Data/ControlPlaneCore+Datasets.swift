@@ -175,7 +175,9 @@ extension ControlPlaneCore {
   ) {
     guard data.indexing[key] == cluster, var row = data.version(key), row.phase == .indexing else { return }
     data.indexing[key] = nil
-    if failure.isEmpty, let manifest, files >= 0, size >= .zero {
+    if failure.isEmpty, let manifest, manifest.key == indexOrder(key)?.repositoryKey, manifest.size >= .zero,
+      manifest.isUnstored != true, files >= 0, size >= .zero
+    {
       (row.phase, row.manifest, row.files, row.size) = (.ready, manifest, files, size)
       wantsPlacement = true
     } else {

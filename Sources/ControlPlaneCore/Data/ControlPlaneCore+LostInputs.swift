@@ -98,7 +98,6 @@ extension ControlPlaneCore {
       guard let entry = workflows[task.workflow]?.tasks[task.node] else { continue }
       leaveQueue(task)
       enqueue(task, epoch: entry.epoch)
-      workflows[task.workflow]?.tasks[task.node]?.isRemaking = entry.isRemaking
     }
   }
 
@@ -133,8 +132,16 @@ extension ControlPlaneCore {
     }
   }
 
+  /// A workflow is over while tasks of it run again: nobody waits for what they make.
+  mutating func endRemaking(of id: WorkflowID) {
+    for node in workflows[id]!.tasks.keys.sorted() {
+      leaveQueue(TaskID(workflow: id, node: node))
+      if let run = workflows[id]!.tasks[node]?.run { rebind(run, because: "its workflow is over") }
+    }
+  }
+
   /// A workflow is over: nobody reads its outputs by what they were first.
-  mutating func forgetRemade(of id: WorkflowID, _ project: ProjectName) {
+  mutating func forgetRemade(of id: WorkflowID) {
     guard !data.remakings.isEmpty else { return }
     data.remakings = data.remakings.filter { $0.key.workflow != id }
     guard data.remakings.isEmpty else { return }

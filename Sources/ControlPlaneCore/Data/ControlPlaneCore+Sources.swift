@@ -77,7 +77,10 @@ extension ControlPlaneCore {
     {
       return true
     }
-    return (clusters[cluster]?.runs ?? []).contains { runs[$0]?.inputs[key] != nil }
+    return (clusters[cluster]?.runs ?? []).contains { id in
+      guard let run = runs[id], run.row.phase.rawValue <= RunPhase.staging.rawValue else { return false }
+      return run.inputs[key] != nil
+    }
   }
 }
 

@@ -53,9 +53,7 @@ extension ControlPlaneCore {
   ) {
     guard let id = data.outward[key], data.transfers[id]?.row.cluster == cluster else { return }
     guard failure.isEmpty else {
-      close(id, .failed, message: failure)
-      storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutRetry, key: key))
-      return
+      return close(id, .failed, message: failure)
     }
     close(id, .done, moved: moved)
     guard var rows = data.unstored.removeValue(forKey: key) else { return }
@@ -82,15 +80,16 @@ extension ControlPlaneCore {
   /// A workflow is over: what it hands to its user goes to the repository, whatever its tasks' policy.
   mutating func storeOutputs(of id: WorkflowID) {
     guard !data.unstored.isEmpty, let machine = workflows[id]?.machine, machine.nodeCount > 0 else { return }
-    for artifact in machine[.root].outputs.artifacts.values where artifact.isUnstored == true {
-      store(DataKey(sha256: artifact.sha256))
-    }
+    let wanted = machine[.root].outputs.artifacts.values.filter { $0.isUnstored == true }
+    for key in wanted.map({ DataKey(sha256: $0.sha256) }).sorted() { store(key) }
   }
 
   /// A workflow's rows go: its outputs are nobody's any more.
   mutating func forgetUnstored(of id: WorkflowID) {
     guard !data.unstored.isEmpty else { return }
-    for (key, rows) in data.unstored where rows.contains(where: { $0.task.workflow == id }) {
+    for key in data.unstored.keys.sorted() {
+      let rows = data.unstored[key]!
+      guard rows.contains(where: { $0.task.workflow == id }) else { continue }
       let rest = rows.filter { $0.task.workflow != id }
       data.unstored[key] = rest.isEmpty ? nil : rest
       guard rest.isEmpty else { continue }

@@ -1,4 +1,5 @@
 public import FederationModel
+import HeapModule
 import WorkflowCore
 
 /// What is where, and what moves.
@@ -67,8 +68,11 @@ extension ControlPlaneCore {
     if let known = data.inward[name] {
       id = known
       needsOrder = needsOrder && !isOrdered(data.transfers[id]!)
-      if run == nil, data.transfers[id]!.row.cause == .run || cause == .prefetch {
+      // A user's wish outlives runs and guesses, also across leaders; what is to be pinned again stays that.
+      let old = data.transfers[id]!.row.cause
+      if run == nil, old == .run || (old == .speculation && cause != .speculation) {
         data.transfers[id]!.row.cause = cause
+        output.transfers[id] = data.transfers[id]!.row
       }
     } else {
       id = TransferID(incarnation: incarnation, counter: nextTransferCounter())
@@ -118,7 +122,10 @@ extension ControlPlaneCore {
     from source: DataSource? = nil
   ) {
     guard let cache = cache(of: cluster) else { return }
-    if let source, let moved { measured(moved, milliseconds, from: source, to: cluster) }
+    if let source, let moved, let id = data.inward[ReplicaName(key: key, cache: cache)] {
+      // Told by an agent, so not believed beyond what was to be moved.
+      measured(min(moved, data.transfers[id]!.row.size), milliseconds, from: source, to: cluster)
+    }
     var isPinned = false
     if let id = data.inward[ReplicaName(key: key, cache: cache)] {
       isPinned = data.transfers[id]!.row.cause == .pin
@@ -143,13 +150,14 @@ extension ControlPlaneCore {
     output.replicas[ReplicaName(key: key, cache: cache)] = nil
     output.deletedReplicas.insert(ReplicaName(key: key, cache: cache))
     wantsPlacement = true
-    guard reason != "evicted" || row.isPinned else { return }
+    let pinned = row.isPinned ? data.version(key) : nil
+    guard reason != "evicted" || pinned != nil else { return }
     output.events.append(
       EventRow(
         at: now, cluster: clusters(sharing: cache).first, reason: "ReplicaLost",
         message: "\(key) is no longer in the cache \(cache): \(reason)"))
-    if row.isPinned, let (reference, _) = DatasetReference.parse(key), let cluster = clusters(sharing: cache).first {
-      want(key, row.size, of: reference.project, on: cluster, .pin)
+    if let pinned, let cluster = clusters(sharing: cache).first {
+      want(key, pinned.size, of: pinned.dataset.project, on: cluster, .pin)
     }
   }
 
@@ -158,6 +166,9 @@ extension ControlPlaneCore {
     guard var entry = data.transfers.removeValue(forKey: id) else { return }
     if entry.row.cause == .stageOut {
       data.outward[entry.row.key] = nil
+      if phase != .done, data.unstored[entry.row.key] != nil {
+        storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutRetry, key: entry.row.key))
+      }
     } else {
       data.underWay[entry.row.key]?.remove(id)
       if data.underWay[entry.row.key]?.isEmpty == true { data.underWay[entry.row.key] = nil }
@@ -180,7 +191,7 @@ extension ControlPlaneCore {
   ///
   /// - Parameter isReady: it has left staging towards its start.
   mutating func leaveStaging(_ run: RunEntry, isReady: Bool) {
-    for (key, size) in run.inputs {
+    for (key, size) in run.inputs.sorted(by: { $0.key < $1.key }) {
       if !isReady, let cache = cache(of: run.row.cluster) {
         data.pin(ReplicaName(key: key, cache: cache), size, false)
       }
@@ -220,6 +231,7 @@ extension ControlPlaneCore {
     // Small transfers measure latency, not bandwidth.
     guard bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
     let sample = Double(bytes.bytes) * 1000 / Double(milliseconds)
+    if case .export(let neighbour, _) = source, clusters[neighbour] == nil { return }
     let link = Link(source: source.linkName, cluster: cluster)
     if var known = data.links[link] {
       known.bandwidth = known.bandwidth * 0.7 + sample * 0.3
@@ -246,6 +258,7 @@ extension ControlPlaneCore {
     for id in data.transfers.keys.sorted() where data.transfers[id]?.row.cluster == cluster {
       close(id, .cancelled, message: "the cluster was forgotten")
     }
+    data.links = data.links.filter { $0.key.cluster != cluster && $0.key.source != cluster.text }
     setAgent(nil, of: cluster)
   }
 
