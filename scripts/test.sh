@@ -8,7 +8,7 @@ set -u
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|/(MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|GangTests)/'
+on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|/(MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|GangTests|ApptainerTests|MolecularDynamicsTests)/'
 tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
 
 # half NAME OPTION PATTERN

@@ -109,8 +109,14 @@ public enum DatasetManifest {
       throw malformed("the link \(path.prefix(200)) points at nothing inside the data set")
     }
     var depth = path.utf8.count { $0 == UInt8(ascii: "/") }
+    var isBelow = false
     for component in link.split(separator: "/") where component != "." {
-      depth += component == ".." ? -1 : 1
+      // Behind another component it may lead through a link, and so further up than one can count.
+      guard component != ".." || !isBelow else {
+        throw malformed("the link \(path.prefix(200)) goes up after it went down")
+      }
+      isBelow = component != ".."
+      depth += isBelow ? 1 : -1
       guard depth >= 0 else { throw malformed("the link \(path.prefix(200)) points out of the data set") }
     }
   }

@@ -63,6 +63,9 @@ final class SocketStream: ByteStream {
   }
 
   private static func connected<Address>(_ file: Int32, _ address: inout Address) throws -> Int32 {
+    // A listener that takes nobody any more must not hold whoever calls.
+    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    setsockopt(file, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     let code = withUnsafePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
         connect(file, $0, socklen_t(MemoryLayout<Address>.size))

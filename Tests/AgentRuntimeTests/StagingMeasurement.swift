@@ -8,7 +8,7 @@ import Testing
   import Glibc
 #endif
 
-/// `make bench-staging`: how fast data comes, against `rclone copy` of the same origin and `cp`, in one run. Asserts nothing of speed.
+/// `FUBINI_MEASURE=1 swift test --skip-build --filter StagingMeasurement`: how fast data comes, against `rclone copy` of the same origin and `cp`, in one run. Asserts nothing of speed.
 @Suite(.serialized, .enabled(if: getenv("FUBINI_MEASURE") != nil)) struct StagingMeasurement {
   private func seconds(_ body: () async throws -> Void) async rethrows -> Double {
     let start = ContinuousClock.now

@@ -82,6 +82,7 @@ extension SlurmExecutor {
 
   /// What fails is tried again: what lives is signalled again after a while, what waits is found again by the next poll.
   private func scancel(_ targets: [String: String], _ options: [String]) async {
+    guard !targets.isEmpty else { return }
     var rest = targets.sorted { $0.key < $1.key }[...]
     while !rest.isEmpty {
       let part = rest.prefix(Self.batchMax)

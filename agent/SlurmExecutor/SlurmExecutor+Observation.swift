@@ -76,6 +76,8 @@ extension SlurmExecutor {
     let hosts = hosts(in: jobs)
     for job in jobs {
       guard let name = JobName(job.name, mark: mark), let id = run(of: job, name) else { continue }
+      // Slurm lists what has ended for minutes; of what was forgotten here nothing follows from it.
+      if runs[id] == nil, case .ended = job.state { continue }
       let isElsewhere = runs[id]?.isElsewhere(than: ArrayTask(job)) ?? false
       if isElsewhere || runs[id]?.isOver ?? !HostFiles.exists(records.directory(id)) {
         // It can do nothing any more (its step finds the claim, or nothing): its place in the queue is given back. Where tasks share,

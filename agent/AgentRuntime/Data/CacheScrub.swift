@@ -57,11 +57,11 @@ final class CacheScrub: Sendable {
       let layout = cache.layout
       let meter = meter
       let key = replica.key
-      let problem = try? await BlockingWork.run { try Self.examine(key, layout, meter) }
+      let problem = await problem(of: key, layout, meter)
       round.replicas += 1
       round.bytes += replica.size
       // What was evicted meanwhile is nobody's fault.
-      guard let problem = problem ?? nil, await cache.size(of: key) != nil else { continue }
+      guard let problem, await cache.size(of: key) != nil else { continue }
       round.corrupt += 1
       logger.error("a replica is corrupt, and removed", metadata: ["data": "\(key)", "problem": "\(problem)"])
       if let again = await cache.corrupt(key) { refetch(again.wanted, again.holder) }
@@ -69,6 +69,15 @@ final class CacheScrub: Sendable {
     round.finishedAt = SystemClock.now
     state.withLock { $0 = round }
     return round
+  }
+
+  /// nil: it is sound, or it was evicted, or nobody waits for the answer any more.
+  private func problem(of key: DataKey, _ layout: CacheLayout, _ meter: TransferMeter) async -> String? {
+    do {
+      return try await BlockingWork.run { try Self.examine(key, layout, meter) }
+    } catch {
+      return error is CancellationError || access(layout.replica(key), F_OK) != 0 ? nil : "it cannot be read: \(error)"
+    }
   }
 
   /// For runs that have staged it and not begun: nobody else would fetch it for them.

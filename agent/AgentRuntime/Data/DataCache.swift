@@ -496,8 +496,10 @@ actor DataCache {
       var status = stat()
       let isIdle = !flights.keys.contains { name == ($0.sha256 ?? "tree-" + CacheLayout.treeName($0)) }
       guard isIdle, lstat(path, &status) == 0, Int64(status.st_mtim.tv_sec) < limit else { continue }
-      // Packs of a tree that is on its way are written there as well; they are younger.
-      Self.removeLater(path)
+      // Aside first: a transfer that begins now must not find files that are about to go.
+      lastNumber += 1
+      let aside = "\(layout.work)/partial-\(lastNumber)"
+      if rename(path, aside) == 0 { Self.removeLater(aside) }
     }
   }
 
@@ -558,7 +560,9 @@ actor DataCache {
   /// How many wait for the transfer of a key; 0 when none is under way.
   func waiterCount(of key: DataKey) -> Int { flights[key]?.waiters.count ?? 0 }
 
-  func contains(_ key: DataKey) -> Bool { isHere(key) }
+  func contains(_ key: DataKey) -> Bool {
+    reader == nil ? entries[key] != nil : access(layout.replica(key), F_OK) == 0
+  }
 
   func size(of key: DataKey) -> Int64? { entries[key]?.size }
 

@@ -59,6 +59,8 @@ struct FileWorker: Sendable {
 
   /// - Returns: the SHA-256 of the whole file.
   private func copy(_ entry: DatasetManifest.Entry, to part: String, _ reader: any FileReader) throws -> String {
+    // It was finished already, where its last step failed.
+    chmod(part, 0o600)
     let file = try POSIXFile.open(part, O_RDWR | O_CREAT | O_NOFOLLOW)
     defer { POSIXFile.close(file) }
     if entry.size < Self.resumedBytesMin { ftruncate(file, 0) }

@@ -30,7 +30,8 @@ actor ReplicaOrders {
   private let indexer: OriginIndexer
   private let events: DataEventOutbox
   private let logger: Logger
-  private var tasks: [Name: Task<Void, Never>] = [:]
+  private var tasks: [Name: (number: UInt64, task: Task<Void, Never>)] = [:]
+  private var lastTask: UInt64 = 0
   private let transferLimiter = Limiter(limit: ReplicaOrders.transfersMax)
   private let storeLimiter = Limiter(limit: ReplicaOrders.storesMax)
 
@@ -71,25 +72,35 @@ actor ReplicaOrders {
     for order in orders.stage { named.insert(Name(kind: .stage, key: DataKey(order.key))) }
     for order in orders.store { named.insert(Name(kind: .store, key: DataKey(order.key))) }
     for order in orders.index { named.insert(Name(kind: .index, key: DataKey(order.key))) }
-    for (name, task) in tasks where !named.contains(name) { task.cancel() }
+    for (name, entry) in tasks where !named.contains(name) { entry.task.cancel() }
   }
 
-  func stopAll() { for task in tasks.values { task.cancel() } }
+  func stopAll() { for entry in tasks.values { entry.task.cancel() } }
 
   private func start(_ kind: Kind, _ key: DataKey, _ body: @escaping @Sendable (ReplicaOrders) async -> Void) {
     let name = Name(kind: kind, key: key)
-    guard tasks[name] == nil, tasks.count < Self.ordersMax else { return }
-    tasks[name] = Task { [weak self] in
-      guard let self else { return }
-      await body(self)
-      await self.ended(name)
-    }
+    // One that was cancelled and has not ended yet makes way for the order that follows it.
+    let before = tasks[name]?.task
+    guard before?.isCancelled ?? true, tasks.count < Self.ordersMax else { return }
+    lastTask += 1
+    let number = lastTask
+    tasks[name] = (
+      number,
+      Task { [weak self] in
+        await before?.value
+        guard let self else { return }
+        await body(self)
+        await self.ended(name, number)
+      }
+    )
   }
 
-  private func ended(_ name: Name) { tasks[name] = nil }
+  private func ended(_ name: Name, _ number: UInt64) {
+    if tasks[name]?.number == number { tasks[name] = nil }
+  }
 
   private func cancel(_ key: DataKey) async {
-    tasks[Name(kind: .stage, key: key)]?.cancel()
+    tasks[Name(kind: .stage, key: key)]?.task.cancel()
     await cache.dropPartial(key)
   }
 

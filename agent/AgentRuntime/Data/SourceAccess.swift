@@ -159,7 +159,12 @@ final class RcloneMover: Sendable {
       parameters["known_hosts_file"] = path
     }
     let client = RcloneClient(daemon, hiding: secrets)
-    try await client.define(name, type: type, parameters: parameters)
+    do {
+      try await client.define(name, type: type, parameters: parameters)
+    } catch {
+      if let path = parameters["known_hosts_file"] { unlink(path) }
+      throw error
+    }
     return RcloneStore(client: client, name: name, root: root, only: only, knownHosts: parameters["known_hosts_file"])
   }
 

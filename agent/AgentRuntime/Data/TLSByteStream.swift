@@ -117,7 +117,8 @@ final class TLSByteStream: ByteStream {
   }
 
   func send(_ bytes: [UInt8], _ isCancelled: () -> Bool) throws {
-    do { try channel.writeAndFlush(ByteBuffer(bytes: bytes)).wait() } catch { throw failure(error) }
+    // It is not waited for: a peer that never answers the handshake would hold the thread, and `receive` has a limit.
+    channel.writeAndFlush(ByteBuffer(bytes: bytes)).whenFailure { [inbox] in inbox.end($0) }
   }
 
   func close() { channel.close(promise: nil) }

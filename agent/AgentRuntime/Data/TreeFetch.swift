@@ -138,7 +138,8 @@ struct TreeFetch: Sendable {
     let data = data
     let isThere = try await BlockingWork.run { try manifest.isWhole(pack: index, in: TreeWriter(data)) }
     if isThere { return gauge.found(pack.size) }
-    let path = layout.partial + "/" + pack.sha256
+    // In the tree's own directory: another tree may fetch the same pack at the same time.
+    let path = "\(parts)/pack-\(index)"
     try await fetcher.download(pack.key, size: pack.size, asker, to: path, gauge)
     try await ReplicaFetcher.verify(path, name: pack.key, size: pack.size, sha256: pack.sha256)
     try await BlockingWork.run {

@@ -12,10 +12,12 @@ struct TreeWriter: Sendable {
 
   init(_ root: String) { self.root = root }
 
-  /// Of a regular file; nil when there is none.
+  /// Of a file that was finished: nobody may write those; nil when there is none.
   func size(_ path: String) -> Int64? {
     var status = stat()
-    guard lstat(root + "/" + path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    guard lstat(root + "/" + path, &status) == 0, status.st_mode & S_IFMT == S_IFREG,
+      status.st_mode & 0o200 == 0
+    else { return nil }
     return Int64(status.st_size)
   }
 

@@ -35,7 +35,7 @@ extension APIServer {
   private func removeSecret(_ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("p"))
     let name = try context.parameter("s")
-    let users = try await services.store.datasets(of: project).filter { summary in
+    let users = try await services.store.datasets(of: project, limit: .max).filter { summary in
       summary.row.spec.origin?.secret == name
     }
     if let user = users.first {

@@ -6,9 +6,9 @@ import ServiceLifecycle
 /// Deletes the objects of data sets that no version needs any more: those of deleted and expired versions, and those of uploads that
 /// nobody finished. Several replicas may do so at once.
 struct DatasetSweep: Service {
-  /// An upload asks for its packs first and names them in a version last; between the two they are nobody's. The longest upload between
-  /// two of its questions is far shorter.
-  static let packAge = Duration.seconds(86_400)
+  /// An upload asks for its packs first and names them in a version last; between the two they are nobody's, for as long as the
+  /// whole upload takes. The command line gives up after the same time.
+  static let packAge = Duration.seconds(30 * 86_400)
   /// A manifest is registered in the request that makes its version.
   static let manifestAge = Duration.seconds(600)
   static let interval = Duration.seconds(1800)
@@ -52,8 +52,11 @@ extension DatasetRepository {
   ) async throws -> Int {
     for path in try await store.unregisteredManifests(of: project) {
       let key = try ArtifactKey(project: project, path: path)
-      // One that is damaged or lost needs nothing; the version's own message says what it is worth.
-      let header = try? await read(key) { _ in }
+      // One that is damaged or lost needs nothing. Any other failure says nothing of its packs, and the next round asks again.
+      var header: DatasetManifest.Header?
+      do {
+        header = try await read(key) { _ in }
+      } catch let error as FederationError where error.code == .notFound || error.code == .invalidArgument {}
       try await register(try await artifacts.stat(key), at: path, header?.packs ?? [], of: project, at: now)
     }
     var count = 0
