@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs the Debian packages that building, testing and running need, where they are missing. Says what it installs and what
-# for; does nothing when all is there. Arguments: further packages (the molecular-dynamics example asks for lammps).
+# for; does nothing when all is there. Arguments: further packages (the examples ask for some, see
+# examples/README.md).
 set -eu
 
 # What the Swift toolchain itself needs at run time and for C++ (its archive brings neither); what is compiled against; what the

@@ -44,6 +44,26 @@ enum Documents {
       """)
   }
 
+  /// `count` tasks with an output each, and one that is given all of them as a list. The outputs are made by the tasks' own steps
+  /// template, because a null executor's tasks leave none.
+  static func mapReduce(_ name: String, _ count: Int) -> String {
+    workflow(
+      name,
+      """
+        - name: main
+          steps:
+          - - {name: map, template: map, withSequence: {count: "\(count)"}, arguments: {parameters: [{name: y, value: '{"shard": {{item}}, "mean": 0.25}'}]}}
+          - - {name: reduce, template: reduce, arguments: {parameters: [{name: all, value: "{{steps.map.outputs.parameters.y}}"}]}}
+        - name: map
+          inputs: {parameters: [{name: y}]}
+          steps: [[{name: work, template: noop}]]
+          outputs: {parameters: [{name: y, valueFrom: {parameter: "{{inputs.parameters.y}}"}}]}
+        - name: reduce
+          inputs: {parameters: [{name: all}]}
+          container: {image: debian:12, command: ["true"], args: ["{{inputs.parameters.all}}"]}
+      """)
+  }
+
   /// `count` tasks one after the other.
   static func chain(_ name: String, _ count: Int) -> String {
     let steps = (0..<count).map { "      - [{name: s\($0), template: noop}]" }.joined(separator: "\n")

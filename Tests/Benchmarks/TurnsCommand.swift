@@ -28,10 +28,11 @@ struct TurnsCommand: AsyncParsableCommand {
         ("a dag of \(dag) tasks", { name in Documents.dag(name, dag, width: 100) }),
         ("a dag of \(dag) roots", { name in Documents.dag(name, dag, width: dag) }),
         ("a task with \(items) successors", { name in Documents.star(name, items) }),
+        ("a reducer of \(items) results", { name in Documents.mapReduce(name, items) }),
         ("20 workflows of one task", { name in Documents.single(name) }),
       ]
       for (index, (title, document)) in cases.enumerated() {
-        try await measure(bench, title, "t\(index)-\(getpid())", document, copies: index == 4 ? 20 : 1)
+        try await measure(bench, title, "t\(index)-\(getpid())", document, copies: index == cases.count - 1 ? 20 : 1)
       }
       try await stopped(bench)
       await bench.connection.close()
