@@ -199,10 +199,10 @@ extension ControlPlaneCore {
   /// Keeps the cluster's slots and link backlog in step with a run's phase.
   private mutating func move(_ before: RunEntry, to run: RunEntry, on name: ClusterName) {
     if before.holdsSlot, !run.holdsSlot {
-      clusters[name]!.giveBack(run.row.resources)
+      clusters[name]!.giveBack(run)
       wantsPlacement = true
     } else if !before.holdsSlot, run.holdsSlot {
-      clusters[name]!.take(run.row.resources)
+      clusters[name]!.take(run)
     }
   }
 
@@ -221,7 +221,10 @@ extension ControlPlaneCore {
     row.wallMilliseconds = event.usage.wallMilliseconds
     row.stagingMilliseconds = event.usage.stagingMilliseconds
     row.charge = charge(of: row, entry.priced)
-    clusters[name]!.measured(event.usage.bytesIn, inMilliseconds: event.usage.stagingMilliseconds)
+    // What is followed was measured when it arrived, without the time that the run waited for room.
+    if entry.inputs.isEmpty {
+      clusters[name]!.measured(event.usage.bytesIn, inMilliseconds: event.usage.stagingMilliseconds)
+    }
     if event.phase == .succeeded { learn(entry.template, Double(event.usage.wallMilliseconds) / 1000) }
     retire(entry, as: row)
     output.forget(event.run, on: name, session)

@@ -192,10 +192,11 @@ extension ControlPlaneCore {
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
       quote: clusters[cluster]!.row.spec.prices(at: now)?.quoted(to: requirement.hints.priorityClass),
       resources: requirement.resources)
-    let run = RunEntry(
+    var run = RunEntry(
       row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,
       template: requirement.template, priced: requirement.priced)
+    run.isShort = expectedRuntime(of: requirement) < ClusterView.shortTask
     leaveQueue(task)
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
     workflows[task.workflow]!.tasks[task.node]!.run = id

@@ -28,6 +28,8 @@ public struct ClusterView: Sendable {
   public var firstEnd: Double?
   /// Mean seconds of the runs that hold its slots: how far apart, by the number of slots, further ends are. 0: nobody knows.
   public var meanRun: Double
+  /// Of the runs that hold its slots: those that are not known to be over in a moment (`shortTask`).
+  public var longRuns = 0
   /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
   var heldSeconds = 0.0
 
@@ -58,7 +60,7 @@ public struct ClusterView: Sendable {
   /// A cluster with a queue of its own takes as much again as it can run at once: enough that a slot never waits for us, and
   /// little enough that most tasks are bound late; of tasks that take less than `shortQueuedTask` four times as much, because
   /// the cluster runs several of them in one job when it has them. So does an agent with slots, of tasks that take less than
-  /// `shortTask`: between the end of one run and the start of the next the agent asks nobody then.
+  /// `shortTask`, as many as it runs of that kind: between the end of one run and the start of the next the agent asks nobody then.
   ///
   /// - Parameter runtime: what the task is expected to take; nil for one that is not to wait there.
   public func hasRoom(for resources: Resources, lasting runtime: Duration? = nil) -> Bool {
@@ -66,9 +68,12 @@ public struct ClusterView: Sendable {
     let queue = inventory.capacity * (isShort ? Self.shortTasksAhead : 1)
     guard resources.fits(in: inventory.queues ? free + queue : free) else { return false }
     guard let freeSlots else { return true }
-    let ahead = runtime.map { $0 < Self.shortTask } == true ? inventory.slots ?? 0 : 0
+    let ahead = runtime.map { $0 < Self.shortTask } == true ? changingSlots : 0
     return freeSlots + ahead > 0
   }
+
+  /// Slots that change hands soon: nothing is queued behind the others.
+  var changingSlots: Int { max(0, (inventory.slots ?? 0) - longRuns) }
 
   /// Whether a task's `maxPrice` allows it here.
   public func isAffordable(for requirement: Requirement, moving missing: ByteCount, lasting runtime: Duration) -> Bool {

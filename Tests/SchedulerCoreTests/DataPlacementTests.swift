@@ -137,6 +137,43 @@ struct DataPlacementTests {
     #expect(plan.placements.count == 1 && plan.stagings.map(\.data) == ["x"])
   }
 
+  @Test("I5: a task for which there is no room, nobody knows how long, has its data brought meanwhile")
+  func warmsWithoutRoom() {
+    let full = [Self.cluster("a", free: 0, megabytes: 1), Self.cluster("b", free: 0)]
+    let plan = Self.plan(
+      full, [Self.group(["x"], known: false)], ["x": DataView(size: ByteCount(40_000_000), origin: .infinity)])
+    #expect(plan.placements.isEmpty)
+    #expect(plan.stagings == [Staging(data: "x", cluster: "b", isSpeculative: true)])
+    let paid = [Self.cluster("a", free: 0, egress: 100)]
+    #expect(
+      Self.plan(paid, [Self.group(["x"], known: false)], ["x": DataView(size: ByteCount(1), origin: .infinity)])
+        .stagings.isEmpty, "a guess costs no money")
+  }
+
+  @Test("a short task waits behind short ones, and not behind a run of which nobody knows when it ends")
+  func shortBehindLong() {
+    var busy = Self.cluster("a", slots: 1, free: 0)
+    busy.free = busy.inventory.capacity
+    let group = Self.group([], runtime: 0.1)
+    busy.longRuns = 1
+    #expect(Self.plan([busy, Self.cluster("b")], [group], [:]).placements.map(\.cluster) == ["b"])
+    #expect(Self.plan([busy], [group], [:]).placements.isEmpty)
+    busy.longRuns = 0
+    #expect(Self.plan([busy], [group], [:]).placements.map(\.cluster) == ["a"])
+  }
+
+  @Test("I10: files of a cluster that shows them to nobody keep their readers there")
+  func confinedToItsCluster() {
+    var view = Self.at("a", 10)
+    view.isConfined = true
+    let clusters = [Self.cluster("a", free: 0), Self.cluster("b")]
+    let group = Self.group(["x"], known: false)
+    #expect(Self.plan(clusters, [group], ["x": view]).placements.isEmpty)
+    let table = PlacementPlanner().explain(
+      group, in: SchedulingSnapshot(clusters: clusters, groups: [], data: ["x": view]))
+    #expect(table.candidates.map { $0.rejection?.code } == ["Full", "NoReplica"])
+  }
+
   @Test("clusters that share a cache share its replicas and its room, and one transfer serves both")
   func sharedCache() {
     let cache = CacheView(id: "gpfs", capacity: .gibibytes(100))
@@ -158,8 +195,9 @@ struct DataPlacementTests {
     let late = Self.plan([Self.cluster("a", free: 0, firstEnd: 200)], [Self.group(["x"])], data)
     #expect(late.placements.isEmpty && !late.isHolding)
     #expect(late.stagings == [Staging(data: "x", cluster: "a", source: nil, isSpeculative: true)])
-    // Nobody knows when the slot will be free: nothing is decided for it.
-    #expect(Self.plan([Self.cluster("a", free: 0)], [Self.group(["x"])], data).stagings.isEmpty)
+    // Nobody knows when the slot will be free: nothing is placed for it, and its data comes meanwhile.
+    let unknown = Self.plan([Self.cluster("a", free: 0)], [Self.group(["x"])], data)
+    #expect(unknown.placements.isEmpty && unknown.stagings == late.stagings)
   }
 
   @Test("a task waits for a slot beside its data when that is sooner than to move them to a free one; not on a guess")

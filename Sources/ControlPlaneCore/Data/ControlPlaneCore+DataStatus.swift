@@ -57,7 +57,9 @@ extension ControlPlaneCore {
     guard entry.rate == 0 else { return "" }
     let cluster = entry.row.cluster
     guard clusters[cluster]?.session != nil else { return "waits for cluster \(cluster), which does not answer" }
-    return ""
+    // What a run is told by its agent, it need not be told twice: a full disk or cache holds up the run before the transfer begins.
+    return entry.waiters.sorted().lazy.compactMap { runs[$0]?.row }
+      .first { $0.phase.rawValue <= RunPhase.staging.rawValue && !$0.message.isEmpty }?.message ?? ""
   }
 
   /// By cluster, then by source. A transfer whose source is not known yet counts with the one that its cluster tries first.

@@ -7,13 +7,18 @@ extension ControlPlaneCore {
   func dataView(_ key: DataKey) -> DataView? {
     if let version = data.version(key) {
       guard version.phase == .ready, let spec = data.datasets[version.dataset]?.row.spec else { return nil }
+      // The repository is as fast as the link into a cluster; how fast origins are is learnt.
       var view = DataView(
-        size: version.size, copies: copies(of: key), origin: .infinity, allowedClusters: spec.allowedClusters)
+        size: version.size, copies: copies(of: key), origin: version.origin == nil ? .infinity : originRate,
+        allowedClusters: spec.allowedClusters)
       if let home = version.origin?.onlyOn {
         // What lies on one cluster is fetched there from its disk, and elsewhere from that cluster's cache.
         view.origin = nil
         if clusters[home] != nil, !view.copies.contains(where: { $0.cluster == home }) {
           view.copies.append(DataCopy(cluster: home))
+        }
+        view.isConfined = !view.copies.contains {
+          $0.isThere && clusters[$0.cluster]?.inventory.cache?.exportURL != nil
         }
       }
       return view
@@ -25,9 +30,13 @@ extension ControlPlaneCore {
       known.append(DataCopy(cluster: maker))
     }
     if data.unstored[key] != nil, !known.contains(where: \.isThere) { return nil }
-    // Whatever is stored is in the repository, and only the link into a cluster limits how fast it comes from there; what is not
-    // stored yet is copied there as soon as somebody needs it.
-    return DataView(size: artifact.size, copies: known, origin: .infinity)
+    // Whatever is stored is in the repository, and only the link into a cluster limits how fast it comes from there. What is not
+    // stored yet comes from the export of who has it, or is copied into the repository first, as fast as it can be sent there.
+    guard data.unstored[key] != nil else { return DataView(size: artifact.size, copies: known, origin: .infinity) }
+    let holders = known.filter(\.isThere).map(\.cluster)
+    let isExported = holders.contains { clusters[$0]?.inventory.cache?.exportURL != nil }
+    let rate = holders.compactMap { clusters[$0]?.bandwidthOut }.max() ?? .infinity
+    return DataView(size: artifact.size, copies: known, origin: isExported ? nil : rate)
   }
 
   private func copies(of key: DataKey) -> [DataCopy] {

@@ -108,6 +108,8 @@ extension ControlPlaneCore {
     row.isPinned = isPinned
     data.insert(row)
     output.replicas[name] = row
+    // There is room now for what had none.
+    if !isPinned { wantsPlacement = true }
     if let writer = writer(for: cluster), let session = dataSession(of: writer) {
       output.order(writer, session) {
         if isPinned { $0.pin.append(version.key) } else { $0.unpin.append(version.key) }

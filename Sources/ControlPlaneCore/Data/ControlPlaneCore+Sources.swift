@@ -2,7 +2,8 @@ public import FederationModel
 
 /// Where bytes can be had, and who may open what.
 extension ControlPlaneCore {
-  /// Where a cluster may fetch a key, the best first: caches of the federation, then where it came from.
+  /// Where a cluster may fetch a key, the best first: what has been fast, and of those that nobody has tried caches of the federation
+  /// before where it came from.
   func sources(of key: DataKey, for cluster: ClusterName, repositoryKey: String? = nil) -> [DataSource] {
     var sources: [DataSource] = []
     let own = cache(of: cluster)
@@ -14,14 +15,28 @@ extension ControlPlaneCore {
     }
     if let version = data.version(key) {
       if let origin = version.origin {
-        if origin.isReachable(from: cluster) { sources.append(.origin(origin)) }
+        if origin.isReachable(from: cluster) {
+          sources.append(.origin(origin))
+        } else if let home = exportingHome(of: origin), !sources.contains(home) {
+          sources.append(home)
+        }
       } else {
         sources.append(.repository(key: nil))
       }
     } else {
       sources.append(.repository(key: repositoryKey ?? data.unstored[key]?.first?.stored.key))
     }
-    return sources
+    return sources.enumerated().sorted {
+      let (a, b) = (knownRate($0.element, to: cluster), knownRate($1.element, to: cluster))
+      return (-a, $0.offset) < (-b, $1.offset)
+    }.map(\.element)
+  }
+
+  /// Files of one cluster come to the others from its cache: where that is shown, once it is.
+  func exportingHome(of origin: DataOrigin) -> DataSource? {
+    guard let home = origin.onlyOn, let url = clusters[home]?.inventory.cache?.exportURL, clusters[home]?.session != nil
+    else { return nil }
+    return .export(home, url: url)
   }
 
   /// Whether a key can be had without its being copied into the repository first.

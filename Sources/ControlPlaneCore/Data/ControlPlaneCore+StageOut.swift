@@ -55,7 +55,9 @@ extension ControlPlaneCore {
     guard failure.isEmpty else {
       return close(id, .failed, message: failure)
     }
+    let told = data.transfers[id]!.row.size
     close(id, .done, moved: moved)
+    measuredStore(min(moved, told), milliseconds, from: cluster)
     guard var rows = data.unstored.removeValue(forKey: key) else { return }
     var first = rows.removeFirst()
     first.stored.isUnstored = nil

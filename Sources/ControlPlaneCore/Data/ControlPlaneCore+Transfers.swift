@@ -83,10 +83,21 @@ extension ControlPlaneCore {
       clusters[row.cluster]?.backlogIn += size
       output.transfers[id] = row
       if !hasSource(key, elsewhereThan: cache) { store(key) }
+      bringHome(key, size, of: project, for: cluster)
     }
     if needsOrder { order(id) }
     if let run { data.transfers[id]!.waiters.insert(run) }
     return id
+  }
+
+  /// What lies on another cluster's disk is read from that cluster's cache: it has to be there first.
+  private mutating func bringHome(
+    _ key: DataKey, _ size: ByteCount, of project: ProjectName, for cluster: ClusterName
+  ) {
+    guard let origin = data.version(key)?.origin, let home = origin.onlyOn, home != cluster,
+      exportingHome(of: origin) != nil
+    else { return }
+    want(key, size, of: project, on: home, .speculation)
   }
 
   /// Whether its agent fetches it by an order, and not because a run of its own needs it.
@@ -241,7 +252,51 @@ extension ControlPlaneCore {
     } else {
       data.links[link] = LinkEntry(bandwidth: sample, measuredAt: now)
     }
-    clusters[cluster]?.measured(bytes, inMilliseconds: milliseconds)
+    weighLinks(of: cluster)
+    if case .export(let neighbour, _) = source { weighLinks(of: neighbour) }
+  }
+
+  /// What the links that were measured say of a cluster's own link. A slow transfer has one slow end: between two clusters nobody knows
+  /// which, and so one from another cluster says nothing against the link of the one that fetched. The repository and origins are
+  /// taken to be well connected.
+  private mutating func weighLinks(of cluster: ClusterName) {
+    var (near, far, out): (Double?, Double?, Double?) = (nil, nil, clusters[cluster]?.storedBandwidth)
+    for (link, entry) in data.links {
+      if link.source == cluster.text { out = max(out ?? 0, entry.bandwidth) }
+      guard link.cluster == cluster else { continue }
+      if Self.outside.contains(link.source) {
+        near = max(near ?? 0, entry.bandwidth)
+      } else {
+        far = max(far ?? 0, entry.bandwidth)
+      }
+    }
+    if near != nil || far ?? 0 > configuration.defaultBandwidth {
+      clusters[cluster]?.measuredBandwidth = max(near ?? 0, far ?? 0)
+      clusters[cluster]?.isLinkKnown = true
+    }
+    clusters[cluster]?.measuredBandwidthOut = out
+  }
+
+  /// Names of sources that are no clusters; see `DataSource.linkName`.
+  private static let outside: Set<String> = ["repository", "origin"]
+
+  /// An output was copied into the repository: that is what is known of the way out of a cluster without an export.
+  mutating func measuredStore(_ bytes: ByteCount, _ milliseconds: Int64, from cluster: ClusterName) {
+    guard bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
+    let sample = Double(bytes.bytes) * 1000 / Double(milliseconds)
+    let before = clusters[cluster]?.storedBandwidth
+    clusters[cluster]?.storedBandwidth = before.map { $0 * 0.7 + sample * 0.3 } ?? sample
+    weighLinks(of: cluster)
+  }
+
+  /// Bytes per second at which a cluster gets bytes from a source, as far as its own transfers have shown; infinite until then.
+  func knownRate(_ source: DataSource, to cluster: ClusterName) -> Double {
+    data.links[Link(source: source.linkName, cluster: cluster)]?.bandwidth ?? .infinity
+  }
+
+  /// Bytes per second at which anybody has had bytes from the origins of data sets; infinite until somebody had.
+  var originRate: Double {
+    data.links.lazy.filter { $0.key.source == "origin" }.map(\.value.bandwidth).max() ?? .infinity
   }
 }
 

@@ -21,9 +21,17 @@ struct ClusterEntry: Sendable {
   /// Of the runs that hold a slot.
   var used = Resources.zero
   var slotsUsed = 0
+  /// Of the runs that hold a slot: those that are not known to be over in a moment.
+  var longRuns = 0
   var backlogIn = ByteCount.zero
-  /// Bytes per second, an exponentially weighted mean; nil until something was moved.
+  /// Bytes per second into the cluster, as its transfers have shown; nil until something was moved.
   var measuredBandwidth: Double?
+  /// Whether that is of transfers that were followed one by one.
+  var isLinkKnown = false
+  /// Bytes per second out of the cluster to the one that had most from it, the repository included; nil until something was moved.
+  var measuredBandwidthOut: Double?
+  /// Bytes per second from here into the repository, an exponentially weighted mean; nil until an output was copied.
+  var storedBandwidth: Double?
   /// When its runs are expected to end, of those whose templates have a history; some may be over, but not the first.
   private var ends = Heap<ExpectedEnd>()
   /// Mean of what runs that started here were expected to take.
@@ -41,17 +49,27 @@ struct ClusterEntry: Sendable {
     return nil
   }
 
+  /// Bytes per second to others; infinite where nobody knows a limit, 0 where nobody may fetch from here.
+  var bandwidthOut: Double { sendsToOthers ? limited(measuredBandwidthOut) ?? .infinity : 0 }
+
+  /// What was measured, within what the agent holds itself to: a short transfer may pass on what it had saved up.
+  private func limited(_ measured: Double?) -> Double? {
+    guard let declared = inventory.linkBytesPerSecond.map(Double.init) else { return measured }
+    return min(measured ?? declared, declared)
+  }
+
   /// Whether other clusters can have what is here: from its export, or copied into the repository by its agent.
   private var sendsToOthers: Bool { takesOrders || inventory.cache?.exportURL != nil || inventory.cache == nil }
 
   func view(defaultBandwidth: Double, at now: Timestamp) -> ClusterView {
-    ClusterView(
+    var view = ClusterView(
       spec: row.spec.quoted(at: now), inventory: inventory, closedBecause: closedBecause,
       isReachable: session != nil && !isSilent,
       free: inventory.capacity - used, freeSlots: inventory.slots.map { $0 - slotsUsed },
-      bandwidth: measuredBandwidth ?? inventory.linkBytesPerSecond.map(Double.init) ?? defaultBandwidth,
-      backlogIn: backlogIn, bandwidthOut: sendsToOthers ? .infinity : 0,
+      bandwidth: limited(measuredBandwidth) ?? defaultBandwidth, backlogIn: backlogIn, bandwidthOut: bandwidthOut,
       firstEnd: ends.min.map { $0.seconds(from: now) }, meanRun: meanRun)
+    view.longRuns = longRuns
+    return view
   }
 
   /// - Parameter seconds: what its template's history says.
@@ -74,31 +92,34 @@ struct ClusterEntry: Sendable {
   mutating func add(_ run: RunEntry) {
     runs.insert(run.row.id)
     backlogIn += run.promisedBytes
-    if run.holdsSlot { take(run.row.resources) }
+    if run.holdsSlot { take(run) }
   }
 
   mutating func remove(_ run: RunEntry) {
     guard runs.remove(run.row.id) != nil else { return }
     backlogIn -= run.promisedBytes
-    if run.holdsSlot { giveBack(run.row.resources) }
+    if run.holdsSlot { giveBack(run) }
     while let first = ends.min, !runs.contains(first.run) { ends.removeMin() }
   }
 
   mutating func seen(at moment: Timestamp) { agent?.seenAt = moment }
 
-  mutating func take(_ resources: Resources) {
-    used += resources
+  mutating func take(_ run: RunEntry) {
+    used += run.row.resources
     slotsUsed += 1
+    if !run.isShort { longRuns += 1 }
   }
 
-  mutating func giveBack(_ resources: Resources) {
-    used -= resources
+  mutating func giveBack(_ run: RunEntry) {
+    used -= run.row.resources
     slotsUsed -= 1
+    if !run.isShort { longRuns -= 1 }
   }
 
+  /// What the small inputs of a run say of the link, until something larger was moved.
   mutating func measured(_ bytes: ByteCount, inMilliseconds milliseconds: Int64) {
     // Small transfers measure latency, not bandwidth.
-    guard bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
+    guard !isLinkKnown, bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
     let sample = Double(bytes.bytes) * 1000 / Double(milliseconds)
     measuredBandwidth = measuredBandwidth.map { $0 * 0.7 + sample * 0.3 } ?? sample
   }

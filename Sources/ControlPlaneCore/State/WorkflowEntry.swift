@@ -52,6 +52,8 @@ struct RunEntry: Hashable, Sendable {
   var template: String
   /// What its charge counts: `Requirement.priced`.
   var priced: Resources
+  /// It was expected to be over in a moment when it was bound (`ClusterView.shortTask`).
+  var isShort = false
   /// Followed inputs, with their sizes: pinned where it runs until it ends (invariant I4).
   var inputs: [DataKey: ByteCount] = [:]
 

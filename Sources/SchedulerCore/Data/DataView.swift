@@ -10,6 +10,8 @@ public struct DataView: Hashable, Sendable {
   public var origin: Double?
   /// Labels that a cluster must have to hold the bytes (residency); empty: any may.
   public var allowedClusters: [String: String]
+  /// Whether nobody but those who have a copy can get at it: files of a cluster that does not show its cache to others.
+  public var isConfined = false
   public init(
     size: ByteCount, copies: [DataCopy] = [], origin: Double? = nil, allowedClusters: [String: String] = [:]
   ) {

@@ -44,6 +44,13 @@ enum Filter {
     Rejection("NoReplica", "\(data) is not there, and nobody who can be reached now has it", isTemporary: true)
   }
 
+  /// Why a task cannot go where this input cannot be brought.
+  static func confined(_ data: DataKey) -> Rejection {
+    Rejection(
+      "NoReplica", "\(data) lies on a cluster that does not show its cache to others (`export`), and on no cluster else"
+    )
+  }
+
   private static func permission(_ cluster: ClusterView, _ requirement: Requirement) -> Rejection? {
     let spec = cluster.spec
     let hints = requirement.hints

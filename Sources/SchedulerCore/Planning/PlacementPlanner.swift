@@ -118,8 +118,13 @@ public struct PlacementPlanner: Sendable {
     if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
       return place(group, by: tiers, &round, &pass)
     }
-    for task in group.tasks {
-      guard let best = round.best(&pass) else { break }
+    for (place, task) in group.tasks.enumerated() {
+      guard let best = round.best(&pass) else {
+        // There is no room, and nobody knows when there will be: what it reads need not wait for that (I5).
+        var rest = group
+        rest.tasks.removeFirst(place)
+        return foresee(rest, &pass)
+      }
       round.put(task, on: best, &pass)
     }
   }

@@ -77,7 +77,7 @@ struct Round {
       let next = pass.ledger.slots[index].next(0)
       if next < .infinity, !hasRoom(index, pass) { return (max(wait, next), true) }
       // It waits at the agent until one of those before it has ended.
-      wait += run * Double(1 - free) / Double(slots)
+      wait += run * Double(1 - free) / Double(max(1, cluster.changingSlots))
     } else if !cluster.inventory.queues, !hasRoom(index, pass) {
       let next = pass.ledger.slots[index].next(0)
       if next < .infinity { return (max(wait, next), true) }
@@ -155,6 +155,7 @@ struct Round {
   private func take(_ index: Int, until end: Double, _ pass: inout PlacementPass) {
     pass.clusters[index].free -= requirement.resources
     if pass.clusters[index].freeSlots != nil { pass.clusters[index].freeSlots! -= 1 }
+    if group.expectedRuntime >= ClusterView.shortTask { pass.clusters[index].longRuns += 1 }
     if pass.clusters[index].firstEnd != nil { pass.ledger.slots[index].add(until: end) }
   }
 
@@ -254,6 +255,12 @@ struct Round {
     if let unknown = inputs.unknown {
       for index in rejections.indices where rejections[index]?.isTemporary ?? true {
         rejections[index] = Filter.noReplica(unknown)
+      }
+    }
+    for input in inputs.named where pass.view(of: input).view.isConfined {
+      for index in rejections.indices
+      where rejections[index]?.isTemporary ?? true && pass.ledger.copy(of: input, at: index) == nil {
+        rejections[index] = Filter.confined(pass.view(of: input).key)
       }
     }
     for input in inputs.named where !pass.ledger.copies[input].contains(where: pass.canSend) {

@@ -48,6 +48,7 @@ struct ExportStore: FileStore {
 
   private struct Reader: FileReader {
     let connection: HTTPConnection
+    let cluster: ClusterName
 
     func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws {
       let headers = offset > 0 ? [("Range", "bytes=\(offset)-")] : []
@@ -56,7 +57,10 @@ struct ExportStore: FileStore {
         _ = try connection.body(head, limit: 1 << 20)
         switch head.status {
         case 416: return
-        case 404: throw FederationError(.notFound, "it is not there")
+        case 404:
+          // Not yet, or not any more: not for this agent to know.
+          throw FederationError(
+            .unavailable, "cluster \(cluster) does not have it in its cache now", retryAfter: .seconds(2))
         default:
           throw FederationError(
             .unavailable, "another cluster's export answers \(head.status)", retryAfter: .seconds(5))
@@ -74,7 +78,7 @@ struct ExportStore: FileStore {
         defer { stream.close() }
         let connection = HTTPConnection(stream, authorization: authorization)
         connection.isCancelled = { isCancelled.value.load(ordering: .relaxed) }
-        return try body(Reader(connection: connection))
+        return try body(Reader(connection: connection, cluster: cluster))
       }
     } onCancel: {
       isCancelled.value.store(true, ordering: .relaxed)

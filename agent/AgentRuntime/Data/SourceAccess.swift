@@ -131,6 +131,8 @@ final class RcloneMover: Sendable {
     var settings = RcloneSettings()
     settings.program = program
     settings.socketPath = directory + "/rclone.sock"
+    // Origins whose certificates are of an authority of the operator's own.
+    settings.inherits = { ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains($0) }
     daemon = RcloneDaemon(settings, logger: logger)
     (isWanted, want) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   }

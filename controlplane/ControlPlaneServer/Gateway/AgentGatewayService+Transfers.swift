@@ -169,7 +169,10 @@ extension AgentGatewayService {
         var isAllowed = neighbour == cluster
         if !isAllowed { isAllowed = await port.mayReadExport(of: neighbour, on: cluster) }
         guard isAllowed else {
-          throw FederationError(.permissionDenied, "cluster \(cluster) fetches nothing that \(neighbour) has")
+          // It may be on its way there.
+          throw FederationError(
+            .unavailable, "cluster \(neighbour) has nothing now that cluster \(cluster) fetches",
+            retryAfter: .seconds(2))
         }
         let values = try await secrets.exportValues(of: neighbour, at: now())
         return .with { $0.values = values }
