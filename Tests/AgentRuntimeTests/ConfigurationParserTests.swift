@@ -31,6 +31,7 @@ import Testing
     #expect(configuration.cpuMillicores == 500)
     #expect(configuration.memoryBytes == 2 << 30)
     #expect(configuration.transferLimit.bytesPerSecond(atMinute: 0) == 50_000_000)
+    #expect(configuration.transferLimit.rclone == "50000000B")
     #expect(configuration.cache.capacityBytes == 1 << 30)
     #expect(configuration.images == [.init(pattern: "python:*", runsAs: "host")])
     #expect(configuration.sandbox == .none)
@@ -54,6 +55,7 @@ import Testing
     #expect(!cache.isWriter && cache.scrubInterval == .seconds(43_200) && cache.scrubBytesPerSecond == 5_000_000)
     #expect(cache.origins == ["/archive"] && cache.rclone == "/opt/rclone")
     let limit = configuration.transferLimit
+    #expect(limit.rclone == "08:00,10000000B 19:00,off")
     #expect(limit.bytesPerSecond(atMinute: 9 * 60) == 10_000_000)
     #expect(limit.bytesPerSecond(atMinute: 20 * 60) == nil)
     // Before the first change of the day, yesterday's last one holds.

@@ -209,7 +209,7 @@ final class AgentProcess: Sendable {
           certificate: {
             let identity = try identity()
             return .init(chain: identity.certificatePEM, key: identity.key.pem)
-          }, logger: logger)
+          }, limit: configuration.transferLimit, logger: logger)
       })
   }
 

@@ -49,6 +49,17 @@ public struct BandwidthTimetable: Sendable, Hashable {
     return hour * 60 + minute
   }
 
+  /// As `rclone --bwlimit` takes it; nil: no limit at any time.
+  var rclone: String? {
+    guard periods.contains(where: { $0.bytesPerSecond != nil }) else { return nil }
+    func rate(_ period: Period) -> String { period.bytesPerSecond.map { "\($0)B" } ?? "off" }
+    guard periods.count > 1 else { return rate(periods[0]) }
+    return periods.map { period in
+      let (hour, minute) = (period.startMinute / 60, period.startMinute % 60)
+      return "\(hour < 10 ? "0" : "")\(hour):\(minute < 10 ? "0" : "")\(minute),\(rate(period))"
+    }.joined(separator: " ")
+  }
+
   /// nil: no limit.
   func bytesPerSecond(atMinute minute: Int) -> Int64? {
     (periods.last { $0.startMinute <= minute } ?? periods.last!).bytesPerSecond

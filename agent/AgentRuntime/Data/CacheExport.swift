@@ -29,15 +29,18 @@ final class CacheExport: Sendable {
   private let cluster: ClusterName
   private let secrets: any SecretAsking
   private let certificate: @Sendable () throws -> Certificate
+  private let limit: BandwidthTimetable
   private let logger: Logger
   /// How often password and certificate are looked at.
   static let renewal = Duration.seconds(60)
 
-  /// - Parameter directory: of the agent's own, for the certificate's files.
+  /// - Parameters:
+  ///   - directory: of the agent's own, for the certificate's files.
+  ///   - limit: of what others fetch, all of them together.
   init(
     configuration: CacheConfiguration.Export, program: String, directory: String, layout: CacheLayout,
     cluster: ClusterName, secrets: any SecretAsking, certificate: @escaping @Sendable () throws -> Certificate,
-    logger: Logger
+    limit: BandwidthTimetable = BandwidthTimetable(bytesPerSecond: nil), logger: Logger
   ) throws {
     url = configuration.url
     listen = configuration.listen
@@ -47,6 +50,7 @@ final class CacheExport: Sendable {
     self.cluster = cluster
     self.secrets = secrets
     self.certificate = certificate
+    self.limit = limit
     self.logger = logger
     try POSIXFile.makeDirectories(directory)
   }
@@ -85,12 +89,14 @@ final class CacheExport: Sendable {
     for name in ["PATH", "HOME"] {
       if let value = ProcessInfo.processInfo.environment[name] { environment[.init(stringLiteral: name)] = value }
     }
-    let arguments = [
-      "--pdeathsig", "KILL", "--", program, "serve", "http", layout.directory, "--config", "", "--read-only",
-      "--addr", listen, "--cert", directory + "/cert.pem", "--key", directory + "/key.pem", "--dir-cache-time", "1s",
-      "--poll-interval", "0", "--no-checksum", "--filter", "+ /objects/*", "--filter", "+ /trees/*/data/**", "--filter",
-      "- **",
-    ]
+    let arguments =
+      [
+        "--pdeathsig", "KILL", "--", program, "serve", "http", layout.directory, "--config", "", "--read-only",
+        "--addr", listen, "--cert", directory + "/cert.pem", "--key", directory + "/key.pem", "--dir-cache-time", "1s",
+        "--poll-interval", "0", "--no-checksum", "--filter", "+ /objects/*", "--filter", "+ /trees/*/data/**",
+        "--filter",
+        "- **",
+      ] + (limit.rclone.map { ["--bwlimit", $0] } ?? [])
     var options = PlatformOptions()
     options.teardownSequence = [.gracefulShutDown(allowedDurationToNextStep: .seconds(2))]
     try await withThrowingTaskGroup(of: Void.self) { [environment, options] group in
