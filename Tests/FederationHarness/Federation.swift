@@ -447,10 +447,10 @@ extension String {
 }
 
 /// Ports of the loopback that nothing listens on, from below the range that outgoing connections take.
-enum FreePort {
+public enum FreePort {
   private static let given = Mutex(Set<Int>())
 
-  static func next() throws -> Int {
+  public static func next() throws -> Int {
     for _ in 0..<200 {
       let port = Int.random(in: 20_000..<32_000)
       guard given.withLock({ $0.insert(port).inserted }) else { continue }

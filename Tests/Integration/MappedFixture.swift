@@ -125,6 +125,16 @@ struct MappedFixture: Sendable {
     try FileManager.default.moveItem(atPath: file, toPath: rule)
   }
 
+  /// Of what is at a path; nil when nothing is. By way of the library: the C structure's fields belong to one of two modules, as it
+  /// comes.
+  static func entry(_ path: String) -> (owner: UInt32, mode: Int, size: Int64)? {
+    guard let found = try? FileManager.default.attributesOfItem(atPath: path),
+      let owner = found[.ownerAccountID] as? NSNumber, let mode = found[.posixPermissions] as? NSNumber,
+      let size = found[.size] as? NSNumber
+    else { return nil }
+    return (owner.uint32Value, mode.intValue, size.int64Value)
+  }
+
   func number(_ user: String) -> UInt32 { getpwnam(user)?.pointee.pw_uid ?? 0 }
 
   /// As the agent's user.
@@ -154,10 +164,7 @@ struct MappedFixture: Sendable {
     try await poll("\(workflow) of \(project) runs", timeout: .seconds(60)) {
       guard let detail = try? await client(project).workflow(workflow) else { return false }
       if detail.summary.phase.isTerminal { throw HarnessError("it ended: \(detail.nodes.map(\.message))") }
-      found = runs().first { directory in
-        var status = stat()
-        return stat(directory + "/started", &status) == 0 && status.st_uid == number(user)
-      }
+      found = runs().first { Self.entry($0 + "/started")?.owner == number(user) }
       return found != nil && detail.nodes.contains { $0.run?.phase == "Running" }
     }
     return found!

@@ -36,9 +36,8 @@ extension Integration {
         let waiting = "echo bob > mine; cat in; while [ ! -e go ]; do sleep 0.2; done; id -un; echo x > out; cp in file"
         try await fixture.submit("phys", Self.workflow("theirs", waiting))
         let other = try await fixture.directory(of: "theirs", "phys", user: MappedFixture.bob)
-        var status = stat()
-        #expect(lstat(other, &status) == 0 && status.st_uid == fixture.number(MappedFixture.bob))
-        #expect(status.st_mode & 0o777 == 0o700)
+        let entry = try #require(MappedFixture.entry(other))
+        #expect(entry.owner == fixture.number(MappedFixture.bob) && entry.mode & 0o777 == 0o700)
         let tries = Self.attempts.enumerated().map { "(\($1)) >/dev/null 2>&1 && echo 'REACHED \($0)'" }
         let script = ["id -un", "cat in"] + tries + ["echo made > out", "cp in file", "echo finished"]
         try await fixture.submit(
@@ -151,14 +150,10 @@ extension Integration {
         // The program begins only after its step has seen the lease change.
         let place = try await fixture.directory(of: "fenced", "chem", user: MappedFixture.alice)
         let file = place + "/root/workspace/beats"
-        func size() -> off_t {
-          var status = stat()
-          return stat(file, &status) == 0 ? status.st_size : -1
-        }
+        func size() -> Int64 { MappedFixture.entry(file)?.size ?? -1 }
         try await poll("it works", timeout: .seconds(60)) { size() > 4 }
-        var status = stat()
-        #expect(stat(fixture.shared + "/lease", &status) == 0 && status.st_mode & 0o777 == 0o644)
-        #expect(status.st_uid == fixture.number(MappedFixture.agent))
+        let lease = try #require(MappedFixture.entry(fixture.shared + "/lease"))
+        #expect(lease.mode & 0o777 == 0o644 && lease.owner == fixture.number(MappedFixture.agent))
         try await fixture.federation.agent("hpc").kill()
         try await poll("the step has written the end", timeout: .seconds(60)) { access(place + "/exit", F_OK) == 0 }
         let last = size()

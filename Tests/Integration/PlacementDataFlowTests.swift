@@ -1,0 +1,174 @@
+import FederationAPI
+import FederationHarness
+import FederationModel
+import Foundation
+import Testing
+
+extension Integration {
+  /// What the scheduler says of data before it moves, held against what then happens: real agents, real rclone, a link that is thin.
+  @Suite("Data flow: what is predicted happens", .timeLimit(.minutes(5)))
+  struct PlacementDataFlowTests {
+    static let size = 40 * DataFlow.mebibyte
+
+    // MARK: A thin link
+
+    /// `thin` has the data and a link of 80 Mbit/s; `fast` is empty. With network namespaces the link is real; else the agent's own
+    /// limit stands in for it.
+    static func withThinAndFast(_ body: @Sendable (DataFlow, _ origins: String) async throws -> Void) async throws {
+      try await ThinLink.with(megabits: 80) { link in
+        print(
+          link == nil
+            ? "thin link: the agent's transferLimit of 10 MB/s" : "thin link: tbf 80mbit between two namespaces")
+        var options = FederationOptions()
+        options.agents = []
+        options.gatewayHost = link?.near ?? "127.0.0.1"
+        try await Federation.with(options) { federation in
+          let flow = try DataFlow(federation)
+          let origins = federation.path("origins")
+          try FileManager.default.createDirectory(atPath: origins, withIntermediateDirectories: false)
+          var thin = FederationOptions.Agent("thin", slots: 1, labels: ["place": "thin"])
+          let port = try FreePort.next()
+          thin.keys = [
+            "cache": "{origins: [\(origins)]}",
+            "export":
+              "{listen: \"\(link?.far ?? "127.0.0.1"):\(port)\", url: \"https://\(link?.far ?? "127.0.0.1"):\(port)\"}",
+          ]
+          if let link {
+            federation.surround("thin", with: .init(prefix: link.enter))
+          } else {
+            thin.keys["transferLimit"] = "10MB/s"
+          }
+          try await flow.join([thin, .init("fast", slots: 2, labels: ["place": "fast"])])
+          try await body(flow, origins)
+        }
+      }
+    }
+
+    /// A data set that lies on `thin` and is in its cache.
+    static func place(_ name: String, bytes: Int64, _ flow: DataFlow, _ origins: String) async throws -> String {
+      let path = try await flow.makeTree(name, bytes: bytes, files: 4, in: origins)
+      try await flow.list(name, origin: "file://thin\(path)", via: "thin")
+      try await flow.prefetch(name, to: "thin")
+      return try await flow.digest(path)
+    }
+
+    @Test(
+      "a run goes to its data over a thin link, and away from it when that is sooner; predicted times are within 25 %")
+    func thinLink() async throws {
+      try await Self.withThinAndFast { flow, origins in
+        // What measures the link.
+        _ = try await Self.place("sample", bytes: Self.size / 2, flow, origins)
+        try await flow.prefetch("sample", to: "fast")
+        let digest = try await Self.place("genome", bytes: Self.size, flow, origins)
+
+        // Both are free: the data stays where it is.
+        _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "near"))
+        let near = try flow.run(of: try await flow.succeeded("near"))
+        let nearTable = try await flow.explanation("near")
+        #expect(near.cluster == "thin" && near.bytesIn == 0, "\(nearTable.candidates)")
+        #expect(try await flow.client.log("near", node: "near") == digest)
+
+        // `thin` is taken for nobody knows how long: the data goes to `fast`.
+        let gate = flow.federation.shared + "/open"
+        _ = try await flow.client.submit(
+          DataFlow.task(
+            "while [ ! -e \(gate) ]; do sleep 0.1; done", name: "taken", selector: ["place": "thin"], template: "hold"))
+        try await flow.federation.node("taken", "taken", is: ["Running"])
+        _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "away"))
+        let away = try flow.run(of: try await flow.succeeded("away"))
+        let table = try await flow.explanation("away")
+        let chosen = try #require(table.candidates.first { $0.chosen })
+        #expect(chosen.cluster == "fast" && away.cluster == "fast", "\(table.candidates)")
+        #expect(chosen.bytesToMove == Self.size && chosen.source == "thin", "\(chosen)")
+        let (start, staging) = try DataFlow.times(away)
+        let predicted = (
+          start: max(chosen.stageSeconds ?? -1, chosen.waitSeconds ?? -1), staging: chosen.stageSeconds ?? -1
+        )
+        print(
+          "thin link: staging predicted \(predicted.staging) s, took \(staging) s; start predicted \(predicted.start) s, "
+            + "came after \(start) s")
+        #expect(isClose(predicted.staging, staging), "predicted \(predicted.staging), took \(staging)")
+        #expect(isClose(predicted.start, start), "predicted \(predicted.start), was \(start)")
+        #expect(try await flow.client.log("away", node: "away") == digest)
+        let links: LinkList = try await flow.client.get("/v1/links")
+        let measured = try #require(links.items.first { $0.source == "thin" && $0.cluster == "fast" }?.bytesPerSecond)
+        #expect(measured > 7e6 && measured < 10.6e6, "80 Mbit/s are 10 MB/s; measured \(measured)")
+        try Data().write(to: URL(fileURLWithPath: gate))
+        _ = try await flow.succeeded("taken")
+      }
+    }
+
+    // MARK: Staging and queueing
+
+    /// How long the slot is taken, and how long staging takes: either may be the longer one.
+    struct Overlap: Sendable, CustomStringConvertible {
+      var queue: Double
+      var staging: Double
+      /// Whether the templates have run before.
+      var isKnown: Bool
+      var description: String { "queue \(queue) s, staging \(staging) s, \(isKnown ? "known" : "unknown") runtimes" }
+    }
+
+    static let rate: Int64 = 10_000_000
+
+    @Test(
+      "I5: staging overlaps a queue: a run waits for the longer of the two, not for their sum",
+      arguments: [
+        Overlap(queue: 2, staging: 4, isKnown: true), Overlap(queue: 5, staging: 3, isKnown: true),
+        Overlap(queue: 5, staging: 3, isKnown: false),
+      ])
+    func overlap(_ times: Overlap) async throws {
+      var options = FederationOptions()
+      options.agents = [.init("only", slots: 1)]
+      options.agents[0].keys = ["transferLimit": "\(Self.rate / 1_000_000)MB/s"]
+      try await Federation.with(options) { federation in
+        let flow = try DataFlow(federation)
+        try await flow.put("water", bytes: Int64(times.staging * Double(Self.rate)), files: 4)
+        if times.isKnown {
+          for (template, seconds) in [("hold", times.queue), ("read", 1.2)] {
+            _ = try await flow.client.submit(
+              DataFlow.task("sleep \(seconds)", name: "earlier-\(template)", template: template))
+          }
+          for template in ["hold", "read"] { _ = try await flow.succeeded("earlier-\(template)") }
+        }
+        _ = try await flow.client.submit(DataFlow.task("sleep \(times.queue)", name: "ahead", template: "hold"))
+        try await flow.federation.node("ahead", "ahead", is: ["Running"])
+        _ = try await flow.client.submit(
+          DataFlow.reader(of: "water", name: "behind", command: "sleep 1.2; ls /data/in | wc -l"))
+        let submitted = try await flow.client.workflow("behind").summary.createdAt.seconds
+        let behind = try await flow.succeeded("behind")
+        let ahead = try await flow.succeeded("ahead")
+        try await Self.check(times, flow, submitted, ahead, behind)
+      }
+    }
+
+    /// The timeline as the control plane recorded it; seconds since the submission.
+    static func check(
+      _ times: Overlap, _ flow: DataFlow, _ submitted: Double, _ ahead: WorkflowDetail, _ behind: WorkflowDetail
+    ) async throws {
+      let (first, second) = (try flow.run(of: ahead), try flow.run(of: behind))
+      let transfers = try await flow.inward("water")
+      let transfer = try #require(transfers.first)
+      #expect(transfers.count == 1, "I5: \(transfers)")
+      let slot = try #require(first.finishedAt).seconds - submitted
+      let began = transfer.createdAt.seconds - submitted
+      let staged = try #require(transfer.finishedAt).seconds - submitted
+      let started = try #require(second.startedAt).seconds - submitted
+      func text(_ seconds: Double) -> String { String(format: "%.2f s", seconds) }
+      print(
+        """
+        \(times): after the submission
+          \(text(began)) its data is on its way (\(transfer.cause))
+          \(text(staged)) its data is there
+          \(text(slot)) the run before it has ended
+          \(text(second.boundAt.seconds - submitted)) it is bound
+          \(text(started)) it starts: max \(text(max(staged, slot))), sum \(text(slot + staged - began))
+        """)
+      #expect(began < 1, "staging began \(began) s after the submission, not at once")
+      #expect(started >= staged - 0.05, "I4: it started before its data was there")
+      #expect(first.finishedAt!.seconds <= second.startedAt!.seconds + 0.05, "there is one slot")
+      #expect(isClose(max(staged, slot), started), "it waited \(started) s")
+      #expect(started < (slot + staged - began) * 0.8, "the wait is the sum")
+    }
+  }
+}
