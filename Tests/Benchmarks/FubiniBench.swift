@@ -7,7 +7,10 @@ internal import Foundation
 struct FubiniBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "fubini-bench", abstract: "Measures control plane, agents and PostgreSQL, as real processes.",
-    subcommands: [DispatchCommand.self, TurnsCommand.self, ProcessCommand.self, SlurmCommand.self, AgentCommand.self])
+    subcommands: [
+      DispatchCommand.self, TurnsCommand.self, ProcessCommand.self, SlurmCommand.self, AgentCommand.self,
+      DataCommand.self, StagingCommand.self,
+    ])
 }
 
 /// What every benchmark needs to know.
