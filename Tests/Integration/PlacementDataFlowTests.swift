@@ -14,7 +14,9 @@ extension Integration {
 
     /// `thin` has the data and a link of 80 Mbit/s; `fast` is empty. With network namespaces the link is real; else the agent's own
     /// limit stands in for it.
-    static func withThinAndFast(_ body: @Sendable (DataFlow, _ origins: String) async throws -> Void) async throws {
+    static func withThinAndFast(
+      _ body: @Sendable (DataFlow, _ origins: String, ThinLink?) async throws -> Void
+    ) async throws {
       try await ThinLink.with(megabits: 80) { link in
         print(
           link == nil
@@ -39,7 +41,7 @@ extension Integration {
             thin.keys["transferLimit"] = "10MB/s"
           }
           try await flow.join([thin, .init("fast", slots: 2, labels: ["place": "fast"])])
-          try await body(flow, origins)
+          try await body(flow, origins, link)
         }
       }
     }
@@ -55,7 +57,7 @@ extension Integration {
     @Test(
       "a run goes to its data over a thin link, and away from it when that is sooner; predicted times are within 25 %")
     func thinLink() async throws {
-      try await Self.withThinAndFast { flow, origins in
+      try await Self.withThinAndFast { flow, origins, _ in
         // What measures the link.
         _ = try await Self.place("sample", bytes: Self.size / 2, flow, origins)
         try await flow.prefetch("sample", to: "fast")
@@ -95,6 +97,31 @@ extension Integration {
         #expect(measured > 7e6 && measured < 10.6e6, "80 Mbit/s are 10 MB/s; measured \(measured)")
         try Data().write(to: URL(fileURLWithPath: gate))
         _ = try await flow.succeeded("taken")
+      }
+    }
+
+    @Test(
+      "I4, I5: the link goes amid a transfer between clusters, for longer than a lease: it goes on, and verified data arrives"
+    )
+    func cutLink() async throws {
+      try await Self.withThinAndFast { flow, origins, link in
+        guard let link else { return print("skipped: only a link of its own can be taken away") }
+        let digest = try await Self.place("genome", bytes: Self.size, flow, origins)
+        _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "away", selector: ["place": "fast"]))
+        try await flow.moved("genome", to: "fast", atLeast: Self.size / 4)
+        try await link.setUp(false)
+        try await poll("the cluster behind it is missed", timeout: .seconds(20)) {
+          try await flow.client.cluster("thin").live?.isConnected == false
+        }
+        #expect(try await flow.client.workflow("away").summary.phase == .running)
+        try await link.setUp(true)
+        let run = try flow.run(of: try await flow.succeeded("away"))
+        #expect(run.epoch == 1 && run.cluster == "fast")
+        #expect(try await flow.client.log("away", node: "away") == digest)
+        #expect(run.bytesIn >= Self.size && run.bytesIn < Self.size * 5 / 4, "\(run.bytesIn) bytes moved")
+        let transfers = try await flow.inward("genome", to: "fast")
+        #expect(transfers.map(\.phase) == ["done"] && transfers.first?.source == "thin", "\(transfers)")
+        #expect(flow.leftovers("fast").isEmpty, "\(flow.leftovers("fast"))")
       }
     }
 
