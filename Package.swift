@@ -115,6 +115,7 @@ let package = Package(
         .embedInCode("V0003__certificate_trust.sql"),
         .embedInCode("V0004__changes.sql"), .embedInCode("V0005__data.sql"),
         .embedInCode("V0006__prices_and_packs.sql"),
+        .embedInCode("V0007__data_lifecycle.sql"),
       ],
       swiftSettings: settings),
     .target(

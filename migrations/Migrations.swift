@@ -15,6 +15,7 @@ public enum EmbeddedMigrations {
       (
         "V0006__prices_and_packs.sql", String(decoding: PackageResources.V0006__prices_and_packs_sql, as: UTF8.self)
       ),
+      ("V0007__data_lifecycle.sql", String(decoding: PackageResources.V0007__data_lifecycle_sql, as: UTF8.self)),
     ]
   }
 }

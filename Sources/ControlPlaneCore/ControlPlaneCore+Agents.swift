@@ -245,15 +245,18 @@ extension ControlPlaneCore {
     for name in artifacts.keys.sorted() {
       var stored = artifacts[name]!
       stored.producedOn = run.cluster
-      let row = ArtifactRow(
+      var row = ArtifactRow(
         task: run.task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: stored,
         createdAt: now, isRemade: workflows[run.task.workflow]!.tasks[run.task.node]?.isRemaking == true)
+      if stored.isUnstored == true, workflows[run.task.workflow]!.machine.stageOut(of: run.task.node) == .lazy {
+        row.storeBy = now + configuration.stageOutAfter
+      }
       output.artifacts.append(row)
       let key = DataKey(sha256: stored.sha256)
       if stored.size >= Self.followedSize { arrived(key, stored.size, on: run.cluster) }
       if stored.isUnstored == true {
         workflows[run.task.workflow]!.epochs[run.task.node] = run.epoch
-        keepUnstored(row, workflows[run.task.workflow]!.machine.stageOut(of: run.task.node))
+        keepUnstored(row)
       }
     }
   }

@@ -59,6 +59,7 @@ extension ControlPlaneCore {
     workflows[row.id] = WorkflowEntry(row: row, machine: try restored.machine.get(), isRowChanged: false)
     workflowByName[WorkflowReference(project: row.project, name: row.name)] = row.id
     workflowByName[WorkflowReference(project: row.project, name: row.uid)] = row.id
+    noteReading(by: row.id, true)
     scheduleWake(row.id)
     return row.id
   }
@@ -94,6 +95,7 @@ extension ControlPlaneCore {
     workflows[id] = WorkflowEntry(row: row, machine: machine, isRowChanged: true)
     workflowByName[name] = id
     workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
+    noteReading(by: id, true)
     output.events.append(
       EventRow(at: now, workflow: id, reason: "Submitted", message: "submitted by \(principal.user)"))
     handle(.start, in: id)
@@ -315,6 +317,7 @@ extension ControlPlaneCore {
       storeOutputs(of: id)
       endRemaking(of: id)
       forgetRemade(of: id)
+      noteReading(by: id, false)
       workflows[id] = nil
       retired.append(entry)
       workflowByName[WorkflowReference(project: entry.row.project, name: entry.row.name)] = nil

@@ -40,6 +40,8 @@ public struct ControlPlaneCore: Sendable {
   var openPlans: Deque<OpenPlan> = []
   /// Data sets, where bytes are, and what moves.
   var data = DataState()
+  /// What may be worth something else than its agents were told.
+  var staleValues: Set<DataKey> = []
   /// The clusters that share each cache: derived from their inventories.
   var cacheMembers: [String: Set<ClusterName>] = [:]
   /// Lower half of the last transfer's id.

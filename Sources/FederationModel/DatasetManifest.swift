@@ -13,6 +13,14 @@ public enum DatasetManifest {
   /// A file of fewer bytes lies in a pack with others.
   public static let packedFileMax: Int64 = 256 << 10
 
+  /// Where data sets are in a project's repository.
+  public static let prefix = "datasets/"
+  /// Of these, what uploads bring: packs and manifests, each under the checksum of its content.
+  public static let objects = "datasets/objects/"
+  /// The key of an object of an upload.
+  public static func path(of sha256: String) -> String { objects + sha256 }
+  public static func isObject(_ key: String) -> Bool { key.hasPrefix(objects) }
+
   // Bounds that are checked before anything is believed.
   public static let filesMax: Int64 = 10_000_000
   public static let packsMax = 1_000_000
@@ -104,7 +112,7 @@ public enum DatasetManifest {
   }
 
   /// A link that leads out of the data set would show each cluster something else.
-  static func check(link: String, of path: String) throws(FederationError) {
+  public static func check(link: String, of path: String) throws(FederationError) {
     guard !link.isEmpty, link.utf8.count <= pathBytesMax, !link.utf8.contains(0), !link.hasPrefix("/") else {
       throw malformed("the link \(path.prefix(200)) points at nothing inside the data set")
     }

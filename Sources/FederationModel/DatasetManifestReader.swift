@@ -166,37 +166,12 @@ struct ManifestText {
   }
 
   private mutating func escape(into text: inout [UInt8]) throws(FederationError) {
-    guard position < bytes.count else { throw failure("escape") }
-    let byte = bytes[position]
-    position += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): text.append(byte)
-    case UInt8(ascii: "b"): text.append(8)
-    case UInt8(ascii: "f"): text.append(12)
-    case UInt8(ascii: "n"): text.append(10)
-    case UInt8(ascii: "r"): text.append(13)
-    case UInt8(ascii: "t"): text.append(9)
-    case UInt8(ascii: "u"):
-      var unit = UInt32(try hexadecimal())
-      if (0xd800...0xdbff).contains(unit), bytes[position...].starts(with: [0x5c, 0x75]) {
-        position += 2
-        let low = UInt32(try hexadecimal())
-        guard (0xdc00...0xdfff).contains(low) else { throw failure("second half of a character") }
-        unit = 0x10000 + (unit - 0xd800) << 10 + (low - 0xdc00)
-      }
-      guard let scalar = Unicode.Scalar(unit) else { throw failure("character") }
+    do {
+      guard let scalar = try JSONEscape.read(bytes, at: &position) else { throw JSONEscape.Problem.digits }
       text += Array(String(Character(scalar)).utf8)
-    default: throw failure("escape that is known")
+    } catch {
+      throw failure("escape that is a character")
     }
-  }
-
-  private mutating func hexadecimal() throws(FederationError) -> UInt16 {
-    let digits = bytes[position...].prefix(4)
-    guard digits.count == 4, let value = UInt16(String(decoding: digits, as: UTF8.self), radix: 16),
-      digits.allSatisfy({ $0 != UInt8(ascii: "+") && $0 != UInt8(ascii: "-") })
-    else { throw failure("four hexadecimal digits") }
-    position += 4
-    return value
   }
 
   private mutating func end() throws(FederationError) {

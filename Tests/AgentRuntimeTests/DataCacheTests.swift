@@ -168,6 +168,53 @@ import Testing
     #expect(await !cache.contains(wanted(2).key))
   }
 
+  @Test(
+    "what the control plane values least goes first, however late it was used; what is dear and unused goes some day, too"
+  )
+  func values() async throws {
+    let directory = try TemporaryDirectory()
+    let cache = try cache(directory, Fetching(isOpen: true), capacity: 100)
+    func bring(_ name: Int) async throws {
+      let holder = ReplicaHolder.run(RunID(Int64(name)))
+      try await cache.reserve([wanted(name, 25)], for: holder)
+      _ = try await cache.obtain(wanted(name, 25), for: holder)
+      await cache.release(holder)
+    }
+    for name in 1...4 { try await bring(name) }
+    await cache.value([wanted(1).key: 5, wanted(3).key: 1], replacing: true)
+    try await bring(5)
+    try await bring(6)
+    #expect(await (1...6).asyncFilter { await cache.contains(wanted($0).key) } == [1, 3, 5, 6])
+    // An order that is all there is takes values back.
+    await cache.value([wanted(1).key: 5], replacing: true)
+    try await bring(7)
+    #expect(await (1...7).asyncFilter { await cache.contains(wanted($0).key) } == [1, 5, 6, 7])
+    // What is worth something and used again and again outlives what was worth more once.
+    for name in 8...20 {
+      await cache.value([wanted(name).key: 2], replacing: false)
+      try await bring(name)
+      await cache.value([wanted(name).key: 2], replacing: false)
+    }
+    #expect(await !cache.contains(wanted(1).key))
+  }
+
+  @Test("an order to evict what a run has is answered: it stays")
+  func refuses() async throws {
+    let directory = try TemporaryDirectory()
+    let events = DataEventOutbox()
+    let cache = try DataCache(
+      layout: CacheLayout(directory: directory.path + "/cache"), capacity: 1 << 30, fetching: Fetching(isOpen: true),
+      events: events)
+    let large = wanted(1, 2 << 20)
+    _ = try await cache.obtain(large, for: .run(RunID(1)))
+    _ = events.take()
+    await cache.evict(large.key)
+    #expect(events.take().map(\.ready.size) == [2 << 20])
+    await cache.release(.run(RunID(1)))
+    await cache.evict(large.key)
+    #expect(events.take().map(\.gone.reason) == ["evicted"])
+  }
+
   @Test("replicas, and marks of outputs that are nowhere else, survive a restart of the agent")
   func restart() async throws {
     let directory = try TemporaryDirectory()
@@ -254,6 +301,21 @@ import Testing
     await reader.release(.run(RunID(7)))
     await writer.evict(one.key)
     #expect(await !writer.contains(one.key))
+  }
+
+  @Test("a reader of a shared cache that gives up leaves no mark behind")
+  func noMarks() async throws {
+    let directory = try TemporaryDirectory()
+    let layout = CacheLayout(directory: directory.path + "/cache")
+    let reader = try DataCache(
+      layout: layout, capacity: 20, reader: "other", workDirectory: directory.path + "/own",
+      fetching: Fetching(isOpen: true))
+    let one = wanted(1)
+    let waiting = Task { try await reader.obtain(one, for: .run(RunID(7))) }
+    try await waitUntil { await reader.waiterCount(of: one.key) == 1 }
+    waiting.cancel()
+    await #expect(throws: CancellationError.self) { try await waiting.value }
+    try await waitUntil { (try? POSIXFile.entries(ofPath: layout.pins + "/other")) == [] }
   }
 }
 

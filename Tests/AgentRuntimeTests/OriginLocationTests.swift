@@ -69,6 +69,17 @@ import Testing
       ("rclone:x", ["type": "crypt", "remote": "/etc"]), ("rclone:x", ["type": "sftp", "ssh": "sh -c id"]),
       ("rclone:x", ["type": "webdav", "bearer_token_command": "id"]),
       ("rclone:x", ["type": "sftp", "key_file": "/root/.ssh/id"]), ("rclone:x", ["type": "s3", "env_auth": "true"]),
+      ("http://2852039166/latest/", [:]), ("http://0xa9fea9fe/", [:]), ("http://0251.0376.0251.0376/", [:]),
+      ("http://[::ffff:169.254.169.254]/", [:]), ("http://[fe80::1%25eth0]/", [:]), ("http://[fd00:ec2::254]/", [:]),
+      ("http://Metadata.Google.Internal./x", [:]), ("http://100.100.100.200/", [:]),
+      ("rclone:x", ["type": "http", "url": "http://169.254.169.254/"]),
+      ("rclone:x", ["type": "webdav", "url": "http://u@[::ffff:a9fe:a9fe]:80/x"]),
+      ("rclone:x", ["type": "s3", "endpoint": "169.254.169.254:80"]),
+      ("rclone:x", ["type": "azureblob", "use_msi": "true", "key": "k"]),
+      ("rclone:x", ["type": "azureblob", "account": "a"]), ("rclone:x", ["type": "gcs"]),
+      ("rclone:x", ["type": "s3", "iam_role": "r"]), ("rclone:x", ["type": "s3", "profile": "p"]),
+      ("rclone:x", ["type": "oracleobjectstorage", "provider": "instance_principal_auth"]),
+      ("rclone:x", ["type": "sftp", "host": "h", "user": "u"]), ("sftp://u@h/x", ["knownHosts": "h ssh-rsa A"]),
       ("rclone:a/../b", ["type": "smb"]), ("file://c/x?y=1", [:]),
     ] as [(String, [String: String])])
   func refused(uri: String, secret: [String: String]) {

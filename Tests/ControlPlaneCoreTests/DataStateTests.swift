@@ -7,7 +7,9 @@ import WorkflowCore
 private let water = DatasetReference(project: "default", name: "water")
 private let gigabyte = ByteCount.gibibytes(1)
 
-private let pair = """
+/// A task on clusters that make, and one on clusters that use what it made.
+private func pair(stageOut policy: String = "lazy") -> String {
+  """
   apiVersion: argoproj.io/v1alpha1
   kind: Workflow
   metadata: {name: pair}
@@ -23,7 +25,7 @@ private let pair = """
           dependencies: [make]
           arguments: {artifacts: [{name: in, from: "{{tasks.make.outputs.artifacts.out}}"}]}
     - name: make
-      federation: {clusters: {labels: {role: make}}}
+      federation: {clusters: {labels: {role: make}}, stageOut: \(policy)}
       container: {image: any, command: ["true"]}
       outputs: {artifacts: [{name: out, path: /out}]}
     - name: use
@@ -31,6 +33,19 @@ private let pair = """
       inputs: {artifacts: [{name: in, path: /in}]}
       container: {image: any, command: ["true"]}
   """
+}
+
+private func readsWater(_ version: Int32 = 1) -> String {
+  """
+  apiVersion: argoproj.io/v1alpha1
+  kind: Workflow
+  metadata: {name: reads}
+  spec:
+    entrypoint: main
+    federation: {datasets: [{name: water, version: \(version), mountPath: /data/water}]}
+    templates: [{name: main, container: {image: any, command: ["true"]}}]
+  """
+}
 
 extension Federation {
   /// Clusters whose agents keep caches.
@@ -57,6 +72,12 @@ extension Federation {
     apply(.dataEvents(cluster, agents[cluster]!.session!, [DataEvent(key: key, change: change)]))
     settle()
     deliverAll()
+  }
+
+  /// Everything happens until all workflows are over.
+  mutating func mustEnd(_ place: SourceLocation = #_sourceLocation) {
+    let isOver = runToEnd()
+    #expect(isOver, "\(remains)", sourceLocation: place)
   }
 
   mutating func ask(_ command: Command) -> Result<Reply, FederationError>? {
@@ -96,6 +117,58 @@ struct DataStateTests {
     #expect(federation.database.versions.values.map(\.number).sorted() == [1, 3])
   }
 
+  @Test(
+    "A data set that is made anew goes on with the numbers of the one before; what an agent still has of that is evicted"
+  )
+  func numbersGoOn() {
+    var federation = Federation.withCaches(["a"])
+    federation.createWater()
+    federation.uploadWater()
+    federation.tell("a", first, .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    federation.disconnect("a")
+    _ = federation.ask(.dataset(water, .remove))
+    federation.crash()
+    federation.createWater()
+    federation.uploadWater()
+    #expect(federation.database.versions.values.map(\.number) == [2])
+    federation.connect("a")
+    let session = federation.agents["a"]!.session!
+    let report = CacheReport(replicas: [.init(key: first, size: gigabyte)], isFirst: true, isLast: true)
+    federation.apply(.cacheReported("a", session, report))
+    federation.settle()
+    federation.deliverAll()
+    #expect(federation.agents["a"]!.orders.evict == [first])
+    #expect(federation.database.replicas.isEmpty)
+    // More than a year later nobody remembers it.
+    _ = federation.ask(.dataset(water, .remove))
+    federation.clock = federation.clock + .seconds(401 * 86_400)
+    federation.apply(.tick(silence: [:]))
+    federation.settle()
+    #expect(federation.database.datasets.isEmpty)
+  }
+
+  @Test("A run that starts before its agent tells how its input came leaves a transfer that says from where")
+  func namesSources() throws {
+    var federation = Federation.withCaches(["a"])
+    federation.createWater()
+    federation.uploadWater()
+    _ = try federation.submit("reads", readsWater())
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    let run = try #require(federation.agents["a"]!.runs.keys.first)
+    let event = AgentEvent(sequence: 2, run: run, phase: .running, at: .epoch)
+    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
+    federation.settle()
+    #expect(federation.database.transfers.values.map(\.phase) == [.done])
+    federation.tell(
+      "a", first, .ready(size: gigabyte, moved: .mebibytes(900), milliseconds: 9000, source: .repository(key: nil)))
+    let row = try #require(federation.database.transfers.values.first)
+    #expect(row.source == "repository" && row.moved == .mebibytes(900))
+    #expect(federation.core.linkStatuses().first { $0.source == "repository" }?.samples == 1)
+  }
+
   @Test("I5: ten who want one version on one cluster cause one transfer, and a second cluster one of its own")
   func movesOnce() {
     var federation = Federation.withCaches(["a", "b"])
@@ -128,7 +201,7 @@ struct DataStateTests {
     federation.uploadWater()
     _ = federation.ask(.dataset(water, .prefetch(version: nil, cluster: "a")))
     federation.tell(
-      "a", first, .progress(done: .mebibytes(512), total: gigabyte, rate: 1 << 20, waiting: "", source: nil))
+      "a", first, .progress(done: .mebibytes(512), rate: 1 << 20, waiting: "", source: nil))
     federation.crash()
     federation.connect("a")
     federation.settle()
@@ -274,6 +347,69 @@ struct SharedCacheTests {
   }
 }
 
+@Suite("What makes room in caches")
+struct EvictionTests {
+  private func key(_ number: Int32) -> DataKey { DataKey(project: "default", dataset: "water", version: number) }
+
+  /// A cluster whose cache of 3 GiB holds the versions 1, 2 and 3.
+  private func full() -> Federation {
+    var federation = Federation.withCaches(["a"])
+    federation.disconnect("a")
+    federation.agents["a"]!.cache = CacheInventory(name: "a", capacity: .gibibytes(3))
+    federation.connect("a")
+    federation.settle()
+    federation.createWater()
+    for number in 1...4 as ClosedRange<Int32> {
+      federation.uploadWater()
+      guard number < 4 else { continue }
+      federation.tell("a", key(number), .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    }
+    return federation
+  }
+
+  @Test("The replica that waiting tasks read stays, one that nobody reads goes; a refusal is believed")
+  func byValue() throws {
+    var federation = full()
+    _ = federation.ask(.cordon("a", reason: "so that its reader waits"))
+    _ = try federation.submit("reads", readsWater())
+    federation.settle()
+    _ = federation.ask(.dataset(water, .pin(version: 3, cluster: "a", true)))
+    _ = federation.ask(.dataset(water, .prefetch(version: 4, cluster: "a")))
+    #expect(federation.agents["a"]!.orders.evict == [key(2)])
+    let values = federation.agents["a"]!.orders.values.reduce(into: [DataKey: Double]()) { $0[$1.key] = $1.value }
+    #expect(try #require(values[key(1)]) > 10 * (values[key(2)] ?? 0))
+    // Somebody there reads it by now.
+    federation.tell("a", key(2), .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    #expect(federation.database.replicas.count == 3)
+    federation.tell("a", key(2), .gone(reason: "evicted"))
+    federation.tell(
+      "a", key(4), .ready(size: gigabyte, moved: gigabyte, milliseconds: 9, source: .repository(key: nil)))
+    #expect(Set(federation.database.replicas.keys.map(\.key)) == [key(1), key(3), key(4)])
+  }
+
+  @Test("What is dear to fetch again outlives what is cheap, and what runs read lately what they did not")
+  func byCost() throws {
+    var federation = full()
+    _ = try federation.submit("reads", readsWater())
+    federation.mustEnd()
+    federation.deliverAll()
+    _ = federation.ask(.dataset(water, .prefetch(version: 4, cluster: "a")))
+    #expect(federation.agents["a"]!.orders.evict == [key(2)])
+  }
+
+  @Test("I4: what a run reads makes room for itself of what no run reads, never of its own inputs")
+  func byRuns() throws {
+    var federation = full()
+    _ = try federation.submit("reads", readsWater(4))
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    #expect(federation.agents["a"]!.runs.count == 1)
+    #expect(federation.agents["a"]!.orders.evict.count == 1)
+  }
+}
+
 @Suite("Outputs that stay where they were made")
 struct StageOutTests {
   private let large = StoredArtifact(
@@ -281,9 +417,9 @@ struct StageOutTests {
     isUnstored: true)
 
   /// A workflow whose first task has ended on `a` with an output that is in its cache alone.
-  private func afterMaking() throws -> Federation {
+  private func afterMaking(policy: String = "lazy") throws -> Federation {
     var federation = Federation.withCaches(["a", "b"], labels: ["a": ["role": "make"], "b": ["role": "use"]])
-    _ = try federation.submit("pair", pair)
+    _ = try federation.submit("pair", pair(stageOut: policy))
     federation.settle()
     federation.plan()
     federation.settle()
@@ -338,6 +474,22 @@ struct StageOutTests {
     #expect(federation.agents["a"]!.orders.store.count == 2)
     #expect(
       federation.database.transfers.values.map(\.phase).sorted { $0.rawValue < $1.rawValue } == [.failed, .waiting])
+  }
+
+  @Test("With stageOut: never it waits until somebody needs it, also after a leader's restart")
+  func neverStores() throws {
+    var federation = try afterMaking(policy: "never")
+    federation.crash()
+    federation.connect("a")
+    federation.settle()
+    for _ in 0..<3 {
+      federation.clock = federation.clock + .seconds(4000)
+      federation.apply(.tick(silence: [:]))
+      federation.settle()
+      federation.deliverAll()
+    }
+    #expect(federation.agents["a"]!.orders.store.isEmpty)
+    #expect(federation.database.transfers.isEmpty)
   }
 
   @Test("A user who wants it gets it stored at once, and hears when there is nothing to wait for")

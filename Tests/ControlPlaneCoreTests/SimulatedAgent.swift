@@ -77,6 +77,7 @@ struct SimulatedAgent {
     orders.cancel += more.cancel
     orders.pin += more.pin
     orders.unpin += more.unpin
+    orders.values += more.values
     orders.stage.removeAll { more.cancel.contains($0.key) }
   }
 

@@ -226,9 +226,9 @@ private struct RandomLife {
       case 0, 1: .ready(size: .mebibytes(5), moved: .mebibytes(5), milliseconds: 700, source: .repository(key: nil))
       case 2:
         .progress(
-          done: .mebibytes(2), total: .mebibytes(5), rate: 9, waiting: "w", source: .export("b", url: "https://b"))
+          done: .mebibytes(2), rate: 9, waiting: "w", source: .export("b", url: "https://b"))
       case 3: .gone(reason: random.next(upTo: 2) == 0 ? "evicted" : "corrupt")
-      case 4: .failed(message: "é", isPermanent: false)
+      case 4: .failed(message: "é")
       default:
         random.next(upTo: 2) == 0
           ? .stored(failure: random.next(upTo: 2) == 0 ? "" : "full", moved: .mebibytes(5), milliseconds: 7)

@@ -257,6 +257,13 @@ private struct Seeded: RandomNumberGenerator {
     try await withTemporaryDirectory { directory in
       #expect(throws: CommandFailure.self) { _ = try FileTree(scanning: directory + "/none") }
       #expect(throws: CommandFailure.self) { _ = try FileTree(scanning: directory) }
+      for (target, name) in [("../../etc", "out"), ("/etc", "absolute"), ("a/../../b", "winding")] {
+        try #require(symlink(target, directory + "/" + name) == 0)
+        #expect { _ = try FileTree(scanning: directory) } throws: {
+          ($0 as? CommandFailure).map { $0.message.contains(name) && $0.message.contains("Nothing was sent") } ?? false
+        }
+        unlink(directory + "/" + name)
+      }
       try #require(mkfifo(directory + "/pipe", 0o600) == 0)
       #expect { _ = try FileTree(scanning: directory) } throws: {
         ($0 as? CommandFailure)?.message.contains("/pipe is a device, socket or pipe") == true
@@ -294,10 +301,4 @@ private struct Seeded: RandomNumberGenerator {
 
   @Test("names that are none", arguments: ["", "@1", "a@0", "a@x", "a@1@2", "A", "a/b/c", "a@99999999999", "../x"])
   func badNames(text: String) { #expect(throws: CommandFailure.self) { _ = try DatasetName(text) } }
-
-  @Test("periods", arguments: [("30d", 2_592_000), ("12h", 43_200), ("90s", 90)] as [(String, Int64)])
-  func periods(text: String, seconds: Int64) throws { #expect(try DatasetText.seconds(text) == seconds) }
-
-  @Test("periods that are none", arguments: ["", "d", "1", "-1d", "9223372036854775807d", "1w"])
-  func badPeriods(text: String) { #expect(throws: CommandFailure.self) { _ = try DatasetText.seconds(text) } }
 }

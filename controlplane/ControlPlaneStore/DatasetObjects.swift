@@ -3,20 +3,29 @@ import Postgres
 
 /// Which objects of the repository data sets are made of, so that what no version uses any more can be deleted.
 ///
-/// These rows bypass the core: they decide nothing. A pack's row goes before its object does, and a manifest's row holds the rows of its
-/// packs, so whoever has registered a manifest and then still finds its packs has them for as long as a version names it.
+/// These rows bypass the core: they decide nothing. A manifest's row holds the rows of its packs, so whoever has registered a manifest
+/// and then still finds its packs has them for as long as a version names it. An object is marked, deleted, and then forgotten: who
+/// wants it in between waits, and what a cut sweep has left is swept by the next one.
 extension ControlPlaneStore {
   /// Notes that packs are being uploaded, or were asked for: they are not swept for a while.
+  ///
+  /// - Throws: `.unavailable` when a sweep is just deleting one of them.
   public func seePacks(_ packs: [DatasetManifest.Pack], of project: ProjectName, at now: Timestamp) async throws {
     for start in stride(from: 0, to: packs.count, by: Self.objectsPerStatement) {
       let part = packs[start..<min(start + Self.objectsPerStatement, packs.count)]
-      _ = try await run(
+      let seen = try await run(
         """
         INSERT INTO dataset_packs (project, sha256, bytes, seen_ms)
         SELECT DISTINCT ON (x.sha256) $1, x.sha256, x.bytes, $4 FROM unnest($2::text[], $3::int8[]) AS x (sha256, bytes)
         ORDER BY x.sha256
         ON CONFLICT (project, sha256) DO UPDATE SET seen_ms = greatest(dataset_packs.seen_ms, excluded.seen_ms)
+          WHERE dataset_packs.releasing_ms IS NULL
         """, .text(project.text), .texts(part.map(\.sha256)), .int8s(part.map(\.size)), .int8(now.milliseconds))
+      guard seen.affectedRows == Set(part.map(\.sha256)).count else {
+        throw FederationError(
+          .unavailable, "objects that nobody needed are just being deleted, some of these among them; try again soon",
+          retryAfter: .seconds(1))
+      }
     }
   }
 
@@ -63,29 +72,54 @@ extension ControlPlaneStore {
     ).rows.map { try $0.text(0) }
   }
 
-  /// Forgets manifests that no version names, and that were registered before `moment`; returns their keys.
-  public func releaseManifests(of project: ProjectName, seenBefore moment: Timestamp) async throws -> [String] {
+  /// Manifests that no version names, and that were registered before `moment`.
+  public func unneededManifests(of project: ProjectName, seenBefore moment: Timestamp) async throws -> [String] {
     try await run(
-      """
-      DELETE FROM dataset_manifests m WHERE project = $1 AND seen_ms < $2 AND NOT EXISTS (
-        SELECT 1 FROM dataset_versions v WHERE v.project = $1 AND v.manifest::jsonb ->> 'key' = m.key)
-      RETURNING key
-      """, .text(project.text), .int8(moment.milliseconds)
+      "SELECT key FROM dataset_manifests m WHERE \(Self.isUnneeded) ORDER BY key", .text(project.text),
+      .int8(moment.milliseconds)
     ).rows.map { try $0.text(0) }
   }
 
-  /// Forgets packs that no manifest needs, and that nobody has asked for since `moment`, at most `limit`; returns their checksums.
-  public func releasePacks(of project: ProjectName, seenBefore moment: Timestamp, limit: Int = 1000) async throws
-    -> [String]
-  {
-    try await run(
+  /// Forgets manifests that no version names; their packs are held by them no longer.
+  public func forgetManifests(
+    _ keys: [String], of project: ProjectName, seenBefore moment: Timestamp
+  ) async throws {
+    guard !keys.isEmpty else { return }
+    _ = try await run(
+      "DELETE FROM dataset_manifests m WHERE \(Self.isUnneeded) AND key = ANY ($3)", .text(project.text),
+      .int8(moment.milliseconds), .texts(keys))
+  }
+
+  private static let isUnneeded = """
+    project = $1 AND seen_ms < $2 AND NOT EXISTS (
+      SELECT 1 FROM dataset_versions v WHERE v.project = $1 AND v.manifest::jsonb ->> 'key' = m.key)
+    """
+
+  /// Marks packs that no manifest needs and that nobody has asked for since `moment`, at most `limit`: their objects are to be deleted
+  /// by the caller alone, and then `forgetPacks(_:of:markedAt:)`.
+  ///
+  /// - Parameter stale: an earlier mark is taken over: whoever set it has not finished since.
+  /// - Returns: their checksums.
+  public func markPacks(
+    of project: ProjectName, seenBefore moment: Timestamp, at now: Timestamp, stale: Timestamp, limit: Int
+  ) async throws -> [String] {
+    let isFree = "seen_ms < $2 AND (releasing_ms IS NULL OR releasing_ms < $3)"
+    return try await run(
       """
-      DELETE FROM dataset_packs WHERE project = $1 AND seen_ms < $2 AND sha256 = ANY (ARRAY(
-        SELECT p.sha256 FROM dataset_packs p WHERE p.project = $1 AND p.seen_ms < $2 AND NOT EXISTS (
-          SELECT 1 FROM manifest_packs n WHERE n.project = $1 AND n.sha256 = p.sha256) LIMIT $3))
+      UPDATE dataset_packs SET releasing_ms = $4 WHERE project = $1 AND \(isFree) AND sha256 = ANY (ARRAY(
+        SELECT p.sha256 FROM dataset_packs p WHERE p.project = $1 AND \(isFree) AND NOT EXISTS (
+          SELECT 1 FROM manifest_packs n WHERE n.project = $1 AND n.sha256 = p.sha256) LIMIT $5))
       RETURNING sha256
-      """, .text(project.text), .int8(moment.milliseconds), .int8(Int64(limit))
+      """, .text(project.text), .int8(moment.milliseconds), .int8(stale.milliseconds), .int8(now.milliseconds),
+      .int8(Int64(limit))
     ).rows.map { try $0.text(0) }
+  }
+
+  /// The objects of packs that were marked at `mark` are gone.
+  public func forgetPacks(_ sha256s: [String], of project: ProjectName, markedAt mark: Timestamp) async throws {
+    _ = try await run(
+      "DELETE FROM dataset_packs WHERE project = $1 AND sha256 = ANY ($2) AND releasing_ms = $3", .text(project.text),
+      .texts(sha256s), .int8(mark.milliseconds))
   }
 
   /// Bytes in the repository of a data set's versions; what several share counts once.

@@ -6,7 +6,7 @@ import Postgres
 extension DeltaEncoder {
   static let datasetColumns = [
     ("project", "text"), ("name", "text"), ("spec", "text"), ("created_ms", "int8"), ("created_by", "text"),
-    ("last_version", "int4"),
+    ("last_version", "int4"), ("removed_ms", "int8"),
   ]
   static let versionColumns = [
     ("key", "text"), ("project", "text"), ("name", "text"), ("version", "int4"), ("phase", "text"), ("files", "int8"),
@@ -67,6 +67,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.createdAt.milliseconds }
     p.append(column: rows) { $0.createdBy }
     p.append(column: rows) { $0.lastVersion }
+    p.append(column: rows) { $0.removedAt?.milliseconds }
     return PostgresStatement(datasetSQL, p)
   }
 

@@ -26,7 +26,7 @@ extension ControlPlaneStore {
     of project: ProjectName, named name: String? = nil, after: String = "", limit: Int = 500
   ) async throws -> [DatasetSummary] {
     let rows = try await run(
-      "\(RowDecoder.datasets) WHERE project = $1 AND name > $2 AND ($3::text IS NULL OR name = $3) ORDER BY name LIMIT $4",
+      "\(RowDecoder.datasets) WHERE project = $1 AND removed_ms IS NULL AND name > $2 AND ($3::text IS NULL OR name = $3) ORDER BY name LIMIT $4",
       .text(project.text), .text(after), .text(name), .int8(Int64(limit))
     ).rows.map(RowDecoder.dataset)
     guard !rows.isEmpty else { return [] }

@@ -15,7 +15,7 @@ extension RowDecoder {
   static func dataset(_ row: PostgresRow) throws -> DatasetRow {
     DatasetRow(
       spec: try RowJSON.decode(DatasetSpec.self, try row.text(2)), createdAt: try time(row, 3),
-      createdBy: try row.text(4), lastVersion: Int32(clamping: try row.int(5)))
+      createdBy: try row.text(4), lastVersion: Int32(clamping: try row.int(5)), removedAt: try moment(row, 6))
   }
 
   static func version(_ row: PostgresRow) throws -> DatasetVersionRow {

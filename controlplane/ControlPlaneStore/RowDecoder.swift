@@ -118,7 +118,7 @@ enum RowDecoder {
 
   static let artifacts = """
     SELECT workflow_id, ordinal, name, workflow_uid, project, key, size_bytes, sha256, archive, cluster, created_ms,
-      is_unstored, is_remade
+      is_unstored, is_remade, store_ms
     FROM artifacts
     """
 
@@ -130,7 +130,7 @@ enum RowDecoder {
     return ArtifactRow(
       task: TaskID(workflow: WorkflowID(try row.int(0)), node: NodeID(Int32(clamping: try row.int(1)))),
       name: try row.text(2), workflowUID: try row.text(3), project: ProjectName(try row.text(4)), stored: stored,
-      createdAt: try time(row, 10), isRemade: try row.bool(12))
+      createdAt: try time(row, 10), isRemade: try row.bool(12), storeBy: try moment(row, 13))
   }
 
   static let clusters = """

@@ -70,6 +70,18 @@ extension ControlPlaneStore {
     return rows.affectedRows == 1
   }
 
+  /// What is opened with a secret, in words; nil when nothing is. Versions keep the origin that they were listed at.
+  public func user(ofSecret name: String, in project: ProjectName) async throws -> String? {
+    try await run(
+      """
+      SELECT 'data set ' || name FROM datasets
+      WHERE project = $1 AND removed_ms IS NULL AND spec::jsonb -> 'origin' ->> 'secret' = $2
+      UNION ALL SELECT 'version ' || version || ' of data set ' || name FROM dataset_versions
+      WHERE project = $1 AND origin::jsonb ->> 'secret' = $2 ORDER BY 1 LIMIT 1
+      """, .text(project.text), .text(name)
+    ).rows.first.map { try $0.text(0) }
+  }
+
   public func secret(_ name: String, of project: ProjectName) async throws -> SecretRow? {
     try await run(
       "SELECT \(Self.secretColumns) FROM secrets WHERE project = $1 AND name = $2", .text(project.text), .text(name)

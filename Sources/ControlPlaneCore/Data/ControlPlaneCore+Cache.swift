@@ -9,9 +9,8 @@ extension ControlPlaneCore {
     findTransfers(of: cluster)
     var orders = DataOrders()
     orders.isComplete = true
-    for id in data.transfers.keys.sorted() {
+    for id in (data.transfersByCluster[cluster] ?? []).sorted() {
       let entry = data.transfers[id]!
-      guard entry.row.cluster == cluster else { continue }
       if entry.row.cause == .stageOut {
         if let store = storeOrder(entry.row.key) { orders.store.append(store) }
       } else if isOrdered(entry) {
@@ -24,7 +23,12 @@ extension ControlPlaneCore {
     }
     orders.index = data.indexing.filter { $0.value == cluster }.keys.sorted().compactMap { indexOrder($0) }
     if let cache = cache(of: cluster) {
-      orders.pin = (data.caches[cache] ?? []).filter { data.replicas[$0]?[cache]?.isPinned == true }.sorted()
+      orders.pin = data.keys(in: cache).filter { data.replicas[$0]?[cache]?.isPinned == true }
+      orders.values =
+        data.inBook(cache) { book in
+          book.forgetLeaving()
+          return book.tellAll()
+        }?.map { DataOrders.Value(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key } ?? []
     }
     output.order(cluster, session) { $0 = orders }
   }
@@ -32,12 +36,12 @@ extension ControlPlaneCore {
   /// Transfers that were restored before it was known which cache their cluster has.
   private mutating func findTransfers(of cluster: ClusterName) {
     guard let cache = cache(of: cluster) else { return }
-    for id in data.transfers.keys.sorted() {
+    for id in (data.transfersByCluster[cluster] ?? []).sorted() {
       let row = data.transfers[id]!.row
-      guard row.cluster == cluster, row.cause != .stageOut else { continue }
+      guard row.cause != .stageOut else { continue }
       let name = ReplicaName(key: row.key, cache: cache)
       if data.inward[name] == nil {
-        data.inward[name] = id
+        data.direct(id, into: cache)
       } else if data.inward[name] != id {
         close(id, .cancelled, message: "another transfer brings it")
       }
@@ -49,12 +53,16 @@ extension ControlPlaneCore {
     guard clusters[cluster]?.session == session, let cache = cache(of: cluster) else { return }
     if report.isFirst { data.reports[cluster] = [] }
     guard data.reports[cluster] != nil else { return }
-    for replica in report.replicas where isKnown(replica.key, replica.size) {
+    for replica in report.replicas {
+      guard isKnown(replica.key, replica.size) else {
+        disown(replica.key, on: cluster)
+        continue
+      }
       data.reports[cluster]!.insert(replica.key)
       arrived(replica.key, replica.size, on: cluster)
     }
     guard report.isLast, let named = data.reports.removeValue(forKey: cluster) else { return }
-    for key in (data.caches[cache] ?? []).subtracting(named).sorted() {
+    for key in data.keys(in: cache) where !named.contains(key) {
       vanished(key, from: cache, because: "lost")
     }
   }
@@ -68,17 +76,17 @@ extension ControlPlaneCore {
     let transfer = cache(of: cluster).flatMap { data.inward[ReplicaName(key: event.key, cache: $0)] }
     switch event.change {
     case .ready(let size, let moved, let milliseconds, let source):
-      guard isKnown(event.key, size) else { return }
+      guard isKnown(event.key, size) else { return disown(event.key, on: cluster) }
       data.reports[cluster]?.insert(event.key)
       arrived(event.key, size, on: cluster, moved: moved, milliseconds: milliseconds, from: source)
     case .gone(let reason):
       guard let cache = cache(of: cluster) else { return }
       data.reports[cluster]?.remove(event.key)
       vanished(event.key, from: cache, because: reason)
-    case .progress(let done, _, let rate, let waiting, let source):
+    case .progress(let done, let rate, let waiting, let source):
       guard let transfer else { return }
       progressed(transfer, done, rate, waiting, source)
-    case .failed(let message, _):
+    case .failed(let message):
       guard let transfer, data.transfers[transfer]!.waiters.isEmpty else { return }
       close(transfer, .failed, message: message)
     case .stored(let failure, let moved, let milliseconds):
@@ -104,7 +112,14 @@ extension ControlPlaneCore {
       entry.row.startedAt = now
       output.transfers[id] = entry.row
     }
-    data.transfers[id] = entry
+    data.change(id) { $0 = entry }
+  }
+
+  /// A version that was deleted while its agent was away is of no use to anybody there.
+  private mutating func disown(_ key: DataKey, on cluster: ClusterName) {
+    guard DatasetReference.parse(key) != nil, let writer = writer(for: cluster), let session = dataSession(of: writer)
+    else { return }
+    output.order(writer, session) { $0.evict.append(key) }
   }
 
   /// Whether a replica is followed: a version that is not deleted, or an artifact that is large enough.

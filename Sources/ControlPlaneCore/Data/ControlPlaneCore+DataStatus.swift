@@ -43,7 +43,8 @@ public struct LinkStatus: Hashable, Sendable {
 extension ControlPlaneCore {
   public func transferProgress(of project: ProjectName) -> [TransferID: TransferProgress] {
     var progress: [TransferID: TransferProgress] = [:]
-    for (id, entry) in data.transfers where entry.row.project == project {
+    for id in data.transfersByProject[project] ?? [] {
+      let entry = data.transfers[id]!
       progress[id] = TransferProgress(
         moved: entry.row.moved, rate: entry.rate,
         waiting: entry.waiting.isEmpty ? standstill(of: entry) : entry.waiting,

@@ -63,10 +63,11 @@ extension ControlPlaneCore {
 
   func cacheView(of cluster: ClusterName) -> CacheView? {
     guard let inventory = clusters[cluster]?.inventory.cache else { return nil }
-    let pinned = ByteCount(min(inventory.used.bytes, data.pinnedBytes[inventory.name]?.bytes ?? 0))
+    let book = data.books[inventory.name]
+    // What its agent tells counts what it has promised already, and may be older than what was ordered since.
+    let used = max(inventory.used, book?.used ?? .zero)
     return CacheView(
-      id: inventory.name, capacity: inventory.capacity, used: inventory.used + (clusters[cluster]?.backlogIn ?? .zero),
-      evictable: inventory.used - pinned)
+      id: inventory.name, capacity: inventory.capacity, used: used, evictable: min(used, book?.evictable ?? .zero))
   }
 
   /// Brings what a waiting task will probably read to where it will probably run.

@@ -27,7 +27,9 @@ extension ControlPlaneCore {
     guard data.datasets[reference] == nil else {
       throw FederationError(.alreadyExists, "data set \(spec.name) exists already in project \(spec.project)")
     }
-    let row = DatasetRow(spec: spec, createdAt: now, createdBy: principal.user)
+    var row = DatasetRow(spec: spec, createdAt: now, createdBy: principal.user)
+    // An agent that was away may still have versions of one that was called the same.
+    row.lastVersion = data.removed.removeValue(forKey: reference)?.lastVersion ?? 0
     data.datasets[reference] = DatasetEntry(row: row)
     output.datasets[reference] = row
     note(principal, "dataset.create", "\(reference)")
@@ -39,6 +41,7 @@ extension ControlPlaneCore {
     _ = try entry(reference)
     data.datasets[reference]!.row.spec = spec
     output.datasets[reference] = data.datasets[reference]!.row
+    for row in data.datasets[reference]!.versions.values { expect(row) }
     wantsPlacement = true
     note(principal, "dataset.update", "\(reference)")
     return .dataset(reference, version: nil)
@@ -48,9 +51,11 @@ extension ControlPlaneCore {
     let entry = try entry(reference)
     for number in entry.versions.keys.sorted() { try refuseInUse(reference, number) }
     for number in entry.versions.keys.sorted() { drop(reference, number) }
+    var row = entry.row
+    row.removedAt = now
     data.datasets[reference] = nil
-    output.datasets[reference] = nil
-    output.deletedDatasets.insert(reference)
+    data.removed[reference] = row
+    output.datasets[reference] = row
     note(principal, "dataset.remove", "\(reference)")
     return .deleted
   }
@@ -80,7 +85,13 @@ extension ControlPlaneCore {
     output.datasets[reference] = data.datasets[reference]!.row
     keep(row)
     note(principal, "dataset.version", "\(reference)@\(number)")
-    if row.phase == .indexing { assignIndexing() } else { wantsPlacement = true }
+    expect(row)
+    if row.phase == .indexing {
+      data.unlisted.insert(row.key)
+      assignIndexing()
+    } else {
+      wantsPlacement = true
+    }
     return .dataset(reference, version: number)
   }
 
@@ -141,18 +152,15 @@ extension ControlPlaneCore {
 
   /// Asks an agent for each origin that is to be listed and that none lists yet.
   mutating func assignIndexing() {
-    for reference in data.datasets.keys.sorted() {
-      for row in data.datasets[reference]!.versions.values.filter({ $0.phase == .indexing }).sorted(by: {
-        $0.number < $1.number
-      }) {
-        if let chosen = data.indexing[row.key], clusters[chosen]?.session != nil { continue }
-        guard let cluster = indexer(for: row), let session = dataSession(of: cluster) else {
-          data.indexing[row.key] = nil
-          continue
-        }
-        data.indexing[row.key] = cluster
-        if let order = indexOrder(row.key) { output.order(cluster, session) { $0.index.append(order) } }
+    for key in data.unlisted.sorted() {
+      guard let row = data.version(key) else { continue }
+      if let chosen = data.indexing[key], clusters[chosen]?.session != nil { continue }
+      guard let cluster = indexer(for: row), let session = dataSession(of: cluster) else {
+        data.indexing[key] = nil
+        continue
       }
+      data.indexing[key] = cluster
+      if let order = indexOrder(key) { output.order(cluster, session) { $0.index.append(order) } }
     }
   }
 
@@ -177,6 +185,7 @@ extension ControlPlaneCore {
   ) {
     guard data.indexing[key] == cluster, var row = data.version(key), row.phase == .indexing else { return }
     data.indexing[key] = nil
+    data.unlisted.remove(key)
     if failure.isEmpty, let manifest, manifest.key == indexOrder(key)?.repositoryKey, manifest.size >= .zero,
       manifest.isUnstored != true, files >= 0, size >= .zero
     {
@@ -227,38 +236,23 @@ extension ControlPlaneCore {
     keep(row)
   }
 
-  /// Deletes versions that nobody has used for their data set's `expiresAfter`.
-  mutating func expireVersions() {
-    for reference in data.datasets.keys.sorted() {
-      let entry = data.datasets[reference]!
-      guard let life = entry.row.spec.expiresAfter else { continue }
-      for row in entry.versions.values.sorted(by: { $0.number < $1.number })
-      where (row.usedAt ?? row.createdAt) + life < now && (try? refuseInUse(reference, row.number)) != nil {
-        drop(reference, row.number)
-        output.events.append(
-          EventRow(
-            at: now, reason: "DatasetExpired", message: "\(row.key) was not used for its lifetime and is deleted"))
-      }
-    }
-  }
-
   // MARK: Parts
 
-  private func entry(_ reference: DatasetReference) throws -> DatasetEntry {
+  func entry(_ reference: DatasetReference) throws -> DatasetEntry {
     guard let entry = data.datasets[reference] else {
       throw FederationError(.notFound, "there is no data set \(reference.name) in project \(reference.project)")
     }
     return entry
   }
 
-  private func version(_ number: Int32, of reference: DatasetReference) throws -> DatasetVersionRow {
+  func version(_ number: Int32, of reference: DatasetReference) throws -> DatasetVersionRow {
     guard let row = try entry(reference).versions[number] else {
       throw FederationError(.notFound, "data set \(reference.name) has no version \(number)")
     }
     return row
   }
 
-  private func readable(_ number: Int32?, of reference: DatasetReference) throws -> DatasetVersionRow {
+  func readable(_ number: Int32?, of reference: DatasetReference) throws -> DatasetVersionRow {
     guard let number = try number ?? entry(reference).newest else {
       throw FederationError(
         .notFound, "data set \(reference.name) has no version yet; upload one with `fubini dataset put`")
@@ -285,32 +279,39 @@ extension ControlPlaneCore {
     return cache
   }
 
-  private func refuseInUse(_ reference: DatasetReference, _ number: Int32) throws {
-    for workflow in workflows.values where workflow.row.project == reference.project {
-      let mounts = workflow.machine.definition.mountedDatasets
-      guard
-        mounts.contains(where: {
-          $0.name == reference.name && ($0.version ?? workflow.row.datasetVersions?[$0.name]) == number
-        })
-      else { continue }
-      throw FederationError(
-        .failedPrecondition, "workflow \(workflow.row.name) mounts \(reference.name) version \(number) and is not over")
+  func refuseInUse(_ reference: DatasetReference, _ number: Int32) throws {
+    let key = DataKey(project: reference.project, dataset: reference.name, version: number)
+    guard let user = data.readers[key]?.min(), let workflow = workflows[user] else { return }
+    throw FederationError(
+      .failedPrecondition,
+      "workflow \(workflow.row.name) mounts \(reference.name) version \(number) and is not over")
+  }
+
+  /// Notes which versions a workflow mounts, or that it does so no longer.
+  mutating func noteReading(by id: WorkflowID, _ reads: Bool) {
+    guard let workflow = workflows[id] else { return }
+    for mount in workflow.machine.definition.mountedDatasets {
+      guard let number = mount.version ?? workflow.row.datasetVersions?[mount.name] else { continue }
+      let key = DataKey(project: workflow.row.project, dataset: mount.name, version: number)
+      if reads { data.readers[key, default: []].insert(id) } else { data.readers[key]?.remove(id) }
+      if data.readers[key]?.isEmpty == true { data.readers[key] = nil }
     }
   }
 
-  private mutating func keep(_ row: DatasetVersionRow) {
+  mutating func keep(_ row: DatasetVersionRow) {
     data.datasets[row.dataset]!.versions[row.number] = row
     output.datasetVersions[row.key] = row
   }
 
   /// A version goes, with its replicas and what is under way for it.
-  private mutating func drop(_ reference: DatasetReference, _ number: Int32) {
+  mutating func drop(_ reference: DatasetReference, _ number: Int32) {
     let key = DataKey(project: reference.project, dataset: reference.name, version: number)
     data.datasets[reference]!.versions[number] = nil
     output.datasetVersions[key] = nil
     output.deletedVersions.insert(key)
     data.indexing[key] = nil
-    for id in data.inward.filter({ $0.key.key == key }).values.sorted() {
+    data.unlisted.remove(key)
+    for id in (data.underWay[key] ?? []).sorted() {
       let cluster = data.transfers[id]!.row.cluster
       if let session = dataSession(of: cluster) { output.order(cluster, session) { $0.cancel.append(key) } }
       close(id, .cancelled, message: "the version was deleted")

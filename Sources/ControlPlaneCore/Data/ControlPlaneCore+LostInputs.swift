@@ -89,8 +89,7 @@ extension ControlPlaneCore {
 
   private mutating func dropUnstored(_ row: ArtifactRow) {
     let key = DataKey(sha256: row.stored.sha256)
-    data.unstored[key]?.removeAll { $0.task == row.task && $0.name == row.name }
-    if data.unstored[key]?.isEmpty == true { data.unstored[key] = nil }
+    data.setUnstored(key, (data.unstored[key] ?? []).filter { $0.task != row.task || $0.name != row.name })
   }
 
   private mutating func requeueReaders(of key: DataKey) {

@@ -46,9 +46,15 @@ extension ControlPlaneCore {
       keys[DataKey(sha256: artifact.sha256)] = artifact.key
     }
     let cache = cache(of: run.row.cluster)!
-    for (key, size) in inputs.sorted(by: { $0.key < $1.key }) {
+    // All of them first: room for one of them must not be made of another.
+    for key in inputs.keys.sorted() {
       used(key)
-      data.pin(ReplicaName(key: key, cache: cache), size, true)
+      data.pin(ReplicaName(key: key, cache: cache), true)
+      let moment = now
+      _ = data.inBook(cache) { $0.used(key, at: moment) }
+      staleValues.insert(key)
+    }
+    for (key, size) in inputs.sorted(by: { $0.key < $1.key }) {
       guard want(key, size, of: project, on: run.row.cluster, .run, repositoryKey: keys[key], for: id) != nil else {
         continue
       }
@@ -66,32 +72,40 @@ extension ControlPlaneCore {
     let inputs = followedInputs(of: spec)
     guard let cache = cache(of: run.row.cluster) else { return }
     runs[id]!.inputs = inputs
-    for (key, size) in inputs { data.pin(ReplicaName(key: key, cache: cache), size, true) }
+    for key in inputs.keys { data.pin(ReplicaName(key: key, cache: cache), true) }
     guard run.row.phase.rawValue <= RunPhase.staging.rawValue else { return }
     for key in inputs.keys {
       if let transfer = data.inward[ReplicaName(key: key, cache: cache)] {
-        data.transfers[transfer]!.waiters.insert(id)
+        data.change(transfer) { _ = $0.waiters.insert(id) }
       }
     }
   }
 
   mutating func restoreData(_ state: DurableState) {
-    for row in state.datasets { data.datasets[row.reference] = DatasetEntry(row: row) }
-    for row in state.datasetVersions { data.datasets[row.dataset]?.versions[row.number] = row }
+    for row in state.datasets {
+      if row.removedAt == nil {
+        data.datasets[row.reference] = DatasetEntry(row: row)
+      } else {
+        data.removed[row.reference] = row
+      }
+    }
+    for row in state.datasetVersions {
+      data.datasets[row.dataset]?.versions[row.number] = row
+      if row.phase == .indexing { data.unlisted.insert(row.key) }
+      expect(row)
+    }
     for row in state.replicas { data.insert(row) }
     for row in state.unstoredArtifacts {
-      data.unstored[DataKey(sha256: row.stored.sha256), default: []].append(row)
-      storeDeadlines.insert(
-        StoreDeadline(at: row.createdAt + configuration.stageOutAfter, key: DataKey(sha256: row.stored.sha256)))
+      let key = DataKey(sha256: row.stored.sha256)
+      data.setUnstored(key, (data.unstored[key] ?? []) + [row])
+      if let moment = row.storeBy { storeDeadlines.insert(StoreDeadline(at: moment, key: key)) }
     }
     for key in data.unstored.keys where isLost(key) { data.lost.insert(key) }
     data.newlyLost = data.lost
     for row in state.transfers {
-      if row.cause == .stageOut {
-        data.transfers[row.id] = TransferEntry(row: row)
-        data.outward[row.key] = row.id
-      } else {
-        data.add(TransferEntry(row: row), into: cache(of: row.cluster))
+      let isInward = row.cause != .stageOut
+      data.add(TransferEntry(row: row), into: isInward ? cache(of: row.cluster) : nil)
+      if isInward {
         clusters[row.cluster]?.backlogIn += data.transfers[row.id]!.remaining
       }
     }

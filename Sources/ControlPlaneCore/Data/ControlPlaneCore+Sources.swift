@@ -77,8 +77,9 @@ extension ControlPlaneCore {
   /// Whether a cluster may open the export of another now: it fetches something that is there.
   public func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) -> Bool {
     guard let cache = cache(of: neighbour) else { return false }
-    return data.inward.contains { name, id in
-      data.transfers[id]?.row.cluster == cluster && data.replicas[name.key]?[cache] != nil
+    return (data.transfersByCluster[cluster] ?? []).contains { id in
+      let row = data.transfers[id]!.row
+      return row.cause != .stageOut && data.replicas[row.key]?[cache] != nil
     }
       || (clusters[cluster]?.runs ?? []).contains { run in
         runs[run]!.row.phase.rawValue <= RunPhase.staging.rawValue
@@ -121,15 +122,18 @@ extension ControlPlaneCore {
   ) -> Bool {
     switch use {
     case .write:
-      return data.outward.contains { name, id in
-        data.transfers[id]?.row.cluster == cluster
-          && storeOrder(name).map { ($0.repositoryKey, $0.project) == (key, project) } == true
+      return (data.transfersByCluster[cluster] ?? []).contains { id in
+        let row = data.transfers[id]!.row
+        return row.cause == .stageOut
+          && storeOrder(row.key).map { ($0.repositoryKey, $0.project) == (key, project) } == true
       }
         || data.indexing.contains {
           $0.value == cluster && indexOrder($0.key).map { ($0.repositoryKey, $0.project) == (key, project) } == true
         }
     case .read:
-      let wanted = data.transfers.values.lazy.filter { $0.row.cluster == cluster && $0.row.project == project }
+      let wanted = (data.transfersByCluster[cluster] ?? []).lazy.map { data.transfers[$0]! }.filter {
+        $0.row.project == project
+      }
       if wanted.contains(where: { $0.repositoryKey == key }) { return true }
       // Versions of one project share packs, which its manifests name: they are below one prefix.
       guard key.hasPrefix("datasets/") else { return false }
@@ -140,8 +144,15 @@ extension ControlPlaneCore {
     }
   }
 
+  /// An output in caches alone, by where it belongs.
+  func unstored(_ key: String, in project: ProjectName) -> ArtifactRow? {
+    data.unstoredNames[RepositoryName(project: project, key: key)].flatMap { data.unstored[$0] }?.first {
+      $0.project == project && $0.stored.key == key
+    }
+  }
+
   /// The cluster whose cache alone has an output that belongs under a key of the repository; nil when there is none.
   public func unstoredHolder(of key: String, in project: ProjectName) -> ClusterName? {
-    data.unstored.values.lazy.joined().first { $0.project == project && $0.stored.key == key }?.stored.producedOn
+    unstored(key, in: project)?.stored.producedOn
   }
 }

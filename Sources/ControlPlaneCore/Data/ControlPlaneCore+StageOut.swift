@@ -12,12 +12,11 @@ extension ControlPlaneCore {
   }
 
   /// An output exists in a cache alone.
-  mutating func keepUnstored(_ artifact: ArtifactRow, _ policy: StageOutPolicy) {
+  mutating func keepUnstored(_ artifact: ArtifactRow) {
     let key = DataKey(sha256: artifact.stored.sha256)
-    data.unstored[key, default: []].removeAll { $0.task == artifact.task && $0.name == artifact.name }
-    data.unstored[key]!.append(artifact)
-    guard policy == .lazy else { return }
-    storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutAfter, key: key))
+    let others = (data.unstored[key] ?? []).filter { $0.task != artifact.task || $0.name != artifact.name }
+    data.setUnstored(key, others + [artifact])
+    if let moment = artifact.storeBy { storeDeadlines.insert(StoreDeadline(at: moment, key: key)) }
   }
 
   /// Copies an output into the repository as soon as a cluster that has it answers. Does nothing when it is there.
@@ -28,8 +27,7 @@ extension ControlPlaneCore {
     let row = TransferRow(
       id: id, key: key, project: artifact.project, cluster: cluster, cause: .stageOut, size: artifact.stored.size,
       createdAt: now)
-    data.transfers[id] = TransferEntry(row: row)
-    data.outward[key] = id
+    data.add(TransferEntry(row: row), into: nil)
     output.transfers[id] = row
     if let session = dataSession(of: cluster), let order = storeOrder(key) {
       output.order(cluster, session) { $0.store.append(order) }
@@ -58,15 +56,14 @@ extension ControlPlaneCore {
     let told = data.transfers[id]!.row.size
     close(id, .done, moved: moved)
     measuredStore(min(moved, told), milliseconds, from: cluster)
-    guard var rows = data.unstored.removeValue(forKey: key) else { return }
+    guard var rows = data.unstored[key] else { return }
     var first = rows.removeFirst()
     first.stored.isUnstored = nil
+    first.storeBy = nil
     output.artifacts.append(first)
+    data.setUnstored(key, rows)
     // The same content under another key is copied as well: whoever reads that key must find it.
-    if !rows.isEmpty {
-      data.unstored[key] = rows
-      store(key)
-    }
+    if !rows.isEmpty { store(key) }
   }
 
   /// Outputs whose time in caches alone is over.
@@ -93,7 +90,7 @@ extension ControlPlaneCore {
       let rows = data.unstored[key]!
       guard rows.contains(where: { $0.task.workflow == id }) else { continue }
       let rest = rows.filter { $0.task.workflow != id }
-      data.unstored[key] = rest.isEmpty ? nil : rest
+      data.setUnstored(key, rest)
       guard rest.isEmpty else { continue }
       if let transfer = data.outward[key] { close(transfer, .cancelled, message: "its workflow was deleted") }
       for cache in (data.replicas[key] ?? [:]).keys.sorted() {
@@ -106,8 +103,7 @@ extension ControlPlaneCore {
   }
 
   mutating func storeArtifact(_ repositoryKey: String, in project: ProjectName) -> Reply {
-    let row = data.unstored.values.lazy.joined().first { $0.project == project && $0.stored.key == repositoryKey }
-    guard let row else { return .alreadyThere }
+    guard let row = unstored(repositoryKey, in: project) else { return .alreadyThere }
     let key = DataKey(sha256: row.stored.sha256)
     store(key)
     return data.outward[key].map { .transfer($0) } ?? .alreadyThere

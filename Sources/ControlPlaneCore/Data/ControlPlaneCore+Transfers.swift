@@ -61,6 +61,8 @@ extension ControlPlaneCore {
     repositoryKey: String? = nil, for run: RunID? = nil
   ) -> TransferID? {
     guard let cache = cache(of: cluster), data.replicas[key]?[cache] == nil else { return nil }
+    // A guess makes nobody else go.
+    if cause == .speculation, room(on: cluster) < size { return nil }
     let name = ReplicaName(key: key, cache: cache)
     let id: TransferID
     // What a run began is its agent's own, unless another agent writes the cache; nobody else's wish for it may end with that run.
@@ -71,7 +73,7 @@ extension ControlPlaneCore {
       // A user's wish outlives runs and guesses, also across leaders; what is to be pinned again stays that.
       let old = data.transfers[id]!.row.cause
       if run == nil, old == .run || (old == .speculation && cause != .speculation) {
-        data.transfers[id]!.row.cause = cause
+        data.change(id) { $0.row.cause = cause }
         output.transfers[id] = data.transfers[id]!.row
       }
     } else {
@@ -82,11 +84,12 @@ extension ControlPlaneCore {
       data.add(TransferEntry(row: row, repositoryKey: repositoryKey), into: cache)
       clusters[row.cluster]?.backlogIn += size
       output.transfers[id] = row
+      makeRoom(on: row.cluster)
       if !hasSource(key, elsewhereThan: cache) { store(key) }
       bringHome(key, size, of: project, for: cluster)
     }
     if needsOrder { order(id) }
-    if let run { data.transfers[id]!.waiters.insert(run) }
+    if let run { data.change(id) { _ = $0.waiters.insert(run) } }
     return id
   }
 
@@ -133,20 +136,29 @@ extension ControlPlaneCore {
     from source: DataSource? = nil
   ) {
     guard let cache = cache(of: cluster) else { return }
-    if let source, let moved, let id = data.inward[ReplicaName(key: key, cache: cache)] {
-      // Told by an agent, so not believed beyond what was to be moved.
-      measured(min(moved, data.transfers[id]!.row.size), milliseconds, from: source, to: cluster)
-    }
+    let name = ReplicaName(key: key, cache: cache)
     var isPinned = false
-    if let id = data.inward[ReplicaName(key: key, cache: cache)] {
-      isPinned = data.transfers[id]!.row.cause == .pin
-      if let source { data.transfers[id]!.row.source = source.linkName }
+    if let id = data.inward[name] {
+      let row = data.transfers[id]!.row
+      isPinned = row.cause == .pin
+      // Told by an agent, so not believed beyond what was to be moved.
+      if let source, let moved { measured(min(moved, row.size), milliseconds, from: source, to: cluster) }
+      if let source { data.change(id) { $0.row.source = source.linkName } }
       close(id, .done, moved: moved)
+      // The run's own phase may come before its agent tells how its input came.
+      if source == nil { data.noteUntold(name, output.transfers[id]!) }
+    } else if let source, let moved, var row = data.takeUntold(name), row.cluster == cluster {
+      row.moved = min(moved, row.size)
+      row.source = source.linkName
+      output.transfers[row.id] = row
+      measured(row.moved, milliseconds, from: source, to: cluster)
     }
-    guard data.replicas[key]?[cache] == nil else { return }
+    // What was told to go and could not is here still.
+    if let row = data.replicas[key]?[cache] { return data.insert(row) }
     let row = ReplicaRow(key: key, cache: cache, size: size, readyAt: now, isPinned: isPinned)
     data.insert(row)
-    output.replicas[ReplicaName(key: key, cache: cache)] = row
+    staleValues.insert(key)
+    output.replicas[name] = row
     if isPinned, let session = dataSession(of: cluster) { output.order(cluster, session) { $0.pin.append(key) } }
     wantsPlacement = true
   }
@@ -154,6 +166,7 @@ extension ControlPlaneCore {
   /// A replica is no longer there.
   mutating func vanished(_ key: DataKey, from cache: String, because reason: String) {
     guard let row = data.remove(key, from: cache) else { return }
+    staleValues.insert(key)
     if isLost(key) {
       data.lost.insert(key)
       data.newlyLost.insert(key)
@@ -174,22 +187,15 @@ extension ControlPlaneCore {
 
   /// A transfer is over: its link owes nothing for it any more.
   mutating func close(_ id: TransferID, _ phase: TransferPhase, moved: ByteCount? = nil, message: String = "") {
-    guard var entry = data.transfers.removeValue(forKey: id) else { return }
+    guard let cluster = data.transfers[id]?.row.cluster,
+      var entry = data.removeTransfer(id, into: cache(of: cluster))
+    else { return }
     if entry.row.cause == .stageOut {
-      data.outward[entry.row.key] = nil
       if phase != .done, data.unstored[entry.row.key] != nil {
         storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutRetry, key: entry.row.key))
       }
     } else {
-      data.underWay[entry.row.key]?.remove(id)
-      if data.underWay[entry.row.key]?.isEmpty == true { data.underWay[entry.row.key] = nil }
-      clusters[entry.row.cluster]?.backlogIn -= entry.remaining
-      let name = cache(of: entry.row.cluster).map { ReplicaName(key: entry.row.key, cache: $0) }
-      if let name, data.inward[name] == id {
-        data.inward[name] = nil
-      } else {
-        data.inward = data.inward.filter { $0.value != id }
-      }
+      clusters[cluster]?.backlogIn -= entry.remaining
     }
     entry.row.phase = phase
     entry.row.finishedAt = now
@@ -204,12 +210,12 @@ extension ControlPlaneCore {
   mutating func leaveStaging(_ run: RunEntry, isReady: Bool) {
     for (key, size) in run.inputs.sorted(by: { $0.key < $1.key }) {
       if !isReady, let cache = cache(of: run.row.cluster) {
-        data.pin(ReplicaName(key: key, cache: cache), size, false)
+        data.pin(ReplicaName(key: key, cache: cache), false)
       }
       if isReady {
         arrived(key, size, on: run.row.cluster)
       } else if let cache = cache(of: run.row.cluster), let id = data.inward[ReplicaName(key: key, cache: cache)] {
-        data.transfers[id]!.waiters.remove(run.row.id)
+        data.change(id) { _ = $0.waiters.remove(run.row.id) }
         // The agent ends what it fetched for nobody else by itself.
         if data.transfers[id]!.waiters.isEmpty, data.transfers[id]!.row.cause == .run {
           close(id, .cancelled, message: "the runs that needed it have ended")
@@ -305,12 +311,12 @@ extension ControlPlaneCore {
   mutating func forgetData(of cluster: ClusterName) {
     for key in data.indexing.keys.sorted() where data.indexing[key] == cluster { data.indexing[key] = nil }
     if let cache = cache(of: cluster), clusters(sharing: cache) == [cluster] {
-      for key in (data.caches[cache] ?? []).sorted() {
+      for key in data.keys(in: cache) {
         vanished(key, from: cache, because: "its cluster was forgotten")
       }
     }
     // After that: what was pinned there was wanted anew.
-    for id in data.transfers.keys.sorted() where data.transfers[id]?.row.cluster == cluster {
+    for id in (data.transfersByCluster[cluster] ?? []).sorted() {
       close(id, .cancelled, message: "the cluster was forgotten")
     }
     data.links = data.links.filter { $0.key.cluster != cluster && $0.key.source != cluster.text }

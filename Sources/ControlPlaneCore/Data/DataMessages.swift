@@ -30,8 +30,8 @@ public struct DataEvent: Hashable, Sendable {
     /// - Parameters:
     ///   - rate: bytes per second.
     ///   - waiting: why it stands still; empty while it moves.
-    case progress(done: ByteCount, total: ByteCount, rate: Int64, waiting: String, source: DataSource?)
-    case failed(message: String, isPermanent: Bool)
+    case progress(done: ByteCount, rate: Int64, waiting: String, source: DataSource?)
+    case failed(message: String)
     /// - Parameter failure: empty when it went well.
     case stored(failure: String, moved: ByteCount, milliseconds: Int64)
     /// - Parameter failure: empty when it went well.
@@ -70,6 +70,16 @@ public struct DataOrders: Hashable, Sendable {
       self.repositoryKey = repositoryKey
     }
   }
+  /// What a replica is worth; an agent that has to make room by itself begins with the least.
+  public struct Value: Hashable, Sendable {
+    public var key: DataKey
+    /// Seconds that it is expected to save, for each byte. What is not told is worth nothing.
+    public var value: Double
+    public init(key: DataKey, value: Double) {
+      self.key = key
+      self.value = value
+    }
+  }
   public var stage: [DataObject] = []
   public var cancel: [DataKey] = []
   public var evict: [DataKey] = []
@@ -78,11 +88,13 @@ public struct DataOrders: Hashable, Sendable {
   /// To be kept whatever else needs the room, and no longer.
   public var pin: [DataKey] = []
   public var unpin: [DataKey] = []
+  /// Those that changed.
+  public var values: [Value] = []
   /// They are all: what the agent still has besides is not wanted any more.
   public var isComplete = false
   public init() {}
   public var isEmpty: Bool {
     stage.isEmpty && cancel.isEmpty && evict.isEmpty && store.isEmpty && index.isEmpty && pin.isEmpty
-      && unpin.isEmpty && !isComplete
+      && unpin.isEmpty && values.isEmpty && !isComplete
   }
 }

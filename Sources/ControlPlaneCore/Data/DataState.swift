@@ -1,26 +1,37 @@
 import FederationModel
+import HeapModule
 
 /// Data sets, where bytes are, and what moves: the part of the core's state that knows nothing of tasks.
 ///
 /// Durable: data sets, versions, replicas, and that a transfer is wanted. Soft: how far a transfer is, and what links reach.
 struct DataState: Sendable {
   var datasets: [DatasetReference: DatasetEntry] = [:]
+  /// Data sets that were removed: their numbers go on when one of the same name is made.
+  var removed: [DatasetReference: DatasetRow] = [:]
+  /// Versions whose files are to be listed.
+  var unlisted: Set<DataKey> = []
+  /// When versions may have outlived their use. Entries are dropped lazily: a version that was used since gets a later one.
+  var lifetimes = Heap<VersionDeadline>()
+  /// Workflows that are not over and read a version.
+  var readers: [DataKey: Set<WorkflowID>] = [:]
   /// By key, then by cache.
-  var replicas: [DataKey: [String: ReplicaRow]] = [:]
-  /// What each cache holds.
-  var caches: [String: Set<DataKey>] = [:]
-  var transfers: [TransferID: TransferEntry] = [:]
+  private(set) var replicas: [DataKey: [String: ReplicaRow]] = [:]
+  /// What each cache holds, and which of it would go first.
+  private(set) var books: [String: CacheBook] = [:]
+  private(set) var transfers: [TransferID: TransferEntry] = [:]
+  private(set) var transfersByCluster: [ClusterName: Set<TransferID>] = [:]
+  private(set) var transfersByProject: [ProjectName: Set<TransferID>] = [:]
   /// The one transfer of a key into a cache (invariant I5).
   var inward: [ReplicaName: TransferID] = [:]
   /// Transfers of each key into caches.
-  var underWay: [DataKey: Set<TransferID>] = [:]
-  /// By cache: what runs and users have pinned there.
-  var pinnedBytes: [String: ByteCount] = [:]
+  private(set) var underWay: [DataKey: Set<TransferID>] = [:]
   private var pins: [ReplicaName: Int] = [:]
   /// The one copy of a key into the repository.
-  var outward: [DataKey: TransferID] = [:]
+  private(set) var outward: [DataKey: TransferID] = [:]
   /// Outputs that are nowhere but in caches, by content: several tasks may have made the same.
-  var unstored: [DataKey: [ArtifactRow]] = [:]
+  private(set) var unstored: [DataKey: [ArtifactRow]] = [:]
+  /// The same by where they belong.
+  private(set) var unstoredNames: [RepositoryName: DataKey] = [:]
   /// Of `unstored`: what no cache has any more.
   var lost: Set<DataKey> = []
   /// Of `lost`: what runs that wait in staging were not looked through for yet.
@@ -34,41 +45,125 @@ struct DataState: Sendable {
   var indexing: [DataKey: ClusterName] = [:]
   /// Caches of which a report has begun and not ended: what it has named so far.
   var reports: [ClusterName: Set<DataKey>] = [:]
+  /// Transfers that ended with the phase of the run that needed them, before their agent told how they went.
+  private var untold: [ReplicaName: TransferRow] = [:]
 
+  // MARK: Transfers
+
+  /// - Parameter cache: that it goes into; nil while nobody knows it.
   mutating func add(_ entry: TransferEntry, into cache: String?) {
-    transfers[entry.row.id] = entry
-    underWay[entry.row.key, default: []].insert(entry.row.id)
-    if let cache { inward[ReplicaName(key: entry.row.key, cache: cache)] = entry.row.id }
+    let id = entry.row.id
+    transfers[id] = entry
+    transfersByCluster[entry.row.cluster, default: []].insert(id)
+    transfersByProject[entry.row.project, default: []].insert(id)
+    if entry.row.cause == .stageOut {
+      outward[entry.row.key] = id
+    } else {
+      underWay[entry.row.key, default: []].insert(id)
+      if let cache { direct(id, into: cache) }
+    }
   }
 
+  /// Which cache a transfer goes into. There is none of this key into it yet.
+  mutating func direct(_ id: TransferID, into cache: String) {
+    let row = transfers[id]!.row
+    inward[ReplicaName(key: row.key, cache: cache)] = id
+    books[cache, default: CacheBook()].expected += row.size
+  }
+
+  mutating func change(_ id: TransferID, _ body: (inout TransferEntry) -> Void) { body(&transfers[id]!) }
+
+  /// - Parameter cache: that it went into.
+  mutating func removeTransfer(_ id: TransferID, into cache: String?) -> TransferEntry? {
+    guard let entry = transfers.removeValue(forKey: id) else { return nil }
+    Self.remove(id, from: &transfersByCluster, at: entry.row.cluster)
+    Self.remove(id, from: &transfersByProject, at: entry.row.project)
+    if entry.row.cause == .stageOut {
+      outward[entry.row.key] = nil
+      return entry
+    }
+    Self.remove(id, from: &underWay, at: entry.row.key)
+    let names = cache.map { [ReplicaName(key: entry.row.key, cache: $0)] } ?? []
+    let name = names.first { inward[$0] == id } ?? inward.first { $0.value == id }?.key
+    if let name {
+      inward[name] = nil
+      books[name.cache]?.expected -= entry.row.size
+    }
+    return entry
+  }
+
+  private static func remove<Key: Hashable>(_ id: TransferID, from index: inout [Key: Set<TransferID>], at key: Key) {
+    index[key]?.remove(id)
+    if index[key]?.isEmpty == true { index[key] = nil }
+  }
+
+  /// How many ended transfers may wait for their agent's word.
+  private static let untoldMax = 1000
+
+  mutating func noteUntold(_ name: ReplicaName, _ row: TransferRow) {
+    if untold.count >= Self.untoldMax { untold.removeAll(keepingCapacity: true) }
+    untold[name] = row
+  }
+
+  mutating func takeUntold(_ name: ReplicaName) -> TransferRow? { untold.removeValue(forKey: name) }
+
+  // MARK: Replicas
+
+  func keys(in cache: String) -> [DataKey] { books[cache].map { $0.keys.sorted() } ?? [] }
+
   /// One more reason to keep a key in a cache, or one less.
-  mutating func pin(_ name: ReplicaName, _ size: ByteCount, _ isPinned: Bool) {
+  mutating func pin(_ name: ReplicaName, _ isPinned: Bool) {
     let count = (pins[name] ?? 0) + (isPinned ? 1 : -1)
-    if isPinned && count == 1 { pinnedBytes[name.cache, default: .zero] += size }
-    if !isPinned && count == 0 { pinnedBytes[name.cache, default: .zero] -= size }
     pins[name] = count > 0 ? count : nil
+    settle(name)
   }
 
   mutating func insert(_ row: ReplicaRow) {
-    if row.isPinned != (replicas[row.key]?[row.cache]?.isPinned ?? false) {
-      pin(ReplicaName(key: row.key, cache: row.cache), row.size, row.isPinned)
-    }
+    let name = ReplicaName(key: row.key, cache: row.cache)
+    let wasPinned = replicas[row.key]?[row.cache]?.isPinned ?? false
     replicas[row.key, default: [:]][row.cache] = row
-    caches[row.cache, default: []].insert(row.key)
+    books[row.cache, default: CacheBook()].insert(row.key, row.size)
+    if row.isPinned != wasPinned { pin(name, row.isPinned) } else { settle(name) }
   }
 
   mutating func remove(_ key: DataKey, from cache: String) -> ReplicaRow? {
-    caches[cache]?.remove(key)
+    books[cache]?.remove(key)
     guard let row = replicas[key]?.removeValue(forKey: cache) else { return nil }
     if replicas[key]!.isEmpty { replicas[key] = nil }
-    if row.isPinned { pin(ReplicaName(key: key, cache: cache), row.size, false) }
+    if row.isPinned { pin(ReplicaName(key: key, cache: cache), false) }
     return row
+  }
+
+  /// Whether a replica may go is told to its book.
+  private mutating func settle(_ name: ReplicaName) {
+    let isKept = pins[name] != nil || unstored[name.key] != nil
+    books[name.cache]?.keep(name.key, isKept)
+  }
+
+  mutating func inBook<Result>(_ cache: String, _ body: (inout CacheBook) -> Result) -> Result? {
+    books[cache] == nil ? nil : body(&books[cache]!)
+  }
+
+  // MARK: Outputs in caches alone
+
+  mutating func setUnstored(_ key: DataKey, _ rows: [ArtifactRow]) {
+    for row in unstored[key] ?? [] { unstoredNames[RepositoryName(project: row.project, key: row.stored.key)] = nil }
+    for row in rows { unstoredNames[RepositoryName(project: row.project, key: row.stored.key)] = key }
+    unstored[key] = rows.isEmpty ? nil : rows
+    for cache in (replicas[key] ?? [:]).keys { settle(ReplicaName(key: key, cache: cache)) }
   }
 
   func version(_ key: DataKey) -> DatasetVersionRow? {
     guard let (reference, number) = DatasetReference.parse(key) else { return nil }
     return datasets[reference]?.versions[number]
   }
+}
+
+/// When a version may have outlived its use.
+struct VersionDeadline: Comparable, Sendable {
+  var at: Timestamp
+  var key: DataKey
+  static func < (a: Self, b: Self) -> Bool { (a.at, a.key) < (b.at, b.key) }
 }
 
 struct DatasetEntry: Sendable {

@@ -7,7 +7,12 @@ public struct DatasetRow: Hashable, Sendable {
   public var createdBy: String
   /// The greatest number that any version ever had.
   public var lastVersion: Int32
-  public init(spec: DatasetSpec, createdAt: Timestamp, createdBy: String, lastVersion: Int32 = 0) {
+  /// When it was removed; its row stays for a while, so that its numbers are not given again. nil: it is there.
+  public var removedAt: Timestamp?
+  public init(
+    spec: DatasetSpec, createdAt: Timestamp, createdBy: String, lastVersion: Int32 = 0, removedAt: Timestamp? = nil
+  ) {
+    self.removedAt = removedAt
     self.spec = spec
     self.createdAt = createdAt
     self.createdBy = createdBy

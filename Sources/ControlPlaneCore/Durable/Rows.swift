@@ -208,11 +208,14 @@ public struct ArtifactRow: Hashable, Sendable {
   public var createdAt: Timestamp
   /// It took the place of bytes that were lost: whoever was to read those reads these.
   public var isRemade: Bool
+  /// When it is to be copied into the repository at the latest; nil: when somebody needs it there, or it is there.
+  public var storeBy: Timestamp?
   public init(
     task: TaskID, name: String, workflowUID: String, project: ProjectName, stored: StoredArtifact, createdAt: Timestamp,
-    isRemade: Bool = false
+    isRemade: Bool = false, storeBy: Timestamp? = nil
   ) {
     self.isRemade = isRemade
+    self.storeBy = storeBy
     self.task = task
     self.name = name
     self.workflowUID = workflowUID

@@ -35,6 +35,10 @@ struct PendingTasks: Sendable {
   private var cursor: (line: PriorityClass, key: Int64) = (.realtime, 0)
   private var keys: [Requirement: Int64] = [:]
   private var lastKey: Int64 = 0
+  /// How many waiting tasks read a key.
+  private var readers: [DataKey: Int] = [:]
+  /// Keys of which that changed.
+  private var reread: Set<DataKey> = []
 
   var isEmpty: Bool { groups.isEmpty }
   /// Tasks that really wait, in all groups.
@@ -42,6 +46,22 @@ struct PendingTasks: Sendable {
 
   /// The project of a group that reads a key; nil when none waits any more.
   func project(reading key: DataKey) -> ProjectName? { artifacts[key]?.project }
+
+  func readers(of key: DataKey) -> Int { readers[key] ?? 0 }
+
+  /// Keys that other numbers of tasks wait for than at the last call.
+  mutating func takeReread() -> Set<DataKey> {
+    defer { reread = [] }
+    return reread
+  }
+
+  private mutating func note(_ names: [DataKey], _ change: Int) {
+    for name in names {
+      let count = (readers[name] ?? 0) + change
+      readers[name] = count > 0 ? count : nil
+      reread.insert(name)
+    }
+  }
 
   func requirement(of key: Int64) -> Requirement? { groups[key]?.requirement }
 
@@ -69,6 +89,7 @@ struct PendingTasks: Sendable {
     if first { groups[key]!.queue.prepend(task) } else { groups[key]!.queue.append(task) }
     groups[key]!.count += 1
     count += 1
+    note(requirement.data, 1)
     return key
   }
 
@@ -76,6 +97,7 @@ struct PendingTasks: Sendable {
   mutating func leave(_ key: Int64) {
     guard let waiting = groups[key]?.count else { return }
     count -= 1
+    note(groups[key]!.requirement.data, -1)
     if waiting > 1 {
       groups[key]!.count = waiting - 1
     } else if let group = groups.removeValue(forKey: key) {

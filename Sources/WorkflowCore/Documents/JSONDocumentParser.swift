@@ -1,3 +1,5 @@
+import FederationModel
+
 /// Reads one JSON text (RFC 8259) into a tree, under the same bounds as YAML.
 ///
 /// Used for stored documents and for requests, so it is written for speed: one pass over the bytes, strings without
@@ -200,49 +202,16 @@ struct JSONDocumentParser {
     throw failure("a text is not closed")
   }
 
-  private mutating func escape(into text: inout [UInt8]) throws(DocumentErrors) {
-    guard index < bytes.count else { throw failure("a text is not closed") }
-    let byte = bytes[index]
-    index += 1
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): text.append(byte)
-    case UInt8(ascii: "b"): text.append(0x08)
-    case UInt8(ascii: "f"): text.append(0x0c)
-    case UInt8(ascii: "n"): text.append(0x0a)
-    case UInt8(ascii: "r"): text.append(0x0d)
-    case UInt8(ascii: "t"): text.append(0x09)
-    case UInt8(ascii: "u"): text.append(contentsOf: String(Character(try unicodeEscape())).utf8)
-    default: throw failure("\"\\\(Character(Unicode.Scalar(byte)))\" is no escape of JSON")
-    }
-  }
-
   /// An escape of half a surrogate pair becomes U+FFFD, as in Go.
-  private mutating func unicodeEscape() throws(DocumentErrors) -> Unicode.Scalar {
-    let high = try hexadecimal()
-    guard (0xd800..<0xdc00).contains(high) else { return Unicode.Scalar(high) ?? "\u{fffd}" }
-    guard index + 1 < bytes.count, bytes[index] == UInt8(ascii: "\\"), bytes[index + 1] == UInt8(ascii: "u") else {
-      return "\u{fffd}"
-    }
-    let saved = index
-    index += 2
-    let low = try hexadecimal()
-    guard (0xdc00..<0xe000).contains(low) else {
-      index = saved
-      return "\u{fffd}"
-    }
-    return Unicode.Scalar(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)) ?? "\u{fffd}"
-  }
-
-  private mutating func hexadecimal() throws(DocumentErrors) -> UInt32 {
-    guard index + 4 <= bytes.count else { throw failure("\"\\u\" takes four hexadecimal digits") }
-    var value: UInt32 = 0
-    for _ in 0..<4 {
-      guard let digit = Character(Unicode.Scalar(bytes[index])).hexDigitValue else {
-        throw failure("\"\\u\" takes four hexadecimal digits")
+  private mutating func escape(into text: inout [UInt8]) throws(DocumentErrors) {
+    do {
+      text.append(contentsOf: String(Character(try JSONEscape.read(bytes, at: &index) ?? "\u{fffd}")).utf8)
+    } catch {
+      switch error {
+      case .end: throw failure("a text is not closed")
+      case .unknown(let byte): throw failure("\"\\\(Character(Unicode.Scalar(byte)))\" is no escape of JSON")
+      case .digits: throw failure("\"\\u\" takes four hexadecimal digits")
       }
-      value = value << 4 | UInt32(digit)
-      index += 1
     }
-    return value
   }
 }

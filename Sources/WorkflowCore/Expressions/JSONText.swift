@@ -113,37 +113,21 @@ enum JSONText {
     }
 
     mutating func escape() throws -> [UInt8] {
-      guard let byte = current else { throw failure("ends inside a string") }
-      index += 1
-      switch byte {
-      case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return [byte]
-      case UInt8(ascii: "b"): return [0x08]
-      case UInt8(ascii: "f"): return [0x0c]
-      case UInt8(ascii: "n"): return [0x0a]
-      case UInt8(ascii: "r"): return [0x0d]
-      case UInt8(ascii: "t"): return [0x09]
-      case UInt8(ascii: "u"): break
-      default: throw failure("has an unknown escape at byte \(index - 1)")
+      let start = index - 1
+      let scalar: Unicode.Scalar
+      do {
+        scalar = try JSONEscape.read(bytes, at: &index) ?? "\u{fffd}"
+      } catch {
+        switch error {
+        case .end: throw failure("ends inside a string")
+        case .unknown: throw failure("has an unknown escape at byte \(start)")
+        case .digits: throw failure("has a malformed \\u escape at byte \(start)")
+        }
       }
-      var code = try hexadecimal()
-      guard code != 0 else {
-        throw failure("has the character NUL (\\u0000) at byte \(index - 6), which no text may hold")
+      guard scalar != "\0" else {
+        throw failure("has the character NUL (\\u0000) at byte \(start), which no text may hold")
       }
-      if (0xd800..<0xdc00).contains(code), index + 1 < bytes.count, bytes[index] == 0x5c, bytes[index + 1] == 0x75 {
-        index += 2
-        let low = try hexadecimal()
-        guard (0xdc00..<0xe000).contains(low) else { return Array("\u{fffd}".utf8) }
-        code = 0x10000 + (code - 0xd800) << 10 + (low - 0xdc00)
-      }
-      return Array(String(Unicode.Scalar(code).map(Character.init) ?? "\u{fffd}").utf8)
-    }
-
-    mutating func hexadecimal() throws -> UInt32 {
-      guard index + 4 <= bytes.count,
-        let code = UInt32(String(decoding: bytes[index..<(index + 4)], as: UTF8.self), radix: 16)
-      else { throw failure("has a malformed \\u escape at byte \(index)") }
-      index += 4
-      return code
+      return Array(String(Character(scalar)).utf8)
     }
 
     func failure(_ what: String) -> FederationError { JSONText.failure(what) }

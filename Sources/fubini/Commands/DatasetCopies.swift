@@ -25,7 +25,7 @@ extension DatasetCommand {
 
     func run() async throws {
       let dataset = try DatasetName(name)
-      guard dataset.version == nil, !name.contains("@") else {
+      guard !dataset.hasVersion else {
         throw CommandFailure(.usage, "A put makes the next version by itself: name the data set alone.")
       }
       guard fromOrigin != (path != nil) else {
@@ -36,7 +36,7 @@ extension DatasetCommand {
       }
       guard (1...32).contains(parallel) else { throw CommandFailure(.usage, "--parallel is 1 to 32.") }
       try await withClient(project: dataset.project ?? project.project) { client in
-        if create { try await Self.declare(dataset, client) }
+        if create { try await dataset.declare(DatasetRequest(name: dataset.name), client) }
         let version =
           if let path { try await upload(path, to: dataset, client) } else { try await index(dataset, client) }
         try output.format.print(version, names: ["\(dataset.name)@\(version.version)"]) { _ in
@@ -44,13 +44,6 @@ extension DatasetCommand {
         }
         guard version.phase != "failed" else { throw CommandFailure(.error, version.message) }
       }
-    }
-
-    private static func declare(_ dataset: DatasetName, _ client: APIClient) async throws {
-      do {
-        let _: DatasetDocument = try await client.post(
-          ["v1", "projects", client.connection.project, "datasets"], body: DatasetRequest(name: dataset.name))
-      } catch let failure as CommandFailure where failure.message.contains("exists already") {}
     }
 
     private func upload(_ path: String, to dataset: DatasetName, _ client: APIClient) async throws
@@ -135,7 +128,7 @@ extension DatasetCommand {
 
     func run() async throws {
       let (source, target) = (try DatasetName(source), try DatasetName(target))
-      guard target.version == nil else {
+      guard !target.hasVersion else {
         throw CommandFailure(.usage, "A copy makes the next version by itself: name the target alone.")
       }
       try await withClient(project: project.project) { client in
@@ -144,10 +137,7 @@ extension DatasetCommand {
         // Where data may be is not lost by copying it.
         let original: DatasetDocument = try await client.get(source.path(client))
         request.allowedClusters = original.allowedClusters
-        do {
-          let _: DatasetDocument = try await client.post(
-            ["v1", "projects", target.project ?? client.connection.project, "datasets"], body: request)
-        } catch let failure as CommandFailure where failure.message.contains("exists already") {}
+        try await target.declare(request, client)
         let version: DatasetVersionDocument = try await client.post(
           target.path(client, "versions"),
           body: DatasetVersionRequest(

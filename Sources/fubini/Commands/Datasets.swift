@@ -27,7 +27,7 @@ struct DatasetCommand: AsyncParsableCommand {
       return DatasetRequest(
         name: name, origin: origin.map { OriginDocument(uri: $0, secret: secret) },
         allowedClusters: try allowedClusters.map(ClusterText.labels),
-        expiresAfterSeconds: try expiresAfter.map(DatasetText.seconds))
+        expiresAfterSeconds: try expiresAfter.map { try Period.seconds($0) })
     }
   }
 
@@ -60,7 +60,7 @@ struct DatasetCommand: AsyncParsableCommand {
     @OptionGroup var output: OutputOption
     func run() async throws {
       let request = try declaration.request(nil)
-      let path = try DatasetName(name)
+      let path = try DatasetName(name).withoutVersion("update")
       try await withClient(project: project.project) { client in
         let document: DatasetDocument = try await client.post(path.path(client), body: request, method: .PUT)
         try output.format.print(document, names: [name]) { DatasetText.table([document], isWide: $0) }
@@ -97,7 +97,8 @@ struct DatasetCommand: AsyncParsableCommand {
     func run() async throws {
       let name = try DatasetName(name)
       try await withClient(project: project.project) { client in
-        let list: DatasetVersionList = try await client.get(name.path(client, "versions"))
+        var list: DatasetVersionList = try await client.get(name.path(client, "versions"))
+        if name.hasVersion { list.items = try name.only(list.items) { $0.version } }
         try output.format.print(list, names: list.items.map { "\(name.name)@\($0.version)" }) {
           DatasetText.table(list.items, isWide: $0)
         }
@@ -114,7 +115,11 @@ struct DatasetCommand: AsyncParsableCommand {
     func run() async throws {
       let name = try DatasetName(name)
       try await withClient(project: project.project) { client in
-        let usage: DatasetUsage = try await client.get(name.path(client, "usage"))
+        var usage: DatasetUsage = try await client.get(name.path(client, "usage"))
+        if name.hasVersion {
+          usage.versions = try name.only(usage.versions) { $0.version }
+          usage.replicas = usage.replicas.filter { $0.version == usage.versions[0].version }
+        }
         try output.format.print(usage, names: usage.replicas.map { "\(name.name)@\($0.version) \($0.cache)" }) { _ in
           DatasetText.usage(usage)
         }
@@ -134,7 +139,7 @@ struct DatasetCommand: AsyncParsableCommand {
       try Confirm.ask("Remove \(what), here and in every cache?", yes: yes)
       try await withClient(project: project.project) { client in
         var path = dataset.path(client)
-        if name.contains("@") {
+        if dataset.hasVersion {
           var number = dataset.version
           if number == nil {
             let newest: DatasetVersionDocument = try await client.get(dataset.path(client, "versions", "latest"))
@@ -178,15 +183,6 @@ struct DatasetCommand: AsyncParsableCommand {
 
 /// Tables of data sets.
 enum DatasetText {
-  /// `30d`, `12h`, `45m`, `90s`.
-  static func seconds(_ text: String) throws -> Int64 {
-    let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
-    guard let unit = text.last.flatMap({ units[$0] }), let number = Int64(text.dropLast()), number > 0,
-      !number.multipliedReportingOverflow(by: unit).overflow
-    else { throw CommandFailure(.usage, "A period is like 30d, 12h, 45m or 90s, not \"\(text)\".") }
-    return number * unit
-  }
-
   static func table(_ datasets: [DatasetDocument], isWide: Bool) -> String {
     var table = Table(
       headings: ["NAME", "LATEST", "VERSIONS", "FILES", "SIZE"] + (isWide ? ["ALLOWED", "EXPIRES", "BY", "AGE"] : [])

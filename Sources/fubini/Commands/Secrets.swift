@@ -151,13 +151,59 @@ enum SecretValues {
     var old = termios()
     guard tcgetattr(STDIN_FILENO, &old) == 0 else { throw CommandFailure(.error, "The terminal cannot be set.") }
     var quiet = old
-    quiet.c_lflag &= ~tcflag_t(ECHO)
+    // Ctrl-C and Ctrl-Z arrive as characters: a signal would end the program with a terminal that shows nothing.
+    quiet.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
+    withUnsafeMutableBytes(of: &quiet.c_cc) { characters in
+      characters[Int(VMIN)] = 1
+      characters[Int(VTIME)] = 0
+    }
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet)
     defer {
       tcsetattr(STDIN_FILENO, TCSAFLUSH, &old)
       Terminal.write("\n", to: STDERR_FILENO)
     }
-    guard let value = readLine(), !value.isEmpty else { throw CommandFailure(.usage, "Nothing was typed.") }
-    return value
+    var line = TypedLine()
+    while true {
+      var byte: UInt8 = 0
+      let count = Glibc.read(STDIN_FILENO, &byte, 1)
+      if count < 0, errno == EINTR { continue }
+      switch count > 0 ? line.take(byte) : .done {
+      case .more: continue
+      case .interrupted: throw CommandFailure(.error, "Interrupted: nothing was set.")
+      case .done:
+        guard let value = line.text, !value.isEmpty else { throw CommandFailure(.usage, "Nothing was typed.") }
+        return value
+      }
+    }
+  }
+}
+
+/// A line that is typed without being shown, character by character.
+struct TypedLine {
+  enum Next: Equatable { case more, done, interrupted }
+  private var bytes: [UInt8] = []
+
+  /// nil for what is no UTF-8.
+  var text: String? { String(validating: bytes, as: UTF8.self) }
+
+  mutating func take(_ byte: UInt8) -> Next {
+    switch byte {
+    // Ctrl-C, Ctrl-\ and Ctrl-Z.
+    case 0x03, 0x1c, 0x1a: return .interrupted
+    case 0x0a, 0x0d: return .done
+    // Ctrl-D ends what is there.
+    case 0x04: return .done
+    case 0x08, 0x7f:
+      while let last = bytes.popLast(), last & 0xc0 == 0x80 {}
+      return .more
+    // Ctrl-U.
+    case 0x15:
+      bytes = []
+      return .more
+    default:
+      guard bytes.count < 64 << 10 else { return .done }
+      bytes.append(byte)
+      return .more
+    }
   }
 }

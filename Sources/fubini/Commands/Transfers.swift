@@ -94,11 +94,7 @@ struct TransferWatch {
     var told: [String: String] = [:]
     var open = only
     // An id that is none is found out at once, and one that is over is not waited for.
-    for id in only.sorted() {
-      let transfer: TransferDocument = try await client.get(
-        ["v1", "projects", client.connection.project, "transfers", id])
-      take(transfer, &told, &open, show)
-    }
+    try await ask(&told, &open, show)
     var fruitless = 0
     while only.isEmpty || !open.isEmpty {
       let response = try await client.response(
@@ -106,7 +102,16 @@ struct TransferWatch {
           path: ["v1", "projects", client.connection.project, "transfers"],
           headers: [("Accept", "text/event-stream")]))
       var parser = ServerSentEventParser()
+      var askedAt: ContinuousClock.Instant?
       do {
+        // A stream tells what is open, and ends of what it has told: what ended before it began is not in it, nor is what is too far
+        // down a long list.
+        func askNowAndThen() async throws {
+          guard !open.isEmpty, askedAt.map({ $0.duration(to: .now) >= Self.askedEvery }) ?? true else { return }
+          try await ask(&told, &open, show)
+          askedAt = .now
+        }
+        try await askNowAndThen()
         for try await bytes in response.body {
           fruitless = 0
           for event in try parser.append(bytes.readableBytesView) where event.event == "update" {
@@ -114,8 +119,9 @@ struct TransferWatch {
             for transfer in update.transfers where only.isEmpty || open.contains(transfer.id) {
               take(transfer, &told, &open, show)
             }
-            if !only.isEmpty, open.isEmpty { return }
           }
+          try await askNowAndThen()
+          if !only.isEmpty, open.isEmpty { return }
         }
       } catch let error as DecodingError {
         throw client.incomprehensible(error)
@@ -127,6 +133,17 @@ struct TransferWatch {
         throw CommandFailure(.unreachable, "The stream of transfers broke \(fruitless) times without a word.")
       }
       try await Task.sleep(for: .milliseconds(Int64.random(in: 100...500)))
+    }
+  }
+
+  private static let askedEvery = Duration.seconds(15)
+
+  /// What is waited for, one by one.
+  private func ask(_ told: inout [String: String], _ open: inout Set<String>, _ show: (String) -> Void) async throws {
+    for id in open.sorted() {
+      let transfer: TransferDocument = try await client.get(
+        ["v1", "projects", client.connection.project, "transfers", id])
+      take(transfer, &told, &open, show)
     }
   }
 

@@ -260,17 +260,13 @@ struct Logs: AsyncParsableCommand {
 
 /// `--since` of a list.
 enum Since {
-  private static let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800]
-
   /// A moment, or so long before `now`.
   static func moment(_ text: String, now: Timestamp) throws -> WireTime {
     if let time = WireTime(text) { return time }
-    guard let last = text.last, let unit = units[last], let count = Int64(text.dropLast()),
-      (1...1_000_000).contains(count)
-    else {
+    guard let seconds = Period.parse(text) else {
       throw CommandFailure(.usage, "--since takes 30m, 2h, 7d, or a moment like 2026-03-01T12:00:00Z, not \"\(text)\".")
     }
-    return WireTime(now + .seconds(-count * unit))
+    return WireTime(now + .seconds(-seconds))
   }
 }
 

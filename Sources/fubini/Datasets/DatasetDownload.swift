@@ -52,26 +52,11 @@ struct DatasetDownload: Sendable {
       if let pack = entry.pack, entry.size > 0 { byPack[pack, default: []].append(entry) } else { small.append(entry) }
     }
     let jobs = byPack.sorted { $0.key < $1.key }.map { (header.packs[$0.key], $0.value) }
-    let fetched = try await withThrowingTaskGroup(of: Int.self) { group in
-      var next = 0
-      func start(_ group: inout ThrowingTaskGroup<Int, any Error>) {
-        guard next < jobs.count else { return }
-        let (pack, files) = jobs[next]
-        next += 1
-        group.addTask { try await fetch(files, from: pack, meter) }
-      }
-      for _ in 0..<parallel { start(&group) }
-      var sum = 0
-      while let count = try await group.next() {
-        sum += count
-        start(&group)
-      }
-      return sum
-    }
+    let fetched = try await jobs.concurrentMap(limit: parallel) { try await fetch($0.1, from: $0.0, meter) }
     // Last: a link can then not lead a file elsewhere.
     for entry in small { try place(entry) }
     meter.finished(files: small.count)
-    return fetched
+    return fetched.reduce(0, +)
   }
 
   private func bytes(of sha256: String, _ offset: Int64, _ length: Int64) async throws -> HTTPClientResponse {

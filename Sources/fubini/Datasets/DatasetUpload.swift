@@ -3,6 +3,7 @@ internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
 internal import NIOHTTP1
+internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -31,23 +32,8 @@ struct DatasetUpload: Sendable {
   func run() async throws -> ObjectDocument {
     let plan = PackPlan(tree.files)
     meter.finished(files: tree.files.count { $0.size == 0 })
-    let hashed = try await withThrowingTaskGroup(of: (Int, [Hashed]).self) { group in
-      var results = [[Hashed]?](repeating: nil, count: plan.batches.count)
-      var next = 0
-      func start(_ group: inout ThrowingTaskGroup<(Int, [Hashed]), any Error>) {
-        guard next < plan.batches.count else { return }
-        let index = next
-        next += 1
-        group.addTask { (index, try await send(Array(plan.packs[plan.batches[index]]))) }
-      }
-      for _ in 0..<parallel { start(&group) }
-      while let (index, packs) = try await group.next() {
-        results[index] = packs
-        start(&group)
-      }
-      return results.flatMap { $0! }
-    }
-    return try await sendManifest(plan, hashed)
+    let hashed = try await plan.batches.concurrentMap(limit: parallel) { try await send(Array(plan.packs[$0])) }
+    return try await sendManifest(plan, hashed.flatMap { $0 })
   }
 
   // MARK: Packs
@@ -105,8 +91,14 @@ struct DatasetUpload: Sendable {
     var offset = start
     var fruitless = 0
     while true {
+      let sent = SentBytes()
       do {
-        let bytes = FileBytes(parts: parts, offset: offset, counted: { [meter] in meter.moved($0) })
+        let bytes = FileBytes(
+          parts: parts, offset: offset,
+          counted: { [meter] in
+            meter.moved($0)
+            sent.add($0)
+          })
         try await client.upload(
           .init(
             method: .PUT, path: path + [object.sha256],
@@ -119,6 +111,7 @@ struct DatasetUpload: Sendable {
       } catch APIClient.UploadFailure.cut(let failure) {
         try await Task.sleep(for: .milliseconds(Int64.random(in: 100...400) << min(fruitless, 5)))
         let reached = try await positions(of: [object])[0]
+        meter.lost(sent.count - (reached - offset))
         fruitless = reached > offset ? 0 : fruitless + 1
         guard fruitless < fruitlessMax else { throw failure }
         // An answer that was lost: everything had arrived.
@@ -156,7 +149,7 @@ struct DatasetUpload: Sendable {
       if number == packs.count {
         numbers[content.sha256] = number
         packs.append(
-          DatasetManifest.Pack(key: Self.key(content.sha256), sha256: content.sha256, size: pack.size))
+          DatasetManifest.Pack(key: DatasetManifest.path(of: content.sha256), sha256: content.sha256, size: pack.size))
       }
       var offset: Int64 = 0
       for (index, sha256) in zip(pack.files, content.files) {
@@ -180,9 +173,14 @@ struct DatasetUpload: Sendable {
     return ObjectDocument(sha256: file.sha256, size: file.size)
   }
 
-  /// Where the repository has an object of a data set.
-  static func key(_ sha256: String) -> String { "datasets/objects/\(sha256)" }
   private static let emptySHA256 = SHA256.hash(data: [UInt8]()).hexadecimal
+}
+
+/// Bytes that one request has sent.
+private final class SentBytes: Sendable {
+  private let bytes = Atomic<Int64>(0)
+  var count: Int64 { bytes.load(ordering: .relaxed) }
+  func add(_ more: Int64) { bytes.add(more, ordering: .relaxed) }
 }
 
 /// A file of this process alone, which goes with it.

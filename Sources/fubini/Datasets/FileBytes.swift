@@ -65,10 +65,15 @@ final class FileReader {
     }
     let wanted = Int(min(Int64(FileBytes.bufferSize), part.size - position))
     let offset = position
+    var code: Int32 = 0
     let bytes = [UInt8](unsafeUninitializedCapacity: wanted) { [descriptor] buffer, count in
       var got = -1
       repeat { got = pread(descriptor, buffer.baseAddress, wanted, off_t(offset)) } while got < 0 && errno == EINTR
+      if got < 0 { code = errno }
       count = max(0, got)
+    }
+    guard code == 0 else {
+      throw CommandFailure(.error, "Cannot read \(part.location): \(String(cString: strerror(code)))")
     }
     guard !bytes.isEmpty else { throw Self.changed(part.location) }
     position += Int64(bytes.count)

@@ -86,6 +86,7 @@ struct FileTree: Sendable {
   }
 
   private static func file(_ path: String, _ status: stat, _ location: String) throws -> File {
+    do { try DatasetManifest.check(path: path) } catch { throw Self.unfit(error) }
     let modified = Int64(status.st_mtim.tv_sec) * 1000 + Int64(status.st_mtim.tv_nsec) / 1_000_000
     var file = File(path: path, size: Int64(status.st_size), mode: Int32(status.st_mode & 0o777), modified: modified)
     guard status.st_mode & S_IFMT == S_IFLNK else { return file }
@@ -97,8 +98,14 @@ struct FileTree: Sendable {
     guard let text = String(validating: target[..<count], as: UTF8.self) else {
       throw CommandFailure(.error, "The link \(location) does not point at a name in UTF-8.")
     }
+    do { try DatasetManifest.check(link: text, of: path) } catch { throw Self.unfit(error) }
     (file.size, file.mode, file.link) = (0, 0o777, text)
     return file
+  }
+
+  /// Known before anything is sent, and not after hours.
+  private static func unfit(_ error: FederationError) -> CommandFailure {
+    CommandFailure(.error, "\(error.publicMessage). Nothing was sent.")
   }
 
   private static func unreadable(_ path: String) -> CommandFailure {

@@ -37,6 +37,8 @@ final class ProgressMeter: Sendable {
       $0.present += bytes
     }
   }
+  /// Bytes that were sent and did not arrive.
+  func lost(_ bytes: Int64) { state.withLock { $0.bytes -= bytes } }
   func finished(files: Int) { state.withLock { $0.files += files } }
 
   var seconds: Double { (ContinuousClock.now - began).seconds }
@@ -67,7 +69,8 @@ final class ProgressMeter: Sendable {
   var line: String {
     let (bytes, files, moved) = state.withLock { ($0.bytes, $0.files, $0.bytes - $0.present) }
     let rate = Double(moved) / max(0.001, seconds)
-    var text = "\(title): \(ByteCount(bytes)) of \(ByteCount(totalBytes))"
+    // What a broken connection loses is sent again: until that is noticed it may look like more than there is.
+    var text = "\(title): \(ByteCount(min(bytes, totalBytes))) of \(ByteCount(totalBytes))"
     if moved > 0 {
       text += "  \(ByteCount(Int64(rate)))/s"
       if seconds > 1 { text += "  ETA \(Display.duration(Double(max(0, totalBytes - bytes)) / max(1, rate)))" }

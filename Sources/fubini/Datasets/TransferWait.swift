@@ -31,14 +31,14 @@ enum TransferWait {
   ) async throws -> TransferDocument {
     let isTerminal = isatty(STDERR_FILENO) == 1
     var said = ""
+    // What follows the line that is drawn again and again begins a line of its own, also when it says what went wrong.
+    defer { if isTerminal, !said.isEmpty { Terminal.write("\n", to: STDERR_FILENO) } }
     var saidAt = ContinuousClock.now - .seconds(60)
     while true {
       let path = ["v1", "projects", client.connection.project, "transfers", id]
       let transfer: TransferDocument = try await client.get(path)
       switch transfer.phase {
-      case "done":
-        if isTerminal, !said.isEmpty { Terminal.write("\n", to: STDERR_FILENO) }
-        return transfer
+      case "done": return transfer
       case "failed", "cancelled":
         throw CommandFailure(
           .error, "\(title(transfer)): \(transfer.phase)\(transfer.message.isEmpty ? "" : ": \(transfer.message)").")

@@ -23,6 +23,14 @@ struct APIFixture: Sendable {
   let admin: String
   let userA: String
   let userB: String
+  let database: PostgresConfiguration
+
+  /// Changes the database behind the store's back.
+  func sql(_ statements: String...) async throws {
+    let connection = try await PostgresConnection.connect(database)
+    for statement in statements { _ = try await connection.query(statement) }
+    await connection.close()
+  }
 
   static func use(
     commands: (@Sendable (ControlPlane) -> any CommandPort)? = nil, _ body: (APIFixture) async throws -> Void
@@ -60,7 +68,7 @@ struct APIFixture: Sendable {
     let tokens = try await makeTokens(store)
     let fixture = APIFixture(
       controlPlane: controlPlane, store: store, server: APIServer(services: services), logs: logs, admin: tokens[0],
-      userA: tokens[1], userB: tokens[2])
+      userA: tokens[1], userB: tokens[2], database: configuration)
     let tasks: [Task<Void, Never>] = [Task { await controlPlane.run() }, Task { try? await changes.run() }]
     let result: Result<Void, any Error>
     do {

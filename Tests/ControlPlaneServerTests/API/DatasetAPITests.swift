@@ -98,14 +98,21 @@ extension TestClientProtocol {
           #"{"name":"x","origin":{"uri":"water"}}"#, #"{"name":"x","origin":{"uri":"ftp://h/x"}}"#,
           #"{"name":"x","origin":{"uri":"https://u:geheim@h/x"}}"#,
           #"{"name":"x","origin":{"uri":"https://h/x?X-Amz-Signature=geheim"}}"#,
-          #"{"name":"x","origin":{"uri":"s3://b","secret":"A B"}}"#, "{}",
+          #"{"name":"x","origin":{"uri":"s3://b","secret":"A B"}}"#, #"{"name":"x","origin":{"uri":"rclone:nas/x"}}"#,
+          "{}",
         ] {
           let refused = try await client.send(.post, Self.datasets, token: fixture.userA, body: body)
           #expect(refused.status == .badRequest, "\(body)")
           #expect(!String(buffer: refused.body).contains("geheim"), "invariant I9: \(body)")
         }
+        // What rclone knows besides is named by the secret alone.
+        let nas = try await client.create(
+          "nas", more: #","origin":{"uri":"rclone:share/x","secret":"nas"}"#, token: fixture.userA)
+        #expect(nas.status == .created && (try? nas.json["origin"]?["uri"]) == "rclone:share/x")
         #expect(try await client.send(.delete, "\(Self.datasets)/water", token: fixture.userA).status == .ok)
         #expect(try await client.send(.get, "\(Self.datasets)/water", token: fixture.userA).status == .notFound)
+        let left = try await client.send(.get, Self.datasets, token: fixture.userA)
+        #expect(try left.json["items"]?.arrayValue?.compactMap { $0["name"]?.stringValue } == ["air", "nas"])
       }
     }
   }
@@ -277,13 +284,77 @@ extension TestClientProtocol {
         for name in [first.packName, first.manifestName, third.packName] { #expect(try await !isThere(name)) }
         for name in [second.packName, second.manifestName] { #expect(try await isThere(name)) }
         // The rows of a manifest that were lost are found again in what the version names.
-        _ = try await fixture.store.releaseManifests(of: "none", seenBefore: later)
+        try await fixture.sql("DELETE FROM manifest_packs", "DELETE FROM dataset_manifests")
+        #expect(try await repository.sweep("a", packAge: .seconds(60), manifestAge: .zero, at: later) == 0)
+        let usage = try await client.send(.get, "\(Self.datasets)/water/usage", token: token)
+        #expect(try usage.json["repositoryBytes"] == .integer(Int64(second.pack.count + second.manifest.count)))
         #expect(try await repository.sweep("a", packAge: .zero, manifestAge: .zero, at: later) == 0)
         // The number of a deleted version is not given again.
         let again = try await client.put(first.pack, token: token)
         #expect(again.status == .created)
         _ = try await client.put(first.manifest, token: token)
         #expect(try await client.version("water", first, token: token).json["version"] == 3)
+      }
+    }
+  }
+
+  @Test("An upload that asks for a pack which is just being deleted waits, and does not lose it")
+  func sweptMeanwhile() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let upload = try Upload([("a", "once more")])
+        let token = fixture.userA
+        _ = try await client.create("water", token: token)
+        _ = try await client.put(upload.pack, token: token)
+        func ask() async throws -> TestResponse {
+          try await client.send(
+            .post, "/v1/projects/a/dataset-objects", token: token,
+            body: #"{"objects":[{"sha256":"\#(upload.packName)","size":\#(upload.pack.count)}]}"#)
+        }
+        // A sweep has marked the pack, and has not deleted it yet.
+        let later = Timestamp.wallClock + .seconds(1)
+        let marked = try await fixture.store.markPacks(
+          of: "a", seenBefore: later, at: later, stale: .epoch, limit: 10)
+        #expect(marked == [upload.packName])
+        let told = try await ask()
+        #expect(told.status == .serviceUnavailable && told.headers[.retryAfter] != nil, "\(String(buffer: told.body))")
+        #expect(try await client.put(upload.pack, token: token).status == .serviceUnavailable)
+        // It was cut there. A later sweep takes over, whoever it is.
+        let repository = fixture.server.services.datasets
+        #expect(try await repository.sweep("a", packAge: .zero, manifestAge: .zero, at: later) == 0)
+        let stale = later + DatasetRepository.markAge + .seconds(1)
+        #expect(try await repository.sweep("a", packAge: .zero, manifestAge: .zero, at: stale) == 1)
+        #expect(try await ask().json["offsets"] == [0])
+        #expect(try await client.put(upload.pack, token: token).status == .created)
+      }
+    }
+  }
+
+  @Test("A secret that opens a version's origin stays, also when its data set has another origin by now")
+  func usedSecrets() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let token = fixture.userA
+        for name in ["old", "new"] {
+          _ = try await client.send(
+            .put, "/v1/projects/a/secrets/\(name)", token: token, body: #"{"values":{"user":"u","password":"p"}}"#)
+        }
+        let origin = #","origin":{"uri":"https://host/x/","secret":"old"}"#
+        #expect(try await client.create("water", more: origin, token: token).status == .created)
+        #expect(
+          try await client.send(
+            .post, "\(Self.datasets)/water/versions", token: token, body: #"{"origin":{}}"#
+          ).status == .created)
+        _ = try await client.send(
+          .put, "\(Self.datasets)/water", token: token, body: #"{"origin":{"uri":"https://host/y/","secret":"new"}}"#)
+        for name in ["old", "new"] {
+          let refused = try await client.send(.delete, "/v1/projects/a/secrets/\(name)", token: token)
+          #expect(refused.status == .conflict, "\(name)")
+        }
+        #expect(try await client.send(.delete, "\(Self.datasets)/water", token: token).status == .ok)
+        for name in ["old", "new"] {
+          #expect(try await client.send(.delete, "/v1/projects/a/secrets/\(name)", token: token).status == .ok)
+        }
       }
     }
   }

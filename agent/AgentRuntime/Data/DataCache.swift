@@ -19,18 +19,22 @@ protocol ReplicaFetching: Sendable {
 /// Replicas on this cluster: what was made or fetched here once moves no byte again.
 ///
 /// Bounded by `capacity`. A run's whole input set is reserved at once, first come first served, so that no two runs each hold half
-/// (I4); what a run, or the control plane, has pinned is never evicted. One transfer for each key at a time, however many runs and
+/// (I4); what a run, or the control plane, has pinned is never evicted, and of the rest the least valuable goes first. One transfer for each key at a time, however many runs and
 /// orders wait for it (I5). Of the agents that share a cache one writes; the others wait for what it publishes.
 actor DataCache {
   struct Entry {
     var size: Int64
-    /// Counts up: the least is evicted first.
+    /// Counts up.
     var lastUse: UInt64
     var lastUseAt: Timestamp
+    /// What the control plane says that it is worth; 0 without a word of it.
+    var value = 0.0
+    /// Its value on top of what was worth evicting when it was used last: the least goes first.
+    var rank = 0.0
   }
 
   /// One transfer under way and everybody who waits for it. It belongs to none of them: it goes on while anybody waits.
-  private struct Flight {
+  struct Flight {
     var wanted: WantedReplica
     var task: Task<Void, Never>
     /// In whose name the control plane is asked.
@@ -40,13 +44,13 @@ actor DataCache {
     var waiters: [UInt64: (holder: ReplicaHolder, continuation: CheckedContinuation<Arrival, any Error>)] = [:]
   }
 
-  private enum Arrival {
+  enum Arrival {
     case here(movedBytes: Int64)
     /// The one that asked may not have it; that says nothing about the others, who ask in their own name.
     case askAgain
   }
 
-  private struct Ticket {
+  struct Ticket {
     var number: UInt64
     var holder: ReplicaHolder
     var sizes: [DataKey: Int64]
@@ -61,26 +65,28 @@ actor DataCache {
   nonisolated let workDirectory: String
   /// nil: this agent writes the cache; else its own name in `pins`.
   nonisolated let reader: ClusterName?
-  private let fetching: any ReplicaFetching
-  private let events: DataEventOutbox
-  private var entries: [DataKey: Entry] = [:]
-  private var holders: [DataKey: Set<ReplicaHolder>] = [:]
-  private var held: [ReplicaHolder: Set<DataKey>] = [:]
+  let fetching: any ReplicaFetching
+  let events: DataEventOutbox
+  var entries: [DataKey: Entry] = [:]
+  var holders: [DataKey: Set<ReplicaHolder>] = [:]
+  var held: [ReplicaHolder: Set<DataKey>] = [:]
   /// Of what is held: where it can be had again.
-  private var wantedByKey: [DataKey: WantedReplica] = [:]
+  var wantedByKey: [DataKey: WantedReplica] = [:]
   /// Promised to what is not here yet.
-  private var reserved: [DataKey: Int64] = [:]
-  private var reservedBytes: Int64 = 0
-  private var pinnedByOrder: Set<DataKey> = []
-  private var unstored: Set<String> = []
-  private var flights: [DataKey: Flight] = [:]
+  var reserved: [DataKey: Int64] = [:]
+  var reservedBytes: Int64 = 0
+  var pinnedByOrder: Set<DataKey> = []
+  var unstored: Set<String> = []
+  var flights: [DataKey: Flight] = [:]
   /// Corrupt replicas that runs had when they were found: deleted when the last of these has ended.
-  private var setAside: [DataKey: (path: String, holders: Set<ReplicaHolder>)] = [:]
-  private var queue: [Ticket] = []
-  private var isRetrying = false
-  private var useCounter: UInt64 = 0
-  private var lastNumber: UInt64 = 0
-  private(set) var bytes: Int64 = 0
+  var setAside: [DataKey: (path: String, holders: Set<ReplicaHolder>)] = [:]
+  var queue: [Ticket] = []
+  var isRetrying = false
+  var useCounter: UInt64 = 0
+  /// The rank of what was evicted last: what nobody uses falls behind it some day, however dear it is (GreedyDual-Size).
+  var age = 0.0
+  var lastNumber: UInt64 = 0
+  var bytes: Int64 = 0
 
   /// Opens the cache. Leftovers of a killed agent are removed; whole replicas are kept, by age of their last use.
   init(
@@ -136,168 +142,6 @@ actor DataCache {
     }
   }
 
-  // MARK: Reserving
-
-  /// Sets room aside for a whole input set and pins what of it is here; waits, first come first served, until there is room.
-  ///
-  /// - Parameter waiting: told why it waits, each time that this changes.
-  /// - Throws: `CancellationError`. It holds until `release(_:)`.
-  func reserve(
-    _ wanted: [WantedReplica], for holder: ReplicaHolder, waiting: @escaping @Sendable (String) -> Void = { _ in }
-  ) async throws {
-    guard reader == nil else { return }
-    try Task.checkCancellation()
-    let sizes = Dictionary(wanted.map { ($0.key, $0.size) }, uniquingKeysWith: max)
-    // Whoever tries again has it still, and must not wait behind those who wait for that.
-    note(wanted)
-    if sizes.keys.allSatisfy({ holders[$0]?.contains(holder) == true && (entries[$0] != nil || reserved[$0] != nil) }) {
-      return
-    }
-    if mayTry(holder), admit(sizes, holder) == nil { return }
-    lastNumber += 1
-    let number = lastNumber
-    try await withTaskCancellationHandler {
-      try await withCheckedThrowingContinuation { continuation in
-        let ticket = Ticket(
-          number: number, holder: holder, sizes: sizes, waiting: waiting, continuation: continuation)
-        queue.append(ticket)
-        if Task.isCancelled { withdraw(number) } else { admitWaiting() }
-      }
-    } onCancel: {
-      Task { await self.withdraw(number) }
-    }
-  }
-
-  private func note(_ wanted: [WantedReplica]) { for one in wanted { wantedByKey[one.key] = one } }
-
-  private func withdraw(_ number: UInt64) {
-    guard let index = queue.firstIndex(where: { $0.number == number }) else { return }
-    queue.remove(at: index).continuation.resume(throwing: CancellationError())
-    admitWaiting()
-  }
-
-  /// Runs go before orders; among themselves nobody passes anybody, so that a large set is not starved by small ones.
-  private func mayTry(_ holder: ReplicaHolder) -> Bool {
-    holder.run == nil ? queue.isEmpty : !queue.contains { $0.holder.run != nil }
-  }
-
-  private func admitWaiting() {
-    while let index = queue.firstIndex(where: { $0.holder.run != nil }) ?? queue.indices.first {
-      if let shortage = admit(queue[index].sizes, queue[index].holder) {
-        if queue[index].reason != shortage {
-          queue[index].reason = shortage
-          queue[index].waiting(shortage)
-        }
-        break
-      }
-      queue.remove(at: index).continuation.resume()
-    }
-    guard !queue.isEmpty, !isRetrying else { return }
-    isRetrying = true
-    Task {
-      // Room on the disk comes from elsewhere as well.
-      try? await Task.sleep(for: .seconds(2))
-      self.retry()
-    }
-  }
-
-  private func retry() {
-    isRetrying = false
-    if !queue.isEmpty { admitWaiting() }
-  }
-
-  /// - Returns: nil when it was admitted, else why not.
-  private func admit(_ sizes: [DataKey: Int64], _ holder: ReplicaHolder) -> String? {
-    let missing = sizes.filter { entries[$0.key] == nil && reserved[$0.key] == nil }
-    let needed = missing.values.reduce(0, +)
-    let excess = bytes + reservedBytes + needed - capacity
-    let readers = readers()
-    let evictable =
-      needed == 0 ? [:] : entries.filter { sizes[$0.key] == nil && !isPinned($0.key, readers) }
-    let evictableBytes = evictable.values.reduce(0) { $0 + $1.size }
-    // What is larger than the whole cache is taken when nothing else is left.
-    let isAlone = bytes - evictableBytes + reservedBytes == 0
-    guard excess <= evictableBytes || isAlone else {
-      let used = bytes + reservedBytes
-      return
-        "waiting for room in the cache: \(ByteCount(needed)) are needed, \(ByteCount(used)) of \(ByteCount(capacity)) are in use"
-    }
-    var tooMuch = max(excess, needed > 0 ? needed - (layout.freeBytes ?? .max) : 0)
-    guard needed == 0 || tooMuch <= evictableBytes || excess > evictableBytes && tooMuch == excess else {
-      return "waiting for room: the disk of the cache is full (\(ByteCount(layout.freeBytes ?? 0)) free, "
-        + "\(ByteCount(needed)) needed); free some space there, and work goes on by itself"
-    }
-    for (key, entry) in evictable.sorted(by: { $0.value.lastUse < $1.value.lastUse }) where tooMuch > 0 {
-      guard discard(key, because: "evicted") else { continue }
-      tooMuch -= entry.size
-    }
-    for (key, size) in missing {
-      reserved[key] = size
-      reservedBytes += size
-    }
-    for key in sizes.keys { hold(key, holder) }
-    return nil
-  }
-
-  private func hold(_ key: DataKey, _ holder: ReplicaHolder) {
-    holders[key, default: []].insert(holder)
-    held[holder, default: []].insert(key)
-    if entries[key] != nil { use(key) }
-  }
-
-  private func use(_ key: DataKey) {
-    useCounter += 1
-    entries[key]?.lastUse = useCounter
-    entries[key]?.lastUseAt = SystemClock.now
-    let path = key.sha256.map(layout.object) ?? layout.tree(key) + "/key"
-    if reader == nil { utimensat(AT_FDCWD, path, nil, 0) }
-  }
-
-  private func isPinned(_ key: DataKey, _ readers: [String]) -> Bool {
-    holders[key] != nil || pinnedByOrder.contains(key) || flights[key] != nil
-      || key.sha256.map(unstored.contains) == true || isRead(key, by: readers)
-  }
-
-  /// The clusters that share this cache and do not write it.
-  private func readers() -> [String] { (try? POSIXFile.entries(ofPath: layout.pins)) ?? [] }
-
-  /// Whether a run of another cluster that shares this cache has it.
-  private func isRead(_ key: DataKey, by readers: [String]) -> Bool {
-    readers.contains { access("\(layout.pins)/\($0)/\(CacheLayout.entryName(key))", F_OK) == 0 }
-  }
-
-  /// A run has ended, or an order is over: what it alone held may be evicted from now on.
-  func release(_ holder: ReplicaHolder) {
-    for key in held.removeValue(forKey: holder) ?? [] {
-      holders[key]?.remove(holder)
-      guard holders[key]?.isEmpty == true else { continue }
-      holders[key] = nil
-      wantedByKey[key] = nil
-      if flights[key] == nil { unreserve(key) }
-      if let reader { unlink("\(layout.pins)/\(reader.text)/\(CacheLayout.entryName(key))") }
-    }
-    for (key, aside) in setAside {
-      setAside[key]!.holders.remove(holder)
-      guard setAside[key]!.holders.isEmpty else { continue }
-      setAside[key] = nil
-      Self.removeLater(aside.path)
-    }
-    if !queue.isEmpty { admitWaiting() }
-  }
-
-  func unpin(_ run: RunID) { release(.run(run)) }
-
-  private func unreserve(_ key: DataKey) {
-    guard let size = reserved.removeValue(forKey: key) else { return }
-    reservedBytes -= size
-  }
-
-  /// Runs of an earlier agent process that have not ended hold what they read.
-  func restore(_ run: RunID, holding wanted: [WantedReplica]) {
-    note(wanted)
-    for one in wanted where isHere(one.key) { hold(one.key, .run(run)) }
-  }
-
   // MARK: Obtaining
 
   /// Makes a replica be here, verified, and pins it for `holder`.
@@ -316,16 +160,23 @@ actor DataCache {
   }
 
   /// What another agent published is found on the disk.
-  private func isHere(_ key: DataKey) -> Bool {
-    if reader != nil {
-      let pin = "\(layout.pins)/\(reader!.text)/\(CacheLayout.entryName(key))"
+  func isHere(_ key: DataKey) -> Bool {
+    if let reader {
+      let pin = pin(of: key, for: reader)
       // The pin first: a writer that looks later leaves it.
       POSIXFile.close((try? POSIXFile.open(pin, O_WRONLY | O_CREAT)) ?? -1)
-      guard access(layout.replica(key), F_OK) == 0 else { return false }
+      guard access(layout.replica(key), F_OK) == 0 else {
+        if holders[key] == nil { unlink(pin) }
+        return false
+      }
       if entries[key] == nil { insert(key, size: 0) }
       return true
     }
     return entries[key] != nil
+  }
+
+  func pin(of key: DataKey, for reader: ClusterName) -> String {
+    "\(layout.pins)/\(reader.text)/\(CacheLayout.entryName(key))"
   }
 
   private func begin(_ wanted: WantedReplica, for holder: ReplicaHolder) {
@@ -395,6 +246,8 @@ actor DataCache {
         }
       }
     }
+    // Everybody who waited for it has left.
+    if let reader, holders[key] == nil { unlink(pin(of: key, for: reader)) }
     if !queue.isEmpty { admitWaiting() }
   }
 
@@ -402,7 +255,7 @@ actor DataCache {
     unreserve(key)
     guard entries[key] == nil else { return }
     useCounter += 1
-    entries[key] = Entry(size: size, lastUse: useCounter, lastUseAt: SystemClock.now)
+    entries[key] = Entry(size: size, lastUse: useCounter, lastUseAt: SystemClock.now, rank: age)
     bytes += size
   }
 
@@ -437,9 +290,9 @@ actor DataCache {
     var excess = bytes + reservedBytes + size - capacity
     guard excess > 0 else { return }
     let readers = readers()
-    for (key, entry) in entries.sorted(by: { $0.value.lastUse < $1.value.lastUse })
-    where excess > 0 && !isPinned(key, readers) {
-      if discard(key, because: "evicted") { excess -= entry.size }
+    for (key, entry) in Self.leastFirst(entries.filter { !isPinned($0.key, readers) }) {
+      guard excess > 0 else { break }
+      if evictByRank(key) { excess -= entry.size }
     }
   }
 
@@ -464,8 +317,11 @@ actor DataCache {
 
   /// Deletes a replica, unless somebody here needs it. An output that is nowhere else goes as well: that was the control plane's to know.
   func evict(_ key: DataKey) {
-    guard reader == nil, entries[key] != nil else { return events.gone(key, because: "lost") }
-    guard holders[key] == nil, flights[key] == nil, !isRead(key, by: readers()) else { return }
+    guard reader == nil, let entry = entries[key] else { return events.gone(key, because: "lost") }
+    guard holders[key] == nil, flights[key] == nil, !isRead(key, by: readers()) else {
+      // It stays, and who ordered it learns that.
+      return events.ready(key, size: entry.size, moved: 0, milliseconds: 0, source: nil)
+    }
     if let sha256 = key.sha256, unstored.remove(sha256) != nil { unlink(layout.unstoredMark(sha256)) }
     pinnedByOrder.remove(key)
     _ = discard(key, because: "evicted")
@@ -504,7 +360,7 @@ actor DataCache {
   }
 
   /// Takes a replica away in one rename; its files are deleted beside. False when it could not be.
-  private func discard(_ key: DataKey, because reason: String) -> Bool {
+  func discard(_ key: DataKey, because reason: String) -> Bool {
     guard let entry = entries[key] else { return false }
     lastNumber += 1
     let aside = "\(layout.work)/gone-\(lastNumber)"
@@ -517,7 +373,7 @@ actor DataCache {
     return true
   }
 
-  private static func removeLater(_ path: String) {
+  static func removeLater(_ path: String) {
     Task { try? await BlockingWork.run { POSIXFile.removeTree(path) } }
   }
 

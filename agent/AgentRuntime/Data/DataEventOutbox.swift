@@ -44,23 +44,17 @@ final class DataEventOutbox: Sendable {
     put(key, .replica) { $0.gone.reason = reason }
   }
 
-  func progress(_ key: DataKey, done: Int64, total: Int64, rate: Int64, waiting: String, source: DataSource?) {
-    guard Self.isFollowed(key, total) else { return }
+  func progress(_ key: DataKey, done: Int64, of size: Int64, rate: Int64, waiting: String, source: DataSource?) {
+    guard Self.isFollowed(key, size) else { return }
     put(key, .progress) {
       $0.progress.bytesDone = done
-      $0.progress.bytesTotal = total
       $0.progress.bytesPerSecond = rate
       $0.progress.waiting = waiting
       if let source { $0.progress.source = .init(source) }
     }
   }
 
-  func failed(_ key: DataKey, message: String, isPermanent: Bool) {
-    put(key, .replica) {
-      $0.failed.message = message
-      $0.failed.permanent = isPermanent
-    }
-  }
+  func failed(_ key: DataKey, message: String) { put(key, .replica) { $0.failed.message = message } }
 
   func stored(_ key: DataKey, failure: String, moved: Int64, milliseconds: Int64) {
     put(key, .stored) {

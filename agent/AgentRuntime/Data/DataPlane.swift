@@ -68,7 +68,7 @@ final class DataPlane: Sendable {
         let (bytes, since) = before[key] ?? (0, transfer.startedNanoseconds)
         let seconds = Double(now > since ? now - since : 1) * 1e-9
         events.progress(
-          key, done: reading.bytesDone, total: transfer.wanted.size,
+          key, done: reading.bytesDone, of: transfer.wanted.size,
           rate: Int64(Double(max(0, reading.bytesMoved - bytes)) / seconds), waiting: reading.waiting,
           source: reading.source)
       }

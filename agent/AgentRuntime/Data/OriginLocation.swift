@@ -155,10 +155,9 @@ enum OriginLocation: Hashable, Sendable {
 
   /// The machine's own metadata service hands out credentials to whoever asks from it.
   private static func refuseMetadata(_ host: String) throws(FederationError) {
-    let name = host.lowercased()
-    guard !name.hasPrefix("169.254."), !name.hasPrefix("[fe80:"), name != "metadata.google.internal",
-      name != "[fd00:ec2::254]"
-    else { throw FederationError(.permissionDenied, "The origin cannot be used: \(host) is no place for data") }
+    guard !MetadataService.isNamed(host) else {
+      throw FederationError(.permissionDenied, "The origin cannot be used: \(host.prefix(80)) is no place for data")
+    }
   }
 
   // MARK: Kinds
@@ -248,6 +247,9 @@ enum OriginLocation: Hashable, Sendable {
       let lines = key.split(whereSeparator: \.isNewline).map(String.init)
       parameters["key_pem"] = lines.joined(separator: "\\n") + "\\n"
     }
+    guard secret["password"] != nil || secret["privateKey"] != nil else {
+      throw invalid("its secret needs password or privateKey: the cluster's own keys are not used")
+    }
     guard secret["knownHosts"] != nil || secret["insecureHostKey"] == "true" else {
       throw invalid(
         "its secret has no `knownHosts` (the lines of `ssh-keyscan \(address.host)`), so the host cannot be told from an impostor; "
@@ -279,12 +281,15 @@ enum OriginLocation: Hashable, Sendable {
     }
     var parameters = secret
     parameters["type"] = nil
-    // They name files and programs of the agent's machine, or its own credentials.
-    let forbidden = parameters.keys.sorted().first { name in
-      name == "ssh" || name == "env_auth" || name == "remote" || name == "upstreams" || name.hasSuffix("_file")
-        || name.hasSuffix("_command") || name.hasSuffix("_path") || name.hasPrefix("override")
+    if let forbidden = parameters.keys.sorted().first(where: RcloneSecret.reachesIntoTheMachine) {
+      throw invalid("its secret cannot set \(forbidden.prefix(40)), which reaches into the cluster")
     }
-    if let forbidden { throw invalid("its secret cannot set \(forbidden.prefix(40)), which reaches into the cluster") }
+    if let missing = RcloneSecret.missing(type, parameters) {
+      throw invalid("without \(missing) in its secret, the backend \(type.prefix(40)) asks the machine that it runs on")
+    }
+    for (name, value) in parameters.sorted(by: { $0.key < $1.key }) where MetadataService.isIn(value) {
+      throw FederationError(.permissionDenied, "The origin cannot be used: \(name.prefix(40)) names no place for data")
+    }
     let components = path.split(separator: "/").map(String.init)
     guard !components.contains(".."), !components.contains(".") else { throw invalid("a path cannot have `.` or `..`") }
     let isFile = file != nil && components.last == file && !path.hasSuffix("/")

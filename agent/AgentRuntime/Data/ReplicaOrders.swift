@@ -53,12 +53,15 @@ actor ReplicaOrders {
     if orders.complete { endOthers(than: orders) }
     await cache.pin(orders.pin.map { DataKey($0) }, replacing: orders.complete)
     await cache.unpin(orders.unpin.map { DataKey($0) })
+    await cache.value(
+      Dictionary(orders.values.map { (DataKey($0.key), $0.value) }, uniquingKeysWith: { $1 }),
+      replacing: orders.complete)
     for text in orders.cancel { await cancel(DataKey(text)) }
     for text in orders.evict { await cache.evict(DataKey(text)) }
     for object in orders.stage {
       guard let object = try? object.model else {
         events.failed(
-          DataKey(object.key), message: "the order cannot be understood: upgrade this agent", isPermanent: true)
+          DataKey(object.key), message: "the order cannot be understood: upgrade this agent")
         continue
       }
       await stage(WantedReplica(object))
@@ -117,7 +120,7 @@ actor ReplicaOrders {
     let holder = ReplicaHolder.order(wanted.key)
     let events = events
     @Sendable func waiting(_ reason: String) {
-      events.progress(wanted.key, done: 0, total: wanted.size, rate: 0, waiting: reason, source: nil)
+      events.progress(wanted.key, done: 0, of: wanted.size, rate: 0, waiting: reason, source: nil)
     }
     var attempt = 0
     while !Task.isCancelled {
@@ -130,7 +133,7 @@ actor ReplicaOrders {
         attempt += 1
         let failure = error as? FederationError ?? FederationError(.internal, "\(error)")
         guard failure.isRetryable, attempt < Self.attemptsMax || failure.code == .resourceExhausted else {
-          events.failed(wanted.key, message: failure.publicMessage, isPermanent: !failure.isRetryable)
+          events.failed(wanted.key, message: failure.publicMessage)
           logger.warning(
             "data cannot be brought here", metadata: ["data": "\(wanted.key)", "error": "\(failure.publicMessage)"])
           break

@@ -27,7 +27,7 @@ extension Fubini_Agent_V1_DataSource {
     case .origin(let place):
       .origin(DataOrigin(uri: place.uri, secret: place.secret.isEmpty ? nil : place.secret))
     case .export(let place): .export(ClusterName(place.cluster), url: place.url)
-    case nil: nil
+    case .archive, nil: nil
     }
   }
 }

@@ -142,7 +142,7 @@ extension Fubini_Agent_V1_InputArtifact {
         switch source {
         case .raw(let text): .raw(text)
         case .stored(let artifact): .stored(try artifact.model)
-        case .absent, nil: .absent
+        case .foreign, .absent, nil: .absent
         }
       return FederationModel.InputArtifact(name: name, path: path, source: place, mode: hasMode ? mode : nil)
     }

@@ -31,6 +31,8 @@ struct APIServices: Sendable {
   let examine: @Sendable () async -> [FindingDocument]
   /// Ends the open streams of a cluster whose certificates have just become void.
   let closeStreams: @Sendable (ClusterName, Timestamp) -> Void
+  /// What is to be swept soon.
+  var sweeps = SweepRequests()
 }
 
 /// The REST API: a router made of the route table, and the server around it.

@@ -47,11 +47,11 @@ extension APIServer {
     let project = ProjectName(try context.parameter("p"))
     let sha256 = try context.parameter("sha256")
     let key = try DatasetRepository.key(sha256, of: project)
-    guard let size = try request.query("size").map({ try Cursor.number($0) }) else {
+    guard let size = try request.query("size").map({ try Cursor.number($0, "size") }) else {
       throw FederationError(.invalidArgument, "say how many bytes the object has: ?size=BYTES")
     }
     guard size <= DatasetRepository.objectBytesMax else { throw Self.tooLarge(size) }
-    let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
+    let offset = try request.query("offset").map { try Cursor.number($0, "offset") } ?? 0
     let pack = DatasetManifest.Pack(key: key.path, sha256: sha256, size: size)
     try await services.store.seePacks([pack], of: project, at: .wallClock)
     let upload = try await services.artifacts.put(key, content: ArtifactStat(size: size, sha256: sha256), from: offset)
@@ -75,8 +75,8 @@ extension APIServer {
   private func getObject(_ request: Request, _ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("p"))
     let sha256 = try context.parameter("sha256")
-    let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
-    let length = try request.query("length").map { try Cursor.number($0) }
+    let offset = try request.query("offset").map { try Cursor.number($0, "offset") } ?? 0
+    let length = try request.query("length").map { try Cursor.number($0, "length") }
     let download = try await services.artifacts.get(try DatasetRepository.key(sha256, of: project), from: offset)
     let rest = min(length ?? .max, download.stat.size - offset)
     return Response(

@@ -30,7 +30,7 @@ extension APIServer {
       },
       Route(.delete, dataset, .project, "Removes a data set with its versions and replicas.") { request, context in
         let response = try await perform(.remove, [], request, context)
-        await sweep(context)
+        sweepSoon(context)
         return response
       },
       Route(.get, "\(dataset)/usage", .project, "Where a data set is, and what it takes there.") { _, context in
@@ -54,7 +54,7 @@ extension APIServer {
           throw FederationError(.invalidArgument, "say which version is to be removed, by its number")
         }
         let response = try await perform(.removeVersion(number), [], request, context)
-        await sweep(context)
+        sweepSoon(context)
         return response
       },
       move("pin", "Keeps a version in a cluster's cache, whatever else needs the room.") {
@@ -168,7 +168,9 @@ extension APIServer {
     switch (body.manifest, body.origin, body.copyOf) {
     case (let manifest?, nil, nil):
       let stat = ArtifactStat(size: manifest.size, sha256: manifest.sha256)
-      let header = try await services.datasets.check(stat, of: reference.project, at: .wallClock)
+      let header = try await inTime { [services] in
+        try await services.datasets.check(stat, of: reference.project, at: .wallClock)
+      }
       content = Self.uploaded(stat, header)
     case (nil, let origin?, nil):
       let path = origin.path ?? ""
@@ -188,7 +190,7 @@ extension APIServer {
   private static func uploaded(_ manifest: ArtifactStat, _ header: DatasetManifest.Header) -> VersionContent {
     .uploaded(
       manifest: StoredArtifact(
-        key: DatasetRepository.path(manifest.sha256), size: ByteCount(manifest.size), sha256: manifest.sha256,
+        key: DatasetManifest.path(of: manifest.sha256), size: ByteCount(manifest.size), sha256: manifest.sha256,
         archive: .none), files: header.files, size: ByteCount(header.bytes))
   }
 
@@ -217,10 +219,11 @@ extension APIServer {
           : "version \(row.number) of \(source.dataset) is \(row.phase.rawValue), so it cannot be copied")
     }
     let stat = ArtifactStat(size: manifest.size.bytes, sha256: manifest.sha256)
-    let header =
+    let header = try await inTime { [services] in
       owner == project
-      ? try await services.datasets.check(stat, of: project, at: .wallClock)
-      : try await services.datasets.copy(stat, from: owner, to: project, at: .wallClock)
+        ? try await services.datasets.check(stat, of: project, at: .wallClock)
+        : try await services.datasets.copy(stat, from: owner, to: project, at: .wallClock)
+    }
     return Self.uploaded(stat, header)
   }
 
@@ -246,15 +249,19 @@ extension APIServer {
       command, as: Principal(user: try context.signedIn().user), idempotency: try Self.idempotency(request, body))
   }
 
-  /// What was deleted may have been the last to need its objects. The sweep comes by anyway: a failure here loses nothing.
-  private func sweep(_ context: APIContext) async {
-    guard let project = try? context.parameter("p") else { return }
-    do {
-      _ = try await services.datasets.sweep(
-        ProjectName(project), packAge: DatasetSweep.packAge, manifestAge: DatasetSweep.manifestAge, at: .wallClock)
-    } catch {
-      context.logger.warning("a project's data sets could not be swept", metadata: ["error": "\(error)"])
-    }
+  /// What was deleted may have been the last to need its objects.
+  private func sweepSoon(_ context: APIContext) {
+    if let project = try? context.parameter("p") { services.sweeps.add(ProjectName(project)) }
+  }
+
+  /// A version of many packs takes as long as the repository takes to answer for each.
+  private func inTime<Value: Sendable>(
+    _ body: @escaping @concurrent @Sendable () async throws -> Value
+  ) async throws -> Value {
+    try await Deadline.run(
+      DatasetRepository.requestLimit,
+      "the repository has not looked at all of it in \(DatasetRepository.requestLimit.seconds) s; ask again: what was done is "
+        + "not done again", body)
   }
 }
 
@@ -295,17 +302,28 @@ extension OriginDocument {
   /// - Throws: `.invalidArgument`, without quoting what may be a password.
   fileprivate func value(_ field: String) throws -> DataOrigin {
     func refused(_ why: String) -> FederationError { FederationError(.invalidArgument, "\(field).uri \(why)") }
+    guard uri.utf8.count <= 2048, uri.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value != 0x7f }) else {
+      throw refused("has more than 2048 bytes, or spaces or control characters")
+    }
+    if let secret, !DatasetReference.isName(secret) {
+      throw FederationError(.invalidArgument, "\(field).secret must be the name of a secret")
+    }
+    if uri.hasPrefix("rclone:") {
+      // The backend and all that it is told are in the secret.
+      guard secret != nil else {
+        throw refused("of rclone:PATH needs \(field).secret: rclone's `type` of the backend, and its parameters")
+      }
+      return DataOrigin(uri: uri, secret: secret)
+    }
     let parts = uri.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false)
     guard parts.count >= 3, parts[0].hasSuffix(":"), parts[1].isEmpty, !parts[2].isEmpty else {
       throw refused(
-        "must be like s3://bucket/prefix, https://host/path, sftp://host/path, webdav://host/path or file://CLUSTER/path"
+        "must be like s3://bucket/prefix, https://host/path, sftp://host/path, webdav://host/path, file://CLUSTER/path or "
+          + "rclone:path"
       )
     }
     guard Self.schemes.contains(String(parts[0].dropLast())) else {
       throw refused("has a scheme that is none of \(Self.schemes.joined(separator: ", "))")
-    }
-    guard uri.utf8.count <= 2048, uri.unicodeScalars.allSatisfy({ $0.value > 0x20 && $0.value != 0x7f }) else {
-      throw refused("has more than 2048 bytes, or spaces or control characters")
     }
     // The URI is shown to everybody in the project, and to every cluster that may hold the data.
     let query = (uri.split(separator: "?", maxSplits: 1).dropFirst().first ?? "").lowercased()
@@ -315,9 +333,6 @@ extension OriginDocument {
     else {
       throw refused(
         "holds credentials: put them into a secret (`fubini secret set NAME`) and name it in \(field).secret")
-    }
-    if let secret, !DatasetReference.isName(secret) {
-      throw FederationError(.invalidArgument, "\(field).secret must be the name of a secret")
     }
     return DataOrigin(uri: uri, secret: secret)
   }

@@ -35,12 +35,9 @@ extension APIServer {
   private func removeSecret(_ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("p"))
     let name = try context.parameter("s")
-    let users = try await services.store.datasets(of: project, limit: .max).filter { summary in
-      summary.row.spec.origin?.secret == name
-    }
-    if let user = users.first {
+    if let user = try await services.store.user(ofSecret: name, in: project) {
       throw FederationError(
-        .failedPrecondition, "data set \(user.row.spec.name) is opened with secret \(name); change or remove it first")
+        .failedPrecondition, "\(user) is opened with secret \(name); change or remove it first")
     }
     guard
       try await services.store.removeSecret(name, of: project, by: try context.signedIn().user, at: .wallClock)

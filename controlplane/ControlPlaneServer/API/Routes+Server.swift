@@ -65,9 +65,13 @@ extension APIServer {
 
 /// Places in lists, as clients hand them back.
 enum Cursor {
-  static func number(_ text: String) throws -> Int64 {
+  /// - Parameter name: of the query parameter; nil: it is a part of `continue`.
+  static func number(_ text: String, _ name: String? = nil) throws -> Int64 {
     guard let value = Int64(text), value >= 0 else {
-      throw FederationError(.invalidArgument, "continue is what `next` of the page before said")
+      throw FederationError(
+        .invalidArgument,
+        name.map { "\($0) is a number from 0, not \"\(text.prefix(40))\"" }
+          ?? "continue is what `next` of the page before said")
     }
     return value
   }

@@ -155,7 +155,7 @@ extension APIServer {
     let name = try context.parameter("name")
     let artifact = try await storedArtifact(of: head, context)
     let key = try ArtifactKey(project: head.project, path: artifact.key)
-    let offset = try request.query("offset").map { try Cursor.number($0) } ?? 0
+    let offset = try request.query("offset").map { try Cursor.number($0, "offset") } ?? 0
     let download: any ArtifactDownload
     do { download = try await services.artifacts.get(key, from: offset) } catch let error as FederationError
       where error.code == .notFound && artifact.isUnstored == true
@@ -186,10 +186,10 @@ extension APIServer {
   private func upload(_ request: Request, _ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("p"))
     let path = context.parameters.getCatchAll().compactMap { String($0).percentDecoded }.joined(separator: "/")
-    guard !path.hasPrefix(DatasetRepository.prefix) else {
+    guard !path.hasPrefix(DatasetManifest.prefix) else {
       throw FederationError(
         .invalidArgument,
-        "artifacts cannot be below \(DatasetRepository.prefix), where data sets are; use another key, or `fubini dataset put`"
+        "artifacts cannot be below \(DatasetManifest.prefix), where data sets are; use another key, or `fubini dataset put`"
       )
     }
     let upload = try await services.artifacts.put(try ArtifactKey(project: project, path: path))

@@ -4,19 +4,17 @@ import FederationModel
 /// The objects of the repository that uploaded data sets are made of: packs and manifests, each under the checksum of its content.
 ///
 /// A project's versions share what they have in common, and an object never changes: nobody but these uploads may write below
-/// `prefix`, and what an upload brings is what its name says.
+/// `DatasetManifest.prefix`, and what an upload brings is what its name says.
 struct DatasetRepository: Sendable {
   let store: ControlPlaneStore
   let artifacts: any ArtifactStore
 
-  /// Where data sets are in a project's repository.
-  static let prefix = "datasets/"
   /// Of one object: the most that S3 takes as one.
   static let objectBytesMax: Int64 = 5 << 40
   /// Packs that are looked at or copied at once.
-  private static let parallel = 16
-
-  static func path(_ sha256: String) -> String { "\(prefix)objects/\(sha256)" }
+  static let parallel = 16
+  /// A request that checks or copies a version may take so long; a repeated one finds what the first one has done.
+  static let requestLimit = Duration.seconds(240)
 
   static func key(_ sha256: String, of project: ProjectName) throws -> ArtifactKey {
     guard sha256.utf8.count == 64, sha256.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
@@ -25,7 +23,7 @@ struct DatasetRepository: Sendable {
         .invalidArgument,
         "an object is named by its SHA-256, 64 lower-case hexadecimal digits, not \"\(sha256.prefix(80))\"")
     }
-    return try ArtifactKey(project: project, path: path(sha256))
+    return try ArtifactKey(project: project, path: DatasetManifest.path(of: sha256))
   }
 
   // MARK: Uploads
@@ -35,7 +33,7 @@ struct DatasetRepository: Sendable {
   {
     // Noted first: what is found now is not swept before its version is made.
     try await store.seePacks(objects, of: project, at: now)
-    return try await each(objects) { object in
+    return try await objects.concurrentMap(limit: Self.parallel) { object in
       try await artifacts.position(
         of: try Self.key(object.sha256, of: project), content: ArtifactStat(size: object.size, sha256: object.sha256))
     }
@@ -59,9 +57,10 @@ struct DatasetRepository: Sendable {
           .invalidArgument, "the manifest says neither what \(entry.path.prefix(200)) is nor where its bytes are")
       }
     }
-    guard header.packs.allSatisfy({ $0.key == Self.path($0.sha256) }) else {
+    guard header.packs.allSatisfy({ $0.key == DatasetManifest.path(of: $0.sha256) }) else {
       throw FederationError(
-        .invalidArgument, "the manifest names objects outside \(Self.path("")): packs are named by their SHA-256")
+        .invalidArgument,
+        "the manifest names objects outside \(DatasetManifest.objects): packs are named by their SHA-256")
     }
     try await register(manifest, at: key.path, header.packs, of: project, at: now)
     let missing = try await missing(header.packs, in: project)
@@ -80,7 +79,7 @@ struct DatasetRepository: Sendable {
     at now: Timestamp
   ) async throws {
     var packs = packs
-    if let manifest, path == Self.path(manifest.sha256) {
+    if let manifest, path == DatasetManifest.path(of: manifest.sha256) {
       packs.append(DatasetManifest.Pack(key: path, sha256: manifest.sha256, size: manifest.size))
     }
     try await store.register(manifest: path, of: project, packs: packs, at: now)
@@ -88,7 +87,7 @@ struct DatasetRepository: Sendable {
 
   private func missing(_ packs: [DatasetManifest.Pack], in project: ProjectName) async throws -> [DatasetManifest.Pack]
   {
-    let isThere = try await each(packs) { pack in
+    let isThere = try await packs.concurrentMap(limit: Self.parallel) { pack in
       let stat = try await artifacts.stat(try Self.key(pack.sha256, of: project))
       return stat == ArtifactStat(size: pack.size, sha256: pack.sha256)
     }
@@ -123,35 +122,12 @@ struct DatasetRepository: Sendable {
     let header = try await read(key) { _ in }
     // Noted before they are there, so that none is left behind by a copy that is cut short.
     try await store.seePacks(header.packs, of: project, at: now)
-    _ = try await each(header.packs) { pack in
+    _ = try await header.packs.concurrentMap(limit: Self.parallel) { pack in
       try await artifacts.copy(
         try Self.key(pack.sha256, of: source), to: try Self.key(pack.sha256, of: project),
         content: ArtifactStat(size: pack.size, sha256: pack.sha256))
     }
     try await artifacts.copy(key, to: try Self.key(manifest.sha256, of: project), content: manifest)
     return try await check(manifest, of: project, at: now)
-  }
-
-  /// In order, several at once.
-  private func each<Item: Sendable, Value: Sendable>(
-    _ items: [Item], _ body: @escaping @concurrent @Sendable (Item) async throws -> Value
-  ) async throws -> [Value] {
-    try await withThrowingTaskGroup(of: (Int, Value).self) { group in
-      var values = [Value?](repeating: nil, count: items.count)
-      var next = 0
-      while next < min(Self.parallel, items.count) {
-        let index = next
-        group.addTask { (index, try await body(items[index])) }
-        next += 1
-      }
-      while let (index, value) = try await group.next() {
-        values[index] = value
-        guard next < items.count else { continue }
-        let following = next
-        group.addTask { (following, try await body(items[following])) }
-        next += 1
-      }
-      return values.map { $0! }
-    }
   }
 }

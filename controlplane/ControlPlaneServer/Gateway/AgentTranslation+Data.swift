@@ -42,10 +42,10 @@ extension DataEvent {
     case .gone(let gone): change = .gone(reason: gone.reason.told(256))
     case .progress(let progress):
       change = .progress(
-        done: ByteCount(max(0, progress.bytesDone)), total: ByteCount(max(0, progress.bytesTotal)),
+        done: ByteCount(max(0, progress.bytesDone)),
         rate: max(0, progress.bytesPerSecond), waiting: progress.waiting.told(512),
         source: progress.hasSource ? DataSource(progress.source) : nil)
-    case .failed(let failed): change = .failed(message: failed.message.told(4096), isPermanent: failed.permanent)
+    case .failed(let failed): change = .failed(message: failed.message.told(4096))
     case .stored(let stored):
       change = .stored(
         failure: stored.failure.told(4096), moved: ByteCount(max(0, stored.bytesMoved)),
@@ -55,7 +55,7 @@ extension DataEvent {
         failure: indexed.failure.told(4096),
         manifest: indexed.hasManifest ? StoredArtifact(indexed.manifest, from: cluster) : nil,
         files: max(0, indexed.files), size: ByteCount(max(0, indexed.bytes)))
-    case nil: return nil
+    case .archived, nil: return nil
     }
     self.init(key: DataKey(event.key.told(256)), change: change)
   }
@@ -77,7 +77,7 @@ extension DataSource {
       self = .origin(
         DataOrigin(uri: origin.uri.told(4096), secret: origin.secret.isEmpty ? nil : origin.secret.told(256)))
     case .export(let export): self = .export(ClusterName(export.cluster.told(63)), url: export.url.told(1024))
-    case nil: return nil
+    case .archive, nil: return nil
     }
   }
 
@@ -139,6 +139,7 @@ extension Fubini_Agent_V1_DataOrders {
     }
     pin = orders.pin.map(\.text)
     unpin = orders.unpin.map(\.text)
+    values = orders.values.map { value in .with { ($0.key, $0.value) = (value.key.text, value.value) } }
     complete = orders.isComplete
   }
 }

@@ -98,8 +98,9 @@ struct ControlPlaneProcess {
     // They end in the opposite order: the API first, then the leader (which closes the agents' sessions), then their port.
     var group = ServiceGroupConfiguration(
       services: storage.daemons + [
-        DatasetSweep(repository: DatasetRepository(store: store, artifacts: artifacts), logger: logger), gateway,
-        changes,
+        DatasetSweep(
+          repository: DatasetRepository(store: store, artifacts: artifacts), requests: api.services.sweeps,
+          logger: logger), gateway, changes,
         LeaderService(controlPlane: controlPlane), application,
       ],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

@@ -1091,6 +1091,15 @@ public nonisolated struct Fubini_Agent_V1_InputArtifact: Sendable {
     set {source = .absent(newValue)}
   }
 
+  /// Capability `data`: somebody else's file, or directory of files.
+  public var foreign: Fubini_Agent_V1_ForeignArtifact {
+    get {
+      if case .foreign(let v)? = source {return v}
+      return Fubini_Agent_V1_ForeignArtifact()
+    }
+    set {source = .foreign(newValue)}
+  }
+
   public var mode: Int32 {
     get {_mode ?? 0}
     set {_mode = newValue}
@@ -1106,12 +1115,37 @@ public nonisolated struct Fubini_Agent_V1_InputArtifact: Sendable {
     case raw(String)
     case stored(Fubini_Agent_V1_StoredArtifact)
     case absent(Bool)
+    /// Capability `data`: somebody else's file, or directory of files.
+    case foreign(Fubini_Agent_V1_ForeignArtifact)
 
   }
 
   public init() {}
 
   fileprivate var _mode: Int32? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_ForeignArtifact: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var object: Fubini_Agent_V1_DataObject {
+    get {_object ?? Fubini_Agent_V1_DataObject()}
+    set {_object = newValue}
+  }
+  /// Returns true if `object` has been explicitly set.
+  public var hasObject: Bool {self._object != nil}
+  /// Clears the value of `object`. Subsequent reads from it will return its default value.
+  public mutating func clearObject() {self._object = nil}
+
+  public var archive: Fubini_Agent_V1_ArchiveFormat = .none
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _object: Fubini_Agent_V1_DataObject? = nil
 }
 
 public nonisolated struct Fubini_Agent_V1_StoredArtifact: Sendable {
@@ -1197,6 +1231,15 @@ public nonisolated struct Fubini_Agent_V1_DataSource: Sendable {
     set {source = .export(newValue)}
   }
 
+  /// Packs of a data set that were moved out of the repository: each is below this at `objects/SHA256`.
+  public var archive: Fubini_Agent_V1_Origin {
+    get {
+      if case .archive(let v)? = source {return v}
+      return Fubini_Agent_V1_Origin()
+    }
+    set {source = .archive(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Source: Equatable, Sendable {
@@ -1204,6 +1247,8 @@ public nonisolated struct Fubini_Agent_V1_DataSource: Sendable {
     case repository(Fubini_Agent_V1_RepositorySource)
     case origin(Fubini_Agent_V1_Origin)
     case export(Fubini_Agent_V1_ExportSource)
+    /// Packs of a data set that were moved out of the repository: each is below this at `objects/SHA256`.
+    case archive(Fubini_Agent_V1_Origin)
 
   }
 
@@ -1329,8 +1374,11 @@ public nonisolated struct Fubini_Agent_V1_DataOrders: Sendable {
   /// To be deleted unless a run here has it pinned.
   public var evict: [String] = []
 
-  /// To be copied into the repository.
+  /// To be copied into the repository: an artifact under its key, a data set as packs.
   public var store: [Fubini_Agent_V1_StoreOrder] = []
+
+  /// To be copied out of the repository to where it costs less.
+  public var archive: [Fubini_Agent_V1_ArchiveOrder] = []
 
   /// To be listed.
   public var index: [Fubini_Agent_V1_IndexOrder] = []
@@ -1340,8 +1388,26 @@ public nonisolated struct Fubini_Agent_V1_DataOrders: Sendable {
 
   public var unpin: [String] = []
 
+  /// What replicas are worth: who has to make room begins with the least. What was never told is worth nothing.
+  public var values: [Fubini_Agent_V1_ReplicaValue] = []
+
   /// These are all: pins, transfers and indexes that the agent still has and that are not named are not wanted any more.
   public var complete: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_ReplicaValue: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  /// Seconds that it is expected to save, for each byte.
+  public var value: Double = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1356,7 +1422,7 @@ public nonisolated struct Fubini_Agent_V1_StoreOrder: Sendable {
   /// Of a replica here.
   public var key: String = String()
 
-  /// Under which it goes into the repository.
+  /// Under which it goes into the repository; empty for a data set, whose objects are named by their content.
   public var repositoryKey: String = String()
 
   public var project: String = String()
@@ -1364,6 +1430,43 @@ public nonisolated struct Fubini_Agent_V1_StoreOrder: Sendable {
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_ArchiveOrder: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  public var project: String = String()
+
+  /// Names the packs.
+  public var manifest: Fubini_Agent_V1_StoredArtifact {
+    get {_manifest ?? Fubini_Agent_V1_StoredArtifact()}
+    set {_manifest = newValue}
+  }
+  /// Returns true if `manifest` has been explicitly set.
+  public var hasManifest: Bool {self._manifest != nil}
+  /// Clears the value of `manifest`. Subsequent reads from it will return its default value.
+  public mutating func clearManifest() {self._manifest = nil}
+
+  /// Each pack goes to `objects/SHA256` below this.
+  public var target: Fubini_Agent_V1_Origin {
+    get {_target ?? Fubini_Agent_V1_Origin()}
+    set {_target = newValue}
+  }
+  /// Returns true if `target` has been explicitly set.
+  public var hasTarget: Bool {self._target != nil}
+  /// Clears the value of `target`. Subsequent reads from it will return its default value.
+  public mutating func clearTarget() {self._target = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _manifest: Fubini_Agent_V1_StoredArtifact? = nil
+  fileprivate var _target: Fubini_Agent_V1_Origin? = nil
 }
 
 /// Lists what is at an origin, and puts the list into the repository as a manifest.
@@ -1502,6 +1605,14 @@ public nonisolated struct Fubini_Agent_V1_DataEvent: Sendable {
     set {event = .indexed(newValue)}
   }
 
+  public var archived: Fubini_Agent_V1_Archived {
+    get {
+      if case .archived(let v)? = event {return v}
+      return Fubini_Agent_V1_Archived()
+    }
+    set {event = .archived(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Event: Equatable, Sendable {
@@ -1514,6 +1625,7 @@ public nonisolated struct Fubini_Agent_V1_DataEvent: Sendable {
     case failed(Fubini_Agent_V1_TransferFailed)
     case stored(Fubini_Agent_V1_Stored)
     case indexed(Fubini_Agent_V1_Indexed)
+    case archived(Fubini_Agent_V1_Archived)
 
   }
 
@@ -1568,8 +1680,6 @@ public nonisolated struct Fubini_Agent_V1_TransferProgress: Sendable {
 
   public var bytesDone: Int64 = 0
 
-  public var bytesTotal: Int64 = 0
-
   public var bytesPerSecond: Int64 = 0
 
   /// Why it stands still; empty while it moves.
@@ -1598,15 +1708,41 @@ public nonisolated struct Fubini_Agent_V1_TransferFailed: Sendable {
 
   public var message: String = String()
 
-  /// Trying again cannot help.
-  public var permanent: Bool = false
-
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 }
 
 public nonisolated struct Fubini_Agent_V1_Stored: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty when it went well.
+  public var failure: String = String()
+
+  public var bytesMoved: Int64 = 0
+
+  public var milliseconds: Int64 = 0
+
+  /// Of a data set: the list of its files, with the packs that they are in now.
+  public var manifest: Fubini_Agent_V1_StoredArtifact {
+    get {_manifest ?? Fubini_Agent_V1_StoredArtifact()}
+    set {_manifest = newValue}
+  }
+  /// Returns true if `manifest` has been explicitly set.
+  public var hasManifest: Bool {self._manifest != nil}
+  /// Clears the value of `manifest`. Subsequent reads from it will return its default value.
+  public mutating func clearManifest() {self._manifest = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _manifest: Fubini_Agent_V1_StoredArtifact? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_Archived: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
@@ -3694,7 +3830,7 @@ nonisolated extension Fubini_Agent_V1_Resources: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InputArtifact"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}raw\0\u{1}stored\0\u{1}absent\0\u{1}mode\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}raw\0\u{1}stored\0\u{1}absent\0\u{1}mode\0\u{1}foreign\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3734,6 +3870,19 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
         }
       }()
       case 6: try { try decoder.decodeSingularInt32Field(value: &self._mode) }()
+      case 7: try {
+        var v: Fubini_Agent_V1_ForeignArtifact?
+        var hadOneofValue = false
+        if let current = self.source {
+          hadOneofValue = true
+          if case .foreign(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.source = .foreign(v)
+        }
+      }()
       default: break
       }
     }
@@ -3763,10 +3912,13 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
       guard case .absent(let v)? = self.source else { preconditionFailure() }
       try visitor.visitSingularBoolField(value: v, fieldNumber: 5)
     }()
-    case nil: break
+    default: break
     }
     try { if let v = self._mode {
       try visitor.visitSingularInt32Field(value: v, fieldNumber: 6)
+    } }()
+    try { if case .foreign(let v)? = self.source {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
     } }()
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3776,6 +3928,45 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
     if lhs.path != rhs.path {return false}
     if lhs.source != rhs.source {return false}
     if lhs._mode != rhs._mode {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ForeignArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ForeignArtifact"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}object\0\u{1}archive\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._object) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.archive) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._object {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.archive != .none {
+      try visitor.visitSingularEnumField(value: self.archive, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ForeignArtifact, rhs: Fubini_Agent_V1_ForeignArtifact) -> Bool {
+    if lhs._object != rhs._object {return false}
+    if lhs.archive != rhs.archive {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3898,7 +4089,7 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_DataSource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DataSource"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}repository\0\u{1}origin\0\u{1}export\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}repository\0\u{1}origin\0\u{1}export\0\u{1}archive\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3945,6 +4136,19 @@ nonisolated extension Fubini_Agent_V1_DataSource: SwiftProtobuf.Message, SwiftPr
           self.source = .export(v)
         }
       }()
+      case 4: try {
+        var v: Fubini_Agent_V1_Origin?
+        var hadOneofValue = false
+        if let current = self.source {
+          hadOneofValue = true
+          if case .archive(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.source = .archive(v)
+        }
+      }()
       default: break
       }
     }
@@ -3967,6 +4171,10 @@ nonisolated extension Fubini_Agent_V1_DataSource: SwiftProtobuf.Message, SwiftPr
     case .export?: try {
       guard case .export(let v)? = self.source else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    }()
+    case .archive?: try {
+      guard case .archive(let v)? = self.source else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
     case nil: break
     }
@@ -4180,7 +4388,7 @@ nonisolated extension Fubini_Agent_V1_MountedDataset: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_DataOrders: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DataOrders"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stage\0\u{1}cancel\0\u{1}evict\0\u{1}store\0\u{1}index\0\u{1}complete\0\u{1}pin\0\u{1}unpin\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}stage\0\u{1}cancel\0\u{1}evict\0\u{1}store\0\u{1}index\0\u{1}complete\0\u{1}pin\0\u{1}unpin\0\u{1}values\0\u{1}archive\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4196,6 +4404,8 @@ nonisolated extension Fubini_Agent_V1_DataOrders: SwiftProtobuf.Message, SwiftPr
       case 6: try { try decoder.decodeSingularBoolField(value: &self.complete) }()
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.pin) }()
       case 8: try { try decoder.decodeRepeatedStringField(value: &self.unpin) }()
+      case 9: try { try decoder.decodeRepeatedMessageField(value: &self.values) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.archive) }()
       default: break
       }
     }
@@ -4226,6 +4436,12 @@ nonisolated extension Fubini_Agent_V1_DataOrders: SwiftProtobuf.Message, SwiftPr
     if !self.unpin.isEmpty {
       try visitor.visitRepeatedStringField(value: self.unpin, fieldNumber: 8)
     }
+    if !self.values.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.values, fieldNumber: 9)
+    }
+    if !self.archive.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.archive, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4234,10 +4450,47 @@ nonisolated extension Fubini_Agent_V1_DataOrders: SwiftProtobuf.Message, SwiftPr
     if lhs.cancel != rhs.cancel {return false}
     if lhs.evict != rhs.evict {return false}
     if lhs.store != rhs.store {return false}
+    if lhs.archive != rhs.archive {return false}
     if lhs.index != rhs.index {return false}
     if lhs.pin != rhs.pin {return false}
     if lhs.unpin != rhs.unpin {return false}
+    if lhs.values != rhs.values {return false}
     if lhs.complete != rhs.complete {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ReplicaValue: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ReplicaValue"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularDoubleField(value: &self.value) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if self.value.bitPattern != 0 {
+      try visitor.visitSingularDoubleField(value: self.value, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ReplicaValue, rhs: Fubini_Agent_V1_ReplicaValue) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.value != rhs.value {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4278,6 +4531,55 @@ nonisolated extension Fubini_Agent_V1_StoreOrder: SwiftProtobuf.Message, SwiftPr
     if lhs.key != rhs.key {return false}
     if lhs.repositoryKey != rhs.repositoryKey {return false}
     if lhs.project != rhs.project {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ArchiveOrder: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ArchiveOrder"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}project\0\u{1}manifest\0\u{1}target\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.project) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._manifest) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._target) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 2)
+    }
+    try { if let v = self._manifest {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
+    try { if let v = self._target {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ArchiveOrder, rhs: Fubini_Agent_V1_ArchiveOrder) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.project != rhs.project {return false}
+    if lhs._manifest != rhs._manifest {return false}
+    if lhs._target != rhs._target {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4444,7 +4746,7 @@ nonisolated extension Fubini_Agent_V1_DataEvents: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Fubini_Agent_V1_DataEvent: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".DataEvent"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}ready\0\u{1}gone\0\u{1}progress\0\u{1}failed\0\u{1}stored\0\u{1}indexed\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}ready\0\u{1}gone\0\u{1}progress\0\u{1}failed\0\u{1}stored\0\u{1}indexed\0\u{1}archived\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4531,6 +4833,19 @@ nonisolated extension Fubini_Agent_V1_DataEvent: SwiftProtobuf.Message, SwiftPro
           self.event = .indexed(v)
         }
       }()
+      case 8: try {
+        var v: Fubini_Agent_V1_Archived?
+        var hadOneofValue = false
+        if let current = self.event {
+          hadOneofValue = true
+          if case .archived(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.event = .archived(v)
+        }
+      }()
       default: break
       }
     }
@@ -4568,6 +4883,10 @@ nonisolated extension Fubini_Agent_V1_DataEvent: SwiftProtobuf.Message, SwiftPro
     case .indexed?: try {
       guard case .indexed(let v)? = self.event else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    }()
+    case .archived?: try {
+      guard case .archived(let v)? = self.event else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 8)
     }()
     case nil: break
     }
@@ -4663,7 +4982,7 @@ nonisolated extension Fubini_Agent_V1_ReplicaGone: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Fubini_Agent_V1_TransferProgress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TransferProgress"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bytes_done\0\u{3}bytes_total\0\u{3}bytes_per_second\0\u{1}waiting\0\u{1}source\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}bytes_done\0\u{4}\u{2}bytes_per_second\0\u{1}waiting\0\u{1}source\0\u{c}\u{2}\u{1}")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4672,7 +4991,6 @@ nonisolated extension Fubini_Agent_V1_TransferProgress: SwiftProtobuf.Message, S
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularInt64Field(value: &self.bytesDone) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.bytesTotal) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.bytesPerSecond) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.waiting) }()
       case 5: try { try decoder.decodeSingularMessageField(value: &self._source) }()
@@ -4689,9 +5007,6 @@ nonisolated extension Fubini_Agent_V1_TransferProgress: SwiftProtobuf.Message, S
     if self.bytesDone != 0 {
       try visitor.visitSingularInt64Field(value: self.bytesDone, fieldNumber: 1)
     }
-    if self.bytesTotal != 0 {
-      try visitor.visitSingularInt64Field(value: self.bytesTotal, fieldNumber: 2)
-    }
     if self.bytesPerSecond != 0 {
       try visitor.visitSingularInt64Field(value: self.bytesPerSecond, fieldNumber: 3)
     }
@@ -4706,7 +5021,6 @@ nonisolated extension Fubini_Agent_V1_TransferProgress: SwiftProtobuf.Message, S
 
   public static func ==(lhs: Fubini_Agent_V1_TransferProgress, rhs: Fubini_Agent_V1_TransferProgress) -> Bool {
     if lhs.bytesDone != rhs.bytesDone {return false}
-    if lhs.bytesTotal != rhs.bytesTotal {return false}
     if lhs.bytesPerSecond != rhs.bytesPerSecond {return false}
     if lhs.waiting != rhs.waiting {return false}
     if lhs._source != rhs._source {return false}
@@ -4717,7 +5031,7 @@ nonisolated extension Fubini_Agent_V1_TransferProgress: SwiftProtobuf.Message, S
 
 nonisolated extension Fubini_Agent_V1_TransferFailed: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TransferFailed"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}message\0\u{1}permanent\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}message\0\u{c}\u{2}\u{1}")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4726,7 +5040,6 @@ nonisolated extension Fubini_Agent_V1_TransferFailed: SwiftProtobuf.Message, Swi
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.message) }()
-      case 2: try { try decoder.decodeSingularBoolField(value: &self.permanent) }()
       default: break
       }
     }
@@ -4736,15 +5049,11 @@ nonisolated extension Fubini_Agent_V1_TransferFailed: SwiftProtobuf.Message, Swi
     if !self.message.isEmpty {
       try visitor.visitSingularStringField(value: self.message, fieldNumber: 1)
     }
-    if self.permanent != false {
-      try visitor.visitSingularBoolField(value: self.permanent, fieldNumber: 2)
-    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_TransferFailed, rhs: Fubini_Agent_V1_TransferFailed) -> Bool {
     if lhs.message != rhs.message {return false}
-    if lhs.permanent != rhs.permanent {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4752,6 +5061,55 @@ nonisolated extension Fubini_Agent_V1_TransferFailed: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_Stored: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Stored"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0\u{3}bytes_moved\0\u{1}milliseconds\0\u{1}manifest\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.failure) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.bytesMoved) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.milliseconds) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._manifest) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.failure.isEmpty {
+      try visitor.visitSingularStringField(value: self.failure, fieldNumber: 1)
+    }
+    if self.bytesMoved != 0 {
+      try visitor.visitSingularInt64Field(value: self.bytesMoved, fieldNumber: 2)
+    }
+    if self.milliseconds != 0 {
+      try visitor.visitSingularInt64Field(value: self.milliseconds, fieldNumber: 3)
+    }
+    try { if let v = self._manifest {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Stored, rhs: Fubini_Agent_V1_Stored) -> Bool {
+    if lhs.failure != rhs.failure {return false}
+    if lhs.bytesMoved != rhs.bytesMoved {return false}
+    if lhs.milliseconds != rhs.milliseconds {return false}
+    if lhs._manifest != rhs._manifest {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Archived: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Archived"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0\u{3}bytes_moved\0\u{1}milliseconds\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
@@ -4781,7 +5139,7 @@ nonisolated extension Fubini_Agent_V1_Stored: SwiftProtobuf.Message, SwiftProtob
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Fubini_Agent_V1_Stored, rhs: Fubini_Agent_V1_Stored) -> Bool {
+  public static func ==(lhs: Fubini_Agent_V1_Archived, rhs: Fubini_Agent_V1_Archived) -> Bool {
     if lhs.failure != rhs.failure {return false}
     if lhs.bytesMoved != rhs.bytesMoved {return false}
     if lhs.milliseconds != rhs.milliseconds {return false}
