@@ -12,10 +12,24 @@ import Testing
     let lines = rule.text.split(separator: "\n").filter { !$0.hasPrefix("#") }
     #expect(
       lines == [
-        "Cmnd_Alias FUBINI_BROKER = /usr/local/libexec/fubini-agent broker",
-        "Defaults!FUBINI_BROKER !requiretty, !use_pty, !log_input, !log_output",
-        "fubini ALL = (alice, bob) NOPASSWD: FUBINI_BROKER",
+        "Cmnd_Alias FUBINI_BROKER_FUBINI = /usr/local/libexec/fubini-agent broker",
+        "Defaults!FUBINI_BROKER_FUBINI !requiretty, !use_pty, !log_input, !log_output",
+        "fubini ALL = (alice, bob) NOPASSWD: FUBINI_BROKER_FUBINI",
       ])
+  }
+
+  @Test(
+    "the rules of two agents of one machine stand beside each other: their aliases differ, and are names that sudo takes"
+  )
+  func aliases() throws {
+    let agents = ["fubini", "fubini-2", "fubini_2", "fubini2", "Fubini"]
+    let aliases = try agents.map { agent in
+      let rule = try SudoRule(agent: agent, users: ["alice"], agentBinary: "/bin/a")
+      return try #require(rule.text.split(separator: "\n").first { $0.hasPrefix("Cmnd_Alias ") }).split(separator: " ")[
+        1]
+    }
+    #expect(Set(aliases).count == agents.count, "\(aliases)")
+    for alias in aliases { #expect(alias.wholeMatch(of: /[A-Z][A-Z0-9_]*/) != nil, "\(alias)") }
   }
 
   @Test(

@@ -52,12 +52,12 @@ enum Documents {
       """
         - name: main
           steps:
-          - - {name: map, template: map, withSequence: {count: "\(count)"}, arguments: {parameters: [{name: y, value: '{"shard": {{item}}, "mean": 0.25}'}]}}
-          - - {name: reduce, template: reduce, arguments: {parameters: [{name: all, value: "{{steps.map.outputs.parameters.y}}"}]}}
+          - - {name: map, template: map, withSequence: {count: "\(count)"}, arguments: {parameters: [{name: mean, value: '{"shard": {{item}}, "mean": 0.25}'}]}}
+          - - {name: reduce, template: reduce, arguments: {parameters: [{name: all, value: "{{steps.map.outputs.parameters.mean}}"}]}}
         - name: map
-          inputs: {parameters: [{name: y}]}
+          inputs: {parameters: [{name: mean}]}
           steps: [[{name: work, template: noop}]]
-          outputs: {parameters: [{name: y, valueFrom: {parameter: "{{inputs.parameters.y}}"}}]}
+          outputs: {parameters: [{name: mean, valueFrom: {parameter: "{{inputs.parameters.mean}}"}}]}
         - name: reduce
           inputs: {parameters: [{name: all}]}
           container: {image: debian:12, command: ["true"], args: ["{{inputs.parameters.all}}"]}

@@ -257,3 +257,8 @@ internal import Testing
     }
   }
 }
+
+extension SlurmJob {
+  /// A line as text, as tests write it.
+  init?(line: Substring) { self.init(line: Array(line.utf8)[...]) }
+}

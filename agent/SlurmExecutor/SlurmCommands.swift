@@ -59,14 +59,15 @@ struct SlurmCommands: Sendable {
     let result = try await Subprocess.run(
       executable, arguments: Arguments(arguments),
       environment: .custom(Dictionary(uniqueKeysWithValues: values)), input: .string(input),
-      output: .string(limit: Self.outputBytesMax), error: .string(limit: 64 << 10))
+      output: .bytes(limit: Self.outputBytesMax), error: .bytes(limit: 64 << 10))
     let status: Int32 =
       switch result.terminationStatus {
       case .exited(let code): code
       case .signaled(let signal): 128 + signal
       }
     return Output(
-      status: status, standardOutput: result.standardOutput, standardError: result.standardError)
+      status: status, standardOutput: String(decoding: result.standardOutput, as: UTF8.self),
+      standardError: String(decoding: result.standardError, as: UTF8.self))
   }
 
   private static func failure(_ error: SubprocessError, _ program: String) -> FederationError {

@@ -73,9 +73,10 @@ extension SlurmExecutor {
     let now = clock.now
     var best: [RunID: SlurmJob] = [:]
     var seen: Set<String> = []
-    let hosts = hosts(in: jobs)
-    for job in jobs {
-      guard let name = JobName(job.name, mark: mark), let id = run(of: job, name) else { continue }
+    let ours = ours(of: jobs)
+    let hosts = hosts(in: ours)
+    for (job, name) in ours {
+      guard let id = run(of: job, name) else { continue }
       // Slurm lists what has ended for minutes; of what was forgotten here nothing follows from it.
       if runs[id] == nil, case .ended = job.state { continue }
       let isElsewhere = runs[id]?.isElsewhere(than: ArrayTask(job)) ?? false
@@ -93,7 +94,7 @@ extension SlurmExecutor {
     }
     leftovers = leftovers.filter { seen.contains($0.key) }
     leftoversAskedAt = askedAt
-    let waiting = waitingArrays(jobs)
+    let waiting = waitingArrays(ours)
     for id in runs.keys.sorted() where !runs[id]!.isOver {
       let before = runs[id]!.scheduler
       let job = runs[id]!.host.map { hosts[$0] } ?? best[id] ?? unlisted(id, in: waiting)
@@ -105,13 +106,25 @@ extension SlurmExecutor {
     }
   }
 
+  /// The jobs that carry this agent's mark, with what their names say. An array's tasks have one name, and follow one another.
+  private func ours(of jobs: [SlurmJob]) -> [(job: SlurmJob, name: JobName)] {
+    var found: [(job: SlurmJob, name: JobName)] = []
+    found.reserveCapacity(jobs.count)
+    var last: (text: String, name: JobName?) = ("", nil)
+    for job in jobs {
+      if job.name != last.text { last = (job.name, JobName(job.name, mark: mark)) }
+      if let name = last.name { found.append((job, name)) }
+    }
+    return found
+  }
+
   /// Slurm's word of the tasks that run what they have taken from a shared array.
-  private func hosts(in jobs: [SlurmJob]) -> [ArrayTask: SlurmJob] {
+  private func hosts(in jobs: [(job: SlurmJob, name: JobName)]) -> [ArrayTask: SlurmJob] {
     let wanted = Set(runs.values.compactMap { $0.isOver ? nil : $0.host })
     guard !wanted.isEmpty else { return [:] }
     var found: [ArrayTask: SlurmJob] = [:]
-    for job in jobs {
-      guard let task = ArrayTask(job), wanted.contains(task), JobName(job.name, mark: mark) != nil else { continue }
+    for (job, _) in jobs {
+      guard let task = ArrayTask(job), wanted.contains(task) else { continue }
       if let other = found[task], other.state.precedence >= job.state.precedence { continue }
       found[task] = job
     }
@@ -119,10 +132,10 @@ extension SlurmExecutor {
   }
 
   /// The records that stand for the tasks of arrays which wait.
-  private func waitingArrays(_ jobs: [SlurmJob]) -> [JobName: SlurmJob] {
+  private func waitingArrays(_ jobs: [(job: SlurmJob, name: JobName)]) -> [JobName: SlurmJob] {
     var found: [JobName: SlurmJob] = [:]
-    for job in jobs where job.id == job.arrayID && job.index != nil {
-      if case .pending = job.state, let name = JobName(job.name, mark: mark) { found[name] = job }
+    for (job, name) in jobs where job.id == job.arrayID && job.index != nil {
+      if case .pending = job.state { found[name] = job }
     }
     return found
   }

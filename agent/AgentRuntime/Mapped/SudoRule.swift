@@ -45,11 +45,24 @@ struct SudoRule: Sendable, Equatable {
     """
     # Fubini's agent (user \(agent)) submits the work of its projects as their Unix users.
     # Whoever is \(agent) can act as any of them, so nobody else should be.
-    Cmnd_Alias FUBINI_BROKER = \(agentBinary) broker
-    Defaults!FUBINI_BROKER !requiretty, !use_pty, !log_input, !log_output
-    \(agent) ALL = (\(users.joined(separator: ", "))) NOPASSWD: FUBINI_BROKER
+    Cmnd_Alias \(alias) = \(agentBinary) broker
+    Defaults!\(alias) !requiretty, !use_pty, !log_input, !log_output
+    \(agent) ALL = (\(users.joined(separator: ", "))) NOPASSWD: \(alias)
 
     """
+  }
+
+  /// Two agents of one machine have a file each, and sudo refuses both when they define one alias. Aliases are made of capital
+  /// letters, digits and underscores; other bytes of the agent's name become their hexadecimal codes, so that no two are alike.
+  private var alias: String {
+    let name = agent.utf8.map { byte in
+      switch byte {
+      case 0x61...0x7a: String(UnicodeScalar(byte - 0x20))
+      case 0x30...0x39: String(UnicodeScalar(byte))
+      default: "_" + String(byte, radix: 16, uppercase: true)
+      }
+    }
+    return "FUBINI_BROKER_" + name.joined()
   }
 
   /// What in a path is not root's alone: a program that others may change must not be in a rule.
