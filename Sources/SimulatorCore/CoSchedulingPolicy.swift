@@ -2,11 +2,13 @@ public import SchedulerCore
 
 /// Ours: the very state machine of `SchedulerCore`.
 public struct CoSchedulingPolicy: SchedulingPolicy {
-  public private(set) var scheduler: CoScheduler
+  public internal(set) var scheduler: CoScheduler
 
   public init(_ platform: Platform, _ options: CoSchedulingOptions = CoSchedulingOptions()) {
     scheduler = CoScheduler(sites: platform.sites.map(\.compute), options: options)
   }
+
+  init(_ scheduler: CoScheduler) { self.scheduler = scheduler }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
     for event in events { scheduler.happened(event, at: now) }

@@ -1,7 +1,6 @@
-/// Transfers over shared links, each at its max-min fair rate: what no other transfer could give it without itself being slower than
-/// it. A transfer uses the link out of its source and the link into its destination.
-///
-/// - Source: Bertsekas and Gallager, "Data Networks", 2nd edition, section 6.5.2 (progressive filling).
+import SchedulerCore
+
+/// Transfers over shared links, each at its max-min fair rate.
 public struct FairLinks: Sendable {
   public struct Transfer: Sendable {
     public var datum: Int
@@ -15,15 +14,13 @@ public struct FairLinks: Sendable {
     var number: Int
   }
 
-  let capacityIn: [Double]
-  let capacityOut: [Double]
+  private let fair: FairShare
   public private(set) var transfers: [Transfer] = []
   private var started = 0
   private var isStale = false
 
   public init(capacityIn: [Double], capacityOut: [Double]) {
-    self.capacityIn = capacityIn
-    self.capacityOut = capacityOut
+    fair = FairShare(capacityIn: capacityIn, capacityOut: capacityOut)
   }
 
   public mutating func start(_ datum: Int, from: Int, to: Int, bytes: Double) {
@@ -65,38 +62,7 @@ public struct FairLinks: Sendable {
 
   private mutating func share() {
     isStale = false
-    var (restIn, restOut) = (capacityIn, capacityOut)
-    var (countIn, countOut) = (capacityIn.map { _ in 0 }, capacityOut.map { _ in 0 })
-    for transfer in transfers {
-      countIn[transfer.to] += 1
-      countOut[transfer.from] += 1
-    }
-    var open = Array(transfers.indices)
-    while !open.isEmpty {
-      var (least, isIn, link) = (Double.infinity, true, 0)
-      for site in capacityIn.indices {
-        if countIn[site] > 0, restIn[site] / Double(countIn[site]) < least {
-          (least, isIn, link) = (restIn[site] / Double(countIn[site]), true, site)
-        }
-        if countOut[site] > 0, restOut[site] / Double(countOut[site]) < least {
-          (least, isIn, link) = (restOut[site] / Double(countOut[site]), false, site)
-        }
-      }
-      // Links without a limit.
-      guard least < .infinity else {
-        for index in open { transfers[index].rate = 1e18 }
-        return
-      }
-      open.removeAll { index in
-        let transfer = transfers[index]
-        guard (isIn ? transfer.to : transfer.from) == link else { return false }
-        transfers[index].rate = max(least, 1e-9)
-        restIn[transfer.to] -= least
-        restOut[transfer.from] -= least
-        countIn[transfer.to] -= 1
-        countOut[transfer.from] -= 1
-        return true
-      }
-    }
+    let rates = fair.rates(of: transfers.map { (from: $0.from, to: $0.to) })
+    for index in transfers.indices { transfers[index].rate = rates[index] }
   }
 }

@@ -10,6 +10,9 @@ public struct QueueWaitModel: Hashable, Sendable {
     self.p90 = p90
   }
 
+  /// Seconds; what policies are told. A queue's median says too little of it, because the long waits are much longer.
+  public var mean: Double { 0.4 * p50 + 0.35 * p90 }
+
   /// Seconds at a quantile in [0, 1); the last tenth ends as far behind p90 as p90 is behind p50.
   public func seconds(at quantile: Double) -> Double {
     if quantile < 0.5 { return p50 * quantile / 0.5 }
@@ -28,22 +31,44 @@ public struct Outage: Hashable, Sendable {
   }
 }
 
+/// How a cluster fails by chance; both kinds are drawn from the seed.
+public struct FailureModel: Hashable, Sendable {
+  /// Mean seconds between the end of one outage and the next one, exponentially distributed; nil: it never goes out of reach.
+  public var meanSecondsBetweenOutages: Double?
+  /// Mean seconds that an outage takes, exponentially distributed.
+  public var meanOutageSeconds: Double
+  /// Of a run: that it ends without a result, at any moment of it. The task is ready again then.
+  public var runFailureProbability: Double
+  public init(
+    meanSecondsBetweenOutages: Double? = nil, meanOutageSeconds: Double = 0, runFailureProbability: Double = 0
+  ) {
+    self.meanSecondsBetweenOutages = meanSecondsBetweenOutages
+    self.meanOutageSeconds = meanOutageSeconds
+    self.runFailureProbability = runFailureProbability
+  }
+}
+
 /// One cluster of a platform; one with no slots only stores.
 public struct PlatformSite: Hashable, Sendable {
   public var name: String
   public var compute: ComputeSite
   public var wait: QueueWaitModel?
   public var outages: [Outage]
+  /// Nobody is told of it beforehand.
+  public var failures: FailureModel
   /// Whether data that no task makes is here before a workflow begins.
   public var holdsInputs: Bool
   public init(
-    name: String, compute: ComputeSite, wait: QueueWaitModel? = nil, outages: [Outage] = [], holdsInputs: Bool = false
+    name: String, compute: ComputeSite, wait: QueueWaitModel? = nil, outages: [Outage] = [],
+    failures: FailureModel = FailureModel(), holdsInputs: Bool = false
   ) {
     self.name = name
     self.compute = compute
-    self.compute.queueWait = wait?.p50 ?? 0
+    self.compute.queueWait = wait?.mean ?? 0
+    self.compute.queueWaitSpread = wait.map { $0.p90 - $0.p50 } ?? 0
     self.wait = wait
     self.outages = outages
+    self.failures = failures
     self.holdsInputs = holdsInputs
   }
 }
@@ -70,6 +95,7 @@ public struct Platform: Hashable, Sendable {
       throw FederationError(
         .invalidArgument, "the platform file needs \"clusters\": a list of 1 to \(Self.sitesLimit) clusters")
     }
+    try json.mustOnlyHave(["name", "clusters", "transfersAtOnce"], in: "the platform file")
     var seen: Set<String> = []
     let sites = try list.map { member in
       let site = try PlatformSite(member)
@@ -93,11 +119,26 @@ public struct Platform: Hashable, Sendable {
   }
 }
 
+extension JSONValue {
+  /// A member that means nothing is a mistake of whoever wrote it.
+  fileprivate func mustOnlyHave(_ members: Set<String>, in place: String) throws {
+    guard let unknown = objectValue?.keys.filter({ !members.contains($0) }).min() else { return }
+    throw FederationError(
+      .invalidArgument, "\(place) has a member \(unknown); it may have \(members.sorted().joined(separator: ", "))")
+  }
+}
+
 extension PlatformSite {
+  private static let members: Set<String> = [
+    "name", "slots", "speed", "bytesPerSecondIn", "bytesPerSecondOut", "pricePerSlotHour", "egressPerGigabyte", "wait",
+    "cacheBytes", "outages", "failures", "holdsInputs",
+  ]
+
   init(_ json: JSONValue) throws {
     guard let name = json["name"]?.stringValue, !name.isEmpty, !name.contains(where: \.isWhitespace) else {
       throw FederationError(.invalidArgument, "each cluster of the platform needs a \"name\" without spaces")
     }
+    try json.mustOnlyHave(Self.members, in: "cluster \(name)")
     func number(_ key: String, _ fallback: Double, above least: Double = 0, of value: JSONValue? = nil) throws -> Double
     {
       guard let member = (value ?? json)[key] else { return fallback }
@@ -119,6 +160,7 @@ extension PlatformSite {
     let outages = try (json["outages"]?.arrayValue ?? []).map {
       Outage(at: try number("at", 0, of: $0), seconds: try number("seconds", 0, of: $0))
     }
+    let failures = try FailureModel(json["failures"], cluster: name)
     let capacity = try number("cacheBytes", -1, above: 0)
     self.init(
       name: name,
@@ -128,6 +170,32 @@ extension PlatformSite {
         bandwidthOut: try number("bytesPerSecondOut", 1e9, above: 1),
         pricePerSecond: try number("pricePerSlotHour", 0) / 3600,
         egressPerByte: try number("egressPerGigabyte", 0) / 1e9, cacheCapacity: capacity < 0 ? nil : capacity),
-      wait: wait, outages: outages, holdsInputs: json["holdsInputs"]?.boolValue ?? false)
+      wait: wait, outages: outages, failures: failures, holdsInputs: json["holdsInputs"]?.boolValue ?? false)
+  }
+}
+
+extension FailureModel {
+  init(_ json: JSONValue?, cluster: String) throws {
+    guard let json else {
+      self.init()
+      return
+    }
+    try json.mustOnlyHave(
+      ["meanSecondsBetweenOutages", "meanOutageSeconds", "runFailureProbability"],
+      in: "failures of cluster \(cluster)")
+    func number(_ key: String, in range: ClosedRange<Double>) throws -> Double? {
+      guard let member = json[key] else { return nil }
+      guard let number = member.doubleValue, range.contains(number) else {
+        throw FederationError(
+          .invalidArgument,
+          "failures.\(key) of cluster \(cluster) must be a number from \(range.lowerBound) to \(range.upperBound)")
+      }
+      return number
+    }
+    // A run that can never end would keep a simulation from ending.
+    self.init(
+      meanSecondsBetweenOutages: try number("meanSecondsBetweenOutages", in: 1...1e12),
+      meanOutageSeconds: try number("meanOutageSeconds", in: 0...1e12) ?? 0,
+      runFailureProbability: try number("runFailureProbability", in: 0...0.95) ?? 0)
   }
 }

@@ -23,6 +23,11 @@ public struct RolloutPolicy: SchedulingPolicy {
   private let samples: Samples
   private let seed: UInt64
   private var policy: CoSchedulingPolicy?
+  private var current = 0
+  private var left = 0
+  private var ended = 0
+  private var isDue = false
+  public var replan = (least: 4, part: 0.25)
 
   /// - Parameter deadline: seconds since the start. With one, the cheapest candidate that keeps it wins; else, or when none does, the
   ///   fastest.
@@ -30,7 +35,10 @@ public struct RolloutPolicy: SchedulingPolicy {
     _ platform: Platform, deadline: Double? = nil, samples: Samples = Samples(), seed: UInt64
   ) {
     var known = platform
-    for site in known.sites.indices { known.sites[site].outages = [] }
+    for site in known.sites.indices {
+      known.sites[site].outages = []
+      known.sites[site].failures = FailureModel()
+    }
     self.platform = known
     self.deadline = deadline
     self.samples = samples
@@ -51,36 +59,59 @@ public struct RolloutPolicy: SchedulingPolicy {
   }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
-    if policy == nil { policy = CoSchedulingPolicy(platform, choose(for: events)) }
-    return policy!.react(to: events, at: now)
+    if policy == nil { policy = CoSchedulingPolicy(platform, candidates[0]) }
+    for event in events {
+      policy!.scheduler.happened(event, at: now)
+      switch event {
+      case .submitted(let graph):
+        left += graph.tasks.count
+        isDue = true
+      case .finished:
+        left -= 1
+        ended += 1
+      case .reachabilityChanged: isDue = true
+      default: break
+      }
+    }
+    if isDue || left > 0 && ended >= max(replan.least, Int(Double(left) * replan.part)) {
+      choose(at: now)
+      (isDue, ended) = (false, 0)
+    }
+    return policy!.scheduler.decide(at: now)
   }
 
-  private func choose(for events: [SimulationEvent]) -> CoSchedulingOptions {
-    var workloads: [Workload] = []
-    for case .submitted(let graph) in events {
-      workloads.append(Workload(name: "expected", graph: graph, runtimes: graph.tasks.map(\.runtime)))
+  /// Runs what is left with each candidate, and goes on with the best one.
+  private mutating func choose(at now: Double) {
+    let scheduler = policy!.scheduler
+    let drawn = (0..<samples.count).map { sample in
+      let expected = Workload(name: "", graph: scheduler.graph, runtimes: [])
+      return expected.expecting.withRuntimeError(sample == 0 ? 0 : samples.error, seed: seed &+ UInt64(sample)).runtimes
     }
-    var best = candidates[0]
+    var best = current
     var least = (isLate: true, cost: Double.infinity)
-    for candidate in candidates {
+    for index in [current] + candidates.indices.filter({ $0 != current }) {
+      var candidate = scheduler
+      candidate.options = candidates[index]
       var (makespan, money) = (0.0, 0.0)
-      for sample in 0..<samples.count {
-        let error = sample == 0 ? 0 : samples.error
-        let drawn = workloads.map { $0.withRuntimeError(error, seed: seed &+ UInt64(sample)) }
-        var simulation = Simulation(platform, drawn, seed: seed &+ UInt64(sample))
-        var policy = CoSchedulingPolicy(platform, candidate)
+      for sample in drawn.indices {
+        var simulation = Simulation(
+          platform, resuming: candidate, runtimes: drawn[sample], at: now, seed: seed &+ UInt64(sample))
+        var policy = CoSchedulingPolicy(candidate)
         // A candidate that stalls is none.
-        guard let report = try? simulation.run(&policy) else {
+        guard let report = try? simulation.resume(&policy) else {
           makespan = .infinity
           break
         }
-        makespan += report.makespan / Double(samples.count)
+        makespan += (report.makespan - now) / Double(samples.count)
         money += report.money / Double(samples.count)
       }
-      let isLate = deadline.map { makespan > $0 } ?? true
+      let isLate = deadline.map { makespan + now > $0 } ?? true
       let cost = isLate ? makespan : money
-      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, least.cost) { (best, least) = (candidate, (isLate, cost)) }
+      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, least.cost * 0.9999) {
+        (best, least) = (index, (isLate, cost))
+      }
     }
-    return best
+    current = best
+    policy!.scheduler.options = candidates[best]
   }
 }

@@ -49,7 +49,11 @@ public struct Simulation {
     case submit(Int)
     case admitted(task: Int, attempt: Int)
     case ended(task: Int, attempt: Int)
+    case failed(task: Int, attempt: Int)
     case outage(site: Int, isDown: Bool)
+    /// An outage by chance.
+    case breakdown(site: Int, number: Int)
+    case repair(site: Int, number: Int)
   }
   struct Timed: Comparable {
     var at: Double
@@ -96,6 +100,8 @@ public struct Simulation {
   /// Runs by site that only lack a slot.
   var startable: [[Int]]
   var isDown: [Bool]
+  /// Outages that have begun and not ended: they may overlap.
+  var outages: [Int]
   var timed = Heap<Timed>()
   var timedCount = 0
   var now = 0.0
@@ -113,6 +119,7 @@ public struct Simulation {
     freeSlots = sites.map(\.slots)
     startable = sites.map { _ in [] }
     isDown = sites.map { _ in false }
+    outages = sites.map { _ in 0 }
     report = SimulationReport(platform)
     for (index, workload) in workloads.enumerated() { schedule(.submit(index), at: workload.submittedAt) }
     for (index, site) in platform.sites.enumerated() {
@@ -120,6 +127,7 @@ public struct Simulation {
         schedule(.outage(site: index, isDown: true), at: outage.at)
         schedule(.outage(site: index, isDown: false), at: outage.at + outage.seconds)
       }
+      scheduleBreakdown(index, number: 0)
     }
   }
 
@@ -161,7 +169,7 @@ public struct SimulationStall: Error, CustomStringConvertible {
 
 // MARK: What happens
 extension Simulation {
-  private mutating func schedule(_ event: Event, at: Double) {
+  mutating func schedule(_ event: Event, at: Double) {
     timedCount += 1
     timed.insert(Timed(at: at, number: timedCount, event: event))
   }
@@ -176,8 +184,31 @@ extension Simulation {
     case .ended(let task, let attempt):
       guard attempts[task] == attempt, runs[task] != nil else { return }
       end(task)
+    case .failed(let task, let attempt):
+      guard attempts[task] == attempt, let run = runs[task] else { return }
+      freeSlots[run.site] += 1
+      lose(task)
     case .outage(let site, let isDown): setReachability(site, isDown)
+    case .breakdown(let site, let number):
+      setReachability(site, true)
+      schedule(.repair(site: site, number: number), at: now + gap(site, number, isUp: false))
+    case .repair(let site, let number):
+      setReachability(site, false)
+      scheduleBreakdown(site, number: number + 1)
     }
+  }
+
+  private mutating func scheduleBreakdown(_ site: Int, number: Int) {
+    guard platform.sites[site].failures.meanSecondsBetweenOutages != nil else { return }
+    schedule(.breakdown(site: site, number: number), at: now + gap(site, number, isUp: true))
+  }
+
+  /// Seconds until a cluster's state changes by chance: exponential, from a stream of its own for each change.
+  private func gap(_ site: Int, _ number: Int, isUp: Bool) -> Double {
+    let failures = platform.sites[site].failures
+    let mean = isUp ? failures.meanSecondsBetweenOutages ?? .infinity : failures.meanOutageSeconds
+    var random = SplitMix64(seed: seed ^ 0xfa11_0000, stream: UInt64(site * 2 + (isUp ? 0 : 1)) << 32 | UInt64(number))
+    return random.exponential(mean: mean)
   }
 
   private mutating func submit(_ workload: Workload) {
@@ -253,6 +284,8 @@ extension Simulation {
   }
 
   private mutating func setReachability(_ site: Int, _ isDown: Bool) {
+    outages[site] += isDown ? 1 : -1
+    guard isDown ? outages[site] == 1 : outages[site] == 0 else { return }
     self.isDown[site] = isDown
     news.append(.reachabilityChanged(site: site, isDown: isDown))
     guard isDown else { return retryTransfers() }
@@ -294,7 +327,7 @@ extension Simulation {
 
 // MARK: What the policy does
 extension Simulation {
-  private mutating func act(_ action: SchedulingAction) {
+  mutating func act(_ action: SchedulingAction) {
     switch action {
     case .stage(let datum, let from, let to):
       precondition(isThere[datum][from], "a policy staged what its source does not have")
@@ -356,14 +389,25 @@ extension Simulation {
     }
   }
 
-  private mutating func offer(_ task: Int) {
+  mutating func offer(_ task: Int) {
     guard let run = runs[task], run.missing == 0, run.isAdmitted, run.startedAt == nil, !isDown[run.site] else {
       return
     }
     startable[run.site].append(task)
   }
 
-  private mutating func startRuns() {
+  private mutating func scheduleEnd(_ task: Int, at site: Int) {
+    let run = runtimes[task] / platform.sites[site].compute.speed
+    let probability = platform.sites[site].failures.runFailureProbability
+    var random = SplitMix64(seed: seed ^ 0xfa11_0001, stream: UInt64(task * 64 + attempts[task]))
+    if probability > 0, random.unit() < probability {
+      schedule(.failed(task: task, attempt: attempts[task]), at: now + run * random.unit())
+    } else {
+      schedule(.ended(task: task, attempt: attempts[task]), at: now + run)
+    }
+  }
+
+  mutating func startRuns() {
     for site in startable.indices where freeSlots[site] > 0 && !startable[site].isEmpty {
       startable[site].sort { runs[$0]!.rank > runs[$1]!.rank || runs[$0]!.rank == runs[$1]!.rank && $0 < $1 }
       let starting = startable[site].prefix(freeSlots[site])
@@ -371,8 +415,7 @@ extension Simulation {
         freeSlots[site] -= 1
         runs[task]!.startedAt = now
         news.append(.started(task))
-        schedule(
-          .ended(task: task, attempt: attempts[task]), at: now + runtimes[task] / platform.sites[site].compute.speed)
+        scheduleEnd(task, at: site)
       }
       startable[site].removeFirst(starting.count)
     }

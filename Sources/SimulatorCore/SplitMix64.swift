@@ -25,6 +25,21 @@ public struct SplitMix64: RandomNumberGenerator, Sendable {
     return sum
   }
 
+  /// Exponentially distributed, by inversion.
+  public mutating func exponential(mean: Double) -> Double { -mean * Self.logarithm(1 - unit()) }
+
+  /// The natural logarithm of a number above zero, the same on every machine: `ln m = 2 artanh((m - 1) / (m + 1))` for the
+  /// significand, which is in [1, 2), so that 20 terms are exact to double precision.
+  private static func logarithm(_ value: Double) -> Double {
+    let ratio = (value.significand - 1) / (value.significand + 1)
+    var (sum, power) = (0.0, ratio)
+    for term in 0..<20 {
+      sum += power / Double(2 * term + 1)
+      power *= ratio * ratio
+    }
+    return 2 * sum + Double(value.exponent) * 0.693_147_180_559_945_3
+  }
+
   /// A stream of its own for each index, whatever else is drawn.
   public init(seed: UInt64, stream: UInt64) {
     var base = SplitMix64(seed: seed ^ (stream &* 0xd1b5_4a32_d192_ed03))

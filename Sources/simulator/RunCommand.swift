@@ -24,8 +24,12 @@ struct RunCommand: ParsableCommand {
   var dataScale = 1.0
   @Option(help: "Standard deviation of real runtimes around the expected ones, relative.")
   var runtimeError = 0.0
-  @Option(help: "Seconds between the submissions of one workflow and the next.")
+  @Option(help: "Seconds between the submissions of one workflow and the next; their mean with --arrivals poisson.")
   var interval = 0.0
+  @Option(help: "How workflows arrive: regular or poisson (exponential gaps, from the seed).")
+  var arrivals = Arrivals.regular
+  @Option(help: "How often each workflow is submitted; each time with runtimes of its own.")
+  var times = 1
   @Option(help: "Seconds from the start until which all should have ended; only `ours` and `planned` heed it.")
   var deadline: Double?
   @Option(help: "What a unit of money is worth in seconds; only the policy `ours` heeds it.")
@@ -34,13 +38,14 @@ struct RunCommand: ParsableCommand {
   var seed: UInt64 = 1
   @Option(help: "Write a Gantt chart (SVG) to this file.")
   var gantt: String?
-  @Argument(help: "WfFormat 1.4 or 1.5 instances.")
+  @Argument(help: "WfCommons instances (WfFormat 1.3 to 1.6).")
   var instances: [String] = []
 
   func validate() throws {
     guard !instances.isEmpty || !generate.isEmpty else {
       throw ValidationError("name at least one instance, or --generate one")
     }
+    guard (1...1000).contains(times) else { throw ValidationError("--times is 1 to 1000") }
     guard dataScale > 0, dataScale <= 1e6, (0...3).contains(runtimeError), interval >= 0, moneyWeight >= 0 else {
       throw ValidationError(
         "--data-scale is above 0, --runtime-error 0 to 3, --interval and --money-weight are not negative")
@@ -55,16 +60,24 @@ struct RunCommand: ParsableCommand {
         dataScale: dataScale)
     }
     workloads += try generate.map(generated)
-    workloads = workloads.enumerated().map { index, workload in
-      var real = workload.withRuntimeError(runtimeError, seed: seed &+ UInt64(index))
-      real.submittedAt = Double(index) * interval
-      return real
-    }
+    workloads = arrange((0..<times).flatMap { _ in workloads })
     let weights = ScoringWeights(omega: deadline == nil ? 0 : 1000, lambda: Float(moneyWeight))
     let report = try Simulation.run(
       policy, site, workloads, seed: seed, options: CoSchedulingOptions(weights: weights, deadline: deadline))
     print(report.json().description)
     if let gantt { try Data(GanttChart(report).svg.utf8).write(to: URL(filePath: gantt)) }
+  }
+
+  /// Gives each workflow its real runtimes and its moment of submission.
+  private func arrange(_ workloads: [Workload]) -> [Workload] {
+    var random = SplitMix64(seed: seed, stream: .max)
+    var at = 0.0
+    return workloads.enumerated().map { index, workload in
+      var real = workload.withRuntimeError(runtimeError, seed: seed &+ UInt64(index))
+      real.submittedAt = at
+      at += arrivals == .regular ? interval : random.exponential(mean: interval)
+      return real
+    }
   }
 
   private func generated(_ text: String) throws -> Workload {
@@ -85,4 +98,10 @@ struct RunCommand: ParsableCommand {
       return try JSONDecoder().decode(JSONValue.self, from: data)
     } catch { throw ValidationError("\(path) is no JSON") }
   }
+}
+
+/// How workflows arrive.
+enum Arrivals: String, CaseIterable, ExpressibleByArgument {
+  case regular
+  case poisson
 }

@@ -16,9 +16,11 @@ struct CoSchedulingBenchmark: ParsableCommand {
   @Flag(help: "Print each case.")
   var cases = false
   @Option(help: "How much the place of outputs counts.")
-  var lookahead = 0.5
+  var lookahead = CoSchedulingOptions().lookahead
   @Option(help: "How much the seconds count that a replica saves others.")
   var nu = 0.0
+  @Option(help: "Of the spread of a queue's waits, the part that is added to their mean.")
+  var risk = CoSchedulingOptions().risk
   @Option(help: "How much a second counts for which a link is taken.")
   var kappa: Float = 0.1
   @Option(help: "How many seeds, each with generated workflows, runtimes and waits of its own.")
@@ -73,7 +75,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
     _ workload: Workload, _ platform: Platform, _ seed: UInt64, _ title: String, _ ratios: inout [[PolicyName: Ratios]]
   ) throws {
     let options = CoSchedulingOptions(
-      weights: ScoringWeights(kappa: kappa), isPrefetching: prefetch, lookahead: lookahead, nu: nu)
+      weights: ScoringWeights(kappa: kappa), isPrefetching: prefetch, lookahead: lookahead, nu: nu, risk: risk)
     var reports: [PolicyName: SimulationReport] = [:]
     for name in own + others {
       reports[name] = try Simulation.run(name, platform, [workload], seed: seed, options: options)

@@ -106,6 +106,33 @@ struct SimulationTests {
     }
   }
 
+  @Test("clusters and runs that fail by chance cost time and no task", arguments: PolicyName.allCases)
+  func failures(policy: PolicyName) throws {
+    let workload = GeneratedWorkload.montage.workload(size: 12, seed: 7)
+    let calm = try Simulation.run(policy, Self.platform, [workload], seed: 7)
+    var platform = Self.platform
+    platform.sites[1].failures = FailureModel(runFailureProbability: 0.4)
+    platform.sites[2].failures = FailureModel(meanSecondsBetweenOutages: 150, meanOutageSeconds: 40)
+    let report = try Simulation.run(policy, platform, [workload], seed: 7)
+    #expect(report.spans.filter { !$0.isLost }.count == workload.graph.tasks.count)
+    #expect(!report.spans.filter(\.isLost).isEmpty)
+    #expect(report.makespan > calm.makespan)
+    #expect(try Simulation.run(policy, platform, [workload], seed: 7) == report)
+  }
+
+  @Test("an outage within another does not end with it")
+  func outagesOverlap() throws {
+    let platform = Platform(
+      name: "one",
+      sites: [
+        Self.site(
+          "only", slots: 1, outages: [Outage(at: 10, seconds: 100), Outage(at: 20, seconds: 5)], holdsInputs: true)
+      ])
+    let workload = Workload(
+      name: "one", graph: TaskGraph(tasks: [TaskGraph.Task(runtime: 30)], data: []), runtimes: [30])
+    #expect(try Simulation.run(.ours, platform, [workload], seed: 1).makespan == 140)
+  }
+
   @Test("in bounded caches no input of a bound run is evicted, and no last replica (I4)", arguments: 1...10)
   func boundedCaches(seed: Int) throws {
     var platform = Self.platform

@@ -1,12 +1,16 @@
 /// What one pass of decisions assumes and takes back at its end.
 struct SchedulingPass {
-  /// When bound and running tasks are expected to end.
-  var ends: [Int: Double] = [:]
+  /// When tasks that are placed are expected to end, and where.
+  var ends: [Int: (site: Int, at: Double)] = [:]
   /// Copies that were only assumed.
   var assumed: [(datum: Int, site: Int)] = []
-  /// Tasks to bind, and tasks whose inputs may be warmed, with their clusters, in order of rank.
-  var binds: [(task: Int, site: Int)] = []
+  /// Tasks that are due, and tasks whose inputs may be warmed, with their clusters, in order of rank.
+  var due: [(task: Int, site: Int)] = []
   var wishes: [(task: Int, site: Int)] = []
+  /// Ready tasks among the wishes.
+  var held = 0
+  /// Whether a run is booked on some cluster behind a gap.
+  var hasGaps = false
   /// What the kernel's scores still hold for: tasks with the same inputs, runtime and tails get them for nothing.
   var scored: Int?
   var request = ScoringRequest(runtime: 0)
@@ -18,82 +22,101 @@ extension CoScheduler {
 
   /// What is to be done now.
   ///
-  /// Ready tasks are taken by rank. Each is scored on all clusters and committed at once: its bytes are added to both links'
-  /// backlogs, its inputs get an ETA, a slot is booked, and the next one is scored against that. A task is bound only when it would
-  /// otherwise leave a slot empty: when its slot is free by the time its inputs are there. One whose slot is taken for longer stays
-  /// unbound, and what was assumed for it is taken back; the pass after the next event decides anew.
+  /// Tasks are taken by rank: those that are ready, and beside them those that will be, each with the expected ends of its parents.
+  /// Each is scored on all clusters and committed at once: its bytes are added to both links' backlogs, its inputs get an ETA, a
+  /// slot is booked, and the next one is scored against that. So a task of little rank does not take the slot that a greater one
+  /// needs a moment later, unless it is done by then (backfill).
   ///
-  /// - Complexity: O(ready tasks x (clusters / 8 + replicas x inputs)).
+  /// A task is due when its slot is free by the time its inputs are there. Its inputs are then staged when their turn on the links
+  /// comes, and it is bound when the last of them is on its way. All others stay unbound, and what was assumed for them is taken
+  /// back; the pass after the next event decides anew.
+  ///
+  /// - Complexity: O((ready tasks + upcoming ones) x (clusters / 8 + replicas x inputs + booked runs)).
   public mutating func decide(at now: Double) -> [SchedulingAction] {
     let links = ledger.links
     var pass = begin(now)
-    pending = pending.filter { phases[$0] == .ready }
-    pending.sort { ranks[$0] > ranks[$1] || ranks[$0] == ranks[$1] && $0 < $1 }
-    for task in pending {
-      guard pass.wishes.count < Self.lookaheadLimit else { break }
-      place(task, readyAt: now, at: now, &pass)
+    for task in (pending + upcoming()).sorted(by: precedes) {
+      if phases[task] == .waiting {
+        placeUpcoming(task, at: now, &pass)
+      } else if pass.held < Self.lookaheadLimit {
+        place(task, readyAt: now, at: now, &pass)
+      }
     }
-    if options.isPrefetching { foresee(at: now, &pass) }
     ledger.forget(pass.assumed)
     ledger.links = links
+    room = LinkRoom(fair, flows)
     var actions: [SchedulingAction] = []
-    for (task, site) in pass.binds { bind(task, to: site, at: now, &actions) }
+    for (task, site) in pass.due { hand(task, to: site, at: now, &actions) }
     if options.isPrefetching {
       for (task, site) in pass.wishes { warm(task, at: site, now, &actions) }
     }
+    pending.removeAll { phases[$0] != .ready }
     return actions
   }
 
+  /// By rank, and by number where ranks are equal.
+  func precedes(_ left: Int, _ right: Int) -> Bool {
+    ranks[left] > ranks[right] || ranks[left] == ranks[right] && left < right
+  }
+
+  /// Whether tasks that are not ready yet take part, and runs are booked for later. With very many clusters they are not.
+  private var isLookingAhead: Bool { options.isPrefetching && sites.count <= Self.tailSitesLimit }
+
   private mutating func begin(_ now: Double) -> SchedulingPass {
     var pass = SchedulingPass()
-    ledger.slots = sites.map { SlotBook(slots: $0.slots) }
+    profiles = sites.map { SlotProfile(slots: $0.slots) }
     for site in sites.indices {
       for task in boundTasks[site] {
         if case .running(_, let end) = phases[task] {
           // It takes longer than expected, so nobody knows how long: a tenth more.
           let run = graph.tasks[task].runtime / sites[site].speed
           let expected = end > now ? end : now + run / 10
-          ledger.slots[site].book(until: expected)
-          pass.ends[task] = expected
+          profiles[site].book(from: now, until: expected, at: now)
+          pass.ends[task] = (site, expected)
         }
       }
       for task in boundTasks[site] {
         if case .bound(_, let inputsAt, let since) = phases[task] {
-          let start = max(now, inputsAt, since + sites[site].queueWait, ledger.slots[site].next(now))
-          let end = start + graph.tasks[task].runtime / sites[site].speed
-          ledger.slots[site].book(until: end)
-          pass.ends[task] = end
+          let run = graph.tasks[task].runtime / sites[site].speed
+          let start = profiles[site].start(from: max(now, inputsAt, since + queueWait(site)), length: run)
+          profiles[site].book(from: isLookingAhead ? start : now, until: start + run, at: now)
+          pass.ends[task] = (site, start + run)
         }
       }
+      pass.hasGaps = pass.hasGaps || profiles[site].hasGaps
       refresh(site, now)
     }
     return pass
   }
 
   private mutating func refresh(_ site: Int, _ now: Double) {
-    ledger.columns.setWait(site, Float(max(sites[site].queueWait, ledger.slots[site].next(now) - now)))
+    ledger.columns.setWait(site, Float(max(queueWait(site), profiles[site].start(from: now, length: 0) - now)))
     ledger.refresh(site, at: now)
   }
 
   /// Chooses for one task and assumes the choice.
   private mutating func place(_ task: Int, readyAt: Double, at now: Double, _ pass: inout SchedulingPass) {
     guard let site = choose(task, readyAt: readyAt, at: now, &pass) else { return }
+    let isReady = readyAt <= now
     let commitment = ledger.commit(graph.tasks[task].inputs, to: site, at: now)
     for move in commitment.moves { pass.assumed.append((move.datum, site)) }
-    let queued = now + sites[site].queueWait
-    let slot = max(queued, ledger.slots[site].next(now))
-    let start = max(readyAt, commitment.inputsAt, slot)
-    ledger.slots[site].book(until: start + graph.tasks[task].runtime / sites[site].speed)
+    let run = graph.tasks[task].runtime / sites[site].speed
+    let base = max(readyAt, commitment.inputsAt, now + queueWait(site))
+    let start = profiles[site].start(from: base, length: run)
+    profiles[site].book(from: isLookingAhead ? start : now, until: start + run, at: now)
+    pass.hasGaps = pass.hasGaps || profiles[site].hasGaps
+    pass.ends[task] = (site, start + run)
     refresh(site, now)
-    if !commitment.moves.isEmpty {
+    if !commitment.moves.isEmpty || pass.hasGaps {
       pass.scored = nil
     } else if pass.scored != nil {
       ledger.kernel.rescore(site, pass.request, options.weights, ledger.columns)
     }
-    if readyAt <= now, PlacementLedger.isDue(slot: slot, inputsAt: commitment.inputsAt, queued: queued) {
-      pass.binds.append((task, site))
+    if isReady, start <= base {
+      pass.due.append((task, site))
     } else {
       pass.wishes.append((task, site))
+      if isReady { pass.held += 1 }
     }
   }
 
@@ -105,10 +128,13 @@ extension CoScheduler {
     pass.request.ready = Float(readyAt - now)
     pass.request.deadline = options.deadline.map { Float($0 - now) } ?? .infinity
     pass.request.tails = tails[task]
+    pass.request.tailWeight = Float(options.lookahead)
     pass.request.feasible = []
+    // With too many clusters there is no table.
     pass.request.tail = tails[task].isEmpty ? Float(ranks[task] - graph.tasks[task].runtime) : 0
     pass.request.offsets = options.nu > 0 ? reuse(task) : []
     ledger.score(graph.tasks[task].inputs, pass.request, options.weights, at: now)
+    if pass.hasGaps { fitGaps(pass.request, at: now) }
     while let best = ledger.kernel.best, !canReserve(task, at: best) {
       if pass.request.feasible.isEmpty {
         pass.request.feasible = Array(repeating: 0xff, count: (sites.count + 7) / 8)
@@ -116,8 +142,24 @@ extension CoScheduler {
       pass.request.feasible[best >> 3] &= ~(1 << UInt8(best & 7))
       ledger.kernel.rescore(best, pass.request, options.weights, ledger.columns)
     }
-    pass.scored = readyAt <= now && pass.request.feasible.isEmpty ? task : nil
+    pass.scored = readyAt <= now && pass.request.feasible.isEmpty && !pass.hasGaps ? task : nil
     return ledger.kernel.best
+  }
+
+  /// Where a slot is booked for later, how long a task waits depends on how long it runs: scores such clusters again with the gap
+  /// that it fits into.
+  private mutating func fitGaps(_ request: ScoringRequest, at now: Double) {
+    for site in sites.indices where profiles[site].hasGaps {
+      let terms = ledger.kernel.terms(site, request, options.weights, ledger.columns)
+      guard terms.score < .infinity else { continue }
+      let earliest = now + max(Double(max(request.ready, terms.stage)), queueWait(site))
+      let run = Double(request.runtime) / sites[site].speed
+      let start = profiles[site].start(from: earliest, length: run)
+      let wait = ledger.columns.waitSeconds(site)
+      ledger.columns.setWait(site, Float(start - now))
+      ledger.kernel.rescore(site, request, options.weights, ledger.columns)
+      ledger.columns.setWait(site, wait)
+    }
   }
 
   /// What the replicas that a task would make are worth to those that read them later, by cluster; empty when nobody does.
@@ -145,77 +187,41 @@ extension CoScheduler {
 }
 
 extension CoScheduler {
-  /// Places the tasks whose parents are all bound or running, so that what they need can be warmed; it binds none of them.
-  private mutating func foresee(at now: Double, _ pass: inout SchedulingPass) {
+  /// The tasks of highest rank that are not ready yet. A task has less rank than its parents, or nothing of it is known yet, so
+  /// those of its parents that are not bound are looked at before it.
+  private mutating func upcoming() -> [Int] {
+    guard isLookingAhead else { return [] }
+    if byRank.count != graph.tasks.count {
+      byRank = graph.tasks.indices.sorted(by: precedes)
+      firstWaiting = 0
+    }
+    while firstWaiting < byRank.count, phases[byRank[firstWaiting]] != .waiting { firstWaiting += 1 }
     var soon: [Int] = []
-    var seen: Set<Int> = []
-    for site in sites.indices {
-      for task in boundTasks[site] {
-        for child in children[task] where unplacedParents[child] == 0 && phases[child] == .waiting {
-          if seen.insert(child).inserted { soon.append(child) }
-        }
-      }
+    for task in byRank[firstWaiting...] where phases[task] == .waiting {
+      soon.append(task)
+      if soon.count == Self.lookaheadLimit { break }
     }
-    soon.sort { ranks[$0] > ranks[$1] || ranks[$0] == ranks[$1] && $0 < $1 }
-    for task in soon.prefix(Self.lookaheadLimit) {
-      var readyAt = now
-      for parent in graph.tasks[task].parents {
-        guard let site = site(of: parent), let end = pass.ends[parent] else { continue }
-        readyAt = max(readyAt, end)
-        for output in graph.tasks[parent].outputs where !ledger.copies[output].contains(where: { $0.site == site }) {
-          ledger.copies[output].append(Copy(site: site, availableAt: end, isThere: false, source: site))
-          pass.assumed.append((output, site))
-        }
-      }
-      pass.scored = nil
-      place(task, readyAt: max(readyAt, now + 0.001), at: now, &pass)
-    }
+    return soon
   }
 
-  /// Binds a task, reserves its input set, and stages what is neither there nor on its way.
-  private mutating func bind(_ task: Int, to site: Int, at now: Double, _ actions: inout [SchedulingAction]) {
-    guard canReserve(task, at: site) else { return }
-    for input in graph.tasks[task].inputs {
-      pins[site][input, default: 0] += 1
-      eviction[site].remove(input)
-    }
-    makeRoom(missingBytes(task, at: site), at: site, &actions)
-    var inputsAt = now
-    for input in graph.tasks[task].inputs {
-      if let copy = ledger.copies[input].first(where: { $0.site == site }) {
-        inputsAt = max(inputsAt, copy.availableAt)
-      } else {
-        inputsAt = max(inputsAt, stage(input, to: site, at: now, &actions) ?? now)
+  /// Places a task whose parents are all placed, with their outputs where they are expected. The links are promised nothing: what it
+  /// will move does not compete with what moves now.
+  private mutating func placeUpcoming(_ task: Int, at now: Double, _ pass: inout SchedulingPass) {
+    let parents = graph.tasks[task].parents.filter { phases[$0] != .ended }
+    guard parents.allSatisfy({ pass.ends[$0] != nil }) else { return }
+    var readyAt = now + 0.001
+    for parent in parents {
+      let end = pass.ends[parent]!
+      readyAt = max(readyAt, end.at)
+      for output in graph.tasks[parent].outputs where ledger.copy(of: output, at: end.site) == nil {
+        ledger.copies[output].append(Copy(site: end.site, availableAt: end.at, isThere: false, source: end.site))
+        pass.assumed.append((output, end.site))
       }
     }
-    phases[task] = .bound(site, inputsAt: inputsAt, since: now)
-    boundTasks[site].append(task)
-    for child in children[task] { unplacedParents[child] -= 1 }
-    actions.append(.bind(task: task, to: site, rank: ranks[task]))
-  }
-
-  /// Copies a datum from the source that would have sent it first; nil when nobody who can be reached has it.
-  private mutating func stage(
-    _ datum: Int, to site: Int, at now: Double, _ actions: inout [SchedulingAction]
-  ) -> Double? {
-    guard let source = ledger.source(of: datum, at: now) else { return nil }
-    let size = graph.data[datum].size
-    let eta = ledger.links.promise(size, from: source, to: site, at: now)
-    cacheUsed[site] += size
-    ledger.copies[datum].append(Copy(site: site, availableAt: eta, isThere: false, source: source))
-    actions.append(.stage(datum: datum, from: source, to: site))
-    return eta
-  }
-
-  /// Copies what a waiting task will need to where it will probably go, while both links are idle and nothing must make room.
-  private mutating func warm(_ task: Int, at site: Int, _ now: Double, _ actions: inout [SchedulingAction]) {
-    for input in graph.tasks[task].inputs where !ledger.copies[input].contains(where: { $0.site == site }) {
-      guard ledger.links.isIdleIn(site, at: now) else { return }
-      let sources = ledger.copies[input].filter { $0.isThere && !ledger.isDown[$0.site] }
-      guard sources.contains(where: { ledger.links.isIdleOut($0.site, at: now) }) else { continue }
-      if options.weights.lambda > 0, sources.contains(where: { sites[$0.site].egressPerByte > 0 }) { continue }
-      if let capacity = sites[site].cacheCapacity, cacheUsed[site] + graph.data[input].size > capacity { continue }
-      _ = stage(input, to: site, at: now, &actions)
-    }
+    pass.scored = nil
+    let links = ledger.links
+    place(task, readyAt: readyAt, at: now, &pass)
+    ledger.links = links
+    for site in sites.indices { ledger.refresh(site, at: now) }
   }
 }

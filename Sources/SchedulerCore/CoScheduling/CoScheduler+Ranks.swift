@@ -4,9 +4,10 @@ extension CoScheduler {
 
   /// Upward ranks, and the tails by cluster.
   ///
-  /// The tail of a task that ends on a cluster is the optimistic cost table of PEFT: the longest chain of descendants, each on its
-  /// best cluster, with the transfers that this takes from here on. A cluster that is fast but sits behind a thin link thereby
-  /// loses to a slower one when the output is large. The rank of a task is its mean runtime and its mean tail.
+  /// The tail of a task that ends on a cluster is the longest chain of descendants with the transfers that it takes from here on. A
+  /// cluster that is fast but sits behind a thin link thereby loses to a slower one when the output is large. PEFT's optimistic cost
+  /// table puts each descendant on its best cluster, the upward rank of HEFT takes the mean over all; as slots of the best one are
+  /// few, the truth is between the two, and so is this. The rank of a task is its mean runtime and its mean tail.
   ///
   /// - Complexity: O(edges x clusters^2).
   /// - Source: Arabnejad and Barbosa, "List scheduling algorithm for heterogeneous systems by an optimistic cost table", IEEE TPDS
@@ -25,7 +26,7 @@ extension CoScheduler {
       if hasTails {
         for child in children[task] { accumulate(child, of: task, rows[child - first], compute, &row) }
         mean = compute.reduce(0.0) { $0 + Double(sites[$1].slots) * row[$1] } / max(1, slots)
-        tails[task] = blocks(row.map { Float($0 * options.lookahead) })
+        tails[task] = blocks(row.map { Float($0) })
       } else {
         mean = children[task].reduce(0.0) { max($0, ranks[$1]) }
       }
@@ -34,20 +35,23 @@ extension CoScheduler {
     }
   }
 
-  /// Raises `row` to what a child takes after a task on each cluster.
+  /// Raises `row` to what a child takes after a task on each cluster: halfway between its best cluster and the mean over all.
   private func accumulate(
     _ child: Int, of task: Int, _ childRow: [Double], _ compute: [Int], _ row: inout [Double]
   ) {
     let outputs = Set(graph.tasks[task].outputs)
     let bytes = graph.tasks[child].inputs.reduce(0.0) { outputs.contains($1) ? $0 + graph.data[$1].size : $0 }
     for site in compute {
-      var least = Double.infinity
+      var (least, sum, throughput) = (Double.infinity, 0.0, 0.0)
       for target in compute {
         var cost = childRow[target] + graph.tasks[child].runtime / sites[target].speed
         if target != site { cost += bytes / min(sites[site].bandwidthOut, sites[target].bandwidthIn) }
+        let weight = Double(sites[target].slots) * sites[target].speed
         least = min(least, cost)
+        sum += weight * cost
+        throughput += weight
       }
-      row[site] = max(row[site], least)
+      row[site] = max(row[site], (least + sum / throughput) / 2)
     }
   }
 

@@ -9,13 +9,16 @@ public struct ComputeSite: Hashable, Sendable {
   public var pricePerSecond: Double
   /// Of a byte that leaves the cluster.
   public var egressPerByte: Double
-  /// Seconds that a run is expected to wait in the cluster's own queue, behind other people's jobs; zero without such a queue.
+  /// Seconds that a run waits on average in the cluster's own queue, behind other people's jobs; zero without such a queue.
   public var queueWait: Double
+  /// Seconds by which nine of ten runs there wait no longer than the median.
+  public var queueWaitSpread: Double
   /// Bytes that its cache holds; nil when nothing limits it.
   public var cacheCapacity: Double?
   public init(
     slots: Int, speed: Double = 1, bandwidthIn: Double = .infinity, bandwidthOut: Double = .infinity,
-    pricePerSecond: Double = 0, egressPerByte: Double = 0, queueWait: Double = 0, cacheCapacity: Double? = nil
+    pricePerSecond: Double = 0, egressPerByte: Double = 0, queueWait: Double = 0, queueWaitSpread: Double = 0,
+    cacheCapacity: Double? = nil
   ) {
     self.slots = slots
     self.speed = speed
@@ -24,6 +27,7 @@ public struct ComputeSite: Hashable, Sendable {
     self.pricePerSecond = pricePerSecond
     self.egressPerByte = egressPerByte
     self.queueWait = queueWait
+    self.queueWaitSpread = queueWaitSpread
     self.cacheCapacity = cacheCapacity
   }
 }
@@ -82,15 +86,18 @@ public struct CoSchedulingOptions: Hashable, Sendable {
   public var lookahead: Double
   /// Of one second that a replica made somewhere is expected to save others there; see `FutureReuse`.
   public var nu: Double
+  /// Of the spread of a queue's waits, the part that is added to their mean: whoever joins many waits for the longest.
+  public var risk: Double
   public init(
     weights: ScoringWeights = ScoringWeights(kappa: 0.1), deadline: Double? = nil, isPrefetching: Bool = true,
-    lookahead: Double = 0.5, nu: Double = 0
+    lookahead: Double = 1, nu: Double = 0, risk: Double = 0.25
   ) {
     self.weights = weights
     self.deadline = deadline
     self.isPrefetching = isPrefetching
     self.lookahead = lookahead
     self.nu = nu
+    self.risk = risk
   }
 }
 
@@ -99,13 +106,24 @@ public struct CoSchedulingOptions: Hashable, Sendable {
 /// It is told what happened, in the past tense, and asked with `decide` what to do about it. It does no I/O, reads no clock and
 /// draws no randomness, so the same events give the same actions in the simulator and behind `simulator decide`.
 public struct CoScheduler: Sendable {
-  enum Phase: Hashable, Sendable {
+  /// How far a task is, as the scheduler was told.
+  public enum Phase: Hashable, Sendable {
     case waiting
     case ready
-    /// Handed over; `inputsAt` is when its inputs are expected.
+    /// Handed over to a site; `inputsAt` is when its inputs are expected.
     case bound(Int, inputsAt: Double, since: Double)
+    /// On a site; `end` is when it is expected to end.
     case running(Int, end: Double)
     case ended
+  }
+
+  /// A replica, or one on its way from `source`.
+  public struct KnownCopy: Hashable, Sendable {
+    public var site: Int
+    public var source: Int
+    public var isThere: Bool
+    /// When it is expected.
+    public var availableAt: Double
   }
 
   typealias Copy = PlacementLedger.Copy
@@ -114,15 +132,13 @@ public struct CoScheduler: Sendable {
   /// `shares[s]`: part of all slots that site s has: how probable it is that a task goes there, as far as nothing else is known.
   let shares: [Double]
   public var options: CoSchedulingOptions
-  var graph = TaskGraph(tasks: [], data: [])
+  public private(set) var graph = TaskGraph(tasks: [], data: [])
   var children: [[Int]] = []
   var consumers: [[Int]] = []
   var producers: [Int?] = []
   var phases: [Phase] = []
-  /// Ready tasks, and some that no longer are.
+  /// Ready tasks.
   var pending: [Int] = []
-  /// Of each task, the parents that are neither bound nor ended.
-  var unplacedParents: [Int] = []
   /// Of each datum, the tasks that read it and have not ended.
   var usesToCome: [Int] = []
   var ranks: [Double] = []
@@ -132,6 +148,15 @@ public struct CoScheduler: Sendable {
   var ledger: PlacementLedger
   /// Tasks bound to a cluster and not ended, in order of binding.
   var boundTasks: [[Int]]
+  /// By cluster: the runs there that one pass knows of or assumes.
+  var profiles: [SlotProfile] = []
+  /// Copies that were asked for and have neither come nor failed.
+  var flows: [LinkRoom.Flow] = []
+  let fair: FairShare
+  var room: LinkRoom
+  /// All tasks by rank, as long as none was added, and how many at its front are past waiting.
+  var byRank: [Int] = []
+  var firstWaiting = 0
   var eviction: [EvictionOrder]
   /// By cluster and datum: the bound tasks that read it there.
   var pins: [[Int: Int]]
@@ -156,10 +181,22 @@ public struct CoScheduler: Sendable {
     ledger = PlacementLedger(
       columns: columns,
       links: LinkBook(bandwidthIn: sites.map(\.bandwidthIn), bandwidthOut: sites.map(\.bandwidthOut)),
-      slots: sites.map { SlotBook(slots: $0.slots) })
+      slots: [])
+    fair = FairShare(capacityIn: sites.map(\.bandwidthIn), capacityOut: sites.map(\.bandwidthOut))
+    room = LinkRoom(fair, [])
   }
 
+  /// Seconds that a run is taken to wait in a cluster's own queue.
+  func queueWait(_ site: Int) -> Double { sites[site].queueWait + options.risk * sites[site].queueWaitSpread }
+
   public func rank(of task: Int) -> Double { ranks[task] }
+  public func phase(of task: Int) -> Phase { phases[task] }
+  public func isReachable(_ site: Int) -> Bool { !ledger.isDown[site] }
+  public func copies(of datum: Int) -> [KnownCopy] {
+    ledger.copies[datum].map {
+      KnownCopy(site: $0.site, source: $0.source, isThere: $0.isThere, availableAt: $0.availableAt)
+    }
+  }
 }
 
 // MARK: What happened
@@ -188,14 +225,14 @@ extension CoScheduler {
       for input in graph.tasks[task].inputs { consumers[input].append(task) }
       for output in graph.tasks[task].outputs { producers[output] = task }
     }
-    unplacedParents += more.tasks.map(\.parents.count)
     usesToCome += consumers[datum0...].map(\.count)
     rankTasks(from: task0)
   }
 
   /// All parents of a task have ended, or a run of it was lost.
   public mutating func ready(_ task: Int) {
-    if leaveSite(task) { for child in children[task] { unplacedParents[child] += 1 } }
+    guard phases[task] != .ready else { return }
+    leaveSite(task)
     phases[task] = .ready
     pending.append(task)
   }
@@ -220,6 +257,7 @@ extension CoScheduler {
 
   /// A datum has arrived, whoever asked for it.
   public mutating func transferFinished(_ datum: Int, to site: Int, at now: Double) {
+    flows.removeAll { $0.datum == datum && $0.to == site }
     if let copy = ledger.copy(of: datum, at: site) {
       guard !copy.isThere else { return }
       ledger.links.settle(graph.data[datum].size, from: copy.source, to: site, at: now)
@@ -232,6 +270,7 @@ extension CoScheduler {
 
   /// A transfer was given up; whoever needs it must ask again.
   public mutating func transferFailed(_ datum: Int, to site: Int, at now: Double) {
+    flows.removeAll { $0.datum == datum && $0.to == site }
     guard let index = ledger.copies[datum].firstIndex(where: { $0.site == site }), !ledger.copies[datum][index].isThere
     else { return }
     let source = ledger.copies[datum][index].source
@@ -253,17 +292,15 @@ extension CoScheduler {
     }
   }
 
-  /// Takes a task off its cluster and unpins its inputs there; false when it was on none.
-  @discardableResult
-  private mutating func leaveSite(_ task: Int) -> Bool {
-    guard let site = site(of: task) else { return false }
+  /// Takes a task off its cluster, if it was on one, and unpins its inputs there.
+  private mutating func leaveSite(_ task: Int) {
+    guard let site = site(of: task) else { return }
     boundTasks[site].removeAll { $0 == task }
     for input in graph.tasks[task].inputs {
       let count = pins[site][input]! - 1
       pins[site][input] = count == 0 ? nil : count
       revalue(input)
     }
-    return true
   }
 
   mutating func set(_ datum: Int, _ copy: Copy) {

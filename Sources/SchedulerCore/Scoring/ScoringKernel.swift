@@ -39,6 +39,8 @@ public struct ScoringRequest: Sendable {
   public var tail: Float
   /// The same by cluster, where the place of the outputs matters; replaces `tail` when it is not empty.
   public var tails: [ClusterColumns.Block]
+  /// What `tails` are multiplied by.
+  public var tailWeight: Float
   /// Added to the score of each cluster as it is, in seconds: what DESIGN section 8 calls `mu * unfairness - nu * futureReuse`, and
   /// what breaks ties. Empty: nothing.
   public var offsets: [ClusterColumns.Block]
@@ -47,13 +49,14 @@ public struct ScoringRequest: Sendable {
 
   public init(
     runtime: Float, ready: Float = 0, deadline: Float = .infinity, tail: Float = 0, tails: [ClusterColumns.Block] = [],
-    offsets: [ClusterColumns.Block] = [], feasible: [UInt8] = []
+    tailWeight: Float = 1, offsets: [ClusterColumns.Block] = [], feasible: [UInt8] = []
   ) {
     self.runtime = runtime
     self.ready = ready
     self.deadline = deadline
     self.tail = tail
     self.tails = tails
+    self.tailWeight = tailWeight
     self.offsets = offsets
     self.feasible = feasible
   }
@@ -227,7 +230,7 @@ extension ScoringKernel {
     }
     let run = columns.runSeconds(cluster, request.runtime)
     let finish = max(request.ready, stage, columns.waitSeconds(cluster)) + run
-    let tail = request.tails.isEmpty ? request.tail : request.tails[cluster >> 3][cluster & 7]
+    let tail = request.tails.isEmpty ? request.tail : request.tails[cluster >> 3][cluster & 7] * request.tailWeight
     let price = columns.price(cluster, run) + columns.priceIn(cluster, missing) + staging.egress
     var score = weights.alpha * (finish + tail) + weights.lambda * price
     if weights.kappa > 0 { score += weights.kappa * columns.secondsIn(cluster, missing) }
@@ -324,7 +327,7 @@ extension ScoringKernel {
         start = pointwiseMax(start, columns.backlogIn[block] + missing * columns.secondsPerByteIn[block])
       }
       let run = request.runtime * columns.slowness[block]
-      let end = start + run + (hasTails ? request.tails[block] : Block(repeating: request.tail))
+      let end = start + run + (hasTails ? request.tails[block] * request.tailWeight : Block(repeating: request.tail))
       var score = alpha * end + columns.closed[block]
       if lambda != 0 {
         let moved = staging.egress + missing * columns.pricePerByteIn[block]

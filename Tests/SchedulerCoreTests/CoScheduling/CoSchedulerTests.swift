@@ -52,7 +52,8 @@ struct CoSchedulerTests {
         data: [TaskGraph.Datum(size: 1e8, sites: [0])]))
     for task in 0..<40 { scheduler.ready(task) }
     var copies: [Int: Int] = [:]
-    for now in [0.0, 1, 2] {
+    for now in [0.0, 1, 2, 10, 11] {
+      if now == 10 { scheduler.transferFinished(0, to: 1, at: now) }
       for case .stage(let datum, _, let site) in scheduler.decide(at: now) {
         #expect(datum == 0)
         copies[site, default: 0] += 1
@@ -79,6 +80,66 @@ struct CoSchedulerTests {
     #expect(scheduler.decide(at: 0.3).isEmpty)
     scheduler.finished(0, at: 900)
     #expect(Self.binds(scheduler.decide(at: 900)) == [1: 1])
+  }
+
+  @Test(
+    "inputs come one after the other by rank, so that the first runs while the next one comes; a task waits unbound for its turn"
+  )
+  func stagingInTurn() {
+    var scheduler = CoScheduler(sites: [Self.site(0), Self.site(4)])
+    scheduler.submitted(
+      TaskGraph(
+        tasks: [300.0, 900, 600].enumerated().map { TaskGraph.Task(inputs: [$0], runtime: $1) },
+        data: (0..<3).map { _ in TaskGraph.Datum(size: 1e9, sites: [0]) }))
+    for task in 0..<3 { scheduler.ready(task) }
+    for (turn, task) in [1, 2, 0].enumerated() {
+      let now = Double(turn) * 100
+      let actions = scheduler.decide(at: now)
+      #expect(actions.contains(.stage(datum: task, from: 0, to: 1)))
+      #expect(Self.binds(actions) == [task: 1])
+      #expect(scheduler.decide(at: now + 50).isEmpty)
+      scheduler.transferFinished(task, to: 1, at: now + 100)
+      scheduler.started(task, at: now + 100)
+    }
+  }
+
+  @Test("a transfer that a slow source holds back leaves the link to another source")
+  func spareLink() {
+    var scheduler = CoScheduler(
+      sites: [Self.site(0, megabytes: 1), Self.site(0, megabytes: 10), Self.site(2, megabytes: 10)])
+    scheduler.submitted(
+      TaskGraph(
+        tasks: [TaskGraph.Task(inputs: [0], runtime: 900), TaskGraph.Task(inputs: [1], runtime: 600)],
+        data: [TaskGraph.Datum(size: 1e9, sites: [0]), TaskGraph.Datum(size: 1e9, sites: [1])]))
+    scheduler.ready(0)
+    scheduler.ready(1)
+    #expect(Self.binds(scheduler.decide(at: 0)) == [0: 2, 1: 2])
+  }
+
+  @Test("a slot is kept for a greater task that is about to be ready, and a short one still fits before it")
+  func reservationOfSlots() {
+    // Cluster 1 is ten times faster and has one slot. Task 0 runs on the slow one; its child is the greatest task by far.
+    func graph(_ runtime: Double) -> TaskGraph {
+      TaskGraph(
+        tasks: [
+          TaskGraph.Task(outputs: [0], runtime: 100),
+          TaskGraph.Task(inputs: [0], runtime: 5000, parents: [0]),
+          TaskGraph.Task(inputs: [1], runtime: runtime),
+        ], data: [TaskGraph.Datum(size: 0), TaskGraph.Datum(size: 0, sites: [1])])
+    }
+    for (runtime, expected) in [(800.0, [2: 1]), (3000, [:])] {
+      var scheduler = CoScheduler(sites: [Self.site(3), Self.site(1, speed: 10)])
+      scheduler.submitted(graph(runtime))
+      scheduler.reachabilityChanged(1, isDown: true)
+      scheduler.ready(0)
+      #expect(Self.binds(scheduler.decide(at: 0)) == [0: 0])
+      scheduler.started(0, at: 0)
+      scheduler.reachabilityChanged(1, isDown: false)
+      scheduler.ready(2)
+      // 100 s are left until the child comes: 80 s of run fit before it; 300 s do not, and are sooner
+      // done behind it than here.
+      #expect(Self.binds(scheduler.decide(at: 0)) == expected, "\(runtime)")
+    }
   }
 
   @Test("the inputs of a bound task are reserved at once and pinned (I4), and only what is spare is evicted")
