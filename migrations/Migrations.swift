@@ -16,6 +16,7 @@ public enum EmbeddedMigrations {
         "V0006__prices_and_packs.sql", String(decoding: PackageResources.V0006__prices_and_packs_sql, as: UTF8.self)
       ),
       ("V0007__data_lifecycle.sql", String(decoding: PackageResources.V0007__data_lifecycle_sql, as: UTF8.self)),
+      ("V0008__input_bytes.sql", String(decoding: PackageResources.V0008__input_bytes_sql, as: UTF8.self)),
     ]
   }
 }

@@ -191,8 +191,11 @@ extension ControlPlaneCore {
     runs[event.run] = run
     output.runs[event.run] = run.row
     if event.phase == .running, before.row.phase != .running {
-      if let expected = runtimes[run.template] { clusters[name]!.started(event.run, at: now, expected: expected) }
+      if let expected = history.runtime(of: run.template, reading: run.row.inputBytes) {
+        clusters[name]!.started(event.run, at: now, expected: expected.median)
+      }
       handle(.taskStarted(run.row.task.node, cluster: name, runsAs: event.runsAs), in: run.row.task.workflow)
+      noteUpcoming(after: run.row.task.node, in: run.row.task.workflow)
     }
   }
 
@@ -225,7 +228,7 @@ extension ControlPlaneCore {
     if entry.inputs.isEmpty {
       clusters[name]!.measured(event.usage.bytesIn, inMilliseconds: event.usage.stagingMilliseconds)
     }
-    if event.phase == .succeeded { learn(entry.template, Double(event.usage.wallMilliseconds) / 1000) }
+    if event.phase == .succeeded { learn(entry, outcome, seconds: Double(event.usage.wallMilliseconds) / 1000) }
     retire(entry, as: row)
     output.forget(event.run, on: name, session)
     index(outcome.outputs.artifacts, of: row)
@@ -268,10 +271,11 @@ extension ControlPlaneCore {
     return cost.isFinite && cost < 9e18 ? Int64(cost) : Int64.max
   }
 
-  private mutating func learn(_ template: String, _ seconds: Double) {
-    // Bounded: what users name their templates must not grow this for ever. New names are learnt when old ones have made room.
-    if runtimes[template] == nil, runtimes.count >= 10_000 { runtimes.removeAll(keepingCapacity: true) }
-    runtimes[template] = runtimes[template].map { $0 * 0.7 + seconds * 0.3 } ?? seconds
+  private mutating func learn(_ run: RunEntry, _ outcome: TaskOutcome, seconds: Double) {
+    history.learn(
+      EndedRun(
+        template: run.template, inputs: run.row.inputBytes, seconds: seconds,
+        outputs: outcome.outputs.artifacts.mapValues(\.size)))
   }
 
   /// A run leaves memory with its last image.

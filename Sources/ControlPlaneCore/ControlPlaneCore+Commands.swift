@@ -146,7 +146,7 @@ extension ControlPlaneCore {
     guard let group = entry.group, pending.groups[group] != nil else {
       throw FederationError(.internal, "the task waits in no queue")
     }
-    let table = candidates(of: pendingGroup(group, [task]), on: views())
+    let table = candidates(of: pendingGroup(group, [task]), group, on: views())
     guard case .object(var members) = table.json else { return table.json }
     members["state"] = "Waiting"
     members["message"] = .string(summary(of: table))
@@ -167,7 +167,7 @@ extension ControlPlaneCore {
       } else if let group = entry.group, pending.groups[group] != nil {
         if byGroup[group] == nil {
           byGroup[group] = summary(
-            of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), on: views))
+            of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: views))
         }
         reasons[node] = byGroup[group]
       }
@@ -175,8 +175,8 @@ extension ControlPlaneCore {
     return reasons
   }
 
-  private func candidates(of group: PendingGroup, on views: [ClusterView]) -> CandidateTable {
-    PlacementPlanner(weights: configuration.weights).explain(group, in: situation(of: [group], on: views))
+  private func candidates(of group: PendingGroup, _ key: Int64, on views: [ClusterView]) -> CandidateTable {
+    PlacementPlanner(weights: configuration.weights).explain(group, in: situation(explaining: group, key, on: views))
   }
 
   private func reason(of run: RunEntry) -> String {

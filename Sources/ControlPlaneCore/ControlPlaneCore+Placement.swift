@@ -10,15 +10,18 @@ extension ControlPlaneCore {
   /// sees some groups only, and all of them in turn (`PendingTasks.next`).
   public mutating func takeSnapshot() -> SchedulingSnapshot? {
     // What an open plan places still waits; it must not be planned a second time.
-    guard wantsPlacement || groupsToSweep > 0, !pending.isEmpty, openPlans.isEmpty else { return nil }
+    guard wantsPlacement || groupsToSweep > 0, !pending.isEmpty || !upcoming.isEmpty, openPlans.isEmpty else {
+      return nil
+    }
     wantsPlacement = false
     let views = views()
     let selection = pending.select()
     groupsToSweep = max(0, groupsToSweep - selection.count)
     let room = room(in: views, for: selection)
-    guard room > 0 || selection.contains(where: { pending.groups[$0]?.requirement.data.isEmpty == false }) else {
-      return nil
-    }
+    let ahead = upcomingGroups()
+    let readsData = !ahead.isEmpty || selection.contains { pending.groups[$0]?.requirement.data.isEmpty == false }
+    // A full cluster can still be sent what is read there next.
+    guard room > 0 && !selection.isEmpty || readsData else { return nil }
     let workflows = workflows
     let groups = pending.tasks(of: selection, limit: min(room + PlacementPlanner.lookaheadLimit, Self.passLimit)) {
       task, group in
@@ -26,7 +29,9 @@ extension ControlPlaneCore {
     }
     refreshTails(of: groups.compactMap { $0.tasks.first?.workflow })
     let seen = groups.compactMap { key, tasks in tasks.isEmpty ? nil : pendingGroup(key, tasks) }
-    return situation(of: Self.orderedByRank(seen), on: views)
+    var snapshot = situation(of: Self.orderedByRank(seen), ahead, on: views)
+    if seen.contains(where: { $0.requirement.hints.gangSize > 1 }) { tellReleases(&snapshot) }
+    return snapshot
   }
 
   /// Of the groups of one workflow the one with the longest way behind it goes first; between workflows the order is as it was.
@@ -57,7 +62,8 @@ extension ControlPlaneCore {
       left -= entry.machine.program.size
       let project = entry.row.project
       let tails = WorkflowTails(entry.machine.program) { template in
-        runtimes["\(project)/\(template)"] ?? configuration.defaultRuntime.seconds
+        // Of runs of all sizes: what the tasks behind will read is not known.
+        history.runtime(of: "\(project)/\(template)", reading: nil)?.median ?? configuration.defaultRuntime.seconds
       }
       workflows[id]!.tails = (tails, now)
     }
@@ -73,12 +79,31 @@ extension ControlPlaneCore {
   }
 
   /// Some groups, with what a pass must know besides.
-  func situation(of groups: [PendingGroup], on views: [ClusterView]) -> SchedulingSnapshot {
+  func situation(of groups: [PendingGroup], _ upcoming: [PendingGroup] = [], on views: [ClusterView])
+    -> SchedulingSnapshot
+  {
     var data: [DataKey: DataView] = [:]
-    for group in groups {
+    for group in groups + upcoming {
       for key in group.requirement.data where data[key] == nil { data[key] = dataView(key) }
     }
-    return SchedulingSnapshot(clusters: views, groups: groups, data: data)
+    return SchedulingSnapshot(clusters: views, groups: groups, upcoming: upcoming, data: data)
+  }
+
+  /// What a pass that keeps room for gangs must know; it costs as much as there are runs.
+  private func tellReleases(_ snapshot: inout SchedulingSnapshot) {
+    for index in snapshot.clusters.indices {
+      snapshot.clusters[index].releases = releases(on: snapshot.clusters[index].spec.name)
+    }
+  }
+
+  /// What explains why a group waits: with the gangs for which room is kept before it.
+  func situation(explaining group: PendingGroup, _ key: Int64, on views: [ClusterView]) -> SchedulingSnapshot {
+    let gangs = pending.gangs(before: key).map { pendingGroup($0, []) }
+    var snapshot = situation(of: [group] + gangs, on: views)
+    snapshot.groups = [group]
+    snapshot.gangsAhead = gangs
+    if !gangs.isEmpty { tellReleases(&snapshot) }
+    return snapshot
   }
 
   /// - Precondition: the group exists.
@@ -87,7 +112,7 @@ extension ControlPlaneCore {
     var view = PendingGroup(
       requirement: group.requirement, tasks: tasks, waiting: group.count,
       expectedRuntime: expectedRuntime(of: group.requirement),
-      isRuntimeKnown: runtimes[group.requirement.template] != nil)
+      isRuntimeKnown: history.knows(group.requirement.template))
     // Its tasks differ in what is behind them; the first one is the next to be placed.
     if let first = tasks.first, let entry = workflows[first.workflow] {
       if let tails = entry.tails { view.tail = entry.machine.tail(of: first.node, tails.value) }
@@ -112,16 +137,35 @@ extension ControlPlaneCore {
   private static var passLimit: Int { 1024 }
 
   func views() -> [ClusterView] {
-    clusters.keys.sorted().map {
+    let backlogs = backlogsOut()
+    return clusters.keys.sorted().map {
       var view = clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
       view.cache = cacheView(of: $0)
+      view.backlogOut = backlogs[$0] ?? .zero
       return view
     }
   }
 
+  /// What clusters have still to send, to others and into the repository. O(transfers that are not over).
+  private func backlogsOut() -> [ClusterName: ByteCount] {
+    data.transfers.values.reduce(into: [:]) { backlogs, entry in
+      let sender = entry.row.cause == .stageOut ? entry.row.cluster : ClusterName(entry.row.source)
+      if clusters[sender] != nil { backlogs[sender, default: .zero] += entry.remaining }
+    }
+  }
+
   func expectedRuntime(of requirement: Requirement) -> Duration {
-    if let known = runtimes[requirement.template] { return .seconds(known) }
+    if let known = history.runtime(of: requirement.template, reading: inputSize(of: requirement)) {
+      return .seconds(known.median)
+    }
     return requirement.hints.walltime ?? configuration.defaultRuntime
+  }
+
+  /// Bytes that a task reads, wherever they are.
+  func inputSize(of requirement: Requirement) -> ByteCount {
+    var size = requirement.inputs.reduce(ByteCount.zero) { $0 + $1.size }
+    for key in requirement.data { size += data.version(key)?.size ?? pending.artifacts[key]?.size ?? .zero }
+    return size
   }
 
   /// Takes a plan that was made on an older snapshot: what still holds is placed, the rest waits on.
@@ -191,7 +235,7 @@ extension ControlPlaneCore {
     let row = RunRow(
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
       quote: clusters[cluster]!.row.spec.prices(at: now)?.quoted(to: requirement.hints.priorityClass),
-      resources: requirement.resources)
+      resources: requirement.resources, inputBytes: inputSize(of: requirement))
     var run = RunEntry(
       row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,

@@ -234,7 +234,7 @@ extension ControlPlaneCore {
     wantsPlacement = true
   }
 
-  private static func artifacts(_ spec: TaskSpec, _ requirement: Requirement) -> [DataKey: PendingTasks.Artifact] {
+  static func artifacts(_ spec: TaskSpec, _ requirement: Requirement) -> [DataKey: PendingTasks.Artifact] {
     guard !requirement.data.isEmpty else { return [:] }
     var artifacts: [DataKey: PendingTasks.Artifact] = [:]
     for case .stored(let artifact) in spec.inputs.map(\.source) {

@@ -31,6 +31,7 @@ public struct ControlPlaneCore: Sendable {
   var runs: [RunID: RunEntry] = [:]
   var clusters: [ClusterName: ClusterEntry] = [:]
   var pending = PendingTasks()
+  var upcoming = UpcomingTasks()
   var replies: [ReplyKey: IdempotencyRow] = [:]
   /// The keys of `replies`, the oldest first.
   var replyOrder: Deque<ReplyKey> = []
@@ -61,8 +62,8 @@ public struct ControlPlaneCore: Sendable {
   var isWorkflowNext = false
   /// Lower bound on the generation of finished workflows that were retried in this term: an older copy is stale.
   var generations: [WorkflowID: Int32] = [:]
-  /// Seconds, an exponentially weighted mean by template; soft.
-  var runtimes: [String: Double] = [:]
+  /// What ended runs say of those to come; soft.
+  public internal(set) var history: TemplateHistory
   var wakes = Heap<Wake>()
   /// While most agents are away at once, every disconnect limit is longer (invariant I8).
   var isMassLoss = false
@@ -82,12 +83,13 @@ public struct ControlPlaneCore: Sendable {
   public init(
     state: DurableState, position: CommitPosition, incarnation: UInt32,
     configuration: CoreConfiguration = CoreConfiguration(),
-    runCounter: UInt32 = 0
+    runCounter: UInt32 = 0, history: TemplateHistory = TemplateHistory()
   ) {
     self.configuration = configuration
     self.position = position
     self.incarnation = incarnation
     self.runCounter = runCounter
+    self.history = history
     lastWorkflow = state.lastWorkflowID
     lastExplanation = state.lastExplanationID
     now = state.now

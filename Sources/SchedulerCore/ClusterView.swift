@@ -19,7 +19,7 @@ public struct ClusterView: Sendable {
   /// Bytes per second out of the cluster to others; infinite where nobody knows a limit, 0 where nobody may fetch from it.
   public var bandwidthOut: Double
   /// Bytes that it has been asked to send and has not sent yet.
-  public var backlogOut: ByteCount
+  public var backlogOut = ByteCount.zero
   /// Relative to the clusters that runtimes were learnt on; above zero.
   public var speed: Double
   /// nil: it keeps no data between runs, and nothing limits what a run brings.
@@ -30,13 +30,15 @@ public struct ClusterView: Sendable {
   public var meanRun: Double
   /// Of the runs that hold its slots: those that are not known to be over in a moment (`shortTask`).
   public var longRuns = 0
+  /// When runs that are there are expected to end, the soonest first. Only needed while a gang waits: see `GangReservation`.
+  public var releases: [ExpectedRelease] = []
   /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
   var heldSeconds = 0.0
 
   public init(
     spec: ClusterSpec, inventory: ClusterInventory, closedBecause: String? = nil, isReachable: Bool = true,
     free: Resources, freeSlots: Int?, bandwidth: Double, backlogIn: ByteCount = .zero,
-    bandwidthOut: Double = .infinity, backlogOut: ByteCount = .zero, speed: Double = 1, cache: CacheView? = nil,
+    bandwidthOut: Double = .infinity, speed: Double = 1, cache: CacheView? = nil,
     firstEnd: Double? = nil, meanRun: Double = 0
   ) {
     self.spec = spec
@@ -48,7 +50,6 @@ public struct ClusterView: Sendable {
     self.bandwidth = bandwidth
     self.backlogIn = backlogIn
     self.bandwidthOut = bandwidthOut
-    self.backlogOut = backlogOut
     self.speed = speed
     self.cache = cache
     self.firstEnd = firstEnd

@@ -8,6 +8,8 @@ public struct SchedulingSnapshot: Sendable {
   public var groups: [PendingGroup]
   /// Tasks whose parents all run: what they read may be brought to where they would go, but they are not placed.
   public var upcoming: [PendingGroup]
+  /// Of an explanation: gangs that wait before the group which is explained.
+  public var gangsAhead: [PendingGroup] = []
   /// What the groups read by name (`Requirement.data`). A name that is missing here can be read nowhere.
   public var data: [DataKey: DataView]
   public init(

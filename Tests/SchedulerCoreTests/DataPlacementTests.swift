@@ -80,6 +80,18 @@ struct DataPlacementTests {
     #expect(plan.tables[0].candidates[0].estimate?.stageSeconds == 50)
   }
 
+  @Test("what one task has a source send keeps the next one from it")
+  func promisesOut() {
+    var (reader, source) = (Self.cluster("a", slots: 8), Self.cluster("b", closed: "cordoned"))
+    reader.bandwidth = 1e9
+    source.bandwidthOut = 10e6
+    // For 100 s b sends what the first task reads; the repository is slower than b's link, and idle.
+    let data: [DataKey: DataView] = ["x": Self.at("b", 1000), "y": Self.at("b", 100, origin: 2e6)]
+    let plan = Self.plan([reader, source], [Self.group(["x"]), Self.group(["y"])], data)
+    #expect(plan.stagings.map(\.source) == ["b", nil])
+    #expect(plan.tables.map { $0.candidates[0].estimate?.stageSeconds } == [100, 50])
+  }
+
   @Test("a cluster that sends to nobody keeps its copies for its own tasks")
   func sendsNothing() {
     var shut = Self.cluster("b", closed: "cordoned")

@@ -27,7 +27,7 @@ extension DeltaEncoder {
     ("exit_code", "int4"), ("message", "text"), ("cancel_reason", "text"), ("is_unaccounted", "bool"),
     ("explanation", "int8"), ("quote", "text"), ("cpu_millicores", "int8"), ("memory_bytes", "int8"), ("gpus", "int8"),
     ("gpu_type", "text"), ("charge", "int8"), ("bytes_in", "int8"), ("bytes_out", "int8"), ("staging_ms", "int8"),
-    ("wall_ms", "int8"), ("runs_as", "text"),
+    ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"),
   ]
 
   // Which commit wrote a row. Read only in conditions: what is restored does not depend on it.
@@ -44,7 +44,7 @@ extension DeltaEncoder {
   ]
   private static let runFixed: Set = [
     "workflow_id", "ordinal", "epoch", "cluster", "bound_ms", "explanation", "quote", "cpu_millicores", "memory_bytes",
-    "gpus", "gpu_type",
+    "gpus", "gpu_type", "input_bytes",
   ]
 
   private static let workflowSQL = upsert(
@@ -144,6 +144,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.stagingMilliseconds }
     p.append(column: rows) { $0.wallMilliseconds }
     p.append(column: rows) { $0.runsAs }
+    p.append(column: rows) { $0.inputBytes?.bytes }
     for _ in runCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(runSQL, p)
   }

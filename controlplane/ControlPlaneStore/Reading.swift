@@ -97,6 +97,14 @@ extension ControlPlaneStore {
     ).rows.map(RowDecoder.event)
   }
 
+  /// The newest events of one task, oldest first; at most 100.
+  public func events(of task: TaskID) async throws -> [NumberedEvent] {
+    try await run(
+      "\(RowDecoder.events) WHERE workflow_id = $1 AND ordinal = $2 ORDER BY seq DESC LIMIT 100",
+      .int8(task.workflow.number), .int4(task.node.ordinal)
+    ).rows.map(RowDecoder.event).reversed()
+  }
+
   /// The newest audit records, newest first, of sequences below `before`; at most 1,000.
   public func audit(before: Int64? = nil, limit: Int = 100) async throws -> [(sequence: Int64, row: AuditRow)] {
     let rows = try await run(

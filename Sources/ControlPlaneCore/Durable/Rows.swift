@@ -79,6 +79,8 @@ public struct RunRow: Hashable, Sendable {
   public var quote: PriceSheet?
   /// What it asked for, all copies together: the room that it takes on its cluster.
   public var resources: Resources
+  /// Bytes of its inputs, whether they had to be moved or not; nil in rows of earlier releases.
+  public var inputBytes: ByteCount?
   /// Minor units of the quote's currency, settled at the end and rounded up.
   public var charge: Int64?
   public var bytesIn: ByteCount
@@ -93,7 +95,8 @@ public struct RunRow: Hashable, Sendable {
     dispatchedAt: Timestamp? = nil, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil, exitCode: Int32? = nil,
     message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0,
     quote: PriceSheet? = nil,
-    resources: Resources = .zero, charge: Int64? = nil, bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero,
+    resources: Resources = .zero, inputBytes: ByteCount? = nil, charge: Int64? = nil, bytesIn: ByteCount = .zero,
+    bytesOut: ByteCount = .zero,
     stagingMilliseconds: Int64 = 0, wallMilliseconds: Int64 = 0, runsAs: String = ""
   ) {
     self.id = id
@@ -112,6 +115,7 @@ public struct RunRow: Hashable, Sendable {
     self.explanation = explanation
     self.quote = quote
     self.resources = resources
+    self.inputBytes = inputBytes
     self.charge = charge
     self.bytesIn = bytesIn
     self.bytesOut = bytesOut

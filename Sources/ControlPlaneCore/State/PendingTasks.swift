@@ -20,11 +20,12 @@ struct PendingTasks: Sendable {
     var project: ProjectName
     /// Where the repository has it, or will have it.
     var repositoryKey = ""
-    /// Groups that read it.
+    /// Groups, and tasks that are looked ahead to, that read it.
     var groups = 0
   }
 
   private static let leastOfGroup = 8
+  private static let gangsMax = 16
   /// Groups that one pass sees at most.
   static let selectionLimit = 256
   /// By key: older groups have lower ones, and those of a class go first in that order.
@@ -34,6 +35,8 @@ struct PendingTasks: Sendable {
   /// The last group that was seen in turn.
   private var cursor: (line: PriorityClass, key: Int64) = (.realtime, 0)
   private var keys: [Requirement: Int64] = [:]
+  /// Those of `groups` whose copies start together.
+  private var gangs: Set<Int64> = []
   private var lastKey: Int64 = 0
   /// How many waiting tasks read a key.
   private var readers: [DataKey: Int] = [:]
@@ -79,12 +82,9 @@ struct PendingTasks: Sendable {
       key = lastKey
       keys[requirement] = key
       groups[key] = Group(requirement: requirement)
+      if requirement.hints.gangSize > 1 { gangs.insert(key) }
       lines[requirement.hints.priorityClass, default: Line()].append(key)
-      for name in requirement.data {
-        guard let artifact = self.artifacts[name] ?? artifacts[name] else { continue }
-        self.artifacts[name] = artifact
-        self.artifacts[name]!.groups += 1
-      }
+      hold(requirement.data, artifacts)
     }
     if first { groups[key]!.queue.prepend(task) } else { groups[key]!.queue.append(task) }
     groups[key]!.count += 1
@@ -102,15 +102,27 @@ struct PendingTasks: Sendable {
       groups[key]!.count = waiting - 1
     } else if let group = groups.removeValue(forKey: key) {
       keys[group.requirement] = nil
+      gangs.remove(key)
       let groups = groups
       lines[group.requirement.hints.priorityClass]!.left { groups[$0] != nil }
-      for name in group.requirement.data { drop(name) }
+      release(group.requirement.data)
     }
   }
 
-  private mutating func drop(_ name: DataKey) {
-    guard let count = artifacts[name]?.groups else { return }
-    if count > 1 { artifacts[name]!.groups = count - 1 } else { artifacts[name] = nil }
+  /// One more reads these: what is known of them is kept until as many have let go.
+  mutating func hold(_ names: [DataKey], _ artifacts: [DataKey: Artifact]) {
+    for name in names {
+      guard let artifact = self.artifacts[name] ?? artifacts[name] else { continue }
+      self.artifacts[name] = artifact
+      self.artifacts[name]!.groups += 1
+    }
+  }
+
+  mutating func release(_ names: [DataKey]) {
+    for name in names {
+      guard let count = artifacts[name]?.groups else { continue }
+      if count > 1 { artifacts[name]!.groups = count - 1 } else { artifacts[name] = nil }
+    }
   }
 
   /// Groups for one pass, in order of precedence: the first ones, and of the others as many in turn, because the first ones may fit
@@ -144,6 +156,15 @@ struct PendingTasks: Sendable {
       }
     }
     return head + rest.sorted { ($0.line, $0.key) < ($1.line, $1.key) }.map(\.key)
+  }
+
+  /// Groups of gangs that precede a group, a few of them: room is kept for one on each cluster.
+  func gangs(before key: Int64) -> [Int64] {
+    guard !gangs.isEmpty, let own = groups[key]?.requirement.hints.priorityClass else { return [] }
+    return gangs.filter { gang in
+      guard gang != key, let other = groups[gang]?.requirement.hints.priorityClass else { return false }
+      return other < own || other == own && gang < key
+    }.sorted().prefix(Self.gangsMax).map(\.self)
   }
 
   /// The first waiting tasks of some groups; drops what no longer waits from the queues' fronts.

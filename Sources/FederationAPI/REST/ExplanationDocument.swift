@@ -5,9 +5,43 @@ public struct ExplanationDocument: Hashable, Sendable, Codable {
   /// When the decision was made; nil for a node that still waits.
   public var decidedAt: WireTime?
   public var candidates: [CandidateDocument]
-  public init(message: String? = nil, decidedAt: WireTime? = nil, candidates: [CandidateDocument]) {
+  /// What was decided about it until now, the first first; nil from a control plane that is too old to tell.
+  public var history: [DecisionDocument]?
+  public init(
+    message: String? = nil, decidedAt: WireTime? = nil, candidates: [CandidateDocument],
+    history: [DecisionDocument]? = nil
+  ) {
     self.message = message
     self.decidedAt = decidedAt
+    self.candidates = candidates
+    self.history = history
+  }
+}
+
+/// One decision about a task, or what made one necessary.
+public struct DecisionDocument: Hashable, Sendable, Codable {
+  public var at: WireTime
+  /// `Placed`, `Ended`, or the reason of an event (`Moved`, `RunLost`).
+  public var kind: String
+  public var cluster: String?
+  /// The run's id; nil of an event.
+  public var run: String?
+  /// The attempt's number, from 1.
+  public var attempt: Int32?
+  /// Why, or how it ended.
+  public var message: String
+  /// Of a placement: the table that it was decided by; nil when it is not kept any more.
+  public var candidates: [CandidateDocument]?
+  public init(
+    at: WireTime, kind: String, cluster: String? = nil, run: String? = nil, attempt: Int32? = nil, message: String = "",
+    candidates: [CandidateDocument]? = nil
+  ) {
+    self.at = at
+    self.kind = kind
+    self.cluster = cluster
+    self.run = run
+    self.attempt = attempt
+    self.message = message
     self.candidates = candidates
   }
 }

@@ -12,6 +12,8 @@ struct PlacementPass {
   var plan = PlacementPlan()
   /// Tasks that were left waiting for a slot, or looked ahead to.
   var heldCount = 0
+  /// Room that is kept for gangs which come before what is looked at now, by cluster: one for each at most.
+  var reservations: [Int: GangReservation] = [:]
 
   private let siteOfCluster: [ClusterName: Int]
   private let keys: [DataKey]

@@ -86,6 +86,7 @@ public struct PlacementPlanner: Sendable {
   /// The candidate table of a task that waits: what `explain` shows for it.
   public func explain(_ group: PendingGroup, in snapshot: SchedulingSnapshot) -> CandidateTable {
     var pass = PlacementPass(snapshot, weights)
+    for gang in snapshot.gangsAhead { reserve(for: gang, &pass) }
     var round = Round(group, &pass)
     if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
       round.begin(tiers, pass, waiting: group.waiting)
@@ -102,17 +103,6 @@ public struct PlacementPlanner: Sendable {
     return round.table(pass, chosen: nil)
   }
 
-  /// The same of a requirement that is known by itself.
-  ///
-  /// - Parameter waiting: tasks that wait with the same requirement, this one among them.
-  public func explain(
-    _ requirement: Requirement, expectedRuntime: Duration, waiting: Int = 1, on clusters: [ClusterView]
-  ) -> CandidateTable {
-    explain(
-      PendingGroup(requirement: requirement, tasks: [], waiting: waiting, expectedRuntime: expectedRuntime),
-      in: SchedulingSnapshot(clusters: clusters, groups: []))
-  }
-
   private func place(_ group: PendingGroup, _ pass: inout PlacementPass) {
     var round = Round(group, &pass)
     if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
@@ -121,12 +111,19 @@ public struct PlacementPlanner: Sendable {
     for (place, task) in group.tasks.enumerated() {
       guard let best = round.best(&pass) else {
         // There is no room, and nobody knows when there will be: what it reads need not wait for that (I5).
+        round.reserve(&pass)
         var rest = group
         rest.tasks.removeFirst(place)
         return foresee(rest, &pass)
       }
       round.put(task, on: best, &pass)
     }
+  }
+
+  /// Keeps room for a gang that waits before what is explained.
+  private func reserve(for gang: PendingGroup, _ pass: inout PlacementPass) {
+    var round = Round(gang, &pass)
+    if round.best(&pass) == nil { round.reserve(&pass) }
   }
 
   /// Assumes where the tasks of a group that is not ready yet would go, so that what they read can be brought there.

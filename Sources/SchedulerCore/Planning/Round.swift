@@ -39,6 +39,7 @@ struct Round {
         of: pass.clusters[index], for: group.requirement, missing: ByteCount(Int64(missing[index])),
         confined: confined, expectedRuntime: group.expectedRuntime)
     }
+    for index in pass.clusters.indices { keepForGang(index, pass) }
     let blocks = (pass.ledger.columns.count + 7) / 8
     request.feasible = Array(repeating: 0, count: blocks)
     request.offsets = Array(repeating: .zero, count: blocks)
@@ -47,6 +48,36 @@ struct Round {
   }
 
   private var requirement: Requirement { group.requirement }
+
+  // MARK: Gangs
+
+  /// Rejects a cluster whose room is kept for a gang that would have to wait for this.
+  private mutating func keepForGang(_ index: Int, _ pass: PlacementPass) {
+    guard rejections[index] == nil, let reservation = pass.reservations[index],
+      !reservation.admits(requirement.resources, until: end(on: index, pass))
+    else { return }
+    rejections[index] = reservation.rejection
+  }
+
+  /// Seconds until a run would end that is placed now, its staging left out: it does not hold a slot.
+  private func end(on index: Int, _ pass: PlacementPass) -> Double {
+    group.expectedRuntime.seconds / pass.clusters[index].speed
+  }
+
+  /// Keeps room for a gang that finds none now: where it will be first, of the clusters that want nothing but room for it.
+  func reserve(_ pass: inout PlacementPass) {
+    guard requirement.hints.gangSize > 1 else { return }
+    let found = pass.clusters.indices.compactMap { index -> (index: Int, reservation: GangReservation)? in
+      guard rejections[index]?.code == Rejection.full, passedOver[index] == nil, pass.reservations[index] == nil,
+        let reservation = GangReservation(for: requirement, on: pass.clusters[index])
+      else { return nil }
+      return (index, reservation)
+    }
+    guard let first = found.min(by: { ($0.reservation.start, $0.index) < ($1.reservation.start, $1.index) }) else {
+      return
+    }
+    pass.reservations[first.index] = first.reservation
+  }
 
   // MARK: Scoring
 
@@ -157,6 +188,8 @@ struct Round {
     if pass.clusters[index].freeSlots != nil { pass.clusters[index].freeSlots! -= 1 }
     if group.expectedRuntime >= ClusterView.shortTask { pass.clusters[index].longRuns += 1 }
     if pass.clusters[index].firstEnd != nil { pass.ledger.slots[index].add(until: end) }
+    let expectedEnd = self.end(on: index, pass)
+    pass.reservations[index]?.admit(requirement.resources, until: expectedEnd)
   }
 
   /// Looks again at a cluster after a choice.
@@ -165,6 +198,7 @@ struct Round {
       Filter.moment(
         pass.clusters[index], requirement, missing: pass.missing(inputs, on: index),
         expectedRuntime: group.expectedRuntime)
+    keepForGang(index, pass)
     pass.ledger.refresh(index, at: 0)
     describe(index, &pass)
     setFeasible(index, pass)

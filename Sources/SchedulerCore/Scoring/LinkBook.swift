@@ -24,7 +24,8 @@ struct LinkBook: Sendable {
     promisedIn[site] = backlogIn
     promisedOut[site] = backlogOut
     freeIn[site] = now + backlogIn / bandwidthIn[site]
-    freeOut[site] = now + backlogOut / bandwidthOut[site]
+    // Whoever sends nothing has promised nothing.
+    freeOut[site] = now + (bandwidthOut[site] > 0 ? backlogOut / bandwidthOut[site] : 0)
   }
 
   /// Adds bytes to both links, and returns when they are expected.

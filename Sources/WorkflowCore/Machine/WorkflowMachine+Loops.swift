@@ -35,6 +35,7 @@ extension WorkflowMachine {
       return true
     }
     var loop = try openLoops.removeValue(forKey: call.container) ?? openLoop(call, cursor)
+    if foresight != nil { noteUnknownItems(of: call, loop) }
     guard loop.items.count > 0 else {
       if loop.existing.isEmpty { addSkipped(call, .skipped, "Skipped, empty params") }
       return true
@@ -65,6 +66,23 @@ extension WorkflowMachine {
     loop.keepValues(of: cache)
     openLoops[call.container] = loop
     return false
+  }
+
+  private mutating func noteUnknownItems(of call: StepCall, _ loop: OpenLoop) {
+    let written: [String?]
+    switch call.step.loop {
+    case .param(let text)?: written = [text]
+    case .sequence(let sequence)?: written = [sequence.count, sequence.start, sequence.end]
+    case .items, nil: return
+    }
+    let context = TagContext(owner: call.boundary)
+    for text in written.compactMap(\.self) {
+      guard let value = try? substitute(text, in: context), Foresight.isUnknown(value) else { continue }
+      // A list of what members of a loop hand on is as long as the loop was, whatever is in it.
+      if case .array? = try? JSONText.parse(value) { continue }
+      foresight?.assume(
+        .items(template: nodes[Int(call.boundary)].templateName, step: call.step.name, count: loop.items.count))
+    }
   }
 
   private func openLoop(_ call: StepCall, _ cursor: NodeExpansion) throws -> OpenLoop {
@@ -102,7 +120,8 @@ extension WorkflowMachine {
       step: call.position, item: index, upstream: call.upstream)
     if let when = call.step.when, !when.isEmpty {
       let text = try substitute(when, in: context)
-      guard try WhenExpression.evaluate(text) else {
+      let isUnknown = foresight != nil && Foresight.isUnknown(text)
+      guard try isUnknown ? assumeCondition(of: call, text) : WhenExpression.evaluate(text) else {
         add(place.record(.skipped, .skipped, template: call.step.template, message: "when '\(text)' evaluated false"))
         return
       }
@@ -155,7 +174,12 @@ extension WorkflowMachine {
     case .param(let text):
       let list = try substitute(text, in: context)
       let value: JSONValue
-      do { value = try JSONText.parse(list) } catch { throw Self.noList(call, list, Self.message(of: error)) }
+      do { value = try JSONText.parse(list) } catch {
+        if let foresight, Foresight.isUnknown(list) {
+          return .list(Array(repeating: .string(Foresight.unknown), count: foresight.fanOut))
+        }
+        throw Self.noList(call, list, Self.message(of: error))
+      }
       guard case .array(let items) = value else { throw Self.noList(call, list, "it is no list") }
       return .list(items)
     case .sequence(let sequence): return try numbers(of: sequence, in: context)
@@ -182,6 +206,8 @@ extension WorkflowMachine {
     func number(_ text: String?, _ field: String) throws -> Int? {
       guard let text, !text.isEmpty else { return nil }
       let value = try substitute(text, in: context)
+      // So many of them, from wherever they begin.
+      if let foresight, Foresight.isUnknown(value) { return field == "start" ? 0 : foresight.fanOut }
       guard let number = Int(value), abs(number) <= 1 << 53 else {
         throw FederationError(.invalidArgument, "withSequence.\(field) is '\(value)', which is no whole number")
       }

@@ -39,7 +39,11 @@ extension WorkflowMachine {
   /// - Throws: `FederationError` (`invalidArgument`) naming the tag that cannot be resolved.
   func substitute(_ text: String, in context: TagContext) throws -> String {
     guard Tags.mayContainTag(text) else { return text }
-    return try Tags.substitute(text) { name in lookup(name, in: context) }
+    do { return try Tags.substitute(text) { name in lookup(name, in: context) } } catch {
+      // An expression that cannot do with an unknown value what it would do with a known one.
+      guard foresight != nil, text.contains("{{=") else { throw error }
+      return Foresight.unknown
+    }
   }
 
   func lookup(_ name: String, in context: TagContext) -> TagValue {
@@ -56,7 +60,9 @@ extension WorkflowMachine {
     if name == "item" { return .text(item.tagText) }
     var value = item
     for key in name.dropFirst("item.".count).split(separator: ".") {
-      guard let member = value[String(key)] else { return .unknown }
+      guard let member = value[String(key)] else {
+        return foresight != nil && Foresight.isUnknown(value.tagText) ? .text(Foresight.unknown) : .unknown
+      }
       value = member
     }
     return .text(value.tagText)

@@ -76,7 +76,7 @@ extension WorkflowMachine {
   }
 
   /// A request, else the limit, is what the task asks for.
-  private func resources(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources {
+  func resources(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources {
     func quantity(_ name: String, scale: Double = 1) throws -> Int64 {
       try self.quantity(name, requirements.requests[name] ?? requirements.limits[name], scale: scale, in: context)
     }

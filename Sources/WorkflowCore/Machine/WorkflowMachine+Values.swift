@@ -35,6 +35,7 @@ extension WorkflowMachine {
         do {
           return try ExprLang.evaluate(text, lookup: { lookup($0, in: context).string }).text()
         } catch {
+          if foresight != nil { return Foresight.unknown }
           guard let fallback else { throw error }
           return try substitute(fallback, in: context)
         }
@@ -55,7 +56,7 @@ extension WorkflowMachine {
   }
 
   /// Where an artifact's bytes are; nil when the document does not say.
-  private func source(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
+  func source(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
     if let raw = artifact.raw { return .raw(try substitute(raw, in: context)) }
     if let key = artifact.key {
       let key = try substitute(key, in: context)

@@ -45,6 +45,8 @@ public struct WorkflowMachine: Sendable {
   var changedNodes: [Int32] = []
   var statusChanged = false
   var actions: [WorkflowAction] = []
+  /// Set before the start in a machine that plans instead of runs.
+  public var foresight: Foresight?
   /// The moment of the event that is being handled.
   var now = Timestamp.epoch
 

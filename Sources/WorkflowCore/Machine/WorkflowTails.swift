@@ -82,19 +82,12 @@ extension WorkflowMachine {
   /// - Precondition: `node` exists.
   public func tail(of node: NodeID, _ tails: WorkflowTails) -> Double {
     var (current, sum) = (node.ordinal, 0.0)
-    for _ in 0...2 * Self.depthLimit {
-      let record = nodes[Int(current)]
-      if record.role == .attempt, let parent = record.parent {
-        current = parent.ordinal
-        continue
+    for _ in 0...Self.depthLimit {
+      guard let (container, part) = place(of: current) else { break }
+      if let template = definition.templatePosition(named: nodes[Int(container)].templateName) {
+        sum += tails.behind(part, of: template)
       }
-      guard record.role == .step, let boundary = record.boundary?.ordinal else { break }
-      if let template = definition.templatePosition(named: nodes[Int(boundary)].templateName) {
-        // The steps of one group wait for each other, so it is the group that has work behind it.
-        let group = record.parent.map { nodes[Int($0.ordinal)] }.flatMap { $0.type == .stepGroup ? $0 : nil }
-        sum += tails.behind(group?.step ?? record.step, of: template)
-      }
-      current = boundary
+      current = container
     }
     return sum
   }

@@ -120,9 +120,24 @@ struct Explain: AsyncParsableCommand {
   }
 
   static func table(_ document: ExplanationDocument) -> String {
+    let text = (document.message.map { Terminal.printable($0) + "\n" } ?? "") + table(document.candidates)
+    // The table above is that of the only decision, when there was one alone.
+    guard let history = document.history, history.count > 2 else { return text }
+    var table = Table(headings: ["WHEN", "WHAT", "CLUSTER", "ATTEMPT", "WHY"])
+    for decision in history {
+      let why = decision.candidates.map { summary(ExplanationDocument(candidates: $0)) } ?? decision.message
+      table.rows.append([
+        decision.at.description, decision.kind, decision.cluster ?? "-", decision.attempt.map { String($0) } ?? "-",
+        why,
+      ])
+    }
+    return text + "\n" + table.render()
+  }
+
+  static func table(_ candidates: [CandidateDocument]) -> String {
     func seconds(_ value: Double?) -> String { value.map(Display.duration) ?? "-" }
     var table = Table(headings: ["CLUSTER", "", "MOVE", "STAGE", "WAIT", "RUN", "FINISH", "PRICE", "REASON"])
-    for candidate in document.candidates {
+    for candidate in candidates {
       // The figures of a cluster that cannot take it would say that it could.
       if candidate.rejected != nil {
         let blanks = Array(repeating: "-", count: 6)
@@ -137,7 +152,7 @@ struct Explain: AsyncParsableCommand {
         candidate.reason ?? "",
       ])
     }
-    return (document.message.map { Terminal.printable($0) + "\n" } ?? "") + table.render()
+    return table.render()
   }
 
   /// What has to be moved and from which cluster, and what is coming already.

@@ -15,7 +15,8 @@ struct Fubini: AsyncParsableCommand {
     discussion:
       "Exit codes: 0 ok, 1 error, 2 usage, 3 unplaceable, 4 budget denied, 5 timeout or unreachable, 6 the workflow failed.",
     subcommands: [
-      Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, List.self, Get.self, Watch.self, Logs.self,
+      Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, Plan.self, List.self, Get.self, Watch.self,
+      Logs.self,
       Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,
       DatasetCommand.self, Prefetch.self, TransferCommand.self, LinkCommand.self, SecretCommand.self,
       ClusterCommand.self, PriceCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,

@@ -5,6 +5,35 @@ internal import FoundationEssentials
 internal import LocalProcess
 internal import NIOHTTP1
 
+/// A document on its way to the control plane, and the values that the caller gives it.
+enum WorkflowFile {
+  /// - Parameter file: a path, or `-` for standard input.
+  static func read(_ file: String) throws -> String {
+    guard let data = InputFile.read(file == "-" ? "/dev/stdin" : file, limit: (2 << 20) + 1) else {
+      throw CommandFailure(.usage, "Cannot read \(file): does it exist?")
+    }
+    guard data.count <= 2 << 20 else {
+      throw CommandFailure(.usage, "\(file) is larger than 2 MiB, the limit of a submission.")
+    }
+    guard let text = String(validating: data, as: UTF8.self) else {
+      throw CommandFailure(.usage, "\(file) is no UTF-8 text.")
+    }
+    return text
+  }
+
+  /// - Parameter parameters: `NAME=VALUE` each.
+  static func values(_ parameters: [String]) throws -> [String: String] {
+    var values: [String: String] = [:]
+    for parameter in parameters {
+      guard let equals = parameter.firstIndex(of: "="), equals > parameter.startIndex else {
+        throw CommandFailure(.usage, "-p takes NAME=VALUE, not \"\(parameter)\".")
+      }
+      values[String(parameter[..<equals])] = String(parameter[parameter.index(after: equals)...])
+    }
+    return values
+  }
+}
+
 struct Submit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Submit a workflow (Argo's YAML or JSON).")
   @Option(name: [.customShort("f"), .long], help: "The document, or - for standard input.") var file: String
@@ -24,17 +53,12 @@ struct Submit: AsyncParsableCommand {
   @OptionGroup var output: OutputOption
 
   func request() throws -> APIClient.Request {
-    var values: [String: String] = [:]
-    for parameter in parameters {
-      guard let equals = parameter.firstIndex(of: "="), equals > parameter.startIndex else {
-        throw CommandFailure(.usage, "-p takes NAME=VALUE, not \"\(parameter)\".")
-      }
-      values[String(parameter[..<equals])] = String(parameter[parameter.index(after: equals)...])
-    }
+    let values = try WorkflowFile.values(parameters)
     var marks: [String: String] = [:]
     for label in labels { marks.merge(try ClusterText.labels(label)) { $1 } }
     let body = SubmitRequest(
-      document: try readDocument(), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint, name: name,
+      document: try WorkflowFile.read(file), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint,
+      name: name,
       labels: marks.isEmpty ? nil : marks)
     var query: [(String, String)] = []
     if !strict { query.append(("strict", "false")) }
@@ -42,19 +66,6 @@ struct Submit: AsyncParsableCommand {
     return APIClient.Request(
       method: .POST, path: ["v1", "workflows"], query: query, body: Array(try JSONEncoder().encode(body)),
       contentType: SubmitRequest.contentType, file: file == "-" ? "stdin" : file)
-  }
-
-  private func readDocument() throws -> String {
-    guard let data = InputFile.read(file == "-" ? "/dev/stdin" : file, limit: (2 << 20) + 1) else {
-      throw CommandFailure(.usage, "Cannot read \(file): does it exist?")
-    }
-    guard data.count <= 2 << 20 else {
-      throw CommandFailure(.usage, "\(file) is larger than 2 MiB, the limit of a submission.")
-    }
-    guard let text = String(validating: data, as: UTF8.self) else {
-      throw CommandFailure(.usage, "\(file) is no UTF-8 text.")
-    }
-    return text
   }
 
   func run() async throws {

@@ -90,3 +90,95 @@ struct WorkflowTailsTests {
     #expect(tails.behind(19_999, of: 0) == 0)
   }
 }
+
+@Suite("Tasks that only wait for others which run")
+struct UpcomingTaskTests {
+  private static let spec = """
+      entrypoint: main
+      templates:
+      - name: main
+        dag:
+          tasks:
+          - {name: make, template: make}
+          - {name: left, template: plain, dependencies: [make]}
+          - {name: right, template: plain, dependencies: [make]}
+          - name: use
+            template: use
+            dependencies: [left, right]
+            arguments:
+              artifacts:
+              - {name: in, from: "{{tasks.make.outputs.artifacts.out}}"}
+              - {name: more, from: "{{tasks.left.outputs.artifacts.out}}"}
+      - name: plain
+        container: {image: i, command: [c]}
+        outputs: {artifacts: [{name: out, path: /out}]}
+      - name: make
+        container: {image: i, command: [c]}
+        outputs: {artifacts: [{name: out, path: /out}]}
+      - name: use
+        inputs: {artifacts: [{name: in, path: /in}, {name: more, path: /more, optional: true}]}
+        container: {image: large, command: [c], resources: {requests: {cpu: "2"}}}
+    """
+
+  @Test(
+    "are told when the last of their parents starts, with what they read of what is there; no longer when they are there"
+  )
+  func expectation() throws {
+    var driver = try MachineDriver(spec: Self.spec)
+    driver.send(.start)
+    let stored = StoredArtifact(key: "k", size: .gibibytes(1), sha256: "aa", archive: .none, producedOn: "a")
+    var outcome = TaskOutcome.good()
+    outcome.outputs.artifacts["out"] = stored
+    driver.endNext(outcome)
+    let (left, right) = (driver.open[0], driver.open[1])
+    driver.send(.taskStarted(left, cluster: "a", runsAs: ""))
+    #expect(driver.machine.upcoming(after: left).isEmpty)
+    driver.send(.taskStarted(right, cluster: "a", runsAs: ""))
+    let task = try #require(driver.machine.upcoming(after: right).first)
+    let expected = try #require(driver.machine.expectation(of: task))
+    #expect(expected.template == "use" && expected.spec.image == "large")
+    #expect(expected.spec.resources.cpuMillicores == 2000)
+    #expect(expected.spec.inputs.map(\.source) == [.stored(stored)], "what left makes is not there yet")
+    driver.end(left, .good())
+    driver.end(right, .good())
+    #expect(!driver.machine.isUpcoming(task) && driver.machine.expectation(of: task) == nil)
+  }
+
+  @Test("of a steps template are those of the next group, when all of this one run; none where nothing is read")
+  func steps() throws {
+    func driver(_ arguments: String) throws -> MachineDriver {
+      var driver = try MachineDriver(
+        spec: """
+            entrypoint: main
+            templates:
+            - name: main
+              steps:
+              - [{name: first, template: make}]
+              - [{name: a, template: make}, {name: b, template: make}]
+              - - name: c
+                  template: use
+                  \(arguments)
+            - name: make
+              container: {image: i, command: [c]}
+              outputs: {artifacts: [{name: out, path: /out}]}
+            - name: use
+              inputs: {artifacts: [{name: in, path: /in, optional: true}]}
+              container: {image: i, command: [c]}
+          """)
+      driver.send(.start)
+      var outcome = TaskOutcome.good()
+      outcome.outputs.artifacts["out"] = StoredArtifact(
+        key: "k", size: .gibibytes(1), sha256: "aa", archive: .none, producedOn: "a")
+      driver.endNext(outcome)
+      driver.send(.taskStarted(driver.open[0], cluster: "a", runsAs: ""))
+      #expect(driver.machine.upcoming(after: driver.open[0]).isEmpty)
+      driver.send(.taskStarted(driver.open[1], cluster: "a", runsAs: ""))
+      return driver
+    }
+    let reading = try driver("arguments: {artifacts: [{name: in, from: \"{{steps.first.outputs.artifacts.out}}\"}]}")
+    let tasks = reading.machine.upcoming(after: reading.open[1])
+    #expect(tasks.compactMap { reading.machine.expectation(of: $0)?.spec.inputs.first?.name } == ["in"])
+    let plain = try driver("arguments: {parameters: [{name: unused, value: x}]}")
+    #expect(plain.machine.upcoming(after: plain.open[1]).isEmpty)
+  }
+}

@@ -24,6 +24,7 @@ struct APIServices: Sendable {
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier
   let sessions: SessionRegistry
+  let forecasts = ForecastDesk()
   let logger: Logger
   /// Where agents dial, `host:port`, for join commands. Known once the agent port is bound.
   let agentAddress: @Sendable () async throws -> String
@@ -50,7 +51,7 @@ struct APIServer: Sendable {
 
   /// Every route there is.
   var routes: [Route] {
-    let described = serverRoutes + workflowRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
+    let described = serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
     return described + [documentRoute(describing: described)]
   }
 

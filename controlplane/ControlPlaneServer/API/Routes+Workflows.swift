@@ -38,6 +38,14 @@ extension APIServer {
   // MARK: Submitting
 
   private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
+    let (definition, submission, bytes) = try await submission(request)
+    return try await submit(definition, submission, bytes, request, context)
+  }
+
+  /// The document of a native submission with what the caller sets in it, and the body as it came.
+  func submission(
+    _ request: Request
+  ) async throws -> (definition: WorkflowDefinition, submission: SubmitRequest, bytes: [UInt8]) {
     let isWrapped = request.headers[.contentType]?.hasPrefix(SubmitRequest.contentType) == true
     let bytes = try await request.bytes(limit: isWrapped ? APIContext.submissionSizeLimit : APIContext.sizeLimit)
     let isStrict = request.query("strict") != "false"
@@ -52,7 +60,7 @@ extension APIServer {
     } else {
       definition = try WorkflowDefinition.decode(bytes, strict: isStrict)
     }
-    return try await submit(try Self.overridden(definition, submission), submission, bytes, request, context)
+    return (try Self.overridden(definition, submission), submission, bytes)
   }
 
   static func overridden(_ definition: WorkflowDefinition, _ submission: SubmitRequest) throws -> WorkflowDefinition {
@@ -229,42 +237,10 @@ extension APIServer {
     }
     return try .json(AcceptedDocument(name: reference.name, project: project.text))
   }
-
-  private func explain(_ request: Request, _ context: APIContext) async throws -> Response {
-    guard let name = request.query("node"), !name.isEmpty else {
-      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
-    }
-    let head = try await workflow(context)
-    guard let node = try await services.store.node(of: head.id, named: name) else {
-      throw FederationError(.notFound, "workflow \(head.name) has no node \(name)")
-    }
-    if let run = try await services.store.latestRuns(of: [node.id], in: head.id)[node.id] {
-      let row = run.explanation == 0 ? nil : try await services.store.explanation(run.explanation)
-      let table = try row.map { try JSONDecoder().decode(CandidateList.self, from: Data($0.document.utf8)) }
-      let reason = await reasons(head, [node.id])[node.id]
-      return try .json(
-        ExplanationDocument(
-          message: reason ?? "\(run.phase.name) on \(run.cluster)", decidedAt: row?.at.wire,
-          candidates: table?.candidates ?? []))
-    }
-    if node.phase.isTerminal || !node.type.isTask {
-      return try .json(
-        ExplanationDocument(message: node.message.isEmpty ? node.phase.rawValue : node.message, candidates: []))
-    }
-    let caller = try context.signedIn()
-    let reply = try await services.commands.perform(
-      .explain(head.reference, node: node.name),
-      as: Principal(user: caller.user), idempotency: nil)
-    guard case .explanation(let text) = reply else {
-      throw FederationError(.internal, "the explanation is of another kind")
-    }
-    let table = try JSONDecoder().decode(CandidateList.self, from: Data(text.utf8))
-    return try .json(ExplanationDocument(message: table.message, candidates: table.candidates ?? []))
-  }
 }
 
 /// A candidate table as the core writes it.
-private struct CandidateList: Decodable {
+struct CandidateList: Decodable {
   var message: String?
   var candidates: [CandidateDocument]?
 }

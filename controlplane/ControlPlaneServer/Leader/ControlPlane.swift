@@ -4,6 +4,7 @@ public import FederationModel
 import Foundation
 import Logging
 import Synchronization
+public import WorkflowCore
 
 /// Who wants to lead.
 public struct LeadershipCandidate: Sendable, Hashable {
@@ -114,7 +115,7 @@ public final class ControlPlane: Sendable {
     try await store.reconnect()
     let state = try await store.loadDurable()
     let leader = Leader(
-      term: position.term, state: state, position: position, incarnation: incarnation,
+      term: position.term, state: state, history: await history(), position: position, incarnation: incarnation,
       configuration: configuration,
       store: store, board: board, metrics: metrics, logger: logger,
       wallClock: { Timestamp.wallClock })
@@ -197,6 +198,17 @@ public final class ControlPlane: Sendable {
   }
 }
 
+extension ControlPlane {
+  /// What the newest runs teach. Leading does not wait for long, and does not fail, for what is only an estimate.
+  private func history() async -> TemplateHistory {
+    do { return TemplateHistory(try await store.endedRuns()) } catch {
+      logger.warning(
+        "runtimes are learnt anew: the runs of the past could not be read", metadata: ["error": "\(error)"])
+      return TemplateHistory()
+    }
+  }
+}
+
 extension Timestamp {
   /// The system's wall clock. Only shells read it; the cores are given the moment.
   static var wallClock: Timestamp {
@@ -242,6 +254,11 @@ extension ControlPlane: CommandPort {
   }
 
   public func links() async -> [LinkStatus] { await leader?.links() ?? [] }
+
+  public func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis {
+    guard let leader else { throw FederationError.notLeading }
+    return try await leader.forecastBasis(of: definition, in: project)
+  }
 }
 
 extension ControlPlane: AgentPort {

@@ -232,7 +232,7 @@ extension Leader {
     // Run ids go on where they were: the counter of the old core is not forgotten.
     core = ControlPlaneCore(
       state: state, position: position, incarnation: incarnation, configuration: configuration,
-      runCounter: core.runCounter)
+      runCounter: core.runCounter, history: core.history)
   }
 
   private func refuse(_ input: Input, _ error: any Error) {

@@ -5,6 +5,7 @@ import FederationModel
 import Logging
 import SchedulerCore
 import Synchronization
+import WorkflowCore
 
 /// One term of leadership: the loop that applies inputs to the core, commits what they wrote, and only then does what they want done.
 ///
@@ -70,7 +71,8 @@ actor Leader {
   private static let unitsInFlight = 2
 
   init(
-    term: Int64, state: DurableState, position: CommitPosition, incarnation: UInt32, configuration: CoreConfiguration,
+    term: Int64, state: DurableState, history: TemplateHistory, position: CommitPosition, incarnation: UInt32,
+    configuration: CoreConfiguration,
     store: ControlPlaneStore, board: LeaseBoard, metrics: any LeaderMetrics, logger: Logger,
     wallClock: @escaping @Sendable () -> Timestamp
   ) {
@@ -83,7 +85,8 @@ actor Leader {
     self.incarnation = incarnation
     self.wallClock = wallClock
     queue = InputQueue()
-    core = ControlPlaneCore(state: state, position: position, incarnation: incarnation, configuration: configuration)
+    core = ControlPlaneCore(
+      state: state, position: position, incarnation: incarnation, configuration: configuration, history: history)
     sequence = position.sequence
   }
 
@@ -248,6 +251,10 @@ actor Leader {
 
   func reasons(in reference: WorkflowReference, of nodes: [NodeID]) -> [NodeID: String] {
     core.reasons(in: reference, of: nodes)
+  }
+
+  func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) throws -> ForecastBasis {
+    try core.forecastBasis(of: definition, in: project)
   }
 
   func statuses() -> [ClusterName: ClusterStatus] {

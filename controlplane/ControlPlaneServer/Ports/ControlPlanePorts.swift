@@ -1,5 +1,6 @@
 public import ControlPlaneCore
 public import FederationModel
+public import WorkflowCore
 
 /// What the REST API asks of the control plane. The leader implements it over its core; a standby by asking the leader.
 public protocol CommandPort: Sendable {
@@ -15,6 +16,10 @@ public protocol CommandPort: Sendable {
   /// Why those of `nodes` that are pending or placed are where they are (invariant I10); a few hundred at a time, because it is
   /// one turn of the leader. Empty on a standby.
   func reasons(in workflow: WorkflowReference, of nodes: [NodeID]) async -> [NodeID: String]
+  /// What a plan of a workflow begins with: one turn of the leader that changes nothing.
+  ///
+  /// - Throws: `.unavailable` when this process does not lead, and what a submission would be refused with for its data sets.
+  func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis
   /// How far transfers of a project are that are not over. Empty on a standby.
   func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress]
   /// What is known of links, by cluster and source. Empty on a standby.
@@ -25,6 +30,9 @@ public protocol CommandPort: Sendable {
 extension CommandPort {
   public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] { [:] }
   public func links() async -> [LinkStatus] { [] }
+  public func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis {
+    throw FederationError.notLeading
+  }
 }
 
 public struct LeadershipView: Sendable, Hashable {

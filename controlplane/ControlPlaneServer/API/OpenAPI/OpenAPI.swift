@@ -118,6 +118,8 @@ enum OpenAPI {
         query: ["project", "strict", "dryRun"], response: SubmitResponse.self, status: 201),
       "POST /v1/projects/:p/workflows": Operation(
         query: ["strict", "dryRun"], response: SubmitResponse.self, status: 201),
+      "POST /v1/plan": Operation(query: ["project", "strict", "fanOut"], response: PlanDocument.self),
+      "POST /v1/projects/:p/plan": Operation(query: ["strict", "fanOut"], response: PlanDocument.self),
       "GET /v1/workflows": Operation(query: ["project"] + list, response: WorkflowList.self),
       "GET /v1/projects/:p/workflows": Operation(query: list, response: WorkflowList.self),
       "GET \(workflow)": Operation(response: WorkflowDetail.self),

@@ -1,0 +1,93 @@
+public import FederationModel
+public import SchedulerCore
+public import WorkflowCore
+
+/// What a forecast begins with: the federation at one moment, as far as one workflow is concerned. A value; nothing is changed by it.
+public struct ForecastBasis: Sendable {
+  public var now: Timestamp
+  public var project: ProjectName
+  /// The clusters, what waits on them already, and where the data is that anybody in the forecast reads by name.
+  public var snapshot: SchedulingSnapshot
+  /// `running[c]`: runs that are on `snapshot.clusters[c]`.
+  public var running: [[ExpectedRelease]]
+  /// Of the workflow's templates.
+  public var history: TemplateHistory
+  /// Of the workflow's mounts.
+  public var datasets: [DatasetMount: MountedDataset]
+  public var weights: PlacementWeights
+  /// Expected where neither history nor walltime says anything.
+  public var defaultRuntime: Duration
+  /// Tasks of others that wait and are not in `snapshot`: too many.
+  public var waitingBeyond: Int
+
+  public init(
+    now: Timestamp, project: ProjectName, snapshot: SchedulingSnapshot, running: [[ExpectedRelease]] = [],
+    history: TemplateHistory = TemplateHistory(), datasets: [DatasetMount: MountedDataset] = [:],
+    weights: PlacementWeights = PlacementWeights(), defaultRuntime: Duration = .seconds(10), waitingBeyond: Int = 0
+  ) {
+    self.now = now
+    self.project = project
+    self.snapshot = snapshot
+    self.running = running.isEmpty ? snapshot.clusters.map { _ in [] } : running
+    self.history = history
+    self.datasets = datasets
+    self.weights = weights
+    self.defaultRuntime = defaultRuntime
+    self.waitingBeyond = waitingBeyond
+  }
+}
+
+extension ControlPlaneCore {
+  /// Tasks of others that a forecast lets run before its own, at most.
+  private static var forecastWaitingLimit: Int { 1000 }
+
+  /// What a forecast of a workflow begins with. Reads alone: no id is used, nothing is written, and nothing is brought anywhere.
+  ///
+  /// - Throws: as a submission would: `.notFound` or `.failedPrecondition` for a data set that cannot be read.
+  /// - Complexity: O(clusters + live runs + templates), and a bounded number of waiting tasks.
+  public func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) throws -> ForecastBasis {
+    var datasets: [DatasetMount: MountedDataset] = [:]
+    for mount in definition.mountedDatasets {
+      let row = try readable(mount.version, of: DatasetReference(project: project, name: mount.name))
+      datasets[mount] = MountedDataset(
+        object: DataObject(
+          key: row.key, project: project, size: row.size, files: row.files, manifest: row.manifest, sources: []),
+        mountPath: mount.mountPath)
+    }
+    let (waiting, beyond) = othersWaiting()
+    var snapshot = situation(of: waiting, on: views())
+    for mounted in datasets.values { snapshot.data[mounted.object.key] = dataView(mounted.object.key) }
+    return ForecastBasis(
+      now: now, project: project, snapshot: snapshot, running: clusters.keys.sorted().map(releases),
+      history: history.part(of: definition.spec.templates.filter(\.isTask).map { "\(project)/\($0.name)" }),
+      datasets: datasets, weights: configuration.weights, defaultRuntime: configuration.defaultRuntime,
+      waitingBeyond: beyond)
+  }
+
+  /// What waits already, in order, and how many more there are.
+  private func othersWaiting() -> (groups: [PendingGroup], beyond: Int) {
+    var pending = pending
+    var groups: [PendingGroup] = []
+    var left = Self.forecastWaitingLimit
+    for key in pending.select() where left > 0 {
+      guard let group = pending.groups[key] else { continue }
+      let tasks = Array(
+        group.queue.lazy.filter { self.workflows[$0.workflow]?.tasks[$0.node]?.group == key }.prefix(left))
+      left -= tasks.count
+      groups.append(pendingGroup(key, tasks))
+    }
+    return (groups, max(0, pending.count - (Self.forecastWaitingLimit - left)))
+  }
+
+  /// When the runs that hold a cluster's slots are expected to end, the soonest first.
+  func releases(on cluster: ClusterName) -> [ExpectedRelease] {
+    clusters[cluster]!.runs.compactMap { runs[$0] }.filter(\.holdsSlot).map { run in
+      let known = history.runtime(of: run.template, reading: run.row.inputBytes)?.median
+      let expected = known ?? configuration.defaultRuntime.seconds
+      let elapsed = run.row.startedAt.map { max(0, (now - $0).seconds) } ?? 0
+      // As `ExpectedEnd`: one that takes longer than expected takes nobody knows how long.
+      let rest = elapsed < expected ? expected - elapsed : max(1, elapsed / 10)
+      return ExpectedRelease(resources: run.row.resources, end: rest)
+    }.sorted { ($0.end, $0.resources.cpuMillicores) < ($1.end, $1.resources.cpuMillicores) }
+  }
+}

@@ -1,0 +1,83 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import WorkflowCore
+
+extension APIServer {
+  func explain(_ request: Request, _ context: APIContext) async throws -> Response {
+    guard let name = request.query("node"), !name.isEmpty else {
+      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
+    }
+    let head = try await workflow(context)
+    guard let node = try await services.store.node(of: head.id, named: name) else {
+      throw FederationError(.notFound, "workflow \(head.name) has no node \(name)")
+    }
+    let runs = try await services.store.runs(of: TaskID(workflow: head.id, node: node.id))
+    let history = try await history(of: TaskID(workflow: head.id, node: node.id), runs)
+    // A run that was given up leaves its task waiting for the next one.
+    if let run = runs.last, node.phase.isTerminal || !run.phase.isTerminal {
+      let placed = history.last { $0.kind == "Placed" }
+      let reason = await reasons(head, [node.id])[node.id]
+      return try .json(
+        ExplanationDocument(
+          message: reason ?? "\(run.phase.name) on \(run.cluster)",
+          decidedAt: run.explanation == 0 ? nil : placed?.at, candidates: placed?.candidates ?? [], history: history))
+    }
+    if node.phase.isTerminal || !node.type.isTask {
+      return try .json(
+        ExplanationDocument(
+          message: node.message.isEmpty ? node.phase.rawValue : node.message, candidates: [], history: history))
+    }
+    let caller = try context.signedIn()
+    let reply = try await services.commands.perform(
+      .explain(head.reference, node: node.name),
+      as: Principal(user: caller.user), idempotency: nil)
+    guard case .explanation(let text) = reply else {
+      throw FederationError(.internal, "the explanation is of another kind")
+    }
+    let table = try JSONDecoder().decode(CandidateList.self, from: Data(text.utf8))
+    return try .json(
+      ExplanationDocument(message: table.message, candidates: table.candidates ?? [], history: history))
+  }
+
+  /// What was decided about a task: its placements with their tables, how their runs ended, and what happened in between.
+  private func history(of task: TaskID, _ runs: [RunRow]) async throws -> [DecisionDocument] {
+    var decisions: [(at: Timestamp, document: DecisionDocument)] = []
+    for run in runs {
+      let row = run.explanation == 0 ? nil : try await services.store.explanation(run.explanation)
+      let table = try row.map { try JSONDecoder().decode(CandidateList.self, from: Data($0.document.utf8)) }
+      let chosen = table?.candidates?.first { $0.cluster == run.cluster.text }
+      let name = run.id.hexadecimal
+      decisions.append(
+        (
+          run.boundAt,
+          DecisionDocument(
+            at: run.boundAt.wire, kind: "Placed", cluster: run.cluster.text, run: name, attempt: run.epoch,
+            message: chosen?.reason ?? "", candidates: table?.candidates)
+        ))
+      guard let end = run.finishedAt else { continue }
+      let message = [run.phase.name, run.message, run.cancelReason ?? ""].filter { !$0.isEmpty }.joined(separator: ": ")
+      decisions.append(
+        (
+          end,
+          DecisionDocument(
+            at: end.wire, kind: "Ended", cluster: run.cluster.text, run: name, attempt: run.epoch, message: message)
+        ))
+    }
+    for event in try await services.store.events(of: task).map(\.row) {
+      decisions.append(
+        (
+          event.at,
+          DecisionDocument(
+            at: event.at.wire, kind: event.reason, cluster: event.cluster?.text, message: event.message)
+        ))
+    }
+    // Those of one moment stay in the order in which they were read: a run is placed before it ends.
+    return decisions.enumerated().sorted { ($0.element.at, $0.offset) < ($1.element.at, $1.offset) }
+      .map(\.element.document)
+  }
+}

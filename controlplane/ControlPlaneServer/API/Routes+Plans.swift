@@ -1,0 +1,156 @@
+import ControlPlaneCore
+import FederationAPI
+import FederationModel
+import FoundationEssentials
+import HTTPTypes
+import Hummingbird
+import SchedulerCore
+import WorkflowCore
+
+extension APIServer {
+  var planRoutes: [Route] {
+    let summary = "What is expected of a workflow, without submitting it."
+    return [
+      Route(.post, "/v1/plan", .project, summary) { try await plan($0, $1) },
+      Route(.post, "/v1/projects/:p/plan", .project, summary) { try await plan($0, $1) },
+    ]
+  }
+
+  /// Items that a loop may be taken to have.
+  private static let fanOuts = 1...1000
+
+  private func plan(_ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    let (definition, submission, _) = try await submission(request)
+    let project = ProjectName(
+      try context.parameters.get("p") != nil
+        ? context.parameter("p")
+        : request.query("project") ?? definition.metadata.namespace ?? caller.project?.text ?? "default")
+    try Authorisation.check(project, caller)
+    let fanOut = try request.query("fanOut").map { text in
+      guard let count = Int(text), Self.fanOuts.contains(count) else {
+        throw FederationError(.invalidArgument, "fanOut is a whole number from 1 to \(Self.fanOuts.upperBound)")
+      }
+      return count
+    }
+    let name = submission.name ?? definition.metadata.name ?? (definition.metadata.generateName ?? "workflow-") + "plan"
+    let program = try WorkflowProgram(definition)
+    let basis = try await services.commands.forecastBasis(of: definition, in: project)
+    let forecaster = try Forecaster(program, name: name, basis: basis, fanOut: fanOut ?? 4)
+    let forecast = try await services.forecasts.run(forecaster)
+    return try .json(PlanDocument(forecast, project: project))
+  }
+}
+
+/// Makes forecasts beside the handlers of other requests: each is a second of one core at most, and there are never more at once than
+/// leave most of the machine to the control plane.
+actor ForecastDesk {
+  static let forecastsMax = 2
+  private var open = 0
+
+  /// - Throws: `.resourceExhausted` when as many are being made as may be.
+  func run(_ forecaster: Forecaster) async throws -> Forecast {
+    guard open < Self.forecastsMax else {
+      throw FederationError(
+        .resourceExhausted, "other plans are being made just now; try again", retryAfter: .seconds(1))
+    }
+    open += 1
+    defer { open -= 1 }
+    return await Task.detached(priority: .utility) { forecaster.forecast() }.value
+  }
+}
+
+extension PlanDocument {
+  init(_ forecast: Forecast, project: ProjectName) throws {
+    var (outcome, message) = ("Complete", String?.none)
+    switch forecast.ending {
+    case .complete: break
+    case .bad(let text): (outcome, message) = ("Bad", text)
+    case .stuck: outcome = "Stuck"
+    case .cut: outcome = "Cut"
+    }
+    self.init(
+      project: project.text, at: forecast.at.wire, outcome: outcome, message: message,
+      makespanSeconds: QuantityDocument(forecast.makespan),
+      money: forecast.money.sorted { $0.key < $1.key }.map {
+        PlannedMoneyDocument(currency: $0.key, minorUnits: QuantityDocument($0.value))
+      }, groups: try forecast.groups.indices.map { try PlannedGroupDocument(forecast, $0) },
+      tasks: forecast.tasks.prefix(Self.tasksMax).map { PlannedTaskDocument($0) }, taskCount: forecast.tasks.count,
+      transfers: forecast.transfers.map { PlannedTransferDocument($0) },
+      criticalPath: forecast.criticalPath.map { PlannedStepDocument(forecast.tasks[$0]) },
+      improvements: forecast.changes.map {
+        ImprovementDocument(
+          message: $0.message, condition: $0.condition, cluster: $0.cluster.text,
+          makespanSeconds: $0.makespan.milliseconds, money: $0.money)
+      }, unknowns: forecast.unknowns)
+  }
+}
+
+extension QuantityDocument {
+  init(_ quantity: ForecastQuantity) {
+    self.init(
+      expected: quantity.expected.milliseconds, p50: quantity.median?.milliseconds, p90: quantity.upper?.milliseconds)
+  }
+}
+
+extension PlannedGroupDocument {
+  init(_ forecast: Forecast, _ index: Int) throws {
+    let group = forecast.groups[index]
+    let tasks = forecast.tasks.filter { $0.group == index }
+    var clusters: [String: Int] = [:]
+    for task in tasks { if let cluster = task.cluster { clusters[cluster.text, default: 0] += 1 } }
+    let runtime = group.runtime
+    self.init(
+      name: group.name, template: group.template, tasks: group.count,
+      runtimeSeconds: QuantityDocument(
+        expected: runtime.median.milliseconds, p50: runtime.samples > 0 ? runtime.median.milliseconds : nil,
+        p90: runtime.samples > 0 ? runtime.upper.milliseconds : nil),
+      runtimeFrom: group.runtimeFrom.rawValue, samples: runtime.samples, clusters: clusters,
+      startSeconds: tasks.map(\.startAt).min()?.finite, endSeconds: tasks.map(\.endAt).max()?.finite,
+      bytesMoved: tasks.reduce(0) { $0 + $1.moved.bytes }, candidates: try CandidateDocument.list(group.table))
+  }
+}
+
+extension PlannedTaskDocument {
+  init(_ task: ForecastTask) {
+    self.init(
+      name: task.name, group: task.group, cluster: task.cluster?.text, readySeconds: task.readyAt.milliseconds,
+      placedSeconds: task.placedAt.finite, stagedSeconds: task.stagedAt.finite, startSeconds: task.startAt.finite,
+      endSeconds: task.endAt.finite, bytesMoved: task.moved.bytes, priceMinorUnits: task.price, currency: task.currency)
+  }
+}
+
+extension PlannedTransferDocument {
+  init(_ transfer: ForecastTransfer) {
+    self.init(
+      key: transfer.data?.text, source: transfer.from?.text ?? "outside", cluster: transfer.to.text,
+      bytes: transfer.size.bytes, startSeconds: transfer.beginsAt.milliseconds,
+      seconds: (transfer.endsAt - transfer.beginsAt).milliseconds, speculative: transfer.isSpeculative)
+  }
+}
+
+extension PlannedStepDocument {
+  init(_ task: ForecastTask) {
+    let placed = task.placedAt.finite ?? task.readyAt
+    let staged = task.stagedAt.finite ?? placed
+    let start = task.startAt.finite ?? staged
+    self.init(
+      name: task.name, cluster: task.cluster?.text,
+      waitSeconds: (placed - task.readyAt + max(0, start - staged)).milliseconds,
+      stageSeconds: (staged - placed).milliseconds, runSeconds: ((task.endAt.finite ?? start) - start).milliseconds,
+      endSeconds: task.endAt.finite)
+  }
+}
+
+extension CandidateDocument {
+  /// A candidate table as the API shows it everywhere.
+  static func list(_ table: CandidateTable) throws -> [CandidateDocument] {
+    try JSONDecoder().decode(CandidateList.self, from: Data(table.json.description.utf8)).candidates ?? []
+  }
+}
+
+extension Double {
+  /// Rounded to what is worth telling.
+  fileprivate var milliseconds: Double { (self * 1000).rounded() / 1000 + 0 }
+  fileprivate var finite: Double? { isFinite ? milliseconds : nil }
+}
