@@ -76,6 +76,91 @@ import Testing
     }
   }
 
+  /// `fubini up` itself, on a data directory whose name is not plain ASCII.
+  @Test("a control plane that is killed comes back at the port that clients know, and client.env says so")
+  func keepsItsPort() async throws {
+    try await withTemporaryDirectory { directory in
+      chmod(directory, 0o755)
+      let setup = LocalSetup(directory: directory + "/数据 x")
+      let fubini = try LocalSetup.sibling("fubini")
+      func run(_ words: [String]) async throws {
+        try await ChildProcess.run(
+          [fubini] + words + ["--data-dir", setup.directory], environment: environment, log: directory + "/log",
+          timeout: .seconds(90))
+      }
+      try await run(["up", "--agents", "0", "--detach"])
+      let first = try #require(setup.ready)
+      let url = "export FUBINI_URL=http://127.0.0.1:\(first.httpPort)\n"
+      kill(first.pid, SIGKILL)
+      #expect(await eventually { setup.ready.map { $0.pid != first.pid } ?? false })
+      #expect(setup.ready?.httpPort == first.httpPort && setup.ready?.gatewayPort == first.gatewayPort)
+      func announced() -> String {
+        String(decoding: InputFile.read(setup.path("client.env"), limit: 4096) ?? [], as: UTF8.self)
+      }
+      #expect(announced().hasPrefix(url))
+      // The same over an orderly end.
+      try await run(["down"])
+      try await run(["up", "--agents", "0", "--detach"])
+      #expect(announced().hasPrefix(url))
+      // Asking for something else than what runs is no success.
+      await #expect(throws: FederationError.self) { try await run(["up", "--agents", "3", "--detach"]) }
+      try await run(["down"])
+    }
+  }
+
+  @Test("a port that somebody else has taken is refused when asked for, and another is drawn when it was only kept")
+  func takenPort() async throws {
+    try await FakeServer.with({ _, _ in .json("{}") }) { _, url in
+      try await withTemporaryDirectory { directory in
+        let port = try #require(Int(url.split(separator: ":").last ?? ""))
+        var setup = LocalSetup(directory: directory)
+        try PrivateFile.write(
+          #"{"httpPort":\#(port),"gatewayPort":1,"pid":1}"#, to: setup.path("controlplane.ready"))
+        #expect(try setup.chosenHTTPPort() == 0)
+        setup.httpPort = port
+        #expect(throws: CommandFailure.self) { try setup.chosenHTTPPort() }
+      }
+    }
+  }
+
+  @Test("a directory that holds something else is left alone, and one of an `up` that died early is taken")
+  func foreignDirectory() async throws {
+    try await withTemporaryDirectory { directory in
+      let setup = LocalSetup(directory: directory)
+      try FileManager.default.createDirectory(atPath: setup.path("log"), withIntermediateDirectories: false)
+      try setup.prepare()
+      try setup.prepare()
+      try PrivateFile.write("", to: directory + "/log/mine")
+      #expect(throws: CommandFailure.self) { try LocalSetup(directory: directory + "/log").prepare() }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: directory + "/log") == ["mine"])
+    }
+  }
+
+  @Test(
+    "a data directory may have spaces and letters of any script, but nothing that ends a shell's quotes",
+    arguments: [
+      ("/a/数据 x", "/a/数据 x"), ("/a/b/", "/a/b"), ("/a/../b", "/b"), ("/a%20b", "/a%20b"), ("/a'b", nil), ("/a,b", nil),
+      ("/a\"b", nil), ("/a$b", nil), ("/a\nb", nil), ("", nil),
+    ] as [(String, String?)])
+  func dataDirectories(given: String, path: String?) {
+    #expect((try? LocalSetup.resolve(given)) == path)
+  }
+
+  @Test("a second `up` names each option that what runs does not have, and nothing where it asks for nothing")
+  func differences() {
+    let running = UpOptions(agents: [AgentSpecification(name: "a"), AgentSpecification(name: "b")])
+    #expect(UpOptions().differences(from: running, port: 8080).isEmpty)
+    #expect(running.differences(from: running, port: 8080).isEmpty)
+    #expect(UpOptions(httpPort: 8080).differences(from: running, port: 8080).isEmpty)
+    let other = UpOptions(
+      agents: [AgentSpecification(name: "c")], httpPort: 80, agentHost: "::", advertised: ["x"], isSlurm: true)
+    #expect(
+      other.differences(from: running, port: 8080) == [
+        "its agents are a, b, not c", "its HTTP port is 8080, not 80",
+        "its agents' port listens at 127.0.0.1, not ::", "it advertises nothing more, not x", "it has no Slurm cluster",
+      ])
+  }
+
   @Test("restarts wait longer and longer, up to a bound; a long life starts afresh")
   func restarts() {
     let start = ContinuousClock.now

@@ -8,6 +8,10 @@ struct RetryPolicy: Sendable {
   /// A server that asks for more than this is not waited for: the person decides.
   var retryAfterMax = Duration.seconds(60)
 
+  /// Of a command that waits for something that goes on without it: a control plane that starts again, or fails over, is
+  /// waited for. With full jitter about three minutes on average, six at most.
+  static let patientAttemptsMax = 40
+
   /// The answers after which the same request may succeed.
   static func isRetryable(status: Int) -> Bool { status == 429 || status == 502 || status == 503 || status == 504 }
 

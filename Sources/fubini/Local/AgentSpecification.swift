@@ -3,7 +3,7 @@ internal import FoundationEssentials
 internal import Yams
 
 /// One local agent as `up --agent` describes it.
-struct AgentSpecification: Codable, Sendable, Equatable {
+struct AgentSpecification: Codable, Sendable, Hashable {
   var name: String
   var labels: [String: String] = [:]
   var slots: Int?

@@ -13,8 +13,7 @@ struct Down: AsyncParsableCommand {
   @Option(help: "The directory given to `fubini up`.") var dataDir: String
 
   func run() async throws {
-    let absolute = dataDir.hasPrefix("/") ? dataDir : FileManager.default.currentDirectoryPath + "/" + dataDir
-    let setup = LocalSetup(directory: URL(filePath: absolute).standardized.path().removingSlash)
+    let setup = LocalSetup(directory: try LocalSetup.resolve(dataDir))
     guard FileManager.default.fileExists(atPath: setup.path("controlplane.yaml")) else {
       throw CommandFailure(.usage, "\(setup.directory) is no data directory of `fubini up`.")
     }

@@ -14,9 +14,24 @@ struct LocalPostgres: Sendable {
   var data: String { directory + "/data" }
   /// A socket's path holds at most 107 bytes.
   var socket: String { directory + "/s" }
-  /// libpq's words. The trust is the directory's: only its owner can reach the socket.
-  var conninfo: String { "host=\(socket) port=5432 dbname=postgres user=\(Self.owner)" }
-  static var owner: String { getuid() == 0 ? "postgres" : String(cString: getpwuid(getuid()).pointee.pw_name) }
+  /// libpq's words. The trust is the directory's: only its owner can reach the socket. Quoted, because a path may hold
+  /// spaces; what could end the quotes is refused by `LocalSetup.resolve`.
+  var conninfo: String { get throws { "host='\(socket)' port=5432 dbname=postgres user='\(try Self.owner)'" } }
+  /// - Throws: usage, for a user id without a name: PostgreSQL's `initdb` refuses it.
+  static var owner: String {
+    get throws {
+      if getuid() == 0 { return "postgres" }
+      guard let entry = getpwuid(getuid()) else {
+        throw CommandFailure(
+          .usage,
+          """
+          The user id \(getuid()) has no name here, and PostgreSQL needs one: run as a user of /etc/passwd, or add a line \
+          for this id (in a container: `useradd -u \(getuid()) fubini`).
+          """)
+      }
+      return String(cString: entry.pointee.pw_name)
+    }
+  }
 
   /// The newest installed version's binaries.
   static func binaries() throws -> String {
@@ -62,7 +77,8 @@ struct LocalPostgres: Sendable {
         command(["/bin/rm", "-rf", fresh]), environment: Self.environment, log: log, timeout: .seconds(30))
       try await ChildProcess.run(
         command([
-          "\(binaries)/initdb", "-D", fresh, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-U", Self.owner,
+          "\(binaries)/initdb", "-D", fresh, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N", "-U",
+          try Self.owner,
         ]),
         environment: Self.environment, log: log, timeout: .seconds(120))
       guard rename(fresh, data) == 0 else {

@@ -19,6 +19,8 @@ struct LocalSetup: Sendable {
 
   func path(_ name: String) -> String { directory + "/" + name }
   func log(_ name: String) -> String { path("log/\(name).log") }
+  /// Of the `up` that runs here.
+  var optionsFile: String { path("pid/up-options.json") }
   func pidFile(_ name: String) -> String { path("pid/\(name).json") }
   var postgres: LocalPostgres { LocalPostgres(directory: path("pg"), log: log("postgres")) }
 
@@ -38,18 +40,62 @@ struct LocalSetup: Sendable {
     return path
   }
 
+  /// `--data-dir` as an absolute path.
+  ///
+  /// - Throws: usage, for characters that PostgreSQL's programs cannot be given: `pg_ctl` hands its paths to a shell, and
+  ///   libpq reads a comma as the end of a socket's path.
+  static func resolve(_ dataDir: String) throws -> String {
+    guard !dataDir.isEmpty else { throw CommandFailure(.usage, "--data-dir is the path of a directory.") }
+    let absolute = dataDir.hasPrefix("/") ? dataDir : FileManager.default.currentDirectoryPath + "/" + dataDir
+    let path = URL(filePath: absolute).standardized.path(percentEncoded: false).removingSlash
+    if let bad = path.unicodeScalars.first(where: { "'\"\\$`,".unicodeScalars.contains($0) || $0.value < 0x20 }) {
+      let shown = bad.value < 0x20 ? "a control character" : "\(bad)"
+      throw CommandFailure(
+        .usage, "--data-dir must not hold \(shown): PostgreSQL's programs cannot be given such a path.")
+    }
+    return path
+  }
+
+  private static let directories = ["", "log", "pid", "agents", "artifacts", "logs", "state"]
+
+  /// - Throws: usage, for a directory that holds something else: what we would write among it could not be told apart.
+  private func refuseForeignDirectory() throws {
+    guard !FileManager.default.fileExists(atPath: path("controlplane.yaml")) else { return }
+    let entries = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    // An `up` that died early has left nothing but directories of these names.
+    guard let foreign = entries.sorted().first(where: { !Self.directories.contains($0) }) else { return }
+    throw CommandFailure(
+      .usage,
+      "\(directory) is not empty (\(Terminal.printable(foreign))) and no data directory of `fubini up`: name a new one."
+    )
+  }
+
+  private static func makeDirectory(_ path: String) throws {
+    var partial = ""
+    for part in path.split(separator: "/") {
+      partial += "/" + part
+      guard mkdir(partial, 0o755) != 0, errno != EEXIST else { continue }
+      throw CommandFailure(.usage, "Cannot create \(partial): \(String(cString: strerror(errno))).")
+    }
+  }
+
   func prepare() throws {
-    for name in ["", "log", "pid", "agents", "artifacts", "logs", "state"] {
-      try FileManager.default.createDirectory(atPath: path(name), withIntermediateDirectories: true)
+    try refuseForeignDirectory()
+    for name in Self.directories {
+      try Self.makeDirectory(path(name))
       // As root the postgres user passes through the top to its own part; everything else is the owner's alone.
       chmod(path(name), name.isEmpty || name == "agents" ? (getuid() == 0 ? 0o711 : 0o700) : 0o700)
     }
+    try writeControlPlaneYAML()
+  }
+
+  private func writeControlPlaneYAML() throws {
     try PrivateFile.write(try controlPlaneYAML(), to: path("controlplane.yaml"))
   }
 
   func controlPlaneYAML() throws -> String {
     try JSONValue.object([
-      "database": .string(postgres.conninfo), "dataDirectory": .string(path("state")),
+      "database": .string(try postgres.conninfo), "dataDirectory": .string(path("state")),
       "readyFile": .string(path("controlplane.ready")),
       "http": ["host": "127.0.0.1", "port": .integer(Int64(httpPort))],
       "gateway": [
@@ -74,6 +120,42 @@ struct LocalSetup: Sendable {
     return nil
   }
 
+  /// The port that clients know, for a start: the one asked for, else that of the last time, so that a `client.env` which
+  /// somebody has read stays right; else 0, which lets the system choose.
+  ///
+  /// - Throws: usage, when the one asked for is taken.
+  func chosenHTTPPort() throws -> Int {
+    if httpPort != 0 {
+      guard Self.isFree(httpPort) else {
+        throw CommandFailure(
+          .usage, "Port \(httpPort) is taken by another program: choose another --http-port, or leave it out.")
+      }
+      return httpPort
+    }
+    guard let kept = ready?.httpPort else { return 0 }
+    if Self.isFree(kept) { return kept }
+    Terminal.note("Port \(kept) of the last time is taken by another program: a new one is chosen.")
+    return 0
+  }
+
+  /// Whether a server could listen there on this machine's loopback address.
+  private static func isFree(_ port: Int) -> Bool {
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return true }
+    defer { close(descriptor) }
+    // As the server does: connections of the last life that linger are no obstacle.
+    var on: Int32 = 1
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = UInt16(clamping: port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+    return withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) == 0 }
+    }
+  }
+
   var environment: [String: String] {
     var kept: [String: String] = [:]
     for (name, value) in ProcessInfo.processInfo.environment where !name.hasPrefix("FUBINI_") { kept[name] = value }
@@ -82,6 +164,7 @@ struct LocalSetup: Sendable {
 
   func startControlPlane() async throws -> ProcessIdentity {
     let binary = try Self.sibling("fubini-controlplane")
+    try writeControlPlaneYAML()
     try await ChildProcess.run(
       [binary, "init", "--config", path("controlplane.yaml"), "--admin-token-file", path("admin.token")],
       environment: environment, log: log("controlplane"), timeout: .seconds(60))
@@ -90,21 +173,27 @@ struct LocalSetup: Sendable {
 
   func launchControlPlane(_ binary: String) throws -> ProcessIdentity {
     rename(path("controlplane.ready"), path("controlplane.last"))
+    // With the ports that clients and agents know by now.
+    try writeControlPlaneYAML()
     let identity = try ChildProcess.spawn(
       [binary, "run", "--config", path("controlplane.yaml")], environment: environment, log: log("controlplane"))
     try identity.save(to: pidFile("controlplane"))
     return identity
   }
 
+  /// What the control plane that is this process has written; nil until it is ready.
+  func ready(of identity: ProcessIdentity) -> Ready? {
+    guard let data = FileManager.default.contents(atPath: path("controlplane.ready")),
+      let ready = try? JSONDecoder().decode(Ready.self, from: data), ready.pid == identity.pid
+    else { return nil }
+    return ready
+  }
+
   /// - Throws: with the end of the log, when it died or is not ready in time.
   func awaitReady(_ identity: ProcessIdentity, timeout: Duration) async throws -> Ready {
     let deadline = ContinuousClock.now + timeout
     while ContinuousClock.now < deadline {
-      if let data = FileManager.default.contents(atPath: path("controlplane.ready")),
-        let ready = try? JSONDecoder().decode(Ready.self, from: data), ready.pid == identity.pid
-      {
-        return ready
-      }
+      if let ready = ready(of: identity) { return ready }
       guard identity.isAlive else {
         throw CommandFailure(.error, "The control plane ended:\n\(ChildProcess.tail(log("controlplane")))")
       }

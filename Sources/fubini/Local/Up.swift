@@ -15,7 +15,7 @@ struct Up: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Start a whole federation on this machine: PostgreSQL, control plane, agents, all over mTLS.")
   @Option(help: "Where everything lives.") var dataDir: String
-  @Option(help: "0 lets the system choose.") var httpPort = 0
+  @Option(help: "0: the port of the last time; the first time the system chooses.") var httpPort = 0
   @Option(help: "Where the port listens that agents dial: an address, 0.0.0.0 or ::.") var agentHost = "127.0.0.1"
   @Option(help: "A name or address at which agents of other machines reach that port. May be repeated.")
   var advertise: [String] = []
@@ -41,29 +41,29 @@ struct Up: AsyncParsableCommand {
 
   func run() async throws {
     let specifications = try specifications()
-    let absolute = dataDir.hasPrefix("/") ? dataDir : FileManager.default.currentDirectoryPath + "/" + dataDir
     let setup = LocalSetup(
-      directory: URL(filePath: absolute).standardized.path().removingSlash, httpPort: httpPort, agentHost: agentHost,
-      advertised: advertise)
+      directory: try LocalSetup.resolve(dataDir), httpPort: httpPort, agentHost: agentHost, advertised: advertise)
+    let options = UpOptions(
+      agents: specifications, httpPort: httpPort, agentHost: agentHost, advertised: advertise, isSlurm: slurm)
     if let other = ProcessIdentity.load(from: setup.pidFile("up")), other.isAlive {
       let me = ProcessIdentity(pid: getpid())
       if other != me {
         if FileManager.default.fileExists(atPath: setup.path("client.env")) {
-          Terminal.line("Already up.")
-          return Self.next(setup)
+          return try await Self.alreadyUp(setup, options, process: other.pid)
         }
         throw CommandFailure(.error, "Another `fubini up` (process \(other.pid)) is starting \(setup.directory).")
       }
     }
-    unlink(setup.path("client.env"))
     try setup.prepare()
+    unlink(setup.path("client.env"))
     if detach { return try await startDetached(setup) }
     try ProcessIdentity(pid: getpid())?.save(to: setup.pidFile("up"))
+    try options.save(to: setup.optionsFile)
     let runner = LocalRunner(setup: setup, specifications: specifications, withSlurm: slurm)
     let stopping = Stopping()
     do {
       try await runner.start()
-      Self.next(setup)
+      try await Self.next(setup)
       try await runner.supervise { stopping.isRequested }
     } catch {
       await runner.stop()
@@ -91,10 +91,43 @@ struct Up: AsyncParsableCommand {
       }
       try await Task.sleep(for: .milliseconds(50))
     }
-    Self.next(setup)
+    try await Self.next(setup)
   }
 
-  static func next(_ setup: LocalSetup) {
+  /// - Throws: error, when something else is asked for than what runs; unreachable, when it does not answer just now.
+  private static func alreadyUp(_ setup: LocalSetup, _ options: UpOptions, process: Int32) async throws {
+    let port = setup.ready?.httpPort ?? 0
+    let differences = UpOptions.load(from: setup.optionsFile).map { options.differences(from: $0, port: port) } ?? []
+    guard differences.isEmpty else {
+      throw CommandFailure(
+        .error,
+        """
+        Already up, with other options: \(differences.joined(separator: "; ")). \
+        `fubini down --data-dir \(ClusterText.shell([setup.directory]))`, then `up` again with these.
+        """)
+    }
+    do { try await next(setup, title: "Already up.") } catch let failure as CommandFailure
+      where failure.code == .unreachable
+    {
+      throw CommandFailure(
+        .unreachable,
+        """
+        Already up, but the control plane does not answer; `up` (process \(process)) starts it again when it has ended. \
+        Its log: \(setup.log("controlplane"))
+        """)
+    }
+  }
+
+  /// Tells what to do next, and first what the agents say of this machine that a person would otherwise learn from a task
+  /// that fails.
+  static func next(_ setup: LocalSetup, title: String? = nil) async throws {
+    if let ready = setup.ready {
+      let list: ClusterList = try await APIClient.with(try setup.connection(ready)) { client in
+        try await client.get(["v1", "clusters"])
+      }
+      for notice in notices(list) { Terminal.note("Notice: \(Terminal.printable(notice))") }
+    }
+    if let title { Terminal.line(title) }
     Terminal.line(
       """
       Ready. The local agents run every image as this machine's own tools, in a sandbox.
@@ -103,6 +136,21 @@ struct Up: AsyncParsableCommand {
         fubini submit -f examples/hello.yaml --watch
         fubini down --data-dir \(ClusterText.shell([setup.directory]))
       """)
+  }
+}
+
+extension Up {
+  /// Each notice once, with the clusters that give it: agents of one machine mostly give the same ones.
+  static func notices(_ list: ClusterList) -> [String] {
+    var clusters: [String: [String]] = [:]
+    var order: [String] = []
+    for cluster in list.items {
+      for notice in cluster.live?.notices ?? [] {
+        if clusters[notice] == nil { order.append(notice) }
+        clusters[notice, default: []].append(cluster.name)
+      }
+    }
+    return order.map { "\((clusters[$0] ?? []).joined(separator: ", ")): \($0)." }
   }
 }
 
@@ -137,13 +185,15 @@ final class LocalRunner {
     var restart = RestartPlan(startedAt: .now)
   }
 
-  let setup: LocalSetup
+  private var setup: LocalSetup
   let specifications: [AgentSpecification]
   let withSlurm: Bool
   /// The agent that feeds the Slurm cluster; nil: none does.
   private var slurmMember: String?
   private var slurmRestart = RestartPlan(startedAt: .now)
   private var children: [String: Child] = [:]
+  /// The control plane whose address `client.env` holds.
+  private var announced: ProcessIdentity?
   private var postgresRestart = RestartPlan(startedAt: .now)
 
   init(setup: LocalSetup, specifications: [AgentSpecification], withSlurm: Bool) {
@@ -155,6 +205,7 @@ final class LocalRunner {
   func start() async throws {
     // What a killed `up` left behind would hold the ports and the database.
     await Down.sweep(setup, keepingPostgres: true)
+    setup.httpPort = try setup.chosenHTTPPort()
     Terminal.note("Starting PostgreSQL ...")
     try await setup.postgres.start()
     Terminal.note("Starting the control plane ...")
@@ -162,6 +213,8 @@ final class LocalRunner {
     children["controlplane"] = Child(identity: identity)
     let ready = try await setup.awaitReady(identity, timeout: .seconds(60))
     let connection = try setup.connection(ready)
+    // From here on it is this one, also after a crash: clients that wait try again at the address they know.
+    setup.httpPort = ready.httpPort
     if withSlurm { slurmMember = try await setup.startSlurm(for: specifications) }
     try await APIClient.with(connection) { client in
       for specification in specifications {
@@ -173,6 +226,17 @@ final class LocalRunner {
       try await awaitAgents(client)
     }
     try setup.writeClientEnvironment(connection)
+    announced = identity
+  }
+
+  /// After a restart of the control plane `client.env` is written anew, as soon as it answers.
+  private func announce() throws {
+    guard let identity = children["controlplane"]?.identity, identity != announced,
+      let ready = setup.ready(of: identity)
+    else { return }
+    try setup.writeClientEnvironment(try setup.connection(ready))
+    announced = identity
+    Terminal.note("The control plane is ready again, on port \(ready.httpPort).")
   }
 
   private func awaitAgents(_ client: APIClient) async throws {
@@ -215,6 +279,7 @@ final class LocalRunner {
       }
       await keepPostgres()
       await keepSlurm()
+      do { try announce() } catch { Terminal.note("client.env could not be written: \(error)") }
       try await Task.sleep(for: .milliseconds(250))
     }
   }
