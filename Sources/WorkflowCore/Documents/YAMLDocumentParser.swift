@@ -139,7 +139,8 @@ struct YAMLDocumentParser {
       frames[frames.count - 1].key = (text: Self.mergeKey, mark: mark)
       return
     }
-    let value = try resolve(text, tag: tag, isPlain: isPlain, at: mark)
+    var value = try resolve(text, tag: tag, isPlain: isPlain, at: mark)
+    if tag == nil, isPlain, !DocumentNode(value).isNull, expectsName { value = .string(text) }
     let node = DocumentNode(value, mark: mark)
     let weight = Weight(bytes: size)
     if let anchor = Self.text(scalar.anchor) { anchors[anchor] = Anchored(node: node, weight: weight) }
@@ -204,6 +205,20 @@ struct YAMLDocumentParser {
   private var expectsKey: Bool {
     guard let frame = frames.last else { return false }
     return frame.isMapping && frame.key == nil
+  }
+
+  /// What names something: other places refer to it as it is written, so that `n` and `010` must not become `false` and `8`.
+  private static let nameKeys: Set<String> = [
+    "name", "generateName", "template", "entrypoint", "onExit", "target", "depends", "globalName", "parameter",
+  ]
+
+  /// Whether what comes next is a key, or a name in one of the places where a workflow has names. Items of a loop are data.
+  private var expectsName: Bool {
+    guard let frame = frames.last else { return false }
+    if frame.isMapping, frame.key == nil { return true }
+    guard !frames.contains(where: { $0.key?.text == "withItems" }) else { return false }
+    if let key = frame.key { return Self.nameKeys.contains(key.text) }
+    return frames.dropLast().last?.key?.text == "dependencies"
   }
 
   private mutating func add(_ node: DocumentNode, weight: Weight) throws(DocumentErrors) {

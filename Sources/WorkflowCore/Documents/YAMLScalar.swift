@@ -1,7 +1,8 @@
 /// What a plain YAML scalar means, as Kubernetes' YAML-to-JSON conversion sees it.
 ///
 /// - Source: sigs.k8s.io/yaml, which keeps go-yaml v2's YAML 1.1 rules: `yes`, `on`, `y` are booleans, `010` is eight,
-///   `1_000` is a thousand; dates stay texts.
+///   `1_000` is a thousand; dates stay texts. Keys and names are none of its business: `YAMLDocumentParser` keeps them as
+///   they are written.
 enum YAMLScalar {
   /// - Returns: nil for `.inf` and `.nan`, which JSON cannot say.
   static func resolve(plain text: String) -> DocumentNode.Value? {

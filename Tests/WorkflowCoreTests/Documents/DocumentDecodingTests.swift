@@ -152,6 +152,38 @@ struct DocumentDecodingTests {
     #expect(leaf.command == ["true"])
   }
 
+  @Test("names are taken as they are written, also those that YAML 1.1 takes for booleans and numbers")
+  func plainNames() throws {
+    let definition = try decode(
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {generateName: n-, labels: {y: yes}}
+      spec:
+        entrypoint: off
+        arguments: {parameters: [{name: n, value: yes}]}
+        templates:
+          - name: off
+            dag:
+              tasks:
+                - {name: y, template: on}
+                - {name: no, template: on, dependencies: [y], withItems: [{name: yes}, 010]}
+          - name: on
+            inputs: {parameters: [{name: 010, default: n}]}
+            container: {image: busybox}
+      """)
+    #expect(definition.spec.entrypoint == "off" && definition.spec.templates.map(\.name) == ["off", "on"])
+    #expect(definition.spec.arguments.parameters == [WorkflowParameter(name: "n", value: "true")])
+    #expect(definition.metadata.labels == ["y": "true"])
+    #expect(definition.template(named: "on")?.inputs.parameters.map(\.name) == ["010"])
+    guard case .dag(let dag)? = definition.template(named: "off")?.body else {
+      Issue.record("it is a graph")
+      return
+    }
+    #expect(dag.tasks.map(\.name) == ["y", "no"])
+    #expect(definition.canonicalJSON.contains(#""withItems":[{"name":true},8]"#), "items are data, not names")
+  }
+
   @Test("inline templates are lifted under the name of their step")
   func inlineTemplates() throws {
     let definition = try decode(
