@@ -7,8 +7,8 @@ struct AddressTests {
   @Test(
     "addresses are read and written alike",
     arguments: [
-      ("a.example:1", "a.example:1"), ("a.example", "a.example:7443"), ("127.0.0.1:65535", "127.0.0.1:65535"),
-      ("[::1]:80", "[::1]:80"), ("[::1]", "[::1]:7443"),
+      ("a.example:1", "a.example:1"), ("a.example", "a.example:8443"), ("127.0.0.1:65535", "127.0.0.1:65535"),
+      ("[::1]:80", "[::1]:80"), ("[::1]", "[::1]:8443"),
     ])
   func valid(text: String, written: String) throws {
     #expect(try ControlPlaneAddress(text).description == written)

@@ -82,7 +82,10 @@ package struct RunPreparation {
     let runsAs = try resolveImage(run.spec.image)
     let enclosing = try enclosing(runsAs)
     let account = try account(of: run.project)
-    guard !run.spec.command.isEmpty || runsAs == "host" && !run.spec.arguments.isEmpty else {
+    // The host's own tools may be named by the first argument; an option names none, and was meant for an entry point.
+    let isNamed =
+      !run.spec.command.isEmpty || runsAs == "host" && run.spec.arguments.first.map { !$0.hasPrefix("-") } ?? false
+    guard isNamed else {
       throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
     }
     try prepare(run, in: workspace)

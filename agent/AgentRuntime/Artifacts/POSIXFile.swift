@@ -90,6 +90,12 @@ enum POSIXFile {
     }
   }
 
+  private static func isUTF8(_ entry: UnsafeMutablePointer<dirent>) -> Bool {
+    withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+      pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(validatingCString: $0) != nil }
+    }
+  }
+
   static func entries(ofPath path: String) throws -> [String] {
     let directory = try open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
     defer { close(directory) }
@@ -97,7 +103,10 @@ enum POSIXFile {
   }
 
   /// Names in a directory, sorted, without `.` and `..`.
-  static func entries(of descriptor: Int32) throws -> [String] {
+  ///
+  /// - Parameter shown: what the directory is called where its names must be exact. A name that is not UTF-8 is refused then,
+  ///   since what it would be taken for does not exist; elsewhere the bytes that are none become U+FFFD.
+  static func entries(of descriptor: Int32, called shown: String? = nil) throws -> [String] {
     // A descriptor of its own: `fdopendir` takes it over.
     let copy = openat(descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard copy >= 0, let directory = fdopendir(copy) else { throw failure("Cannot list a directory") }
@@ -105,6 +114,11 @@ enum POSIXFile {
     var names: [String] = []
     while let entry = readdir(directory) {
       let name = name(of: entry)
+      if let shown, name.unicodeScalars.contains("\u{FFFD}"), !isUTF8(entry) {
+        throw FederationError(
+          .invalidArgument,
+          "A name in \(shown) is not UTF-8 (\(name), with \u{FFFD} for the bytes that are none); rename it")
+      }
       if name != ".", name != ".." { names.append(name) }
     }
     return names.sorted()

@@ -69,7 +69,7 @@ enum TreeWalk {
       let directory = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
       guard directory >= 0 else { throw POSIXFile.failure("Cannot read \(shown)") }
       defer { close(directory) }
-      for child in try POSIXFile.entries(of: directory) {
+      for child in try POSIXFile.entries(of: directory, called: shown) {
         try visit(parent: directory, child, shown: shown + "/" + child, depth: depth + 1, count: &count, limits, body)
       }
     default: break

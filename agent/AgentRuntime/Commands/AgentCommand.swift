@@ -149,6 +149,8 @@ enum Joining {
     -> String
   {
     let parsed = try JoinToken(text: token)
+    try checkFile(
+      configurationFile ?? StateDirectory.configurationPath(in: configuration.stateDirectory), configuration)
     let cycle = try AddressCycle(try configuration.addresses)
     let state = try StateDirectory(path: configuration.stateDirectory)
     let identity = try await Enrollment.join(
@@ -161,6 +163,21 @@ enum Joining {
       try POSIXFile.write(file, Array(text.utf8), own)
     }
     return identity.cluster.text
+  }
+
+  /// The token is good for one time: a file that `run` could not start from is told of before it is spent.
+  private static func checkFile(_ path: String, _ configuration: AgentConfiguration) throws {
+    guard access(path, F_OK) == 0,
+      try LocationOptions.read(path, environment: ProcessInfo.processInfo.environment).controlPlane.isEmpty
+    else { return }
+    let addresses = try configuration.addresses.map { "\"\($0)\"" }.joined(separator: ", ")
+    throw FederationError(
+      .invalidArgument,
+      """
+      \(path) names no control plane, and `run` starts from it: add the line
+        controlPlane: [\(addresses)]
+      and join again. The token is still good.
+      """)
   }
 
   /// The file that a first `join` leaves in the state directory.

@@ -36,6 +36,8 @@ struct InstallCommand: AsyncParsableCommand {
     let hasJoined = access(configuration.stateDirectory + "/identity/agent.pem", F_OK) == 0
     if dryRun {
       if !hasJoined {
+        // What the real run would refuse.
+        _ = try AddressCycle(try configuration.addresses)
         CommandOutput.say(
           "join \(configuration.controlPlane.joined(separator: ",")) with the token, into \(configuration.stateDirectory)"
         )

@@ -8,6 +8,12 @@ internal import SwiftASN1
 internal import SwiftProtobuf
 internal import X509
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// The agent's identity on disk: `identity/` in the state directory, 0700, files 0600.
 ///
 /// A certificate and its key are one file, so that a crash can never pair a new one with an old one.
@@ -141,12 +147,35 @@ enum Enrollment {
         last = refusal ?? GatewayErrors.translate(error)
         // A standby or a dead address: the next may do. A refusal is the federation's answer.
         guard let failure = last as? FederationError, failure.isRetryable else { throw last }
+        // A call that waits for a connection says only that the time is over, whatever kept it from one.
+        if let unknown = await Self.unknownName(of: address) {
+          last = FederationError(failure.code, unknown, cause: error)
+          continue
+        }
         last = FederationError(
           failure.code, "\(address) cannot be reached: \(failure.publicMessage). Check the address and the firewall.",
           cause: error)
       }
     }
     throw last
+  }
+}
+
+extension Enrollment {
+  /// That the name which would be dialled has no address here; nil when it has one.
+  static func unknownName(of address: ControlPlaneAddress) async -> String? {
+    let host = address.proxy?.host ?? address.host
+    let code = try? await BlockingWork.run { () -> Int32 in
+      var hints = addrinfo()
+      hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+      var list: UnsafeMutablePointer<addrinfo>?
+      let code = getaddrinfo(host, nil, &hints, &list)
+      if code == 0 { freeaddrinfo(list) }
+      return code
+    }
+    guard let code, code != 0 else { return nil }
+    return
+      "The name \(host) has no address here (\(String(cString: gai_strerror(code)))). Check its spelling and the DNS."
   }
 }
 

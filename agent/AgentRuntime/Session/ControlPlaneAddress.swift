@@ -2,7 +2,7 @@ public import FederationModel
 internal import GRPCNIOTransportHTTP2Posix
 internal import NIOCore
 
-/// Where a control plane listens for agents: `host:port`, `[IPv6]:port`, or a host alone (port 7443).
+/// Where a control plane listens for agents: `host:port`, `[IPv6]:port`, or a host alone (port 8443).
 public struct ControlPlaneAddress: Hashable, Sendable, CustomStringConvertible {
   public let host: String
   public let port: Int
@@ -15,12 +15,12 @@ public struct ControlPlaneAddress: Hashable, Sendable, CustomStringConvertible {
     hasher.combine(port)
   }
 
-  public static let defaultPort = 7443
+  public static let defaultPort = 8443
 
   /// - Throws: `.invalidArgument` when it is no address.
   public init(_ text: String) throws(FederationError) {
     let refused = FederationError(
-      .invalidArgument, "\(text.prefix(80)) is not an address: write host:port, 192.0.2.1:7443 or [2001:db8::1]:7443.")
+      .invalidArgument, "\(text.prefix(80)) is not an address: write host:port, 192.0.2.1:8443 or [2001:db8::1]:8443.")
     var host = text[...]
     var port: Int? = Self.defaultPort
     if text.hasPrefix("[") {
