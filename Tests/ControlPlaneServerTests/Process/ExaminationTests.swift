@@ -131,6 +131,18 @@ import Testing
   }
 
   @Test(
+    "what cannot be served is told before anything is asked of the database, and a mistyped key before its absence",
+    arguments: [
+      ("databse: x\ndataDirectory: /d", "databse is not known"), ("database: x", "dataDirectory is missing"),
+      ("database: x\ndataDirectory: d", "dataDirectory must be an absolute path"),
+      ("database: x\ndataDirectory: /d\nhttp: {host: 0.0.0.0}", "without TLS the API is served on loopback alone"),
+    ])
+  func refuses(yaml: String, message: String) {
+    let error = #expect(throws: FederationError.self) { try ServerConfiguration(yaml: yaml) }
+    #expect(error?.publicMessage.contains(message) == true)
+  }
+
+  @Test(
     "doctor asks rclone for its version, and says what to do when it is missing or too old",
     arguments: [
       (nil, FindingDocument.Level.failed), ("", .failed), ("rclone v1.59.2\n- os/version", .failed),

@@ -103,10 +103,7 @@ struct APIServer: Sendable {
       tls.minimumTLSVersion = .tlsv12
       server = try .tls(server, tlsConfiguration: tls)
     } else {
-      guard Endpoint(http.host).isLoopback else {
-        throw FederationError(
-          .invalidArgument, "without TLS the API is served on loopback alone: set http.tls, or http.host to 127.0.0.1")
-      }
+      guard Endpoint(http.host).isLoopback else { throw ServerConfiguration.plainHTTP }
     }
     return Application(
       router: router(), server: server,

@@ -77,8 +77,11 @@ extension ServerConfiguration {
       throw FederationError(.invalidArgument, "the configuration must be a map of keys")
     }
     var reader = Reader(root, path: "")
+    // First, because a key that is mistyped is missing, too.
+    try reader.refuse(otherThan: Self.keys)
     database = try reader.required("database")
     dataDirectory = try reader.required("dataDirectory")
+    guard dataDirectory.hasPrefix("/") else { throw reader.wrong("dataDirectory", "must be an absolute path") }
     try reader.section("http") { section in
       http.host = try section.text("host") ?? http.host
       http.port = try section.port("port") ?? http.port
@@ -117,7 +120,18 @@ extension ServerConfiguration {
       retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
     }
     try reader.finish()
+    guard http.tls != nil || Endpoint(http.host).isLoopback else { throw Self.plainHTTP }
   }
+
+  /// A token sent in the clear belongs to whoever listens.
+  static let plainHTTP = FederationError(
+    .invalidArgument, "without TLS the API is served on loopback alone: set http.tls, or http.host to 127.0.0.1")
+
+  /// Of the top level.
+  private static let keys: Set<String> = [
+    "database", "dataDirectory", "http", "gateway", "federation", "secrets", "artifacts", "logs", "holder",
+    "advertiseURL", "logLevel", "readyFile", "leases", "retention",
+  ]
 
   /// Takes keys out of a YAML map; what is left at the end was not known.
   private struct Reader {
@@ -129,7 +143,7 @@ extension ServerConfiguration {
       self.path = path
     }
 
-    private func wrong(_ key: String, _ what: String) -> FederationError {
+    func wrong(_ key: String, _ what: String) -> FederationError {
       FederationError(.invalidArgument, "configuration key \(path)\(key) \(what)")
     }
 
@@ -234,6 +248,13 @@ extension ServerConfiguration {
       var section = Reader(map, path: "\(path)\(key).")
       try body(&section)
       try section.finish()
+    }
+
+    /// - Throws: `.invalidArgument` for the first key that is none of `known`.
+    func refuse(otherThan known: Set<String>) throws {
+      if let unknown = members.keys.sorted().first(where: { !known.contains($0) }) {
+        throw wrong(unknown, "is not known")
+      }
     }
 
     func finish() throws {

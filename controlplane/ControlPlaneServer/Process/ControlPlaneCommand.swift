@@ -17,7 +17,23 @@ public struct ControlPlaneCommand: AsyncParsableCommand {
 
   /// Runs a command line to its end and exits with 0, 1 (error) or 2 (usage).
   public static func run() async {
-    await Self.main()
+    do {
+      var command = try parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      let code = exitCode(for: error)
+      let text = fullMessage(for: error)
+      if !text.isEmpty {
+        let line = text + "\n"
+        _ = line.withCString { write(code.isSuccess ? STDOUT_FILENO : STDERR_FILENO, $0, strlen($0)) }
+      }
+      // ArgumentParser's EX_USAGE is 64; ours is 2, as of the other programs.
+      Glibc.exit(code == .validationFailure ? 2 : code.rawValue)
+    }
   }
 
   struct Options: ParsableArguments {
