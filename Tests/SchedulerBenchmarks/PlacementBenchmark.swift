@@ -40,10 +40,11 @@ struct PlacementBenchmark: ParsableCommand {
   /// Seconds to plan 100,000 tasks, all of which find a slot.
   private static func pass() -> Double {
     var random = SplitMix64(seed: 7)
+    // In a bounded cache a task is bound with its whole input set at once; else those whose data wait for their turn would stay.
     let sites = (0..<1000).map { _ in
       ComputeSite(
         slots: 120, speed: random.uniform(0.5, 2), bandwidthIn: random.uniform(1e7, 1e9),
-        bandwidthOut: random.uniform(1e7, 1e9), pricePerSecond: random.uniform(0, 1e-4))
+        bandwidthOut: random.uniform(1e7, 1e9), pricePerSecond: random.uniform(0, 1e-4), cacheCapacity: 1e18)
     }
     var scheduler = CoScheduler(sites: sites, options: CoSchedulingOptions(isPrefetching: false))
     let data = (0..<1000).map { _ in
