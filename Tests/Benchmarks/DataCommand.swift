@@ -87,7 +87,7 @@ struct StagingCommand: AsyncParsableCommand {
     let remote =
       ":s3,provider=Other,access_key_id=\(keys.0),secret_access_key=\(keys.1),region=us-east-1,force_path_style=true,"
       + "endpoint='\(endpoint)':bench/in"
-    var (staged, copied): ([Double], [Double]) = ([], [])
+    var (staged, copied, synced): ([Double], [Double], [Double]) = ([], [], [])
     for round in 0..<options.repeats {
       let name = "large-\(round)"
       _ = try await bench.fubini(
@@ -99,6 +99,7 @@ struct StagingCommand: AsyncParsableCommand {
         try await bench.seconds([
           "/usr/bin/env", "-u", "AWS_CA_BUNDLE", "rclone", "--config", "", "copy", "--transfers", "8", remote, target,
         ]))
+      synced.append(copied.last! + (try await bench.seconds(["/usr/bin/sync", "-f", target])))
       try FileManager.default.removeItem(atPath: target)
       staged.append(try await bench.staged(name))
       _ = try await bench.fubini("dataset", "rm", name, "-y")
@@ -107,6 +108,9 @@ struct StagingCommand: AsyncParsableCommand {
     Report.figure("rclone copy of \(mebibytes) MiB from S3", copied.map { size / $0 }, "MiB/s")
     Report.figure(
       "staging \(mebibytes) MiB from S3 by an agent, verified and synced", staged.map { size / $0 }, "MiB/s")
+    Report.figure("the same, and then sync -f", synced.map { size / $0 }, "MiB/s")
+    Report.line(
+      "staging / rclone copy and sync", "\(Int(100 * Statistics.median(synced) / Statistics.median(staged))) %")
     Report.line(
       "staging / rclone copy", "\(Int(100 * Statistics.median(copied) / Statistics.median(staged))) %")
   }

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -87,6 +88,10 @@ ssize_t csupervisor_receive(int socket, void *bytes, size_t count, int *file, in
     return -EPROTO;
   }
   return received;
+}
+
+void csupervisor_begin_writing(int file, int64_t offset, int64_t count) {
+  sync_file_range(file, offset, count, SYNC_FILE_RANGE_WRITE);
 }
 
 int csupervisor_sync_file_system(int file) { return syncfs(file) == 0 ? 0 : -errno; }

@@ -1,3 +1,4 @@
+internal import CSupervisor
 internal import Crypto
 internal import FederationModel
 internal import FoundationEssentials
@@ -76,6 +77,7 @@ struct FileWorker: Sendable {
       gauge.found(offset)
     }
     if offset < entry.size {
+      var disk = EarlyWriting(file, from: offset)
       do {
         try reader.read(prefix + entry.path, from: offset) { bytes in
           try gauge.checkCancellation()
@@ -84,6 +86,7 @@ struct FileWorker: Sendable {
           meter.takeBlocking(bytes.count)
           bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
           try POSIXFile.write(file, bytes, entry.path)
+          disk.reached(offset)
           gauge.moved(bytes.count)
         }
       } catch let error as FederationError where error.code == .notFound {
@@ -100,5 +103,25 @@ struct FileWorker: Sendable {
       .failedPrecondition,
       "the source has other bytes of \(path) than this version of the data set: make a new version, or restore the file"
     )
+  }
+}
+
+/// Has what was written go to the disk while more is on its way: what must be there before a replica is published then need not all be
+/// written at the end.
+struct EarlyWriting {
+  static let stepBytes: Int64 = 16 << 20
+  private let file: Int32
+  private var begun: Int64
+
+  init(_ file: Int32, from offset: Int64) {
+    self.file = file
+    begun = offset
+  }
+
+  /// All before `offset` has been written to the file.
+  mutating func reached(_ offset: Int64) {
+    guard offset - begun >= Self.stepBytes else { return }
+    csupervisor_begin_writing(file, begun, offset - begun)
+    begun = offset
   }
 }

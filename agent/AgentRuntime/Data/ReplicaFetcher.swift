@@ -129,6 +129,7 @@ struct ReplicaFetcher: ReplicaFetching {
       var offset = Self.position(file, size: size)
       gauge.found(offset)
       if offset < size {
+        var disk = EarlyWriting(file, from: offset)
         try reader.read(name, from: offset) { bytes in
           offset += Int64(bytes.count)
           guard offset <= size else {
@@ -136,6 +137,7 @@ struct ReplicaFetcher: ReplicaFetching {
           }
           meter.takeBlocking(bytes.count)
           try POSIXFile.write(file, bytes, name)
+          disk.reached(offset)
           gauge.moved(bytes.count)
         }
       }
@@ -158,7 +160,9 @@ struct ReplicaFetcher: ReplicaFetching {
   }
 
   /// What is wrong as a whole is deleted: the next attempt begins at 0.
-  static func verify(_ path: String, name: String, size: Int64, sha256: String) async throws {
+  ///
+  /// - Parameter isKept: it stays as it is, and so must have reached the disk.
+  static func verify(_ path: String, name: String, size: Int64, sha256: String, isKept: Bool = true) async throws {
     try await BlockingWork.run {
       let file = try POSIXFile.open(path, O_RDWR | O_NOFOLLOW)
       defer { POSIXFile.close(file) }
@@ -168,7 +172,7 @@ struct ReplicaFetcher: ReplicaFetching {
         throw FederationError(
           .unavailable, "the bytes of \(name) do not have the checksum that they should", retryAfter: .seconds(1))
       }
-      guard fsync(file) == 0 else { throw POSIXFile.failure("Cannot keep \(name)") }
+      guard !isKept || fsync(file) == 0 else { throw POSIXFile.failure("Cannot keep \(name)") }
     }
   }
 }

@@ -141,7 +141,8 @@ struct TreeFetch: Sendable {
     // In the tree's own directory: another tree may fetch the same pack at the same time.
     let path = "\(parts)/pack-\(index)"
     try await fetcher.download(pack.key, size: pack.size, asker, to: path, gauge)
-    try await ReplicaFetcher.verify(path, name: pack.key, size: pack.size, sha256: pack.sha256)
+    // Its files are synced with the whole tree; it goes itself.
+    try await ReplicaFetcher.verify(path, name: pack.key, size: pack.size, sha256: pack.sha256, isKept: false)
     try await BlockingWork.run {
       try manifest.unpack(pack: index, at: path, into: TreeWriter(data))
       unlink(path)

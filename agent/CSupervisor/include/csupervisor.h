@@ -52,6 +52,9 @@ int csupervisor_has_attributes(int file);
 // opened and nothing blocks. Returns a descriptor or -errno.
 int csupervisor_open_in_root(int directory, const char *path);
 
+// Has the kernel begin to write a part of `file` to its disk. A hint: it waits for nothing, and says nothing.
+void csupervisor_begin_writing(int file, int64_t offset, int64_t count);
+
 // Writes everything that is dirty on the file system of `file` to its disk. 0, or -errno.
 int csupervisor_sync_file_system(int file);
 
