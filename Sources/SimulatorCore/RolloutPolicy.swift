@@ -1,7 +1,8 @@
 public import SchedulerCore
 
-/// Ours, with its options chosen for each workflow: before the first decision every candidate is run to the end in virtual time, on
-/// what is expected of runtimes and waits, and the best one then decides for real.
+/// Ours, with its options chosen for the workflows at hand: every candidate is run to the end in virtual time, on what is expected of
+/// runtimes and waits, and the best one then decides for real. That is done when a workflow is submitted, and when a cluster goes out of
+/// reach or comes back, from where the world has come to.
 ///
 /// It knows of the platform what a scheduler may know: not the real runtimes, not the real waits (other seeds), no outage.
 ///
@@ -17,17 +18,19 @@ public struct RolloutPolicy: SchedulingPolicy {
     }
   }
 
+  /// Clusters up to which each is tried alone and left out.
+  private static let clustersLimit = 8
+  /// By how much better than the present candidate another one must be.
+  private static let margin = 0.03
   private let platform: Platform
   private let candidates: [CoSchedulingOptions]
   private let deadline: Double?
   private let samples: Samples
   private let seed: UInt64
   private var policy: CoSchedulingPolicy?
+  /// The candidate that decides now.
   private var current = 0
-  private var left = 0
-  private var ended = 0
   private var isDue = false
-  public var replan = (least: 4, part: 0.25)
 
   /// - Parameter deadline: seconds since the start. With one, the cheapest candidate that keeps it wins; else, or when none does, the
   ///   fastest.
@@ -43,19 +46,33 @@ public struct RolloutPolicy: SchedulingPolicy {
     self.deadline = deadline
     self.samples = samples
     self.seed = seed
-    candidates = Self.candidates(deadline)
+    candidates = Self.candidates(known, deadline)
   }
 
-  private static func candidates(_ deadline: Double?) -> [CoSchedulingOptions] {
-    let fast = [0, 0.5, 1].flatMap { lookahead in
-      [true, false].map { CoSchedulingOptions(deadline: deadline, isPrefetching: $0, lookahead: lookahead) }
+  private static func candidates(_ platform: Platform, _ deadline: Double?) -> [CoSchedulingOptions] {
+    let plain = CoSchedulingOptions(deadline: deadline)
+    var list = [
+      plain, CoSchedulingOptions(deadline: deadline, lookahead: 0.5),
+      CoSchedulingOptions(weights: ScoringWeights(kappa: 0.5), deadline: deadline),
+      CoSchedulingOptions(deadline: deadline, risk: 0), CoSchedulingOptions(deadline: deadline, risk: 1),
+    ]
+    // Each cluster alone and each one left out: where joins are dear, few clusters do better than many, and no task sees that
+    // by itself.
+    let compute = platform.sites.indices.filter { platform.sites[$0].compute.slots > 0 }
+    if compute.count > 1, compute.count <= Self.clustersLimit {
+      for site in compute {
+        list.append(CoSchedulingOptions(deadline: deadline, avoided: [site]))
+        if compute.count > 2 {
+          list.append(CoSchedulingOptions(deadline: deadline, avoided: Set(compute).subtracting([site])))
+        }
+      }
     }
-    guard deadline != nil else { return fast }
+    guard deadline != nil else { return list }
     // Ever dearer money buys ever slower plans.
-    let cheap = [100, 1000, 10_000, 100_000].map { lambda in
-      CoSchedulingOptions(weights: ScoringWeights(omega: 1000, lambda: lambda, kappa: 0.1), deadline: deadline)
-    }
-    return fast + cheap
+    return list
+      + [100, 1000, 10_000, 100_000].map { lambda in
+        CoSchedulingOptions(weights: ScoringWeights(omega: 1000, lambda: lambda, kappa: 0.1), deadline: deadline)
+      }
   }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
@@ -63,19 +80,13 @@ public struct RolloutPolicy: SchedulingPolicy {
     for event in events {
       policy!.scheduler.happened(event, at: now)
       switch event {
-      case .submitted(let graph):
-        left += graph.tasks.count
-        isDue = true
-      case .finished:
-        left -= 1
-        ended += 1
-      case .reachabilityChanged: isDue = true
+      case .submitted, .reachabilityChanged: isDue = true
       default: break
       }
     }
-    if isDue || left > 0 && ended >= max(replan.least, Int(Double(left) * replan.part)) {
+    if isDue {
       choose(at: now)
-      (isDue, ended) = (false, 0)
+      isDue = false
     }
     return policy!.scheduler.decide(at: now)
   }
@@ -89,6 +100,7 @@ public struct RolloutPolicy: SchedulingPolicy {
     }
     var best = current
     var least = (isLate: true, cost: Double.infinity)
+    var stay = Double.infinity
     for index in [current] + candidates.indices.filter({ $0 != current }) {
       var candidate = scheduler
       candidate.options = candidates[index]
@@ -107,9 +119,12 @@ public struct RolloutPolicy: SchedulingPolicy {
       }
       let isLate = deadline.map { makespan + now > $0 } ?? true
       let cost = isLate ? makespan : money
-      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, least.cost * 0.9999) {
+      // A candidate that is hardly better on a few samples may be so by luck: the present one stays.
+      let bar = index == current ? 1 : 1 - Self.margin
+      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, index == current ? .infinity : min(least.cost, stay * bar)) {
         (best, least) = (index, (isLate, cost))
       }
+      if index == current { stay = cost }
     }
     current = best
     policy!.scheduler.options = candidates[best]

@@ -11,6 +11,8 @@ struct SchedulingPass {
   var held = 0
   /// Whether a run is booked on some cluster behind a gap.
   var hasGaps = false
+  /// The clusters that tasks may go to, as bits; empty when all of them are.
+  var open: [UInt8] = []
   /// What the kernel's scores still hold for: tasks with the same inputs, runtime and tails get them for nothing.
   var scored: Int?
   var request = ScoringRequest(runtime: 0)
@@ -62,8 +64,18 @@ extension CoScheduler {
   /// Whether tasks that are not ready yet take part, and runs are booked for later. With very many clusters they are not.
   private var isLookingAhead: Bool { options.isPrefetching && sites.count <= Self.tailSitesLimit }
 
+  /// All but the avoided ones, unless no other can be reached.
+  private var openSites: [UInt8] {
+    let open = sites.indices.filter { sites[$0].slots > 0 && !ledger.isDown[$0] && !options.avoided.contains($0) }
+    guard !options.avoided.isEmpty, !open.isEmpty else { return [] }
+    var bits = Array(repeating: UInt8(0), count: (sites.count + 7) / 8)
+    for site in open { bits[site >> 3] |= 1 << UInt8(site & 7) }
+    return bits
+  }
+
   private mutating func begin(_ now: Double) -> SchedulingPass {
     var pass = SchedulingPass()
+    pass.open = openSites
     profiles = sites.map { SlotProfile(slots: $0.slots) }
     for site in sites.indices {
       for task in boundTasks[site] {
@@ -129,7 +141,7 @@ extension CoScheduler {
     pass.request.deadline = options.deadline.map { Float($0 - now) } ?? .infinity
     pass.request.tails = tails[task]
     pass.request.tailWeight = Float(options.lookahead)
-    pass.request.feasible = []
+    pass.request.feasible = pass.open
     // With too many clusters there is no table.
     pass.request.tail = tails[task].isEmpty ? Float(ranks[task] - graph.tasks[task].runtime) : 0
     pass.request.offsets = options.nu > 0 ? reuse(task) : []
@@ -142,7 +154,7 @@ extension CoScheduler {
       pass.request.feasible[best >> 3] &= ~(1 << UInt8(best & 7))
       ledger.kernel.rescore(best, pass.request, options.weights, ledger.columns)
     }
-    pass.scored = readyAt <= now && pass.request.feasible.isEmpty && !pass.hasGaps ? task : nil
+    pass.scored = readyAt <= now && pass.request.feasible == pass.open && !pass.hasGaps ? task : nil
     return ledger.kernel.best
   }
 

@@ -88,9 +88,12 @@ public struct CoSchedulingOptions: Hashable, Sendable {
   public var nu: Double
   /// Of the spread of a queue's waits, the part that is added to their mean: whoever joins many waits for the longest.
   public var risk: Double
+  /// Clusters that no further task is given to while another one can be reached.
+  public var avoided: Set<Int>
   public init(
     weights: ScoringWeights = ScoringWeights(kappa: 0.1), deadline: Double? = nil, isPrefetching: Bool = true,
-    lookahead: Double = 1, nu: Double = 0, risk: Double = 0.25
+    lookahead: Double = 1, nu: Double = 0, risk: Double = 0.25,
+    avoided: Set<Int> = []
   ) {
     self.weights = weights
     self.deadline = deadline
@@ -98,6 +101,7 @@ public struct CoSchedulingOptions: Hashable, Sendable {
     self.lookahead = lookahead
     self.nu = nu
     self.risk = risk
+    self.avoided = avoided
   }
 }
 
