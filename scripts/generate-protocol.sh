@@ -14,8 +14,9 @@ command -v protoc >/dev/null || {
   exit 1
 }
 
-swift build --product protoc-gen-swift
-swift build --product protoc-gen-grpc-swift-2
+# The flags of every other build: with others all of it would be compiled again, and again afterwards.
+swift build --explicit-target-dependency-import-check error --product protoc-gen-swift
+swift build --explicit-target-dependency-import-check error --product protoc-gen-grpc-swift-2
 generators=$(swift build --show-bin-path)
 
 source_dir=Sources/FederationAPI/Protocol

@@ -4,27 +4,34 @@ import WorkflowCore
 
 /// Runs whose cluster keeps them waiting in its own queue for much longer than it promised, while another would start them now.
 extension ControlPlaneCore {
-  /// Looks at a few of the queueing clusters' runs at each tick, all of them in turn, and moves at most one for each cluster.
+  /// Looks at a few of the queueing clusters' runs at each tick, all of them in turn, and moves at most one for each cluster; more
+  /// where the queue takes nothing at all.
   mutating func moveStalledRuns() {
-    for name in clusters.keys.sorted() where clusters[name]!.inventory.queues && clusters[name]!.closedBecause == nil {
+    for name in clusters.keys.sorted() where clusters[name]!.inventory.queues {
+      let isShut = clusters[name]!.isShut
       let queue = clusters[name]!.runs
-      guard clusters.count > 1, !queue.isEmpty else { continue }
+      guard isShut || clusters[name]!.closedBecause == nil, clusters.count > 1, !queue.isEmpty else { continue }
       let after = stallCursor[name] ?? RunID(0)
-      let waiting = queue.filter { runs[$0]!.row.phase == .queued && runs[$0]!.row.cancelReason == nil }.sorted()
+      // A queue that takes nothing has not even been given what was sent there last.
+      let phases: Set<RunPhase> = isShut ? [.bound, .dispatched, .staging, .queued] : [.queued]
+      let waiting = queue.filter { phases.contains(runs[$0]!.row.phase) && runs[$0]!.row.cancelReason == nil }.sorted()
       let later = waiting.filter { $0 > after }
       let turn = (later.isEmpty ? waiting : later).prefix(Self.stallsPerTick)
       stallCursor[name] = turn.last ?? RunID(0)
-      for id in turn where moveIfStalled(id) { break }
+      for id in turn where moveIfStalled(id, isShut: isShut) && !isShut { break }
     }
   }
 
   private static var stallsPerTick: Int { 4 }
+  /// How long a run waits for a queue that takes nothing.
+  private static var shutPatience: Duration { .seconds(30) }
 
   /// Returns whether the run is asked to end, so that its task can go elsewhere.
-  private mutating func moveIfStalled(_ id: RunID) -> Bool {
+  private mutating func moveIfStalled(_ id: RunID, isShut: Bool) -> Bool {
     let row = runs[id]!.row
     let elapsed = (now - row.boundAt).seconds
-    guard elapsed > configuration.queuePatience.seconds, row.epoch < configuration.epochLimit,
+    let patience = isShut ? min(Self.shutPatience, configuration.queuePatience) : configuration.queuePatience
+    guard elapsed > patience.seconds, row.epoch < configuration.epochLimit,
       let spec = try? spec(of: row.task, for: nil), let project = workflows[row.task.workflow]?.row.project
     else { return false }
     let requirement = Requirement(project: project, template: template(of: row.task), spec: spec)
@@ -32,17 +39,19 @@ extension ControlPlaneCore {
       requirement: requirement, tasks: [], waiting: 1, expectedRuntime: expectedRuntime(of: requirement))
     let table = PlacementPlanner(weights: configuration.weights).explain(group, in: situation(of: [group], on: views()))
     let promised = table.candidates.first { $0.cluster == row.cluster }?.estimate
-    guard elapsed > 3 * (promised?.waitSeconds ?? 0) else { return false }
-    // What has waited so long is expected to wait as long again.
-    let staying = promised.map { $0.score - $0.waitSeconds + elapsed } ?? .infinity
+    guard isShut || elapsed > 3 * (promised?.waitSeconds ?? 0) else { return false }
+    // What has waited so long is expected to wait as long again; nobody knows how long where nothing is taken.
+    let staying = isShut ? .infinity : promised.map { $0.score - $0.waitSeconds + elapsed } ?? .infinity
     let better = table.candidates.filter { $0.cluster != row.cluster && $0.rejection == nil }
       .compactMap { candidate in candidate.estimate.map { (candidate.cluster, $0.score) } }
       .min { $0.1 < $1.1 }
     guard let (cluster, score) = better, score < staying else { return false }
     workflows[row.task.workflow]!.tasks[row.task.node]!.avoids.insert(row.cluster)
+    let shut = clusters[row.cluster]!.inventory.closed.map { " (\($0))" } ?? ""
     rebind(
-      id, because: "it has waited \(Int64(elapsed)) s in the queue of \(row.cluster), and \(cluster) would start it now"
-    )
+      id,
+      because:
+        "it has waited \(Int64(elapsed)) s in the queue of \(row.cluster)\(shut), and \(cluster) would start it now")
     output.events.append(
       EventRow(
         at: now, workflow: row.task.workflow, node: row.task.node, cluster: row.cluster, reason: "Moved",

@@ -47,6 +47,10 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var disk: DiskRoom?
   /// Where it keeps replicas; nil when it keeps none.
   public var cache: CacheInventory?
+  /// Why nothing new should be placed there now; nil: nothing stands in the way.
+  public var closed: String?
+  /// The kind of cluster that its agent serves; nil when it does not say (one of an earlier release, one that runs nothing).
+  public var executor: String?
   /// Conditions to be shown with the cluster: "memory limits are not enforced here".
   public var notices: [String]
 
@@ -54,7 +58,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],
     canFence: Bool = false,
     linkBytesPerSecond: Int64? = nil, queues: Bool = false, startsGangs: Bool = false, partitions: [Partition] = [],
-    tenancy: Tenancy? = nil, disk: DiskRoom? = nil, cache: CacheInventory? = nil, notices: [String] = []
+    tenancy: Tenancy? = nil, disk: DiskRoom? = nil, cache: CacheInventory? = nil, closed: String? = nil,
+    executor: String? = nil, notices: [String] = []
   ) {
     self.capacity = capacity
     self.slots = slots
@@ -68,6 +73,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     self.tenancy = tenancy
     self.disk = disk
     self.cache = cache
+    self.closed = closed
+    self.executor = executor
     self.notices = notices
   }
 }

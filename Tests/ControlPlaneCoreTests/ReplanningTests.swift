@@ -48,6 +48,15 @@ struct ReplanningTests {
     federation.settle()
   }
 
+  private func tellInventory(
+    of cluster: ClusterName, to federation: inout Federation, _ change: (inout SimulatedAgent) -> Void
+  ) {
+    change(&federation.agents[cluster]!)
+    let agent = federation.agents[cluster]!
+    federation.apply(.inventoryChanged(cluster, agent.session!, agent.inventory))
+    federation.settle()
+  }
+
   private func wait(_ federation: inout Federation, seconds: Int64) {
     federation.clock = federation.clock + .seconds(seconds)
     federation.apply(.tick(silence: [:]))
@@ -106,5 +115,42 @@ struct ReplanningTests {
     federation.settle()
     wait(&federation, seconds: 300)
     #expect(federation.agents["batch"]!.runs[run]!.isCancelWanted == false)
+  }
+
+  @Test(
+    "A cluster whose own scheduler does not answer gets nothing, says why, and what waits there goes elsewhere (I1, I10)"
+  )
+  func shut() throws {
+    var (federation, run) = try queued()
+    federation.command(.cordon("edge", reason: nil))
+    federation.settle()
+    tellInventory(of: "batch", to: &federation) { $0.closed = "Slurm does not answer" }
+    #expect(federation.core.clusterStatuses()["batch"]?.closedBecause == "Slurm does not answer")
+    wait(&federation, seconds: 40)
+    #expect(federation.agents["batch"]!.runs[run]!.isCancelWanted)
+    tell(&federation, run, .cancelled)
+    _ = try federation.submit("two", single.replacing("name: one", with: "name: two"))
+    federation.plan()
+    federation.settle()
+    let later = federation.database.runs.values.filter { $0.id != run }
+    #expect(later.count == 2 && later.allSatisfy { $0.cluster == "edge" }, "\(later)")
+    tellInventory(of: "batch", to: &federation) { $0.closed = nil }
+    #expect(federation.core.clusterStatuses()["batch"]?.closedBecause == "")
+  }
+
+  @Test("A cluster whose agent runs work in another way than was declared gets none (I10)")
+  func mismatch() throws {
+    var federation = Federation(seed: 5, clusters: ["edge"])
+    tellInventory(of: "edge", to: &federation) { $0.executor = "slurm" }
+    let reason = try #require(federation.core.clusterStatuses()["edge"]?.closedBecause)
+    #expect(reason.contains("declared as process") && reason.contains("executor: slurm"), "\(reason)")
+    _ = try federation.submit("one", single)
+    federation.plan()
+    federation.settle()
+    #expect(federation.database.runs.isEmpty)
+    tellInventory(of: "edge", to: &federation) { $0.executor = "process" }
+    federation.plan()
+    federation.settle()
+    #expect(federation.database.runs.count == 1)
   }
 }

@@ -28,6 +28,9 @@ struct SimulatedAgent {
   var cache: CacheInventory?
   /// It is a batch system of its own.
   var queues = false
+  /// What it says of itself beyond that.
+  var closed: String?
+  var executor: String?
   /// Every program that was ever started here, to be checked for doubles.
   var started: Set<RunID> = []
 
@@ -36,14 +39,17 @@ struct SimulatedAgent {
     self.journal = journal
   }
 
+  var inventory: ClusterInventory {
+    ClusterInventory(
+      capacity: Resources(cpuMillicores: 64_000, memory: .gibibytes(64)), slots: 4,
+      images: [ImageRule(pattern: "*", runsAs: "host")], canFence: true, queues: queues, cache: cache, closed: closed,
+      executor: executor)
+  }
+
   var hello: AgentHello {
     AgentHello(
       journal: journal, lastSequence: sequence, highestSeen: highestSeen, runs: runs.mapValues(\.phase),
-      inventory: ClusterInventory(
-        capacity: Resources(cpuMillicores: 64_000, memory: .gibibytes(64)), slots: 4,
-        images: [ImageRule(pattern: "*", runsAs: "host")],
-        canFence: true, queues: queues, cache: cache),
-      protocolVersion: 1, takesOrders: cache != nil)
+      inventory: inventory, protocolVersion: 1, takesOrders: cache != nil)
   }
 
   mutating func read(_ command: AgentCommand) {

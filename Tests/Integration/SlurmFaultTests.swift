@@ -165,5 +165,38 @@ extension Integration {
         #expect(first.message.hasPrefix("cancelled in Slurm, not by the federation"), "\(first.message)")
       }
     }
+
+    @Test(
+      "I10: while slurmctld hangs its cluster is not ready and says why, and work goes elsewhere, what was sent there last, too"
+    )
+    func hangingController() async throws {
+      try await Self.with { federation, slurm in
+        var edge = FederationOptions.Agent("edge", slots: 8)
+        edge.keys["sandbox"] = "none"
+        // Until it joins, all there is goes to Slurm.
+        try slurm.clusters[0].freezeController()
+        let client = try federation.client()
+        _ = try await client.submit(Integration.shell("echo early", name: "early"))
+        try await poll("it is sent to hpc", timeout: .seconds(60)) {
+          try await client.cluster("hpc").live?.activeRuns == 1
+        }
+        try await poll("the cluster is not ready", timeout: .seconds(120)) {
+          let document = try await client.cluster("hpc")
+          return document.state == "NotReady" && document.reason.contains("Slurm")
+        }
+        try await federation.join(edge)
+        try federation.startAgent("edge")
+        _ = try await client.submit(Integration.shell("echo late", name: "late"))
+        for name in ["late", "early"] {
+          let detail = try await client.finished(name, timeout: .seconds(180))
+          #expect(detail.summary.phase == .succeeded, "\(detail.nodes.map(\.message))")
+          #expect(detail.nodes.compactMap(\.run?.cluster) == ["edge"], "\(name)")
+        }
+        try slurm.clusters[0].thawController()
+        try await poll("the cluster is ready", timeout: .seconds(120)) {
+          try await client.cluster("hpc").state == "Ready"
+        }
+      }
+    }
   }
 }

@@ -99,6 +99,54 @@ struct SlurmFaultTests {
     }
   }
 
+  @Test(
+    "A controller that hangs: nothing more is to be sent, an agent that starts meanwhile does not wait, and it opens again"
+  )
+  func hangingController() async throws {
+    try await SlurmExecutorFixture.with { fixture in
+      #expect(await fixture.executor.inventory().closed == nil)
+      try await fixture.submit(1, SlurmExecutorFixture.wait("echo ran"))
+      try await fixture.running(1)
+      try fixture.cluster.freezeController()
+      try await fixture.eventually("it is closed") { await fixture.executor.inventory().closed != nil }
+      let began = ContinuousClock.now
+      let known = try await fixture.restart(known: [1])
+      #expect(ContinuousClock.now - began < .seconds(20), "the start waited for Slurm")
+      #expect(known.first?.phase == .running)
+      #expect(await fixture.executor.inventory().closed?.hasPrefix("Slurm has not answered") == true)
+      try fixture.cluster.thawController()
+      try await fixture.eventually("it is open again") { await fixture.executor.inventory().closed == nil }
+      try fixture.go(1)
+      #expect(try await fixture.end(of: 1).phase == .succeeded)
+    }
+  }
+
+  @Test(
+    "What an operator should know before: commands that are missing, partitions that are not there, a Slurm that is well"
+  )
+  func preflight() async throws {
+    try await SlurmExecutorFixture.with { fixture in
+      var configuration = SlurmExecutorConfiguration(
+        sharedDirectory: fixture.shared, agentBinary: SlurmExecutorFixture.agent, federationID: "", cluster: "",
+        slurmConfiguration: fixture.cluster.configurationFile)
+      func failures() async -> [String] {
+        await SlurmPreflight.findings(configuration).filter(\.isFailure).map(\.text)
+      }
+      #expect(await failures().isEmpty)
+      configuration.partitions = ["nosuch"]
+      #expect(await failures().first?.contains("no partition nosuch") == true)
+      configuration.partitions = []
+      configuration.programs.squeue = "/nonexistent/squeue"
+      #expect(await failures().first?.contains("squeue") == true)
+      configuration.programs = .init()
+      configuration.scriptTemplate = "echo"
+      #expect(await failures().count == 1)
+      configuration.scriptTemplate = nil
+      configuration.agentBinary = "/nonexistent/agent"
+      #expect(await failures().first?.contains("/nonexistent/agent") == true)
+    }
+  }
+
   @Test("An answer of sbatch that is lost makes no second job (I1)")
   func lostAnswer() async throws {
     let directory = try ScratchDirectory()

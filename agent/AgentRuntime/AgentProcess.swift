@@ -291,6 +291,14 @@ final class AgentProcess: Sendable {
   private static func slurmConfiguration(
     _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity
   ) -> SlurmExecutorConfiguration {
+    slurmConfiguration(configuration, federationID: identity.federationID, cluster: identity.cluster.text)
+  }
+
+  /// - Parameters:
+  ///   - federationID: marks the jobs (I7), together with `cluster`; empty where none is submitted.
+  static func slurmConfiguration(
+    _ configuration: AgentConfiguration, federationID: String, cluster: String
+  ) -> SlurmExecutorConfiguration {
     let slurm = configuration.slurm
     var programs = SlurmExecutorConfiguration.Programs()
     for (name, program) in [
@@ -302,7 +310,7 @@ final class AgentProcess: Sendable {
     programs.srun = slurm.commands["srun"]
     return SlurmExecutorConfiguration(
       sharedDirectory: slurm.sharedDirectory, agentBinary: slurm.agentBinary ?? executablePath,
-      federationID: identity.federationID, cluster: identity.cluster.text, slurmConfiguration: slurm.slurmConf,
+      federationID: federationID, cluster: cluster, slurmConfiguration: slurm.slurmConf,
       programs: programs, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
       accounts: slurm.accounts, partitions: slurm.partitions,
       images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },

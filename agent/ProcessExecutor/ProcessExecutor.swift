@@ -182,7 +182,8 @@ public actor ProcessExecutor: Executor {
     }
     return ClusterInventory(
       capacity: configuration.capacity, slots: configuration.slots, images: configuration.images,
-      canFence: probe != nil && supervisorIsEnclosed, disk: preparation.disk?.rounded, notices: notices)
+      canFence: probe != nil && supervisorIsEnclosed, disk: preparation.disk?.rounded, executor: "process",
+      notices: notices)
   }
 
   public func renewLease(boottimeNanoseconds: UInt64) async throws {

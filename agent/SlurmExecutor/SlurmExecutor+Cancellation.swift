@@ -108,8 +108,9 @@ extension SlurmExecutor {
 
   public func reattach(known: [RunID]) async throws -> [RunObservation] {
     for id in records.allRuns() where runs[id] == nil { adopt(id) }
-    // Without an answer the files alone say what is known, and that is told.
-    let hasAnswered = (try? await poll()) != nil
+    // Without an answer the files alone say what is known, and that is told. One that hangs is not waited for again.
+    var hasAnswered = false
+    if hasLooked { hasAnswered = (try? await poll()) != nil }
     for id in runs.keys.sorted() {
       consider(id, looksAtFiles: true)
       // Tried, never answered, not to be found, and nothing has started: it may be submitted.

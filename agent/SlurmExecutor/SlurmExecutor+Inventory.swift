@@ -74,6 +74,8 @@ extension SlurmExecutor {
         let nodes = try await list(["--partition=\(names.joined(separator: ","))", "--format=\(NodeGroup.nodeFormat)"])
         capacity = PartitionState.capacity(nodes)
       }
+      lastAnswerAt = clock.now
+      controllerProblem = nil
       await seedWaits()
     } catch {
       controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"

@@ -59,6 +59,7 @@ extension SlurmExecutor {
       let jobs = try await askForJobs()
       backoff.succeeded(in: clock.now - askedAt)
       controllerProblem = nil
+      lastAnswerAt = clock.now
       apply(jobs, askedAt: askedAt)
       await consultAccounting()
     } catch {

@@ -33,6 +33,11 @@ public actor SlurmExecutor: Executor {
   var backoff: Backoff
   /// Why Slurm does not answer; nil while it does.
   var controllerProblem: String?
+  /// When it answered last; nil before the first answer.
+  var lastAnswerAt: ContinuousClock.Instant?
+  private var firstLook: Result<Void, any Error>?
+  /// Whether the first questions were answered, or refused.
+  var hasLooked: Bool { firstLook != nil }
   /// Of slurmrestd, where its socket is configured: the version of its answers once that is found, when it may be asked again
   /// after it has failed, and why it failed; nil while it answers.
   var restVersion: String?
@@ -67,9 +72,12 @@ public actor SlurmExecutor: Executor {
   /// Between two looks at the events: short while things happen, so that what follows an end follows soon.
   static let tickInterval = Duration.milliseconds(500)
   static let busyTickInterval = Duration.milliseconds(100)
+  /// How long Slurm may be silent before nothing more is sent to it, and how long the agent's start waits for it.
+  static let patience = Duration.seconds(15)
+  private static let startPatience = Duration.seconds(5)
 
-  /// Makes the shared directories, looks at the cluster once, and begins to observe. A controller that is down is no reason to
-  /// fail: runs that are there go on.
+  /// Makes the shared directories, looks at the cluster once, and begins to observe. A controller that is down or hangs is no
+  /// reason to fail or to wait: runs that are there go on, and need their leases.
   ///
   /// - Throws: `.invalidArgument` for a configuration that cannot be, `.failedPrecondition` when Slurm's commands or a sandbox
   ///   that is asked for are missing.
@@ -94,9 +102,27 @@ public actor SlurmExecutor: Executor {
     for name in ["jobs", "sandbox"] { try HostFiles.makeDirectory("\(shared)/\(name)") }
     records = RunFiles(sharedDirectory: shared, mark: mark, trash: try Trash(directory: shared + "/trash"))
     (preparation, fixedNotices) = try Self.preparation(configuration)
-    try await learnLimits()
-    await refreshInventory()
     startLoops()
+    let began = clock.now
+    while firstLook == nil, clock.now - began < Self.startPatience { try await Task.sleep(for: .milliseconds(10)) }
+    if case .failure(let error) = firstLook {
+      close()
+      throw error
+    }
+  }
+
+  /// - Returns: after how long to look again; nil when Slurm's commands are missing.
+  private func lookFirst() async -> Duration? {
+    do {
+      try await learnLimits()
+      let pause = await refreshInventory()
+      firstLook = .success(())
+      return pause
+    } catch {
+      firstLook = .failure(error)
+      controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"
+      return nil
+    }
   }
 
   private func startLoops() {
@@ -108,9 +134,10 @@ public actor SlurmExecutor: Executor {
         }
       },
       Task { [weak self] in
-        while !Task.isCancelled {
-          guard let pause = await self?.refreshInventory() else { return }
-          try? await Task.sleep(for: pause)
+        var pause = await self?.lookFirst()
+        while !Task.isCancelled, let wait = pause {
+          try? await Task.sleep(for: wait)
+          pause = await self?.refreshInventory()
         }
       },
     ]
@@ -189,14 +216,25 @@ public actor SlurmExecutor: Executor {
     }
     let usable = usablePartitions
     if preparation.account.identity != nil { notices.append(Gang.rootNotice) }
-    if usable.isEmpty, controllerProblem == nil {
-      notices.append("no partition of this cluster is up and has usable nodes")
-    }
     return ClusterInventory(
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
       gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
       queues: true, startsGangs: preparation.account.identity == nil,
-      partitions: reportedPartitions, disk: preparation.disk?.rounded, notices: notices)
+      partitions: reportedPartitions, disk: preparation.disk?.rounded, closed: closed, executor: "slurm",
+      notices: notices)
+  }
+
+  /// Why nothing new should come; nil while Slurm answers and has a partition that starts jobs.
+  private var closed: String? {
+    guard let lastAnswerAt else {
+      return "Slurm has not answered since its agent started" + (controllerProblem.map { ": \($0)" } ?? "")
+    }
+    let now = clock.now
+    let isAsking = runningPoll != nil && lastPollAt.map { now - $0 > Self.patience } ?? false
+    if now - lastAnswerAt > Self.patience, controllerProblem != nil || isAsking {
+      return "Slurm does not answer" + (controllerProblem.map { ": \($0)" } ?? "")
+    }
+    return usablePartitions.isEmpty ? "no partition of its Slurm is up and has usable nodes" : nil
   }
 
   /// Lets go of everything; jobs go on. Nothing else may be called afterwards.

@@ -46,8 +46,17 @@ struct ClusterEntry: Sendable {
     if row.isAdopting { return "its agent has seen more than the database holds; run `fubini recover`" }
     if row.journal == nil && session == nil { return "no agent has joined yet" }
     if session == nil || isSilent { return "AgentOffline: its agent does not answer" }
-    return nil
+    return mismatch ?? inventory.closed
   }
+
+  /// Workflows ask for a cluster's kind: where its agent runs work in another way than was declared, it gets none.
+  private var mismatch: String? {
+    guard let executor = inventory.executor, executor != row.spec.kind.rawValue else { return nil }
+    return "declared as \(row.spec.kind.rawValue), but its agent has `executor: \(executor)`: one of the two is wrong"
+  }
+
+  /// Whether its agent is there and takes nothing new: what waits in its queue is better off elsewhere.
+  var isShut: Bool { session != nil && !isSilent && inventory.closed != nil }
 
   /// Bytes per second to others; infinite where nobody knows a limit, 0 where nobody may fetch from here.
   var bandwidthOut: Double { sendsToOthers ? limited(measuredBandwidthOut) ?? .infinity : 0 }

@@ -62,7 +62,7 @@ public struct ClusterDocument: Hashable, Sendable, Codable {
   public var prices: PriceSheet?
   public var project: String?
   public var createdAt: WireTime
-  /// Ready, Offline, Cordoned, Draining, Revoked, Adopting, NeverJoined.
+  /// Ready, NotReady (connected, but `reason` keeps new work away), Offline, Cordoned, Draining, Revoked, Adopting, NeverJoined.
   public var state: String
   /// Why nothing new is placed there, for people; empty when it is open.
   public var reason: String

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationModel
 internal import FederationPKI
 internal import FoundationEssentials
+internal import SlurmExecutor
 internal import Supervisor
 
 #if canImport(Glibc)
@@ -20,6 +21,7 @@ struct DoctorCommand: AsyncParsableCommand {
   func run() async throws {
     let configuration = try location.load().validated()
     var findings = Preflight.local(configuration)
+    findings += await Preflight.slurm(configuration)
     findings += await Preflight.data(configuration)
     if scrub { findings += await Preflight.scrub(configuration) }
     findings += await Preflight.remote(configuration)
@@ -45,6 +47,14 @@ enum Preflight {
       libc(),
       journalFileSystem(configuration),
     ] + sudo(configuration)
+  }
+
+  static func slurm(_ configuration: AgentConfiguration) async -> [Finding] {
+    guard configuration.executor == .slurm else { return [] }
+    let slurm = AgentProcess.slurmConfiguration(configuration, federationID: "", cluster: "")
+    return await SlurmPreflight.findings(slurm).map {
+      Finding(level: $0.isFailure ? .failed : .ok, check: $0.check, text: $0.text)
+    }
   }
 
   /// One for each Unix user that a project is mapped to.
@@ -88,16 +98,23 @@ enum Preflight {
   }
 
   private static func bubblewrap(_ configuration: AgentConfiguration) -> Finding {
-    guard configuration.sandbox == .bubblewrap, configuration.executor == .process else {
-      return Finding(level: .ok, check: "bwrap", text: "not used")
-    }
+    // Of a Slurm cluster the login node stands for the nodes.
+    let isOptional = configuration.executor == .slurm && configuration.slurm.sandbox == .auto
+    let isUsed =
+      switch configuration.executor {
+      case .process: configuration.sandbox == .bubblewrap
+      case .slurm: configuration.slurm.sandbox != .none
+      case .null: false
+      }
+    guard isUsed else { return Finding(level: .ok, check: "bwrap", text: "not used") }
+    let level = isOptional ? Level.warning : .failed
     let result = try? StepRunner.execute(["bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"])
     switch result?.status {
     case 0: return Finding(level: .ok, check: "bwrap", text: "makes a sandbox")
-    case 127: return Finding(level: .failed, check: "bwrap", text: "not found: install the package bubblewrap")
+    case 127: return Finding(level: level, check: "bwrap", text: "not found: install the package bubblewrap")
     default:
       return Finding(
-        level: .failed, check: "bwrap",
+        level: level, check: "bwrap",
         text: "cannot make a sandbox: \(result?.output.prefix(200) ?? "it did not start")")
     }
   }

@@ -177,6 +177,8 @@ extension Fubini_Agent_V1_Inventory {
     linkBytesPerSecond = inventory.linkBytesPerSecond ?? 0
     notices = inventory.notices
     queues = inventory.queues
+    closed = inventory.closed ?? ""
+    executor = inventory.executor ?? ""
     startsGangs = inventory.startsGangs
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }

@@ -158,7 +158,9 @@ extension ClusterDocument {
     let state =
       if row.isAdopting { "Adopting" } else if row.isDraining { "Draining" } else if row.cordonReason != nil {
         "Cordoned"
-      } else if status?.isConnected == true { "Ready" } else if row.journal == nil {
+      } else if let status, status.isConnected {
+        status.closedBecause.isEmpty ? "Ready" : "NotReady"
+      } else if row.journal == nil {
         "NeverJoined"
       } else if row.revokedAt != nil {
         "Revoked"

@@ -62,6 +62,8 @@ extension ClusterInventory {
         ? DiskRoom(
           free: ByteCount(max(0, inventory.diskFreeBytes)), reserve: ByteCount(inventory.diskReserveBytes)) : nil,
       cache: inventory.hasCache ? CacheInventory(inventory.cache) : nil,
+      closed: inventory.closed.isEmpty ? nil : inventory.closed.told(512),
+      executor: inventory.executor.isEmpty ? nil : inventory.executor.told(32),
       notices: inventory.notices.prefix(16).map { $0.told(512) })
   }
 }

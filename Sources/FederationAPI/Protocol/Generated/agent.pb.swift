@@ -546,6 +546,18 @@ public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
   /// Clears the value of `cache`. Subsequent reads from it will return its default value.
   public mutating func clearCache() {_uniqueStorage()._cache = nil}
 
+  /// Why nothing new should be sent now, for people; empty: nothing stands in the way.
+  public var closed: String {
+    get {_storage._closed}
+    set {_uniqueStorage()._closed = newValue}
+  }
+
+  /// What runs its work: `process`, `slurm`. Empty from agents that do not say.
+  public var executor: String {
+    get {_storage._executor}
+    set {_uniqueStorage()._executor = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2846,7 +2858,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0")
 
   fileprivate class _StorageClass {
     var _cpuMillicores: Int64 = 0
@@ -2865,6 +2877,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     var _diskFreeBytes: Int64 = 0
     var _diskReserveBytes: Int64 = 0
     var _cache: Fubini_Agent_V1_Cache? = nil
+    var _closed: String = String()
+    var _executor: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2891,6 +2905,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       _diskFreeBytes = source._diskFreeBytes
       _diskReserveBytes = source._diskReserveBytes
       _cache = source._cache
+      _closed = source._closed
+      _executor = source._executor
     }
   }
 
@@ -2925,6 +2941,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         case 14: try { try decoder.decodeSingularInt64Field(value: &_storage._diskFreeBytes) }()
         case 15: try { try decoder.decodeSingularInt64Field(value: &_storage._diskReserveBytes) }()
         case 16: try { try decoder.decodeSingularMessageField(value: &_storage._cache) }()
+        case 17: try { try decoder.decodeSingularStringField(value: &_storage._closed) }()
+        case 18: try { try decoder.decodeSingularStringField(value: &_storage._executor) }()
         default: break
         }
       }
@@ -2985,6 +3003,12 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       try { if let v = _storage._cache {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 16)
       } }()
+      if !_storage._closed.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._closed, fieldNumber: 17)
+      }
+      if !_storage._executor.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._executor, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3010,6 +3034,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         if _storage._diskFreeBytes != rhs_storage._diskFreeBytes {return false}
         if _storage._diskReserveBytes != rhs_storage._diskReserveBytes {return false}
         if _storage._cache != rhs_storage._cache {return false}
+        if _storage._closed != rhs_storage._closed {return false}
+        if _storage._executor != rhs_storage._executor {return false}
         return true
       }
       if !storagesAreEqual {return false}
