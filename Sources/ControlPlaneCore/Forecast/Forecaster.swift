@@ -106,7 +106,10 @@ public struct Forecaster: Sendable {
     }
     // Of equal ones the first that was thought of.
     let best = found.enumerated().sorted { ($1.element.gain, $0.offset) < ($0.element.gain, $1.offset) }
-    return best.prefix(Self.improvementsMax).map(\.element.improvement)
+    // What two clusters ask for is one thing to do.
+    var told: Set<String> = []
+    let improvements = best.map(\.element.improvement).filter { told.insert($0.condition).inserted }
+    return Array(improvements.prefix(Self.improvementsMax))
   }
 
   /// What could be tried, the most promising first: what the longest tasks are refused for, then replicas of what takes longest to move.
