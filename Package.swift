@@ -95,7 +95,7 @@ let package = Package(
       name: "fubini",
       dependencies: [
         "FederationAPI", "FederationModel", "LocalProcess", "LocalSlurm", argumentParser, asyncHTTPClient, crypto,
-        nioCore, nioHTTP1,
+        nioCore, nioHTTP1, nioPosix,
         nioSSL, yams,
       ],
       swiftSettings: settings),

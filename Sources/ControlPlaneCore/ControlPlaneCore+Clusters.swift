@@ -53,9 +53,11 @@ extension ControlPlaneCore {
     return changed(name, principal, reason == nil ? "cluster.uncordon" : "cluster.cordon", reason ?? "")
   }
 
+  /// A drain is a cordon, so its reason takes the place of a cordon's, and is shown to those who wait.
   mutating func drain(_ name: ClusterName, _ isDraining: Bool, reason: String, _ principal: Principal) throws -> Reply {
     let cluster = try entry(name)
     clusters[name]!.row.isDraining = isDraining
+    if isDraining, !reason.isEmpty { clusters[name]!.row.cordonReason = reason }
     if let session = cluster.session { output.add(.send(name, session, .drain(isDraining))) }
     return changed(name, principal, isDraining ? "cluster.drain" : "cluster.undrain", reason)
   }

@@ -175,6 +175,51 @@ extension ControlPlaneCore {
     return reasons
   }
 
+  /// How many of a workflow's tasks, or of its newest nodes, are looked at for `standstill`.
+  private static let standstillNodesMax = 1000
+
+  /// What each of these workflows waits for, where nothing of it runs; workflows that run are left out. As much work for each
+  /// as it has tasks, at most `standstillNodesMax`, and once the clusters.
+  public func standstill(of references: [WorkflowReference]) -> [WorkflowReference: Standstill] {
+    var found: [WorkflowReference: Standstill] = [:]
+    let views = views()
+    for reference in references {
+      guard let id = workflowByName[reference], let entry = workflows[id] else { continue }
+      found[reference] = standstill(of: entry, id, on: views)
+    }
+    return found
+  }
+
+  private func standstill(of entry: WorkflowEntry, _ id: WorkflowID, on views: [ClusterView]) -> Standstill? {
+    let tasks = entry.tasks.prefix(Self.standstillNodesMax)
+    if tasks.contains(where: { entry.machine[$0.key].phase == .running }) { return nil }
+    // The eldest that waits for a cluster; else the eldest that waits on one.
+    let first =
+      tasks.filter { $0.value.group != nil && $0.value.run == nil }.min { $0.key < $1.key }
+      ?? tasks.min { $0.key < $1.key }
+    guard let (node, task) = first else { return gate(in: entry.machine) }
+    let record = entry.machine[node]
+    if let run = task.run.flatMap({ runs[$0] }) {
+      return Standstill(node: node, name: record.name, displayName: record.displayName, reason: reason(of: run))
+    }
+    guard let group = task.group, pending.groups[group] != nil else { return nil }
+    let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: views)
+    return Standstill(
+      node: node, name: record.name, displayName: record.displayName, reason: summary(of: table),
+      isUnplaceable: table.isUnplaceable)
+  }
+
+  /// The newest suspend node that waits.
+  private func gate(in machine: WorkflowMachine) -> Standstill? {
+    let count = machine.nodeCount
+    for ordinal in stride(from: count - 1, through: max(0, count - Self.standstillNodesMax), by: -1) {
+      let record = machine[NodeID(Int32(ordinal))]
+      guard record.type == .suspend, record.phase == .running, !record.isSuperseded else { continue }
+      return Standstill(node: record.id, name: record.name, displayName: record.displayName, reason: record.message)
+    }
+    return nil
+  }
+
   private func candidates(of group: PendingGroup, _ key: Int64, on views: [ClusterView]) -> CandidateTable {
     PlacementPlanner(weights: configuration.weights).explain(group, in: situation(explaining: group, key, on: views))
   }

@@ -109,9 +109,13 @@ extension ControlPlaneCore {
     case .suspend: handle(.suspend, in: id)
     case .resume:
       // As in Argo: without a selector the workflow goes on, and so does every suspend node in it.
+      if !workflows[id]!.machine.status.isSuspended, let refusal = workflows[id]!.machine.refusalToResume(.all, [:]) {
+        throw refusal
+      }
       handle(.resume, in: id)
       handle(.resumeNodes(selector: .all, parameters: [:]), in: id)
     case .resumeNodes(let selector, let parameters):
+      if let refusal = workflows[id]!.machine.refusalToResume(selector, parameters) { throw refusal }
       handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
     case .stop(let message): handle(.stop(message: message), in: id)
     case .terminate: handle(.terminate, in: id)

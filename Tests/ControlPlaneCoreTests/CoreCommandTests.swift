@@ -300,6 +300,73 @@ struct CoreCommandTests {
     #expect(federation.core.reasons(in: reference, of: [NodeID(0)]).count == 1)
   }
 
+  @Test("I10: a workflow of which nothing runs says what it waits for, and whether any cluster would ever take it")
+  func standsStill() throws {
+    var federation = Federation(seed: 61, clusters: ["a"])
+    let reference = WorkflowReference(project: "default", name: "one")
+    _ = try federation.submit(
+      "one", single.replacing("spec:\n", with: "spec:\n  nodeSelector: {gpu: big}\n", maxReplacements: 1))
+    federation.settle()
+    let still = try #require(federation.core.standstill(of: [reference])[reference])
+    #expect(still.isUnplaceable && still.reason == "a: gpu=big is asked for, it has no label gpu")
+    federation.command(
+      .updateCluster(ClusterSpec(name: "a", kind: .process, labels: ["gpu": "big"], prices: nil, project: nil)))
+    federation.command(.drain("a", true, reason: "moving house"))
+    federation.settle()
+    let drained = federation.core.standstill(of: [reference])[reference]
+    #expect(drained?.reason == "a: draining: moving house" && drained?.isUnplaceable == false)
+    federation.command(.drain("a", false, reason: ""))
+    federation.command(.cordon("a", reason: nil))
+    let isOver = federation.runToEnd()
+    #expect(isOver, "\(federation.remains)")
+    #expect(federation.core.standstill(of: [reference]).isEmpty)
+  }
+
+  @Test("I10: a gate says what it waits for; resuming nothing, or with a value that nothing takes, is refused")
+  func resumesWhatWaits() throws {
+    var federation = Federation(seed: 62, clusters: ["a"])
+    let reference = WorkflowReference(project: "default", name: "one")
+    _ = try federation.submit(
+      "one",
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: one}
+      spec:
+        entrypoint: main
+        templates:
+        - name: main
+          steps: [[{name: approve, template: approve}]]
+        - name: approve
+          suspend: {}
+          outputs: {parameters: [{name: who, valueFrom: {supplied: {}}}]}
+      """)
+    federation.settle()
+    let still = federation.core.standstill(of: [reference])[reference]
+    #expect(still?.displayName == "approve" && still?.reason == "waits for `fubini resume one --set who=VALUE`")
+    func answer(_ command: WorkflowCommand) -> Result<Reply, FederationError>? {
+      let request = federation.command(.workflow(reference, command))
+      federation.settle()
+      return federation.replies[request]
+    }
+    for (command, code) in [
+      (.resume, .invalidArgument), (.resumeNodes(.displayName("nobody"), parameters: [:]), .failedPrecondition),
+      (.resumeNodes(.all, parameters: ["whoo": "x"]), .invalidArgument),
+    ] as [(WorkflowCommand, ErrorCode)] {
+      guard case .failure(let error)? = answer(command) else {
+        Issue.record("\(command) resumes nothing")
+        continue
+      }
+      #expect(error.code == code)
+    }
+    guard case .success? = answer(.resumeNodes(.all, parameters: ["who": "me"])) else {
+      Issue.record("it has what it waits for")
+      return
+    }
+    let isOver = federation.runToEnd()
+    #expect(isOver, "\(federation.remains)")
+  }
+
   @Test("A failed workflow can be retried and deleted after it has left memory")
   func retriesAndDeletes() throws {
     var federation = Federation(seed: 7, clusters: ["a"])

@@ -55,6 +55,57 @@ import Testing
     }
   }
 
+  @Test("waiting outlasts a control plane that is away for longer than a single command waits")
+  func outlastsAnOutage() async throws {
+    let reads = Mutex(0)
+    try await FakeServer.with({ request, _ in
+      if request.path.hasSuffix("/events") { return .events(": hello\n\n", .cut) }
+      let read = reads.withLock { reads in
+        reads += 1
+        return reads
+      }
+      // More refusals than `RetryPolicy` allows a command that does not wait.
+      if (2...11).contains(read) { return .json("{}", status: 503) }
+      return .json(Documents.json(Documents.detail(read == 1 ? .running : .succeeded, [])))
+    }) { _, url in
+      try await withClient(url) { client in
+        let tree = try await WorkflowFollower(client: client, name: "wf").run { _, _ in true }
+        #expect(tree.summary.phase == .succeeded)
+      }
+    }
+  }
+
+  /// A control plane whose one workflow waits for a task that `explain` speaks of.
+  private func standstill<Result>(
+    _ explanation: ExplanationDocument, _ body: (APIClient) async throws -> Result
+  ) async throws -> Result {
+    try await FakeServer.with({ request, _ in
+      if request.path.hasSuffix("/events") { return .events(": hello\n\n", .held) }
+      if request.path.hasSuffix("/explain") { return .json(Documents.json(explanation)) }
+      return .json(Documents.json(Documents.detail(.running, [])))
+    }) { _, url in try await withClient(url, body) }
+  }
+
+  @Test("I10: waiting says why nothing runs, and ends with 3 when no cluster would take it for a while")
+  func waitsWithReasons() async throws {
+    let explanation = ExplanationDocument(
+      message: "a: 64 cores asked for, it has 2", candidates: [], node: "big", unplaceable: true)
+    try await standstill(explanation) { client in
+      let notes = Output()
+      let progress = WaitProgress(
+        terminal: Terminal(isTerminal: false, usesColour: false, usesUnicode: false), isQuiet: false,
+        unplaceablePatience: .milliseconds(100), pauseMin: .milliseconds(10)
+      ) { notes.append($0 + "\n") }
+      do {
+        _ = try await progress.wait(client, "wf")
+        Issue.record("it does not wait for ever")
+      } catch let failure as CommandFailure {
+        #expect(failure.code == .unplaceable && failure.message.contains("big: a: 64 cores asked for, it has 2"))
+      }
+      #expect(notes.lines == ["big waits: a: 64 cores asked for, it has 2"])
+    }
+  }
+
   @Test("watching ends with the workflow although the stream stays open (argo#987)")
   func watchEnds() async throws {
     let story = Story(

@@ -129,6 +129,28 @@ struct PlacementPlannerTests {
     #expect(table.candidates[0].rejection?.message.isEmpty == false)
   }
 
+  @Test("I10: what is too large for a cluster is told alone, and that no cluster will ever take it")
+  func tooLarge() throws {
+    func table(_ wanted: Resources, _ clusters: [ClusterView]) -> CandidateTable {
+      PlacementPlanner().explain(
+        Self.with { $0.copy = wanted }, expectedRuntime: .seconds(10), on: clusters)
+    }
+    let small = cluster("a")
+    let capacity = small.inventory.capacity
+    let gpu = table(Resources(cpuMillicores: 1000, gpus: 2), [small])
+    #expect(gpu.candidates[0].rejection?.message == "2 GPUs asked for, it has none")
+    #expect(gpu.isUnplaceable)
+    let cores = table(Resources(cpuMillicores: capacity.cpuMillicores + 500), [small])
+    let there = capacity.cpuMillicores / 1000
+    #expect(cores.candidates[0].rejection?.message == "\(there).5 cores asked for, it has \(there)")
+    var gpus = cluster("b", freeSlots: 0)
+    gpus.inventory.capacity.gpus = 2
+    // One that is merely full or closed may take it later; and without clusters nobody has said no.
+    #expect(!table(Resources(), [cluster("a", freeSlots: 0), cluster("b", closed: "draining")]).isUnplaceable)
+    #expect(!table(Resources(gpus: 2), [small, gpus]).isUnplaceable)
+    #expect(!table(Resources(gpus: 2), []).isUnplaceable)
+  }
+
   @Test("The job goes to where the data is when moving it takes longer than anything else costs")
   func followsData() {
     var requirement = plain

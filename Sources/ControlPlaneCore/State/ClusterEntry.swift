@@ -41,8 +41,8 @@ struct ClusterEntry: Sendable {
 
   /// Why nothing new is placed here; nil when it is open.
   var closedBecause: String? {
+    if row.isDraining { return row.cordonReason.map { "draining: \($0)" } ?? "draining" }
     if let reason = row.cordonReason { return "cordoned: \(reason)" }
-    if row.isDraining { return "draining" }
     if row.isAdopting { return "its agent has seen more than the database holds; run `fubini recover`" }
     if row.journal == nil && session == nil { return "no agent has joined yet" }
     if session == nil || isSilent { return "AgentOffline: its agent does not answer" }

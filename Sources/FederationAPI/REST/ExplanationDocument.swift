@@ -7,14 +7,20 @@ public struct ExplanationDocument: Hashable, Sendable, Codable {
   public var candidates: [CandidateDocument]
   /// What was decided about it until now, the first first; nil from a control plane that is too old to tell.
   public var history: [DecisionDocument]?
+  /// The node that is explained, where the question named none; its display name.
+  public var node: String?
+  /// Of a node that waits: whether every cluster rejects it, and none only for now.
+  public var unplaceable: Bool?
   public init(
     message: String? = nil, decidedAt: WireTime? = nil, candidates: [CandidateDocument],
-    history: [DecisionDocument]? = nil
+    history: [DecisionDocument]? = nil, node: String? = nil, unplaceable: Bool? = nil
   ) {
     self.message = message
     self.decidedAt = decidedAt
     self.candidates = candidates
     self.history = history
+    self.node = node
+    self.unplaceable = unplaceable
   }
 }
 
@@ -52,6 +58,8 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   public var chosen: Bool
   /// A word that programs may compare (`KindNotAllowed`, `Full`); nil when the cluster could take the task.
   public var rejected: String?
+  /// Whether the cluster may take it later as both are now; nil when it could take it now.
+  public var temporary: Bool?
   /// The sentence behind `rejected`; of the chosen cluster, why a policy chose it.
   public var reason: String?
   public var bytesToMove: Int64?
@@ -74,7 +82,8 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   /// The least wins.
   public var score: Double?
   public init(
-    cluster: String, chosen: Bool, rejected: String? = nil, reason: String? = nil, bytesToMove: Int64? = nil,
+    cluster: String, chosen: Bool, rejected: String? = nil, temporary: Bool? = nil, reason: String? = nil,
+    bytesToMove: Int64? = nil,
     bytesInFlight: Int64? = nil, source: String? = nil,
     stageSeconds: Double? = nil, waitSeconds: Double? = nil, runSeconds: Double? = nil, finishSeconds: Double? = nil,
     tailSeconds: Double? = nil, priceMinorUnits: Double? = nil, egressMinorUnits: Double? = nil,
@@ -83,6 +92,7 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
     self.cluster = cluster
     self.chosen = chosen
     self.rejected = rejected
+    self.temporary = temporary
     self.reason = reason
     self.bytesToMove = bytesToMove
     self.bytesInFlight = bytesInFlight

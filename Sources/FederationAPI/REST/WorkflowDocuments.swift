@@ -64,11 +64,15 @@ public struct WorkflowSummary: Hashable, Sendable, Codable {
   public var finishedAt: WireTime?
   /// Tasks (nodes with a run behind them) that exist so far, by phase; phases without a task are left out.
   public var tasks: [String: Int]
+  /// Where nothing of it runs: what it waits for. Of lists and of the workflow itself; nil otherwise, and where the leader
+  /// could not be asked.
+  public var waiting: WaitingDocument?
 
   public init(
     project: String, name: String, uid: String, phase: NodePhase, message: String, labels: [String: String],
     isSuspended: Bool,
-    createdAt: WireTime, createdBy: String, startedAt: WireTime?, finishedAt: WireTime?, tasks: [String: Int]
+    createdAt: WireTime, createdBy: String, startedAt: WireTime?, finishedAt: WireTime?, tasks: [String: Int],
+    waiting: WaitingDocument? = nil
   ) {
     self.project = project
     self.name = name
@@ -82,6 +86,22 @@ public struct WorkflowSummary: Hashable, Sendable, Codable {
     self.startedAt = startedAt
     self.finishedAt = finishedAt
     self.tasks = tasks
+    self.waiting = waiting
+  }
+}
+
+/// The first of a workflow's nodes that wait, while nothing of it runs.
+public struct WaitingDocument: Hashable, Sendable, Codable {
+  /// Its display name.
+  public var node: String
+  /// For people.
+  public var reason: String
+  /// Whether no joined cluster will ever take it as they all are.
+  public var unplaceable: Bool
+  public init(node: String, reason: String, unplaceable: Bool) {
+    self.node = node
+    self.reason = reason
+    self.unplaceable = unplaceable
   }
 }
 

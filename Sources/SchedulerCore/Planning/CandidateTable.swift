@@ -7,8 +7,15 @@ public struct CandidateTable: Hashable, Sendable {
 
   public var chosen: ClusterName? { candidates.first { $0.isChosen }?.cluster }
 
+  /// Whether no cluster will ever take it as all of them are: each rejects it, and none only for now. False without clusters.
+  public var isUnplaceable: Bool {
+    !candidates.isEmpty && candidates.allSatisfy { $0.rejection.map { !$0.isTemporary } ?? false }
+  }
+
   /// As the API shows it.
-  public var json: JSONValue { .object(["candidates": .array(candidates.map(\.json))]) }
+  public var json: JSONValue {
+    .object(["candidates": .array(candidates.map(\.json)), "unplaceable": .bool(isUnplaceable)])
+  }
 }
 
 /// One cluster in a candidate table.
@@ -37,6 +44,7 @@ public struct Candidate: Hashable, Sendable {
     if let rejection {
       members["rejected"] = .string(rejection.code)
       members["reason"] = .string(rejection.message)
+      members["temporary"] = .bool(rejection.isTemporary)
     } else if let note {
       members["reason"] = .string(note)
     }

@@ -89,7 +89,8 @@ enum Filter {
       return Rejection("NoSuchGPU", "it has no GPU of type \(type)")
     }
     if !wanted.fits(in: inventory.capacity) {
-      return Rejection("TooLarge", "\(describe(wanted)) asked for, \(describe(inventory.capacity)) in all")
+      let short = shortages(of: wanted, in: inventory.capacity)
+      return Rejection("TooLarge", short.map { "\($0.asked) asked for, it has \($0.there)" }.joined(separator: "; "))
     }
     if requirement.hints.gangSize > 1, !inventory.startsGangs {
       return Rejection("NoGangs", "\(requirement.hints.gangSize) copies must start together, and it starts no gangs")
@@ -139,14 +140,29 @@ enum Filter {
     if let slots = cluster.freeSlots, slots <= 0 {
       return Rejection(Rejection.full, "all \(cluster.inventory.slots ?? 0) slots are taken", isTemporary: true)
     }
-    return Rejection(
-      Rejection.full, "\(describe(requirement.resources)) asked for, \(describe(cluster.free)) free now",
-      isTemporary: true)
+    let short = shortages(of: requirement.resources, in: cluster.free)
+    // What is free now can be promised to others for later.
+    let message =
+      short.isEmpty
+      ? "what is free now is needed by runs before this one"
+      : short.map { "\($0.asked) asked for, \($0.there) free now" }.joined(separator: "; ")
+    return Rejection(Rejection.full, message, isTemporary: true)
   }
 
-  private static func describe(_ resources: Resources) -> String {
-    var parts = ["\(Double(resources.cpuMillicores) / 1000) cores", "\(resources.memory)"]
-    if resources.gpus > 0 { parts.append("\(resources.gpus) GPUs") }
-    return parts.joined(separator: " and ")
+  /// Only what does not fit: whoever reads it wants to know what to ask less of.
+  private static func shortages(of wanted: Resources, in there: Resources) -> [(asked: String, there: String)] {
+    func cores(_ millicores: Int64) -> String {
+      let whole = millicores % 1000 == 0
+      return whole ? "\(millicores / 1000)" : "\(Double(millicores) / 1000)"
+    }
+    var short: [(asked: String, there: String)] = []
+    if wanted.cpuMillicores > there.cpuMillicores {
+      short.append((cores(wanted.cpuMillicores) + " cores", cores(max(0, there.cpuMillicores))))
+    }
+    if wanted.memory > there.memory { short.append(("\(wanted.memory)", "\(there.memory)")) }
+    if wanted.gpus > there.gpus {
+      short.append(("\(wanted.gpus) GPU\(wanted.gpus == 1 ? "" : "s")", there.gpus > 0 ? "\(there.gpus)" : "none"))
+    }
+    return short
   }
 }

@@ -1,4 +1,4 @@
-import FederationModel
+public import FederationModel
 
 /// What happens to a workflow from outside.
 extension WorkflowMachine {
@@ -97,17 +97,68 @@ extension WorkflowMachine {
   }
 
   mutating func beginSuspend(_ node: Int32) {
-    guard case .suspend(let written)? = plan(of: node)?.template.body, let written, !written.isEmpty else { return }
+    guard case .suspend(let written)? = plan(of: node)?.template.body else { return }
+    nodes[Int(node)].message = waitingMessage(of: node, until: nil)
+    guard let written, !written.isEmpty else { return }
     do {
       let text = try substitute(written, in: .leaf(node))
       guard let duration = GoDuration.parse(text) else {
         throw FederationError(
           .invalidArgument, "suspend.duration '\(text)' is no duration; write for example 90s or 1h30m")
       }
+      nodes[Int(node)].message = waitingMessage(of: node, until: now + duration)
       wake(node, at: now + duration)
     } catch {
       end(node, .error, Self.message(of: error))
     }
+  }
+
+  /// What a suspend node waits for (invariant I10), and what it must be told.
+  private func waitingMessage(of node: Int32, until: Timestamp?) -> String {
+    let wanted = suppliedOutputs(of: node).filter { !$0.hasDefault }.map { " --set \($0.name)=VALUE" }.joined()
+    let resume = "`fubini resume \(identity.name)\(wanted)`"
+    return until.map { "waits until \(RFC3339.format($0)), or for \(resume)" } ?? "waits for \(resume)"
+  }
+
+  /// The outputs of a suspend node, and whether each can do without a supplied value.
+  private func suppliedOutputs(of node: Int32) -> [(name: String, hasDefault: Bool)] {
+    (plan(of: node)?.template.outputs.parameters ?? []).map {
+      ($0.name, ($0.value ?? $0.valueFrom?.defaultValue ?? $0.defaultValue) != nil)
+    }
+  }
+
+  /// Why `resumeNodes` would resume nothing, or would drop a value; nil when it does what is asked for.
+  ///
+  /// - Returns: `.failedPrecondition` when no node that matches waits, `.invalidArgument` for values that are no outputs of
+  ///   those that do, or that are missing for all of them.
+  public func refusalToResume(_ selector: NodeSelector, _ parameters: [String: String]) -> FederationError? {
+    let waiting = nodes.indices.filter {
+      nodes[$0].type == .suspend && nodes[$0].phase == .running && !nodes[$0].isSuperseded
+    }
+    let chosen = waiting.filter { matches(selector, Int32($0)) }
+    guard !chosen.isEmpty else {
+      let names = waiting.prefix(5).map { nodes[$0].displayName }.joined(separator: ", ")
+      return FederationError(
+        .failedPrecondition,
+        waiting.isEmpty
+          ? "no node of the workflow waits to be resumed"
+          : "no node that waits to be resumed matches; \(waiting.count == 1 ? "this one waits" : "these wait"): \(names)"
+      )
+    }
+    let outputs = chosen.map { suppliedOutputs(of: Int32($0)) }
+    let known = Set(outputs.joined().map(\.name))
+    let first = nodes[chosen[0]].displayName
+    if let unknown = parameters.keys.sorted().first(where: { !known.contains($0) }) {
+      return FederationError(
+        .invalidArgument,
+        known.isEmpty
+          ? "\(unknown) is no output of \(first), which supplies none"
+          : "\(unknown) is no output of \(first), which supplies \(known.sorted().joined(separator: ", "))")
+    }
+    let missing = outputs.map { $0.filter { !$0.hasDefault && parameters[$0.name] == nil }.map(\.name) }
+    guard missing.allSatisfy({ !$0.isEmpty }) else { return nil }
+    let names = missing[0].joined(separator: ", ")
+    return FederationError(.invalidArgument, "\(first) waits for a value of \(names): give it with --set NAME=VALUE")
   }
 
   mutating func resumeNodes(_ selector: NodeSelector, _ parameters: [String: String]) {

@@ -4,7 +4,12 @@ internal import FederationModel
 internal import FoundationEssentials
 internal import NIOCore
 internal import NIOHTTP1
+internal import NIOPosix
 internal import NIOSSL
+
+#if canImport(Glibc)
+  internal import Glibc
+#endif
 
 /// The public REST API, as the commands use it.
 struct APIClient: Sendable {
@@ -82,6 +87,7 @@ struct APIClient: Sendable {
   ///
   /// - Throws: the refusal, or `.unreachable`.
   func response(_ request: Request) async throws -> HTTPClientResponse {
+    try Self.check(request)
     var outgoing = outgoing(request)
     if request.method != .GET { outgoing.headers.add(name: "Idempotency-Key", value: Self.newKey()) }
     for (name, value) in request.headers { outgoing.headers.add(name: name, value: value) }
@@ -114,6 +120,11 @@ struct APIClient: Sendable {
       attempt += 1
       try await Task.sleep(for: delay)
     }
+  }
+
+  /// A path with an empty name would be that of a list.
+  private static func check(_ request: Request) throws {
+    guard !request.path.contains("") else { throw CommandFailure(.usage, "An empty name names nothing.") }
   }
 
   private func outgoing(_ request: Request) -> HTTPClientRequest {
@@ -167,7 +178,27 @@ struct APIClient: Sendable {
   func unreachable(_ error: any Error) -> CommandFailure {
     CommandFailure(
       .unreachable,
-      "Cannot reach \(connection.url): \(error). Is the control plane running? `fubini doctor` looks closer.")
+      """
+      Cannot reach \(connection.url): \(Self.describe(error)). Is the control plane running? \
+      `fubini doctor` looks closer.
+      """)
+  }
+
+  /// What a library's error says to people: the libraries' own words name their types and source files.
+  static func describe(_ error: any Error) -> String {
+    switch error {
+    case let error as IOError: String(cString: strerror(error.errnoCode))
+    case let error as NIOConnectionError:
+      error.connectionErrors.first.map { describe($0.error) } ?? "the name \(error.host) has no address here"
+    case is NIOSSLError, is NIOSSLExtraError, is BoringSSLError:
+      "no TLS connection came about; does it speak https there, and is its certificate authority known here (FUBINI_CA)"
+    case let error as HTTPClientError where error == .connectTimeout: "no connection within 10 seconds"
+    case let error as HTTPClientError where error == .readTimeout: "no answer in time"
+    case let error as HTTPClientError where error == .remoteConnectionClosed: "it closed the connection"
+    case let error as HTTPClientError: error.shortDescription
+    case let error as ChannelError: "the connection failed (\(error))"
+    default: "\(error)"
+    }
   }
 
   func url(_ path: [String], _ query: [(String, String)]) -> String {

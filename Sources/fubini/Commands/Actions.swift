@@ -87,10 +87,17 @@ struct Retry: WorkflowAction {
 struct Delete: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Delete workflows and their history.")
   @Argument(help: "Names.") var workflows: [String]
+  @Flag(name: .shortAndLong, help: "Do not ask before one that runs is ended.") var yes = false
   @OptionGroup var project: ProjectOption
   func run() async throws {
     try await withClient(project: project.project) { client in
       for name in workflows {
+        if !yes {
+          let detail: WorkflowDetail = try await client.get(client.workflow(client.connection.project, name))
+          if !detail.summary.phase.isTerminal {
+            try Confirm.ask("\(detail.summary.name) has not ended. End it, and delete its history?", yes: false)
+          }
+        }
         let answer: AcceptedDocument = try await client.decode(
           .init(method: .DELETE, path: client.workflow(client.connection.project, name)))
         Terminal.line("\(answer.name): deleted.")
@@ -100,27 +107,33 @@ struct Delete: AsyncParsableCommand {
 }
 
 struct Explain: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Say why a node is where it is, or why it waits.")
-  @Argument(help: "WORKFLOW/NODE.") var target: String
+  static let configuration = CommandConfiguration(
+    abstract: "Say why a node is where it is, or why it waits.",
+    discussion: "Ends with 3 when every cluster that has joined rejects the node, and none only for now.")
+  @Argument(help: "WORKFLOW/NODE; WORKFLOW alone for the first of what it waits for.") var target = "@latest"
   @OptionGroup var project: ProjectOption
   @OptionGroup var output: OutputOption
 
   func run() async throws {
     let (workflow, node) = Target.split(target)
-    guard let node else {
-      throw CommandFailure(.usage, "explain takes WORKFLOW/NODE; `fubini get \(workflow)` names the nodes.")
-    }
     try await withClient(project: project.project) { client in
       let document: ExplanationDocument = try await client.get(
-        client.workflow(client.connection.project, workflow, "explain"), [("node", node)])
+        client.workflow(client.connection.project, workflow, "explain"), node.map { [("node", $0)] } ?? [])
       try output.format.print(document, names: document.candidates.filter(\.chosen).map(\.cluster)) { _ in
         Self.table(document)
+      }
+      guard document.unplaceable != true else {
+        throw CommandFailure(
+          .unplaceable, "No cluster that has joined will take it: ask for less, or change the clusters.")
       }
     }
   }
 
   static func table(_ document: ExplanationDocument) -> String {
-    let text = (document.message.map { Terminal.printable($0) + "\n" } ?? "") + table(document.candidates)
+    let node = document.node.map { "\($0): " } ?? ""
+    let message = document.message.map { Terminal.printable(node + $0) + "\n" } ?? ""
+    // What waits for a person, or for other nodes, has no clusters to compare.
+    let text = document.candidates.isEmpty && !message.isEmpty ? message : message + table(document.candidates)
     // The table above is that of the only decision, when there was one alone.
     guard let history = document.history, history.count > 2 else { return text }
     var table = Table(headings: ["WHEN", "WHAT", "CLUSTER", "ATTEMPT", "WHY"])

@@ -2,19 +2,20 @@ internal import ArgumentParser
 internal import FederationAPI
 internal import FederationModel
 internal import FoundationEssentials
+internal import NIOHTTP1
 
 struct ClusterCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cluster", abstract: "Clusters: create, list, cordon, drain, revoke.",
+    commandName: "cluster", abstract: "Clusters: create, list, label, cordon, drain, revoke.",
     subcommands: [
-      Create.self, ListAll.self, Show.self, Cordon.self, Uncordon.self, Drain.self, Revoke.self, Forget.self,
-      Token.self,
+      Create.self, ListAll.self, Show.self, Label.self, Cordon.self, Uncordon.self, Drain.self, Revoke.self,
+      Forget.self, Token.self,
     ])
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Declare a cluster and make its one-time join token.")
     @Argument var name: String
-    @Option(help: "process, slurm or kubernetes.") var kind: String = "process"
+    @Option(help: "process or slurm.") var kind: String = "process"
     @Option(help: "k=v,k=v") var labels: String?
     @Option(help: "\"core-hour=4 CNY,egress-gib=0.10 CNY\"; also gib-hour and gpu-hour.") var price: String?
     @Option(help: "Only this project may use it.") var onlyProject: String?
@@ -24,7 +25,11 @@ struct ClusterCommand: AsyncParsableCommand {
 
     func run() async throws {
       guard let kind = ClusterKind(rawValue: kind) else {
-        throw CommandFailure(.usage, "--kind is process, slurm or kubernetes.")
+        throw CommandFailure(.usage, "--kind is process or slurm, not \"\(kind)\".")
+      }
+      guard kind != .kubernetes else {
+        throw CommandFailure(
+          .usage, "There is no agent for Kubernetes clusters yet: --kind is process or slurm.")
       }
       let request = ClusterRequest(
         name: name, kind: kind, labels: try labels.map(ClusterText.labels), prices: try price.map(ClusterText.prices),
@@ -74,6 +79,25 @@ struct ClusterCommand: AsyncParsableCommand {
     }
   }
 
+  struct Label: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Set and remove labels of a cluster.",
+      discussion: "What runs there goes on; what waits is placed by the new labels.")
+    @Argument var name: String
+    @Argument(help: "k=v to set, k- to remove; as many as needed.") var changes: [String]
+    func run() async throws {
+      let changes = try ClusterText.labelChanges(changes)
+      try await withClient { client in
+        let path = ["v1", "clusters", name]
+        let now: ClusterDocument = try await client.get(path)
+        let labels = now.labels.merging(changes.set) { $1 }.filter { !changes.removed.contains($0.key) }
+        let _: AcceptedDocument = try await client.post(
+          path, body: ClusterRequest(kind: now.kind, labels: labels, prices: now.prices, project: now.project),
+          method: .PUT)
+        Terminal.line("\(name): \(Display.labels(labels))")
+      }
+    }
+  }
   struct Cordon: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Place nothing new there.")
     @Argument var name: String
@@ -105,7 +129,10 @@ struct ClusterCommand: AsyncParsableCommand {
     @Argument var name: String
     @Flag(help: "You vouch that none of its runs can run any more, so they may be replaced. Audited.")
     var confirmStopped = false
+    @Flag(name: .shortAndLong, help: "Do not ask.") var yes = false
     func run() async throws {
+      try Confirm.ask(
+        "Forget \(name)? Its agent is refused from then on, and can come back only as a new cluster.", yes: yes)
       try await act(name, "forget", .init(confirmStopped: confirmStopped ? true : nil), "forgotten")
     }
   }
@@ -155,6 +182,25 @@ enum ClusterText {
       labels[String(halves[0])] = String(halves[1])
     }
     return labels
+  }
+
+  /// `k=v` and `k-`, as `kubectl label` takes them.
+  static func labelChanges(_ words: [String]) throws -> (set: [String: String], removed: Set<String>) {
+    var set: [String: String] = [:]
+    var removed: Set<String> = []
+    for word in words {
+      if let equals = word.firstIndex(of: "="), equals > word.startIndex {
+        set[String(word[..<equals])] = String(word[word.index(after: equals)...])
+      } else if word.count > 1, word.hasSuffix("-"), !word.contains("=") {
+        removed.insert(String(word.dropLast()))
+      } else {
+        throw CommandFailure(.usage, "A label is k=v to set and k- to remove, not \"\(word)\".")
+      }
+    }
+    guard !words.isEmpty, removed.isDisjoint(with: set.keys) else {
+      throw CommandFailure(.usage, "Say each label once: k=v to set, k- to remove.")
+    }
+    return (set, removed)
   }
 
   /// `core-hour=4 CNY,egress-gib=0.1 CNY`: amounts in whole units of one currency.

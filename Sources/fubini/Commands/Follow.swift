@@ -11,13 +11,30 @@ internal import NIOCore
 
 /// Follows one workflow to its end through its event stream; a cut connection is taken up where it broke.
 struct WorkflowFollower: Sendable {
-  let client: APIClient
+  var client: APIClient
   let name: String
 
   /// Calls `onChange` with the tree and the nodes that are news, first with what is there already, until it answers false.
   /// Returns otherwise only once the control plane itself says that the workflow has ended: a stream that ends proves nothing.
+  ///
+  /// The first answer is asked for like any other; from then on the workflow is known to go on without us, so a control
+  /// plane that is away is waited for (`RetryPolicy.patientAttemptsMax`).
   func run(onChange: (WorkflowTree, [NodeDocument]) async throws -> Bool) async throws -> WorkflowTree {
     var detail = try await client.detail(name)
+    var patient = self
+    patient.client.retry.attemptsMax = RetryPolicy.patientAttemptsMax
+    do { return try await patient.run(from: &detail, onChange: onChange) } catch let failure as CommandFailure
+      where failure.code == .unreachable
+    {
+      let name = detail.summary.name
+      throw CommandFailure(
+        .unreachable, "\(failure.message)\n\(name) goes on without us: `fubini watch \(name)` comes back to it.")
+    }
+  }
+
+  private func run(
+    from detail: inout WorkflowDetail, onChange: (WorkflowTree, [NodeDocument]) async throws -> Bool
+  ) async throws -> WorkflowTree {
     let pinned = detail.summary.uid.isEmpty ? detail.summary.name : detail.summary.uid
     var tree = WorkflowTree(detail)
     guard try await onChange(tree, detail.nodes) else { return tree }
@@ -92,17 +109,15 @@ func untilInterrupted<Result: Sendable>(_ body: @escaping @Sendable () async thr
 
 /// What `watch`, `submit --watch` and `submit --wait` have in common.
 enum Watching {
-  /// What is shown meanwhile: nothing, or the tree, drawn in place on a terminal and as one line a change elsewhere.
-  enum View { case nothing, tree }
-
-  static func run(_ client: APIClient, _ name: String, _ view: View) async throws -> WorkflowTree {
+  /// Shows the tree until the workflow ends: drawn in place on a terminal, one line a change elsewhere.
+  static func run(_ client: APIClient, _ name: String) async throws -> WorkflowTree {
     let terminal = Terminal.standardOutput()
     var screen = TreeScreen(terminal: terminal)
     return try await WorkflowFollower(client: client, name: name).run { tree, news in
-      switch view {
-      case .nothing: break
-      case .tree where terminal.isTerminal: Terminal.write(screen.frame(tree, now: Display.now))
-      case .tree: for line in lines(news, now: Display.now) { Terminal.line(line) }
+      if terminal.isTerminal {
+        Terminal.write(screen.frame(tree, now: Display.now))
+      } else {
+        for line in lines(news, now: Display.now) { Terminal.line(line) }
       }
       return true
     }

@@ -14,6 +14,7 @@ struct Fubini: AsyncParsableCommand {
     commandName: "fubini", abstract: "Run workflows over many clusters, bringing data to compute or compute to data.",
     discussion:
       "Exit codes: 0 ok, 1 error, 2 usage, 3 unplaceable, 4 budget denied, 5 timeout or unreachable, 6 the workflow failed.",
+    version: "fubini \(ProductVersion.current)",
     subcommands: [
       Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, Plan.self, List.self, Get.self, Watch.self,
       Logs.self,

@@ -10,7 +10,10 @@ enum WorkflowFile {
   /// - Parameter file: a path, or `-` for standard input.
   static func read(_ file: String) throws -> String {
     guard let data = InputFile.read(file == "-" ? "/dev/stdin" : file, limit: (2 << 20) + 1) else {
-      throw CommandFailure(.usage, "Cannot read \(file): does it exist?")
+      var isDirectory = false
+      let isThere = FileManager.default.fileExists(atPath: file, isDirectory: &isDirectory)
+      let reason = isDirectory ? "it is a directory" : isThere ? "it may not be read" : "it does not exist"
+      throw CommandFailure(.usage, "Cannot read \(file): \(reason).")
     }
     guard data.count <= 2 << 20 else {
       throw CommandFailure(.usage, "\(file) is larger than 2 MiB, the limit of a submission.")
@@ -44,7 +47,7 @@ struct Submit: AsyncParsableCommand {
   @Option(help: "Replaces metadata.name.") var name: String?
   @Option(name: [.customShort("l"), .customLong("label")], help: "KEY=VALUE, added to the labels; as often as needed.")
   var labels: [String] = []
-  @Flag(help: "Wait until it ends.") var wait = false
+  @Flag(help: "Wait until it ends; with exit code 3 when no cluster would take it for a minute.") var wait = false
   @Flag(help: "Show the tree of nodes until it ends.") var watch = false
   @Flag(help: "Print the logs of all tasks until it ends.") var logs = false
   @Flag(help: "Only check the document.") var dryRun = false
@@ -101,14 +104,18 @@ struct Submit: AsyncParsableCommand {
       connection.project = answer.project
       let here = APIClient(connection: connection, http: client.http)
       guard self.wait || self.watch || self.logs else { return }
-      let (view, showsLogs, uid) = (self.watch ? Watching.View.tree : .nothing, self.logs, answer.uid)
+      let (showsTree, showsLogs, uid, isQuiet) = (self.watch, self.logs, answer.uid, nameOnly)
       let tree = try await untilInterrupted {
-        guard showsLogs else { return try await Watching.run(here, uid, view) }
+        guard showsLogs else {
+          // The name alone is what the output is for, so the tree goes nowhere.
+          return showsTree && !isQuiet
+            ? try await Watching.run(here, uid) : try await WaitProgress(isQuiet: isQuiet).wait(here, uid)
+        }
         // A tree that is drawn in place and lines of logs would overwrite each other, so changes are lines as well.
         return try await LogReader(client: here, workflow: uid).follow(
           prefixes: true, endsWithNodes: false, selects: { _, _ in true },
           onChange: { _, news in
-            guard view == .tree else { return }
+            guard showsTree else { return }
             for line in Watching.lines(news, now: Display.now) { Terminal.line(line) }
           })
       }
@@ -153,11 +160,20 @@ struct List: AsyncParsableCommand {
             [
               item.name, item.isSuspended ? "Suspended" : item.phase.rawValue, Display.progress(item.tasks),
               Display.span(item.startedAt, item.finishedAt, now: now), Display.span(item.createdAt, nil, now: now),
-            ] + (isWide ? [item.project, item.uid, item.createdBy, Display.labels(item.labels)] : []) + [item.message])
+            ] + (isWide ? [item.project, item.uid, item.createdBy, Display.labels(item.labels)] : [])
+              + [Self.message(item)])
         }
         return table.render() + (found.isCut ? "There are more: raise --limit.\n" : "")
       }
     }
+  }
+}
+
+extension List {
+  /// How it ended; while nothing of it runs, what it waits for (invariant I10).
+  static func message(_ item: WorkflowSummary) -> String {
+    guard item.message.isEmpty, let waiting = item.waiting else { return item.message }
+    return "\(waiting.node): \(waiting.reason)"
   }
 }
 
@@ -213,7 +229,7 @@ struct Watch: AsyncParsableCommand {
     try await withClient(project: project.project) { client in
       // Once: `@latest` may be another one a moment later, and whoever detaches needs the name.
       let summary = try await client.detail(workflow).summary
-      let tree = try await untilInterrupted { try await Watching.run(client, summary.uid, .tree) }
+      let tree = try await untilInterrupted { try await Watching.run(client, summary.uid) }
       guard let tree else { return Watching.detached(summary.name) }
       try Watching.conclude(tree)
     }

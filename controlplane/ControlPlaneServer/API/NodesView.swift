@@ -76,12 +76,15 @@ extension APIServer {
 }
 
 extension WorkflowSummary {
-  init(_ head: WorkflowHead, tasks: [String: Int]) {
+  init(_ head: WorkflowHead, tasks: [String: Int], waiting: Standstill? = nil) {
     self.init(
       project: head.project.text, name: head.name, uid: head.uid, phase: head.status.phase,
       message: head.status.message, labels: head.labels, isSuspended: head.status.isSuspended,
       createdAt: head.createdAt.wire, createdBy: head.createdBy, startedAt: head.status.startedAt?.wire,
-      finishedAt: head.status.finishedAt?.wire, tasks: tasks)
+      finishedAt: head.status.finishedAt?.wire, tasks: tasks,
+      waiting: waiting.map {
+        WaitingDocument(node: $0.displayName, reason: $0.reason, unplaceable: $0.isUnplaceable)
+      })
   }
 }
 

@@ -9,10 +9,8 @@ import WorkflowCore
 
 extension APIServer {
   func explain(_ request: Request, _ context: APIContext) async throws -> Response {
-    guard let name = request.query("node"), !name.isEmpty else {
-      throw FederationError(.invalidArgument, "say which node: ?node=NAME")
-    }
     let head = try await workflow(context)
+    guard let name = request.query("node"), !name.isEmpty else { return try await explainStandstill(head, context) }
     guard let node = try await services.store.node(of: head.id, named: name) else {
       throw FederationError(.notFound, "workflow \(head.name) has no node \(name)")
     }
@@ -32,16 +30,41 @@ extension APIServer {
         ExplanationDocument(
           message: node.message.isEmpty ? node.phase.rawValue : node.message, candidates: [], history: history))
     }
+    var document = try await explanation(of: node.name, in: head, context)
+    document.history = history
+    return try .json(document)
+  }
+
+  /// Without a node: what the workflow waits for where nothing of it runs, else that it does not wait.
+  private func explainStandstill(_ head: WorkflowHead, _ context: APIContext) async throws -> Response {
+    guard !head.status.phase.isTerminal else {
+      return try .json(
+        ExplanationDocument(message: "the workflow has ended: \(head.status.phase.rawValue)", candidates: []))
+    }
+    guard let still = await services.commands.standstill(of: [head.reference])[head.reference] else {
+      let message = head.status.isSuspended ? "the workflow is suspended" : "nothing keeps it waiting: its tasks run"
+      return try .json(ExplanationDocument(message: message, candidates: []))
+    }
+    // Between the two questions the task may have been placed: then the second answer is the newer truth.
+    var document = try await explanation(of: still.name, in: head, context)
+    if document.message?.isEmpty ?? true { document.message = still.reason }
+    document.node = still.displayName
+    return try .json(document)
+  }
+
+  /// A task that waits, or where its run is, as the leader has it.
+  private func explanation(
+    of name: String, in head: WorkflowHead, _ context: APIContext
+  ) async throws -> ExplanationDocument {
     let caller = try context.signedIn()
     let reply = try await services.commands.perform(
-      .explain(head.reference, node: node.name),
-      as: Principal(user: caller.user), idempotency: nil)
+      .explain(head.reference, node: name), as: Principal(user: caller.user), idempotency: nil)
     guard case .explanation(let text) = reply else {
       throw FederationError(.internal, "the explanation is of another kind")
     }
     let table = try JSONDecoder().decode(CandidateList.self, from: Data(text.utf8))
-    return try .json(
-      ExplanationDocument(message: table.message, candidates: table.candidates ?? [], history: history))
+    return ExplanationDocument(
+      message: table.message, candidates: table.candidates ?? [], unplaceable: table.unplaceable)
   }
 
   /// What was decided about a task: its placements with their tables, how their runs ended, and what happened in between.

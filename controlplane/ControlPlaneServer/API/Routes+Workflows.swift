@@ -189,11 +189,26 @@ extension APIServer {
     let before = try request.query("continue").map { WorkflowID(try Cursor.number($0)) }
     let rows = try await services.store.workflowHeads(filter, before: before, limit: limit)
     let counts = try await services.store.taskCounts(of: rows.map(\.id))
+    let waiting = await standstill(of: rows, counts)
     return try .json(
       WorkflowList(
-        items: rows.map { WorkflowSummary($0, tasks: counts[$0.id] ?? [:]) },
+        items: rows.map { WorkflowSummary($0, tasks: counts[$0.id] ?? [:], waiting: waiting[$0.reference]) },
         next: rows.count == limit ? rows.last.map { String($0.id.number) } : nil))
   }
+
+  /// What those of `heads` wait for of which no task runs. Beyond the first hundred of them the reasons are left out.
+  private func standstill(
+    of heads: [WorkflowHead], _ counts: [WorkflowID: [String: Int]]
+  ) async -> [WorkflowReference: Standstill] {
+    let still = heads.filter { head in
+      !head.status.phase.isTerminal && (counts[head.id]?[NodePhase.running.rawValue] ?? 0) == 0
+    }
+    guard !still.isEmpty else { return [:] }
+    return await services.commands.standstill(of: still.prefix(Self.standstillMax).map(\.reference))
+  }
+
+  /// Each asks the leader for one candidate table, all of them in one of its turns.
+  private static var standstillMax: Int { 100 }
 
   private func detail(_ context: APIContext) async throws -> Response {
     let sequence = try await services.store.position().sequence
@@ -206,7 +221,8 @@ extension APIServer {
     let document = try await services.store.document(of: head.id) ?? "{}"
     return try .json(
       WorkflowDetail(
-        summary: WorkflowSummary(head, tasks: tasks),
+        summary: WorkflowSummary(
+          head, tasks: tasks, waiting: await standstill(of: [head], [head.id: tasks])[head.reference]),
         document: try JSONDecoder().decode(JSONValue.self, from: Data(document.utf8)), nodes: nodes,
         nodesTruncated: records.count > limit, outputs: OutputsDocument(head.status.outputs),
         cost: totals.charges.sorted { $0.key < $1.key }.map { MoneyDocument(minorUnits: $0.value, currency: $0.key) },
@@ -243,6 +259,7 @@ extension APIServer {
 struct CandidateList: Decodable {
   var message: String?
   var candidates: [CandidateDocument]?
+  var unplaceable: Bool?
 }
 
 extension WorkflowCommand {

@@ -249,6 +249,10 @@ extension ControlPlane: CommandPort {
     await leader?.reasons(in: workflow, of: nodes) ?? [:]
   }
 
+  public func standstill(of workflows: [WorkflowReference]) async -> [WorkflowReference: Standstill] {
+    await leader?.standstill(of: workflows) ?? [:]
+  }
+
   public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] {
     await leader?.transferProgress(of: project) ?? [:]
   }

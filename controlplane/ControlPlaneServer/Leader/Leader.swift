@@ -257,6 +257,10 @@ actor Leader {
     try core.forecastBasis(of: definition, in: project)
   }
 
+  func standstill(of references: [WorkflowReference]) -> [WorkflowReference: Standstill] {
+    core.standstill(of: references)
+  }
+
   func statuses() -> [ClusterName: ClusterStatus] {
     var statuses: [ClusterName: ClusterStatus] = [:]
     for (name, soft) in core.clusterStatuses() {
