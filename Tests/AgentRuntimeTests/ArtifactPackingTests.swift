@@ -37,6 +37,26 @@ import Testing
     #expect(try target.read("in/there") == "")
   }
 
+  @Test("a name that is no UTF-8 is told with its place, not as a file that does not exist")
+  func byteName() throws {
+    let source = try TemporaryDirectory()
+    let work = try TemporaryDirectory()
+    try POSIXFile.makeDirectories(source.path + "/out/d")
+    let path = Array((source.path + "/out/d/caf").utf8) + [0xe9] + Array(".dat".utf8) + [0]
+    let file = path.withUnsafeBufferPointer { bytes in
+      bytes.withMemoryRebound(to: CChar.self) { open($0.baseAddress!, O_WRONLY | O_CREAT, 0o644) }
+    }
+    #expect(file >= 0)
+    close(file)
+    let error = #expect(throws: FederationError.self) {
+      try ArtifactPacking.pack(try RootedTree(source.path), path: "/out", archive: .tar, into: work.path)
+    }
+    let message = error?.publicMessage ?? ""
+    #expect(
+      message.contains("A name in out/d is not UTF-8 (caf\u{FFFD}.dat") && !message.contains("No such file"),
+      "\(message)")
+  }
+
   @Test("a directory with odd names, long names, links and modes comes back", arguments: [ArchiveFormat.tar, .zip])
   func directory(archive: ArchiveFormat) throws {
     let long = String(repeating: "n", count: 200)

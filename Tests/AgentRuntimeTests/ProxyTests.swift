@@ -118,6 +118,25 @@ import Testing
     withExtendedLifetime(directory) {}
   }
 
+  @Test("a token is not spent on a file that `run` could not start from, and a name without an address is told as such")
+  func refusesBeforeDialling() async throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.path
+    let configuration = try ConfigurationParser.parse(
+      yaml: "controlPlane: [\"plane.invalid\"]\nstateDirectory: \(path)", environment: [:])
+    var random = SystemRandomNumberGenerator()
+    let token = JoinToken(pin: try FakeControlPlane().authority.pin, using: &random).text
+    try directory.write("stateDirectory: \(path)\n", to: "other.yaml")
+    let file = await #expect(throws: FederationError.self) {
+      try await Joining.join(configuration, token: token, configurationFile: path + "/other.yaml")
+    }
+    #expect(file?.publicMessage.contains("controlPlane: [\"plane.invalid:8443\"]") == true)
+    // RFC 6761: no resolver gives a name below `.invalid` an address.
+    let address = try ControlPlaneAddress("plane.invalid")
+    #expect(await Enrollment.unknownName(of: address)?.contains("plane.invalid has no address here") == true)
+    #expect(await Enrollment.unknownName(of: try ControlPlaneAddress("127.0.0.1:1")) == nil)
+  }
+
   @Test(
     "a proxy that refuses is told with its own words",
     arguments: [

@@ -134,6 +134,9 @@ struct ProcessExecutorTests {
       #expect(end.phase == .error && end.message.contains("image other"))
       end = try await fixture.run(10, TaskSpec(image: "any"))
       #expect(end.phase == .error && end.message.contains("no command"))
+      // Meant for an image's entry point, which nobody has here.
+      end = try await fixture.run(12, TaskSpec(image: "any", arguments: ["-c", "true"]))
+      #expect(end.phase == .error && end.message.contains("no command"), "\(end)")
       end = try await fixture.run(11, .shell("sleep 100")) { $0.walltime = .milliseconds(200) }
       #expect(end.phase == .failed && end.message.contains("walltime"))
     }

@@ -60,7 +60,9 @@ extension DocumentReader {
   private mutating func money(_ node: DocumentNode) -> Money? {
     guard let text = text(node) else { return nil }
     let money = Money(text)
-    if money == nil { report("must be an amount like \"12.50 CNY\", not \"\(text)\"", at: node.mark) }
+    if money == nil {
+      report("must be an amount with at most two decimals like \"12.50 CNY\", not \"\(text)\"", at: node.mark)
+    }
     return money
   }
 

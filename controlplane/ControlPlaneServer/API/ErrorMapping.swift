@@ -42,9 +42,10 @@ struct ErrorMapping: RouterMiddleware {
     var status: HTTPResponse.Status
     switch error {
     case let error as DocumentErrors:
+      let count = error.problems.count + error.omittedCount
       document = ErrorDocument(
         reason: .invalidArgument,
-        message: "the workflow document has \(error.problems.count + error.omittedCount) problems",
+        message: "the workflow document has \(count) problem\(count == 1 ? "" : "s")",
         problems: error.problems.map {
           ProblemDocument(
             path: $0.path, line: $0.line, column: $0.column, message: $0.message, suggestion: $0.suggestion)
