@@ -134,7 +134,7 @@ extension Integration {
           try FileManager.default.removeItem(atPath: flow.cacheDirectory("east"))
           try federation.startAgent("east")
           try await federation.connected("east")
-        case .forgottenCluster: try await flow.fubini("cluster", "forget", "east", "--confirm-stopped")
+        case .forgottenCluster: try await flow.fubini("cluster", "forget", "east", "--confirm-stopped", "-y")
         }
         try Data().write(to: URL(fileURLWithPath: gate))
         let detail = try await flow.succeeded("phoenix")
