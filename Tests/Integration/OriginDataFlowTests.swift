@@ -194,7 +194,7 @@ extension Integration {
         let why = try await flow.explanation("forbidden")
         #expect(why.candidates.first { $0.cluster == "us" }?.rejected == "Residency", "\(why)")
         let (code, output) = try await federation.fubini(["explain", "forbidden/forbidden"])
-        #expect(code == 0 && output.contains("zone=eu"), "\(output)")
+        #expect(code == 3 && output.contains("zone=eu"), "\(output)")
         let fetched = try await federation.fubini(["prefetch", "patients", "--cluster", "us"])
         #expect(fetched.code != 0 && fetched.output.contains("zone=eu"), "\(fetched.output)")
         let pinned = try await federation.fubini(["dataset", "pin", "patients", "--cluster", "us"])
