@@ -147,7 +147,11 @@ struct DataState: Sendable {
   // MARK: Outputs in caches alone
 
   mutating func setUnstored(_ key: DataKey, _ rows: [ArtifactRow]) {
-    for row in unstored[key] ?? [] { unstoredNames[RepositoryName(project: row.project, key: row.stored.key)] = nil }
+    for row in unstored[key] ?? [] {
+      let name = RepositoryName(project: row.project, key: row.stored.key)
+      // What was made anew has taken its name already.
+      if unstoredNames[name] == key { unstoredNames[name] = nil }
+    }
     for row in rows { unstoredNames[RepositoryName(project: row.project, key: row.stored.key)] = key }
     unstored[key] = rows.isEmpty ? nil : rows
     for cache in (replicas[key] ?? [:]).keys { settle(ReplicaName(key: key, cache: cache)) }

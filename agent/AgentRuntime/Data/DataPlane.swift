@@ -103,10 +103,12 @@ final class DataPlane: Sendable {
   /// What the inventory says of the cache. Coarse, so that not every object is news.
   func inventory() async -> CacheInventory {
     let used = await cache.usedBytes
-    let step: Int64 = 64 << 20
+    // Coarse, so that not every file is news, and never more than there is: the control plane would make room for it.
+    let step = min(64 << 20, max(64 << 10, cache.capacity / 64))
+    let told = max(used, min(cache.capacity, (used + step - 1) / step * step))
     return CacheInventory(
-      name: name, capacity: ByteCount(cache.capacity), used: ByteCount((used + step - 1) / step * step),
-      isWriter: cache.reader == nil, exportURL: export?.url)
+      name: name, capacity: ByteCount(cache.capacity), used: ByteCount(told), isWriter: cache.reader == nil,
+      exportURL: export?.url)
   }
 
   /// For people: what moves, and from where.

@@ -148,7 +148,10 @@ extension AgentGatewayService {
     do {
       return try await artifacts.get(key, from: offset)
     } catch let error as FederationError where error.code == .notFound {
-      guard let holder = await port.unstoredHolder(of: key.path, in: key.project) else { throw error }
+      guard let holder = await port.unstoredHolder(of: key.path, in: key.project) else {
+        // Nobody has it alone any more: it may have come between the two questions.
+        return try await artifacts.get(key, from: offset)
+      }
       throw FederationError(
         .unavailable, "\(key.path) is on cluster \(holder) alone; waiting for it to be copied into the repository",
         retryAfter: .seconds(1))
