@@ -178,19 +178,10 @@ extension ControlPlaneCore {
   /// How many of a workflow's tasks, or of its newest nodes, are looked at for `standstill`.
   private static let standstillNodesMax = 1000
 
-  /// What each of these workflows waits for, where nothing of it runs; workflows that run are left out. As much work for each
-  /// as it has tasks, at most `standstillNodesMax`, and once the clusters.
-  public func standstill(of references: [WorkflowReference]) -> [WorkflowReference: Standstill] {
-    var found: [WorkflowReference: Standstill] = [:]
-    let views = views()
-    for reference in references {
-      guard let id = workflowByName[reference], let entry = workflows[id] else { continue }
-      found[reference] = standstill(of: entry, id, on: views)
-    }
-    return found
-  }
-
-  private func standstill(of entry: WorkflowEntry, _ id: WorkflowID, on views: [ClusterView]) -> Standstill? {
+  /// What a workflow waits for; nil where something of it runs. As much work as it has tasks, at most `standstillNodesMax`, and
+  /// once the clusters.
+  public func standstill(of reference: WorkflowReference) -> Standstill? {
+    guard let id = workflowByName[reference], let entry = workflows[id] else { return nil }
     let tasks = entry.tasks.prefix(Self.standstillNodesMax)
     if tasks.contains(where: { entry.machine[$0.key].phase == .running }) { return nil }
     // The eldest that waits for a cluster; else the eldest that waits on one.
@@ -203,7 +194,7 @@ extension ControlPlaneCore {
       return Standstill(node: node, name: record.name, displayName: record.displayName, reason: reason(of: run))
     }
     guard let group = task.group, pending.groups[group] != nil else { return nil }
-    let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: views)
+    let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: views())
     return Standstill(
       node: node, name: record.name, displayName: record.displayName, reason: summary(of: table),
       isUnplaceable: table.isUnplaceable)

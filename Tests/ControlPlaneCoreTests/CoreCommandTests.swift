@@ -307,19 +307,19 @@ struct CoreCommandTests {
     _ = try federation.submit(
       "one", single.replacing("spec:\n", with: "spec:\n  nodeSelector: {gpu: big}\n", maxReplacements: 1))
     federation.settle()
-    let still = try #require(federation.core.standstill(of: [reference])[reference])
+    let still = try #require(federation.core.standstill(of: reference))
     #expect(still.isUnplaceable && still.reason == "a: gpu=big is asked for, it has no label gpu")
     federation.command(
       .updateCluster(ClusterSpec(name: "a", kind: .process, labels: ["gpu": "big"], prices: nil, project: nil)))
     federation.command(.drain("a", true, reason: "moving house"))
     federation.settle()
-    let drained = federation.core.standstill(of: [reference])[reference]
+    let drained = federation.core.standstill(of: reference)
     #expect(drained?.reason == "a: draining: moving house" && drained?.isUnplaceable == false)
     federation.command(.drain("a", false, reason: ""))
     federation.command(.cordon("a", reason: nil))
     let isOver = federation.runToEnd()
     #expect(isOver, "\(federation.remains)")
-    #expect(federation.core.standstill(of: [reference]).isEmpty)
+    #expect(federation.core.standstill(of: reference) == nil)
   }
 
   @Test("I10: a gate says what it waits for; resuming nothing, or with a value that nothing takes, is refused")
@@ -342,7 +342,7 @@ struct CoreCommandTests {
           outputs: {parameters: [{name: who, valueFrom: {supplied: {}}}]}
       """)
     federation.settle()
-    let still = federation.core.standstill(of: [reference])[reference]
+    let still = federation.core.standstill(of: reference)
     #expect(still?.displayName == "approve" && still?.reason == "waits for `fubini resume one --set who=VALUE`")
     func answer(_ command: WorkflowCommand) -> Result<Reply, FederationError>? {
       let request = federation.command(.workflow(reference, command))

@@ -90,20 +90,10 @@ struct DataFlow: Sendable {
     of dataset: String, name: String, federation more: String = "", selector: [String: String] = [:],
     template: String = "read", command: String? = nil
   ) -> String {
-    let labels = selector.map { "\($0.key): \($0.value)" }.sorted().joined(separator: ", ")
-    let script = command ?? digestCommand("/data/in")
-    return """
-      apiVersion: argoproj.io/v1alpha1
-      kind: Workflow
-      metadata: {name: \(name)}
-      spec:
-        entrypoint: \(template)
-        templates:
-        - name: \(template)
-          federation: {datasets: [{name: \(dataset), mountPath: /data/in}]\(more.isEmpty ? "" : ", \(more)")}
-          nodeSelector: {\(labels)}
-          container: {image: debian:12, command: [sh, -c], args: ['\(script)']}
-      """
+    task(
+      command ?? digestCommand("/data/in"), name: name,
+      federation: "datasets: [{name: \(dataset), mountPath: /data/in}]" + (more.isEmpty ? "" : ", \(more)"),
+      selector: selector, template: template)
   }
 
   /// A workflow of one task that runs a command.

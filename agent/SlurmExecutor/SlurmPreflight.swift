@@ -12,7 +12,7 @@ public enum SlurmPreflight {
 
   private static var patience: Duration { .seconds(15) }
 
-  /// Changes nothing. Each command is bounded in time, and none follows one that was not answered.
+  /// Changes nothing, and bounds each command in time. Slurm's controller is asked once, when all commands are there.
   public static func findings(_ configuration: SlurmExecutorConfiguration) async -> [Finding] {
     do throws(FederationError) { _ = try configuration.validated() } catch {
       return [Finding(check: "slurm", text: error.publicMessage, isFailure: true)]

@@ -59,22 +59,23 @@ public struct TemplateHistory: Sendable {
   ///
   /// - Parameter inputs: bytes that it reads; nil: of runs of all sizes.
   public func runtime(of template: String, reading inputs: ByteCount?) -> RuntimeEstimate? {
-    guard let entry = young[template] ?? old[template] else { return nil }
-    if let inputs, let window = entry.sizes[Self.sizeClass(inputs)], window.count >= Self.samplesOfSizeMin {
-      return window.estimate
-    }
-    return entry.all.count == 0 ? nil : entry.all.estimate
+    runtimes(of: template, reading: inputs)?.estimate
   }
 
   /// A run that takes longer than this part of those of its kind; nil when none of its template has ended well yet.
   ///
   /// - Parameter part: 0...1.
   func runtime(of template: String, reading inputs: ByteCount?, quantile part: Double) -> Double? {
+    runtimes(of: template, reading: inputs)?.quantile(part)
+  }
+
+  /// Of runs of that size where there are enough of them, else of all; never empty.
+  private func runtimes(of template: String, reading inputs: ByteCount?) -> SampleWindow? {
     guard let entry = young[template] ?? old[template] else { return nil }
     if let inputs, let window = entry.sizes[Self.sizeClass(inputs)], window.count >= Self.samplesOfSizeMin {
-      return window.quantile(part)
+      return window
     }
-    return entry.all.count == 0 ? nil : entry.all.quantile(part)
+    return entry.all.count == 0 ? nil : entry.all
   }
 
   /// The same of some templates alone.

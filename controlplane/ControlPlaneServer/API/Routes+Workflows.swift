@@ -207,7 +207,7 @@ extension APIServer {
     return await services.commands.standstill(of: still.prefix(Self.standstillMax).map(\.reference))
   }
 
-  /// Each asks the leader for one candidate table, all of them in one of its turns.
+  /// Each asks the leader for one candidate table.
   private static var standstillMax: Int { 100 }
 
   private func detail(_ context: APIContext) async throws -> Response {

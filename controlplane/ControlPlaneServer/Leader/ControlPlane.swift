@@ -250,7 +250,10 @@ extension ControlPlane: CommandPort {
   }
 
   public func standstill(of workflows: [WorkflowReference]) async -> [WorkflowReference: Standstill] {
-    await leader?.standstill(of: workflows) ?? [:]
+    var found: [WorkflowReference: Standstill] = [:]
+    // Each looks at every cluster: one at a time, so that the leader's turns come in between.
+    for workflow in workflows { found[workflow] = await leader?.standstill(of: workflow) }
+    return found
   }
 
   public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] {

@@ -257,9 +257,7 @@ actor Leader {
     try core.forecastBasis(of: definition, in: project)
   }
 
-  func standstill(of references: [WorkflowReference]) -> [WorkflowReference: Standstill] {
-    core.standstill(of: references)
-  }
+  func standstill(of reference: WorkflowReference) -> Standstill? { core.standstill(of: reference) }
 
   func statuses() -> [ClusterName: ClusterStatus] {
     var statuses: [ClusterName: ClusterStatus] = [:]
