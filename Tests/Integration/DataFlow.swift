@@ -149,6 +149,17 @@ struct DataFlow: Sendable {
     }
   }
 
+  /// As `inward`, once every transfer that is done names its source: a run's own phase may come before its agent tells how its
+  /// input came.
+  func inwardWithSources(_ dataset: String? = nil, to cluster: String? = nil) async throws -> [TransferDocument] {
+    var seen: [TransferDocument] = []
+    try await poll("every transfer that is done names its source; seen: \(seen)", timeout: .seconds(30)) {
+      seen = try await inward(dataset, to: cluster)
+      return seen.allSatisfy { $0.phase != "done" || !$0.source.isEmpty }
+    }
+    return seen
+  }
+
   func usage(_ dataset: String) async throws -> DatasetUsage {
     try await client.get("/v1/projects/default/datasets/\(dataset)/usage")
   }

@@ -74,7 +74,7 @@ extension Integration {
           Self.expectNoArgument(holds: value)
           _ = try await flow.succeeded("reader")
           #expect(try await flow.client.log("reader", node: "reader") == flow.digest(tree))
-          let transfer = try #require(try await flow.inward("genomes").first)
+          let transfer = try #require(try await flow.inwardWithSources("genomes").first)
           #expect(transfer.source == "origin" && transfer.movedBytes == Self.size, "\(transfer)")
           try await Self.expectNoFile(holds: value, flow)
         }
@@ -155,7 +155,7 @@ extension Integration {
         _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "far", selector: ["side": "away"]))
         _ = try await flow.succeeded("far")
         #expect(try await flow.client.log("far", node: "far") == digest)
-        let transfer = try #require(try await flow.inward("genome", to: "away").first)
+        let transfer = try #require(try await flow.inwardWithSources("genome", to: "away").first)
         #expect(transfer.source == "home", "\(transfer)")
         _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "near", selector: ["side": "home"]))
         _ = try await flow.succeeded("near")

@@ -119,7 +119,7 @@ extension Integration {
         #expect(run.epoch == 1 && run.cluster == "fast")
         #expect(try await flow.client.log("away", node: "away") == digest)
         #expect(run.bytesIn >= Self.size && run.bytesIn < Self.size * 5 / 4, "\(run.bytesIn) bytes moved")
-        let transfers = try await flow.inward("genome", to: "fast")
+        let transfers = try await flow.inwardWithSources("genome", to: "fast")
         #expect(transfers.map(\.phase) == ["done"] && transfers.first?.source == "thin", "\(transfers)")
         #expect(flow.leftovers("fast").isEmpty, "\(flow.leftovers("fast"))")
       }

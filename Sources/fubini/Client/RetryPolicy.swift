@@ -18,8 +18,12 @@ struct RetryPolicy: Sendable {
   /// The wait before attempt `attempt` + 1; nil when there is none. `attempt` counts from 1, `random` is in 0...1.
   func delay(afterAttempt attempt: Int, retryAfter: Duration?, random: Double) -> Duration? {
     guard attempt < attemptsMax else { return nil }
-    if let retryAfter { return retryAfter <= retryAfterMax ? retryAfter + .milliseconds(Int64(random * 250)) : nil }
     let exponential = base * (1 << min(attempt - 1, 16))
-    return .milliseconds(max(1, Int64(Double(min(exponential, cap).milliseconds) * random)))
+    let own = Duration.milliseconds(max(1, Int64(Double(min(exponential, cap).milliseconds) * random)))
+    guard let retryAfter else { return own }
+    guard retryAfter <= retryAfterMax else { return nil }
+    // Who is patient waits no shorter than without the server's word: else its attempts would be over in a minute.
+    let asked = retryAfter + .milliseconds(Int64(random * 250))
+    return attemptsMax >= Self.patientAttemptsMax ? max(asked, own) : asked
   }
 }

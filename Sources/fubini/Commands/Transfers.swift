@@ -125,6 +125,9 @@ struct TransferWatch {
         }
       } catch let error as DecodingError {
         throw client.incomprehensible(error)
+      } catch let failure as CommandFailure where failure.code != .unreachable {
+        // A refusal, which no new stream would change.
+        throw failure
       } catch {
         if Task.isCancelled { throw CancellationError() }
       }

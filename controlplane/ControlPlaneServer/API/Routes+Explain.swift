@@ -41,7 +41,8 @@ extension APIServer {
       return try .json(
         ExplanationDocument(message: "the workflow has ended: \(head.status.phase.rawValue)", candidates: []))
     }
-    guard let still = await services.commands.standstill(of: [head.reference])[head.reference] else {
+    let running = try await services.store.taskCounts(of: [head.id])[head.id]?[NodePhase.running.rawValue] ?? 0
+    guard running == 0, let still = await services.commands.standstill(of: [head.reference])[head.reference] else {
       let message = head.status.isSuspended ? "the workflow is suspended" : "nothing keeps it waiting: its tasks run"
       return try .json(ExplanationDocument(message: message, candidates: []))
     }

@@ -44,7 +44,8 @@ struct DatasetSweep: Service {
       await attempt {
         for project in try await repository.store.projectsWithDatasetObjects() {
           try Task.checkCancellation()
-          try await sweep(project)
+          // What is wrong with one project's objects keeps nobody else's.
+          await attempt { try await sweep(project) }
         }
       }
       try? await Task.sleep(for: Self.interval * Double.random(in: 0.8...1.2))
@@ -58,8 +59,13 @@ struct DatasetSweep: Service {
   }
 
   private func sweep(_ project: ProjectName) async throws {
-    let count = try await repository.sweep(
-      project, packAge: Self.packAge, manifestAge: Self.manifestAge, at: .wallClock)
+    let count: Int
+    do {
+      count = try await repository.sweep(
+        project, packAge: Self.packAge, manifestAge: Self.manifestAge, at: .wallClock)
+    } catch let error as FederationError {
+      throw FederationError(error.code, "project \(project): \(error.publicMessage)", cause: error)
+    }
     guard count > 0 else { return }
     logger.info(
       "deleted objects of data sets that nobody needs", metadata: ["count": "\(count)", "project": "\(project)"])
