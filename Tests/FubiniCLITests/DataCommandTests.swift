@@ -202,6 +202,9 @@ import Testing
     #expect(corrected.0.text == "abc" && corrected.1 == .done)
     #expect(typed(Array("wrong".utf8) + [0x15] + Array("right\n".utf8)).0.text == "right")
     for key in [0x03, 0x1c, 0x1a] as [UInt8] { #expect(typed([0x61, key]).1 == .interrupted) }
+    // What is too long is refused, never cut.
+    let longest = [UInt8](repeating: 0x61, count: SecretValues.sizeMax)
+    #expect(typed(longest + [0x0d]).1 == .done && typed(longest + [0x61, 0x0d]).1 == .tooLong)
   }
 }
 

@@ -65,7 +65,7 @@ import Testing
         return reads
       }
       // More refusals than `RetryPolicy` allows a command that does not wait.
-      if (2...11).contains(read) { return .json("{}", status: 503) }
+      if (2...11).contains(read) { return .json("{}", status: 503, headers: [("Retry-After", "0")]) }
       return .json(Documents.json(Documents.detail(read == 1 ? .running : .succeeded, [])))
     }) { _, url in
       try await withClient(url) { client in
@@ -86,18 +86,34 @@ import Testing
     }) { _, url in try await withClient(url, body) }
   }
 
-  @Test("I10: waiting says why nothing runs, and ends with 3 when no cluster would take it for a while")
-  func waitsWithReasons() async throws {
+  /// What is shown meanwhile.
+  enum Shown: CaseIterable { case status, tree, logs }
+
+  @Test(
+    "I10: waiting says why nothing runs, and ends with 3 when no cluster would take it for a while, whatever is shown",
+    arguments: Shown.allCases)
+  func waitsWithReasons(shown: Shown) async throws {
     let explanation = ExplanationDocument(
       message: "a: 64 cores asked for, it has 2", candidates: [], node: "big", unplaceable: true)
     try await standstill(explanation) { client in
       let notes = Output()
       let progress = WaitProgress(
         terminal: Terminal(isTerminal: false, usesColour: false, usesUnicode: false), isQuiet: false,
-        unplaceablePatience: .milliseconds(100), pauseMin: .milliseconds(10)
+        drawsStatus: shown == .status, unplaceablePatience: .milliseconds(100), pauseMin: .milliseconds(10)
       ) { notes.append($0 + "\n") }
       do {
-        _ = try await progress.wait(client, "wf")
+        switch shown {
+        case .status: _ = try await progress.wait(client, "wf")
+        case .tree:
+          _ = try await progress.wait(client, "wf") { note in
+            try await Watching.run(client, "wf", onChange: note)
+          }
+        case .logs:
+          _ = try await progress.wait(client, "wf") { note in
+            try await LogReader(client: client, workflow: "wf").follow(
+              prefixes: true, endsWithNodes: false, selects: { _, _ in true }, onChange: { tree, _ in note(tree) })
+          }
+        }
         Issue.record("it does not wait for ever")
       } catch let failure as CommandFailure {
         #expect(failure.code == .unplaceable && failure.message.contains("big: a: 64 cores asked for, it has 2"))

@@ -132,6 +132,7 @@ import Testing
       try setup.prepare()
       try PrivateFile.write("", to: directory + "/log/mine")
       #expect(throws: CommandFailure.self) { try LocalSetup(directory: directory + "/log").prepare() }
+      #expect(throws: CommandFailure.self) { try LocalSetup(directory: directory + "/log/mine").prepare() }
       #expect(try FileManager.default.contentsOfDirectory(atPath: directory + "/log") == ["mine"])
     }
   }

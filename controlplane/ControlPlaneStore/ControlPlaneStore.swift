@@ -64,8 +64,9 @@ public final class ControlPlaneStore: Sendable {
     try await send(delta, fence: fence).answer()
   }
 
-  func run(_ sql: String, _ values: PostgresValue...) async throws -> PostgresResult {
-    try await pool.withConnection { try await $0.run([PostgresStatement(sql, values)])[0] }
+  /// - Parameter timeout: nil takes the configuration's.
+  func run(_ sql: String, _ values: PostgresValue..., timeout: Duration? = nil) async throws -> PostgresResult {
+    try await pool.withConnection { try await $0.run([PostgresStatement(sql, values)], timeout: timeout)[0] }
   }
 }
 

@@ -6,6 +6,8 @@ extension ControlPlaneStore {
   /// Workflows whose runs are learnt from, and so many runs from each end of each: of a wide loop and of what comes after it.
   private static let workflowsLearntFrom: Int64 = 500
   private static let runsLearntFrom = 32
+  /// A new leader waits for them with its lease running, and can do without.
+  private static let learningTimeout = Duration.seconds(2)
 
   /// Runs of the newest workflows that ended well, the latest end last: what a new leader's `TemplateHistory` begins with.
   ///
@@ -28,7 +30,7 @@ extension ControlPlaneStore {
       CROSS JOIN LATERAL (\(part("ASC")) UNION \(part("DESC"))) AS r
       JOIN nodes n ON n.workflow_id = r.workflow_id AND n.ordinal = r.ordinal
       ORDER BY r.finished_ms, r.workflow_id, r.ordinal
-      """, .int8(Self.workflowsLearntFrom))
+      """, .int8(Self.workflowsLearntFrom), timeout: Self.learningTimeout)
     return try rows.rows.map {
       EndedRun(
         template: "\(try $0.text(0))/\(try $0.text(1))", inputs: try $0.optionalInt(2).map { ByteCount($0) },

@@ -67,24 +67,29 @@ extension ControlPlaneStore {
     return try rows.rows.map(RowDecoder.run)
   }
 
-  public func runs(of task: TaskID) async throws -> [RunRow] {
+  /// The newest runs of a task, the oldest of them first.
+  public func newestRuns(of task: TaskID, limit: Int) async throws -> [RunRow] {
     let rows = try await run(
-      "SELECT \(RowDecoder.runs) FROM runs WHERE workflow_id = $1 AND ordinal = $2 ORDER BY epoch",
-      .int8(task.workflow.number), .int4(task.node.ordinal))
-    return try rows.rows.map(RowDecoder.run)
+      "SELECT \(RowDecoder.runs) FROM runs WHERE workflow_id = $1 AND ordinal = $2 ORDER BY epoch DESC LIMIT $3",
+      .int8(task.workflow.number), .int4(task.node.ordinal), .int8(Int64(limit)))
+    return try rows.rows.reversed().map(RowDecoder.run)
   }
 
   public func clusters() async throws -> [ClusterRow] {
     try await run(RowDecoder.clusters).rows.map(RowDecoder.cluster)
   }
 
-  public func explanation(_ id: Int64) async throws -> ExplanationRow? {
-    let rows = try await run("SELECT id, at_ms, document, workflow_id FROM explanations WHERE id = $1", .int8(id))
-    return try rows.rows.first.map {
+  /// By id; those that are kept no more are left out.
+  public func explanations(_ ids: [Int64]) async throws -> [Int64: ExplanationRow] {
+    guard !ids.isEmpty else { return [:] }
+    let rows = try await run(
+      "SELECT id, at_ms, document, workflow_id FROM explanations WHERE id = ANY ($1)", .int8s(ids))
+    let found = try rows.rows.map {
       ExplanationRow(
         id: try $0.int(0), workflow: try $0.optionalInt(3).map { WorkflowID($0) }, at: try RowDecoder.time($0, 1),
         document: try $0.text(2))
     }
+    return Dictionary(uniqueKeysWithValues: found.map { ($0.id, $0) })
   }
 
   /// Events after `sequence`, oldest first; at most 1,000.

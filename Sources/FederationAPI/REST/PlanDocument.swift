@@ -10,12 +10,15 @@ public struct PlanDocument: Hashable, Sendable, Codable {
   public var message: String?
   public var makespanSeconds: QuantityDocument
   public var money: [PlannedMoneyDocument]
-  /// Like tasks together, in the order in which they become ready.
+  /// Like tasks together, in the order in which they become ready: the first `groupsMax` of them.
   public var groups: [PlannedGroupDocument]
+  /// All of them.
+  public var groupCount: Int
   /// The first `tasksMax` of them.
   public var tasks: [PlannedTaskDocument]
   /// All of them.
   public var taskCount: Int
+  /// The first `transfersMax` of them.
   public var transfers: [PlannedTransferDocument]
   /// Each waited for the one before it.
   public var criticalPath: [PlannedStepDocument]
@@ -25,10 +28,15 @@ public struct PlanDocument: Hashable, Sendable, Codable {
   public var unknowns: [String]
 
   public static let tasksMax = 2000
+  public static let groupsMax = 2000
+  /// Groups that come with their candidate tables.
+  public static let tablesMax = 200
+  public static let transfersMax = 2000
 
   public init(
     project: String, at: WireTime, outcome: String, message: String? = nil, makespanSeconds: QuantityDocument,
-    money: [PlannedMoneyDocument], groups: [PlannedGroupDocument], tasks: [PlannedTaskDocument], taskCount: Int,
+    money: [PlannedMoneyDocument], groups: [PlannedGroupDocument], groupCount: Int, tasks: [PlannedTaskDocument],
+    taskCount: Int,
     transfers: [PlannedTransferDocument], criticalPath: [PlannedStepDocument], improvements: [ImprovementDocument],
     unknowns: [String]
   ) {
@@ -39,6 +47,7 @@ public struct PlanDocument: Hashable, Sendable, Codable {
     self.makespanSeconds = makespanSeconds
     self.money = money
     self.groups = groups
+    self.groupCount = groupCount
     self.tasks = tasks
     self.taskCount = taskCount
     self.transfers = transfers
@@ -88,7 +97,7 @@ public struct PlannedGroupDocument: Hashable, Sendable, Codable {
   public var startSeconds: Double?
   public var endSeconds: Double?
   public var bytesMoved: Int64
-  /// Of the first of them.
+  /// Of the first of them; empty after the first `PlanDocument.tablesMax` groups.
   public var candidates: [CandidateDocument]
   public init(
     name: String, template: String, tasks: Int, runtimeSeconds: QuantityDocument, runtimeFrom: String, samples: Int,

@@ -110,10 +110,13 @@ func untilInterrupted<Result: Sendable>(_ body: @escaping @Sendable () async thr
 /// What `watch`, `submit --watch` and `submit --wait` have in common.
 enum Watching {
   /// Shows the tree until the workflow ends: drawn in place on a terminal, one line a change elsewhere.
-  static func run(_ client: APIClient, _ name: String) async throws -> WorkflowTree {
+  static func run(
+    _ client: APIClient, _ name: String, onChange: (WorkflowTree) -> Void = { _ in }
+  ) async throws -> WorkflowTree {
     let terminal = Terminal.standardOutput()
     var screen = TreeScreen(terminal: terminal)
     return try await WorkflowFollower(client: client, name: name).run { tree, news in
+      onChange(tree)
       if terminal.isTerminal {
         Terminal.write(screen.frame(tree, now: Display.now))
       } else {

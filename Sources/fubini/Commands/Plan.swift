@@ -37,8 +37,7 @@ struct Plan: AsyncParsableCommand {
     }
     let plan = try await withClient(project: project) { client in
       var request = try request()
-      let explicit = project ?? ProcessInfo.processInfo.environment["FUBINI_PROJECT"].flatMap { $0.isEmpty ? nil : $0 }
-      if let explicit { request.query.append(("project", explicit)) }
+      if let named = WorkflowFile.namedProject(project) { request.query.append(("project", named)) }
       let plan: PlanDocument = try await client.decode(request)
       try output.format.print(plan, names: plan.groups.map(\.name)) { isWide in PlanText.text(plan, isWide: isWide) }
       return plan
@@ -55,7 +54,9 @@ enum PlanText {
   static func text(_ plan: PlanDocument, isWide: Bool) -> String {
     var parts = [head(plan), groups(plan)]
     if isWide {
-      for group in plan.groups { parts.append("\(group.name): where it could go\n" + Explain.table(group.candidates)) }
+      for group in plan.groups where !group.candidates.isEmpty {
+        parts.append("\(group.name): where it could go\n" + Explain.table(group.candidates))
+      }
     } else {
       // What has no place says why.
       for group in plan.groups where group.clusters.isEmpty && !group.candidates.isEmpty {
@@ -101,11 +102,12 @@ enum PlanText {
         group.name, String(group.tasks), names.isEmpty ? "-" : names, moment(group.startSeconds),
         moment(group.endSeconds), Display.duration(group.runtimeSeconds.expected), source(group),
         group.bytesMoved == 0 ? "-" : ByteCount(group.bytesMoved).description,
-        group.clusters.isEmpty
+        group.clusters.isEmpty || group.candidates.isEmpty
           ? "-" : Explain.summary(ExplanationDocument(candidates: group.candidates)),
       ])
     }
-    return table.rows.isEmpty ? "" : table.render()
+    let rest = plan.groupCount - plan.groups.count
+    return table.rows.isEmpty ? "" : table.render() + (rest > 0 ? "and \(rest) more steps\n" : "")
   }
 
   private static func source(_ group: PlannedGroupDocument) -> String {

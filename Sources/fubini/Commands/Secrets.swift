@@ -77,7 +77,7 @@ struct SecretCommand: AsyncParsableCommand {
 
 /// Where the values of a secret come from. Messages name fields and files, never values.
 enum SecretValues {
-  private static let sizeMax = 64 << 10
+  static let sizeMax = 64 << 10
 
   static func read(files: [String], envFile: String?, standardInput field: String?) throws -> [String: String] {
     var values: [String: String] = [:]
@@ -170,6 +170,7 @@ enum SecretValues {
       switch count > 0 ? line.take(byte) : .done {
       case .more: continue
       case .interrupted: throw CommandFailure(.error, "Interrupted: nothing was set.")
+      case .tooLong: throw CommandFailure(.usage, "What is typed has at most \(sizeMax) bytes: nothing was set.")
       case .done:
         guard let value = line.text, !value.isEmpty else { throw CommandFailure(.usage, "Nothing was typed.") }
         return value
@@ -180,7 +181,7 @@ enum SecretValues {
 
 /// A line that is typed without being shown, character by character.
 struct TypedLine {
-  enum Next: Equatable { case more, done, interrupted }
+  enum Next: Equatable { case more, done, interrupted, tooLong }
   private var bytes: [UInt8] = []
 
   /// nil for what is no UTF-8.
@@ -201,7 +202,7 @@ struct TypedLine {
       bytes = []
       return .more
     default:
-      guard bytes.count < 64 << 10 else { return .done }
+      guard bytes.count < SecretValues.sizeMax else { return .tooLong }
       bytes.append(byte)
       return .more
     }

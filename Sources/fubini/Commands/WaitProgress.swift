@@ -15,6 +15,8 @@ final class WaitProgress: Sendable {
   let terminal: Terminal
   /// Nothing is said; what cannot run anywhere is still given up on.
   let isQuiet: Bool
+  /// A status line in place; without it, reasons are lines on a terminal as well, because something else is printed there.
+  let drawsStatus: Bool
   /// How long a task that every cluster rejects for good is waited for: an operator may be about to add a cluster or a label.
   let unplaceablePatience: Duration
   /// Between two questions what a workflow waits for: this at first, then more and more up to `pauseMax`.
@@ -23,11 +25,13 @@ final class WaitProgress: Sendable {
   let note: @Sendable (String) -> Void
 
   init(
-    terminal: Terminal = .standardOutput(), isQuiet: Bool, unplaceablePatience: Duration = .seconds(60),
+    terminal: Terminal = .standardOutput(), isQuiet: Bool, drawsStatus: Bool = true,
+    unplaceablePatience: Duration = .seconds(60),
     pauseMin: Duration = .seconds(2), note: @escaping @Sendable (String) -> Void = { Terminal.note($0) }
   ) {
     self.terminal = terminal
     self.isQuiet = isQuiet
+    self.drawsStatus = drawsStatus
     self.unplaceablePatience = unplaceablePatience
     self.pauseMin = pauseMin
     self.note = note
@@ -37,16 +41,26 @@ final class WaitProgress: Sendable {
   ///
   /// - Throws: `.unplaceable`, when nothing of it runs and no cluster will ever take what is next.
   func wait(_ client: APIClient, _ workflow: String) async throws -> WorkflowTree {
+    try await wait(client, workflow) { note in
+      try await WorkflowFollower(client: client, name: workflow).run { tree, _ in
+        note(tree)
+        return true
+      }
+    }
+  }
+
+  /// The same beside something that follows it already and hands on what it sees.
+  func wait(
+    _ client: APIClient, _ workflow: String,
+    following: @escaping @Sendable (@escaping @Sendable (WorkflowTree) -> Void) async throws -> WorkflowTree
+  ) async throws -> WorkflowTree {
     try await withThrowingTaskGroup(of: WorkflowTree?.self) { group in
       defer {
         group.cancelAll()
         erase()
       }
       group.addTask {
-        try await WorkflowFollower(client: client, name: workflow).run { tree, _ in
-          self.state.withLock { $0.summary = tree.summary }
-          return true
-        }
+        try await following { tree in self.state.withLock { $0.summary = tree.summary } }
       }
       group.addTask {
         try await self.tell(client, workflow)
@@ -107,11 +121,13 @@ final class WaitProgress: Sendable {
       defer { state.reason = reason }
       return state.reason != reason
     }
-    if isNew, !isQuiet, !terminal.isTerminal { note(Terminal.printable(reason).replacing("\n", with: " ")) }
+    if isNew, !isQuiet, !drawsStatus || !terminal.isTerminal {
+      note(Terminal.printable(reason).replacing("\n", with: " "))
+    }
   }
 
   private func draw() {
-    guard terminal.isTerminal, !isQuiet else { return }
+    guard terminal.isTerminal, drawsStatus, !isQuiet else { return }
     let (summary, reason) = state.withLock { state in
       state.isDrawn = true
       return (state.summary, state.reason)

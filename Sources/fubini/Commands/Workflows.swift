@@ -24,6 +24,11 @@ enum WorkflowFile {
     return text
   }
 
+  /// The project that the caller names; nil where the document's namespace may say it.
+  static func namedProject(_ option: String?) -> String? {
+    option ?? ProcessInfo.processInfo.environment["FUBINI_PROJECT"].flatMap { $0.isEmpty ? nil : $0 }
+  }
+
   /// - Parameter parameters: `NAME=VALUE` each.
   static func values(_ parameters: [String]) throws -> [String: String] {
     var values: [String: String] = [:]
@@ -74,8 +79,7 @@ struct Submit: AsyncParsableCommand {
   func run() async throws {
     try await withClient(project: project) { client in
       var request = try request()
-      let explicit = project ?? ProcessInfo.processInfo.environment["FUBINI_PROJECT"].flatMap { $0.isEmpty ? nil : $0 }
-      if let explicit { request.query.append(("project", explicit)) }
+      if let named = WorkflowFile.namedProject(project) { request.query.append(("project", named)) }
       let answer: SubmitResponse = try await client.decode(request)
       if dryRun {
         try output.format.print(answer, names: [answer.name]) { _ in
@@ -104,24 +108,33 @@ struct Submit: AsyncParsableCommand {
       connection.project = answer.project
       let here = APIClient(connection: connection, http: client.http)
       guard self.wait || self.watch || self.logs else { return }
-      let (showsTree, showsLogs, uid, isQuiet) = (self.watch, self.logs, answer.uid, nameOnly)
-      let tree = try await untilInterrupted {
-        guard showsLogs else {
-          // The name alone is what the output is for, so the tree goes nowhere.
-          return showsTree && !isQuiet
-            ? try await Watching.run(here, uid) : try await WaitProgress(isQuiet: isQuiet).wait(here, uid)
-        }
-        // A tree that is drawn in place and lines of logs would overwrite each other, so changes are lines as well.
-        return try await LogReader(client: here, workflow: uid).follow(
-          prefixes: true, endsWithNodes: false, selects: { _, _ in true },
-          onChange: { _, news in
-            guard showsTree else { return }
-            for line in Watching.lines(news, now: Display.now) { Terminal.line(line) }
-          })
-      }
+      let uid = answer.uid
+      let tree = try await untilInterrupted { try await follow(here, uid) }
       guard let tree else { return Watching.detached(name) }
       try Watching.conclude(tree, quietly: nameOnly)
     }
+  }
+
+  /// Shows what was asked for until the workflow ends; with `--wait` no longer than something of it may run one day.
+  private func follow(_ client: APIClient, _ uid: String) async throws -> WorkflowTree {
+    // The name alone is what the output is for, so the tree goes nowhere.
+    let (showsTree, showsLogs) = (watch && (logs || !nameOnly), logs)
+    guard showsTree || showsLogs else { return try await WaitProgress(isQuiet: nameOnly).wait(client, uid) }
+    let show: @Sendable (@escaping @Sendable (WorkflowTree) -> Void) async throws -> WorkflowTree = { note in
+      guard showsLogs else { return try await Watching.run(client, uid, onChange: note) }
+      // A tree that is drawn in place and lines of logs would overwrite each other, so changes are lines as well.
+      return try await LogReader(client: client, workflow: uid).follow(
+        prefixes: true, endsWithNodes: false, selects: { _, _ in true },
+        onChange: { tree, news in
+          note(tree)
+          guard showsTree else { return }
+          for line in Watching.lines(news, now: Display.now) { Terminal.line(line) }
+        })
+    }
+    guard wait else { return try await show { _ in } }
+    // A tree in place says why its tasks wait, and has no room for lines beside it.
+    let isDrawn = !showsLogs && Terminal.standardOutput().isTerminal
+    return try await WaitProgress(isQuiet: nameOnly || isDrawn, drawsStatus: false).wait(client, uid, following: show)
   }
 }
 

@@ -61,7 +61,14 @@ struct LocalSetup: Sendable {
   /// - Throws: usage, for a directory that holds something else: what we would write among it could not be told apart.
   private func refuseForeignDirectory() throws {
     guard !FileManager.default.fileExists(atPath: path("controlplane.yaml")) else { return }
-    let entries = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    var status = stat()
+    if stat(directory, &status) != 0, errno == ENOENT { return }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw CommandFailure(.usage, "\(directory) is no directory that can be used: name a new one with --data-dir.")
+    }
+    guard let entries = try? FileManager.default.contentsOfDirectory(atPath: directory) else {
+      throw CommandFailure(.usage, "\(directory) cannot be read: name another one with --data-dir.")
+    }
     // An `up` that died early has left nothing but directories of these names.
     guard let foreign = entries.sorted().first(where: { !Self.directories.contains($0) }) else { return }
     throw CommandFailure(
@@ -123,25 +130,31 @@ struct LocalSetup: Sendable {
   /// The port that clients know, for a start: the one asked for, else that of the last time, so that a `client.env` which
   /// somebody has read stays right; else 0, which lets the system choose.
   ///
-  /// - Throws: usage, when the one asked for is taken.
+  /// - Throws: usage, when the one asked for is taken or not for us.
   func chosenHTTPPort() throws -> Int {
     if httpPort != 0 {
-      guard Self.isFree(httpPort) else {
+      let problem = Self.whyNotListening(httpPort)
+      guard problem == 0 else {
+        if problem != EADDRINUSE {
+          throw CommandFailure(
+            .usage,
+            "Cannot listen on port \(httpPort): \(String(cString: strerror(problem))). Choose another --http-port.")
+        }
         throw CommandFailure(
           .usage, "Port \(httpPort) is taken by another program: choose another --http-port, or leave it out.")
       }
       return httpPort
     }
     guard let kept = ready?.httpPort else { return 0 }
-    if Self.isFree(kept) { return kept }
-    Terminal.note("Port \(kept) of the last time is taken by another program: a new one is chosen.")
+    guard Self.whyNotListening(kept) != 0 else { return kept }
+    Terminal.note("Port \(kept) of the last time cannot be had again: a new one is chosen.")
     return 0
   }
 
-  /// Whether a server could listen there on this machine's loopback address.
-  private static func isFree(_ port: Int) -> Bool {
+  /// Why a server could not listen there on this machine's loopback address, as an `errno`; 0 when it could.
+  private static func whyNotListening(_ port: Int) -> Int32 {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    guard descriptor >= 0 else { return true }
+    guard descriptor >= 0 else { return 0 }
     defer { close(descriptor) }
     // As the server does: connections of the last life that linger are no obstacle.
     var on: Int32 = 1
@@ -152,7 +165,7 @@ struct LocalSetup: Sendable {
     address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
     let size = socklen_t(MemoryLayout<sockaddr_in>.size)
     return withUnsafePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) == 0 }
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) == 0 ? 0 : errno }
     }
   }
 

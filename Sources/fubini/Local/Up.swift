@@ -186,6 +186,8 @@ final class LocalRunner {
   }
 
   private var setup: LocalSetup
+  /// Of `--http-port`; 0: none.
+  private let askedPort: Int
   let specifications: [AgentSpecification]
   let withSlurm: Bool
   /// The agent that feeds the Slurm cluster; nil: none does.
@@ -198,6 +200,7 @@ final class LocalRunner {
 
   init(setup: LocalSetup, specifications: [AgentSpecification], withSlurm: Bool) {
     self.setup = setup
+    askedPort = setup.httpPort
     self.withSlurm = withSlurm
     self.specifications = specifications
   }
@@ -205,7 +208,7 @@ final class LocalRunner {
   func start() async throws {
     // What a killed `up` left behind would hold the ports and the database.
     await Down.sweep(setup, keepingPostgres: true)
-    setup.httpPort = try setup.chosenHTTPPort()
+    try choosePort()
     Terminal.note("Starting PostgreSQL ...")
     try await setup.postgres.start()
     Terminal.note("Starting the control plane ...")
@@ -213,8 +216,6 @@ final class LocalRunner {
     children["controlplane"] = Child(identity: identity)
     let ready = try await setup.awaitReady(identity, timeout: .seconds(60))
     let connection = try setup.connection(ready)
-    // From here on it is this one, also after a crash: clients that wait try again at the address they know.
-    setup.httpPort = ready.httpPort
     if withSlurm { slurmMember = try await setup.startSlurm(for: specifications) }
     try await APIClient.with(connection) { client in
       for specification in specifications {
@@ -227,6 +228,12 @@ final class LocalRunner {
     }
     try setup.writeClientEnvironment(connection)
     announced = identity
+  }
+
+  /// The same after a crash where it can be had: clients that wait try again at the address they know.
+  private func choosePort() throws {
+    setup.httpPort = askedPort
+    setup.httpPort = try setup.chosenHTTPPort()
   }
 
   /// After a restart of the control plane `client.env` is written anew, as soon as it answers.
@@ -305,9 +312,11 @@ final class LocalRunner {
   }
 
   private func relaunch(_ name: String) throws -> ProcessIdentity {
-    name == "controlplane"
-      ? try setup.launchControlPlane(LocalSetup.sibling("fubini-controlplane"))
-      : try setup.launchAgent(String(name.dropFirst("agent-".count)), LocalSetup.sibling("fubini-agent"))
+    guard name == "controlplane" else {
+      return try setup.launchAgent(String(name.dropFirst("agent-".count)), LocalSetup.sibling("fubini-agent"))
+    }
+    try choosePort()
+    return try setup.launchControlPlane(LocalSetup.sibling("fubini-controlplane"))
   }
 
   func stop() async { await Down.sweep(setup, keepingPostgres: false) }

@@ -8,13 +8,17 @@ import Hummingbird
 import WorkflowCore
 
 extension APIServer {
+  /// Runs of a task that `explain` tells of, the newest; and of the newest of these with their tables.
+  private static let runsTold = 50
+  private static let tablesTold = 10
+
   func explain(_ request: Request, _ context: APIContext) async throws -> Response {
     let head = try await workflow(context)
     guard let name = request.query("node"), !name.isEmpty else { return try await explainStandstill(head, context) }
     guard let node = try await services.store.node(of: head.id, named: name) else {
       throw FederationError(.notFound, "workflow \(head.name) has no node \(name)")
     }
-    let runs = try await services.store.runs(of: TaskID(workflow: head.id, node: node.id))
+    let runs = try await services.store.newestRuns(of: TaskID(workflow: head.id, node: node.id), limit: Self.runsTold)
     let history = try await history(of: TaskID(workflow: head.id, node: node.id), runs)
     // A run that was given up leaves its task waiting for the next one.
     if let run = runs.last, node.phase.isTerminal || !run.phase.isTerminal {
@@ -71,9 +75,12 @@ extension APIServer {
   /// What was decided about a task: its placements with their tables, how their runs ended, and what happened in between.
   private func history(of task: TaskID, _ runs: [RunRow]) async throws -> [DecisionDocument] {
     var decisions: [(at: Timestamp, document: DecisionDocument)] = []
+    let tables = try await services.store.explanations(
+      runs.suffix(Self.tablesTold).map(\.explanation).filter { $0 != 0 })
     for run in runs {
-      let row = run.explanation == 0 ? nil : try await services.store.explanation(run.explanation)
-      let table = try row.map { try JSONDecoder().decode(CandidateList.self, from: Data($0.document.utf8)) }
+      let table = try tables[run.explanation].map {
+        try JSONDecoder().decode(CandidateList.self, from: Data($0.document.utf8))
+      }
       let chosen = table?.candidates?.first { $0.cluster == run.cluster.text }
       let name = run.id.hexadecimal
       decisions.append(

@@ -35,10 +35,15 @@ extension APIServer {
     }
     let name = submission.name ?? definition.metadata.name ?? (definition.metadata.generateName ?? "workflow-") + "plan"
     let program = try WorkflowProgram(definition)
-    let basis = try await services.commands.forecastBasis(of: definition, in: project)
-    let forecaster = try Forecaster(program, name: name, basis: basis, fanOut: fanOut ?? 4)
-    let forecast = try await services.forecasts.run(forecaster)
-    return try .json(PlanDocument(forecast, project: project))
+    // The leader is asked only by who has a place: a refusal costs it nothing.
+    let plan = try await services.forecasts.withPlace {
+      let basis = try await services.commands.forecastBasis(of: definition, in: project)
+      return try await Task.detached(priority: .utility) {
+        let forecaster = try Forecaster(program, name: name, basis: basis, fanOut: fanOut ?? 4)
+        return try PlanDocument(forecaster.forecast(), project: project)
+      }.value
+    }
+    return try .json(plan)
   }
 }
 
@@ -49,14 +54,14 @@ actor ForecastDesk {
   private var open = 0
 
   /// - Throws: `.resourceExhausted` when as many are being made as may be.
-  func run(_ forecaster: Forecaster) async throws -> Forecast {
+  func withPlace<Result: Sendable>(_ body: sending () async throws -> Result) async throws -> Result {
     guard open < Self.forecastsMax else {
       throw FederationError(
         .resourceExhausted, "other plans are being made just now; try again", retryAfter: .seconds(1))
     }
     open += 1
     defer { open -= 1 }
-    return await Task.detached(priority: .utility) { forecaster.forecast() }.value
+    return try await body()
   }
 }
 
@@ -69,14 +74,18 @@ extension PlanDocument {
     case .stuck: outcome = "Stuck"
     case .cut: outcome = "Cut"
     }
+    let tasks = Dictionary(grouping: forecast.tasks, by: \.group)
+    let groups = try forecast.groups.prefix(Self.groupsMax).enumerated().map { index, group in
+      try PlannedGroupDocument(group, tasks[index] ?? [], isWithTable: index < Self.tablesMax)
+    }
     self.init(
       project: project.text, at: forecast.at.wire, outcome: outcome, message: message,
       makespanSeconds: QuantityDocument(forecast.makespan),
       money: forecast.money.sorted { $0.key < $1.key }.map {
         PlannedMoneyDocument(currency: $0.key, minorUnits: QuantityDocument($0.value))
-      }, groups: try forecast.groups.indices.map { try PlannedGroupDocument(forecast, $0) },
+      }, groups: groups, groupCount: forecast.groups.count,
       tasks: forecast.tasks.prefix(Self.tasksMax).map { PlannedTaskDocument($0) }, taskCount: forecast.tasks.count,
-      transfers: forecast.transfers.map { PlannedTransferDocument($0) },
+      transfers: forecast.transfers.prefix(Self.transfersMax).map { PlannedTransferDocument($0) },
       criticalPath: forecast.criticalPath.map { PlannedStepDocument(forecast.tasks[$0]) },
       improvements: forecast.changes.map {
         ImprovementDocument(
@@ -94,9 +103,7 @@ extension QuantityDocument {
 }
 
 extension PlannedGroupDocument {
-  init(_ forecast: Forecast, _ index: Int) throws {
-    let group = forecast.groups[index]
-    let tasks = forecast.tasks.filter { $0.group == index }
+  init(_ group: ForecastGroup, _ tasks: [ForecastTask], isWithTable: Bool) throws {
     var clusters: [String: Int] = [:]
     for task in tasks { if let cluster = task.cluster { clusters[cluster.text, default: 0] += 1 } }
     let runtime = group.runtime
@@ -107,7 +114,8 @@ extension PlannedGroupDocument {
         p90: runtime.samples > 0 ? runtime.upper.milliseconds : nil),
       runtimeFrom: group.runtimeFrom.rawValue, samples: runtime.samples, clusters: clusters,
       startSeconds: tasks.map(\.startAt).min()?.finite, endSeconds: tasks.map(\.endAt).max()?.finite,
-      bytesMoved: tasks.reduce(0) { $0 + $1.moved.bytes }, candidates: try CandidateDocument.list(group.table))
+      bytesMoved: tasks.reduce(0) { $0 + $1.moved.bytes },
+      candidates: isWithTable ? try CandidateDocument.list(group.table) : [])
   }
 }
 
