@@ -43,7 +43,8 @@ struct PlanTests {
     let text = PlanText.text(Self.plan("Complete", clusters: ["near": 2, "far": 1]), isWide: false)
     let places = [
       "It would take 1m05s (p50 1m04s, p90 2m10s)", "It would cost 12.5000 CNY (p50 12.0000 CNY, p90 24.0000 CNY)",
-      "Nothing was submitted.", "near x2, far x1", "12 runs", "and 3 more steps", "dataset:default/water@1", "and 5 more transfers",
+      "Nothing was submitted.", "near x2, far x1", "12 runs", "and 3 more steps",
+      "dataset:default/water@1", "and 5 more transfers",
       "CRITICAL PATH", "Cheaper or faster\n  - 1.5x faster", "Not known\n  - how many items",
     ].map { text.ranges(of: $0).first?.lowerBound }
     #expect(places.allSatisfy { $0 != nil }, "\(text)")
