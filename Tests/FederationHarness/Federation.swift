@@ -450,9 +450,18 @@ extension String {
 public enum FreePort {
   private static let given = Mutex(Set<Int>())
 
+  /// Test processes that run beside each other draw from ranges of their own, `FUBINI_TEST_PORTS=FIRST-LAST`: a port is not held
+  /// between its drawing and its use.
+  private static let range: ClosedRange<Int> = {
+    let words =
+      ProcessInfo.processInfo.environment["FUBINI_TEST_PORTS"]?.split(separator: "-").compactMap { Int($0) } ?? []
+    guard words.count == 2, words[0] > 1023, words[0] < words[1], words[1] < 65_536 else { return 20_000...31_999 }
+    return words[0]...words[1]
+  }()
+
   public static func next() throws -> Int {
     for _ in 0..<200 {
-      let port = Int.random(in: 20_000..<32_000)
+      let port = Int.random(in: range)
       guard given.withLock({ $0.insert(port).inserted }) else { continue }
       let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
       defer { close(file) }
@@ -468,5 +477,29 @@ public enum FreePort {
       if result == 0 { return port }
     }
     throw HarnessError("no free port was found")
+  }
+
+  /// Waits until a server that was given a port answers there.
+  ///
+  /// - Parameter log: what the server says; the error shows its end when the server dies instead.
+  public static func answers(_ port: Int, of server: OwnedProcess, log: String) async throws {
+    try await poll("port \(port) answers; its server says\n\(LogTail.of(log))", timeout: .seconds(30)) {
+      guard server.isAlive else { throw HarnessError("the server ended:\n\(LogTail.of(log))") }
+      return isOpen(port)
+    }
+  }
+
+  private static func isOpen(_ port: Int) -> Bool {
+    let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(file) }
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = in_port_t(port).bigEndian
+    address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+    return withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        connect(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+      }
+    }
   }
 }

@@ -29,8 +29,9 @@ extension Integration {
 
         for name in ["used", "fresh"] { try await flow.fubini("dataset", "pin", name, "--cluster", "one") }
         _ = try await flow.client.submit(DataFlow.reader(of: "idle", name: "waits"))
-        try await Self.isTold("cache", by: ["get", "waits"], flow)
-        try await Self.isTold("cache", by: ["explain", "waits/waits"], flow)
+        for command in [["get", "waits"], ["explain", "waits/waits"]] {
+          try await Self.isTold("of its cache can be made free now", by: command, flow)
+        }
         for name in ["pinned", "used", "fresh"] { #expect(try await flow.caches(of: name) == ["one"], "\(name)") }
         #expect(try await flow.caches(of: "idle").isEmpty)
         try await flow.fubini("dataset", "unpin", "fresh", "--cluster", "one")

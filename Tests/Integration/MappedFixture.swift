@@ -30,15 +30,12 @@ struct MappedFixture: Sendable {
   static func with(
     users: [String] = [alice, bob], _ body: @Sendable (MappedFixture) async throws -> Void
   ) async throws {
-    var template = Array("/tmp/fub-mapped-XXXXXX".utf8CString)
+    // The process's id tells whose it is, also in the name of the rule.
+    var template = Array("/tmp/fub-mapped-\(getpid())-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw HarnessError("no directory: \(errno)") }
     let binaries = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     let rule = "/etc/sudoers.d/\(binaries.split(separator: "/").last!)"
-    // A test run that was killed leaves its rule, and sudo takes no second one with the same names.
-    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/etc/sudoers.d")) ?? []
-    where name.hasPrefix("fub-mapped-") {
-      unlink("/etc/sudoers.d/\(name)")
-    }
+    removeRulesOfTheDead()
     defer {
       unlink(rule)
       try? FileManager.default.removeItem(atPath: binaries)
@@ -72,6 +69,20 @@ struct MappedFixture: Sendable {
     await removeUsers(log: binaries + "/userdel.log")
   }
 
+  /// A test run that was killed leaves its rule. Those of runs beside this one stay.
+  private static func removeRulesOfTheDead() {
+    for (name, owner) in rules() where owner == nil || kill(owner!, 0) != 0 && errno == ESRCH {
+      unlink("/etc/sudoers.d/\(name)")
+    }
+  }
+
+  /// This fixture's, with the process that made each.
+  private static func rules() -> [(name: String, owner: pid_t?)] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: "/etc/sudoers.d")) ?? [])
+      .filter { $0.hasPrefix("fub-mapped-") }
+      .map { ($0, $0.split(separator: "-").dropFirst(2).first.flatMap { pid_t($0) }) }
+  }
+
   private static func member(_ slurm: SlurmFixture) -> FederationOptions.Agent {
     var member = SlurmMember.agent(
       "hpc", of: slurm.clusters[0], slurm, block: ["sandbox": "none"],
@@ -89,7 +100,9 @@ struct MappedFixture: Sendable {
     guard code == 0 else { throw HarnessError("useradd \(name) ended with \(code):\n\(LogTail.of(log))") }
   }
 
+  /// Unless another test run has them as well.
   private static func removeUsers(log: String) async {
+    guard rules().allSatisfy({ $0.owner == getpid() }) else { return }
     for user in [agent, alice, bob] {
       _ = try? await OwnedProcess.run(["/usr/sbin/userdel", "--force", user], log: log)
     }
@@ -111,7 +124,9 @@ struct MappedFixture: Sendable {
     guard printed.code == 0 else { throw HarnessError("no rule: \(printed.output)") }
     let all = "(\(Self.alice), \(Self.bob))"
     guard printed.output.contains(all) else { throw HarnessError("not for these users: \(printed.output)") }
+    // sudo takes no second rule with the same names, and another test run has the same agent.
     let text = printed.output.replacingOccurrences(of: all, with: "(\(users.joined(separator: ", ")))")
+      .replacingOccurrences(of: "FUBINI_BROKER_", with: "FUBINI_BROKER_\(getpid())_")
     // sudo leaves out files with a dot in their names.
     let file = binaries + "/rule"
     try? FileManager.default.removeItem(atPath: file)

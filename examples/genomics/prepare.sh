@@ -13,12 +13,19 @@ done
 [ -r "$fasta" ] || { echo "$fasta is not there: install ragout-examples, or name a FASTA file" >&2; exit 1; }
 
 directory=$(mktemp -d)
-trap 'rm -rf "$directory"' EXIT
+# Not in the directory, which becomes the data set.
+log=$(mktemp)
+trap 'rm -rf "$directory" "$log"' EXIT
 case $fasta in
 *.gz) gzip -dc "$fasta" >"$directory/reference.fa" ;;
 *) cp "$fasta" "$directory/reference.fa" ;;
 esac
 echo "Indexing $(wc -c <"$directory/reference.fa") bytes ..."
-bwa index "$directory/reference.fa" 2>/dev/null
+bwa index "$directory/reference.fa" 2>"$log" || {
+  status=$?
+  cat "$log" >&2
+  echo "bwa index failed with status $status; above is what it said (a full disk: set TMPDIR)" >&2
+  exit 1
+}
 samtools faidx "$directory/reference.fa"
 fubini dataset put "$name" "$directory" --create
