@@ -146,7 +146,8 @@ extension ControlPlaneCore {
     guard let group = entry.group, pending.groups[group] != nil else {
       throw FederationError(.internal, "the task waits in no queue")
     }
-    let table = candidates(of: pendingGroup(group, [task]), group, on: views())
+    var views = views()
+    let table = candidates(of: pendingGroup(group, [task]), group, on: &views)
     guard case .object(var members) = table.json else { return table.json }
     members["state"] = "Waiting"
     members["message"] = .string(summary(of: table))
@@ -159,7 +160,7 @@ extension ControlPlaneCore {
     guard let id = workflowByName[reference] else { return [:] }
     var byGroup: [Int64: String] = [:]
     var reasons: [NodeID: String] = [:]
-    let views = views()
+    var views = views()
     for node in nodes {
       guard let entry = workflows[id]!.tasks[node] else { continue }
       if let run = entry.run.flatMap({ runs[$0] }) {
@@ -167,7 +168,7 @@ extension ControlPlaneCore {
       } else if let group = entry.group, pending.groups[group] != nil {
         if byGroup[group] == nil {
           byGroup[group] = summary(
-            of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: views))
+            of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: &views))
         }
         reasons[node] = byGroup[group]
       }
@@ -175,26 +176,27 @@ extension ControlPlaneCore {
     return reasons
   }
 
-  /// How many of a workflow's tasks, or of its newest nodes, are looked at for `standstill`.
-  private static let standstillNodesMax = 1000
+  /// How many of a workflow's newest nodes are looked at for a gate.
+  private static let gateNodesMax = 1000
 
-  /// What a workflow waits for; nil where something of it runs. As much work as it has tasks, at most `standstillNodesMax`, and
-  /// once the clusters.
+  /// What a workflow waits for; nil where something of it runs. As much work as it has tasks, and once the clusters.
   public func standstill(of reference: WorkflowReference) -> Standstill? {
     guard let id = workflowByName[reference], let entry = workflows[id] else { return nil }
-    let tasks = entry.tasks.prefix(Self.standstillNodesMax)
-    if tasks.contains(where: { entry.machine[$0.key].phase == .running }) { return nil }
     // The eldest that waits for a cluster; else the eldest that waits on one.
-    let first =
-      tasks.filter { $0.value.group != nil && $0.value.run == nil }.min { $0.key < $1.key }
-      ?? tasks.min { $0.key < $1.key }
-    guard let (node, task) = first else { return gate(in: entry.machine) }
+    var (waiting, eldest) = (NodeID?.none, NodeID?.none)
+    for (node, task) in entry.tasks {
+      if entry.machine[node].phase == .running { return nil }
+      if task.group != nil, task.run == nil { waiting = min(waiting ?? node, node) }
+      eldest = min(eldest ?? node, node)
+    }
+    guard let node = waiting ?? eldest, let task = entry.tasks[node] else { return gate(in: entry.machine) }
     let record = entry.machine[node]
     if let run = task.run.flatMap({ runs[$0] }) {
       return Standstill(node: node, name: record.name, displayName: record.displayName, reason: reason(of: run))
     }
     guard let group = task.group, pending.groups[group] != nil else { return nil }
-    let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: views())
+    var views = views()
+    let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: &views)
     return Standstill(
       node: node, name: record.name, displayName: record.displayName, reason: summary(of: table),
       isUnplaceable: table.isUnplaceable)
@@ -203,7 +205,7 @@ extension ControlPlaneCore {
   /// The newest suspend node that waits.
   private func gate(in machine: WorkflowMachine) -> Standstill? {
     let count = machine.nodeCount
-    for ordinal in stride(from: count - 1, through: max(0, count - Self.standstillNodesMax), by: -1) {
+    for ordinal in stride(from: count - 1, through: max(0, count - Self.gateNodesMax), by: -1) {
       let record = machine[NodeID(Int32(ordinal))]
       guard record.type == .suspend, record.phase == .running, !record.isSuperseded else { continue }
       return Standstill(node: record.id, name: record.name, displayName: record.displayName, reason: record.message)
@@ -211,8 +213,10 @@ extension ControlPlaneCore {
     return nil
   }
 
-  private func candidates(of group: PendingGroup, _ key: Int64, on views: [ClusterView]) -> CandidateTable {
-    PlacementPlanner(weights: configuration.weights).explain(group, in: situation(explaining: group, key, on: views))
+  private func candidates(
+    of group: PendingGroup, _ key: Int64, on views: inout [ClusterView]
+  ) -> CandidateTable {
+    PlacementPlanner(weights: configuration.weights).explain(group, in: situation(explaining: group, key, on: &views))
   }
 
   private func reason(of run: RunEntry) -> String {

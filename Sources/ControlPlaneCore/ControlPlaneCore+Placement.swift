@@ -30,7 +30,7 @@ extension ControlPlaneCore {
     refreshTails(of: groups.compactMap { $0.tasks.first?.workflow })
     let seen = groups.compactMap { key, tasks in tasks.isEmpty ? nil : pendingGroup(key, tasks) }
     var snapshot = situation(of: Self.orderedByRank(seen), ahead, on: views)
-    if seen.contains(where: { $0.requirement.hints.gangSize > 1 }) { tellReleases(&snapshot) }
+    tellReleases(&snapshot.clusters, for: seen)
     return snapshot
   }
 
@@ -89,20 +89,26 @@ extension ControlPlaneCore {
     return SchedulingSnapshot(clusters: views, groups: groups, upcoming: upcoming, data: data)
   }
 
-  /// What a pass that keeps room for gangs must know; it costs as much as there are runs.
-  private func tellReleases(_ snapshot: inout SchedulingSnapshot) {
-    for index in snapshot.clusters.indices {
-      snapshot.clusters[index].releases = releases(on: snapshot.clusters[index].spec.name)
+  /// What a pass that keeps room for gangs must know: when runs end on the clusters that are large enough for one. As much work as
+  /// these have runs; told once, views are left as they are.
+  private func tellReleases(_ views: inout [ClusterView], for groups: [PendingGroup]) {
+    let gangs = groups.lazy.filter { $0.requirement.hints.gangSize > 1 }.map(\.requirement.resources)
+    guard !gangs.isEmpty else { return }
+    for index in views.indices where views[index].releases.isEmpty {
+      let capacity = views[index].inventory.capacity
+      guard gangs.contains(where: { $0.fits(in: capacity) }) else { continue }
+      views[index].releases = releases(on: views[index].spec.name)
     }
   }
 
-  /// What explains why a group waits: with the gangs for which room is kept before it.
-  func situation(explaining group: PendingGroup, _ key: Int64, on views: [ClusterView]) -> SchedulingSnapshot {
+  /// What explains why a group waits: with the gangs for which room is kept before it. `views` learn what these need, so that it is
+  /// looked at once for all groups that are asked for together.
+  func situation(explaining group: PendingGroup, _ key: Int64, on views: inout [ClusterView]) -> SchedulingSnapshot {
     let gangs = pending.gangs(before: key).map { pendingGroup($0, []) }
+    tellReleases(&views, for: gangs)
     var snapshot = situation(of: [group] + gangs, on: views)
     snapshot.groups = [group]
     snapshot.gangsAhead = gangs
-    if !gangs.isEmpty { tellReleases(&snapshot) }
     return snapshot
   }
 

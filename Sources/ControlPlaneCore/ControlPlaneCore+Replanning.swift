@@ -8,7 +8,10 @@ extension ControlPlaneCore {
   /// where the queue takes nothing at all.
   mutating func moveStalledRuns() {
     for name in clusters.keys.sorted() where clusters[name]!.inventory.queues {
-      let isShut = clusters[name]!.isShut
+      // One that is shut for a moment, because its controller is slow, keeps what waits there.
+      let shutSince = clusters[name]!.noteShut(at: now)
+      if let shutSince, now - shutSince <= Self.shutPatience { continue }
+      let isShut = shutSince != nil
       let queue = clusters[name]!.runs
       guard isShut || clusters[name]!.closedBecause == nil, clusters.count > 1, !queue.isEmpty else { continue }
       let after = stallCursor[name] ?? RunID(0)
@@ -23,15 +26,14 @@ extension ControlPlaneCore {
   }
 
   private static var stallsPerTick: Int { 4 }
-  /// How long a run waits for a queue that takes nothing.
+  /// How long runs wait for a queue that takes nothing.
   private static var shutPatience: Duration { .seconds(30) }
 
   /// Returns whether the run is asked to end, so that its task can go elsewhere.
   private mutating func moveIfStalled(_ id: RunID, isShut: Bool) -> Bool {
     let row = runs[id]!.row
     let elapsed = (now - row.boundAt).seconds
-    let patience = isShut ? min(Self.shutPatience, configuration.queuePatience) : configuration.queuePatience
-    guard elapsed > patience.seconds, row.epoch < configuration.epochLimit,
+    guard isShut || elapsed > configuration.queuePatience.seconds, row.epoch < configuration.epochLimit,
       let spec = try? spec(of: row.task, for: nil), let project = workflows[row.task.workflow]?.row.project
     else { return false }
     let requirement = Requirement(project: project, template: template(of: row.task), spec: spec)
@@ -51,7 +53,8 @@ extension ControlPlaneCore {
     rebind(
       id,
       because:
-        "it has waited \(Int64(elapsed)) s in the queue of \(row.cluster)\(shut), and \(cluster) would start it now")
+        "it has waited \(Int64(elapsed)) s in the queue of \(row.cluster)\(shut), and \(cluster) is expected to be sooner"
+    )
     output.events.append(
       EventRow(
         at: now, workflow: row.task.workflow, node: row.task.node, cluster: row.cluster, reason: "Moved",

@@ -56,6 +56,11 @@ public struct ClusterView: Sendable {
     self.meanRun = meanRun
   }
 
+  /// A run was added that gives back what it holds at that moment.
+  mutating func add(_ release: ExpectedRelease) {
+    releases.insert(release, at: releases.firstIndex { $0.end > release.end } ?? releases.count)
+  }
+
   /// Whether a run may be handed over now.
   ///
   /// A cluster with a queue of its own takes as much again as it can run at once: enough that a slot never waits for us, and

@@ -100,7 +100,7 @@ public struct RolloutPolicy: SchedulingPolicy {
     }
     var best = current
     var least = (isLate: true, cost: Double.infinity)
-    var stay = Double.infinity
+    var stay = (isLate: true, cost: Double.infinity)
     for index in [current] + candidates.indices.filter({ $0 != current }) {
       var candidate = scheduler
       candidate.options = candidates[index]
@@ -119,12 +119,13 @@ public struct RolloutPolicy: SchedulingPolicy {
       }
       let isLate = deadline.map { makespan + now > $0 } ?? true
       let cost = isLate ? makespan : money
-      // A candidate that is hardly better on a few samples may be so by luck: the present one stays.
-      let bar = index == current ? 1 : 1 - Self.margin
-      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, index == current ? .infinity : min(least.cost, stay * bar)) {
-        (best, least) = (index, (isLate, cost))
+      if index == current {
+        (least, stay) = ((isLate, cost), (isLate, cost))
+        continue
       }
-      if index == current { stay = cost }
+      // A candidate that is hardly better on a few samples may be so by luck: the present one stays.
+      guard isLate != stay.isLate || cost < stay.cost * (1 - Self.margin) else { continue }
+      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, least.cost) { (best, least) = (index, (isLate, cost)) }
     }
     current = best
     policy!.scheduler.options = candidates[best]

@@ -33,6 +33,24 @@ struct PendingTasksTests {
     #expect(seen == Set(keys + [urgent, idle]))
   }
 
+  @Test("a gang is seen in every pass, however much waits before it and behind it: room is kept for it only then (I6)")
+  func gangs() {
+    var pending = PendingTasks()
+    for index in 0..<500 { _ = pending.add(Self.task(index), requirement: Self.requirement(index)) }
+    var gang = Self.requirement(1)
+    gang.hints.gangSize = 4
+    let key = pending.add(Self.task(500), requirement: gang)
+    var last: Int64 = 0
+    for index in 501..<1000 { last = pending.add(Self.task(index), requirement: Self.requirement(index)) }
+    for _ in 0..<8 {
+      let selection = pending.select()
+      #expect(selection.contains(key) && selection == selection.sorted())
+    }
+    #expect(pending.gangs(before: last) == [key] && pending.gangs(before: key).isEmpty)
+    pending.leave(key)
+    #expect(!pending.select().contains(key) && pending.gangs(before: last).isEmpty)
+  }
+
   @Test("groups that come and go leave the order of the others as it is", arguments: 1...20)
   func churn(seed: Int) {
     var random = SeededGenerator(seed: UInt64(seed))

@@ -126,6 +126,7 @@ struct ReplanningTests {
     federation.settle()
     tellInventory(of: "batch", to: &federation) { $0.closed = "Slurm does not answer" }
     #expect(federation.core.clusterStatuses()["batch"]?.closedBecause == "Slurm does not answer")
+    wait(&federation, seconds: 1)
     wait(&federation, seconds: 40)
     #expect(federation.agents["batch"]!.runs[run]!.isCancelWanted)
     tell(&federation, run, .cancelled)
@@ -136,6 +137,22 @@ struct ReplanningTests {
     #expect(later.count == 2 && later.allSatisfy { $0.cluster == "edge" }, "\(later)")
     tellInventory(of: "batch", to: &federation) { $0.closed = nil }
     #expect(federation.core.clusterStatuses()["batch"]?.closedBecause == "")
+  }
+
+  @Test("A cluster's own scheduler that is silent for a moment keeps what has waited there for long")
+  func shutForAMoment() throws {
+    var (federation, run) = try queued()
+    federation.command(.cordon("edge", reason: nil))
+    federation.settle()
+    wait(&federation, seconds: 500)
+    for _ in 0..<3 {
+      tellInventory(of: "batch", to: &federation) { $0.closed = "Slurm does not answer" }
+      wait(&federation, seconds: 1)
+      wait(&federation, seconds: 20)
+      tellInventory(of: "batch", to: &federation) { $0.closed = nil }
+      wait(&federation, seconds: 1)
+    }
+    #expect(!federation.agents["batch"]!.runs[run]!.isCancelWanted)
   }
 
   @Test("A cluster whose agent runs work in another way than was declared gets none (I10)")

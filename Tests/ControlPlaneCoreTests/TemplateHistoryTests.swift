@@ -37,6 +37,12 @@ struct TemplateHistoryTests {
     #expect(history.runtime(of: "p/t", reading: nil) == all)
   }
 
+  @Test("a size that no file has, as an agent may tell it, is an estimate like others")
+  func hugeOutput() {
+    let history = TemplateHistory([run("p/t", 1, nil, ["out": ByteCount(.max)])])
+    #expect(history.outputSize(of: "p/t", named: "out") == ByteCount(1 << 60))
+  }
+
   @Test("An output is expected to be as large as it was")
   func outputs() {
     let sizes: [Int64] = [1, 5, 3]

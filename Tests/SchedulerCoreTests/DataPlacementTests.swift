@@ -207,6 +207,14 @@ struct DataPlacementTests {
     let late = Self.plan([Self.cluster("a", free: 0, firstEnd: 200)], [Self.group(["x"])], data)
     #expect(late.placements.isEmpty && !late.isHolding)
     #expect(late.stagings == [Staging(data: "x", cluster: "a", source: nil, isSpeculative: true)])
+    // Nor does it go past a gang for which that slot is kept (I6).
+    var full = Self.cluster("a", free: 0, firstEnd: 50)
+    full.inventory.startsGangs = true
+    full.releases = [ExpectedRelease(resources: full.inventory.capacity, end: 50)]
+    var gang = Self.group([])
+    gang.requirement.hints.gangSize = 4
+    let behind = Self.plan([full], [gang, Self.group(["x"])], data)
+    #expect(behind.placements.isEmpty && behind.stagings.map(\.isSpeculative) == [true])
     // Nobody knows when the slot will be free: nothing is placed for it, and its data comes meanwhile.
     let unknown = Self.plan([Self.cluster("a", free: 0)], [Self.group(["x"])], data)
     #expect(unknown.placements.isEmpty && unknown.stagings == late.stagings)

@@ -91,6 +91,25 @@ struct GangReservationTests {
     #expect(placed(views, [Self.group(1, copies: 8, seconds: 100), Self.group(2, seconds: 500)]) == ["2>a"])
   }
 
+  @Test("What takes places in the same pass gives them back for the gang")
+  func placedBefore() {
+    // All is free; two take their places before the gang, which needs all of it and can start when they end.
+    let views = [Self.cluster("a", free: 8, ends: [])]
+    let gang = Self.group(2, copies: 8, seconds: 100)
+    let first = Self.group(1, tasks: 2, seconds: 50)
+    #expect(placed(views, [first, gang, Self.group(3, tasks: 8, seconds: 60)]) == ["1>a", "1>a"])
+    #expect(placed(views, [first, gang, Self.group(3, tasks: 1, seconds: 40)]) == ["1>a", "1>a", "3>a"])
+  }
+
+  @Test("A gang that prefers its own clusters is kept room, too")
+  func localFirst() {
+    let views = [Self.cluster("a", free: 2, ends: [(6, 50)])]
+    var gang = Self.group(1, copies: 8, seconds: 100)
+    gang.requirement.hints.placementPolicy = PlacementPolicy()
+    #expect(placed(views, [gang, Self.group(2, seconds: 60)]) == [])
+    #expect(placed(views, [gang, Self.group(2, seconds: 40)]) == ["2>a"])
+  }
+
   @Test("Who waits because of a gang is told so (I10)")
   func explained() throws {
     var snapshot = SchedulingSnapshot(clusters: [Self.cluster("a", free: 2, ends: [(6, 50)])], groups: [])

@@ -283,6 +283,7 @@ struct ForecastSimulation {
     wantsPass = false
     let order = groups.indices.filter { !groups[$0].waiting.isEmpty }.sorted { precedes($0, $1) }
     guard !order.isEmpty else { return }
+    trace.work += order.count * (Int.bitWidth - order.count.leadingZeroBitCount)
     var snapshot = SchedulingSnapshot(clusters: sites.map { $0.view(at: time) }, groups: [])
     for index in order.prefix(PendingTasksLimit.groups) {
       var pending = groups[index].pending
@@ -318,12 +319,15 @@ struct ForecastSimulation {
 
   /// Class, then who was there first, then rank.
   private func precedes(_ a: Int, _ b: Int) -> Bool {
-    let (one, other) = (groups[a], groups[b])
-    let classes = (one.pending.requirement.hints.priorityClass, other.pending.requirement.hints.priorityClass)
+    let classes = (
+      groups[a].pending.requirement.hints.priorityClass, groups[b].pending.requirement.hints.priorityClass
+    )
     if classes.0 != classes.1 { return classes.0 < classes.1 }
-    if (one.row < 0) != (other.row < 0) { return one.row < 0 }
-    if one.row >= 0, one.pending.rank != other.pending.rank { return one.pending.rank > other.pending.rank }
-    return a < b
+    let rows = (groups[a].row, groups[b].row)
+    if (rows.0 < 0) != (rows.1 < 0) { return rows.0 < 0 }
+    guard rows.0 >= 0 else { return a < b }
+    let ranks = (groups[a].pending.rank, groups[b].pending.rank)
+    return ranks.0 != ranks.1 ? ranks.0 > ranks.1 : a < b
   }
 
   private mutating func bind(

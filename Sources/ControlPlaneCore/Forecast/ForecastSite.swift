@@ -56,9 +56,9 @@ struct ForecastSite: Sendable {
     var view = base
     view.free = base.inventory.capacity - held
     view.freeSlots = base.inventory.slots.map { $0 - slotsHeld }
-    view.backlogIn = ByteCount(Int64(max(0, linkFreeAt - time) * base.bandwidth))
+    view.backlogIn = ByteCount(estimated: (linkFreeAt - time) * base.bandwidth)
     if base.bandwidthOut.isFinite {
-      view.backlogOut = ByteCount(Int64(max(0, linkOutFreeAt - time) * base.bandwidthOut))
+      view.backlogOut = ByteCount(estimated: (linkOutFreeAt - time) * base.bandwidthOut)
     }
     view.longRuns = longRuns
     view.cache?.used += brought

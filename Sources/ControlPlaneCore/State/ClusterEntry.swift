@@ -34,6 +34,8 @@ struct ClusterEntry: Sendable {
   var storedBandwidth: Double?
   /// When its runs are expected to end, of those whose templates have a history; some may be over, but not the first.
   private var ends = Heap<ExpectedEnd>()
+  /// Since when its queue takes nothing, as ticks saw it.
+  private var shutSince: Timestamp?
   /// Mean of what runs that started here were expected to take.
   private var meanRun = 0.0
 
@@ -57,6 +59,12 @@ struct ClusterEntry: Sendable {
 
   /// Whether its agent is there and takes nothing new: what waits in its queue is better off elsewhere.
   var isShut: Bool { session != nil && !isSilent && inventory.closed != nil }
+
+  /// A tick: since when its queue takes nothing; nil when it takes something, or nobody knows.
+  mutating func noteShut(at now: Timestamp) -> Timestamp? {
+    shutSince = isShut ? shutSince ?? now : nil
+    return shutSince
+  }
 
   /// Bytes per second to others; infinite where nobody knows a limit, 0 where nobody may fetch from here.
   var bandwidthOut: Double { sendsToOthers ? limited(measuredBandwidthOut) ?? .infinity : 0 }

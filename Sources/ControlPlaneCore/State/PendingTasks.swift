@@ -36,7 +36,7 @@ struct PendingTasks: Sendable {
   private var cursor: (line: PriorityClass, key: Int64) = (.realtime, 0)
   private var keys: [Requirement: Int64] = [:]
   /// Those of `groups` whose copies start together.
-  private var gangs: Set<Int64> = []
+  private var gangs: [PriorityClass: Line] = [:]
   private var lastKey: Int64 = 0
   /// How many waiting tasks read a key.
   private var readers: [DataKey: Int] = [:]
@@ -82,7 +82,7 @@ struct PendingTasks: Sendable {
       key = lastKey
       keys[requirement] = key
       groups[key] = Group(requirement: requirement)
-      if requirement.hints.gangSize > 1 { gangs.insert(key) }
+      if requirement.hints.gangSize > 1 { gangs[requirement.hints.priorityClass, default: Line()].append(key) }
       lines[requirement.hints.priorityClass, default: Line()].append(key)
       hold(requirement.data, artifacts)
     }
@@ -102,9 +102,11 @@ struct PendingTasks: Sendable {
       groups[key]!.count = waiting - 1
     } else if let group = groups.removeValue(forKey: key) {
       keys[group.requirement] = nil
-      gangs.remove(key)
       let groups = groups
       lines[group.requirement.hints.priorityClass]!.left { groups[$0] != nil }
+      if group.requirement.hints.gangSize > 1 {
+        gangs[group.requirement.hints.priorityClass]!.left { groups[$0] != nil }
+      }
       release(group.requirement.data)
     }
   }
@@ -126,7 +128,8 @@ struct PendingTasks: Sendable {
   }
 
   /// Groups for one pass, in order of precedence: the first ones, and of the others as many in turn, because the first ones may fit
-  /// nowhere. All of them when they are not more than `selectionLimit`.
+  /// nowhere; and always the first gangs, because room is kept for them only in a pass that sees them. All of them when they are not
+  /// more than `selectionLimit`.
   ///
   /// - Complexity: O(selectionLimit), however many there are.
   mutating func select() -> [Int64] {
@@ -142,29 +145,41 @@ struct PendingTasks: Sendable {
     guard groups.count > head.count else { return head }
     var chosen = Set(head)
     var rest: [(line: PriorityClass, key: Int64)] = []
+    for (line, key) in firstGangs() where chosen.insert(key).inserted { rest.append((line, key)) }
+    let limit = half + rest.count
     let classes = PriorityClass.allCases
     let start = classes.firstIndex(of: cursor.line)!
     // Around once: the rest of the cursor's line, the other lines, and that line's beginning.
-    for turn in 0...classes.count where rest.count < half {
+    for turn in 0...classes.count where rest.count < limit {
       let line = classes[(start + turn) % classes.count]
       lines[line]?.forEach(after: turn == 0 ? cursor.key : 0) { key in
         if groups[key] != nil {
           cursor = (line, key)
           if chosen.insert(key).inserted { rest.append((line, key)) }
         }
-        return rest.count < half
+        return rest.count < limit
       }
     }
     return head + rest.sorted { ($0.line, $0.key) < ($1.line, $1.key) }.map(\.key)
   }
 
-  /// Groups of gangs that precede a group, a few of them: room is kept for one on each cluster.
+  /// The first gangs in order of precedence, as many as room is kept for.
+  private func firstGangs() -> [(line: PriorityClass, key: Int64)] {
+    var first: [(line: PriorityClass, key: Int64)] = []
+    for line in PriorityClass.allCases {
+      guard first.count < Self.gangsMax else { break }
+      gangs[line]?.forEach(after: 0) { key in
+        if groups[key] != nil { first.append((line, key)) }
+        return first.count < Self.gangsMax
+      }
+    }
+    return first
+  }
+
+  /// Those of the first gangs that precede a group: what a pass keeps room for before it comes to that.
   func gangs(before key: Int64) -> [Int64] {
-    guard !gangs.isEmpty, let own = groups[key]?.requirement.hints.priorityClass else { return [] }
-    return gangs.filter { gang in
-      guard gang != key, let other = groups[gang]?.requirement.hints.priorityClass else { return false }
-      return other < own || other == own && gang < key
-    }.sorted().prefix(Self.gangsMax).map(\.self)
+    guard let own = groups[key]?.requirement.hints.priorityClass else { return [] }
+    return firstGangs().filter { ($0.line, $0.key) < (own, key) }.map(\.key)
   }
 
   /// The first waiting tasks of some groups; drops what no longer waits from the queues' fronts.

@@ -1,4 +1,5 @@
 public import FederationModel
+import SchedulerCore
 
 /// What runs that ended well say of those to come, by template (`<project>/<template>`): how long they take, by the size of what they
 /// read, and how large their outputs are.
@@ -44,7 +45,8 @@ public struct TemplateHistory: Sendable {
     if let size = run.inputs {
       young[run.template]!.sizes[Self.sizeClass(size), default: SampleWindow()].add(run.seconds)
     }
-    for (name, size) in run.outputs {
+    // In the order of their names: which of too many are kept must not depend on the process.
+    for (name, size) in run.outputs.sorted(by: { $0.key < $1.key }) {
       guard young[run.template]!.outputs[name] != nil || young[run.template]!.outputs.count < Self.outputsMax else {
         continue
       }
@@ -88,7 +90,7 @@ public struct TemplateHistory: Sendable {
   /// The median size of what runs of a template made under a name; nil when none did yet.
   public func outputSize(of template: String, named name: String) -> ByteCount? {
     guard let window = (young[template] ?? old[template])?.outputs[name] else { return nil }
-    return ByteCount(Int64(window.quantile(0.5)))
+    return ByteCount(estimated: window.quantile(0.5))
   }
 
   /// 0 below 1 MiB, and one more for each factor of four above.

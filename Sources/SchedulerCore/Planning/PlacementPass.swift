@@ -14,6 +14,8 @@ struct PlacementPass {
   var heldCount = 0
   /// Room that is kept for gangs which come before what is looked at now, by cluster: one for each at most.
   var reservations: [Int: GangReservation] = [:]
+  /// Whether there is a gang to keep room for: only then it matters when what is placed gives back its room.
+  let keepsRoom: Bool
 
   private let siteOfCluster: [ClusterName: Int]
   private let keys: [DataKey]
@@ -41,6 +43,7 @@ struct PlacementPass {
   init(_ snapshot: SchedulingSnapshot, _ weights: PlacementWeights) {
     self.weights = weights
     clusters = snapshot.clusters
+    keepsRoom = (snapshot.groups + snapshot.gangsAhead).contains { $0.requirement.hints.gangSize > 1 }
     siteOfCluster = Dictionary(
       snapshot.clusters.enumerated().map { ($1.spec.name, $0) }, uniquingKeysWith: { first, _ in first })
     keys = snapshot.data.keys.sorted()
@@ -194,7 +197,7 @@ struct PlacementPass {
   mutating func prefetch() {
     for wish in assumed where isAssumed.contains(wish.copy) {
       let (datum, cluster) = (wish.copy.datum, wish.copy.site)
-      let size = ByteCount(Int64(ledger.sizes[datum]))
+      let size = ByteCount(estimated: Double(ledger.sizes[datum]))
       guard links.isIdleIn(cluster, at: 0), clusters[cluster].cache.map({ size <= $0.free }) ?? true else { continue }
       let isPaid = clusters[cluster].spec.prices.map { $0.egressGibibyte > 0 } ?? false
       guard wish.mayCost || !isPaid else { continue }
@@ -208,7 +211,7 @@ struct PlacementPass {
 
   private mutating func order(_ datum: Int, from source: Int, to cluster: Int, isSpeculative: Bool) {
     _ = links.promise(ledger.sizes[datum], from: source, to: cluster, at: 0)
-    let size = ByteCount(Int64(ledger.sizes[datum]))
+    let size = ByteCount(estimated: Double(ledger.sizes[datum]))
     if let id = clusters[cluster].cache?.id {
       for index in clusters.indices where clusters[index].cache?.id == id { clusters[index].cache!.used += size }
     }

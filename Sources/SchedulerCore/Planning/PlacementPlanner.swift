@@ -123,6 +123,10 @@ public struct PlacementPlanner: Sendable {
   /// Keeps room for a gang that waits before what is explained.
   private func reserve(for gang: PendingGroup, _ pass: inout PlacementPass) {
     var round = Round(gang, &pass)
+    if let tiers = LocalFirst(gang.requirement, gang.expectedRuntime) {
+      round.begin(tiers, pass, waiting: gang.waiting)
+      round.openAll(tiers)
+    }
     if round.best(&pass) == nil { round.reserve(&pass) }
   }
 
@@ -165,5 +169,6 @@ public struct PlacementPlanner: Sendable {
       tasks.removeFirst()
       waiting -= 1
     }
+    if !tasks.isEmpty { round.reserve(&pass) }
   }
 }

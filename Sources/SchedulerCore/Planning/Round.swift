@@ -36,7 +36,7 @@ struct Round {
     rejections = passedOver
     for index in pass.clusters.indices {
       rejections[index] = Filter.rejection(
-        of: pass.clusters[index], for: group.requirement, missing: ByteCount(Int64(missing[index])),
+        of: pass.clusters[index], for: group.requirement, missing: ByteCount(estimated: Double(missing[index])),
         confined: confined, expectedRuntime: group.expectedRuntime)
     }
     for index in pass.clusters.indices { keepForGang(index, pass) }
@@ -151,7 +151,8 @@ struct Round {
   mutating func put(_ task: TaskID, on index: Int, _ pass: inout PlacementPass) {
     let wait = wait(index, pass)
     let terms = pass.ledger.kernel.terms(index, request, pass.weights.scoring, pass.ledger.columns)
-    let isHeldBack = isUpcoming || rejections[index] != nil && !isDue(terms, wait)
+    let isAhead = rejections[index] != nil
+    let isHeldBack = isUpcoming || isAhead && !(isDue(terms, wait) && isAdmitted(terms, wait, index, pass))
     if !isHeldBack, tableOfCluster[index] == nil {
       tableOfCluster[index] = pass.plan.tables.count
       pass.plan.tables.append(table(pass, chosen: index))
@@ -166,12 +167,16 @@ struct Round {
         inputs, commitment.moves, at: index, mayCost: !isUpcoming && requirement.hints.priorityClass != .idle)
       if isElsewherePossible { pass.plan.isHolding = true }
     } else {
-      let isAhead = rejections[index] != nil
       pass.plan.placements.append(
         Placement(
           task: task, cluster: pass.clusters[index].spec.name, table: tableOfCluster[index]!, moving: missing,
           isAhead: isAhead))
-      if isAhead { pass.ledger.slots[index].book(until: end) } else { take(index, until: end, &pass) }
+      if isAhead {
+        pass.ledger.slots[index].book(until: end)
+        pass.reservations[index]?.admit(requirement.resources, until: end)
+      } else {
+        take(index, until: end, &pass)
+      }
       pass.stage(inputs, commitment.moves, to: index)
     }
     follow(index, hasMoved: !commitment.moves.isEmpty, missing, &pass)
@@ -183,6 +188,15 @@ struct Round {
     PlacementLedger.isDue(slot: wait.seconds, inputsAt: Double(terms.stage), queued: 0)
   }
 
+  /// Whether what is kept for a gang there lets a task in that takes the next slot.
+  private func isAdmitted(
+    _ terms: ScoredTerms, _ wait: (seconds: Double, isForSlot: Bool), _ index: Int, _ pass: PlacementPass
+  ) -> Bool {
+    guard let reservation = pass.reservations[index] else { return true }
+    let start = max(Double(terms.stage), wait.seconds)
+    return reservation.admits(requirement.resources, until: start + end(on: index, pass))
+  }
+
   private func take(_ index: Int, until end: Double, _ pass: inout PlacementPass) {
     pass.clusters[index].free -= requirement.resources
     if pass.clusters[index].freeSlots != nil { pass.clusters[index].freeSlots! -= 1 }
@@ -190,6 +204,9 @@ struct Round {
     if pass.clusters[index].firstEnd != nil { pass.ledger.slots[index].add(until: end) }
     let expectedEnd = self.end(on: index, pass)
     pass.reservations[index]?.admit(requirement.resources, until: expectedEnd)
+    if pass.keepsRoom {
+      pass.clusters[index].add(ExpectedRelease(resources: requirement.resources, end: expectedEnd))
+    }
   }
 
   /// Looks again at a cluster after a choice.

@@ -8,8 +8,8 @@ import SwiftProtobuf
 extension CacheInventory {
   init(_ cache: Fubini_Agent_V1_Cache) {
     self.init(
-      name: cache.name.told(128), capacity: ByteCount(max(0, cache.capacityBytes)),
-      used: ByteCount(max(0, cache.usedBytes)), isWriter: cache.writer,
+      name: cache.name.told(128), capacity: ByteCount(told: cache.capacityBytes),
+      used: ByteCount(told: cache.usedBytes), isWriter: cache.writer,
       exportURL: cache.exportURL.isEmpty ? nil : cache.exportURL.told(1024))
   }
 }
@@ -21,7 +21,7 @@ extension CacheReport {
   init(_ report: Fubini_Agent_V1_CacheReport) {
     self.init(
       replicas: report.replicas.prefix(Self.replicasMax).map {
-        Replica(key: DataKey($0.key.told(256)), size: ByteCount(max(0, $0.size)))
+        Replica(key: DataKey($0.key.told(256)), size: ByteCount(told: $0.size))
       }, isFirst: report.first, isLast: report.last)
   }
 }
@@ -37,24 +37,24 @@ extension DataEvent {
     switch event.event {
     case .ready(let ready):
       change = .ready(
-        size: ByteCount(max(0, ready.size)), moved: ByteCount(max(0, ready.bytesMoved)),
+        size: ByteCount(told: ready.size), moved: ByteCount(told: ready.bytesMoved),
         milliseconds: max(0, ready.milliseconds), source: ready.hasSource ? DataSource(ready.source) : nil)
     case .gone(let gone): change = .gone(reason: gone.reason.told(256))
     case .progress(let progress):
       change = .progress(
-        done: ByteCount(max(0, progress.bytesDone)),
+        done: ByteCount(told: progress.bytesDone),
         rate: max(0, progress.bytesPerSecond), waiting: progress.waiting.told(512),
         source: progress.hasSource ? DataSource(progress.source) : nil)
     case .failed(let failed): change = .failed(message: failed.message.told(4096))
     case .stored(let stored):
       change = .stored(
-        failure: stored.failure.told(4096), moved: ByteCount(max(0, stored.bytesMoved)),
+        failure: stored.failure.told(4096), moved: ByteCount(told: stored.bytesMoved),
         milliseconds: max(0, stored.milliseconds))
     case .indexed(let indexed):
       change = .indexed(
         failure: indexed.failure.told(4096),
         manifest: indexed.hasManifest ? StoredArtifact(indexed.manifest, from: cluster) : nil,
-        files: max(0, indexed.files), size: ByteCount(max(0, indexed.bytes)))
+        files: max(0, indexed.files), size: ByteCount(told: indexed.bytes))
     case .archived, nil: return nil
     }
     self.init(key: DataKey(event.key.told(256)), change: change)
@@ -64,7 +64,7 @@ extension DataEvent {
 extension StoredArtifact {
   init(_ artifact: Fubini_Agent_V1_StoredArtifact, from cluster: ClusterName) {
     self.init(
-      key: artifact.key.told(), size: ByteCount(artifact.size), sha256: artifact.sha256.told(),
+      key: artifact.key.told(), size: ByteCount(told: artifact.size), sha256: artifact.sha256.told(),
       archive: ArchiveFormat(artifact.archive), producedOn: cluster, isUnstored: artifact.unstored ? true : nil)
   }
 }

@@ -15,6 +15,11 @@ extension String {
   }
 }
 
+extension ByteCount {
+  /// A size that an agent tells, within 0...2^60: sums of a few of these are no overflow.
+  init(told bytes: Int64) { self.init(min(max(0, bytes), 1 << 60)) }
+}
+
 extension AgentHello {
   /// - Throws: `.invalidArgument` for what no agent of ours would send.
   init(
@@ -47,7 +52,7 @@ extension ClusterInventory {
   init(_ inventory: Fubini_Agent_V1_Inventory) {
     self.init(
       capacity: Resources(
-        cpuMillicores: max(0, inventory.cpuMillicores), memory: ByteCount(max(0, inventory.memoryBytes)),
+        cpuMillicores: min(max(0, inventory.cpuMillicores), 1 << 50), memory: ByteCount(told: inventory.memoryBytes),
         gpus: max(0, inventory.gpus)),
       slots: inventory.slots > 0 ? Int(inventory.slots) : nil,
       images: inventory.images.prefix(256).map {
@@ -60,7 +65,7 @@ extension ClusterInventory {
       tenancy: inventory.hasTenancy ? Tenancy(inventory.tenancy) : nil,
       disk: inventory.diskReserveBytes > 0
         ? DiskRoom(
-          free: ByteCount(max(0, inventory.diskFreeBytes)), reserve: ByteCount(inventory.diskReserveBytes)) : nil,
+          free: ByteCount(told: inventory.diskFreeBytes), reserve: ByteCount(told: inventory.diskReserveBytes)) : nil,
       cache: inventory.hasCache ? CacheInventory(inventory.cache) : nil,
       closed: inventory.closed.isEmpty ? nil : inventory.closed.told(512),
       executor: inventory.executor.isEmpty ? nil : inventory.executor.told(32),
@@ -97,7 +102,7 @@ extension Partition {
       timeLimit: duration(partition.timeLimitMs), defaultTime: duration(partition.defaultTimeMs),
       nodes: Int(clamping: max(0, partition.nodes)), usableNodes: Int(clamping: max(0, partition.usableNodes)),
       cpus: max(0, partition.cpus), freeCPUs: max(0, partition.freeCpus), cpusPerNode: max(0, partition.cpusPerNode),
-      memoryPerNode: ByteCount(max(0, partition.memoryBytesPerNode)),
+      memoryPerNode: ByteCount(told: partition.memoryBytesPerNode),
       gpus: Dictionary(
         partition.gpus.sorted { $0.key < $1.key }.prefix(64).map { ($0.key.told(64), max(0, $0.value)) },
         uniquingKeysWith: { $0 + $1 }),
@@ -142,7 +147,7 @@ extension AgentEvent {
       at: Timestamp(milliseconds: event.atMs),
       message: message, outcome: outcome, runsAs: event.runsAs.told(256),
       usage: RunUsage(
-        bytesIn: ByteCount(max(0, event.outcome.bytesIn)), bytesOut: ByteCount(max(0, event.outcome.bytesOut)),
+        bytesIn: ByteCount(told: event.outcome.bytesIn), bytesOut: ByteCount(told: event.outcome.bytesOut),
         wallMilliseconds: max(0, event.outcome.wallMs), stagingMilliseconds: max(0, event.outcome.stagingMs)))
   }
 }
