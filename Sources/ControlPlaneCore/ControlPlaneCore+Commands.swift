@@ -85,7 +85,7 @@ extension ControlPlaneCore {
     case .explain(let reference, let node): return try explain(reference, node)
     case .dataset(let reference, let command): return try perform(command, on: reference, principal)
     case .cancelTransfer(let id): return try cancel(id, principal)
-    case .storeArtifact(let key, let project): return storeArtifact(key, in: project)
+    case .storeArtifact(let key, let project): return try storeArtifact(key, in: project)
     }
   }
 

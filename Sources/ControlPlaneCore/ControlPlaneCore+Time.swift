@@ -16,6 +16,7 @@ extension ControlPlaneCore {
     reviewPlacement()
     moveStalledRuns()
     storeOverdue()
+    bringHomeWhatIsRead()
     revalueStale()
     if !data.lost.isEmpty { recoverInputs() }
     if expiredAt + .seconds(60) < now {

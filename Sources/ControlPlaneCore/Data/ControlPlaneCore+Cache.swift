@@ -33,7 +33,28 @@ extension ControlPlaneCore {
     output.order(cluster, session) { $0 = orders }
   }
 
-  /// Transfers that were restored before it was known which cache their cluster has.
+  /// What a cluster has is in a cache of another name from now on: what moves there moves into that one, and what its runs read is
+  /// kept there.
+  mutating func changeCache(of cluster: ClusterName, from old: String, to new: String?) {
+    let runs = runs
+    for id in (data.transfersByCluster[cluster] ?? []).sorted() {
+      data.undirect(id, from: old)
+      // Runs of those that shared the old one read that one still.
+      data.change(id) { $0.waiters = $0.waiters.filter { runs[$0]?.row.cluster == cluster } }
+      guard data.transfers[id]!.row.cause == .run, data.transfers[id]!.waiters.isEmpty else { continue }
+      close(id, .cancelled, message: "its cluster has another cache now")
+    }
+    for run in (clusters[cluster]?.runs ?? []).sorted() {
+      for key in (runs[run]?.inputs ?? [:]).keys.sorted() {
+        data.pin(ReplicaName(key: key, cache: old), false)
+        if let new { data.pin(ReplicaName(key: key, cache: new), true) }
+        if let id = data.inward[ReplicaName(key: key, cache: old)] { data.change(id) { _ = $0.waiters.remove(run) } }
+      }
+    }
+    findTransfers(of: cluster)
+  }
+
+  /// Transfers of which it was not known yet into which cache they go.
   private mutating func findTransfers(of cluster: ClusterName) {
     guard let cache = cache(of: cluster) else { return }
     for id in (data.transfersByCluster[cluster] ?? []).sorted() {

@@ -55,7 +55,9 @@ extension ControlPlaneCore {
   private func value(of row: ReplicaRow) -> Double {
     let copies = Double(max(1, data.replicas[row.key]?.count ?? 1))
     // Whoever waits goes to one of those that have it.
-    let waiting = Double(pending.readers(of: row.key)) / copies
+    var waiting = Double(pending.readers(of: row.key)) / copies
+    // Whoever fetches it from here reads it, too.
+    if let abroad = data.abroad[row.key], abroad.kept?.cache == row.cache { waiting += Double(abroad.transfers.count) }
     let past = data.books[row.cache]?.heat(of: row.key, at: now) ?? 0
     return EvictionOrder.value(
       usesExpected: waiting + Self.pastUse * past + Self.unknownUse, refetchSeconds: refetchSeconds(of: row),

@@ -25,7 +25,7 @@ extension ControlPlaneCore {
         rebind(run.row.id, because: "an input was lost before it could be copied")
       }
     }
-    for key in data.lost.filter({ pending.artifacts[$0] != nil }).sorted().prefix(configuration.sliceLimit) {
+    for key in data.lost.filter({ pending.readers(of: $0) > 0 }).sorted().prefix(configuration.sliceLimit) {
       for row in data.unstored[key] ?? [] { remake(row) }
     }
   }
@@ -109,8 +109,11 @@ extension ControlPlaneCore {
 }
 
 extension ControlPlaneCore {
-  /// After the workflows: transfers that were begun for runs which do not wait for them any more.
+  /// After the workflows: transfers of clusters that are gone, and those that were begun for runs which do not wait for them any more.
   mutating func dropOrphanedTransfers() {
+    for id in data.transfers.keys.sorted() where clusters[data.transfers[id]!.row.cluster] == nil {
+      close(id, .cancelled, message: "its cluster was forgotten")
+    }
     for id in data.transfers.keys.sorted() where data.transfers[id]!.row.cause == .run {
       guard data.transfers[id]!.waiters.isEmpty else { continue }
       close(id, .cancelled, message: "the runs that needed it have ended")

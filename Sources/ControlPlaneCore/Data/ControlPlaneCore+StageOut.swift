@@ -19,10 +19,14 @@ extension ControlPlaneCore {
     if let moment = artifact.storeBy { storeDeadlines.insert(StoreDeadline(at: moment, key: key)) }
   }
 
-  /// Copies an output into the repository as soon as a cluster that has it answers. Does nothing when it is there.
+  /// Copies an output into the repository as soon as a cluster that has it answers. Does nothing when it is there; when nobody has it,
+  /// that it is wanted is kept until somebody has it again.
   mutating func store(_ key: DataKey) {
     guard let artifact = data.unstored[key]?.first, data.outward[key] == nil else { return }
-    guard let cluster = holder(of: key) ?? artifact.stored.producedOn else { return }
+    guard let cluster = holder(of: key) ?? untoldHolder(of: artifact) else {
+      if artifact.storeBy.map({ $0 > now }) ?? true { remember(toStore: key, by: now) }
+      return
+    }
     let id = TransferID(incarnation: incarnation, counter: nextTransferCounter())
     let row = TransferRow(
       id: id, key: key, project: artifact.project, cluster: cluster, cause: .stageOut, size: artifact.stored.size,
@@ -38,6 +42,44 @@ extension ControlPlaneCore {
   private func holder(of key: DataKey) -> ClusterName? {
     let holders = (data.replicas[key] ?? [:]).keys.sorted().compactMap { clusters(sharing: $0).first }
     return holders.first { dataSession(of: $0) != nil } ?? holders.first
+  }
+
+  /// Where something was made that is too small for agents to tell that they have it.
+  private func untoldHolder(of artifact: ArtifactRow) -> ClusterName? {
+    guard artifact.stored.size < Self.followedSize, let maker = artifact.stored.producedOn, clusters[maker] != nil
+    else {
+      return nil
+    }
+    return maker
+  }
+
+  /// That an output is wanted in the repository outlives the transfer that did not bring it there, and this leader.
+  mutating func remember(toStore key: DataKey, by moment: Timestamp) {
+    guard var rows = data.unstored[key], !rows.isEmpty else { return }
+    rows[0].storeBy = moment
+    data.setUnstored(key, rows)
+    output.artifacts.append(rows[0])
+  }
+
+  /// Somebody has an output that is in caches alone: what kept it from being copied may be over.
+  mutating func reconsiderStore(of key: DataKey) {
+    guard let artifact = data.unstored[key]?.first else { return }
+    if let id = data.outward[key] {
+      guard dataSession(of: data.transfers[id]!.row.cluster) == nil,
+        holder(of: key).map({ dataSession(of: $0) != nil }) == true
+      else { return }
+      close(id, .cancelled, message: "its cluster does not answer, and another one has the bytes")
+      store(key)
+    } else if artifact.storeBy.map({ $0 <= now }) == true || isStranded(key) {
+      store(key)
+    }
+  }
+
+  /// Whether it is on its way to somebody who can have it from nowhere but the repository.
+  private func isStranded(_ key: DataKey) -> Bool {
+    (data.underWay[key] ?? []).contains { id in
+      cache(of: data.transfers[id]!.row.cluster).map { !hasSource(key, elsewhereThan: $0) } ?? false
+    }
   }
 
   func storeOrder(_ key: DataKey) -> DataOrders.Store? {
@@ -102,11 +144,17 @@ extension ControlPlaneCore {
     }
   }
 
-  mutating func storeArtifact(_ repositoryKey: String, in project: ProjectName) -> Reply {
+  /// - Throws: `.failedPrecondition` when nobody has it any more.
+  mutating func storeArtifact(_ repositoryKey: String, in project: ProjectName) throws -> Reply {
     guard let row = unstored(repositoryKey, in: project) else { return .alreadyThere }
     let key = DataKey(sha256: row.stored.sha256)
     store(key)
-    return data.outward[key].map { .transfer($0) } ?? .alreadyThere
+    guard let id = data.outward[key] else {
+      throw FederationError(
+        .failedPrecondition,
+        "\(row.name) was on \(row.stored.producedOn?.text ?? "one cluster") alone and is lost; run its workflow again")
+    }
+    return .transfer(id)
   }
 }
 

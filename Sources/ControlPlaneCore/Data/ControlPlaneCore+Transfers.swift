@@ -16,12 +16,15 @@ extension ControlPlaneCore {
 
   /// Notes what a cluster's agent is and says, and which cache it has; nil: the cluster is gone.
   mutating func setAgent(_ row: AgentRow?, of name: ClusterName) {
-    if let old = cache(of: name) {
+    let before = cache(of: name)
+    if let old = before {
       cacheMembers[old]?.remove(name)
       if cacheMembers[old]?.isEmpty == true { cacheMembers[old] = nil }
     }
     clusters[name]?.agent = row
-    if let new = cache(of: name) { cacheMembers[new, default: []].insert(name) }
+    let after = cache(of: name)
+    if let after { cacheMembers[after, default: []].insert(name) }
+    if let before, before != after { changeCache(of: name, from: before, to: after) }
   }
 
   /// Whose agent writes the cache that `cluster` reads.
@@ -86,21 +89,11 @@ extension ControlPlaneCore {
       output.transfers[id] = row
       makeRoom(on: row.cluster)
       if !hasSource(key, elsewhereThan: cache) { store(key) }
-      bringHome(key, size, of: project, for: cluster)
+      bringHome(key)
     }
     if needsOrder { order(id) }
     if let run { data.change(id) { _ = $0.waiters.insert(run) } }
     return id
-  }
-
-  /// What lies on another cluster's disk is read from that cluster's cache: it has to be there first.
-  private mutating func bringHome(
-    _ key: DataKey, _ size: ByteCount, of project: ProjectName, for cluster: ClusterName
-  ) {
-    guard let origin = data.version(key)?.origin, let home = origin.onlyOn, home != cluster,
-      exportingHome(of: origin) != nil
-    else { return }
-    want(key, size, of: project, on: home, .speculation)
   }
 
   /// Whether its agent fetches it by an order, and not because a run of its own needs it.
@@ -159,6 +152,7 @@ extension ControlPlaneCore {
     data.insert(row)
     staleValues.insert(key)
     output.replicas[name] = row
+    reconsiderStore(of: key)
     if isPinned, let session = dataSession(of: cluster) { output.order(cluster, session) { $0.pin.append(key) } }
     wantsPlacement = true
   }
@@ -167,6 +161,7 @@ extension ControlPlaneCore {
   mutating func vanished(_ key: DataKey, from cache: String, because reason: String) {
     guard let row = data.remove(key, from: cache) else { return }
     staleValues.insert(key)
+    data.checkHome(of: key)
     if isLost(key) {
       data.lost.insert(key)
       data.newlyLost.insert(key)
@@ -192,7 +187,9 @@ extension ControlPlaneCore {
     else { return }
     if entry.row.cause == .stageOut {
       if phase != .done, data.unstored[entry.row.key] != nil {
-        storeDeadlines.insert(StoreDeadline(at: now + configuration.stageOutRetry, key: entry.row.key))
+        let moment = now + configuration.stageOutRetry
+        storeDeadlines.insert(StoreDeadline(at: moment, key: entry.row.key))
+        remember(toStore: entry.row.key, by: moment)
       }
     } else {
       clusters[cluster]?.backlogIn -= entry.remaining

@@ -25,6 +25,8 @@ struct DataState: Sendable {
   var inward: [ReplicaName: TransferID] = [:]
   /// Transfers of each key into caches.
   private(set) var underWay: [DataKey: Set<TransferID>] = [:]
+  /// Files of one cluster on their way into caches of others, which read them from that cluster's cache.
+  private(set) var abroad: [DataKey: AbroadEntry] = [:]
   private var pins: [ReplicaName: Int] = [:]
   /// The one copy of a key into the repository.
   private(set) var outward: [DataKey: TransferID] = [:]
@@ -60,6 +62,9 @@ struct DataState: Sendable {
       outward[entry.row.key] = id
     } else {
       underWay[entry.row.key, default: []].insert(id)
+      if let home = version(entry.row.key)?.origin?.onlyOn, home != entry.row.cluster {
+        abroad[entry.row.key, default: AbroadEntry()].transfers.insert(id)
+      }
       if let cache { direct(id, into: cache) }
     }
   }
@@ -69,6 +74,15 @@ struct DataState: Sendable {
     let row = transfers[id]!.row
     inward[ReplicaName(key: row.key, cache: cache)] = id
     books[cache, default: CacheBook()].expected += row.size
+  }
+
+  /// A transfer goes into that cache no longer.
+  mutating func undirect(_ id: TransferID, from cache: String) {
+    let row = transfers[id]!.row
+    let name = ReplicaName(key: row.key, cache: cache)
+    guard inward[name] == id else { return }
+    inward[name] = nil
+    books[cache]?.expected -= row.size
   }
 
   mutating func change(_ id: TransferID, _ body: (inout TransferEntry) -> Void) { body(&transfers[id]!) }
@@ -83,6 +97,11 @@ struct DataState: Sendable {
       return entry
     }
     Self.remove(id, from: &underWay, at: entry.row.key)
+    if abroad[entry.row.key]?.transfers.remove(id) != nil, abroad[entry.row.key]!.transfers.isEmpty,
+      let kept = abroad.removeValue(forKey: entry.row.key)!.kept
+    {
+      pin(kept, false)
+    }
     let names = cache.map { [ReplicaName(key: entry.row.key, cache: $0)] } ?? []
     let name = names.first { inward[$0] == id } ?? inward.first { $0.value == id }?.key
     if let name {
@@ -106,6 +125,19 @@ struct DataState: Sendable {
   }
 
   mutating func takeUntold(_ name: ReplicaName) -> TransferRow? { untold.removeValue(forKey: name) }
+
+  /// What others fetch stays where they fetch it from, until the last of them has it.
+  mutating func keepAtHome(_ name: ReplicaName, checkedAt: Timestamp) {
+    guard let before = abroad[name.key] else { return }
+    abroad[name.key]!.checkedAt = checkedAt
+    guard before.kept != name else { return }
+    if let old = before.kept { pin(old, false) }
+    abroad[name.key]!.kept = name
+    pin(name, true)
+  }
+
+  /// Whether what others fetch is at home is looked at with the next tick.
+  mutating func checkHome(of key: DataKey) { abroad[key]?.checkedAt = .epoch }
 
   // MARK: Replicas
 
@@ -191,6 +223,16 @@ struct TransferEntry: Sendable {
   var waiting = ""
 
   var remaining: ByteCount { max(.zero, row.size - row.moved) }
+}
+
+/// Files of one cluster that others fetch from its cache.
+struct AbroadEntry: Sendable {
+  /// Into caches of others.
+  var transfers: Set<TransferID> = []
+  /// The replica that they read, pinned; nil while it is not known where it is to be.
+  var kept: ReplicaName?
+  /// When it was last looked at whether it is there, or on its way.
+  var checkedAt = Timestamp.epoch
 }
 
 /// An object of a project's repository.

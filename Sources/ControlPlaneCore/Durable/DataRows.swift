@@ -91,7 +91,7 @@ public enum TransferCause: String, Hashable, Sendable, Codable, CaseIterable {
   case run
   /// A waiting task will probably read them.
   case speculation
-  /// A user asked for it.
+  /// A user asked for it, or other clusters fetch it from there.
   case prefetch
   /// A replica that a user pinned was lost.
   case pin

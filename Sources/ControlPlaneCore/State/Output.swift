@@ -15,7 +15,7 @@ struct Output: Sendable {
   var clusters: Set<ClusterName> = [] { didSet { isDirty = true } }
   /// Clusters whose agent's row changed.
   var agents: Set<ClusterName> = [] { didSet { isDirty = true } }
-  var artifacts: [ArtifactRow] = []
+  var artifacts: [ArtifactRow] = [] { didSet { isDirty = true } }
   var explanations: [ExplanationRow] = []
   var events: [EventRow] = [] { didSet { isDirty = true } }
   var idempotency: [IdempotencyRow] = []
