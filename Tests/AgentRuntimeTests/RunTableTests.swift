@@ -193,6 +193,55 @@ import Testing
     #expect(turn(&table, .logAcknowledged(RunID(7), offset: 10, isComplete: true)).actions.contains(.erase([RunID(7)])))
   }
 
+  @Test("I4, I10: a run that is queued ahead stays in staging, says so, and is submitted only when its inputs are here")
+  func queuedAhead() throws {
+    var table = RunTable(restoring: emptyJournal())
+    let staged = assignment(7) {
+      $0.spec.inputs = [
+        .with {
+          $0.name = "a"
+          $0.path = "/a"
+          $0.raw = "x"
+        }
+      ]
+    }
+    _ = turn(&table, welcome([staged]))
+    let place = turn(&table, .observed([RunObservation(id: RunID(7), phase: .queued, message: "job 5")]))
+    #expect(try events(place.changes).map(\.phase) == [.staging])
+    #expect(try events(place.changes)[0].message == "while its inputs are on their way: job 5")
+    #expect(!place.actions.contains(.submit([RunID(7)])))
+    // Its job came too early, and gave its place back: nothing but the words change.
+    let back = turn(&table, .observed([RunObservation(id: RunID(7), phase: .bound, message: "too early")]))
+    #expect(try events(back.changes).map(\.message) == ["while its inputs are on their way: too early"])
+    let ready = turn(&table, .staged(RunID(7), bytesIn: 1, milliseconds: 1))
+    #expect(ready.actions.contains(.submit([RunID(7)])))
+    let queued = turn(&table, .observed([RunObservation(id: RunID(7), phase: .queued, message: "job 5")]))
+    #expect(try events(queued.changes).map(\.message) == ["job 5"])
+    #expect(try events(turn(&table, ended(7)).changes).last?.phase == .succeeded)
+  }
+
+  @Test("I2: a run that is queued ahead and is lost there, or refused, ends once, and its staging stops")
+  func lostAhead() throws {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(
+      &table,
+      welcome([
+        assignment(7) {
+          $0.spec.inputs = [
+            .with {
+              $0.name = "a"
+              $0.path = "/a"
+              $0.raw = "x"
+            }
+          ]
+        }
+      ]))
+    let lost = turn(&table, .observed([RunObservation(id: RunID(7), phase: .lost, message: "gone")]))
+    #expect(lost.actions.contains(.stopStaging(RunID(7))))
+    #expect(try events(lost.changes).map(\.phase) == [.lost])
+    #expect(turn(&table, .staged(RunID(7), bytesIn: 1, milliseconds: 1), ended(7)).changes.isEmpty)
+  }
+
   @Test("inputs about unknown runs, or at the wrong time, change nothing")
   func illegalInputs() {
     var table = RunTable(restoring: emptyJournal())

@@ -51,6 +51,11 @@ internal import Testing
       try Self.script(Self.request(), count: 3).text.hasSuffix("'--map' '/shared/fubini/jobs/a0000000000000abc/runs'\n")
     )
     #expect(try Self.script(Self.request(), count: 3, share: 2).text.hasSuffix("/runs' '--share' '2'\n"))
+    var ahead = try Self.script(Self.request())
+    ahead.isAhead = true
+    #expect(ahead.text.hasSuffix("'--run' '0000000100000007' '--await' '30'\n"))
+    // Neither held nor given a begin time: Slurm would not count its age, nor plan for it.
+    #expect(ahead.arguments == (try Self.script(Self.request()).arguments))
   }
 
   @Test("The options of one core without limits")
@@ -234,6 +239,10 @@ internal import Testing
     let error = #expect(throws: FederationError.self) { _ = try limits(.seconds(86_401), Self.day) }
     #expect(error?.code == .unplaceable)
     #expect(error?.publicMessage.contains("the limit of the partition day, 24 h") == true)
+    // What a job waits for its inputs comes on top.
+    let ahead = try TimeLimits(
+      walltime: .seconds(600), grace: .seconds(30), partition: Self.day, fallback: .zero, inputWait: .seconds(60))
+    #expect(ahead.slurmMinutes == 14 && ahead.walltime == .seconds(600))
   }
 
   @Test("The step always ends a run before Slurm does")

@@ -149,6 +149,20 @@ final class SlurmExecutorFixture: Sendable {
     close(file)
   }
 
+  /// What is in a directory; nothing when there is none.
+  func list(_ path: String) -> [String] {
+    guard let directory = opendir(path) else { return [] }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+  }
+
   func log(of id: Int64) -> String { read(executor.workspace(for: RunID(id)).log) ?? "" }
 
   func read(_ path: String) -> String? {

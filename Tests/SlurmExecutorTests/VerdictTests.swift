@@ -49,6 +49,39 @@ internal import Testing
     },
   ]
 
+  static let ahead: [Case] = [
+    Case(
+      "its job has its nodes, its inputs are not here", .none, .live(state: "RUNNING"),
+      .queued("its job has its nodes and waits for the run's inputs")
+    ) {
+      ($0.wasQueuedAhead, $0.awaitsInputs) = (true, true)
+    },
+    Case("its step gave its nodes back (I5)", .none, .ended(.failed, reason: "NonZeroExitCode"), .putBack) {
+      ($0.wasQueuedAhead, $0.awaitsInputs) = (true, true)
+    },
+    Case("so it did inside an operator's script", .none, .ended(.completed, reason: "None"), .putBack) {
+      ($0.wasQueuedAhead, $0.awaitsInputs) = (true, true)
+    },
+    Case("its inputs came in that moment: its claim may be late (I1)", .none, .ended(.failed, reason: "None"), .wait) {
+      $0.wasQueuedAhead = true
+    },
+    Case("its inputs came in that moment, after the grace", .none, .ended(.failed, reason: "None"), .putBack) {
+      ($0.wasQueuedAhead, $0.schedulerAge) = (true, .seconds(15))
+    },
+    Case(
+      "its node failed, which may live on: the claim is the proof (I1)", .none, .ended(.nodeFailure, reason: "None"),
+      .forbid
+    ) {
+      ($0.wasQueuedAhead, $0.awaitsInputs, $0.schedulerAge) = (true, true, .seconds(15))
+    },
+    Case("lost by the controller (I1)", .none, .absent(polls: 2), .forbid) {
+      ($0.wasQueuedAhead, $0.awaitsInputs) = (true, true)
+    },
+    Case("cancelled while its job waits for the inputs (I1)", .none, .live(state: "RUNNING"), .forbid) {
+      ($0.wasQueuedAhead, $0.awaitsInputs, $0.isCancelRequested) = (true, true, true)
+    },
+  ]
+
   static let forbidden: [Case] = [
     Case("lost by the controller, with proof (I1)", .executor, .absent(polls: 2), lostBeforeStart),
     Case("cancelled", .executor, .pending(reason: "Priority"), .ended(.cancelled, "cancelled before it started")) {
@@ -265,7 +298,7 @@ internal import Testing
 
   @Test(
     "Claim, end and Slurm's word decide what became of a run (I1, I2)",
-    arguments: unclaimed + forbidden + claimed + ends)
+    arguments: unclaimed + ahead + forbidden + claimed + ends)
   func verdict(_ test: Case) { #expect(Verdict(test.facts) == test.verdict) }
 
   @Test("Every end that Slurm may tell becomes a terminal phase with a reason (I2, I10)")

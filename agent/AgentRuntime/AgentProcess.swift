@@ -317,7 +317,8 @@ final class AgentProcess: Sendable {
       rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
       apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
       pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,
-      arraySize: slurm.arraySize, sharesJobs: slurm.shareJobs, canFence: slurm.canFence, restSocket: slurm.restd,
+      arraySize: slurm.arraySize, sharesJobs: slurm.shareJobs, canFence: slurm.canFence,
+      inputWait: slurm.inputWait, restSocket: slurm.restd,
       usesAccounting: slurm.accounting == .auto,
       sandbox: .init(rawValue: slurm.sandbox.rawValue) ?? .auto)
   }

@@ -29,6 +29,14 @@ public protocol Executor: Sendable {
   ///   batch may simply be submitted again.
   func submit(_ runs: [RunRequest]) async throws
 
+  /// Lets runs wait in the cluster's own queue while their inputs are still on their way, where that is worth it: so that a run
+  /// waits for the longer of the two, and not for their sum. A place in a queue is all they get: no program starts before
+  /// `submit` has named its run, and nothing that such a place costs is held for longer than the executor's short patience.
+  /// Undone by `cancel` and `forget`, and of no consequence when it is lost.
+  ///
+  /// - Returns: the runs that need not be offered again.
+  func queueAhead(_ runs: [AwaitedRun]) async -> [RunID]
+
   /// Asks for a run's end: SIGTERM, then SIGKILL after `grace`. The end is observed; a run that has ended, or is unknown, is
   /// left alone. A second call with a shorter grace shortens it.
   func cancel(_ id: RunID, grace: Duration) async throws
@@ -54,7 +62,20 @@ public protocol Executor: Sendable {
   func renewLease(boottimeNanoseconds: UInt64) async throws
 }
 
+/// A run whose inputs are on their way.
+public struct AwaitedRun: Hashable, Sendable, Codable {
+  public var request: RunRequest
+  /// Until they are expected to be there.
+  public var inputsIn: Duration
+  public init(request: RunRequest, inputsIn: Duration) {
+    self.request = request
+    self.inputsIn = inputsIn
+  }
+}
+
 extension Executor {
+  /// A cluster without a queue of its own has no place to give.
+  public func queueAhead(_ runs: [AwaitedRun]) async -> [RunID] { runs.map(\.request.id) }
   public func submit(_ run: RunRequest) async throws { try await submit([run]) }
   public func forget(_ id: RunID) async throws { try await forget([id]) }
 }

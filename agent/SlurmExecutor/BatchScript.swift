@@ -14,6 +14,8 @@ struct BatchScript: Sendable {
   /// The directory of the submission: Slurm's own messages go there.
   var directory: String
   var configuration: SlurmExecutorConfiguration
+  /// The runs' inputs are not here yet: the step waits for them, for a while.
+  var isAhead = false
 
   /// In a template: where the step goes. Must be there once, on a line of its own.
   static let stepMark = "{{step}}"
@@ -51,6 +53,7 @@ struct BatchScript: Sendable {
       if let share { words += ["--share", "\(share)"] }
     }
     if let lease = configuration.leaseFile { words += ["--lease", lease] }
+    if isAhead { words += ["--await", "\(configuration.inputWait.components.seconds)"] }
     let command = words.map(Self.quoted).joined(separator: " ")
     // The step takes the shell's place, so that Slurm's signals reach it; in a template the operator may want something after it.
     guard let template = configuration.scriptTemplate else { return "#!/bin/sh\nexec \(command)\n" }

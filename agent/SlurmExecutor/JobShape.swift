@@ -87,11 +87,13 @@ struct TimeLimits: Hashable, Sendable {
   ///   - walltime: what the author says.
   ///   - grace: from SIGTERM to SIGKILL.
   ///   - partition: where it goes, if that is known.
+  ///   - inputWait: how long the job may wait for the run's inputs before it starts the program.
   /// - Throws: `.unplaceable` when the partition never lets it run so long.
   init(
-    walltime wanted: Duration?, grace: Duration, partition: PartitionState?, fallback: Duration
+    walltime wanted: Duration?, grace: Duration, partition: PartitionState?, fallback: Duration,
+    inputWait: Duration = .zero
   ) throws(FederationError) {
-    let tail = min(max(grace, .zero), .seconds(3600)) + Self.margin
+    let tail = min(max(grace, .zero), .seconds(3600)) + Self.margin + inputWait
     let partitionLimit = partition?.timeLimit
     if let wanted {
       if let partitionLimit, wanted > partitionLimit {

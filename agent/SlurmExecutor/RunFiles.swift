@@ -15,6 +15,8 @@ struct RunFiles: Sendable {
     var index: Int?
     /// Whether tasks of that array take runs from each other.
     var isShared = false
+    /// Whether it was made before the run's inputs were here.
+    var isAhead = false
     /// nil: no answer, which may mean that there is such a job all the same.
     var jobID: UInt64?
   }
@@ -28,15 +30,18 @@ struct RunFiles: Sendable {
   func map(_ name: JobName) -> String { directory(name) + "/runs" }
 
   /// Notes what is about to be tried: the submission first, so that no run ever points to nothing.
-  func noteAttempt(_ name: JobName, runs: [RunID], isShared: Bool = false) throws(FederationError) {
+  func noteAttempt(
+    _ name: JobName, runs: [RunID], isShared: Bool = false, isAhead: Bool = false
+  ) throws(FederationError) {
     let directory = directory(name)
     try HostFiles.makeDirectory(directory)
     // The answer to an earlier attempt under the same name is none to this one.
     unlink(directory + "/job")
     try HostFiles.write(map(name), runs.map(\.hexadecimal).joined(separator: "\n").utf8, mode: 0o600)
     for (index, run) in runs.enumerated() {
-      let text = runs.count == 1 ? name.key : "\(name.key) \(index)" + (isShared ? " shared" : "")
-      try HostFiles.write(self.directory(run) + "/job", text.utf8, mode: 0o600)
+      let words =
+        [name.key] + (runs.count == 1 ? [] : ["\(index)"]) + (isShared ? ["shared"] : []) + (isAhead ? ["ahead"] : [])
+      try HostFiles.write(self.directory(run) + "/job", words.joined(separator: " ").utf8, mode: 0o600)
     }
   }
 
@@ -47,14 +52,30 @@ struct RunFiles: Sendable {
 
   /// nil when the run was never submitted.
   func attempt(_ id: RunID) -> Attempt? {
-    guard let bytes = HostFiles.read(directory(id) + "/job", limit: 64) else { return nil }
-    let words = String(decoding: bytes, as: UTF8.self).split(separator: " ")
+    let words = attemptWords(id)
     guard let key = words.first, let name = JobName(key: key, mark: mark) else { return nil }
     let answer = HostFiles.read(directory(name) + "/job", limit: 32)
     return Attempt(
-      name: name, index: words.count > 1 ? Int(words[1]) : nil, isShared: words.dropFirst(2).first == "shared",
+      name: name, index: words.count > 1 ? Int(words[1]) : nil, isShared: words.dropFirst().contains("shared"),
+      isAhead: words.dropFirst().contains("ahead"),
       jobID: answer.flatMap { UInt64(String(decoding: $0, as: UTF8.self)) })
   }
+
+  private func attemptWords(_ id: RunID) -> [Substring] {
+    guard let bytes = HostFiles.read(directory(id) + "/job", limit: 64) else { return [] }
+    return String(decoding: bytes, as: UTF8.self).split(separator: " ")
+  }
+
+  /// Whether a run is there still, and that submission carries it.
+  func isPart(_ id: RunID, of name: JobName) -> Bool { attemptWords(id).first.map { $0 == name.key } ?? false }
+
+  /// The run is in no submission any more, because its job came too early.
+  func putBack(_ id: RunID) {
+    try? HostFiles.write(directory(id) + "/put-back", "1".utf8, mode: 0o600)
+    unlink(directory(id) + "/job")
+  }
+
+  func wasPutBack(_ id: RunID) -> Bool { HostFiles.exists(directory(id) + "/put-back") }
 
   /// The runs of a submission, by index; empty when there is none of that name.
   func runs(_ name: JobName) -> [RunID] {

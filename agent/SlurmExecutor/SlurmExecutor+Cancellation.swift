@@ -116,8 +116,14 @@ extension SlurmExecutor {
       // Tried, never answered, not to be found, and nothing has started: it may be submitted.
       if hasAnswered, let run = runs[id], run.isUncertain, run.claim == .none, !run.isOver { runs[id] = nil }
     }
+    let isKnown = Set(known)
     var found = runs.mapValues { run in
       var told = run.told
+      // It has its place in the queue, and nothing more before it is submitted.
+      if run.awaitsInputs, !run.isOver, isKnown.contains(run.id) {
+        told.phase = .bound
+        return told
+      }
       // Its answer is on disk, so it waits at least.
       if told.phase == .bound { (told.phase, told.message) = (.queued, "in Slurm, which has not said more yet") }
       return told
@@ -132,6 +138,7 @@ extension SlurmExecutor {
     var run = TrackedRun(id: id, request: files.request(UInt64(id)), runsAs: records.runsAs(id), now: clock.now)
     run.attempt = attempt
     run.isUncertain = attempt.jobID == nil
+    run.awaitsInputs = attempt.isAhead && !files.areInputsHere(UInt64(id))
     runs[id] = run
     consider(id, looksAtFiles: true)
   }
@@ -156,10 +163,12 @@ extension SlurmExecutor {
   }
 
   /// The last run of a submission takes the submission's files with it.
-  private func releaseSubmission(_ name: JobName) {
+  ///
+  /// - Parameter leaver: it goes, but its directory stays.
+  func releaseSubmission(_ name: JobName, without leaver: RunID? = nil) {
     let left =
       remaining[name].map { $0 - 1 }
-      ?? (arrays[name] ?? records.runs(name)).count { HostFiles.exists(records.directory($0)) }
+      ?? (arrays[name] ?? records.runs(name)).count { $0 != leaver && records.isPart($0, of: name) }
     remaining[name] = left > 0 ? left : nil
     guard left <= 0 else { return }
     arrays[name] = nil

@@ -205,6 +205,7 @@ extension SlurmExecutor {
       tell(id, .queued, isPending ? PendingReason.sentence(reason, partition: run.job?.partition ?? "") : reason)
     case .running(let message): tell(id, .running, message)
     case .forbid: forbid(id)
+    case .putBack: putBack(id)
     case .end(let end): finish(id, observation(id, end))
     case .endBecause(let end, let phase, let message):
       var told = observation(id, end)

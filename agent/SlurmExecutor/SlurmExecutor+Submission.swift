@@ -10,12 +10,14 @@ extension SlurmExecutor {
   private static var submissionTimeout: Duration { .seconds(60) }
 
   public func submit(_ requests: [RunRequest]) async throws {
+    for request in requests { await queueing[request.id]?.value }
     var fresh: [RunRequest] = []
     var suspects: [RunRequest] = []
     for request in requests {
-      if let run = runs[request.id], !run.isUncertain {
+      // Without an attempt it was not even noted down: that failed, and is tried again.
+      if let run = runs[request.id], !run.isUncertain, run.attempt != nil || run.isOver {
         // A repeated submission starts nothing; an end is told again.
-        if run.isOver { observers.yield(run.told) }
+        if run.isOver { observers.yield(run.told) } else if run.awaitsInputs { try release(request) }
       } else if runs[request.id] != nil || records.attempt(request.id) != nil {
         suspects.append(request)
       } else {
@@ -23,6 +25,9 @@ extension SlurmExecutor {
       }
     }
     if !suspects.isEmpty { fresh += try await takeUp(suspects) }
+    for request in suspects where runs[request.id].map({ $0.awaitsInputs && !$0.isOver }) ?? false {
+      try release(request)
+    }
     let room = max(0, configuration.maxJobs - runs.values.count { !$0.isOver })
     let groups = try grouped(Array(fresh.prefix(room)))
     // The commands themselves are few at a time.
@@ -83,13 +88,20 @@ extension SlurmExecutor {
     return result
   }
 
-  private func writeRequest(_ request: RunRequest) throws(FederationError) -> JobShape {
+  /// - Parameter inputWait: how long its job may wait for its inputs before it starts it.
+  func shape(
+    of request: RunRequest, inputWait: Duration = .zero
+  ) throws(FederationError) -> (shape: JobShape, walltime: Duration) {
     let limits = try TimeLimits(
       walltime: request.walltime, grace: request.spec.terminationGrace, partition: partition(of: request),
-      fallback: configuration.defaultWalltime)
-    let shape = try JobShape(request, limits: limits, configuration: configuration)
+      fallback: configuration.defaultWalltime, inputWait: inputWait)
+    return (try JobShape(request, limits: limits, configuration: configuration), limits.walltime)
+  }
+
+  func writeRequest(_ request: RunRequest, inputWait: Duration = .zero) throws(FederationError) -> JobShape {
+    let (shape, walltime) = try shape(of: request, inputWait: inputWait)
     var limited = request
-    limited.walltime = limits.walltime
+    limited.walltime = walltime
     let workspace = workspace(for: request.id)
     var supervised = try preparation.supervisedRun(limited, in: workspace, includesSecrets: false)
     if shape.gangSize > 1 {
@@ -103,26 +115,33 @@ extension SlurmExecutor {
     } catch {
       throw HostFiles.failure("write the request of a run", error.code)
     }
-    runs[request.id] = TrackedRun(
-      id: request.id, request: supervised, runsAs: records.runsAs(request.id), now: clock.now)
+    let runsAs = records.runsAs(request.id)
+    if runs[request.id] == nil {
+      runs[request.id] = TrackedRun(id: request.id, request: supervised, runsAs: runsAs, now: clock.now)
+    } else {
+      runs[request.id]!.learned(request: supervised, runsAs: runsAs)
+    }
     return shape
   }
 
   /// One `sbatch`: a job for one run, a job array for more.
   ///
   /// - Returns: why they are not in Slurm, if that may change.
-  private func submit(_ ids: [RunID], shape: JobShape) async -> FederationError? {
+  /// - Parameter isAhead: their inputs are not here yet; see `queueAhead`.
+  func submit(_ ids: [RunID], shape: JobShape, isAhead: Bool = false) async -> FederationError? {
     let name = JobName(mark: mark, subject: ids.count == 1 ? .run(ids[0]) : .array(.random(in: 1...(.max))))
     let share = stride(of: ids, shape)
     let script = BatchScript(
       shape: shape, name: name,
       subject: ids.count == 1 ? .run(ids[0]) : .array(map: records.map(name), count: ids.count, share: share),
-      directory: records.directory(name), configuration: configuration)
+      directory: records.directory(name), configuration: configuration, isAhead: isAhead)
     do {
-      try records.noteAttempt(name, runs: ids, isShared: share != nil)
+      try records.noteAttempt(name, runs: ids, isShared: share != nil, isAhead: isAhead)
       if ids.count > 1 { arrays[name] = ids }
       for (index, id) in ids.enumerated() {
-        runs[id]?.attempt = .init(name: name, index: ids.count > 1 ? index : nil, isShared: share != nil)
+        runs[id]?.attempt = .init(
+          name: name, index: ids.count > 1 ? index : nil, isShared: share != nil, isAhead: isAhead)
+        runs[id]?.awaitsInputs = isAhead
         runs[id]?.isUncertain = true
       }
       let output = try await commands.run(
@@ -187,7 +206,7 @@ extension SlurmExecutor {
   }
 
   /// Ends a run that can never start, for good: the claim is made, so that no job that may be there can start it either.
-  private func refuse(_ id: RunID, _ message: String) {
+  func refuse(_ id: RunID, _ message: String) {
     _ = files.takeSecrets(UInt64(id))
     if runs[id] == nil { runs[id] = TrackedRun(id: id, request: nil, runsAs: nil, now: clock.now) }
     guard (try? files.forbid(UInt64(id))) == true else { return consider(id, looksAtFiles: true) }

@@ -28,6 +28,10 @@ public actor SlurmExecutor: Executor {
   var running: Set<RunID> = []
   /// The runs of job arrays, by index, as far as they have been needed.
   var arrays: [JobName: [RunID]] = [:]
+  /// Runs that are being given a place in the queue, before their inputs are here: their submission waits for that.
+  var queueing: [RunID: Task<Void, Never>] = [:]
+  /// How often a job began before its run's inputs were here, and gave its nodes back.
+  var putBackCount = 0
   /// How many runs of a submission have files still, once one of them was forgotten.
   var remaining: [JobName: Int] = [:]
   var backoff: Backoff
@@ -216,6 +220,11 @@ public actor SlurmExecutor: Executor {
     }
     let usable = usablePartitions
     if preparation.account.identity != nil { notices.append(Gang.rootNotice) }
+    if putBackCount > 0 {
+      notices.append(
+        "since this agent started, \(putBackCount) jobs began before their inputs were here and gave their nodes back "
+          + "after \(configuration.inputWait)")
+    }
     return ClusterInventory(
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
       gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
@@ -225,7 +234,7 @@ public actor SlurmExecutor: Executor {
   }
 
   /// Why nothing new should come; nil while Slurm answers and has a partition that starts jobs.
-  private var closed: String? {
+  var closed: String? {
     guard let lastAnswerAt else {
       return "Slurm has not answered since its agent started" + (controllerProblem.map { ": \($0)" } ?? "")
     }

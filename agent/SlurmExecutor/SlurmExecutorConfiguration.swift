@@ -62,6 +62,9 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   /// Whether tasks of a job array go on with others' runs that still wait; see `Sharing`.
   public var sharesJobs: Bool
   public var canFence: Bool
+  /// How long a job that was queued before its run's inputs were here holds its nodes for them; zero: jobs are submitted only when
+  /// everything is here. Whole seconds.
+  public var inputWait: Duration
   /// The unix socket of a slurmrestd that is asked for jobs instead of `squeue`; nil: none.
   public var restSocket: String?
   /// Whether accounting is asked about jobs that the controller has forgotten, where Slurm keeps accounts.
@@ -77,6 +80,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     allowedHostPaths: [String] = [], apptainer: String = "apptainer", scriptTemplate: String? = nil,
     extraOptions: [String] = [], pollInterval: Duration = .seconds(5), defaultWalltime: Duration = .seconds(24 * 3600),
     maxJobs: Int = 2000, arraySize: Int = 1000, sharesJobs: Bool = true, canFence: Bool = true,
+    inputWait: Duration = .seconds(30),
     restSocket: String? = nil,
     usesAccounting: Bool = true,
     sandbox: SandboxMode = .auto,
@@ -105,6 +109,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     self.arraySize = arraySize
     self.sharesJobs = sharesJobs
     self.canFence = canFence
+    self.inputWait = inputWait
     self.restSocket = restSocket
     self.usesAccounting = usesAccounting
     self.sandbox = sandbox
@@ -139,6 +144,9 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     }
     guard (1...1_000_000).contains(maxJobs) else {
       throw FederationError(.invalidArgument, "slurm.maxJobs must be a number from 1 to 1,000,000")
+    }
+    guard inputWait >= .zero, inputWait <= .seconds(600), inputWait.components.attoseconds == 0 else {
+      throw FederationError(.invalidArgument, "slurm.inputWait must be whole seconds, at most 10 min; 0s turns it off")
     }
     guard pollInterval >= .milliseconds(500), pollInterval <= .seconds(600) else {
       throw FederationError(.invalidArgument, "slurm.pollInterval must be between 0.5 s and 10 min")

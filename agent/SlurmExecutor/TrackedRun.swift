@@ -16,6 +16,8 @@ struct TrackedRun: Sendable {
   private(set) var host: ArrayTask?
   /// `sbatch` failed in a way that leaves open whether there is a job: the next submission looks before it tries again.
   var isUncertain = false
+  /// It has a place in the queue, and may not start before its inputs are here.
+  var awaitsInputs = false
   /// Answers of Slurm that were asked for before this moment say nothing about the run as it is now.
   var factsSince: ContinuousClock.Instant
 
@@ -48,16 +50,22 @@ struct TrackedRun: Sendable {
   var isOver: Bool { told.phase.isTerminal }
 
   init(id: RunID, request: SupervisedRun?, runsAs: String?, now: ContinuousClock.Instant) {
-    func duration(_ ms: UInt64?) -> Duration? { ms.flatMap { $0 == 0 ? nil : .milliseconds(Int64(clamping: $0)) } }
     self.id = id
-    self.runsAs = runsAs
-    walltime = duration(request?.walltimeMs)
-    disconnectLimit = duration(request?.disconnectLimitMs)
-    grace = duration(request?.graceMs) ?? .zero
+    grace = .zero
     factsSince = now
     schedulerSince = now
     accountDue = now
     told = RunObservation(id: id, phase: .bound)
+    learned(request: request, runsAs: runsAs)
+  }
+
+  /// Its own limits, as its step has them.
+  mutating func learned(request: SupervisedRun?, runsAs: String?) {
+    func duration(_ ms: UInt64?) -> Duration? { ms.flatMap { $0 == 0 ? nil : .milliseconds(Int64(clamping: $0)) } }
+    self.runsAs = runsAs
+    walltime = duration(request?.walltimeMs)
+    disconnectLimit = duration(request?.disconnectLimitMs)
+    grace = duration(request?.graceMs) ?? .zero
   }
 
   /// - Parameter host: the task that claimed it, in a shared array.
@@ -148,7 +156,8 @@ struct TrackedRun: Sendable {
       endAge: endSeenAt.map { now - $0 } ?? .zero, claimAge: claimSeenAt.map { now - $0 } ?? .zero,
       beatSilence: (beatChangedAt ?? claimSeenAt).map { now - $0 } ?? .zero, walltime: walltime,
       disconnectLimit: disconnectLimit, grace: grace, isCancelRequested: isCancelRequested,
-      isAtTimeLimit: job?.isAtTimeLimit ?? false, isOverMemory: isOverMemory, nodes: job?.nodeList ?? "", exit: exit)
+      isAtTimeLimit: job?.isAtTimeLimit ?? false, isOverMemory: isOverMemory, nodes: job?.nodeList ?? "", exit: exit,
+      wasQueuedAhead: attempt?.isAhead ?? false, awaitsInputs: awaitsInputs)
   }
 
   /// Whether Slurm's last answer says what `before` said, of a run for which that settles everything but its files: then the

@@ -46,6 +46,10 @@ struct RunFacts: Hashable, Sendable {
   var nodes = ""
   /// How the step itself ended, where accounting says.
   var exit: JobExit?
+  /// Its job was submitted before its inputs were here, and may have given its nodes back for that.
+  var wasQueuedAhead = false
+  /// They are not here yet.
+  var awaitsInputs = false
 }
 
 /// What is to be told or done about a run (docs/adr/0009-slurm.md has the table). Pure.
@@ -57,6 +61,8 @@ enum Verdict: Hashable, Sendable {
   case running(String)
   /// Make the claim, so that the run never starts; then consider it again.
   case forbid
+  /// Its job began before its inputs were here, and has ended without starting it: it is submitted again.
+  case putBack
   /// As the step wrote it.
   case end(RunEnd)
   /// As the step wrote it, but for this phase and this message.
@@ -112,8 +118,12 @@ enum Verdict: Hashable, Sendable {
     switch facts.scheduler {
     case .silent: return .wait
     case .pending(let reason): return .queued(reason)
+    case .live where facts.awaitsInputs: return .queued("its job has its nodes and waits for the run's inputs")
     case .live(let state):
       return .queued(state == "COMPLETING" ? "its job ends" : "its job starts (Slurm: \(state))")
+    // The operator's script may hide the step's exit code.
+    case .ended(.failed, _) where facts.wasQueuedAhead, .ended(.completed, _) where facts.wasQueuedAhead:
+      return facts.awaitsInputs || facts.schedulerAge >= fileGrace ? .putBack : .wait
     case .ended: return facts.schedulerAge >= fileGrace ? .forbid : .wait
     case .absent(let polls): return polls >= absentPolls ? .forbid : .wait
     }
@@ -177,7 +187,7 @@ enum Verdict: Hashable, Sendable {
   ///
   /// - Source: `Supervisor.batchStep`.
   private static func exitCode(_ exit: JobExit?, _ state: JobState.End) -> Int32? {
-    guard let exit, exit.signal == 0, ![74, 75].contains(exit.code) else { return nil }
+    guard let exit, exit.signal == 0, ![74, 75, 76].contains(exit.code) else { return nil }
     switch state {
     case .completed: return exit.code == 0 ? 0 : nil
     case .failed: return exit.code == 0 ? nil : exit.code

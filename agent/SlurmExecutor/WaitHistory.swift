@@ -61,6 +61,13 @@ struct WaitHistory: Hashable, Sendable {
     waits[Key(partition: partition, size: Self.size(of: cpus)), default: Waits()].seed = max(0, wait.components.seconds)
   }
 
+  /// What three jobs out of four wait for at least, or Slurm's forecast; nil when nothing is known.
+  func shortWait(in partition: String, cpus: Int64) -> Duration? {
+    guard let entry = waits[Key(partition: partition, size: Self.size(of: cpus))] else { return nil }
+    if entry.samples.isEmpty { return entry.seed.map { .seconds($0) } }
+    return .seconds(entry.samples.sorted()[entry.samples.count / 4])
+  }
+
   /// In order of size; sizes of which nothing is known are missing.
   func estimates(of partition: String) -> [Estimate] {
     Self.sizes.indices.compactMap { size in

@@ -52,6 +52,20 @@ public struct BatchFiles: Sendable {
     try Files.replace(path(id) + "/secrets", with: writer.bytes)
   }
 
+  /// Says whether a run that was queued before its inputs were there may start. Written in place, and the file is there before the
+  /// job: nodes see new bytes in a file that they open again sooner than a new file.
+  public func tellInputs(areHere: Bool, of id: UInt64) throws(SystemFailure) {
+    let file = try Files.open(path(id) + "/inputs", O_WRONLY | O_CREAT)
+    defer { close(file) }
+    try Files.writeAll(file, [areHere ? Self.inputsAreHere : UInt8(ascii: "0")])
+    if fsync(file) != 0 { throw SystemFailure("sync the state of a run's inputs") }
+  }
+
+  private static let inputsAreHere = UInt8(ascii: "1")
+
+  /// False also while nobody has said so, or the file cannot be read.
+  public func areInputsHere(_ id: UInt64) -> Bool { Files.read(path(id) + "/inputs", limit: 1) == [Self.inputsAreHere] }
+
   /// Also removes them where no step will.
   @discardableResult
   public func takeSecrets(_ id: UInt64) -> [String] {

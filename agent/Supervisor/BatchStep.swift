@@ -17,6 +17,9 @@ final class BatchStep: RunLoop {
   static let sharingNs: UInt64 = 10_000_000_000
   /// Of what `sysexits.h` offers: the run was started before, so that there is nothing to do here.
   static let startedBefore: Int32 = 75
+  /// The run's inputs did not come in time: nothing was started, and the place is given back.
+  static let inputsAreMissing: Int32 = 76
+  private static let inputLookSeconds = 0.5
 
   private let files: BatchFiles
   private let place: String
@@ -26,6 +29,8 @@ final class BatchStep: RunLoop {
   private var others: ArraySlice<UInt64>
   /// Whether a signal may be meant for another run than the present one.
   private let isShared: Bool
+  /// Whether they were queued before their inputs were there.
+  private let isAwaited: Bool
   private var exitCode: Int32 = 0
 
   // Of the present run.
@@ -40,8 +45,9 @@ final class BatchStep: RunLoop {
   private var nextLook: UInt64 = 0
 
   /// Runs until the run has ended. Returns the program's exit code (128 + n for signal n), or 2 for wrong usage, 66 when there
-  /// is no request to be found, 75 when the run was started before, 74 when the shared directory cannot be written. A step that
-  /// may take up others' runs returns the code of the one that failed, and 0 where its own was taken.
+  /// is no request to be found, 75 when the run was started before, 76 when its inputs did not come in time, 74 when the shared
+  /// directory cannot be written. A step that may take up others' runs returns the code of the one that failed, and 0 where its
+  /// own was taken.
   static func main(_ arguments: [String], environment: (String) -> String?) -> Int32 {
     let wanted: BatchStepArguments
     do throws(BatchStepArguments.Refusal) { wanted = try BatchStepArguments(arguments, environment: environment) } catch
@@ -52,6 +58,9 @@ final class BatchStep: RunLoop {
     let files = BatchFiles(sharedDirectory: wanted.sharedDirectory, leaseFile: wanted.leaseFile)
     do throws(SystemFailure) {
       let place = place(environment)
+      guard awaitInputs(wanted, files) else {
+        return complain("the run's inputs are not here yet: nothing was started", inputsAreMissing)
+      }
       let now = csupervisor_boottime_ns()
       guard let request = files.request(wanted.runs[0]) else {
         return complain("there is no request for this run any more", 66)
@@ -71,13 +80,27 @@ final class BatchStep: RunLoop {
     }
   }
 
+  /// Of a run that was queued before its inputs were there: waits for the executor's word that they are. The request is written
+  /// before that word, so it is not looked for earlier. Signals end this process meanwhile, which has claimed nothing.
+  ///
+  /// - Returns: false when they did not come in time. What was claimed by somebody else meanwhile is not waited for.
+  private static func awaitInputs(_ wanted: BatchStepArguments, _ files: BatchFiles) -> Bool {
+    guard let seconds = wanted.inputWaitSeconds else { return true }
+    let begin = csupervisor_boottime_ns()
+    while !files.areInputsHere(wanted.runs[0]), !files.isClaimed(wanted.runs[0]) {
+      guard csupervisor_boottime_ns() - begin < seconds * 1_000_000_000 else { return false }
+      usleep(UInt32(inputLookSeconds * 1_000_000))
+    }
+    return true
+  }
+
   /// Claims the first run that is there and nobody's yet; the runs before it are dropped with it.
   private static func take(
-    from runs: inout ArraySlice<UInt64>, files: BatchFiles, place: String
+    from runs: inout ArraySlice<UInt64>, awaited: Bool, files: BatchFiles, place: String
   ) throws(SystemFailure) -> (request: SupervisedRun, claim: Int32)? {
     while let id = runs.popFirst() {
-      // Looked at first, because that is cheaper than a claim that fails.
-      guard !files.isClaimed(id), let request = files.request(id) else { continue }
+      // Looked at first, because that is cheaper than a claim that fails. Nobody waits here for another task's inputs (I4).
+      guard !files.isClaimed(id), !awaited || files.areInputsHere(id), let request = files.request(id) else { continue }
       if let claim = try files.claim(id, place: place) { return (request, claim) }
     }
     return nil
@@ -109,6 +132,7 @@ final class BatchStep: RunLoop {
     self.files = files
     others = wanted.runs.dropFirst()
     isShared = wanted.isShared
+    isAwaited = wanted.inputWaitSeconds != nil
     self.request = request
     self.claim = claim
     stepBegin = now
@@ -135,7 +159,8 @@ final class BatchStep: RunLoop {
   override func turnEnded() {
     while isOver, !others.isEmpty {
       let now = csupervisor_boottime_ns()
-      guard now - stepBegin < Self.sharingNs, let next = try? Self.take(from: &others, files: files, place: place)
+      guard now - stepBegin < Self.sharingNs,
+        let next = try? Self.take(from: &others, awaited: isAwaited, files: files, place: place)
       else { return others = [] }
       close(claim)
       (request, claim) = next

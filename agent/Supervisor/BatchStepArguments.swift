@@ -9,6 +9,8 @@ struct BatchStepArguments {
   var runs: [UInt64]
   /// Whether the tasks of its array take runs from each other.
   var isShared = false
+  /// The runs were queued before their inputs were there: for so many seconds the step waits for them. nil: they are there.
+  var inputWaitSeconds: UInt64?
 
   struct Refusal: Error {
     var text: String
@@ -16,8 +18,8 @@ struct BatchStepArguments {
   }
 
   private static let usage =
-    "usage: batch-step --state-dir DIR (--run ID | --map FILE [--share STRIDE]) [--lease FILE]"
-  private static let names: Set<String> = ["--state-dir", "--run", "--map", "--share", "--lease"]
+    "usage: batch-step --state-dir DIR (--run ID | --map FILE [--share STRIDE]) [--lease FILE] [--await SECONDS]"
+  private static let names: Set<String> = ["--state-dir", "--run", "--map", "--share", "--lease", "--await"]
 
   /// `--map FILE` and `SLURM_ARRAY_TASK_ID`: the line of that number (from 0) is the run. With `--share` also each `STRIDE`-th line
   /// after it: tasks that run at the same time then look at different runs, as long as they are at most `STRIDE`.
@@ -33,6 +35,10 @@ struct BatchStepArguments {
     }
     sharedDirectory = directory
     leaseFile = options["--lease"]
+    if let wait = options["--await"] {
+      guard let seconds = UInt64(wait), seconds <= 3600 else { throw Refusal(text: Self.usage, code: 2) }
+      inputWaitSeconds = seconds
+    }
     switch (options["--run"], options["--map"], options["--share"]) {
     case (let run?, nil, nil): runs = [try Self.run(run)]
     case (nil, let map?, let share):

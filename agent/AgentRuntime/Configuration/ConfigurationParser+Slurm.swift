@@ -6,9 +6,7 @@ extension ConfigurationParser {
   static let slurmKeys = [
     "sharedDirectory", "agentBinary", "slurmConf", "commands", "partition", "account", "qos", "accounts", "partitions",
     "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "shareJobs",
-    "canFence",
-    "accounting", "restd",
-    "sandbox",
+    "canFence", "inputWait", "accounting", "restd", "sandbox",
   ]
 
   /// - Throws: `.invalidArgument` with the key and what it may be.
@@ -37,6 +35,7 @@ extension ConfigurationParser {
       case "arraySize": slurm.arraySize = try number(path, value, 1...100_000)
       case "shareJobs": slurm.shareJobs = try flag(path, value)
       case "canFence": slurm.canFence = try flag(path, value)
+      case "inputWait": slurm.inputWait = try text(path, value) == "0s" ? .zero : duration(path, value)
       case "restd": slurm.restd = try absolute(path, value)
       case "accounting": slurm.accounting = try choice(path, value)
       case "sandbox": slurm.sandbox = try choice(path, value)

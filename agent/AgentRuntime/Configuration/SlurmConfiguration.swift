@@ -36,6 +36,9 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var shareJobs = true
   /// `canFence`: false where the shared file system gives no close-to-open consistency.
   public var canFence = true
+  /// `inputWait`: how long a job that was queued before its run's inputs were here holds its nodes for them; zero: jobs are
+  /// submitted when everything is here.
+  public var inputWait = Duration.seconds(30)
   /// `restd`: the unix socket of a slurmrestd that is asked for jobs instead of `squeue`; nil: none.
   public var restd: String?
   /// `accounting`: auto asks `sacct` about jobs that the controller has forgotten, where Slurm keeps accounts.

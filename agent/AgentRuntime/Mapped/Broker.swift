@@ -111,6 +111,7 @@ final class Broker: Sendable {
       case .submit(var runs, let secrets):
         for (index, values) in zip(runs.indices, secrets) { runs[index].secrets = values }
         try await executor.submit(runs)
+      case .queueAhead(let runs): return (.runs(await executor.queueAhead(runs)), nil)
       case .cancel(let run, let grace): try await executor.cancel(run, grace: .milliseconds(grace))
       case .reattach(let known): return (.observations(try await executor.reattach(known: known)), nil)
       case .forget(let runs): try await executor.forget(runs)

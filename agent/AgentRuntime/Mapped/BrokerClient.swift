@@ -86,19 +86,38 @@ actor BrokerClient {
   func submit(_ runs: [RunRequest]) async throws {
     var rest = runs[...]
     while !rest.isEmpty {
-      var part: [RunRequest] = []
-      var bytes = 0
-      while let run = rest.first, part.count < Self.submissionRunsMax {
-        bytes += run.spec.sizeEstimate
-        if bytes > Self.submissionBytesMax, !part.isEmpty { break }
-        part.append(run)
-        rest = rest.dropFirst()
-      }
+      let part = Self.part(of: &rest) { $0.spec.sizeEstimate }
       // An observation may be quicker than the answer.
       attached.withLock { $0.formUnion(part.map(\.id)) }
       _ = try await ask(.submit(part, secrets: part.map(\.secrets)))
       accepted.formUnion(part.map(\.id))
     }
+  }
+
+  /// - Returns: the runs that need not be offered again; none when there is no broker at present.
+  func queueAhead(_ awaited: [AwaitedRun]) async -> [RunID] {
+    var settled: [RunID] = []
+    var rest = awaited[...]
+    while !rest.isEmpty {
+      let part = Self.part(of: &rest) { $0.request.spec.sizeEstimate }
+      attached.withLock { $0.formUnion(part.map(\.request.id)) }
+      guard case .runs(let ids)? = try? await ask(.queueAhead(part)).reply else { return settled }
+      settled += Set(ids).intersection(part.map(\.request.id))
+    }
+    return settled
+  }
+
+  /// As many as one message may hold, at least one.
+  private static func part<Element>(of rest: inout ArraySlice<Element>, size: (Element) -> Int) -> [Element] {
+    var part: [Element] = []
+    var bytes = 0
+    while let one = rest.first, part.count < submissionRunsMax {
+      bytes += size(one)
+      if bytes > submissionBytesMax, !part.isEmpty { break }
+      part.append(one)
+      rest = rest.dropFirst()
+    }
+    return part
   }
 
   /// Remembered, and told to the next broker when there is none at present.

@@ -12,6 +12,8 @@ enum BrokerRequest: Sendable, Codable {
   case place(PlacedInput, RunID)
   /// Secrets are never part of an encoded request, so they go beside it, by position.
   case submit([RunRequest], secrets: [[EnvironmentVariable]])
+  /// Answered with the runs that need not be offered again.
+  case queueAhead([AwaitedRun])
   case cancel(RunID, graceMilliseconds: Int64)
   case reattach([RunID])
   case forget([RunID])
@@ -27,6 +29,7 @@ enum BrokerRequest: Sendable, Codable {
 enum BrokerReply: Sendable, Codable {
   case done
   case observations([RunObservation])
+  case runs([RunID])
   case inventory(ClusterInventory)
   case failed(BrokerFailure)
 }

@@ -149,6 +149,18 @@ final class MappedExecutor: Executor, RunFileAccess {
     }
   }
 
+  func queueAhead(_ awaited: [AwaitedRun]) async -> [RunID] {
+    var parts: [String: [AwaitedRun]] = [:]
+    // Whose a run is, is written down when it is prepared.
+    for one in awaited { if let user = owners.user(of: one.request.id) { parts[user, default: []].append(one) } }
+    return await withTaskGroup(of: [RunID].self) { group in
+      for (user, part) in parts {
+        group.addTask { [self] in await (try? client(user))?.queueAhead(part) ?? [] }
+      }
+      return await group.reduce(into: []) { $0 += $1 }
+    }
+  }
+
   func cancel(_ id: RunID, grace: Duration) async throws {
     guard owners.user(of: id) != nil else { return }
     try await client(of: id).cancel(id, grace: grace)

@@ -108,6 +108,7 @@ final class RunDriver: Sendable {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { [self] in await forward(observations) }
         group.addTask { [self] in await submission.run(submissions) }
+        group.addTask { [self] in await queueingAhead.run() }
         while let inputs = await mailbox.receive(limit: Self.batchMax) { await turn(inputs) }
         group.cancelAll()
       }
@@ -253,6 +254,12 @@ final class RunDriver: Sendable {
       executor: executor, request: { [self] in request($0) }, tell: { [self] in mailbox.sendAtOnce($0) },
       logger: logger,
       isWanted: { [self] id in table.withLock { $0.runs[id].map { !$0.isUnwanted && !$0.isCancelled } ?? false } })
+  }
+
+  private var queueingAhead: QueueingAhead {
+    QueueingAhead(
+      executor: executor, cache: cache,
+      staging: { [self] in stagings.withLock { $0.keys.sorted() }.compactMap { request($0) } })
   }
 
   private func collect(_ id: RunID, _ observation: RunObservation) {

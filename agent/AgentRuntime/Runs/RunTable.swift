@@ -14,7 +14,8 @@ struct RunTable: Sendable {
   enum State: Sendable, Equatable {
     /// Journaled, not begun: adopting, or its session must confirm it first. Can transition to `staging`, `ended`.
     case held
-    /// Its inputs are on their way. Can transition to `staged`, `ended`.
+    /// Its inputs are on their way; the executor may have a place in its queue for it. Can transition to `staged`, `submitted` (it
+    /// lost that place for good), `ended`.
     case staging
     /// Ready; may only be submitted while a session confirms it. Can transition to `submitted`, `ended`.
     case staged
@@ -365,7 +366,8 @@ extension RunTable {
       if wasWelcomed, !awaited.contains(id) { abandon(id) }
       return
     }
-    guard case .submitted(let earlier) = run.state else { return }
+    if run.state == .staging { queuedAhead(observation, at: now) }
+    guard case .submitted(let earlier) = runs[id]!.state else { return }
     runs[id]!.logLength = max(run.logLength, observation.logBytes)
     if let runsAs = observation.runsAs { runs[id]!.runsAs = runsAs }
     if observation.phase == .bound {
@@ -381,7 +383,11 @@ extension RunTable {
       guard observation.phase.rawValue > earlier.rawValue || observation.phase == .running else { return }
       runs[id]!.state = .submitted(observation.phase)
       if observation.phase == .running { runs[id]!.pauseReason = nil }
-      if observation.phase != earlier { append(event: observation.phase, of: id, at: now) }
+      if observation.phase != earlier {
+        let reason = observation.phase == .queued ? observation.message : ""
+        if !reason.isEmpty { runs[id]!.pauseReason = reason }
+        append(event: observation.phase, of: id, message: reason, at: now)
+      }
       if observation.logBytes > 0 { actions.append(.shipLog(id, length: observation.logBytes, isFinal: false)) }
       return
     }
@@ -403,6 +409,17 @@ extension RunTable {
       let nothing = CollectedOutputs(
         phase: observation.phase, message: observation.message, outputs: TaskOutputs(), bytesOut: 0)
       collected(id, nothing, at: now)
+    }
+  }
+
+  /// The run has a place in the executor's queue already. An end there is the run's end: nobody can start it any more.
+  private mutating func queuedAhead(_ observation: RunObservation, at now: Timestamp) {
+    let id = observation.id
+    if observation.phase.isTerminal {
+      actions.append(.stopStaging(id))
+      runs[id]!.state = .submitted(.dispatched)
+    } else if !observation.message.isEmpty {
+      paused(id, in: .staging, reason: "while its inputs are on their way: \(observation.message)", at: now)
     }
   }
 
