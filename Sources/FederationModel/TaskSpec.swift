@@ -33,6 +33,8 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public var federation: FederationHints
   /// `nodeSelector` of the template: labels that the cluster must have.
   public var nodeSelector: [String: String]
+  /// `metadata.labels` of the workflow and, over them, of the template: a site's defaults go by them. nil: none.
+  public var labels: [String: String]?
 
   public init(
     image: String = "", command: [String] = [], arguments: [String] = [], script: String? = nil,
@@ -42,7 +44,7 @@ public struct TaskSpec: Hashable, Sendable, Codable {
     outputParameters: [OutputParameter] = [], datasets: [MountedDataset]? = nil, capturesResult: Bool = false,
     activeDeadline: Duration? = nil,
     terminationGrace: Duration = .seconds(30), federation: FederationHints = FederationHints(),
-    nodeSelector: [String: String] = [:]
+    nodeSelector: [String: String] = [:], labels: [String: String]? = nil
   ) {
     self.image = image
     self.command = command
@@ -62,6 +64,7 @@ public struct TaskSpec: Hashable, Sendable, Codable {
     self.terminationGrace = terminationGrace
     self.federation = federation
     self.nodeSelector = nodeSelector
+    self.labels = labels
   }
 }
 

@@ -4,6 +4,36 @@ import Testing
 @testable import AgentRuntime
 
 @Suite struct ConfigurationParserTests {
+  @Test("what a Slurm site says for tasks of a kind is read, and a key that is none of it is refused by the nearest")
+  func siteDefaults() throws {
+    func slurm(_ rules: String) throws -> SlurmConfiguration {
+      try ConfigurationParser.parse(
+        yaml: "executor: slurm\nslurm: {sharedDirectory: /s, inputWait: 0s, defaults: [\(rules)]}"
+      )
+      .slurm
+    }
+    let read = try slurm(
+      "{when: {class: idle, labels: {team: md}, project: physics, gpus: true}, partition: gpu, gpuType: a100}, {account: all}"
+    )
+    var first = SlurmConfiguration.SlurmDefault()
+    (first.priorityClass, first.labels, first.project, first.gpus) = (.idle, ["team": "md"], "physics", true)
+    first.values = ["partition": "gpu", "gpuType": "a100"]
+    var second = SlurmConfiguration.SlurmDefault()
+    second.values = ["account": "all"]
+    #expect(read.defaults == [first, second] && read.inputWait == .zero)
+    for (rule, words) in [
+      ("{partitoin: a}", "did you mean \"slurm.defaults.partition\""),
+      ("{when: {label: {a: b}}, qos: x}", "did you mean \"slurm.defaults.when.labels\""),
+      ("{when: {class: urgent}, qos: x}", "slurm.defaults.when.class"),
+      ("{when: idle, qos: x}", "slurm.defaults.when must be"),
+      ("idle", "slurm.defaults must be"),
+      ("{when: {gpus: some}, qos: x}", "slurm.defaults.when.gpus must be true or false"),
+    ] {
+      let error = #expect(throws: FederationError.self) { _ = try slurm(rule) }
+      #expect(error?.publicMessage.contains(words) == true, "\(rule): \(error!)")
+    }
+  }
+
   @Test("every key is read")
   func everything() throws {
     let configuration = try ConfigurationParser.parse(

@@ -13,6 +13,9 @@ struct MappedFixture: Sendable {
   static let agent = "fub-t-agent"
   static let alice = "fub-t-alice"
   static let bob = "fub-t-bob"
+  /// The agent's program: `FUBINI_TEST_AGENT` names another one, like the static one that `make agent` builds.
+  private static let program =
+    ProcessInfo.processInfo.environment["FUBINI_TEST_AGENT"] ?? Federation.defaultBinaries + "/fubini-agent"
   static let isAvailable = geteuid() == 0 && access("/usr/bin/sudo", X_OK) == 0
 
   let federation: Federation
@@ -45,8 +48,7 @@ struct MappedFixture: Sendable {
       try FileManager.default.createSymbolicLink(
         atPath: "\(binaries)/\(name)", withDestinationPath: "\(Federation.defaultBinaries)/\(name)")
     }
-    try FileManager.default.copyItem(
-      atPath: Federation.defaultBinaries + "/fubini-agent", toPath: binaries + "/fubini-agent")
+    try FileManager.default.copyItem(atPath: program, toPath: binaries + "/fubini-agent")
     guard chmod(binaries + "/fubini-agent", 0o755) == 0, chown(binaries + "/fubini-agent", 0, 0) == 0 else {
       throw HarnessError("the program cannot be made root's")
     }

@@ -19,6 +19,37 @@ internal import Testing
     #expect(history.estimates(of: "other").isEmpty)
   }
 
+  @Test(
+    "What Slurm plans for the jobs that wait seeds their sizes, until a job of ours has waited; a later plan takes its place"
+  )
+  func planned() {
+    let lines = [
+      "Job=1|State=PENDING|Start=1100|Partition=batch|Cpus=4|Name=a",
+      "Job=2|State=PENDING|Start=1300|Partition=batch|Cpus=8|Name=b",
+      "Job=3|State=PENDING|Start=4600|Partition=batch|Cpus=2|Name=c",
+      "Job=4|State=PENDING|Start=N/A|Partition=batch|Cpus=1|Name=held",
+      "Job=5|State=RUNNING|Start=900|Partition=batch|Cpus=1|Name=d",
+      "Job=6|State=PENDING|Start=990|Partition=batch,debug|Cpus=64|Name=e",
+      "Job=7|State=PENDING|Start=2000|Partition=foreign|Cpus=64|Name=f",
+    ]
+    var history = WaitHistory()
+    history.forecast(in: "batch", cpus: 1, wait: .seconds(77))
+    let jobs = SlurmJob.parse(lines.joined(separator: "\n")).jobs
+    #expect(history.planned(jobs, in: ["batch", "debug", "idle"], now: 1000) == ["batch", "debug"])
+    let wide = WaitHistory.Estimate(cpus: 64, median: .zero, upper: .zero, samples: 0)
+    #expect(
+      history.estimates(of: "batch") == [
+        .init(cpus: 8, median: .seconds(300), upper: .seconds(3600), samples: 0), wide,
+      ])
+    #expect(history.estimates(of: "debug") == [wide])
+    #expect(history.estimates(of: "foreign").isEmpty && !history.hasOwnWaits(in: "batch"))
+    #expect(history.shortWait(in: "batch", cpus: 3) == .seconds(300) && history.shortWait(in: "batch", cpus: 1) == nil)
+    for wait in [40, 10, 30, 20] { history.started(in: "batch", cpus: 3, after: .seconds(wait)) }
+    #expect(history.shortWait(in: "batch", cpus: 3) == .seconds(20) && history.hasOwnWaits(in: "batch"))
+    #expect(history.planned([], in: ["debug"], now: 1000).isEmpty)
+    #expect(history.estimates(of: "debug").isEmpty)
+  }
+
   @Test("Memory is bounded")
   func bounded() {
     var history = WaitHistory()

@@ -312,7 +312,7 @@ final class AgentProcess: Sendable {
       sharedDirectory: slurm.sharedDirectory, agentBinary: slurm.agentBinary ?? executablePath,
       federationID: federationID, cluster: cluster, slurmConfiguration: slurm.slurmConf,
       programs: programs, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
-      accounts: slurm.accounts, partitions: slurm.partitions,
+      accounts: slurm.accounts, defaults: slurm.defaults.map(SiteDefault.init), partitions: slurm.partitions,
       images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
       rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
       apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
@@ -342,5 +342,15 @@ final class AgentProcess: Sendable {
       readlink("/proc/self/exe", $0.bindMemory(to: CChar.self).baseAddress!, 4095)
     }
     return length > 0 ? String(decoding: buffer[..<length], as: UTF8.self) : CommandLine.arguments[0]
+  }
+}
+
+extension SiteDefault {
+  init(_ rule: SlurmConfiguration.SlurmDefault) {
+    self.init(
+      condition: Condition(
+        priorityClass: rule.priorityClass, labels: rule.labels, project: rule.project, gpus: rule.gpus),
+      partition: rule.values["partition"], account: rule.values["account"], qos: rule.values["qos"],
+      constraint: rule.values["constraint"], gpuType: rule.values["gpuType"], gres: rule.values["gres"])
   }
 }

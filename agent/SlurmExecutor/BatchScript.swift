@@ -113,10 +113,12 @@ struct BatchScript: Sendable {
       let perCore = (shape.memoryMebibytes + shape.cpus - 1) / shape.cpus
       list.append(isGang ? "--mem-per-cpu=\(perCore)M" : "--mem=\(shape.memoryMebibytes)M")
     }
+    var gres = shape.gres.map { [$0] } ?? []
     if shape.gpus > 0 {
       let count = (shape.gpuType.map { "\($0):" } ?? "") + "\(shape.gpus)"
-      list.append(isGang ? "--gpus-per-task=\(count)" : "--gres=gpu:\(count)")
+      if isGang { list.append("--gpus-per-task=\(count)") } else { gres.insert("gpu:\(count)", at: 0) }
     }
+    if !gres.isEmpty { list.append("--gres=\(gres.joined(separator: ","))") }
     return list
   }
 

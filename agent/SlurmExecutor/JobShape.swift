@@ -11,6 +11,8 @@ struct JobShape: Hashable, Sendable {
   /// For each copy of the program.
   var gpus: Int64 = 0
   var gpuType: String?
+  /// Beside GPUs, for each node: a site's default.
+  var gres: String?
   /// Copies of the program in all; more than one is started by `srun`.
   var gangSize = 1
   /// nil leaves it to Slurm.
@@ -35,14 +37,17 @@ struct JobShape: Hashable, Sendable {
     cpus = max(1, (resources.cpuMillicores + 999) / 1000)
     memoryMebibytes = max(0, (resources.memory.bytes + (1 << 20) - 1) >> 20)
     gpus = max(0, resources.gpus)
-    gpuType = try Self.value(resources.gpuType, "GPU type")
+    let traits = SiteDefault.RunTraits(run)
+    func site(_ value: KeyPath<SiteDefault, String?>) -> String? { configuration.siteDefault(value, for: traits) }
+    gpuType = gpus > 0 ? try Self.value(resources.gpuType ?? site(\.gpuType), "GPU type") : nil
+    gres = try Self.value(site(\.gres), "list of generic resources")
     timeLimitMinutes = limits.slurmMinutes
     let hints = run.spec.federation.slurm
-    partition = try Self.value(hints?.partition ?? configuration.partition, "partition")
+    partition = try Self.value(configuration.partition(of: run), "partition")
     account = try Self.value(
-      hints?.account ?? configuration.accounts[run.project.text] ?? configuration.account, "account")
-    qos = try Self.value(hints?.qos ?? configuration.qos, "QOS")
-    constraint = try Self.value(hints?.constraint, "constraint")
+      hints?.account ?? site(\.account) ?? configuration.accounts[run.project.text] ?? configuration.account, "account")
+    qos = try Self.value(hints?.qos ?? site(\.qos) ?? configuration.qos, "QOS")
+    constraint = try Self.value(hints?.constraint ?? site(\.constraint), "constraint")
     reservation = try Self.value(hints?.reservation, "reservation")
     licences = try Self.value(hints?.licences, "list of licences")
     isExclusive = hints?.exclusive ?? false
@@ -66,6 +71,21 @@ struct JobShape: Hashable, Sendable {
       throw FederationError(.invalidArgument, "\"\(text)\" cannot be a \(what) of a Slurm cluster")
     }
     return text
+  }
+}
+
+extension SiteDefault.RunTraits {
+  init(_ run: RunRequest) {
+    self.init(
+      priorityClass: run.spec.federation.priorityClass, labels: run.spec.labels ?? [:], project: run.project.text,
+      hasGPUs: run.spec.resources.gpus > 0)
+  }
+}
+
+extension SlurmExecutorConfiguration {
+  /// Where a run goes; nil: to Slurm's default.
+  func partition(of run: RunRequest) -> String? {
+    run.spec.federation.slurm?.partition ?? siteDefault(\.partition, for: .init(run)) ?? partition
   }
 }
 

@@ -16,7 +16,7 @@ extension SlurmExecutor {
 
   /// Where a run goes; nil while that is not known.
   func partition(of request: RunRequest) -> PartitionState? {
-    guard let name = request.spec.federation.slurm?.partition ?? configuration.partition else {
+    guard let name = configuration.partition(of: request) else {
       return partitions.first(where: \.isDefault)
     }
     return partitions.first { $0.name == name }
@@ -92,10 +92,24 @@ extension SlurmExecutor {
     return output.standardOutput
   }
 
-  /// Slurm's own forecast for one core, where no job of ours has waited yet. At most four questions a minute.
+  /// Slurm's own forecast where no job of ours has waited yet: what it plans for the jobs that wait there, by one `squeue --start` for
+  /// all partitions; where none waits, or Slurm has no plan for them, for one core by `sbatch --test-only`, which does not count the
+  /// jobs that wait. At most five questions a minute.
   private func seedWaits() async {
-    let unknown = usablePartitions.filter { history.estimates(of: $0.name).isEmpty }
-    for partition in unknown.prefix(4) {
+    let unknown = usablePartitions.filter { !history.hasOwnWaits(in: $0.name) }
+    guard !unknown.isEmpty else { return }
+    let names = unknown.map(\.name)
+    let arguments = [
+      "--start", "--noheader", "--partition=\(names.joined(separator: ","))", "--format=\(SlurmJob.format)",
+    ]
+    var told: Set<String> = []
+    let asked = Self.wallClockSeconds
+    if let output = try? await commands.run(configuration.programs.squeue, arguments, timeout: Self.commandTimeout),
+      output.status == 0
+    {
+      told = history.planned(SlurmJob.parse(output.standardOutput).jobs, in: Set(names), now: asked)
+    }
+    for partition in unknown.filter({ !told.contains($0.name) }).prefix(4) {
       let arguments = [
         "--test-only", "--partition=\(partition.name)", "--ntasks=1", "--time=1", "--output=/dev/null", "--chdir=/",
       ]

@@ -39,6 +39,9 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   public var qos: String?
   /// In place of `account`, by project.
   public var accounts: [String: String]
+  /// What tasks of a kind get where their authors say nothing, before `partition`, `accounts`, `account` and `qos`; of each value the
+  /// first rule that matches and has it counts. At most 256.
+  public var defaults: [SiteDefault]
   /// Partitions that count as capacity; empty: all that are up.
   public var partitions: [String]
   /// First match wins. `apptainer:FILE` runs in that image.
@@ -75,7 +78,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   public init(
     sharedDirectory: String, agentBinary: String, federationID: String, cluster: String,
     slurmConfiguration: String? = nil, programs: Programs = Programs(), partition: String? = nil,
-    account: String? = nil, qos: String? = nil, accounts: [String: String] = [:], partitions: [String] = [],
+    account: String? = nil, qos: String? = nil, accounts: [String: String] = [:], defaults: [SiteDefault] = [],
+    partitions: [String] = [],
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], apptainer: String = "apptainer", scriptTemplate: String? = nil,
     extraOptions: [String] = [], pollInterval: Duration = .seconds(5), defaultWalltime: Duration = .seconds(24 * 3600),
@@ -96,6 +100,7 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
     self.account = account
     self.qos = qos
     self.accounts = accounts
+    self.defaults = defaults
     self.partitions = partitions
     self.images = images
     self.rootFileSystems = rootFileSystems
@@ -135,6 +140,19 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
         throw FederationError(
           .invalidArgument, "slurm.restd must be the absolute path of a unix socket, at most 107 bytes")
       }
+    }
+    for rule in images
+    where rule.runsAs != "host" && !rule.runsAs.hasPrefix("apptainer:/") && rootFileSystems[rule.runsAs] == nil {
+      throw FederationError(
+        .invalidArgument,
+        "images: \(rule.pattern) runs as \(rule.runsAs), which is neither host, nor apptainer:/FILE, nor one of "
+          + "rootFileSystems" + (rule.runsAs.hasPrefix("enroot") ? "; enroot is not supported" : ""))
+    }
+    guard defaults.count <= 256 else {
+      throw FederationError(.invalidArgument, "slurm.defaults may have 256 rules at most")
+    }
+    for (index, rule) in defaults.enumerated() {
+      try rule.validate("slurm.defaults[\(index)]", partitions: partitions)
     }
     for option in extraOptions {
       guard option.hasPrefix("-"), !option.utf8.contains(where: { $0 < 0x20 }) else {

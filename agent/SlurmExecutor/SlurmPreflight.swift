@@ -39,7 +39,8 @@ public enum SlurmPreflight {
       let output = try await commands.run(configuration.programs.sinfo, arguments, timeout: patience)
       guard output.status == 0 else { throw SlurmFailure(output).error }
       let partitions = PartitionState.parse(output.standardOutput)
-      for name in [configuration.partition].compactMap(\.self) + configuration.partitions
+      let named = [configuration.partition].compactMap(\.self) + configuration.defaults.compactMap(\.partition)
+      for name in named + configuration.partitions
       where !partitions.contains(where: { $0.name == name }) {
         let known = partitions.map(\.name).joined(separator: ", ")
         return Finding(

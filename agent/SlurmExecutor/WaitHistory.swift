@@ -30,8 +30,12 @@ struct WaitHistory: Hashable, Sendable {
     /// Seconds, oldest first.
     var samples: [Int64] = []
     var surprises = 0
-    /// Slurm's forecast, in seconds.
-    var seed: Int64?
+    /// Slurm's forecast, in seconds; nil: none.
+    var seed: Seed?
+  }
+  private struct Seed: Hashable {
+    var median: Int64
+    var upper: Int64
   }
   private var waits: [Key: Waits] = [:]
 
@@ -58,13 +62,42 @@ struct WaitHistory: Hashable, Sendable {
 
   /// What Slurm itself expects for a job of that size now.
   mutating func forecast(in partition: String, cpus: Int64, wait: Duration) {
-    waits[Key(partition: partition, size: Self.size(of: cpus)), default: Waits()].seed = max(0, wait.components.seconds)
+    let seconds = max(0, wait.components.seconds)
+    waits[Key(partition: partition, size: Self.size(of: cpus)), default: Waits()].seed = Seed(
+      median: seconds, upper: seconds)
+  }
+
+  /// What Slurm plans for the jobs of everybody that wait in these partitions now: one of ours would wait about as long as they do,
+  /// and at the end of the queue as long as the last of them. Earlier forecasts for these partitions are forgotten.
+  ///
+  /// - Parameter now: by the controller's clock, seconds since 1970.
+  /// - Returns: the partitions for which that says something.
+  mutating func planned(_ jobs: [SlurmJob], in partitions: Set<String>, now: Int64) -> Set<String> {
+    for key in waits.keys where partitions.contains(key.partition) { waits[key]!.seed = nil }
+    var found: [Key: [Int64]] = [:]
+    for job in jobs {
+      guard case .pending = job.state, let start = job.startsAt else { continue }
+      // A job may be willing to go to one of several.
+      for name in job.partition.split(separator: ",").map(String.init) where partitions.contains(name) {
+        found[Key(partition: name, size: Self.size(of: job.cpus)), default: []].append(max(0, start - now))
+      }
+    }
+    for (key, seconds) in found {
+      let sorted = seconds.sorted()
+      waits[key, default: Waits()].seed = Seed(median: sorted[sorted.count / 2], upper: sorted[sorted.count - 1])
+    }
+    return Set(found.keys.map(\.partition))
+  }
+
+  /// Whether a job of ours has waited there.
+  func hasOwnWaits(in partition: String) -> Bool {
+    Self.sizes.indices.contains { waits[Key(partition: partition, size: $0)]?.samples.isEmpty == false }
   }
 
   /// What three jobs out of four wait for at least, or Slurm's forecast; nil when nothing is known.
   func shortWait(in partition: String, cpus: Int64) -> Duration? {
     guard let entry = waits[Key(partition: partition, size: Self.size(of: cpus))] else { return nil }
-    if entry.samples.isEmpty { return entry.seed.map { .seconds($0) } }
+    if entry.samples.isEmpty { return entry.seed.map { .seconds($0.median) } }
     return .seconds(entry.samples.sorted()[entry.samples.count / 4])
   }
 
@@ -74,7 +107,9 @@ struct WaitHistory: Hashable, Sendable {
       guard let entry = waits[Key(partition: partition, size: size)] else { return nil }
       let cpus = Self.sizes[size]
       if entry.samples.isEmpty {
-        return entry.seed.map { Estimate(cpus: cpus, median: .seconds($0), upper: .seconds($0), samples: 0) }
+        return entry.seed.map {
+          Estimate(cpus: cpus, median: .seconds($0.median), upper: .seconds($0.upper), samples: 0)
+        }
       }
       let sorted = entry.samples.sorted()
       return Estimate(

@@ -93,7 +93,10 @@ enum Filter {
       return Rejection("TooLarge", short.map { "\($0.asked) asked for, it has \($0.there)" }.joined(separator: "; "))
     }
     if requirement.hints.gangSize > 1, !inventory.startsGangs {
-      return Rejection("NoGangs", "\(requirement.hints.gangSize) copies must start together, and it starts no gangs")
+      let remedy =
+        inventory.executor == "slurm" ? ": its agent is root's, and must run as an ordinary user for that" : ""
+      return Rejection(
+        "NoGangs", "\(requirement.hints.gangSize) copies must start together, and it starts no gangs\(remedy)")
     }
     return PartitionFit.rejection(of: inventory.partitions, for: requirement)
   }

@@ -50,6 +50,8 @@ extension WorkflowMachine {
     }
     spec.federation = definition.federationHints(for: template)
     if spec.resources.gpus > 0 { spec.resources.gpuType = definition.gpuType(for: template) }
+    let labels = definition.metadata.labels.merging(template.labels) { $1 }
+    if !labels.isEmpty { spec.labels = labels.mapValues { (try? text($0)) ?? $0 } }
     spec.nodeSelector = try definition.spec.nodeSelector.merging(template.nodeSelector) { $1 }.mapValues(text)
     return spec
   }

@@ -4,8 +4,9 @@ internal import Yams
 /// The block `slurm`.
 extension ConfigurationParser {
   static let slurmKeys = [
-    "sharedDirectory", "agentBinary", "slurmConf", "commands", "partition", "account", "qos", "accounts", "partitions",
-    "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize", "shareJobs",
+    "sharedDirectory", "agentBinary", "slurmConf", "commands", "partition", "account", "qos", "accounts", "defaults",
+    "partitions", "apptainer", "script", "options", "pollInterval", "defaultWalltime", "maxJobs", "arraySize",
+    "shareJobs",
     "canFence", "inputWait", "accounting", "restd", "sandbox",
   ]
 
@@ -25,6 +26,7 @@ extension ConfigurationParser {
       case "account": slurm.account = try text(path, value)
       case "qos": slurm.qos = try text(path, value)
       case "accounts": slurm.accounts = try texts(path, value)
+      case "defaults": slurm.defaults = try list(path, value) { try slurmDefault($0) }
       case "partitions": slurm.partitions = try list(path, value) { try text(path, $0) }
       case "apptainer": slurm.apptainer = try text(path, value)
       case "script": slurm.script = try text(path, value)
@@ -43,6 +45,33 @@ extension ConfigurationParser {
       }
     }
     return slurm
+  }
+
+  private static func slurmDefault(_ node: Node) throws -> SlurmConfiguration.SlurmDefault {
+    typealias Rule = SlurmConfiguration.SlurmDefault
+    guard let mapping = node.mapping else { throw invalid("slurm.defaults", "a list of rules", node) }
+    var rule = Rule()
+    for (key, value) in mapping {
+      let key = try name(key, in: ["when"] + Rule.valueNames, of: "slurm.defaults.")
+      guard key == "when" else {
+        rule.values[key] = try text("slurm.defaults.\(key)", value)
+        continue
+      }
+      guard let conditions = value.mapping else {
+        throw invalid("slurm.defaults.when", "a mapping of \(Rule.conditionNames.joined(separator: ", "))", value)
+      }
+      for (key, value) in conditions {
+        let key = try name(key, in: Rule.conditionNames, of: "slurm.defaults.when.")
+        let path = "slurm.defaults.when." + key
+        switch key {
+        case "class": rule.priorityClass = try choice(path, value) as PriorityClass
+        case "labels": rule.labels = try texts(path, value)
+        case "project": rule.project = try text(path, value)
+        default: rule.gpus = try flag(path, value)
+        }
+      }
+    }
+    return rule
   }
 
   private static func absolute(_ key: String, _ node: Node) throws -> String {

@@ -1,3 +1,5 @@
+public import FederationModel
+
 /// What an operator decides about a Slurm cluster: the block `slurm` of the agent's configuration.
 public struct SlurmConfiguration: Sendable, Equatable {
   public enum Accounting: String, Sendable, CaseIterable { case auto, off }
@@ -16,6 +18,8 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var qos: String?
   /// `accounts`: project to account.
   public var accounts: [String: String] = [:]
+  /// `defaults`: what tasks of a kind get where their authors say nothing.
+  public var defaults: [SlurmDefault] = []
   /// `partitions`: what counts as capacity; empty: all.
   public var partitions: [String] = []
   /// `apptainer`: the program on the nodes.
@@ -46,6 +50,22 @@ public struct SlurmConfiguration: Sendable, Equatable {
   public var sandbox = Sandbox.auto
 
   public init() {}
+
+  /// One rule of `defaults`.
+  public struct SlurmDefault: Sendable, Equatable {
+    /// `when.class`, `when.labels`, `when.project`, `when.gpus`: all that are given must hold.
+    public var priorityClass: PriorityClass?
+    public var labels: [String: String] = [:]
+    public var project: String?
+    public var gpus: Bool?
+    /// `partition`, `account`, `qos`, `constraint`, `gpuType`, `gres`, by their names.
+    public var values: [String: String] = [:]
+
+    public init() {}
+
+    static let conditionNames = ["class", "labels", "project", "gpus"]
+    static let valueNames = ["partition", "account", "qos", "constraint", "gpuType", "gres"]
+  }
 
   static let commandNames = ["sbatch", "squeue", "scancel", "sinfo", "scontrol", "sacct", "srun"]
 }

@@ -109,7 +109,9 @@ extension Fubini_Agent_V1_TaskSpec {
         terminationGrace: .milliseconds(max(0, terminationGraceMs)),
         // Of the hints an agent needs what its executor acts on; the rest was the scheduler's.
         federation: FederationHints(
-          gangSize: Int(clamping: max(1, gangSize)), slurm: hasSlurm ? try slurm.model : nil))
+          priorityClass: PriorityClass(rawValue: priorityClass) ?? .interruptible,
+          gangSize: Int(clamping: max(1, gangSize)), slurm: hasSlurm ? try slurm.model : nil),
+        labels: labels.isEmpty ? nil : labels)
     }
   }
 }

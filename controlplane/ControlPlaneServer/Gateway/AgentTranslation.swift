@@ -244,6 +244,8 @@ extension Fubini_Agent_V1_TaskSpec {
     terminationGraceMs = spec.terminationGrace.milliseconds
     gangSize = Int64(spec.federation.gangSize)
     if let hints = spec.federation.slurm { slurm = Fubini_Agent_V1_SlurmHints(hints) }
+    labels = spec.labels ?? [:]
+    priorityClass = spec.federation.priorityClass.rawValue
     datasets = (spec.datasets ?? []).map { mounted in
       .with { ($0.object, $0.mountPath) = (Fubini_Agent_V1_DataObject(mounted.object), mounted.mountPath) }
     }

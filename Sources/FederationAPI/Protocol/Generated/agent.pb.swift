@@ -998,6 +998,18 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
     set {_uniqueStorage()._datasets = newValue}
   }
 
+  /// By which a site may choose where and how its batch system runs it: the workflow's labels and the template's.
+  public var labels: Dictionary<String,String> {
+    get {_storage._labels}
+    set {_uniqueStorage()._labels = newValue}
+  }
+
+  /// realtime, interruptible, offline, idle; empty of an earlier control plane.
+  public var priorityClass: String {
+    get {_storage._priorityClass}
+    set {_uniqueStorage()._priorityClass = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -3512,7 +3524,7 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -3533,6 +3545,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _slurm: Fubini_Agent_V1_SlurmHints? = nil
     var _limits: Fubini_Agent_V1_Resources? = nil
     var _datasets: [Fubini_Agent_V1_MountedDataset] = []
+    var _labels: Dictionary<String,String> = [:]
+    var _priorityClass: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3561,6 +3575,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _slurm = source._slurm
       _limits = source._limits
       _datasets = source._datasets
+      _labels = source._labels
+      _priorityClass = source._priorityClass
     }
   }
 
@@ -3597,6 +3613,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 16: try { try decoder.decodeSingularMessageField(value: &_storage._slurm) }()
         case 17: try { try decoder.decodeSingularMessageField(value: &_storage._limits) }()
         case 18: try { try decoder.decodeRepeatedMessageField(value: &_storage._datasets) }()
+        case 19: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
+        case 20: try { try decoder.decodeSingularStringField(value: &_storage._priorityClass) }()
         default: break
         }
       }
@@ -3663,6 +3681,12 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       if !_storage._datasets.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._datasets, fieldNumber: 18)
       }
+      if !_storage._labels.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._labels, fieldNumber: 19)
+      }
+      if !_storage._priorityClass.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._priorityClass, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3690,6 +3714,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._slurm != rhs_storage._slurm {return false}
         if _storage._limits != rhs_storage._limits {return false}
         if _storage._datasets != rhs_storage._datasets {return false}
+        if _storage._labels != rhs_storage._labels {return false}
+        if _storage._priorityClass != rhs_storage._priorityClass {return false}
         return true
       }
       if !storagesAreEqual {return false}
