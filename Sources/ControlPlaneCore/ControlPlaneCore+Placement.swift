@@ -117,7 +117,7 @@ extension ControlPlaneCore {
     let group = pending.groups[key]!
     var view = PendingGroup(
       requirement: group.requirement, tasks: tasks, waiting: group.count,
-      expectedRuntime: expectedRuntime(of: group.requirement),
+      expectedRuntime: expectedRuntime(of: group.requirement), runtimeSpread: runtimeSpread(of: group.requirement),
       isRuntimeKnown: history.knows(group.requirement.template))
     // Its tasks differ in what is behind them; the first one is the next to be placed.
     if let first = tasks.first, let entry = workflows[first.workflow] {
@@ -165,6 +165,12 @@ extension ControlPlaneCore {
       return .seconds(known.median)
     }
     return requirement.hints.walltime ?? configuration.defaultRuntime
+  }
+
+  /// How much longer than expected a run may take that is one of the longest tenth; zero as long as nothing was learnt.
+  private func runtimeSpread(of requirement: Requirement) -> Duration {
+    let known = history.runtime(of: requirement.template, reading: inputSize(of: requirement))
+    return .seconds(known.map { $0.upper - $0.median } ?? 0)
   }
 
   /// Bytes that a task reads, wherever they are.

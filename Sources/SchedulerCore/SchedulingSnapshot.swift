@@ -30,6 +30,8 @@ public struct PendingGroup: Sendable {
   public var waiting: Int
   /// From the template's history, else walltime, else a default.
   public var expectedRuntime: Duration
+  /// What nine of ten runs of the template do not exceed, less `expectedRuntime`: zero when nothing was learnt.
+  public var runtimeSpread: Duration
   /// Whether `expectedRuntime` was learnt. Nothing waits for a better cluster on a guess.
   public var isRuntimeKnown: Bool
   /// Seconds of work behind a task: the longest chain of those that need its outputs, its upward rank without itself; 0 when nothing
@@ -39,12 +41,13 @@ public struct PendingGroup: Sendable {
   public var deadline: Double?
   public init(
     requirement: Requirement, tasks: [TaskID], waiting: Int? = nil, expectedRuntime: Duration,
-    isRuntimeKnown: Bool = false, tail: Double = 0, deadline: Double? = nil
+    runtimeSpread: Duration = .zero, isRuntimeKnown: Bool = false, tail: Double = 0, deadline: Double? = nil
   ) {
     self.requirement = requirement
     self.tasks = tasks
     self.waiting = max(tasks.count, waiting ?? 0)
     self.expectedRuntime = expectedRuntime
+    self.runtimeSpread = runtimeSpread
     self.isRuntimeKnown = isRuntimeKnown
     self.tail = tail
     self.deadline = deadline

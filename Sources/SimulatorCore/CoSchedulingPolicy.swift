@@ -27,6 +27,8 @@ extension CoScheduler {
     case .transferFinished(let datum, let site): transferFinished(datum, to: site, at: now)
     case .transferFailed(let datum, let site): transferFailed(datum, to: site, at: now)
     case .reachabilityChanged(let site, let isDown): reachabilityChanged(site, isDown: isDown)
+    case .priceChanged(let site, let perSecond, let egressPerByte):
+      priceChanged(site, perSecond: perSecond, egressPerByte: egressPerByte)
     }
   }
 }

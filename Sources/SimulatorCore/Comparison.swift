@@ -17,9 +17,10 @@ extension Simulation {
   /// - Parameters:
   ///   - seed: of queue waits, and of the policy `random`.
   ///   - options: of `ours`; `planned` takes the deadline alone.
+  ///   - effort: of `planned`.
   public static func run(
     _ name: PolicyName, _ platform: Platform, _ workloads: [Workload], seed: UInt64,
-    options: CoSchedulingOptions = CoSchedulingOptions()
+    options: CoSchedulingOptions = CoSchedulingOptions(), effort: RolloutPolicy.Effort = RolloutPolicy.Effort()
   ) throws(SimulationStall) -> SimulationReport {
     var simulation = Simulation(platform, workloads, seed: seed)
     switch name {
@@ -27,7 +28,7 @@ extension Simulation {
       var policy = CoSchedulingPolicy(platform, options)
       return try simulation.run(&policy)
     case .planned:
-      var policy = RolloutPolicy(platform, deadline: options.deadline, seed: seed ^ 0x5eed_0000)
+      var policy = RolloutPolicy(platform, deadline: options.deadline, effort: effort, seed: seed ^ 0x5eed_0000)
       return try simulation.run(&policy)
     case .heft:
       var policy = HEFTPolicy(platform)

@@ -54,11 +54,13 @@ public struct DecisionSession {
     case "down", "up":
       guard words.count == 1 else { throw Self.wrong("\(verb) CLUSTER") }
       events.append(.reachabilityChanged(site: try site(words[0]), isDown: verb == "down"))
+    case "price": try events.append(priceChange(words))
     case "now": return try decide(words)
     default:
       throw FederationError(
         .invalidArgument,
-        "\(verb) is no event; there are submitted, ready, started, finished, lost, transferred, failed, down, up, now")
+        "\(verb) is no event; there are submitted, ready, started, finished, lost, transferred, failed, down, up, price, "
+          + "now")
     }
     return []
   }
@@ -92,6 +94,13 @@ public struct DecisionSession {
     }
     states[task] = state
     events.append(event(task))
+  }
+
+  private func priceChange(_ words: [String]) throws -> SimulationEvent {
+    guard words.count == 3, let hour = Double(words[1]), let gigabyte = Double(words[2]), hour >= 0, gigabyte >= 0,
+      hour.isFinite, gigabyte.isFinite
+    else { throw Self.wrong("price CLUSTER PER_SLOT_HOUR EGRESS_PER_GIGABYTE, neither below 0") }
+    return .priceChanged(site: try site(words[0]), perSecond: hour / 3600, egressPerByte: gigabyte / 1e9)
   }
 
   private func copy(_ words: [String]) throws -> (datum: Int, site: Int) {
@@ -135,9 +144,14 @@ public struct DecisionSession {
       guard let runtime = task["runtimeSeconds"]?.doubleValue, runtime >= 0, runtime.isFinite else {
         throw Self.wrong("\"runtimeSeconds\" for each task, at least 0")
       }
+      let upper = task["runtimeP90Seconds"]?.doubleValue
+      guard task["runtimeP90Seconds"] == nil || (upper ?? -1) >= runtime, upper?.isFinite != false else {
+        throw Self.wrong("\"runtimeP90Seconds\", where it is told, at least runtimeSeconds")
+      }
       return TaskGraph.Task(
         inputs: Set(try numbers("inputs", of: task, below: data.count)).sorted(),
         outputs: Set(try numbers("outputs", of: task, below: data.count)).sorted(), runtime: runtime,
+        runtimeSpread: upper.map { $0 - runtime },
         parents: Set(try numbers("parents", of: task, below: list.count)).sorted())
     }
     var graph = TaskGraph(tasks: tasks, data: data)

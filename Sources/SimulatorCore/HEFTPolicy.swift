@@ -33,7 +33,8 @@ public struct HEFTPolicy: SchedulingPolicy {
   private var scheduler: CoScheduler
   private var graph = TaskGraph(tasks: [], data: [])
   private var slots: [[Slot]]
-  private var siteOfTask: [Int] = []
+  /// Where each task was put.
+  private(set) var siteOfTask: [Int] = []
   private var plannedStart: [Double] = []
   private var plannedEnd: [Double] = []
   /// When a datum is planned to be at a site; infinite: never.
@@ -65,7 +66,7 @@ public struct HEFTPolicy: SchedulingPolicy {
       case .transferFinished(let datum, let site): holders[datum][site] = true
       case .transferFailed(let datum, let site): isSent[datum][site] = false
       case .reachabilityChanged(let site, let isDown): self.isDown[site] = isDown
-      case .started: break
+      case .started, .priceChanged: break
       }
     }
     let waiting = ready.filter { isDown[siteOfTask[$0]] }

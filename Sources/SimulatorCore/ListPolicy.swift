@@ -33,6 +33,33 @@ public struct ListPolicy: SchedulingPolicy {
     isDown = sites.map { _ in false }
   }
 
+  /// Goes on from what a scheduler knows of the world.
+  init(_ rule: Rule, _ platform: Platform, resuming known: CoScheduler) {
+    self.init(rule, platform)
+    scheduler = known
+    graph = known.graph
+    holders = graph.data.indices.map { datum in
+      let there = known.copies(of: datum).filter(\.isThere).map(\.site)
+      return sites.indices.map { there.contains($0) }
+    }
+    siteOfTask = graph.tasks.map { _ in nil }
+    startedAt = graph.tasks.map { _ in nil }
+    isDown = sites.indices.map { !known.isReachable($0) }
+    for task in graph.tasks.indices {
+      switch known.phase(of: task) {
+      case .waiting, .ended: break
+      case .ready: ready.append(task)
+      case .bound(let site, _, _):
+        siteOfTask[task] = site
+        bound[site].append(task)
+      case .running(let site, let end):
+        siteOfTask[task] = site
+        startedAt[task] = end - graph.tasks[task].runtime / sites[site].speed
+        bound[site].append(task)
+      }
+    }
+  }
+
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
     for event in events { happened(event, at: now) }
     ready.sort { (-scheduler.rank(of: $0), $0) < (-scheduler.rank(of: $1), $1) }
@@ -77,7 +104,7 @@ public struct ListPolicy: SchedulingPolicy {
       }
       leave(task)
     case .transferFinished(let datum, let site): holders[datum][site] = true
-    case .transferFailed: break
+    case .transferFailed, .priceChanged: break
     case .reachabilityChanged(let site, let isDown): self.isDown[site] = isDown
     }
   }

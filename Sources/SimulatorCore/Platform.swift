@@ -31,6 +31,19 @@ public struct Outage: Hashable, Sendable {
   }
 }
 
+/// Other prices from a moment on; nobody is told of them beforehand.
+public struct PriceChange: Hashable, Sendable {
+  public var at: Double
+  /// Of a slot.
+  public var perSecond: Double
+  public var egressPerByte: Double
+  public init(at: Double, perSecond: Double, egressPerByte: Double) {
+    self.at = at
+    self.perSecond = perSecond
+    self.egressPerByte = egressPerByte
+  }
+}
+
 /// How a cluster fails by chance; both kinds are drawn from the seed.
 public struct FailureModel: Hashable, Sendable {
   /// Mean seconds between the end of one outage and the next one, exponentially distributed; nil: it never goes out of reach.
@@ -54,13 +67,14 @@ public struct PlatformSite: Hashable, Sendable {
   public var compute: ComputeSite
   public var wait: QueueWaitModel?
   public var outages: [Outage]
+  public var prices: [PriceChange]
   /// Nobody is told of it beforehand.
   public var failures: FailureModel
   /// Whether data that no task makes is here before a workflow begins.
   public var holdsInputs: Bool
   public init(
     name: String, compute: ComputeSite, wait: QueueWaitModel? = nil, outages: [Outage] = [],
-    failures: FailureModel = FailureModel(), holdsInputs: Bool = false
+    prices: [PriceChange] = [], failures: FailureModel = FailureModel(), holdsInputs: Bool = false
   ) {
     self.name = name
     self.compute = compute
@@ -68,6 +82,7 @@ public struct PlatformSite: Hashable, Sendable {
     self.compute.queueWaitSpread = wait.map { $0.p90 - $0.p50 } ?? 0
     self.wait = wait
     self.outages = outages
+    self.prices = prices
     self.failures = failures
     self.holdsInputs = holdsInputs
   }
@@ -131,7 +146,7 @@ extension JSONValue {
 extension PlatformSite {
   private static let members: Set<String> = [
     "name", "slots", "speed", "bytesPerSecondIn", "bytesPerSecondOut", "pricePerSlotHour", "egressPerGigabyte", "wait",
-    "cacheBytes", "outages", "failures", "holdsInputs",
+    "cacheBytes", "outages", "prices", "failures", "holdsInputs",
   ]
 
   init(_ json: JSONValue) throws {
@@ -160,6 +175,14 @@ extension PlatformSite {
     let outages = try (json["outages"]?.arrayValue ?? []).map {
       Outage(at: try number("at", 0, of: $0), seconds: try number("seconds", 0, of: $0))
     }
+    let price = try number("pricePerSlotHour", 0)
+    let egress = try number("egressPerGigabyte", 0)
+    let prices = try (json["prices"]?.arrayValue ?? []).map { change in
+      try change.mustOnlyHave(["at", "pricePerSlotHour", "egressPerGigabyte"], in: "prices of cluster \(name)")
+      return PriceChange(
+        at: try number("at", 0, of: change), perSecond: try number("pricePerSlotHour", price, of: change) / 3600,
+        egressPerByte: try number("egressPerGigabyte", egress, of: change) / 1e9)
+    }
     let failures = try FailureModel(json["failures"], cluster: name)
     let capacity = try number("cacheBytes", -1, above: 0)
     self.init(
@@ -168,9 +191,9 @@ extension PlatformSite {
         slots: Int(slots), speed: try number("speed", 1, above: 1e-6),
         bandwidthIn: try number("bytesPerSecondIn", 1e9, above: 1),
         bandwidthOut: try number("bytesPerSecondOut", 1e9, above: 1),
-        pricePerSecond: try number("pricePerSlotHour", 0) / 3600,
-        egressPerByte: try number("egressPerGigabyte", 0) / 1e9, cacheCapacity: capacity < 0 ? nil : capacity),
-      wait: wait, outages: outages, failures: failures, holdsInputs: json["holdsInputs"]?.boolValue ?? false)
+        pricePerSecond: price / 3600, egressPerByte: egress / 1e9, cacheCapacity: capacity < 0 ? nil : capacity),
+      wait: wait, outages: outages, prices: prices, failures: failures,
+      holdsInputs: json["holdsInputs"]?.boolValue ?? false)
   }
 }
 

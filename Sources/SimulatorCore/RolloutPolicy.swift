@@ -1,52 +1,85 @@
 public import SchedulerCore
 
-/// Ours, with its options chosen for the workflows at hand: every candidate is run to the end in virtual time, on what is expected of
-/// runtimes and waits, and the best one then decides for real. That is done when a workflow is submitted, and when a cluster goes out of
-/// reach or comes back, from where the world has come to.
+/// Ours, with its options and a plan of the whole workflow chosen for the workflows at hand: every candidate is run to the end in
+/// virtual time, on what is expected of runtimes and waits, and the best one then decides for real. That is done when a workflow is
+/// submitted, when a cluster goes out of reach or comes back, and when runs or transfers deviate from what was promised, from where
+/// the world has come to.
 ///
 /// It knows of the platform what a scheduler may know: not the real runtimes, not the real waits (other seeds), no outage.
 ///
 /// - Source: Bertsekas and Castañon, "Rollout algorithms for stochastic scheduling problems", Journal of Heuristics 5, 1999.
 public struct RolloutPolicy: SchedulingPolicy {
-  /// What is run beside the plain expectation: runtimes that are wrong by `error`, so that no choice is right by luck alone.
-  public struct Samples: Hashable, Sendable {
-    public var count: Int
+  /// What rollouts may cost, and how wrong they take expectations to be.
+  public struct Effort: Hashable, Sendable {
+    /// Courses that the last candidates are compared on: the expected one, and others whose runtimes are wrong by `error`, so that no
+    /// choice is right by luck alone.
+    public var courses: Int
     public var error: Double
-    public init(count: Int = 2, error: Double = 0.2) {
-      self.count = count
+    /// Rollouts for better plans near the best one; fewer where there are many tasks.
+    public var searches: Int
+    /// How often a workflow is looked at again because something took longer or shorter than promised.
+    public var revisions: Int
+    public init(courses: Int = 3, error: Double = 0.2, searches: Int = 150, revisions: Int = 3) {
+      self.courses = courses
       self.error = error
+      self.searches = searches
+      self.revisions = revisions
     }
   }
 
   /// Clusters up to which each is tried alone and left out.
   private static let clustersLimit = 8
-  /// By how much better than the present candidate another one must be.
-  private static let margin = 0.03
-  private let platform: Platform
+  /// Candidates that go from the expected course to all of them.
+  private static let finalistsLimit = 4
+  /// Tasks times rollouts that a search may cost.
+  private static let searchLimit = 6000
+  /// The part by which a run or a transfer deviates from its promise that makes the choice be looked at again.
+  private static let deviation = 0.3
+  /// As it is known now.
+  private var platform: Platform
   private let candidates: [CoSchedulingOptions]
   private let deadline: Double?
-  private let samples: Samples
+  private let effort: Effort
   private let seed: UInt64
-  private var policy: CoSchedulingPolicy?
-  /// The candidate that decides now.
-  private var current = 0
+  private var scheduler: CoScheduler
+  private var heft: HEFTPolicy
+  /// Decides instead of the scheduler, when that is the cheapest.
+  private var blind: ListPolicy?
+  private var current: PlanCandidate
+  /// The best ones when a choice was made last: what a revision compares.
+  private var finalists: [PlanCandidate] = []
   private var isDue = false
+  /// Whether more than a deviation calls for a choice: then all candidates are tried.
+  private var isAnew = false
+  private var revisionsLeft = 0
+  /// Before then nothing is looked at again.
+  private var restUntil = 0.0
+  /// When each running task is expected to end, and when its run began.
+  private var runPromises: [Int: (since: Double, until: Double)] = [:]
+  private var transferPromises: [TransferKey: (since: Double, until: Double)] = [:]
 
-  /// - Parameter deadline: seconds since the start. With one, the cheapest candidate that keeps it wins; else, or when none does, the
-  ///   fastest.
-  public init(
-    _ platform: Platform, deadline: Double? = nil, samples: Samples = Samples(), seed: UInt64
-  ) {
+  private struct TransferKey: Hashable {
+    var datum: Int
+    var site: Int
+  }
+
+  /// - Parameter deadline: seconds since the start. With one, the cheapest candidate that keeps it wins, and never one that is
+  ///   expected to be dearer than the data-blind policy where that one keeps it too; without one, or when none keeps it, the fastest.
+  public init(_ platform: Platform, deadline: Double? = nil, effort: Effort = Effort(), seed: UInt64) {
     var known = platform
     for site in known.sites.indices {
       known.sites[site].outages = []
+      known.sites[site].prices = []
       known.sites[site].failures = FailureModel()
     }
     self.platform = known
     self.deadline = deadline
-    self.samples = samples
+    self.effort = effort
     self.seed = seed
     candidates = Self.candidates(known, deadline)
+    current = PlanCandidate(candidates[0])
+    scheduler = CoScheduler(sites: known.sites.map(\.compute), options: candidates[0])
+    heft = HEFTPolicy(known)
   }
 
   private static func candidates(_ platform: Platform, _ deadline: Double?) -> [CoSchedulingOptions] {
@@ -76,58 +109,125 @@ public struct RolloutPolicy: SchedulingPolicy {
   }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
-    if policy == nil { policy = CoSchedulingPolicy(platform, candidates[0]) }
     for event in events {
-      policy!.scheduler.happened(event, at: now)
-      switch event {
-      case .submitted, .reachabilityChanged: isDue = true
-      default: break
-      }
+      note(event, at: now)
+      scheduler.happened(event, at: now)
     }
-    if isDue {
-      choose(at: now)
-      isDue = false
+    let isChosenAnew = isDue
+    if isDue { choose(at: now) }
+    let actions: [SchedulingAction]
+    if blind != nil {
+      actions = blind!.react(to: isChosenAnew ? [] : events, at: now)
+      for case .bind(let task, let site, _) in actions { scheduler.bound(task, to: site, at: now) }
+    } else {
+      actions = scheduler.decide(at: now)
     }
-    return policy!.scheduler.decide(at: now)
+    for case .stage(let datum, _, let site) in actions {
+      guard let copy = scheduler.copies(of: datum).first(where: { $0.site == site }) else { continue }
+      transferPromises[TransferKey(datum: datum, site: site)] = (now, copy.availableAt)
+    }
+    return actions
   }
 
+  /// Whether what happened calls for another choice.
+  private mutating func note(_ event: SimulationEvent, at now: Double) {
+    switch event {
+    case .submitted:
+      _ = heft.react(to: [event], at: now)
+      (isDue, isAnew) = (true, true)
+      revisionsLeft = effort.revisions
+    case .reachabilityChanged: (isDue, isAnew) = (true, true)
+    case .priceChanged(let site, let perSecond, let egressPerByte):
+      platform.sites[site].compute.pricePerSecond = perSecond
+      platform.sites[site].compute.egressPerByte = egressPerByte
+      (isDue, isAnew) = (true, true)
+    case .started(let task):
+      if case .bound(let site, _, _) = scheduler.phase(of: task) {
+        runPromises[task] = (now, now + scheduler.graph.tasks[task].runtime / scheduler.sites[site].speed)
+      }
+    case .finished(let task): settle(runPromises.removeValue(forKey: task), at: now)
+    case .transferFinished(let datum, let site):
+      settle(transferPromises.removeValue(forKey: TransferKey(datum: datum, site: site)), at: now)
+    case .transferFailed(let datum, let site): transferPromises[TransferKey(datum: datum, site: site)] = nil
+    case .lost(let task): runPromises[task] = nil
+    case .ready: break
+    }
+  }
+
+  private mutating func settle(_ promise: (since: Double, until: Double)?, at now: Double) {
+    guard let promise, revisionsLeft > 0, now >= restUntil else { return }
+    if abs(now - promise.until) > Self.deviation * (promise.until - promise.since) {
+      isDue = true
+      revisionsLeft -= 1
+    }
+  }
+}
+
+// MARK: Choosing
+extension RolloutPolicy {
   /// Runs what is left with each candidate, and goes on with the best one.
   private mutating func choose(at now: Double) {
-    let scheduler = policy!.scheduler
-    let drawn = (0..<samples.count).map { sample in
-      let expected = Workload(name: "", graph: scheduler.graph, runtimes: [])
-      return expected.expecting.withRuntimeError(sample == 0 ? 0 : samples.error, seed: seed &+ UInt64(sample)).runtimes
+    let rollouts = PlanRollouts(
+      platform, from: scheduler, courses: isCertain ? 1 : effort.courses, error: effort.error, at: now, seed: seed)
+    let goal = PlanGoal(
+      deadline: deadline.map { $0 - now }, blind: deadline == nil ? [] : rollouts.run(PlanCandidate.dataBlind))
+    if isAnew {
+      let tried = firstRound(rollouts, goal)
+      finalists = tried.prefix(Self.finalistsLimit).map(\.candidate)
+      if let best = tried.first, let found = improved(best, rollouts, goal) { finalists.append(found) }
+      if deadline != nil { finalists.append(.dataBlind) }
     }
-    var best = current
-    var least = (isLate: true, cost: Double.infinity)
-    var stay = (isLate: true, cost: Double.infinity)
-    for index in [current] + candidates.indices.filter({ $0 != current }) {
-      var candidate = scheduler
-      candidate.options = candidates[index]
-      var (makespan, money) = (0.0, 0.0)
-      for sample in drawn.indices {
-        var simulation = Simulation(
-          platform, resuming: candidate, runtimes: drawn[sample], at: now, seed: seed &+ UInt64(sample))
-        var policy = CoSchedulingPolicy(candidate)
-        // A candidate that stalls is none.
-        guard let report = try? simulation.resume(&policy) else {
-          makespan = .infinity
-          break
-        }
-        makespan += (report.makespan - now) / Double(samples.count)
-        money += report.money / Double(samples.count)
-      }
-      let isLate = deadline.map { makespan + now > $0 } ?? true
-      let cost = isLate ? makespan : money
-      if index == current {
-        (least, stay) = ((isLate, cost), (isLate, cost))
-        continue
-      }
-      // A candidate that is hardly better on a few samples may be so by luck: the present one stays.
-      guard isLate != stay.isLate || cost < stay.cost * (1 - Self.margin) else { continue }
-      if (isLate ? 1 : 0, cost) < (least.isLate ? 1 : 0, least.cost) { (best, least) = (index, (isLate, cost)) }
+    (isDue, isAnew) = (false, false)
+    let stay = rollouts.run(current)
+    var (chosen, least) = (current, goal.cost(stay, of: current))
+    var seconds = stay[0].seconds
+    for candidate in finalists where candidate != current {
+      let outcomes = rollouts.run(candidate)
+      let cost = goal.cost(outcomes, of: candidate)
+      guard cost.isBetter(than: least, isFirst: chosen == current) else { continue }
+      (chosen, least, seconds) = (candidate, cost, outcomes[0].seconds)
     }
-    current = best
-    policy!.scheduler.options = candidates[best]
+    restUntil = now + (seconds < .infinity ? seconds / 10 : 0)
+    adopt(chosen)
+  }
+
+  /// Whether all courses would be the same.
+  private var isCertain: Bool {
+    platform.sites.allSatisfy { $0.wait == nil } && scheduler.graph.tasks.allSatisfy { $0.runtimeSpread == 0 }
+  }
+
+  /// All candidates on the expected course, the best one first.
+  private func firstRound(_ rollouts: PlanRollouts, _ goal: PlanGoal) -> [(candidate: PlanCandidate, cost: PlanCost)] {
+    let mapping = heft.siteOfTask.map(Optional.some)
+    let list =
+      [current] + candidates.map { PlanCandidate($0) }.filter { $0 != current }
+      + [PlanCandidate(candidates[0], plan: mapping)]
+    return list.map { ($0, goal.cost([rollouts.run($0, course: 0)], of: $0)) }
+      .enumerated().sorted { ($0.element.1, $0.offset) < ($1.element.1, $1.offset) }.map(\.element)
+  }
+
+  /// The best plan that a search near a candidate finds; nil when nothing is better.
+  private func improved(
+    _ best: (candidate: PlanCandidate, cost: PlanCost), _ rollouts: PlanRollouts, _ goal: PlanGoal
+  ) -> PlanCandidate? {
+    guard case .coScheduler(let options, _) = best.candidate.decider else { return nil }
+    let count = min(effort.searches, Self.searchLimit / max(1, scheduler.graph.tasks.count))
+    guard count > 0 else { return nil }
+    var plan: [Int?] = []
+    let outcome = rollouts.run(best.candidate, course: 0) { plan = $0 }
+    guard outcome.seconds < .infinity else { return nil }
+    var search = PlanSearch(rollouts, options, seed: seed)
+    return search.improve(plan, from: best.cost, rollouts: count, goal)
+  }
+
+  private mutating func adopt(_ candidate: PlanCandidate) {
+    current = candidate
+    switch candidate.decider {
+    case .coScheduler(let options, let plan):
+      blind = nil
+      scheduler.options = options
+      scheduler.plan = plan
+    case .dataBlind: blind = ListPolicy(.dataBlind, platform, resuming: scheduler)
+    }
   }
 }

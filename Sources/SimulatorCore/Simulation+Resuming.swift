@@ -54,14 +54,17 @@ extension Simulation {
     switch phase {
     case .waiting, .ready, .ended: break
     case .running(let site, let end):
-      runs[task] = Run(site: site, rank: rank, boundAt: now, missing: 0, isAdmitted: true, startedAt: now)
+      runs[task] = Run(
+        site: site, rank: rank, boundAt: now, missing: 0, isAdmitted: true, startedAt: now,
+        pricePerSecond: pricePerSecond[site])
       freeSlots[site] -= 1
       let expected = graph.tasks[task].runtime
       let rest = end > now ? end - now : expected / platform.sites[site].compute.speed / 10
       schedule(
         .ended(task: task, attempt: 0), at: now + rest * (expected > 0 ? runtimes[task] / expected : 1))
     case .bound(let site, _, let since):
-      var run = Run(site: site, rank: rank, boundAt: since, missing: 0, isAdmitted: true)
+      var run = Run(
+        site: site, rank: rank, boundAt: since, missing: 0, isAdmitted: true, pricePerSecond: pricePerSecond[site])
       for input in Set(graph.tasks[task].inputs).sorted() where !isThere[input][site] {
         run.missing += 1
         waiting[input].append(task)

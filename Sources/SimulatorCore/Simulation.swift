@@ -32,6 +32,8 @@ public enum SimulationEvent: Hashable, Sendable {
   case transferFinished(datum: Int, to: Int)
   case transferFailed(datum: Int, to: Int)
   case reachabilityChanged(site: Int, isDown: Bool)
+  /// Of a slot, and of a byte that leaves: of what is bound and sent from now on.
+  case priceChanged(site: Int, perSecond: Double, egressPerByte: Double)
 }
 
 /// What decides in a simulation.
@@ -54,6 +56,7 @@ public struct Simulation {
     /// An outage by chance.
     case breakdown(site: Int, number: Int)
     case repair(site: Int, number: Int)
+    case price(site: Int, PriceChange)
   }
   struct Timed: Comparable {
     var at: Double
@@ -71,6 +74,8 @@ public struct Simulation {
     var missing: Int
     var isAdmitted: Bool
     var startedAt: Double?
+    /// The quote at binding holds to the end.
+    var pricePerSecond: Double
   }
 
   let platform: Platform
@@ -100,6 +105,9 @@ public struct Simulation {
   /// Runs by site that only lack a slot.
   var startable: [[Int]]
   var isDown: [Bool]
+  /// What clusters ask now.
+  var pricePerSecond: [Double]
+  var egressPerByte: [Double]
   /// Outages that have begun and not ended: they may overlap.
   var outages: [Int]
   var timed = Heap<Timed>()
@@ -120,6 +128,8 @@ public struct Simulation {
     startable = sites.map { _ in [] }
     isDown = sites.map { _ in false }
     outages = sites.map { _ in 0 }
+    pricePerSecond = sites.map(\.pricePerSecond)
+    egressPerByte = sites.map(\.egressPerByte)
     report = SimulationReport(platform)
     for (index, workload) in workloads.enumerated() { schedule(.submit(index), at: workload.submittedAt) }
     for (index, site) in platform.sites.enumerated() {
@@ -127,6 +137,7 @@ public struct Simulation {
         schedule(.outage(site: index, isDown: true), at: outage.at)
         schedule(.outage(site: index, isDown: false), at: outage.at + outage.seconds)
       }
+      for change in site.prices { schedule(.price(site: index, change), at: change.at) }
       scheduleBreakdown(index, number: 0)
     }
   }
@@ -195,6 +206,11 @@ extension Simulation {
     case .repair(let site, let number):
       setReachability(site, false)
       scheduleBreakdown(site, number: number + 1)
+    case .price(let site, let change):
+      pricePerSecond[site] = change.perSecond
+      egressPerByte[site] = change.egressPerByte
+      news.append(
+        .priceChanged(site: site, perSecond: change.perSecond, egressPerByte: change.egressPerByte))
     }
   }
 
@@ -273,7 +289,7 @@ extension Simulation {
     active[transfer.to] -= 1
     isComing[transfer.datum][transfer.to] = false
     isThere[transfer.datum][transfer.to] = true
-    report.moved(graph.data[transfer.datum].size, from: transfer.from, to: transfer.to)
+    report.moved(graph.data[transfer.datum].size, egressPerByte: egressPerByte[transfer.from])
     news.append(.transferFinished(datum: transfer.datum, to: transfer.to))
     for task in waiting[transfer.datum] where runs[task]?.site == transfer.to {
       runs[task]!.missing -= 1
@@ -346,7 +362,8 @@ extension Simulation {
     precondition(
       runs[task] == nil && openParents[task] == 0 && !isEnded[task], "a policy bound a task that is not ready")
     precondition(platform.sites[site].compute.slots > 0, "a policy bound a task to a cluster without slots")
-    var run = Run(site: site, rank: rank, boundAt: now, missing: 0, isAdmitted: true)
+    var run = Run(
+      site: site, rank: rank, boundAt: now, missing: 0, isAdmitted: true, pricePerSecond: pricePerSecond[site])
     for input in Set(graph.tasks[task].inputs).sorted() where !isThere[input][site] {
       run.missing += 1
       waiting[input].append(task)

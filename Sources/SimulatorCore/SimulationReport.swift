@@ -37,17 +37,17 @@ public struct SimulationReport: Hashable, Sendable {
 
   mutating func ended(_ task: Int, _ run: Simulation.Run, readyAt: Double, at now: Double, isLost: Bool) {
     guard let startedAt = run.startedAt else { return }
-    money += (now - startedAt) * sites[run.site].pricePerSecond
+    money += (now - startedAt) * run.pricePerSecond
     spans.append(
       Span(
         task: task, name: "", site: run.site, readyAt: readyAt, boundAt: run.boundAt, startedAt: startedAt,
         endedAt: now, isLost: isLost))
   }
 
-  mutating func moved(_ bytes: Double, from: Int, to: Int) {
+  mutating func moved(_ bytes: Double, egressPerByte: Double) {
     bytesMoved += bytes
     transfers += 1
-    money += bytes * sites[from].egressPerByte
+    money += bytes * egressPerByte
   }
 
   mutating func finish(_ graph: TaskGraph, _ names: [String], at now: Double) {

@@ -147,20 +147,17 @@ extension Workload {
     self.init(name: name, graph: graph, runtimes: tasks.map(\.runtime), taskNames: read.tasks.map(\.id))
   }
 
-  /// The same workflow that takes what is expected.
-  var expecting: Workload {
-    var copy = self
-    copy.runtimes = graph.tasks.map(\.runtime)
-    return copy
-  }
+  /// Standard deviations below which nine of ten of a normal distribution stay.
+  static let upperTenth = 1.2816
 
   /// The same workflow, whose real runtimes differ from what is expected by `error` (a standard deviation, relative), by a seed.
-  /// None is below a tenth of what is expected.
+  /// None is below a tenth of what is expected. Policies are told how far nine of ten runs stay below, as from a template's history.
   public func withRuntimeError(_ error: Double, seed: UInt64) -> Workload {
     var copy = self
     for task in runtimes.indices {
       var random = SplitMix64(seed: seed, stream: UInt64(task))
       copy.runtimes[task] = graph.tasks[task].runtime * max(0.1, 1 + error * random.normal())
+      copy.graph.tasks[task].runtimeSpread = graph.tasks[task].runtime * error * Self.upperTenth
     }
     return copy
   }

@@ -61,11 +61,17 @@ struct RunCommand: ParsableCommand {
     }
     workloads += try generate.map(generated)
     workloads = arrange((0..<times).flatMap { _ in workloads })
-    let weights = ScoringWeights(omega: deadline == nil ? 0 : 1000, lambda: Float(moneyWeight))
     let report = try Simulation.run(
-      policy, site, workloads, seed: seed, options: CoSchedulingOptions(weights: weights, deadline: deadline))
+      policy, site, workloads, seed: seed, options: Self.options(deadline: deadline, moneyWeight: moneyWeight))
     print(report.json().description)
     if let gantt { try Data(GanttChart(report).svg.utf8).write(to: URL(filePath: gantt)) }
+  }
+
+  static func options(deadline: Double?, moneyWeight: Double) -> CoSchedulingOptions {
+    var options = CoSchedulingOptions(deadline: deadline)
+    options.weights.omega = deadline == nil ? 0 : 1000
+    options.weights.lambda = Float(moneyWeight)
+    return options
   }
 
   /// Gives each workflow its real runtimes and its moment of submission.

@@ -57,7 +57,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
               let real = workload.withRuntimeError(error, seed: seed)
               let title = "x\(Int(scale)) \(platform.name) \(workload.name) error \(error) seed \(seed)"
               try compare(real, platform, seed, title, &ratios)
-              if planned { try compareMoney(real, platform, seed, &money) }
+              if planned, platform.hasPrices { try compareMoney(real, platform, seed, title, &money) }
             }
           }
         }
@@ -92,11 +92,16 @@ struct CoSchedulingBenchmark: ParsableCommand {
 
   /// What ours pays when it has as long as the data-blind policy took.
   private func compareMoney(
-    _ workload: Workload, _ platform: Platform, _ seed: UInt64, _ money: inout MoneyAtDeadline
+    _ workload: Workload, _ platform: Platform, _ seed: UInt64, _ title: String, _ money: inout MoneyAtDeadline
   ) throws {
     let blind = try Simulation.run(.dataBlind, platform, [workload], seed: seed)
     let options = CoSchedulingOptions(deadline: blind.makespan)
     let ours = try Simulation.run(.planned, platform, [workload], seed: seed, options: options)
+    if cases {
+      print(
+        "\(title): planned with data-blind's makespan as deadline \(Ratios.round(ours.makespan / blind.makespan)) of it, money "
+          + "\(Ratios.round(ours.money / blind.money))")
+    }
     money.cases += 1
     money.ours += ours.money
     money.blind += blind.money
@@ -178,4 +183,9 @@ private struct MoneyAtDeadline {
     "planned with data-blind's makespan as deadline: \(cases) cases, money in all \(Ratios.round(ours / blind)), dearer in "
       + "\(dearer), late in \(late)"
   }
+}
+
+extension Platform {
+  /// Whether anything costs money there.
+  fileprivate var hasPrices: Bool { sites.contains { $0.compute.pricePerSecond > 0 || $0.compute.egressPerByte > 0 } }
 }

@@ -1,4 +1,5 @@
 import FederationModel
+import SchedulerCore
 import SimulatorCore
 import Testing
 
@@ -11,13 +12,30 @@ struct DecisionSessionTests {
     ],
   ]
 
-  private static func session() -> DecisionSession {
+  private static func session(_ options: CoSchedulingOptions = CoSchedulingOptions()) -> DecisionSession {
     DecisionSession(
       Platform(
         name: "two",
         sites: [
           SimulationTests.site("store", slots: 0, holdsInputs: true), SimulationTests.site("fast", slots: 1),
-        ]))
+        ]), options)
+  }
+
+  @Test("where money counts, a price moves what is bound after it")
+  func prices() {
+    var session = DecisionSession(
+      Platform(
+        name: "two",
+        sites: [
+          SimulationTests.site("a", slots: 1, price: 0.01, holdsInputs: true),
+          SimulationTests.site("b", slots: 1, speed: 0.9, price: 0.01, holdsInputs: true),
+        ]), CoSchedulingOptions(weights: ScoringWeights(lambda: 10)))
+    let graph: JSONValue = ["tasks": [["runtimeSeconds": 60, "runtimeP90Seconds": 90], ["runtimeSeconds": 60]]]
+    func ask(_ line: String) -> [String] { session.answer(line) { _ in graph } }
+    #expect(ask("submitted {}") + ask("ready 0") == [])
+    #expect(ask("now 0") == ["bind 0 a 63.333333333333336", "done"])
+    #expect(ask("started 0") + ask("finished 0") + ask("ready 1") + ask("price a 3600 0") == [])
+    #expect(ask("now 60") == ["bind 1 b 63.333333333333336", "done"])
   }
 
   @Test("a workflow goes through the protocol from its submission to its end")
@@ -45,6 +63,7 @@ struct DecisionSessionTests {
     arguments: [
       "jump", "ready", "ready 2", "ready -1", "ready x", "started 0", "finished 0", "lost 0", "now", "now -1",
       "now later", "transferred 0", "transferred 9 fast", "transferred 0 nowhere", "down nowhere", "submitted {}",
+      "price fast", "price nowhere 1 1", "price fast -1 0",
     ])
   func refused(line: String) {
     var session = Self.session()

@@ -94,7 +94,7 @@ struct SimulationInputTests {
         [
           "name": "a", "slots": 4, "speed": 2, "bytesPerSecondIn": 1000, "pricePerSlotHour": 36,
           "egressPerGigabyte": 2, "wait": ["p50": 5, "p90": 9], "cacheBytes": 70, "holdsInputs": true,
-          "outages": [["at": 3, "seconds": 4]],
+          "outages": [["at": 3, "seconds": 4]], "prices": [["at": 9, "pricePerSlotHour": 72]],
           "failures": ["meanSecondsBetweenOutages": 60, "meanOutageSeconds": 5, "runFailureProbability": 0.1],
         ]
       ],
@@ -105,11 +105,13 @@ struct SimulationInputTests {
       site.compute.pricePerSecond == 0.01 && abs(site.compute.queueWait - 5.15) < 1e-9
         && site.compute.cacheCapacity == 70)
     #expect(site.outages == [Outage(at: 3, seconds: 4)])
+    #expect(site.prices == [PriceChange(at: 9, perSecond: 0.02, egressPerByte: 2e-9)])
     #expect(
       site.failures
         == FailureModel(meanSecondsBetweenOutages: 60, meanOutageSeconds: 5, runFailureProbability: 0.1))
     for (member, word) in [
       (["name": "a", "slots": 1, "holdsInputs": true, "speeed": 2] as JSONValue, "speeed"),
+      (["name": "a", "slots": 1, "holdsInputs": true, "prices": [["at": 1, "cost": 2]]], "cost"),
       (["name": "a", "slots": 1, "holdsInputs": true, "failures": ["runFailureProbability": 1]], "runFailureProb"),
       (["slots": 1, "holdsInputs": true], "name"), (["name": "a", "holdsInputs": true], "slots"),
       (["name": "a", "slots": 1], "holdsInputs"),

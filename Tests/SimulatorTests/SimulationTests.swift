@@ -24,11 +24,14 @@ struct SimulationTests {
       site("fast", slots: 4, speed: 2, price: 0.3, wait: QueueWaitModel(p50: 5, p90: 30)),
     ])
 
+  /// Rollouts take their time without optimisation.
+  static let effort = RolloutPolicy.Effort(courses: 2, searches: 5, revisions: 1)
+
   @Test("every policy brings every generated workflow to its end", arguments: PolicyName.allCases)
   func completes(policy: PolicyName) throws {
     for kind in GeneratedWorkload.allCases {
-      let workload = kind.workload(size: 8, seed: 3).withRuntimeError(0.3, seed: 4)
-      let report = try Simulation.run(policy, Self.platform, [workload], seed: 5)
+      let workload = kind.workload(size: 6, seed: 3).withRuntimeError(0.3, seed: 4)
+      let report = try Simulation.run(policy, Self.platform, [workload], seed: 5, effort: Self.effort)
       #expect(report.spans.count == workload.graph.tasks.count, "\(kind)")
       // Nothing starts before its parents have ended, and no cluster runs more than its slots.
       var end = Array(repeating: 0.0, count: workload.graph.tasks.count)
@@ -87,8 +90,8 @@ struct SimulationTests {
 
   @Test("no transfer of a datum to a cluster happens twice (I5)", arguments: PolicyName.allCases)
   func singleFlight(policy: PolicyName) throws {
-    let workload = GeneratedWorkload.forkJoin.workload(size: 30, seed: 2)
-    let report = try Simulation.run(policy, Self.platform, [workload], seed: 2)
+    let workload = GeneratedWorkload.forkJoin.workload(size: 15, seed: 2)
+    let report = try Simulation.run(policy, Self.platform, [workload], seed: 2, effort: Self.effort)
     #expect(report.transfers <= workload.graph.data.count * 2)
     #expect(report.bytesMoved <= workload.graph.data.reduce(0) { $0 + $1.size } * 2)
   }
@@ -99,7 +102,7 @@ struct SimulationTests {
     platform.sites[2].outages = [Outage(at: 60, seconds: 200)]
     platform.sites[0].outages = [Outage(at: 20, seconds: 100)]
     let workload = GeneratedWorkload.forkJoin.workload(size: 12, seed: 7)
-    let report = try Simulation.run(policy, platform, [workload], seed: 7)
+    let report = try Simulation.run(policy, platform, [workload], seed: 7, effort: Self.effort)
     #expect(report.spans.filter { !$0.isLost }.count == workload.graph.tasks.count)
     for span in report.spans where span.site == 2 {
       #expect(span.endedAt <= 60.001 || span.startedAt >= 260 - 0.001 || span.isLost)
@@ -108,16 +111,16 @@ struct SimulationTests {
 
   @Test("clusters and runs that fail by chance cost time and no task", arguments: PolicyName.allCases)
   func failures(policy: PolicyName) throws {
-    let workload = GeneratedWorkload.montage.workload(size: 12, seed: 7)
-    let calm = try Simulation.run(policy, Self.platform, [workload], seed: 7)
+    let workload = GeneratedWorkload.montage.workload(size: 8, seed: 7)
+    let calm = try Simulation.run(policy, Self.platform, [workload], seed: 7, effort: Self.effort)
     var platform = Self.platform
     platform.sites[1].failures = FailureModel(runFailureProbability: 0.4)
     platform.sites[2].failures = FailureModel(meanSecondsBetweenOutages: 150, meanOutageSeconds: 40)
-    let report = try Simulation.run(policy, platform, [workload], seed: 7)
+    let report = try Simulation.run(policy, platform, [workload], seed: 7, effort: Self.effort)
     #expect(report.spans.filter { !$0.isLost }.count == workload.graph.tasks.count)
     #expect(!report.spans.filter(\.isLost).isEmpty)
     #expect(report.makespan > calm.makespan)
-    #expect(try Simulation.run(policy, platform, [workload], seed: 7) == report)
+    #expect(try Simulation.run(policy, platform, [workload], seed: 7, effort: Self.effort) == report)
   }
 
   @Test("an outage within another does not end with it")
@@ -167,10 +170,11 @@ struct SimulationTests {
 
   @Test("with a deadline that is far the planned policy pays less than without one")
   func planned() throws {
-    let workload = GeneratedWorkload.chains.workload(size: 10, seed: 6)
-    let hurried = try Simulation.run(.planned, Self.platform, [workload], seed: 6)
+    let workload = GeneratedWorkload.chains.workload(size: 5, seed: 6)
+    let hurried = try Simulation.run(.planned, Self.platform, [workload], seed: 6, effort: Self.effort)
     let options = CoSchedulingOptions(deadline: hurried.makespan * 4)
-    let patient = try Simulation.run(.planned, Self.platform, [workload], seed: 6, options: options)
+    let patient = try Simulation.run(
+      .planned, Self.platform, [workload], seed: 6, options: options, effort: Self.effort)
     #expect(patient.money < 0.9 * hurried.money)
     #expect(patient.makespan <= hurried.makespan * 4)
   }

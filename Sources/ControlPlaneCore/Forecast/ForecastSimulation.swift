@@ -241,7 +241,8 @@ struct ForecastSimulation {
       Group(
         pending: PendingGroup(
           requirement: requirement, tasks: [], expectedRuntime: .seconds(estimate.median),
-          isRuntimeKnown: learnt != nil, tail: tail, deadline: deadline),
+          runtimeSpread: .seconds(estimate.upper - estimate.median), isRuntimeKnown: learnt != nil, tail: tail,
+          deadline: deadline),
         runtime: estimate, row: trace.groups.count))
     trace.groups.append(
       ForecastGroup(

@@ -37,7 +37,7 @@ extension CoScheduler {
   public mutating func decide(at now: Double) -> [SchedulingAction] {
     let links = ledger.links
     var pass = begin(now)
-    for task in (pending + upcoming()).sorted(by: precedes) {
+    for task in inOrder(pending + upcoming()) {
       if phases[task] == .waiting {
         placeUpcoming(task, at: now, &pass)
       } else if pass.held < Self.lookaheadLimit {
@@ -57,8 +57,10 @@ extension CoScheduler {
   }
 
   /// By rank, and by number where ranks are equal.
-  func precedes(_ left: Int, _ right: Int) -> Bool {
-    ranks[left] > ranks[right] || ranks[left] == ranks[right] && left < right
+  func inOrder(_ tasks: [Int]) -> [Int] {
+    // A closure that reads `self` would copy all of it.
+    let ranks = ranks
+    return tasks.sorted { ranks[$0] > ranks[$1] || ranks[$0] == ranks[$1] && $0 < $1 }
   }
 
   /// Whether tasks that are not ready yet take part, and runs are booked for later. With very many clusters they are not.
@@ -68,9 +70,19 @@ extension CoScheduler {
   private var openSites: [UInt8] {
     let open = sites.indices.filter { sites[$0].slots > 0 && !ledger.isDown[$0] && !options.avoided.contains($0) }
     guard !options.avoided.isEmpty, !open.isEmpty else { return [] }
+    return bits(open)
+  }
+
+  private func bits(_ open: [Int]) -> [UInt8] {
     var bits = Array(repeating: UInt8(0), count: (sites.count + 7) / 8)
     for site in open { bits[site >> 3] |= 1 << UInt8(site & 7) }
     return bits
+  }
+
+  /// Where the plan that is followed wants a task; nil when it says nothing of it, or while that cluster cannot be reached.
+  private func plannedSite(_ task: Int) -> Int? {
+    guard task < plan.count, let site = plan[task], !ledger.isDown[site], sites[site].slots > 0 else { return nil }
+    return site
   }
 
   private mutating func begin(_ now: Double) -> SchedulingPass {
@@ -135,13 +147,15 @@ extension CoScheduler {
   private mutating func choose(
     _ task: Int, readyAt: Double, at now: Double, _ pass: inout SchedulingPass
   ) -> Int? {
-    if let scored = pass.scored, readyAt <= now, isLike(task, scored) { return ledger.kernel.best }
+    let planned = plannedSite(task)
+    if planned == nil, let scored = pass.scored, readyAt <= now, isLike(task, scored) { return ledger.kernel.best }
     pass.request.runtime = Float(graph.tasks[task].runtime)
+    pass.request.runtimeSpread = Float(graph.tasks[task].runtimeSpread ?? 0)
     pass.request.ready = Float(readyAt - now)
     pass.request.deadline = options.deadline.map { Float($0 - now) } ?? .infinity
     pass.request.tails = tails[task]
     pass.request.tailWeight = Float(options.lookahead)
-    pass.request.feasible = pass.open
+    pass.request.feasible = planned.map { bits([$0]) } ?? pass.open
     // With too many clusters there is no table.
     pass.request.tail = tails[task].isEmpty ? Float(ranks[task] - graph.tasks[task].runtime) : 0
     pass.request.offsets = options.nu > 0 ? reuse(task) : []
@@ -154,7 +168,8 @@ extension CoScheduler {
       pass.request.feasible[best >> 3] &= ~(1 << UInt8(best & 7))
       ledger.kernel.rescore(best, pass.request, options.weights, ledger.columns)
     }
-    pass.scored = readyAt <= now && pass.request.feasible == pass.open && !pass.hasGaps ? task : nil
+    let isReusable = planned == nil && readyAt <= now && !pass.hasGaps
+    pass.scored = isReusable && pass.request.feasible == pass.open ? task : nil
     return ledger.kernel.best
   }
 
@@ -194,7 +209,7 @@ extension CoScheduler {
 
   private func isLike(_ task: Int, _ other: Int) -> Bool {
     graph.tasks[task].runtime == graph.tasks[other].runtime && graph.tasks[task].inputs == graph.tasks[other].inputs
-      && tails[task] == tails[other]
+      && tails[task] == tails[other] && graph.tasks[task].runtimeSpread == graph.tasks[other].runtimeSpread
   }
 }
 
@@ -204,7 +219,7 @@ extension CoScheduler {
   private mutating func upcoming() -> [Int] {
     guard isLookingAhead else { return [] }
     if byRank.count != graph.tasks.count {
-      byRank = graph.tasks.indices.sorted(by: precedes)
+      byRank = inOrder(Array(graph.tasks.indices))
       firstWaiting = 0
     }
     while firstWaiting < byRank.count, phases[byRank[firstWaiting]] != .waiting { firstWaiting += 1 }

@@ -39,12 +39,18 @@ public struct TaskGraph: Hashable, Sendable {
     public var outputs: [Int]
     /// Expected seconds at speed 1.
     public var runtime: Double
+    /// Seconds at speed 1 that nine of ten runs take at most, less `runtime`; nil when nobody knows.
+    public var runtimeSpread: Double?
     /// Tasks that must have ended, whether or not their outputs are read.
     public var parents: [Int]
-    public init(inputs: [Int] = [], outputs: [Int] = [], runtime: Double, parents: [Int] = []) {
+    public init(
+      inputs: [Int] = [], outputs: [Int] = [], runtime: Double, runtimeSpread: Double? = nil,
+      parents: [Int] = []
+    ) {
       self.inputs = inputs
       self.outputs = outputs
       self.runtime = runtime
+      self.runtimeSpread = runtimeSpread
       self.parents = parents
     }
   }
@@ -132,10 +138,13 @@ public struct CoScheduler: Sendable {
 
   typealias Copy = PlacementLedger.Copy
 
-  public let sites: [ComputeSite]
+  public private(set) var sites: [ComputeSite]
   /// `shares[s]`: part of all slots that site s has: how probable it is that a task goes there, as far as nothing else is known.
   let shares: [Double]
   public var options: CoSchedulingOptions
+  /// By task, the cluster that it is to go to, as whoever has looked at the whole workflow says; nil, or no entry: wherever it scores
+  /// best when its turn comes. When and in which order tasks go, and what is staged, is decided here all the same.
+  public var plan: [Int?] = []
   public private(set) var graph = TaskGraph(tasks: [], data: [])
   var children: [[Int]] = []
   var consumers: [[Int]] = []
@@ -241,6 +250,17 @@ extension CoScheduler {
     pending.append(task)
   }
 
+  /// Somebody else has bound a task, and has its inputs brought there.
+  public mutating func bound(_ task: Int, to site: Int, at now: Double) {
+    pending.removeAll { $0 == task }
+    for input in graph.tasks[task].inputs {
+      pins[site][input, default: 0] += 1
+      eviction[site].remove(input)
+    }
+    phases[task] = .bound(site, inputsAt: now + missingBytes(task, at: site) / sites[site].bandwidthIn, since: now)
+    boundTasks[site].append(task)
+  }
+
   public mutating func started(_ task: Int, at now: Double) {
     guard case .bound(let site, _, _) = phases[task] else { return }
     phases[task] = .running(site, end: now + graph.tasks[task].runtime / sites[site].speed)
@@ -287,6 +307,14 @@ extension CoScheduler {
   public mutating func reachabilityChanged(_ site: Int, isDown: Bool) {
     ledger.isDown[site] = isDown
     ledger.columns.setOpen(site, !isDown && sites[site].slots > 0)
+  }
+
+  /// A cluster asks other prices, of what is bound and sent from now on.
+  public mutating func priceChanged(_ site: Int, perSecond: Double, egressPerByte: Double) {
+    sites[site].pricePerSecond = perSecond
+    sites[site].egressPerByte = egressPerByte
+    ledger.columns.setPrice(site, perSecond: Float(perSecond), perByteIn: 0)
+    ledger.columns.setEgress(site, Float(egressPerByte))
   }
 
   func site(of task: Int) -> Int? {

@@ -28,8 +28,8 @@ struct Round {
     inputs = pass.inputs(of: group.requirement)
     confined = Filter.confinements(inputs, pass)
     request = ScoringRequest(
-      runtime: Float(group.expectedRuntime.seconds), deadline: group.deadline.map { Float($0) } ?? .infinity,
-      tail: Float(group.tail))
+      runtime: Float(group.expectedRuntime.seconds), runtimeSpread: Float(group.runtimeSpread.seconds),
+      deadline: group.deadline.map { Float($0) } ?? .infinity, tail: Float(group.tail))
     let missing = pass.missing(inputs)
     passedOver = pass.clusters.map { _ in nil }
     notes = passedOver.map { _ in nil }

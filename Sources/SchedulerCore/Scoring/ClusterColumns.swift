@@ -84,6 +84,9 @@ public struct ClusterColumns: Sendable {
     pricePerByteIn[cluster >> 3][cluster & 7] = perByteIn
   }
 
+  /// Sets the money for a byte that leaves the cluster.
+  public mutating func setEgress(_ cluster: Int, _ perByte: Float) { egressPerByte[cluster] = perByte }
+
   public func waitSeconds(_ cluster: Int) -> Float { wait[cluster >> 3][cluster & 7] }
   public func backlogInSeconds(_ cluster: Int) -> Float { backlogIn[cluster >> 3][cluster & 7] }
   public func backlogOutSeconds(_ cluster: Int) -> Float { backlogOut[cluster] }

@@ -31,6 +31,8 @@ public struct Replica: Hashable, Sendable {
 public struct ScoringRequest: Sendable {
   /// Seconds at speed 1.
   public var runtime: Float
+  /// Seconds at speed 1 that nine of ten runs take at most, less `runtime`: a deadline is kept by those, not by the middle one.
+  public var runtimeSpread: Float
   /// Seconds from now until it may run at all (its parents' ends); zero for a task that is ready.
   public var ready: Float
   /// Seconds from now.
@@ -48,10 +50,12 @@ public struct ScoringRequest: Sendable {
   public var feasible: [UInt8]
 
   public init(
-    runtime: Float, ready: Float = 0, deadline: Float = .infinity, tail: Float = 0, tails: [ClusterColumns.Block] = [],
+    runtime: Float, runtimeSpread: Float = 0, ready: Float = 0, deadline: Float = .infinity, tail: Float = 0,
+    tails: [ClusterColumns.Block] = [],
     tailWeight: Float = 1, offsets: [ClusterColumns.Block] = [], feasible: [UInt8] = []
   ) {
     self.runtime = runtime
+    self.runtimeSpread = runtimeSpread
     self.ready = ready
     self.deadline = deadline
     self.tail = tail
@@ -235,7 +239,10 @@ extension ScoringKernel {
     var score = weights.alpha * (finish + tail) + weights.lambda * price
     if weights.kappa > 0 { score += weights.kappa * columns.secondsIn(cluster, missing) }
     if !request.offsets.isEmpty { score += request.offsets[cluster >> 3][cluster & 7] }
-    if weights.omega > 0 { score += weights.omega * max(0, finish + tail - request.deadline) }
+    if weights.omega > 0 {
+      let late = finish + columns.runSeconds(cluster, request.runtimeSpread) + tail - request.deadline
+      score += weights.omega * max(0, late)
+    }
     let isFeasible =
       columns.isOpen(cluster) && missing < .infinity
       && (request.feasible.isEmpty || request.feasible[cluster >> 3] & (1 << UInt8(cluster & 7)) != 0)
@@ -335,7 +342,10 @@ extension ScoringKernel {
       }
       if kappa != 0 { score += kappa * missing * columns.secondsPerByteIn[block] }
       if hasOffsets { score += request.offsets[block] }
-      if omega != 0 { score += omega * pointwiseMax(.zero, end - request.deadline) }
+      if omega != 0 {
+        let late = end + request.runtimeSpread * columns.slowness[block] - request.deadline
+        score += omega * pointwiseMax(.zero, late)
+      }
       if isFiltered {
         let bits = SIMD8<Int32>(repeating: Int32(request.feasible[block])) & lanes
         score.replace(with: .infinity, where: bits .== 0)

@@ -41,7 +41,9 @@ struct ScoringKernelTests {
         }
         inputs.append((random.number(1e3, 1e9), replicas))
       }
-      request = ScoringRequest(runtime: random.number(1, 500), deadline: 400, tail: random.number(0, 100))
+      request = ScoringRequest(
+        runtime: random.number(1, 500), runtimeSpread: random.number(0, 100), deadline: 400, tail: random.number(0, 100)
+      )
       request.feasible = (0..<(count + 7) / 8).map { _ in UInt8(truncatingIfNeeded: random.next() | 1) }
       guard random.next() % 2 == 0 else { return }
       request.offsets = (0..<(count + 7) / 8).map { _ in
@@ -99,8 +101,9 @@ struct ScoringKernelTests {
       }
       let run = columns.runSeconds(cluster, question.request.runtime)
       let end = max(stage, columns.waitSeconds(cluster)) + run + question.request.tail
+      let late = end + columns.runSeconds(cluster, question.request.runtimeSpread) - 400
       let expected =
-        end + 3 * max(0, end - 400) + 20 * (columns.price(cluster, run) + columns.priceIn(cluster, missing) + egress)
+        end + 3 * max(0, late) + 20 * (columns.price(cluster, run) + columns.priceIn(cluster, missing) + egress)
         + 0.5 * missing / question.bandwidth[cluster].in
         + (question.request.offsets.isEmpty ? 0 : question.request.offsets[cluster / 8][cluster % 8])
       let isFeasible = question.request.feasible[cluster / 8] & (1 << UInt8(cluster % 8)) != 0
@@ -124,6 +127,21 @@ struct ScoringKernelTests {
     [Replica]().withUnsafeBufferPointer { kernel.add(size: 5, replicas: $0, columns) }
     kernel.score(ScoringRequest(runtime: 1), ScoringWeights(), columns)
     #expect(kernel.best == nil)
+  }
+
+  @Test("a deadline is kept by nine of ten runs, not by the middle one")
+  func spread() {
+    var columns = ClusterColumns(count: 2)
+    columns.describe(0, speed: 1, bandwidthIn: 1e6, bandwidthOut: 1e6)
+    columns.describe(1, speed: 2, bandwidthIn: 1e6, bandwidthOut: 1e6, pricePerSecond: 10)
+    var kernel = ScoringKernel()
+    for (spread, cluster) in [(Float(0), 0), (60, 1)] {
+      kernel.begin(clusters: 2, inputs: 0)
+      kernel.score(
+        ScoringRequest(runtime: 100, runtimeSpread: spread, deadline: 120), ScoringWeights(omega: 100, lambda: 1),
+        columns)
+      #expect(kernel.best == cluster)
+    }
   }
 
   @Test("a closed cluster is never chosen, however good it is")

@@ -1,0 +1,58 @@
+/// What a candidate costs: the less, the better. Classes first, then the value within one.
+struct PlanCost: Comparable, Sendable {
+  /// 0 keeps the deadline, or there is none; 1 does not; 2 is dearer than it may be.
+  var rank: Int
+  /// Money where a deadline is kept, else seconds.
+  var value: Double
+
+  static func < (left: Self, right: Self) -> Bool {
+    left.rank < right.rank || left.rank == right.rank && left.value < right.value
+  }
+
+  /// By how much better another one must be than the present one: what is hardly better on a few courses may be so by luck.
+  private static let margin = 0.03
+
+  func isBetter(than other: Self, isFirst: Bool) -> Bool {
+    rank < other.rank || rank == other.rank && value < other.value * (isFirst ? 1 - Self.margin : 1)
+  }
+}
+
+/// What is asked of a plan: the least time; or, with a deadline, the least money that keeps it, and never more than the data-blind
+/// policy is expected to pay where that one keeps the deadline too.
+struct PlanGoal: Sendable {
+  /// Seconds from now.
+  var deadline: Double?
+  /// What the data-blind policy comes to on each course; empty without a deadline.
+  var blind: [PlanOutcome] = []
+
+  /// What must be left of the deadline on each course, as a part: what is promised is not exact.
+  private static let slack = 0.05
+  /// How much cheaper than data-blind a plan must be on each course, as a part.
+  private static let saving = 0.02
+  /// By how much the data-blind policy may be late on average and still count as keeping the deadline: somebody who sets as deadline
+  /// what it takes cannot know that more exactly either.
+  private static let tolerance = 0.15
+
+  /// Whether the data-blind policy is a choice, and so the limit of what others may cost.
+  var isBlindInTime: Bool {
+    guard let deadline, !blind.isEmpty else { return false }
+    return blind.reduce(0) { $0 + $1.seconds } / Double(blind.count) <= deadline * (1 + Self.tolerance)
+  }
+
+  /// - Parameter outcomes: on the first so many courses.
+  func cost(_ outcomes: [PlanOutcome], of candidate: PlanCandidate) -> PlanCost {
+    let count = Double(outcomes.count)
+    let seconds = outcomes.reduce(0) { $0 + $1.seconds } / count
+    let money = outcomes.reduce(0) { $0 + $1.money } / count
+    guard let deadline else { return PlanCost(rank: 0, value: seconds) }
+    guard seconds < .infinity else { return PlanCost(rank: 2, value: seconds) }
+    if isBlindInTime {
+      if candidate.decider == .dataBlind { return PlanCost(rank: 0, value: money) }
+      let isDearer = zip(outcomes, blind).contains { $0.money > $1.money * (1 - Self.saving) }
+      // Where nothing costs anything nothing can be cheaper.
+      if isDearer, blind.contains(where: { $0.money > 0 }) { return PlanCost(rank: 2, value: money) }
+    }
+    let isInTime = outcomes.allSatisfy { $0.seconds * (1 + Self.slack) <= deadline }
+    return isInTime ? PlanCost(rank: 0, value: money) : PlanCost(rank: 1, value: seconds)
+  }
+}
