@@ -137,8 +137,9 @@ public final class RcloneDaemon: Service, Sendable {
     environment["TZ"] = "UTC"
     // Everything that names proxies and what was allowed, and nothing else; AWS_CA_BUNDLE makes Debian's rclone fail.
     for (name, value) in ProcessInfo.processInfo.environment
-    where name == "PATH" || name == "HOME" || name.lowercased().hasSuffix("_proxy")
-      || settings.inherits(name) && name != "AWS_CA_BUNDLE"
+    where environment[name] == nil
+      && (name == "PATH" || name == "HOME" || name.lowercased().hasSuffix("_proxy")
+        || settings.inherits(name) && name != "AWS_CA_BUNDLE")
     {
       environment[name] = value
     }

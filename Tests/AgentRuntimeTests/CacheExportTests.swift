@@ -86,6 +86,32 @@ import Testing
     }
   }
 
+  @Test("an export that cannot start says why in the cluster's notices", .timeLimit(.minutes(1)))
+  func cannotStart() async throws {
+    let directory = try TemporaryDirectory()
+    try directory.write("#!/bin/sh\necho first >&2\necho 'bind: address already in use' >&2\nexit 1\n", to: "rclone")
+    chmod(directory.path + "/rclone", 0o755)
+    var configuration = CacheConfiguration.Export()
+    configuration.listen = "127.0.0.1:1"
+    configuration.url = "https://127.0.0.1:1"
+    let export = try CacheExport(
+      configuration: configuration, program: directory.path + "/rclone", directory: directory.path + "/export",
+      layout: CacheLayout(directory: directory.path + "/theirs"), cluster: "edge-1",
+      secrets: StoreFixture.Secrets(known: ["export:edge-1": Self.password]),
+      certificate: { .init(chain: "chain", key: "key") }, logger: silentLogger())
+    #expect(export.problem == nil)
+    let work = Task { await export.run() }
+    defer { work.cancel() }
+    try await waitUntil(timeout: .seconds(50)) { export.problem != nil }
+    #expect(export.problem?.contains("first; bind: address already in use") == true, "\(export.problem ?? "")")
+  }
+
+  @Test("the export's program reckons the hours of its limit in the agent's time zone")
+  func zone() {
+    let found = CacheExport.environment("u", "p", of: ["TZ": "Asia/Shanghai", "PATH": "/bin", "AWS_PROFILE": "x"])
+    #expect(found == ["RCLONE_USER": "u", "RCLONE_PASS": "p", "TZ": "Asia/Shanghai", "PATH": "/bin"])
+  }
+
   @Test("who has no password, or is not the cluster that was meant, gives and gets nothing", .timeLimit(.minutes(1)))
   func refused() async throws {
     try await withExport { directory, url, trust in

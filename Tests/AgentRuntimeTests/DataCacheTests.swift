@@ -216,6 +216,64 @@ import Testing
     #expect(events.take().map(\.gone.reason) == ["evicted"])
   }
 
+  /// What the next eviction moves a replica to cannot be had.
+  private func blockEviction(in cache: DataCache) throws {
+    for number in 1...100 { try POSIXFile.makeDirectories("\(cache.workDirectory)/gone-\(number)/full") }
+  }
+
+  @Test("I2: an output that cannot be evicted stays, is told so, and is still the only copy that nobody may take")
+  func failedEviction() async throws {
+    let directory = try TemporaryDirectory()
+    let events = DataEventOutbox()
+    let cache = try DataCache(
+      layout: CacheLayout(directory: directory.path + "/cache"), capacity: 3 << 20, fetching: Fetching(isOpen: true),
+      events: events)
+    let bytes = [UInt8](repeating: 1, count: 2 << 20)
+    let sha256 = ArtifactPacking.hexadecimal(SHA256.hash(data: Data(bytes)))
+    let key = DataKey(sha256: sha256)
+    try directory.write(bytes, to: "cache/work/packed")
+    _ = try await cache.admit(
+      PackedFile(path: cache.workDirectory + "/packed", size: 2 << 20, sha256: sha256), for: RunID(1),
+      staysUnstored: true)
+    await cache.release(.run(RunID(1)))
+    await cache.pin([key], replacing: false)
+    _ = events.take()
+    try blockEviction(in: cache)
+    await cache.evict(key)
+    #expect(events.take().map(\.ready.size) == [2 << 20])
+    #expect(await cache.contains(key) && access(cache.layout.unstoredMark(sha256), F_OK) == 0)
+    // Neither the pin nor the mark has gone: each alone keeps it from making way.
+    for number in 1...100 { POSIXFile.removeTree("\(cache.workDirectory)/gone-\(number)") }
+    await cache.unpin([key])
+    let reasons = Recorder<String>()
+    let other = Task { try await cache.reserve([wanted(2, 2 << 20)], for: .run(RunID(2))) { reasons.add($0) } }
+    try await waitUntil { !reasons.all.isEmpty }
+    #expect(await cache.contains(key))
+    await cache.evict(key)
+    try await other.value
+    #expect(events.take().contains { $0.key == key.text && $0.gone.reason == "evicted" })
+    #expect(access(cache.layout.unstoredMark(sha256), F_OK) != 0)
+  }
+
+  @Test("how a replica came is told once, whatever is asked about it before that was sent")
+  func arrivalsStay() {
+    let events = DataEventOutbox()
+    let key = wanted(1, 2 << 20).key
+    events.ready(key, size: 2 << 20, moved: 2 << 20, milliseconds: 70, source: .repository(key: "k"))
+    // An order to stage it, one to evict what is needed, a new session.
+    events.ready(key, size: 2 << 20, moved: 0, milliseconds: 0, source: nil)
+    events.dropReplicas()
+    let told = events.take()
+    #expect(told.map(\.ready.bytesMoved) == [2 << 20] && told.first?.ready.hasSource == true)
+    // A later arrival, and an end, take its place.
+    events.ready(key, size: 2 << 20, moved: 2 << 20, milliseconds: 70, source: .repository(key: "k"))
+    events.gone(key, because: "evicted")
+    #expect(events.take().map(\.gone.reason) == ["evicted"])
+    events.ready(key, size: 2 << 20, moved: 0, milliseconds: 0, source: nil)
+    events.dropReplicas()
+    #expect(events.take().isEmpty)
+  }
+
   @Test("replicas, and marks of outputs that are nowhere else, survive a restart of the agent")
   func restart() async throws {
     let directory = try TemporaryDirectory()
@@ -257,6 +315,70 @@ import Testing
     // The run that has it did not ask again.
     try await waitUntil { fetching.hasBeenAsked(times: 2) }
     try await waitUntil { await cache.contains(large.key) }
+  }
+
+  @Test(
+    "I2: a replica that cannot be read now is not corrupt: it stays, with its mark, is told to people and looked at again"
+  )
+  func unreadable() async throws {
+    let directory = try TemporaryDirectory()
+    let events = DataEventOutbox()
+    let cache = try DataCache(
+      layout: CacheLayout(directory: directory.path + "/cache"), capacity: 1 << 30, fetching: Fetching(isOpen: true),
+      events: events)
+    let bytes = [UInt8](repeating: 1, count: 2 << 20)
+    let sha256 = ArtifactPacking.hexadecimal(SHA256.hash(data: Data(bytes)))
+    try directory.write(bytes, to: "cache/work/packed")
+    _ = try await cache.admit(
+      PackedFile(path: cache.workDirectory + "/packed", size: 2 << 20, sha256: sha256), for: RunID(1),
+      staysUnstored: true)
+    _ = events.take()
+    let failures = Mutex(3)
+    let scrub = CacheScrub(
+      cache: cache, interval: nil, bytesPerSecond: 1 << 30,
+      examine: { key, layout, meter in
+        let isFailing = failures.withLock { left in
+          left -= 1
+          return left >= 0
+        }
+        if isFailing {
+          throw POSIXFile.failure("Cannot open \(layout.replica(key))", [EMFILE, EIO, ESTALE].randomElement()!)
+        }
+        return try CacheScrub.examine(key, layout, meter)
+      }, logger: silentLogger())
+    let first = await scrub.round()
+    #expect(first.unexamined == 1 && first.corrupt == 0 && first.replicas == 1)
+    #expect(scrub.summary.contains("1 that could not be read"))
+    #expect(await cache.contains(DataKey(sha256: sha256)))
+    #expect(access(cache.layout.object(sha256), F_OK) == 0 && access(cache.layout.unstoredMark(sha256), F_OK) == 0)
+    #expect(events.take().isEmpty)
+    // One failure is left: the second look of the round finds it sound.
+    let second = await scrub.round()
+    #expect(second.unexamined == 0 && second.corrupt == 0 && second.replicas == 1)
+  }
+
+  @Test("what a run of another cluster reads of a shared cache stays for it, though it is corrupt, and goes after it")
+  func corruptElsewhere() async throws {
+    let directory = try TemporaryDirectory()
+    let writer = try cache(directory, Fetching(isOpen: true))
+    let reader = try DataCache(
+      layout: CacheLayout(directory: directory.path + "/cache"), capacity: 1000, reader: "other",
+      workDirectory: directory.path + "/own", fetching: Fetching(isOpen: true))
+    let one = wanted(1)
+    _ = try await writer.obtain(one, for: .order(one.key))
+    await writer.release(.order(one.key))
+    #expect(try await reader.obtain(one, for: .run(RunID(7))) == 0)
+    let scrub = CacheScrub(cache: writer, interval: nil, bytesPerSecond: 1 << 30, logger: silentLogger())
+    #expect(await scrub.round().corrupt == 1)
+    #expect(await !writer.contains(one.key))
+    func aside() -> [String] {
+      ((try? POSIXFile.entries(ofPath: writer.workDirectory)) ?? []).filter { $0.hasPrefix("corrupt-") }
+    }
+    await writer.sweepAside()
+    #expect(aside().count == 1)
+    await reader.release(.run(RunID(7)))
+    await writer.sweepAside()
+    try await waitUntil { aside().isEmpty }
   }
 
   @Test(

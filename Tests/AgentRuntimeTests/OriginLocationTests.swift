@@ -3,6 +3,10 @@ import Testing
 
 @testable import AgentRuntime
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 @Suite struct OriginLocationTests {
   private func rclone(_ uri: String, _ secret: [String: String] = [:], file: String? = nil) throws -> (
     type: String, parameters: [String: String], root: String, only: String?
@@ -81,9 +85,94 @@ import Testing
       ("rclone:x", ["type": "oracleobjectstorage", "provider": "instance_principal_auth"]),
       ("rclone:x", ["type": "sftp", "host": "h", "user": "u"]), ("sftp://u@h/x", ["knownHosts": "h ssh-rsa A"]),
       ("rclone:a/../b", ["type": "smb"]), ("file://c/x?y=1", [:]),
+      // Other spellings of backends that ask the machine who they are, and backends that nobody knows.
+      ("rclone:x", ["type": "oos", "provider": "env_auth"]), ("rclone:x", ["type": "googlecloudstorage"]),
+      ("rclone:x", ["type": "gcs", "token": "x"]), ("rclone:x", ["type": "gcs", "access_token": "x"]),
+      ("rclone:x", ["type": "google cloud storage", "token": "{}"]), ("rclone:x", ["type": "Local"]),
+      ("rclone:x", ["type": "brand-new"]), ("rclone:x", ["type": "s3", "ENV_AUTH": "true"]),
+      ("rclone:x", ["type": "s3", "env-auth": "true"]),
+      ("rclone:x", ["type": "hdfs", "username": "u", "service_principal_name": "hdfs/nn"]),
+      // Other spellings of metadata services.
+      ("rclone:x", ["type": "http", "url": "http://u:\(String(repeating: "a", count: 4100))@169.254.169.254/"]),
+      ("rclone:x", ["type": "http", "url": "http://h/\(String(repeating: "a", count: 16 << 10))"]),
+      (
+        "rclone:x",
+        [
+          "type": "azureblob", "connection_string": "QueueEndpoint=http://a/;BlobEndpoint=http://169.254.169.254/",
+        ]
+      ), ("rclone:x", ["type": "azureblob", "key": "k", "account": "169.254.169.254/"]),
+      (
+        "rclone:x",
+        ["type": "gcs", "service_account_credentials": #"{"token_uri": "http://169.254.169.254/token"}"#]
+      ),
+      (
+        "rclone:x",
+        [
+          "type": "gcs",
+          "service_account_credentials": #"{"token_uri": "https:\/\/\u0031\u0036\u0039.254.169.254\/"}"#,
+        ]
+      ), ("rclone:x", ["type": "http", "url": "http://a/?next=http://169.254.169.254/"]),
+      ("rclone:x", ["type": "http", "url": "http://１６９。２５４。１６９。２５４/"]),
+      ("rclone:x", ["type": "s3", "endpoint": "１６９.254.169.254"]),
+      ("rclone:x", ["type": "http", "url": "http://%31%36%39.254.169.254/"]),
+      ("rclone:x", ["type": "ftp", "host": "metaｄata.google.internal"]),
+      ("https://１６９.254.169.254/", [:]), ("https://169。254。169。254/", [:]), ("http://[fd20:ce::254]/", [:]),
+      ("rclone:x", ["type": "http", "url": "http://a/", "headers": "Metadata-Flavor,Google"]),
+      ("s3://b?region=x@169.254.169.254/", [:]), ("s3://b", ["region": "x@169.254.169.254/"]),
+      ("s3://b?endpoint=https://１６９.254.169.254/", [:]),
     ] as [(String, [String: String])])
   func refused(uri: String, secret: [String: String]) {
     #expect(throws: FederationError.self, "\(uri)") { try OriginLocation.parse(uri, secret: secret) }
+  }
+
+  @Test(
+    "what is given all it needs is taken, in any language",
+    arguments: [
+      ["type": "gcs", "anonymous": "true"], ["type": "oos", "provider": "no_auth", "region": "eu-frankfurt-1"],
+      [
+        "type": "googlecloudstorage",
+        "service_account_credentials":
+          #"{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nMII\u003d\n-----END", "#
+          + #""token_uri": "https://oauth2.googleapis.com/token"}"#,
+      ],
+      ["type": "smb", "host": "nas", "user": "Jürgen", "pass": "½ Käse…", "domain": "BÜRO"],
+      [
+        "type": "webdav", "url": "https://cloud.example/remote.php/dav/files/Jürgen", "vendor": "nextcloud",
+        "user": "u",
+      ],
+      [
+        "type": "azureblob",
+        "connection_string":
+          "DefaultEndpointsProtocol=https;AccountName=lab;AccountKey=k+/==;EndpointSuffix=core.windows.net",
+      ], ["type": "s3", "provider": "Minio", "endpoint": "http://[::1]:9000", "region": "eu-1"],
+      ["type": "drive", "token": #"{"access_token":"ya29","expiry":"2026-01-02T03:04:05Z"}"#, "root_folder_id": "x"],
+    ])
+  func taken(secret: [String: String]) throws {
+    #expect(try rclone("rclone:x", secret).type == secret["type"])
+  }
+
+  @Test("rclone reads origins without a home of its own, and with nobody to ask for the machine's identity")
+  func identityless() async throws {
+    let directory = try TemporaryDirectory()
+    try directory.write("#!/bin/sh\n[ \"$1\" != rcd ] || env >\(directory.path)/seen\n", to: "rclone")
+    chmod(directory.path + "/rclone", 0o755)
+    let mover = try RcloneMover(
+      program: directory.path + "/rclone", directory: directory.path + "/own", logger: silentLogger())
+    let running = Task { await mover.run() }
+    let opening = Task {
+      _ = try await mover.open(type: "http", parameters: [:], root: "", only: nil, knownHosts: nil, secrets: [])
+    }
+    defer {
+      running.cancel()
+      opening.cancel()
+    }
+    var seen: Set<Substring> = []
+    try await waitUntil {
+      seen = Set(((try? directory.read("seen")) ?? "").split(separator: "\n"))
+      return seen.contains { $0.hasPrefix("RCLONE_RC_PASS=") } && seen.contains { $0.hasPrefix("TZ=") }
+    }
+    #expect(seen.contains("HOME=\(directory.path)/own/home") && seen.contains("AWS_EC2_METADATA_DISABLED=true"))
+    #expect(seen.contains("GCE_METADATA_HOST=127.0.0.1:1"))
   }
 
   @Test("I9: no message about a secret shows its values")

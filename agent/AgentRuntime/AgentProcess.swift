@@ -87,6 +87,7 @@ final class AgentProcess: Sendable {
       if case .single(nil) = tenancy { inventory.notices.insert(Self.undeclaredTenancy, at: 0) }
       if let notice = clock.text { inventory.notices.append(notice) }
       if let problem = driver.problem { inventory.notices.append(problem) }
+      if let problem = data.exportProblem { inventory.notices.append(problem) }
       inventory.linkBytesPerSecond = meter.bytesPerSecond
       inventory.cache = await data.inventory()
       return inventory
@@ -154,7 +155,7 @@ final class AgentProcess: Sendable {
       queueDepth: driver.queueDepth, lastSequence: overview.lastSequence,
       acknowledgedSequence: overview.acknowledgedSequence, cache: await data.status(),
       clockSkewMilliseconds: session.clockSkew?.milliseconds,
-      notices: await executor.inventory().notices + (driver.problem.map { [$0] } ?? []))
+      notices: await executor.inventory().notices + [driver.problem, data.exportProblem].compactMap { $0 })
   }
 
   /// Runs of a Slurm cluster with users of their own reach data sets by their paths.

@@ -81,6 +81,22 @@ enum POSIXFile {
     return lstat(path, &status) == 0 ? Int64(status.st_size) : nil
   }
 
+  /// Whether nothing has this name; false as well when nobody can say.
+  static func isMissing(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) != 0 && (errno == ENOENT || errno == ENOTDIR)
+  }
+
+  /// What has this name; nil when nothing does.
+  ///
+  /// - Throws: what keeps anybody from saying.
+  static func status(_ path: String) throws -> stat? {
+    var status = stat()
+    if lstat(path, &status) == 0 { return status }
+    guard errno == ENOENT || errno == ENOTDIR else { throw failure("Cannot examine \(path)") }
+    return nil
+  }
+
   /// Removes a tree without following symbolic links; what is not there is fine.
   static func removeTree(_ path: String) { HostFiles.remove(path) }
 

@@ -6,7 +6,8 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// The agent's one allowance for bytes over its link, all transfers and both directions together (`transferLimit`).
+/// The agent's one allowance for what it fetches and uploads, all transfers together (`transferLimit`). What other clusters fetch from
+/// its export is sent by rclone, which has as much again.
 final class TransferMeter: Sendable {
   private struct State {
     /// nil: no limit now.

@@ -88,7 +88,15 @@ extension Preflight {
     var findings: [Finding] = []
     let keys = objects.map { DataKey(sha256: $0) } + trees
     for key in keys {
-      guard let problem = try? await BlockingWork.run({ try CacheScrub.examine(key, layout, meter) }) else { continue }
+      let examined: String?
+      do { examined = try await BlockingWork.run { try CacheScrub.examine(key, layout, meter) } } catch {
+        // A running agent may have evicted it.
+        guard !POSIXFile.isMissing(layout.replica(key)) else { continue }
+        findings.append(
+          Finding(level: .warning, check: "scrub", text: "\(key) cannot be read now, and stays: \(error)"))
+        continue
+      }
+      guard let problem = examined else { continue }
       findings.append(
         Finding(
           level: .failed, check: "scrub",

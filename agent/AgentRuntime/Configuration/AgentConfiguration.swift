@@ -46,7 +46,8 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `processLimit`: processes and threads of one run at once.
   public var processLimit = 4096
   public var network = Network.auto
-  /// `transferLimit`: bytes a second over the link, both directions together, by the time of day.
+  /// `transferLimit`: bytes a second of what the agent fetches and uploads, together, by the time of day; and of what other clusters
+  /// fetch from its export, once more.
   public var transferLimit = BandwidthTimetable(bytesPerSecond: nil)
   /// `cache`, `artifactCacheSize`.
   public var cache = CacheConfiguration()

@@ -83,9 +83,9 @@ extension DataCache {
     let missing = sizes.filter { entries[$0.key] == nil && reserved[$0.key] == nil }
     let needed = missing.values.reduce(0, +)
     let excess = bytes + reservedBytes + needed - capacity
-    let readers = readers()
+    let read = needed == 0 ? [] : readElsewhere()
     let evictable =
-      needed == 0 ? [:] : entries.filter { sizes[$0.key] == nil && !isPinned($0.key, readers) }
+      needed == 0 ? [:] : entries.filter { sizes[$0.key] == nil && !isPinned($0.key, read) }
     let evictableBytes = evictable.values.reduce(0) { $0 + $1.size }
     // What is larger than the whole cache is taken when nothing else is left.
     let isAlone = bytes - evictableBytes + reservedBytes == 0
@@ -156,9 +156,24 @@ extension DataCache {
     entries[key]!.rank = entry.rank - entry.value + value
   }
 
-  func isPinned(_ key: DataKey, _ readers: [String]) -> Bool {
+  /// - Parameter read: as `readElsewhere()` found it.
+  func isPinned(_ key: DataKey, _ read: Set<String>?) -> Bool {
     holders[key] != nil || pinnedByOrder.contains(key) || flights[key] != nil
-      || key.sha256.map(unstored.contains) == true || isRead(key, by: readers)
+      || key.sha256.map(unstored.contains) == true || read?.contains(CacheLayout.entryName(key)) ?? true
+  }
+
+  /// What runs of clusters that share this cache have now, as pins name it; nil when that cannot be found out, and then all of it
+  /// may be read. One look at each reader's directory, however many replicas there are; `discard` looks again at the one that goes.
+  func readElsewhere() -> Set<String>? {
+    guard let readers = try? POSIXFile.entries(ofPath: layout.pins) else { return nil }
+    var names: Set<String> = []
+    for reader in readers {
+      do { names.formUnion(try POSIXFile.entries(ofPath: layout.pins + "/" + reader)) } catch {
+        // It makes its directory anew when it starts.
+        guard POSIXFile.isMissing(layout.pins + "/" + reader) else { return nil }
+      }
+    }
+    return names
   }
 
   /// The clusters that share this cache and do not write it.
@@ -179,13 +194,17 @@ extension DataCache {
       if flights[key] == nil { unreserve(key) }
       if let reader { unlink(pin(of: key, for: reader)) }
     }
-    for (key, aside) in setAside {
-      setAside[key]!.holders.remove(holder)
-      guard setAside[key]!.holders.isEmpty else { continue }
+    for key in setAside.keys { setAside[key]!.holders.remove(holder) }
+    sweepAside()
+    if !queue.isEmpty { admitWaiting() }
+  }
+
+  /// Deletes what was set aside and nobody reads any more. Runs elsewhere tell nobody when they end.
+  func sweepAside() {
+    for (key, aside) in setAside where aside.holders.isEmpty && !isRead(key, by: readers()) {
       setAside[key] = nil
       Self.removeLater(aside.path)
     }
-    if !queue.isEmpty { admitWaiting() }
   }
 
   func unpin(_ run: RunID) { release(.run(run)) }

@@ -78,7 +78,8 @@ actor DataCache {
   var pinnedByOrder: Set<DataKey> = []
   var unstored: Set<String> = []
   var flights: [DataKey: Flight] = [:]
-  /// Corrupt replicas that runs had when they were found: deleted when the last of these has ended.
+  /// Corrupt replicas that runs had when they were found, here or on a cluster that shares this cache: deleted when the last of
+  /// these has ended.
   var setAside: [DataKey: (path: String, holders: Set<ReplicaHolder>)] = [:]
   var queue: [Ticket] = []
   var isRetrying = false
@@ -289,10 +290,10 @@ actor DataCache {
   private func makeRoom(for size: Int64) {
     var excess = bytes + reservedBytes + size - capacity
     guard excess > 0 else { return }
-    let readers = readers()
-    for (key, entry) in Self.leastFirst(entries.filter { !isPinned($0.key, readers) }) {
+    let read = readElsewhere()
+    for (key, entry) in Self.leastFirst(entries) {
       guard excess > 0 else { break }
-      if evictByRank(key) { excess -= entry.size }
+      if !isPinned(key, read), evictByRank(key) { excess -= entry.size }
     }
   }
 
@@ -315,16 +316,15 @@ actor DataCache {
     if !queue.isEmpty { admitWaiting() }
   }
 
-  /// Deletes a replica, unless somebody here needs it. An output that is nowhere else goes as well: that was the control plane's to know.
+  /// Deletes a replica, unless somebody here needs it or it cannot be deleted: then it keeps its marks, and whoever ordered it learns
+  /// that it stays. An output that is nowhere else goes as well: that was the control plane's to know.
   func evict(_ key: DataKey) {
     guard reader == nil, let entry = entries[key] else { return events.gone(key, because: "lost") }
-    guard holders[key] == nil, flights[key] == nil, !isRead(key, by: readers()) else {
-      // It stays, and who ordered it learns that.
+    guard holders[key] == nil, flights[key] == nil, !isRead(key, by: readers()), discard(key, because: "evicted") else {
       return events.ready(key, size: entry.size, moved: 0, milliseconds: 0, source: nil)
     }
     if let sha256 = key.sha256, unstored.remove(sha256) != nil { unlink(layout.unstoredMark(sha256)) }
     pinnedByOrder.remove(key)
-    _ = discard(key, because: "evicted")
     if !queue.isEmpty { admitWaiting() }
   }
 
@@ -395,7 +395,8 @@ actor DataCache {
     lastNumber += 1
     let aside = "\(layout.work)/corrupt-\(lastNumber)"
     if rename(layout.replica(key), aside) == 0 {
-      if let holders = holders[key], !holders.isEmpty, setAside[key] == nil {
+      let holders = holders[key] ?? []
+      if setAside[key] == nil, !holders.isEmpty || isRead(key, by: readers()) {
         setAside[key] = (aside, holders)
       } else {
         Self.removeLater(aside)

@@ -23,8 +23,18 @@ final class DataEventOutbox: Sendable {
     pending.withLock { pending in
       // A replica's end or arrival makes news of its progress old.
       if topic == .replica { pending[Name(key: key, topic: .progress)] = nil }
-      pending[Name(key: key, topic: topic)] = event
+      let name = Name(key: key, topic: topic)
+      // That it is here says an untold arrival as well, and only that says how it came.
+      if case .ready(let ready)? = event.event, !ready.hasSource, let before = pending[name], Self.isArrival(before) {
+        return
+      }
+      pending[name] = event
     }
+  }
+
+  /// Whether it tells where a replica's bytes came from: that is said once.
+  private static func isArrival(_ event: Wire.DataEvent) -> Bool {
+    if case .ready(let ready)? = event.event { ready.hasSource } else { false }
   }
 
   static func isFollowed(_ key: DataKey, _ size: Int64) -> Bool { key.sha256 == nil || size >= followedBytesMin }
@@ -74,6 +84,12 @@ final class DataEventOutbox: Sendable {
     }
   }
 
-  /// A session began: the report of the whole cache takes the place of what is known of replicas.
-  func dropReplicas() { pending.withLock { $0 = $0.filter { $0.key.topic == .stored || $0.key.topic == .indexed } } }
+  /// A session began: the report of the whole cache takes the place of what is known of replicas, but for how they came.
+  func dropReplicas() {
+    pending.withLock { pending in
+      pending = pending.filter { name, event in
+        name.topic == .stored || name.topic == .indexed || Self.isArrival(event)
+      }
+    }
+  }
 }

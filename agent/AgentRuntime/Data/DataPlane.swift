@@ -49,6 +49,7 @@ final class DataPlane: Sendable {
   private func sweep() async {
     repeat {
       await cache.sweepPartials(olderThan: Self.partialAgeMax)
+      await cache.sweepAside()
     } while (try? await Task.sleep(for: .seconds(3600))) != nil
   }
 
@@ -110,6 +111,9 @@ final class DataPlane: Sendable {
       name: name, capacity: ByteCount(cache.capacity), used: ByteCount(told), isWriter: cache.reader == nil,
       exportURL: export?.url)
   }
+
+  /// Why other clusters cannot fetch from here, where they should; nil otherwise.
+  var exportProblem: String? { export?.problem }
 
   /// For people: what moves, and from where.
   func status() async -> StatusReport.Cache {

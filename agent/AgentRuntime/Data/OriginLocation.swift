@@ -86,6 +86,9 @@ enum OriginLocation: Hashable, Sendable {
       guard !host.isEmpty, host.utf8.count <= 255, !host.contains("%"), !host.contains("\\") else {
         throw invalid("the address names no host")
       }
+      guard host.utf8.allSatisfy({ $0 < 0x80 }) else {
+        throw invalid("a host is written in ASCII; an international name in its xn-- form")
+      }
       components = []
       for component in parts[0][slash...].split(separator: "/") {
         let component = try decoded(component)
@@ -179,7 +182,14 @@ enum OriginLocation: Hashable, Sendable {
       parameters["endpoint"] = endpoint
       parameters["force_path_style"] = "true"
     }
-    if let region = address.query["region"] ?? secret["region"] { parameters["region"] = region }
+    if let region = address.query["region"] ?? secret["region"] {
+      // It becomes a part of a host's name.
+      guard region.utf8.count <= 64, region.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-") })
+      else {
+        throw invalid("a region has letters, digits and `-` only")
+      }
+      parameters["region"] = region
+    }
     for (name, parameter) in [
       ("accessKeyId", "access_key_id"), ("secretAccessKey", "secret_access_key"), ("sessionToken", "session_token"),
     ] {
@@ -279,15 +289,23 @@ enum OriginLocation: Hashable, Sendable {
     guard !refusedTypes.contains(type) else {
       throw invalid("the backend \(type.prefix(40)) reads the cluster's own files; use file://CLUSTER/PATH")
     }
+    guard RcloneSecret.isKnown(type) else {
+      throw invalid(
+        "\(type.prefix(40)) is none of rclone's backends that this agent knows to take all they need from a secret")
+    }
     var parameters = secret
     parameters["type"] = nil
+    if let other = parameters.keys.sorted().first(where: { !RcloneSecret.isParameter($0) }) {
+      throw invalid("\(other.prefix(40)) in its secret is no parameter of rclone's: those have a-z, 0-9 and _ only")
+    }
     if let forbidden = parameters.keys.sorted().first(where: RcloneSecret.reachesIntoTheMachine) {
       throw invalid("its secret cannot set \(forbidden.prefix(40)), which reaches into the cluster")
     }
     if let missing = RcloneSecret.missing(type, parameters) {
       throw invalid("without \(missing) in its secret, the backend \(type.prefix(40)) asks the machine that it runs on")
     }
-    for (name, value) in parameters.sorted(by: { $0.key < $1.key }) where MetadataService.isIn(value) {
+    for (name, value) in parameters.sorted(by: { $0.key < $1.key })
+    where MetadataService.isIn(value, isText: RcloneSecret.isText(name)) || RcloneSecret.asksForIdentity(name, value) {
       throw FederationError(.permissionDenied, "The origin cannot be used: \(name.prefix(40)) names no place for data")
     }
     let components = path.split(separator: "/").map(String.init)

@@ -101,18 +101,28 @@ struct ReplicaFetcher: ReplicaFetching {
   func download(
     _ key: String, size: Int64, _ asker: RepositoryAsker, to path: String, _ gauge: TransferGauge
   ) async throws {
-    let file = try POSIXFile.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
+    // A disk may hang, above all one behind a network: nothing else of the agent's must wait for it.
+    let (file, begin) = try await BlockingWork.run {
+      let file = try POSIXFile.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
+      return (file, Self.position(file, size: size))
+    }
     defer { POSIXFile.close(file) }
-    var offset = Self.position(file, size: size)
+    var offset = begin
     gauge.found(offset)
     if offset < size {
+      var disk = EarlyWriting(file, from: offset)
       try await repository.get(key, for: asker, from: offset) { data in
         offset += Int64(data.count)
         guard offset <= size else {
           throw FederationError(
             .failedPrecondition, "\(key) is longer than the \(ByteCount(size)) that it should have")
         }
-        try POSIXFile.write(file, data, key)
+        disk = try await BlockingWork.run { [disk, offset] in
+          try POSIXFile.write(file, data, key)
+          var disk = disk
+          disk.reached(offset)
+          return disk
+        }
         gauge.moved(data.count)
       }
     }

@@ -133,8 +133,21 @@ final class RcloneMover: Sendable {
     settings.socketPath = directory + "/rclone.sock"
     // Origins whose certificates are of an authority of the operator's own.
     settings.inherits = { ["SSL_CERT_FILE", "SSL_CERT_DIR"].contains($0) }
+    let home = directory + "/home"
+    try POSIXFile.makeDirectories(home)
+    settings.environment = { () throws(FederationError) in Self.identityless(home: home) }
     daemon = RcloneDaemon(settings, logger: logger)
     (isWanted, want) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  }
+
+  /// What keeps clouds' libraries from being somebody by themselves: no home in which credentials lie, and nobody who hands them out.
+  /// Users' secrets say who they are; whatever is forgotten in one must not make them the machine.
+  static func identityless(home: String) -> [String: String] {
+    [
+      "HOME": home, "AWS_EC2_METADATA_DISABLED": "true",
+      // Nobody listens there; libraries ask the machine's own service when it is not set.
+      "GCE_METADATA_HOST": "127.0.0.1:1",
+    ]
   }
 
   /// Until the task is cancelled.
