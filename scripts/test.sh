@@ -8,18 +8,18 @@ set -u
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|/(MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|GangTests|ApptainerTests|MolecularDynamicsTests|PlacementDataFlowTests)/'
+on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|/(MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|SlurmOverlapTests|SiteDefaultTests|GangTests|ApptainerTests|MolecularDynamicsTests|PlacementDataFlowTests)/'
 tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
 
-# half NAME PORTS OPTION PATTERN: each half draws the ports of its servers from a range of its own.
+# half NAME PORTS OPTION PATTERN: each half draws the ports of its servers from a range of its own, below those that Slurm's are drawn from.
 half() {
   FUBINI_TEST_PORTS=$2 timeout -k 10 1800 "$tests" --testing-library swift-testing --no-parallel "$3" "$4" >"$logs/$1" 2>&1
   echo $? >"$logs/$1.status"
 }
 
 : >"$logs/others"
-half slurm 20000-25999 --filter "$on_slurm" &
-{ half others 26000-31999 --skip "$on_slurm"; } &
+half slurm 8000-9999 --filter "$on_slurm" &
+{ half others 10000-11999 --skip "$on_slurm"; } &
 others=$!
 # What the longer half says is shown as it comes; the other one's follows whole.
 tail -n +1 -f --pid=$others "$logs/others" 2>/dev/null || wait $others
