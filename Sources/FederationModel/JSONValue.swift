@@ -130,6 +130,12 @@ extension JSONValue: CustomStringConvertible {
   /// Appends `value` as a JSON string literal.
   public static func quote(_ value: String, into text: inout String) {
     text += "\""
+    defer { text += "\"" }
+    // Most texts are copied whole.
+    guard value.utf8.contains(where: { $0 < 0x20 || $0 == 0x22 || $0 == 0x5c }) else {
+      text += value
+      return
+    }
     for scalar in value.unicodeScalars {
       switch scalar {
       case "\"": text += "\\\""
@@ -143,6 +149,5 @@ extension JSONValue: CustomStringConvertible {
       default: text.unicodeScalars.append(scalar)
       }
     }
-    text += "\""
   }
 }

@@ -101,7 +101,14 @@ enum JSONText {
 
     mutating func string() throws -> String {
       index += 1
-      var text: [UInt8] = []
+      // Most texts have no escape, and are copied whole.
+      let start = index
+      while let byte = current, byte != 0x22, byte != 0x5c, byte >= 0x20 { index += 1 }
+      if current == 0x22 {
+        defer { index += 1 }
+        return String(decoding: bytes[start..<index], as: UTF8.self)
+      }
+      var text = Array(bytes[start..<index])
       while let byte = current, byte != 0x22 {
         guard byte >= 0x20 else { throw failure("has a bare control character at byte \(index)") }
         index += 1
