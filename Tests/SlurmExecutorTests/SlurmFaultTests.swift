@@ -100,7 +100,7 @@ struct SlurmFaultTests {
   }
 
   @Test(
-    "A controller that hangs: nothing more is to be sent, an agent that starts meanwhile does not wait, and it opens again"
+    "A controller that hangs: nothing more is sent, an agent that starts meanwhile does not wait, and what nobody answered runs once (I1, I2)"
   )
   func hangingController() async throws {
     try await SlurmExecutorFixture.with { fixture in
@@ -108,16 +108,23 @@ struct SlurmFaultTests {
       try await fixture.submit(1, SlurmExecutorFixture.wait("echo ran"))
       try await fixture.running(1)
       try fixture.cluster.freezeController()
+      defer { try? fixture.cluster.thawController() }
+      // Nobody knows whether this one came through.
+      let second = SlurmExecutorFixture.request(2, "echo once")
+      await #expect(throws: FederationError.self) { try await fixture.submit([second]) }
       try await fixture.eventually("it is closed") { await fixture.executor.inventory().closed != nil }
       let began = ContinuousClock.now
-      let known = try await fixture.restart(known: [1])
+      let known = try await fixture.restart(known: [1, 2])
       #expect(ContinuousClock.now - began < .seconds(20), "the start waited for Slurm")
-      #expect(known.first?.phase == .running)
+      #expect(known.map(\.phase) == [.running, .bound])
       #expect(await fixture.executor.inventory().closed?.hasPrefix("Slurm has not answered") == true)
       try fixture.cluster.thawController()
       try await fixture.eventually("it is open again") { await fixture.executor.inventory().closed == nil }
+      try await fixture.eventually("the submission") { (try? await fixture.executor.submit(second)) != nil }
+      #expect(try await fixture.end(of: 2).phase == .succeeded)
       try fixture.go(1)
       #expect(try await fixture.end(of: 1).phase == .succeeded)
+      #expect(fixture.log(of: 2) == "once\n")
     }
   }
 

@@ -119,9 +119,11 @@ extension SlurmExecutor {
     let isKnown = Set(known)
     var found = runs.mapValues { run in
       var told = run.told
-      // It has its place in the queue, and nothing more before it is submitted.
-      if run.awaitsInputs, !run.isOver, isKnown.contains(run.id) {
-        told.phase = .bound
+      // It has its place in the queue, and nothing more before it is submitted; or nobody knows whether it has one, and its
+      // submission asks before it tries again.
+      let isOpen = run.awaitsInputs || run.isUncertain && run.claim == .none
+      if isOpen, !run.isOver, isKnown.contains(run.id) {
+        (told.phase, told.message) = (.bound, "")
         return told
       }
       // Its answer is on disk, so it waits at least.

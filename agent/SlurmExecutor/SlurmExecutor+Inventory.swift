@@ -42,6 +42,7 @@ extension SlurmExecutor {
   ///
   /// - Throws: `.failedPrecondition` when the commands are missing.
   func learnLimits() async throws {
+    let askedAt = clock.now
     do {
       let output = try await commands.run(
         configuration.programs.scontrol, ["show", "config"], timeout: Self.commandTimeout)
@@ -54,7 +55,7 @@ extension SlurmExecutor {
         }
       }
     } catch let error as FederationError where error.isRetryable {
-      controllerProblem = error.publicMessage
+      health.failed(error.publicMessage, askedAt: askedAt, now: clock.now)
     }
   }
 
@@ -74,11 +75,12 @@ extension SlurmExecutor {
         let nodes = try await list(["--partition=\(names.joined(separator: ","))", "--format=\(NodeGroup.nodeFormat)"])
         capacity = PartitionState.capacity(nodes)
       }
-      lastAnswerAt = clock.now
-      controllerProblem = nil
+      health.answered()
+      hasLookedNow()
       await seedWaits()
     } catch {
-      controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"
+      health.failed((error as? FederationError)?.publicMessage ?? "\(error)", askedAt: begin, now: clock.now)
+      hasLookedNow()
       return Self.inventoryInterval / 4
     }
     // An answer that took long was dear.

@@ -58,13 +58,12 @@ extension SlurmExecutor {
     do {
       let jobs = try await askForJobs()
       backoff.succeeded(in: clock.now - askedAt)
-      controllerProblem = nil
-      lastAnswerAt = clock.now
+      health.answered()
       apply(jobs, askedAt: askedAt)
       await consultAccounting()
     } catch {
       backoff.failed()
-      controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"
+      health.failed((error as? FederationError)?.publicMessage ?? "\(error)", askedAt: askedAt, now: clock.now)
       throw error
     }
   }

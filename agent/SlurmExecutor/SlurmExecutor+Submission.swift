@@ -144,6 +144,7 @@ extension SlurmExecutor {
         runs[id]?.awaitsInputs = isAhead
         runs[id]?.isUncertain = true
       }
+      let askedAt = clock.now
       let output = try await commands.run(
         configuration.programs.sbatch, script.arguments, input: script.text, timeout: Self.submissionTimeout)
       if output.status == 0, let jobID = Self.jobID(output.standardOutput) {
@@ -152,7 +153,7 @@ extension SlurmExecutor {
         return nil
       }
       let failure = SlurmFailure(output)
-      if case .unavailable = failure { controllerProblem = failure.words }
+      if case .unavailable = failure { health.failed(failure.words, askedAt: askedAt, now: clock.now) }
       if case .refused(let words) = failure {
         for id in ids { refuse(id, "Slurm refused the job: \(words)") }
         return nil

@@ -35,10 +35,7 @@ public actor SlurmExecutor: Executor {
   /// How many runs of a submission have files still, once one of them was forgotten.
   var remaining: [JobName: Int] = [:]
   var backoff: Backoff
-  /// Why Slurm does not answer; nil while it does.
-  var controllerProblem: String?
-  /// When it answered last; nil before the first answer.
-  var lastAnswerAt: ContinuousClock.Instant?
+  var health = ControllerHealth()
   private var firstLook: Result<Void, any Error>?
   /// Whether the first questions were answered, or refused.
   var hasLooked: Bool { firstLook != nil }
@@ -76,8 +73,7 @@ public actor SlurmExecutor: Executor {
   /// Between two looks at the events: short while things happen, so that what follows an end follows soon.
   static let tickInterval = Duration.milliseconds(500)
   static let busyTickInterval = Duration.milliseconds(100)
-  /// How long Slurm may be silent before nothing more is sent to it, and how long the agent's start waits for it.
-  static let patience = Duration.seconds(15)
+  /// How long the agent's start waits for Slurm.
   private static let startPatience = Duration.seconds(5)
 
   /// Makes the shared directories, looks at the cluster once, and begins to observe. A controller that is down or hangs is no
@@ -119,15 +115,15 @@ public actor SlurmExecutor: Executor {
   private func lookFirst() async -> Duration? {
     do {
       try await learnLimits()
-      let pause = await refreshInventory()
-      firstLook = .success(())
-      return pause
+      return await refreshInventory()
     } catch {
       firstLook = .failure(error)
-      controllerProblem = (error as? FederationError)?.publicMessage ?? "\(error)"
       return nil
     }
   }
+
+  /// The first questions that everything else needs have been answered, or have failed.
+  func hasLookedNow() { if firstLook == nil { firstLook = .success(()) } }
 
   private func startLoops() {
     loops = [
@@ -211,7 +207,7 @@ public actor SlurmExecutor: Executor {
   public func inventory() async -> ClusterInventory {
     var notices = fixedNotices
     if let shortage = preparation.diskShortage { notices.append(shortage) }
-    if let controllerProblem { notices.append("Slurm does not answer: \(controllerProblem)") }
+    if let problem = health.problem { notices.append("Slurm does not answer: \(problem)") }
     if let restProblem { notices.append("slurmrestd does not answer, squeue is asked instead: \(restProblem)") }
     if let accountingProblem {
       notices.append(
@@ -235,14 +231,9 @@ public actor SlurmExecutor: Executor {
 
   /// Why nothing new should come; nil while Slurm answers and has a partition that starts jobs.
   var closed: String? {
-    guard let lastAnswerAt else {
-      return "Slurm has not answered since its agent started" + (controllerProblem.map { ": \($0)" } ?? "")
-    }
-    let now = clock.now
-    let isAsking = runningPoll != nil && lastPollAt.map { now - $0 > Self.patience } ?? false
-    if now - lastAnswerAt > Self.patience, controllerProblem != nil || isAsking {
-      return "Slurm does not answer" + (controllerProblem.map { ": \($0)" } ?? "")
-    }
+    let problem = health.problem.map { ": \($0)" } ?? ""
+    guard health.hasAnswered else { return "Slurm has not answered since its agent started" + problem }
+    if health.isSilent(now: clock.now) { return "Slurm does not answer" + problem }
     return usablePartitions.isEmpty ? "no partition of its Slurm is up and has usable nodes" : nil
   }
 

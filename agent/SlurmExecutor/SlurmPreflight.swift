@@ -47,7 +47,10 @@ public enum SlurmPreflight {
           check: "partitions", text: "there is no partition \(name) that this user sees; there is: \(known)",
           isFailure: true)
       }
-      let usable = partitions.filter { $0.availability == .up && $0.usableNodes > 0 }
+      let usable = partitions.filter { partition in
+        partition.availability == .up && partition.usableNodes > 0
+          && (configuration.partitions.isEmpty || configuration.partitions.contains(partition.name))
+      }
       return Finding(
         check: "partitions",
         text: usable.isEmpty

@@ -75,7 +75,7 @@ enum Preflight {
         level: .failed, check: "sudo",
         text:
           "\(command.joined(separator: " ")) fails (\(said?.prefix(200) ?? "it did not start")): root puts the output of "
-          + "`fubini-agent install --print-sudoers` into /etc/sudoers.d/fubini-agent")
+          + "`fubini-agent install --print-sudoers` into a file of its own below /etc/sudoers.d")
     }
   }
 
