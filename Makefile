@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement agent check-agent check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement agent check-agent check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -43,6 +43,9 @@ generate: ## the protobuf and gRPC code, from agent.proto
 
 chaos: build ## kill everything at random moments, ROUNDS times, from SEED
 	FUBINI_CHAOS_ROUNDS=$(ROUNDS) FUBINI_SEED=$(SEED) $(SWIFT) test --skip-build $(FLAGS) --filter Chaos
+
+ledger: build ## I3 and the balance over 10,000 random schedules with crashes
+	FUBINI_LEDGER_SCHEDULES=10000 $(SWIFT) test --skip-build $(FLAGS) --filter LedgerScheduleTests
 
 fuzz: build ## the parsers, for longer than the tests do
 	FUBINI_FUZZ_ROUNDS=1000000 FUBINI_SEED=$(SEED) $(SWIFT) test --skip-build $(FLAGS) --filter "[Ff]uzz"

@@ -72,6 +72,7 @@ let package = Package(
     .target(name: "WorkflowCore", dependencies: ["FederationModel", yams], swiftSettings: settings),
     .target(name: "SchedulerCore", dependencies: ["FederationModel", heap], swiftSettings: settings),
     .target(name: "SimulatorCore", dependencies: ["FederationModel", "SchedulerCore", heap], swiftSettings: settings),
+    .target(name: "LedgerCore", dependencies: ["FederationModel"], swiftSettings: settings),
     .target(
       name: "ControlPlaneCore", dependencies: ["FederationModel", "SchedulerCore", "WorkflowCore", deque, heap],
       swiftSettings: settings),
@@ -183,6 +184,7 @@ let package = Package(
     .testTarget(
       name: "SimulatorTests", dependencies: ["FederationModel", "SchedulerCore", "SimulatorCore"],
       swiftSettings: settings),
+    .testTarget(name: "LedgerCoreTests", dependencies: ["FederationModel", "LedgerCore"], swiftSettings: settings),
     .testTarget(
       name: "ControlPlaneCoreTests",
       dependencies: ["ControlPlaneCore", "FederationModel", "SchedulerCore", "WorkflowCore"],

@@ -1,0 +1,124 @@
+public import FederationModel
+
+/// A project's budget in its current period. A value of the durable state; its key is `project`.
+public struct Budget: Hashable, Sendable {
+  public var project: ProjectName
+  public var spec: BudgetSpec
+  public var periodStart: Timestamp
+  /// The first moment of the next period; nil: there is none.
+  public var periodEnd: Timestamp?
+  /// The limit, what was carried over, and what was transferred here less what was transferred away.
+  public var granted: Amount
+  /// Held for runs that are not over.
+  public var reserved: Amount
+  /// Charged in this period.
+  public var spent: Amount
+  /// The greatest of the alerts that spending has reached in this period; 0: none.
+  public var alerted: Int
+
+  public init(
+    project: ProjectName, spec: BudgetSpec, periodStart: Timestamp, periodEnd: Timestamp?, granted: Amount,
+    reserved: Amount = .zero, spent: Amount = .zero, alerted: Int = 0
+  ) {
+    self.project = project
+    self.spec = spec
+    self.periodStart = periodStart
+    self.periodEnd = periodEnd
+    self.granted = granted
+    self.reserved = reserved
+    self.spent = spent
+    self.alerted = alerted
+  }
+
+  /// What may still be promised; negative only for a soft budget.
+  public var available: Amount { granted - reserved - spent }
+
+  /// What could be promised at most if all that is reserved came back.
+  public var unspent: Amount { granted - spent }
+}
+
+/// Money held for one run until it is over. Its key is `run`.
+public struct Reservation: Hashable, Sendable {
+  public var run: RunID
+  public var project: ProjectName
+  public var currency: String
+  public var amount: Amount
+  /// How long the run may take: enforced beside it, so that it cannot outspend `amount` while nobody hears of it.
+  public var bound: Duration
+
+  public init(run: RunID, project: ProjectName, currency: String, amount: Amount, bound: Duration) {
+    self.run = run
+    self.project = project
+    self.currency = currency
+    self.amount = amount
+    self.bound = bound
+  }
+}
+
+/// One movement of money: from one account to another, so that the sum of all balances is always 0. Never changed.
+public struct LedgerEntry: Hashable, Sendable {
+  public enum Kind: String, Hashable, Sendable, Codable, CaseIterable {
+    /// A period's money comes, or what is left of it goes.
+    case grant
+    case reserve, extend, refund, charge, transfer
+    /// A period's charges are put away at its end.
+    case close
+    /// What a run used beyond its reservation: its cluster's operator bears it.
+    case overrun
+  }
+
+  public var at: Timestamp
+  public var kind: Kind
+  /// The money leaves this account,
+  public var from: LedgerAccount
+  /// and comes to this one.
+  public var to: LedgerAccount
+  /// More than 0.
+  public var amount: Amount
+  /// nil where no run is concerned.
+  public var run: RunID?
+  /// The user who asked for it; empty for what follows by itself.
+  public var actor: String
+
+  public init(
+    at: Timestamp, kind: Kind, from: LedgerAccount, to: LedgerAccount, amount: Amount, run: RunID? = nil,
+    actor: String = ""
+  ) {
+    self.at = at
+    self.kind = kind
+    self.from = from
+    self.to = to
+    self.amount = amount
+    self.run = run
+    self.actor = actor
+  }
+}
+
+/// One side of a ledger entry.
+public struct LedgerAccount: Hashable, Sendable {
+  public enum Kind: String, Hashable, Sendable, CaseIterable {
+    /// Where a project's money comes from; its balance is what was ever granted, below 0.
+    case grant
+    /// What a project may promise.
+    case available
+    /// What is held for a project's runs.
+    case reserved
+    /// What a project has spent in its current period, and
+    case spent
+    /// in those that are over.
+    case closed
+    /// What runs used on a cluster beyond their reservations, and
+    case overrun
+    /// who bears it.
+    case bearer
+  }
+  public var kind: Kind
+  /// A project; of `overrun` and `bearer` a cluster.
+  public var owner: String
+  public var currency: String
+  public init(_ kind: Kind, _ owner: String, _ currency: String) {
+    self.kind = kind
+    self.owner = owner
+    self.currency = currency
+  }
+}
