@@ -30,6 +30,8 @@ extension LocalSlurmCluster {
     public var keepsAccounts: Bool
     /// Qualities of service beside Slurm's `normal`; they need accounting.
     public var qos: [QOS]
+    /// Licences of the whole cluster, and how many there are.
+    public var licences: [String: Int]
     /// Whether a job that uses more memory than it asked for is killed: each second is looked. Without it Slurm only counts.
     public var killsOverMemory: Bool
 
@@ -38,7 +40,7 @@ extension LocalSlurmCluster {
       gpusPerNode: Int = 0, gpuType: String = "a100", partitions: [Partition] = [Partition("main")],
       nodeTimeoutSeconds: Int = 60, jobMemorySeconds: Int = 300, killWaitSeconds: Int = 5,
       requeueDelaySeconds: Int = 120, keepsAccounts: Bool = false, qos: [QOS] = [],
-      killsOverMemory: Bool = false
+      licences: [String: Int] = [:], killsOverMemory: Bool = false
     ) {
       self.directory = directory
       self.name = name
@@ -54,6 +56,7 @@ extension LocalSlurmCluster {
       self.requeueDelaySeconds = requeueDelaySeconds
       self.keepsAccounts = keepsAccounts
       self.qos = qos
+      self.licences = licences
       self.killsOverMemory = killsOverMemory
     }
 
@@ -137,6 +140,9 @@ extension LocalSlurmCluster.Configuration {
       })
     else {
       return "times are 1 to 65,000 s"
+    }
+    guard licences.allSatisfy({ isName($0.key, 20) && (1...65_000).contains($0.value) }) else {
+      return "a licence has a name, and there are 1 to 65,000 of it"
     }
     guard qos.isEmpty || keepsAccounts else { return "qualities of service need accounting" }
     guard qos.allSatisfy({ isName($0.name, 20) && $0.name != "normal" }), Set(qos.map(\.name)).count == qos.count else {

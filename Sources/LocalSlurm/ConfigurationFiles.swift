@@ -53,7 +53,9 @@ struct ConfigurationFiles {
       "SlurmdTimeout=\(configuration.nodeTimeoutSeconds)",
       "InactiveLimit=0",
     ]
-    return (global + memory + preemption + nodes + partitions + accounting).joined(separator: "\n") + "\n"
+    let licences = configuration.licences.sorted { $0.key < $1.key }.map { "\($0.key):\($0.value)" }
+    let licensed = licences.isEmpty ? [] : ["Licenses=" + licences.joined(separator: ",")]
+    return (global + licensed + memory + preemption + nodes + partitions + accounting).joined(separator: "\n") + "\n"
   }
 
   /// - Source: slurm.conf(5), `JobAcctGatherParams`.

@@ -143,6 +143,9 @@ struct SlurmFaultTests {
       configuration.partitions = ["nosuch"]
       #expect(await failures().first?.contains("no partition nosuch") == true)
       configuration.partitions = []
+      configuration.defaults = [SiteDefault(condition: .init(gpus: true), partition: "gpus")]
+      #expect(await failures().first?.contains("no partition gpus") == true)
+      configuration.defaults = []
       configuration.programs.squeue = "/nonexistent/squeue"
       #expect(await failures().first?.contains("squeue") == true)
       configuration.programs = .init()

@@ -16,7 +16,7 @@ extension SlurmExecutor {
     var fresh: [RunRequest] = []
     for one in awaited {
       let id = one.request.id
-      if runs[id] != nil || records.attempt(id) != nil || records.wasPutBack(id) {
+      if runs[id] != nil || queueing[id] != nil || records.attempt(id) != nil || records.wasPutBack(id) {
         settled.append(id)
       } else if one.inputsIn <= configuration.inputWait + expectedWait(one.request) {
         fresh.append(one.request)
@@ -93,7 +93,7 @@ extension SlurmExecutor {
       RunObservation(
         id: id, phase: .bound,
         message:
-          "its job in Slurm began before its inputs were here, waited \(configuration.inputWait) and gave its place back"
+          "its job in Slurm began before its inputs were here, waited \(configuration.inputWait.components.seconds) s and gave its place back"
       ))
   }
 }

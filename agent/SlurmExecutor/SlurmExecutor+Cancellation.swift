@@ -147,6 +147,8 @@ extension SlurmExecutor {
 
   /// A run that waits is kept from starting first; one that runs is left alone.
   public func forget(_ ids: [RunID]) async throws {
+    // One that is just being given a place in the queue has it first.
+    for id in ids { await queueing[id]?.value }
     for id in ids {
       if let run = runs[id], !run.isOver {
         wantEnd(of: id)

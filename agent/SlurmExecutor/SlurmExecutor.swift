@@ -218,8 +218,8 @@ public actor SlurmExecutor: Executor {
     if preparation.account.identity != nil { notices.append(Gang.rootNotice) }
     if putBackCount > 0 {
       notices.append(
-        "since this agent started, \(putBackCount) jobs began before their inputs were here and gave their nodes back "
-          + "after \(configuration.inputWait)")
+        "jobs that began before their inputs were here and gave their nodes back after "
+          + "\(configuration.inputWait.components.seconds) s, since this agent started: \(putBackCount)")
     }
     return ClusterInventory(
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,

@@ -1,6 +1,5 @@
 internal import FederationModel
 internal import FoundationEssentials
-internal import Glibc
 internal import LocalSlurm
 
 /// The real Slurm cluster of an embedded set-up, which one of its agents feeds.
@@ -29,10 +28,6 @@ extension LocalSetup {
       return nil
     }
     Terminal.note("Starting a Slurm cluster for agent \(member.name) ...")
-    if geteuid() == 0 {
-      Terminal.note(
-        "Its agent is root's and starts no gangs (federation.gang): run this as an ordinary user for those.")
-    }
     try FileManager.default.createDirectory(atPath: slurmShared, withIntermediateDirectories: true)
     try await slurm().start(timeout: .seconds(60))
     return member.name
