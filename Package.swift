@@ -117,7 +117,7 @@ let package = Package(
         .embedInCode("V0004__changes.sql"), .embedInCode("V0005__data.sql"),
         .embedInCode("V0006__prices_and_packs.sql"),
         .embedInCode("V0007__data_lifecycle.sql"),
-        .embedInCode("V0008__input_bytes.sql"),
+        .embedInCode("V0008__input_bytes.sql"), .embedInCode("V0009__artifact_garbage.sql"),
       ],
       swiftSettings: settings),
     .target(

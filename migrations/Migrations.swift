@@ -17,6 +17,7 @@ public enum EmbeddedMigrations {
       ),
       ("V0007__data_lifecycle.sql", String(decoding: PackageResources.V0007__data_lifecycle_sql, as: UTF8.self)),
       ("V0008__input_bytes.sql", String(decoding: PackageResources.V0008__input_bytes_sql, as: UTF8.self)),
+      ("V0009__artifact_garbage.sql", String(decoding: PackageResources.V0009__artifact_garbage_sql, as: UTF8.self)),
     ]
   }
 }

@@ -143,6 +143,7 @@ extension ControlPlaneCore {
         "explanation": .integer(run.row.explanation), "message": .string(reason(of: run)),
       ]
     }
+    if entry.isLooking { return ["state": "Waiting", "message": .string(lookingReason(task))] }
     guard let group = entry.group, pending.groups[group] != nil else {
       throw FederationError(.internal, "the task waits in no queue")
     }
@@ -171,6 +172,8 @@ extension ControlPlaneCore {
             of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: &views))
         }
         reasons[node] = byGroup[group]
+      } else if entry.isLooking {
+        reasons[node] = lookingReason(TaskID(workflow: id, node: node))
       }
     }
     return reasons

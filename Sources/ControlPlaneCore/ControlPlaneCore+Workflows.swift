@@ -228,6 +228,17 @@ extension ControlPlaneCore {
     var spec = try spec(of: task, for: nil)
     let before = workflows[task.workflow]!.tasks[task.node]
     let avoids = before?.avoids ?? []
+    if spec.inputs.contains(where: \.isUnseen) {
+      workflows[task.workflow]!.tasks[task.node] = TaskEntry(
+        epoch: epoch, run: nil, group: nil, avoids: avoids, isLooking: true, isRemaking: before?.isRemaking ?? false)
+      do {
+        guard try lookUpInputs(of: task, spec) else { return }
+        spec = try self.spec(of: task, for: nil)
+      } catch {
+        workflows[task.workflow]!.tasks[task.node] = before
+        throw error
+      }
+    }
     spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
     let requirement = Requirement(
       project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)

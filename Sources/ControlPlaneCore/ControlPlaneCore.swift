@@ -41,6 +41,8 @@ public struct ControlPlaneCore: Sendable {
   var openPlans: Deque<OpenPlan> = []
   /// Data sets, where bytes are, and what moves.
   var data = DataState()
+  /// Keys of projects' repositories that documents name, by what was found there. Soft.
+  var looks: [RepositoryName: RepositoryLook] = [:]
   /// What may be worth something else than its agents were told.
   var staleValues: Set<DataKey> = []
   /// The clusters that share each cache: derived from their inventories.
@@ -122,6 +124,7 @@ public struct ControlPlaneCore: Sendable {
     case .cacheReported(let cluster, let session, let report): reported(report, of: cluster, session)
     case .dataEvents(let cluster, let session, let events): received(events, from: cluster, session)
     case .inventoryChanged(let cluster, let session, let inventory): changed(inventory, of: cluster, session)
+    case .looked(let project, let key, let answer): looked(key, of: project, answer)
     case .plan(let plan): adopt(plan)
     case .tick(let silence): tick(silence: silence)
     case .proceed: proceed()

@@ -9,6 +9,8 @@ public enum Effect: Sendable {
   case close(ClusterName, SessionID, FederationError)
   /// The command needs a finished workflow that is no longer in memory: load it and offer the command again.
   case load(WorkflowReference, Command, RequestID, Principal, IdempotencyKey?)
+  /// A document names an object of a project's repository: how large is it, and what is its checksum?
+  case look(ProjectName, key: String)
 }
 
 /// What the control plane tells an agent.

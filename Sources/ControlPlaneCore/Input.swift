@@ -18,6 +18,8 @@ public enum Input: Sendable {
   case cacheReported(ClusterName, SessionID, CacheReport)
   /// What changed in a cluster's cache, in order.
   case dataEvents(ClusterName, SessionID, [DataEvent])
+  /// The answer to `Effect.look`; nil: there is no such object.
+  case looked(ProjectName, key: String, Result<RepositoryObject?, FederationError>)
   /// A finished placement pass; every placement is revalidated.
   case plan(PlacementPlan)
   /// Time passes. `silence[c]`: how long, by the leader's monotonic clock, since the leader last answered a heartbeat of `c`
@@ -99,6 +101,8 @@ public enum DatasetCommand: Hashable, Sendable, Codable {
   case pin(version: Int32?, cluster: ClusterName, Bool)
   /// Brings it to a cluster before anybody asks for it. nil: the newest version.
   case prefetch(version: Int32?, cluster: ClusterName)
+  /// Brings its files into the repository, from where users fetch. nil: the newest version.
+  case store(version: Int32?)
 }
 
 /// What a new version of a data set is made of.

@@ -4,9 +4,12 @@ public struct DataOrigin: Hashable, Sendable, Codable {
   public var uri: String
   /// The secret of the data set's project that opens it; nil for what is open to all. The values never travel with this.
   public var secret: String?
-  public init(uri: String, secret: String? = nil) {
+  /// What the secret's values are called, by what agents call them; nil: the same.
+  public var fields: [String: String]?
+  public init(uri: String, secret: String? = nil, fields: [String: String]? = nil) {
     self.uri = uri
     self.secret = secret
+    self.fields = fields
   }
 }
 
@@ -21,15 +24,30 @@ public struct DatasetSpec: Hashable, Sendable, Codable {
   public var allowedClusters: [String: String]
   /// Versions that no workflow has used for so long are deleted; nil keeps them.
   public var expiresAfter: Duration?
+  /// Where versions of uploads go that nobody uses; nil: they stay in the repository.
+  public var archive: ArchivePolicy?
   public init(
     project: ProjectName, name: String, origin: DataOrigin? = nil, allowedClusters: [String: String] = [:],
-    expiresAfter: Duration? = nil
+    expiresAfter: Duration? = nil, archive: ArchivePolicy? = nil
   ) {
+    self.archive = archive
     self.project = project
     self.name = name
     self.origin = origin
     self.allowedClusters = allowedClusters
     self.expiresAfter = expiresAfter
+  }
+}
+
+/// A store outside the federation that keeps what is rarely used.
+public struct ArchivePolicy: Hashable, Sendable, Codable {
+  /// Each version goes to a directory of its own below it.
+  public var target: DataOrigin
+  /// Without a use for so long, a version is moved there.
+  public var after: Duration
+  public init(target: DataOrigin, after: Duration) {
+    self.target = target
+    self.after = after
   }
 }
 
@@ -52,6 +70,8 @@ public enum DataSource: Hashable, Sendable, Codable {
   /// The project's artifact repository, through the control plane: the object of this key, or the objects that the manifest names.
   case repository(key: String?)
   case origin(DataOrigin)
+  /// Packs of a version that were moved out of the repository: each is below this at `objects/SHA256`.
+  case archive(DataOrigin)
   /// Another cluster's export, as that cluster's agent declared it. What opens it travels with the order to fetch.
   case export(ClusterName, url: String)
 }
@@ -140,6 +160,9 @@ public struct DatasetReference: Hashable, Comparable, Sendable, Codable, CustomS
   }
   public static func < (a: Self, b: Self) -> Bool { (a.project, a.name) < (b.project, b.name) }
   public var description: String { "\(project)/\(name)" }
+
+  /// Whether nobody declared it: it holds what was found at an address that a document names.
+  public var isForeign: Bool { name.hasPrefix(".") }
 
   /// Whether a text may name a data set or a secret: an RFC 1123 label.
   public static func isName(_ text: String) -> Bool { ProjectName(text).isDNSLabel }

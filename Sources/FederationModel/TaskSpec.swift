@@ -82,8 +82,10 @@ public struct InputArtifact: Hashable, Sendable, Codable {
   public enum Source: Hashable, Sendable, Codable {
     /// The bytes themselves, from the document.
     case raw(String)
-    /// An object in the artifact repository.
+    /// An object in the artifact repository. With an empty checksum nobody has looked yet what it is.
     case stored(StoredArtifact)
+    /// Somebody else's.
+    case foreign(ForeignArtifact)
     /// An optional input that nobody supplied: nothing is put at `path`.
     case absent
   }
@@ -97,6 +99,47 @@ public struct InputArtifact: Hashable, Sendable, Codable {
     self.path = path
     self.source = source
     self.mode = mode
+  }
+}
+
+/// An input that is somebody else's: a file, or a directory of files, of a bucket or a web server.
+public struct ForeignArtifact: Hashable, Sendable, Codable {
+  public var origin: DataOrigin
+  /// How a file is packed; a directory is not.
+  public var archive: ArchiveFormat
+  /// What is there, as an agent has found it; nil while nobody has looked. Its key is that of a hidden data set's version.
+  public var object: DataObject?
+  public init(origin: DataOrigin, archive: ArchiveFormat = .none, object: DataObject? = nil) {
+    self.origin = origin
+    self.archive = archive
+    self.object = object
+  }
+
+  /// The name of the file that is meant, should there be one file alone; nil for a directory.
+  public var fileName: String? { origin.fileName }
+}
+
+extension DataOrigin {
+  /// The last part of the address, decoded: the name of the one file that may be there; nil for an address that is a directory's.
+  public var fileName: String? {
+    let path = uri.prefix { $0 != "?" && $0 != "#" }
+    guard !path.hasSuffix("/"), let name = path.split(separator: "/").last else { return nil }
+    return Self.decoded(name)
+  }
+
+  private static func decoded(_ text: Substring) -> String? {
+    var bytes: [UInt8] = []
+    var rest = Array(text.utf8)[...]
+    while let byte = rest.popFirst() {
+      guard byte == UInt8(ascii: "%") else {
+        bytes.append(byte)
+        continue
+      }
+      guard let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else { return nil }
+      bytes.append(value)
+      rest = rest.dropFirst(2)
+    }
+    return String(validating: bytes, as: UTF8.self)
   }
 }
 

@@ -49,11 +49,41 @@ public struct RcloneClient: Sendable {
   @concurrent
   public func forget(_ name: String) async { _ = try? await call("config/delete", ["name": .string(name)]) }
 
-  /// Size and time of one file; nil when there is none.
+  /// Size and time of one file; nil when there is none. What is around it is not listed.
   @concurrent
   public func stat(_ root: String, _ path: String) async throws -> Listed? {
-    let answer = try await call("operations/stat", ["fs": .string(root), "remote": .string(path)])
+    let answer = try await call(
+      "operations/stat", ["fs": .string(root), "remote": .string(path), "opt": ["filesOnly": true]])
     return answer["item"].flatMap { Self.listed($0) }
+  }
+
+  /// Copies a file of this machine into a store; rclone verifies it by what the store knows of its bytes. A cancelled copy is stopped.
+  @concurrent
+  public func put(_ directory: String, _ file: String, to root: String, as path: String) async throws {
+    let answer = try await call(
+      "operations/copyfile",
+      [
+        "srcFs": .string(directory), "srcRemote": .string(file), "dstFs": .string(root), "dstRemote": .string(path),
+        "_async": true,
+      ])
+    guard let job = answer["jobid"]?.integerValue else {
+      throw FederationError(.internal, "rclone did not say which job it began")
+    }
+    var pause = Duration.milliseconds(20)
+    do {
+      while true {
+        let status = try await call("job/status", ["jobid": .integer(job)])
+        if status["finished"]?.boolValue == true {
+          guard status["success"]?.boolValue != true else { return }
+          throw failure(500, try [UInt8](JSONEncoder().encode(status)))
+        }
+        try await Task.sleep(for: pause)
+        pause = min(pause * 2, .seconds(1))
+      }
+    } catch {
+      if Task.isCancelled { _ = try? await Task { try await call("job/stop", ["jobid": .integer(job)]) }.value }
+      throw error
+    }
   }
 
   /// Every file below `root`, in no order, one at a time: the answer is never whole in memory.
@@ -139,7 +169,9 @@ public struct RcloneClient: Sendable {
     let answer = try? JSONDecoder().decode(JSONValue.self, from: Data(body))
     var text = answer?["error"]?.stringValue ?? "status \(status)"
     for secret in secrets { text = text.replacing(secret, with: "***") }
-    if status == 404 || text.contains("directory not found") || text.contains("object not found") {
+    if status == 404 || text.contains("directory not found") || text.contains("object not found")
+      || text.contains("is a file not a directory")
+    {
       return FederationError(.notFound, "it is not there")
     }
     return FederationError(.unavailable, String(text.prefix(300)), retryAfter: .seconds(5))

@@ -37,6 +37,8 @@ public struct Requirement: Hashable, Sendable {
     var volumes: [ClusterName?: Int64] = [:]
     var data: Set<DataKey> = []
     for input in spec.inputs {
+      // Whatever its size, it is asked for by name: a small file of a far server is slow, too.
+      if case .foreign(let foreign) = input.source, let object = foreign.object { data.insert(object.key) }
       guard case .stored(let artifact) = input.source else { continue }
       if artifact.size < Self.namedSize {
         volumes[artifact.producedOn, default: 0] += artifact.size.bytes

@@ -1,5 +1,6 @@
 import Execution
 import FederationModel
+import ProcessExecutor
 import Testing
 
 @testable import AgentRuntime
@@ -45,6 +46,54 @@ import Testing
     let file = try #require(try await opened())
     #expect(file.size == 4)
     #expect(try POSIXFile.readAll(file.descriptor, limit: 100) == Array("said".utf8))
+  }
+
+  /// Puts the file of a cache into the run, and tells what it is there.
+  private func place(_ object: String, _ name: String, mode: Int32?, mayLink: Bool) async throws -> stat {
+    let source = try #require(try OpenedFile.open(object))
+    try await LocalRunFiles(executor: files.executor, mayLink: mayLink).place(
+      source, as: PlacedInput(path: name, archive: .none, mode: mode, index: 0), in: id)
+    var status = stat()
+    #expect(lstat(run + "/root" + name, &status) == 0)
+    return status
+  }
+
+  @Test(
+    "an unpacked input is another name of the cache's file where the run has a user of its own, and a file of its own elsewhere",
+    arguments: [true, false])
+  func linked(mayLink: Bool) async throws {
+    try directory.write("cached bytes", to: "object")
+    let object = directory.path + "/object"
+    var cached = stat()
+    #expect(stat(object, &cached) == 0)
+    for _ in 0..<2 {
+      // One that is put again replaces the first.
+      let placed = try await place(object, "/in", mode: nil, mayLink: mayLink)
+      #expect((placed.st_ino == cached.st_ino) == mayLink)
+      // Nobody may write what two have; what the run has alone is the run's.
+      #expect((placed.st_mode & 0o222 == 0) == mayLink)
+    }
+    // A mode of its own needs a file of its own.
+    #expect(try await place(object, "/own", mode: 0o755, mayLink: mayLink).st_ino != cached.st_ino)
+    #expect(try POSIXFile.readAll(try POSIXFile.open(object, O_RDONLY), limit: 100) == Array("cached bytes".utf8))
+  }
+
+  @Test(
+    "a run's user can neither write a file that the cache has, too, nor give it another mode",
+    .enabled(if: geteuid() == 0, "only root can start a program as another user"))
+  func protected() async throws {
+    try directory.write("cached bytes", to: "object")
+    let object = directory.path + "/object"
+    _ = try await place(object, "/in", mode: nil, mayLink: true)
+    // The run's root is given to its user; the cache's file is not.
+    HostFiles.give(run + "/root", to: .nobody)
+    for path in [directory.path, run] { chmod(path, 0o755) }
+    let attempts =
+      "echo x >>\(run)/root/in || chmod u+w \(run)/root/in || truncate -s 0 \(run)/root/in || echo refused; cat \(run)/root/in"
+    let (status, output) = try StepRunner.execute(
+      ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", attempts])
+    #expect(status == 0 && output.contains("refused") && output.contains("cached bytes"), "\(output)")
+    #expect(try POSIXFile.readAll(try POSIXFile.open(object, O_RDONLY), limit: 100) == Array("cached bytes".utf8))
   }
 
   @Test("an output that is a link out of the run's root is looked for inside of it")

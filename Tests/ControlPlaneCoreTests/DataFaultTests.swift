@@ -5,9 +5,6 @@ import WorkflowCore
 
 @testable import ControlPlaneCore
 
-private let water = DatasetReference(project: "default", name: "water")
-private let gigabyte = ByteCount.gibibytes(1)
-
 /// `make` makes an output, `use` reads it elsewhere when `check` is over.
 private func chain(_ federation: String) -> String {
   """

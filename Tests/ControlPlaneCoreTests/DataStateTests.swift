@@ -4,8 +4,8 @@ import SchedulerCore
 import Testing
 import WorkflowCore
 
-private let water = DatasetReference(project: "default", name: "water")
-private let gigabyte = ByteCount.gibibytes(1)
+let water = DatasetReference(project: "default", name: "water")
+let gigabyte = ByteCount.gibibytes(1)
 
 /// A task on clusters that make, and one on clusters that use what it made.
 private func pair(stageOut policy: String = "lazy") -> String {
@@ -35,7 +35,7 @@ private func pair(stageOut policy: String = "lazy") -> String {
   """
 }
 
-private func readsWater(_ version: Int32 = 1) -> String {
+func readsWater(_ version: Int32 = 1) -> String {
   """
   apiVersion: argoproj.io/v1alpha1
   kind: Workflow
@@ -255,8 +255,8 @@ struct DataStateTests {
     federation.createWater(origin: DataOrigin(uri: "s3://bucket/water", secret: "keys"))
     _ = federation.ask(.dataset(water, .addVersion(.origin(path: "2026", via: nil))))
     #expect(federation.agents["a"]!.orders.index.map(\.origin.uri) == ["s3://bucket/water/2026"])
-    #expect(federation.core.secretAccess(of: first, on: "a")?.secret == "keys")
-    #expect(federation.core.secretAccess(of: first, on: "b") == nil)
+    #expect(federation.core.secretAccess(of: first, named: "keys", on: "a")?.secret == "keys")
+    #expect(federation.core.secretAccess(of: first, named: "keys", on: "b") == nil)
     federation.disconnect("a")
     federation.disconnect("b")
     federation.connect("b")
@@ -268,7 +268,7 @@ struct DataStateTests {
     federation.tell("b", first, .indexed(failure: "", manifest: list, files: 7, size: gigabyte))
     #expect(federation.database.versions[first]?.phase == .ready)
     #expect(federation.database.versions[first]?.files == 7)
-    #expect(federation.core.secretAccess(of: first, on: "b") == nil)
+    #expect(federation.core.secretAccess(of: first, named: "keys", on: "b") == nil)
   }
 
   @Test("A version that nobody used for its data set's lifetime goes, with its replicas")
@@ -344,69 +344,6 @@ struct SharedCacheTests {
     #expect(federation.database.clusters["a"] == nil)
     #expect(federation.database.replicas.isEmpty)
     #expect(federation.database.transfers.values.allSatisfy { $0.phase.isTerminal })
-  }
-}
-
-@Suite("What makes room in caches")
-struct EvictionTests {
-  private func key(_ number: Int32) -> DataKey { DataKey(project: "default", dataset: "water", version: number) }
-
-  /// A cluster whose cache of 3 GiB holds the versions 1, 2 and 3.
-  private func full() -> Federation {
-    var federation = Federation.withCaches(["a"])
-    federation.disconnect("a")
-    federation.agents["a"]!.cache = CacheInventory(name: "a", capacity: .gibibytes(3))
-    federation.connect("a")
-    federation.settle()
-    federation.createWater()
-    for number in 1...4 as ClosedRange<Int32> {
-      federation.uploadWater()
-      guard number < 4 else { continue }
-      federation.tell("a", key(number), .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
-    }
-    return federation
-  }
-
-  @Test("The replica that waiting tasks read stays, one that nobody reads goes; a refusal is believed")
-  func byValue() throws {
-    var federation = full()
-    _ = federation.ask(.cordon("a", reason: "so that its reader waits"))
-    _ = try federation.submit("reads", readsWater())
-    federation.settle()
-    _ = federation.ask(.dataset(water, .pin(version: 3, cluster: "a", true)))
-    _ = federation.ask(.dataset(water, .prefetch(version: 4, cluster: "a")))
-    #expect(federation.agents["a"]!.orders.evict == [key(2)])
-    let values = federation.agents["a"]!.orders.values.reduce(into: [DataKey: Double]()) { $0[$1.key] = $1.value }
-    #expect(try #require(values[key(1)]) > 10 * (values[key(2)] ?? 0))
-    // Somebody there reads it by now.
-    federation.tell("a", key(2), .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
-    #expect(federation.database.replicas.count == 3)
-    federation.tell("a", key(2), .gone(reason: "evicted"))
-    federation.tell(
-      "a", key(4), .ready(size: gigabyte, moved: gigabyte, milliseconds: 9, source: .repository(key: nil)))
-    #expect(Set(federation.database.replicas.keys.map(\.key)) == [key(1), key(3), key(4)])
-  }
-
-  @Test("What is dear to fetch again outlives what is cheap, and what runs read lately what they did not")
-  func byCost() throws {
-    var federation = full()
-    _ = try federation.submit("reads", readsWater())
-    federation.mustEnd()
-    federation.deliverAll()
-    _ = federation.ask(.dataset(water, .prefetch(version: 4, cluster: "a")))
-    #expect(federation.agents["a"]!.orders.evict == [key(2)])
-  }
-
-  @Test("I4: what a run reads makes room for itself of what no run reads, never of its own inputs")
-  func byRuns() throws {
-    var federation = full()
-    _ = try federation.submit("reads", readsWater(4))
-    federation.settle()
-    federation.plan()
-    federation.settle()
-    federation.deliverAll()
-    #expect(federation.agents["a"]!.runs.count == 1)
-    #expect(federation.agents["a"]!.orders.evict.count == 1)
   }
 }
 

@@ -14,6 +14,8 @@ struct Federation {
   var random: SeededGenerator
   /// Units whose answer has not come: (delta, effects). At most two.
   var inFlight: [(delta: DurableDelta, effects: [Effect])] = []
+  /// What the core asked the repository for.
+  var looks: [(project: ProjectName, key: String)] = []
   var replies: [RequestID: Result<Reply, FederationError>] = [:]
   var lastRequest: Int64 = 0
   var lastSession: Int64 = 0
@@ -92,6 +94,7 @@ struct Federation {
       case .close(let cluster, let session, _):
         guard agents[cluster]?.session == session else { continue }
         disconnect(cluster)
+      case .look(let project, let key): looks.append((project, key))
       case .load(let reference, let command, let request, let principal, let idempotency):
         let row = database.workflows.values.first { $0.project == reference.project && $0.name == reference.name }
         apply(

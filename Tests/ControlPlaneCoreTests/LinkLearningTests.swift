@@ -89,6 +89,7 @@ extension DataSource {
     switch self {
     case .repository: "repository"
     case .origin: "origin"
+    case .archive: "archive"
     case .export(let cluster, _): cluster.text
     }
   }

@@ -79,6 +79,7 @@ struct SimulatedAgent {
     orders.stage += more.stage
     orders.store += more.store
     orders.index += more.index
+    orders.archive += more.archive
     orders.evict += more.evict
     orders.cancel += more.cancel
     orders.pin += more.pin

@@ -199,7 +199,8 @@ final class AgentProcess: Sendable {
       name: settings.name ?? cluster.text, cache: cache,
       orders: ReplicaOrders(
         cache: cache, repository: repository, indexer: OriginIndexer(sources: sources, repository: repository),
-        events: events, logger: logger),
+        versions: VersionMover(cache: cache, repository: repository, sources: sources, meter: meter), events: events,
+        logger: logger),
       events: events, mover: mover,
       scrub: CacheScrub(
         cache: cache, interval: settings.scrubInterval, bytesPerSecond: settings.scrubBytesPerSecond, logger: logger),
@@ -227,7 +228,8 @@ final class AgentProcess: Sendable {
           return (mapped, mapped)
         }
         let executor = try await makeExecutor(configuration, identity)
-        return (executor, LocalRunFiles(executor: executor))
+        let hasUsers = (executor as? ProcessExecutor)?.runsAsOthers ?? false
+        return (executor, LocalRunFiles(executor: executor, mayLink: hasUsers))
       } catch let error as FederationError where error.isRetryable {
         attempt += 1
         logger.error("the executor cannot be started; trying again", metadata: ["error": "\(error.publicMessage)"])

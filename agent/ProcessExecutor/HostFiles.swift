@@ -139,17 +139,23 @@ package enum HostFiles {
     return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
   }
 
-  /// Gives everything below `path` to a user, links themselves instead of what they point at.
+  /// Gives everything below `path` to a user, links themselves instead of what they point at. A file that has another name elsewhere
+  /// stays whose it is: an input that the cache has, too.
   package static func give(_ path: String, to identity: RunIdentity) {
     // The directory last: while it is ours, nobody can put something else in the place of what is in it.
     for entry in list(path) ?? [] {
       if entry.kind == .directory {
         give(path + "/" + entry.name, to: identity)
-      } else {
+      } else if !isShared(path + "/" + entry.name) {
         lchown(path + "/" + entry.name, identity.user, identity.group)
       }
     }
     lchown(path, identity.user, identity.group)
+  }
+
+  private static func isShared(_ path: String) -> Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && status.st_nlink > 1
   }
 
   /// Deletes a tree; what is not there is fine. Follows no link. Names may be any bytes, and a directory that its owner made

@@ -16,6 +16,8 @@ public actor ProcessExecutor: Executor {
   nonisolated let probe: SandboxProbe?
   nonisolated let notices: [String]
   nonisolated let identity: RunIdentity?
+  /// Every run has a user that is neither the agent's nor root.
+  package nonisolated let runsAsOthers: Bool
   nonisolated let observers = Observers()
   var connection: SupervisorConnection?
   /// Counts connections, so that the end of an earlier one is not taken for the end of `connection`.
@@ -45,6 +47,8 @@ public actor ProcessExecutor: Executor {
       in: directory + "/sandbox", identity: configuration.identity)
     let isRoot = geteuid() == 0
     identity = isRoot ? configuration.identity : nil
+    runsAsOthers =
+      isRoot && configuration.identity.user != 0 && configuration.identities.values.allSatisfy { $0.user != 0 }
     var notices: [String] = []
     var shares = configuration.network == .host
     switch configuration.sandbox {

@@ -61,15 +61,37 @@ extension ControlPlaneStore {
     ).rows.map { ProjectName(try $0.text(0)) }
   }
 
-  /// Manifests that versions name and nobody has registered: agents made them.
-  public func unregisteredManifests(of project: ProjectName) async throws -> [String] {
+  /// The keys of manifests that versions name, each with whether its packs are needed in the repository: a version that is in its
+  /// archive, or at its origin, needs its list alone.
+  private static let named = """
+    SELECT v.project, v.name, m.key, bool_or(m.needs) AS needs FROM dataset_versions v CROSS JOIN LATERAL (VALUES
+      (v.manifest::jsonb ->> 'key', v.archive IS NULL AND v.origin IS NULL), (v.stored::jsonb ->> 'key', true)) AS m (key, needs)
+    WHERE v.project = $1 AND m.key IS NOT NULL GROUP BY v.project, v.name, m.key
+    """
+
+  /// Manifests that versions name and that are not registered, because agents made them, or without the packs that are needed, because
+  /// those came back from an archive.
+  public func unregisteredManifests(of project: ProjectName) async throws -> [(key: String, needsPacks: Bool)] {
     try await run(
       """
-      SELECT DISTINCT manifest::jsonb ->> 'key' AS key FROM dataset_versions v WHERE project = $1 AND manifest IS NOT NULL
-      AND NOT EXISTS (SELECT 1 FROM dataset_manifests m WHERE m.project = $1 AND m.key = v.manifest::jsonb ->> 'key')
-      ORDER BY 1
+      WITH named AS (\(Self.named)), keys AS (SELECT key, bool_or(needs) AS needs FROM named GROUP BY key)
+      SELECT key, needs FROM keys n
+      WHERE NOT EXISTS (SELECT 1 FROM dataset_manifests m WHERE m.project = $1 AND m.key = n.key)
+        OR (needs AND NOT EXISTS (SELECT 1 FROM manifest_packs p WHERE p.project = $1 AND p.manifest = n.key
+          AND p.manifest <> 'datasets/objects/' || p.sha256))
+      ORDER BY key
       """, .text(project.text)
-    ).rows.map { try $0.text(0) }
+    ).rows.map { (try $0.text(0), try $0.bool(1)) }
+  }
+
+  /// Packs of versions that are in their archive are held by these no longer.
+  public func releaseArchived(of project: ProjectName) async throws {
+    _ = try await run(
+      """
+      WITH named AS (\(Self.named)), gone AS (SELECT key FROM named GROUP BY key HAVING NOT bool_or(needs))
+      DELETE FROM manifest_packs p USING gone WHERE p.project = $1 AND p.manifest = gone.key
+        AND p.manifest <> 'datasets/objects/' || p.sha256
+      """, .text(project.text))
   }
 
   /// Manifests that no version names, and that were registered before `moment`.
@@ -92,7 +114,8 @@ extension ControlPlaneStore {
 
   private static let isUnneeded = """
     project = $1 AND seen_ms < $2 AND NOT EXISTS (
-      SELECT 1 FROM dataset_versions v WHERE v.project = $1 AND v.manifest::jsonb ->> 'key' = m.key)
+      SELECT 1 FROM dataset_versions v WHERE v.project = $1
+        AND m.key IN (v.manifest::jsonb ->> 'key', v.stored::jsonb ->> 'key'))
     """
 
   /// Marks packs that no manifest needs and that nobody has asked for since `moment`, at most `limit`: their objects are to be deleted
@@ -126,10 +149,9 @@ extension ControlPlaneStore {
   public func repositoryBytes(of dataset: DatasetReference) async throws -> Int64 {
     try await run(
       """
-      SELECT coalesce(sum(bytes), 0)::int8 FROM dataset_packs WHERE project = $1 AND sha256 IN (
-        SELECT n.sha256 FROM manifest_packs n WHERE n.project = $1 AND n.manifest IN (
-          SELECT manifest::jsonb ->> 'key' FROM dataset_versions
-          WHERE project = $1 AND name = $2 AND manifest IS NOT NULL))
+      WITH named AS (\(Self.named)) SELECT coalesce(sum(bytes), 0)::int8 FROM dataset_packs WHERE project = $1 AND sha256 IN (
+        SELECT n.sha256 FROM manifest_packs n JOIN named ON named.key = n.manifest AND named.name = $2
+        WHERE n.project = $1)
       """, .text(dataset.project.text), .text(dataset.name)
     ).rows.first?.int(0) ?? 0
   }

@@ -12,6 +12,7 @@ extension DeltaEncoder {
     ("key", "text"), ("project", "text"), ("name", "text"), ("version", "int4"), ("phase", "text"), ("files", "int8"),
     ("bytes", "int8"), ("manifest", "text"), ("origin", "text"), ("indexed_via", "text"), ("message", "text"),
     ("created_ms", "int8"), ("created_by", "text"), ("used_ms", "int8"),
+    ("archive", "text"), ("stored", "text"),
   ]
   static let replicaColumns = [
     ("key", "text"), ("cache", "text"), ("bytes", "int8"), ("ready_ms", "int8"), ("is_pinned", "bool"),
@@ -87,6 +88,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.createdAt.milliseconds }
     p.append(column: rows) { $0.createdBy }
     p.append(column: rows) { $0.usedAt?.milliseconds }
+    try p.append(column: rows) { try $0.archive.map { try RowJSON.encode($0) } }
+    try p.append(column: rows) { try $0.stored.map { try RowJSON.encode($0) } }
     return PostgresStatement(versionSQL, p)
   }
 

@@ -15,6 +15,8 @@ extension DeltaEncoder {
       ("workflow_id", "int8"), ("ordinal", "int4"), ("name", "text"), ("workflow_uid", "text"), ("project", "text"),
       ("key", "text"), ("size_bytes", "int8"), ("sha256", "text"), ("archive", "text"), ("cluster", "text"),
       ("created_ms", "int8"), ("is_unstored", "bool"), ("is_remade", "bool"), ("store_ms", "int8"),
+      // Made anew, it is there again.
+      ("deleted_ms", "int8"),
     ])
 
   static func agents(_ rows: [AgentRow]) throws -> [PostgresStatement] {
@@ -53,6 +55,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.stored.isUnstored == true }
     p.append(column: rows) { $0.isRemade }
     p.append(column: rows) { $0.storeBy?.milliseconds }
+    p.append(column: rows) { _ in Int64?.none }
     return PostgresStatement(artifactSQL, p)
   }
 

@@ -36,6 +36,14 @@ enum DeltaEncoder {
       let ids = PostgresValue.int8s(delta.deletedWorkflows.map(\.number))
       let uids = "(SELECT uid FROM workflows WHERE id = ANY ($1))"
       unit.append(PostgresStatement("DELETE FROM logs WHERE workflow_uid IN \(uids)", ids))
+      // What it made is deleted from the repository later, by `ArtifactCollection`.
+      unit.append(
+        PostgresStatement(
+          """
+          INSERT INTO artifact_garbage (project, key, since_ms)
+          SELECT DISTINCT a.project, a.key, $2::int8 FROM artifacts a JOIN workflows w ON w.id = a.workflow_id
+          WHERE a.workflow_id = ANY ($1) AND \(ControlPlaneStore.isOwned) ON CONFLICT DO NOTHING
+          """, ids, .int8(delta.now.milliseconds)))
       for table in ["nodes", "runs", "events", "explanations", "artifacts"] {
         unit.append(PostgresStatement("DELETE FROM \(table) WHERE workflow_id = ANY ($1)", ids))
       }

@@ -26,7 +26,7 @@ extension ControlPlaneStore {
     of project: ProjectName, named name: String? = nil, after: String = "", limit: Int = 500
   ) async throws -> [DatasetSummary] {
     let rows = try await run(
-      "\(RowDecoder.datasets) WHERE project = $1 AND removed_ms IS NULL AND name > $2 AND ($3::text IS NULL OR name = $3) ORDER BY name LIMIT $4",
+      "\(RowDecoder.datasets) WHERE project = $1 AND removed_ms IS NULL AND name NOT LIKE '.%' AND name > $2 AND ($3::text IS NULL OR name = $3) ORDER BY name LIMIT $4",
       .text(project.text), .text(after), .text(name), .int8(Int64(limit))
     ).rows.map(RowDecoder.dataset)
     guard !rows.isEmpty else { return [] }
@@ -65,6 +65,18 @@ extension ControlPlaneStore {
         ELSE version = $3 END ORDER BY version DESC LIMIT 1
       """, .text(dataset.project.text), .text(dataset.name), .int4(number)
     ).rows.first.map(RowDecoder.version)
+  }
+
+  /// Where versions come from that are not uploads.
+  public func origins(of keys: [DataKey]) async throws -> [DataKey: DataOrigin] {
+    guard !keys.isEmpty else { return [:] }
+    var origins: [DataKey: DataOrigin] = [:]
+    for row in try await run("\(RowDecoder.versions) WHERE key = ANY ($1)", .texts(keys.map(\.text))).rows.map(
+      RowDecoder.version)
+    {
+      origins[row.key] = row.origin
+    }
+    return origins
   }
 
   public func replicas(of keys: [DataKey]) async throws -> [ReplicaRow] {

@@ -10,10 +10,14 @@ public struct RetentionPolicy: Hashable, Sendable {
   public var eventsPerWorkflow: Int
   /// How long events are kept that belong to no workflow (clusters, leadership), and candidate tables of unknown workflows.
   public var history: Duration
+  /// How long artifacts of workflows that are over are kept in the repository; nil: as long as their workflows.
+  public var artifacts: Duration?
 
   public init(
-    explanationsPerWorkflow: Int = 1000, eventsPerWorkflow: Int = 10_000, history: Duration = .seconds(30 * 86_400)
+    explanationsPerWorkflow: Int = 1000, eventsPerWorkflow: Int = 10_000, history: Duration = .seconds(30 * 86_400),
+    artifacts: Duration? = nil
   ) {
+    self.artifacts = artifacts
     self.explanationsPerWorkflow = explanationsPerWorkflow
     self.eventsPerWorkflow = eventsPerWorkflow
     self.history = history

@@ -26,7 +26,9 @@ extension RowDecoder {
       manifest: try row.optionalText(7).map { try RowJSON.decode(StoredArtifact.self, $0) },
       origin: try row.optionalText(8).map { try RowJSON.decode(DataOrigin.self, $0) },
       indexedVia: try row.optionalText(9).map { ClusterName($0) }, message: try row.text(10),
-      createdAt: try time(row, 11), createdBy: try row.text(12), usedAt: try moment(row, 13))
+      createdAt: try time(row, 11), createdBy: try row.text(12), usedAt: try moment(row, 13),
+      archive: try row.optionalText(14).map { try RowJSON.decode(DataOrigin.self, $0) },
+      stored: try row.optionalText(15).map { try RowJSON.decode(StoredArtifact.self, $0) })
   }
 
   static func replica(_ row: PostgresRow) throws -> ReplicaRow {

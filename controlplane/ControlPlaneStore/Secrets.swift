@@ -75,9 +75,10 @@ extension ControlPlaneStore {
     try await run(
       """
       SELECT 'data set ' || name FROM datasets
-      WHERE project = $1 AND removed_ms IS NULL AND spec::jsonb -> 'origin' ->> 'secret' = $2
+      WHERE project = $1 AND removed_ms IS NULL AND name NOT LIKE '.%'
+        AND $2 IN (spec::jsonb -> 'origin' ->> 'secret', spec::jsonb -> 'archive' -> 'target' ->> 'secret')
       UNION ALL SELECT 'version ' || version || ' of data set ' || name FROM dataset_versions
-      WHERE project = $1 AND origin::jsonb ->> 'secret' = $2 ORDER BY 1 LIMIT 1
+      WHERE project = $1 AND name NOT LIKE '.%' AND $2 IN (origin::jsonb ->> 'secret', archive::jsonb ->> 'secret') ORDER BY 1 LIMIT 1
       """, .text(project.text), .text(name)
     ).rows.first.map { try $0.text(0) }
   }

@@ -13,6 +13,8 @@ extension ControlPlaneCore {
       let entry = data.transfers[id]!
       if entry.row.cause == .stageOut {
         if let store = storeOrder(entry.row.key) { orders.store.append(store) }
+      } else if entry.row.cause == .archive {
+        if let archive = archiveOrder(entry.row.key) { orders.archive.append(archive) }
       } else if isOrdered(entry) {
         if let object = object(entry.row.key, entry.row.project, for: cluster) {
           orders.stage.append(object)
@@ -59,7 +61,7 @@ extension ControlPlaneCore {
     guard let cache = cache(of: cluster) else { return }
     for id in (data.transfersByCluster[cluster] ?? []).sorted() {
       let row = data.transfers[id]!.row
-      guard row.cause != .stageOut else { continue }
+      guard !row.cause.isOutward else { continue }
       let name = ReplicaName(key: row.key, cache: cache)
       if data.inward[name] == nil {
         data.direct(id, into: cache)
@@ -110,10 +112,12 @@ extension ControlPlaneCore {
     case .failed(let message):
       guard let transfer, data.transfers[transfer]!.waiters.isEmpty else { return }
       close(transfer, .failed, message: message)
-    case .stored(let failure, let moved, let milliseconds):
-      stored(event.key, on: cluster, failure: failure, moved: moved, milliseconds: milliseconds)
-    case .indexed(let failure, let manifest, let files, let size):
-      indexed(event.key, on: cluster, failure: failure, manifest, files, size)
+    case .stored(let failure, let moved, let milliseconds, let manifest):
+      stored(
+        event.key, on: cluster, failure: failure, moved: moved, milliseconds: milliseconds, manifest: manifest)
+    case .archived(let failure, let moved): archived(event.key, on: cluster, failure: failure, moved: moved)
+    case .indexed(let failure, let manifest, let files, let size, let isValidated):
+      indexed(event.key, on: cluster, failure: failure, manifest, files, size, isValidated: isValidated)
     }
   }
 

@@ -71,7 +71,7 @@ extension ControlPlaneCore {
         source: link.source, cluster: link.cluster, bandwidth: entry.bandwidth, samples: entry.samples,
         measuredAt: entry.measuredAt)
     }
-    for entry in data.transfers.values where entry.row.cause != .stageOut {
+    for entry in data.transfers.values where !entry.row.cause.isOutward {
       var source = entry.row.source
       if source.isEmpty {
         source =

@@ -46,7 +46,7 @@ extension ControlPlaneCore {
     }
     let transfers = data.underWay[key] ?? []
     for id in transfers.sorted() {
-      guard let entry = data.transfers[id], entry.row.cause != .stageOut else { continue }
+      guard let entry = data.transfers[id], !entry.row.cause.isOutward else { continue }
       let cluster = entry.row.cluster
       copies.append(DataCopy(cluster: cluster, eta: eta(of: entry), isThere: false))
     }

@@ -15,6 +15,7 @@ extension ControlPlaneCore {
     case .pin(let number, let cluster, let isPinned):
       return try pin(reference, number, on: cluster, isPinned, principal)
     case .prefetch(let number, let cluster): return try prefetch(reference, number, to: cluster, principal)
+    case .store(let number): return try storeVersion(reference, number, principal)
     }
   }
 
@@ -152,24 +153,27 @@ extension ControlPlaneCore {
 
   /// Asks an agent for each origin that is to be listed and that none lists yet.
   mutating func assignIndexing() {
-    for key in data.unlisted.sorted() {
-      guard let row = data.version(key) else { continue }
-      if let chosen = data.indexing[key], clusters[chosen]?.session != nil { continue }
-      guard let cluster = indexer(for: row), let session = dataSession(of: cluster) else {
-        data.indexing[key] = nil
-        continue
-      }
-      data.indexing[key] = cluster
-      if let order = indexOrder(key) { output.order(cluster, session) { $0.index.append(order) } }
+    for key in data.unlisted.sorted() { assignIndexing(of: key) }
+  }
+
+  mutating func assignIndexing(of key: DataKey) {
+    guard let row = data.version(key) else { return }
+    if let chosen = data.indexing[key], clusters[chosen]?.session != nil { return }
+    guard let cluster = indexer(for: row), let session = dataSession(of: cluster) else {
+      return data.list(key, on: nil)
     }
+    data.list(key, on: cluster)
+    if let order = indexOrder(key) { output.order(cluster, session) { $0.index.append(order) } }
   }
 
   private func indexer(for row: DatasetVersionRow) -> ClusterName? {
     let spec = data.datasets[row.dataset]!.row.spec
-    return clusters.keys.sorted().first { name in
+    let able = clusters.keys.sorted().filter { name in
       dataSession(of: name) != nil && (row.indexedVia ?? name) == name
         && row.origin?.isReachable(from: name) == true && clusters[name]!.row.spec.has(spec.allowedClusters)
     }
+    // Who has the least to list. Those that failed at a foreign object are not known here: another address may be open to them.
+    return able.min { (data.listings[$0] ?? 0, $0) < (data.listings[$1] ?? 0, $1) }
   }
 
   func indexOrder(_ key: DataKey) -> DataOrders.Index? {
@@ -181,20 +185,27 @@ extension ControlPlaneCore {
 
   mutating func indexed(
     _ key: DataKey, on cluster: ClusterName, failure: String, _ manifest: StoredArtifact?, _ files: Int64,
-    _ size: ByteCount
+    _ size: ByteCount, isValidated: Bool
   ) {
     guard data.indexing[key] == cluster, var row = data.version(key), row.phase == .indexing else { return }
-    data.indexing[key] = nil
+    let list = manifest.flatMap { isList($0, of: key) && files >= 0 && size >= .zero ? $0 : nil }
+    data.list(key, on: nil)
     data.unlisted.remove(key)
-    if failure.isEmpty, let manifest, manifest.key == indexOrder(key)?.repositoryKey, manifest.size >= .zero,
-      manifest.isUnstored != true, files >= 0, size >= .zero
-    {
-      (row.phase, row.manifest, row.files, row.size) = (.ready, manifest, files, size)
+    if row.dataset.isForeign {
+      return foundForeign(row, failure: failure, list, files, size, isValidated: isValidated)
+    }
+    if failure.isEmpty, let list {
+      (row.phase, row.manifest, row.files, row.size) = (.ready, list, files, size)
       wantsPlacement = true
     } else {
       (row.phase, row.message) = (.failed, failure.isEmpty ? "\(cluster) sent no list of its files" : failure)
     }
     keep(row)
+  }
+
+  /// Whether an agent may have put the list of a version there.
+  private func isList(_ manifest: StoredArtifact, of key: DataKey) -> Bool {
+    manifest.key == indexOrder(key)?.repositoryKey && manifest.size >= .zero && manifest.isUnstored != true
   }
 
   // MARK: What workflows mount
@@ -309,8 +320,10 @@ extension ControlPlaneCore {
     data.datasets[reference]!.versions[number] = nil
     output.datasetVersions[key] = nil
     output.deletedVersions.insert(key)
-    data.indexing[key] = nil
+    data.list(key, on: nil)
     data.unlisted.remove(key)
+    data.archiveAttempts[key] = nil
+    if let id = data.outward[key] { close(id, .cancelled, message: "the version was deleted") }
     for id in (data.underWay[key] ?? []).sorted() {
       let cluster = data.transfers[id]!.row.cluster
       if let session = dataSession(of: cluster) { output.order(cluster, session) { $0.cancel.append(key) } }

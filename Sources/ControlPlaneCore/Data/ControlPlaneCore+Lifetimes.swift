@@ -5,8 +5,14 @@ import HeapModule
 extension ControlPlaneCore {
   /// When a version may have to be looked at is noted. One that is used meanwhile is looked at again then.
   mutating func expect(_ row: DatasetVersionRow) {
-    guard let life = data.datasets[row.dataset]?.row.spec.expiresAfter else { return }
-    data.lifetimes.insert(VersionDeadline(at: (row.usedAt ?? row.createdAt) + life, key: row.key))
+    if let moment = nextDeadline(of: row) { data.lifetimes.insert(VersionDeadline(at: moment, key: row.key)) }
+  }
+
+  /// When a version is archived or deleted unless somebody uses it.
+  private func nextDeadline(of row: DatasetVersionRow) -> Timestamp? {
+    guard let spec = data.datasets[row.dataset]?.row.spec else { return nil }
+    let archive = row.mayBeArchived ? spec.archive?.after : nil
+    return [archive, spec.expiresAfter].compactMap { $0 }.min().map { (row.usedAt ?? row.createdAt) + $0 }
   }
 
   /// Deletes versions that nobody has used for their data set's `expiresAfter`, and forgets data sets that were removed long ago.
@@ -15,18 +21,27 @@ extension ControlPlaneCore {
     while left > 0, let next = data.lifetimes.min, next.at < now {
       left -= 1
       data.lifetimes.removeMin()
-      guard let row = data.version(next.key), let life = data.datasets[row.dataset]?.row.spec.expiresAfter else {
-        continue
-      }
-      guard (row.usedAt ?? row.createdAt) + life < now else {
+      guard let row = data.version(next.key), let spec = data.datasets[row.dataset]?.row.spec else { continue }
+      guard let moment = nextDeadline(of: row), moment < now else {
         expect(row)
         continue
       }
-      guard (try? refuseInUse(row.dataset, row.number)) != nil else {
+      guard let life = spec.expiresAfter, (row.usedAt ?? row.createdAt) + life < now else {
+        archive(row)
+        if let life = spec.expiresAfter {
+          data.lifetimes.insert(VersionDeadline(at: (row.usedAt ?? row.createdAt) + life, key: row.key))
+        }
+        continue
+      }
+      guard (try? refuseInUse(row.dataset, row.number)) != nil, pending.readers(of: row.key) == 0 else {
         data.lifetimes.insert(VersionDeadline(at: now + Self.busyPause, key: row.key))
         continue
       }
       drop(row.dataset, row.number)
+      if row.dataset.isForeign {
+        forgetForeign(row.dataset)
+        continue
+      }
       output.events.append(
         EventRow(at: now, reason: "DatasetExpired", message: "\(row.key) was not used for its lifetime and is deleted"))
     }
@@ -35,6 +50,17 @@ extension ControlPlaneCore {
       data.removed[row.reference] = nil
       output.deletedDatasets.insert(row.reference)
     }
+  }
+
+  /// A hidden data set without versions is nothing.
+  private mutating func forgetForeign(_ reference: DatasetReference) {
+    guard let entry = data.datasets[reference], entry.versions.isEmpty, entry.askers.isEmpty else { return }
+    if let origin = entry.row.spec.origin {
+      data.foreign[ForeignName(project: reference.project, origin: origin)] = nil
+    }
+    data.datasets[reference] = nil
+    output.datasets[reference] = nil
+    output.deletedDatasets.insert(reference)
   }
 
   /// When a version is looked at again that has outlived its use but is mounted.

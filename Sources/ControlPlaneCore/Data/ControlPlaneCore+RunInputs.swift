@@ -23,6 +23,10 @@ extension ControlPlaneCore {
     }
     guard let cluster else { return spec }
     for index in spec.inputs.indices {
+      if case .foreign(var foreign) = spec.inputs[index].source, let key = foreign.object?.key {
+        foreign.object!.sources = sources(of: key, for: cluster)
+        spec.inputs[index].source = .foreign(foreign)
+      }
       guard case .stored(var artifact) = spec.inputs[index].source, artifact.size >= Self.followedSize else { continue }
       artifact.sources = sources(of: DataKey(sha256: artifact.sha256), for: cluster, repositoryKey: artifact.key)
       spec.inputs[index].source = .stored(artifact)
@@ -85,6 +89,9 @@ extension ControlPlaneCore {
     for row in state.datasets {
       if row.removedAt == nil {
         data.datasets[row.reference] = DatasetEntry(row: row)
+        if row.reference.isForeign, let origin = row.spec.origin {
+          data.foreign[ForeignName(project: row.spec.project, origin: origin)] = row.reference
+        }
       } else {
         data.removed[row.reference] = row
       }
@@ -103,7 +110,7 @@ extension ControlPlaneCore {
     for key in data.unstored.keys where isLost(key) { data.lost.insert(key) }
     data.newlyLost = data.lost
     for row in state.transfers {
-      let isInward = row.cause != .stageOut
+      let isInward = !row.cause.isOutward
       data.add(TransferEntry(row: row), into: isInward ? cache(of: row.cluster) : nil)
       if isInward {
         clusters[row.cluster]?.backlogIn += data.transfers[row.id]!.remaining

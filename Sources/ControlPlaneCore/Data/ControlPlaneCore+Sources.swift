@@ -20,6 +20,8 @@ extension ControlPlaneCore {
         } else if let home = exportingHome(of: origin), !sources.contains(home) {
           sources.append(home)
         }
+      } else if let archive = version.archive {
+        sources.append(.archive(archive))
       } else {
         sources.append(.repository(key: nil))
       }
@@ -67,11 +69,17 @@ extension ControlPlaneCore {
       sources: sources(of: key, for: cluster, repositoryKey: stored))
   }
 
-  /// The secret that opens the origin of a key, for a cluster that has to fetch or list it now; nil for anybody else.
-  public func secretAccess(of key: DataKey, on cluster: ClusterName) -> (project: ProjectName, secret: String)? {
-    guard let version = data.version(key), let secret = version.origin?.secret else { return nil }
-    guard data.indexing[key] == cluster || isFetching(key, on: cluster) else { return nil }
-    return (version.dataset.project, secret)
+  /// A secret that opens the origin of a key, or its archive, for a cluster that has to fetch, list or copy it now; nil for any other.
+  public func secretAccess(of key: DataKey, named name: String, on cluster: ClusterName) -> SecretAccess? {
+    guard let version = data.version(key) else { return nil }
+    let isFetching = data.indexing[key] == cluster || isFetching(key, on: cluster)
+    let outward = data.outward[key].flatMap { data.transfers[$0] }.flatMap { $0.row.cluster == cluster ? $0 : nil }
+    let places = [
+      isFetching ? version.origin : nil, isFetching || outward != nil ? version.archive : nil,
+      outward?.row.cause == .archive ? archiveTarget(version) : nil,
+    ]
+    guard let place = places.compactMap({ $0 }).first(where: { $0.secret == name }) else { return nil }
+    return SecretAccess(project: version.dataset.project, secret: name, fields: place.fields)
   }
 
   /// Whether a cluster may open the export of another now: it fetches something that is there.
@@ -79,7 +87,7 @@ extension ControlPlaneCore {
     guard let cache = cache(of: neighbour) else { return false }
     return (data.transfersByCluster[cluster] ?? []).contains { id in
       let row = data.transfers[id]!.row
-      return row.cause != .stageOut && data.replicas[row.key]?[cache] != nil
+      return !row.cause.isOutward && data.replicas[row.key]?[cache] != nil
     }
       || (clusters[cluster]?.runs ?? []).contains { run in
         runs[run]!.row.phase.rawValue <= RunPhase.staging.rawValue
@@ -110,6 +118,19 @@ extension DataOrigin {
   func isReachable(from cluster: ClusterName) -> Bool { onlyOn == nil || onlyOn == cluster }
 }
 
+/// The secret that opens something, and how its values are to be called.
+public struct SecretAccess: Hashable, Sendable {
+  public var project: ProjectName
+  public var secret: String
+  /// What the secret's values are called, by what agents call them; nil: the same.
+  public var fields: [String: String]?
+  public init(project: ProjectName, secret: String, fields: [String: String]? = nil) {
+    self.project = project
+    self.secret = secret
+    self.fields = fields
+  }
+}
+
 /// What a cluster wants with an object of the repository.
 public enum ObjectUse: Hashable, Sendable {
   case read, write
@@ -124,8 +145,9 @@ extension ControlPlaneCore {
     case .write:
       return (data.transfersByCluster[cluster] ?? []).contains { id in
         let row = data.transfers[id]!.row
-        return row.cause == .stageOut
-          && storeOrder(row.key).map { ($0.repositoryKey, $0.project) == (key, project) } == true
+        guard row.cause == .stageOut, let order = storeOrder(row.key), order.project == project else { return false }
+        // Packs are named by what they hold: whoever brings one cannot bring anything else under its name.
+        return row.key.sha256 == nil ? DatasetManifest.isObject(key) : order.repositoryKey == key
       }
         || data.indexing.contains {
           $0.value == cluster && indexOrder($0.key).map { ($0.repositoryKey, $0.project) == (key, project) } == true

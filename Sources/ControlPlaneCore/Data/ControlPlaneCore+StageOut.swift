@@ -83,15 +83,19 @@ extension ControlPlaneCore {
   }
 
   func storeOrder(_ key: DataKey) -> DataOrders.Store? {
-    data.unstored[key]?.first.map {
+    if key.sha256 == nil { return versionStoreOrder(key) }
+    return data.unstored[key]?.first.map {
       DataOrders.Store(key: key, repositoryKey: $0.stored.key, project: $0.project)
     }
   }
 
   mutating func stored(
-    _ key: DataKey, on cluster: ClusterName, failure: String, moved: ByteCount, milliseconds: Int64
+    _ key: DataKey, on cluster: ClusterName, failure: String, moved: ByteCount, milliseconds: Int64,
+    manifest: StoredArtifact?
   ) {
-    guard let id = data.outward[key], data.transfers[id]?.row.cluster == cluster else { return }
+    guard let id = data.outward[key], let row = data.transfers[id]?.row, row.cluster == cluster, row.cause == .stageOut
+    else { return }
+    if key.sha256 == nil { return storedVersion(key, id, failure: failure, moved: moved, manifest: manifest) }
     guard failure.isEmpty else {
       return close(id, .failed, message: failure)
     }

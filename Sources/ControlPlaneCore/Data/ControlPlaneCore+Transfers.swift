@@ -46,6 +46,9 @@ extension ControlPlaneCore {
       guard case .stored(let artifact) = input.source, artifact.size >= Self.followedSize else { continue }
       inputs[DataKey(sha256: artifact.sha256)] = artifact.size
     }
+    for case .foreign(let foreign) in spec.inputs.map(\.source) {
+      if let object = foreign.object { inputs[object.key] = object.size }
+    }
     for dataset in spec.datasets ?? [] { inputs[dataset.object.key] = dataset.object.size }
     return inputs
   }
@@ -185,12 +188,13 @@ extension ControlPlaneCore {
     guard let cluster = data.transfers[id]?.row.cluster,
       var entry = data.removeTransfer(id, into: cache(of: cluster))
     else { return }
-    if entry.row.cause == .stageOut {
+    if entry.row.cause.isOutward {
       if phase != .done, data.unstored[entry.row.key] != nil {
         let moment = now + configuration.stageOutRetry
         storeDeadlines.insert(StoreDeadline(at: moment, key: entry.row.key))
         remember(toStore: entry.row.key, by: moment)
       }
+      if phase != .done, entry.row.cause == .archive { archiveLater(entry.row.key) }
     } else {
       clusters[cluster]?.backlogIn -= entry.remaining
     }
@@ -306,7 +310,7 @@ extension ControlPlaneCore {
 extension ControlPlaneCore {
   /// A cluster is gone for good: its replicas are, unless others share its cache, and so is what moved there.
   mutating func forgetData(of cluster: ClusterName) {
-    for key in data.indexing.keys.sorted() where data.indexing[key] == cluster { data.indexing[key] = nil }
+    for key in data.indexing.keys.sorted() where data.indexing[key] == cluster { data.list(key, on: nil) }
     if let cache = cache(of: cluster), clusters(sharing: cache) == [cluster] {
       for key in data.keys(in: cache) {
         vanished(key, from: cache, because: "its cluster was forgotten")

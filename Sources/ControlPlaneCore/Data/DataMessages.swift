@@ -33,9 +33,14 @@ public struct DataEvent: Hashable, Sendable {
     case progress(done: ByteCount, rate: Int64, waiting: String, source: DataSource?)
     case failed(message: String)
     /// - Parameter failure: empty when it went well.
-    case stored(failure: String, moved: ByteCount, milliseconds: Int64)
+    /// - Parameter manifest: of a data set: the list of its files, with the packs that they are in now.
+    case stored(failure: String, moved: ByteCount, milliseconds: Int64, manifest: StoredArtifact? = nil)
     /// - Parameter failure: empty when it went well.
-    case indexed(failure: String, manifest: StoredArtifact?, files: Int64, size: ByteCount)
+    case archived(failure: String, moved: ByteCount)
+    /// - Parameter failure: empty when it went well.
+    /// - Parameter isValidated: the origin tells a checksum or a time of each file, so that the same list means the same bytes.
+    case indexed(
+      failure: String, manifest: StoredArtifact?, files: Int64, size: ByteCount, isValidated: Bool = true)
   }
   public var key: DataKey
   public var change: Change
@@ -51,10 +56,32 @@ public struct DataOrders: Hashable, Sendable {
     public var key: DataKey
     public var repositoryKey: String
     public var project: ProjectName
-    public init(key: DataKey, repositoryKey: String, project: ProjectName) {
+    /// Of a data set whose packs are in an archive, and are to be brought back from there.
+    public var manifest: StoredArtifact?
+    public var archive: DataOrigin?
+    public init(
+      key: DataKey, repositoryKey: String, project: ProjectName, manifest: StoredArtifact? = nil,
+      archive: DataOrigin? = nil
+    ) {
       self.key = key
       self.repositoryKey = repositoryKey
       self.project = project
+      self.manifest = manifest
+      self.archive = archive
+    }
+  }
+  /// Packs are to be copied out of the repository.
+  public struct Archive: Hashable, Sendable {
+    public var key: DataKey
+    public var project: ProjectName
+    /// Names them.
+    public var manifest: StoredArtifact
+    public var target: DataOrigin
+    public init(key: DataKey, project: ProjectName, manifest: StoredArtifact, target: DataOrigin) {
+      self.key = key
+      self.project = project
+      self.manifest = manifest
+      self.target = target
     }
   }
   public struct Index: Hashable, Sendable {
@@ -84,6 +111,7 @@ public struct DataOrders: Hashable, Sendable {
   public var cancel: [DataKey] = []
   public var evict: [DataKey] = []
   public var store: [Store] = []
+  public var archive: [Archive] = []
   public var index: [Index] = []
   /// To be kept whatever else needs the room, and no longer.
   public var pin: [DataKey] = []
@@ -94,7 +122,7 @@ public struct DataOrders: Hashable, Sendable {
   public var isComplete = false
   public init() {}
   public var isEmpty: Bool {
-    stage.isEmpty && cancel.isEmpty && evict.isEmpty && store.isEmpty && index.isEmpty && pin.isEmpty
+    stage.isEmpty && cancel.isEmpty && evict.isEmpty && store.isEmpty && archive.isEmpty && index.isEmpty && pin.isEmpty
       && unpin.isEmpty && values.isEmpty && !isComplete
   }
 }

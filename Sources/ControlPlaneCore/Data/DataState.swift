@@ -8,6 +8,8 @@ struct DataState: Sendable {
   var datasets: [DatasetReference: DatasetEntry] = [:]
   /// Data sets that were removed: their numbers go on when one of the same name is made.
   var removed: [DatasetReference: DatasetRow] = [:]
+  /// The hidden data sets, by what documents call them.
+  var foreign: [ForeignName: DatasetReference] = [:]
   /// Versions whose files are to be listed.
   var unlisted: Set<DataKey> = []
   /// When versions may have outlived their use. Entries are dropped lazily: a version that was used since gets a later one.
@@ -43,8 +45,12 @@ struct DataState: Sendable {
   /// What was made anew, by where the old bytes belonged.
   var remade: [RepositoryName: StoredArtifact] = [:]
   var links: [Link: LinkEntry] = [:]
+  /// How often versions could not be copied to their archives so far; soft.
+  var archiveAttempts: [DataKey: Int] = [:]
   /// Versions that an agent was asked to list, and which.
-  var indexing: [DataKey: ClusterName] = [:]
+  private(set) var indexing: [DataKey: ClusterName] = [:]
+  /// How many each was asked for.
+  private(set) var listings: [ClusterName: Int] = [:]
   /// Caches of which a report has begun and not ended: what it has named so far.
   var reports: [ClusterName: Set<DataKey>] = [:]
   /// Transfers that ended with the phase of the run that needed them, before their agent told how they went.
@@ -58,7 +64,7 @@ struct DataState: Sendable {
     transfers[id] = entry
     transfersByCluster[entry.row.cluster, default: []].insert(id)
     transfersByProject[entry.row.project, default: []].insert(id)
-    if entry.row.cause == .stageOut {
+    if entry.row.cause.isOutward {
       outward[entry.row.key] = id
     } else {
       underWay[entry.row.key, default: []].insert(id)
@@ -92,7 +98,7 @@ struct DataState: Sendable {
     guard let entry = transfers.removeValue(forKey: id) else { return nil }
     Self.remove(id, from: &transfersByCluster, at: entry.row.cluster)
     Self.remove(id, from: &transfersByProject, at: entry.row.project)
-    if entry.row.cause == .stageOut {
+    if entry.row.cause.isOutward {
       outward[entry.row.key] = nil
       return entry
     }
@@ -138,6 +144,13 @@ struct DataState: Sendable {
 
   /// Whether what others fetch is at home is looked at with the next tick.
   mutating func checkHome(of key: DataKey) { abroad[key]?.checkedAt = .epoch }
+
+  /// - Parameter cluster: whose agent lists a version from now on; nil: nobody does.
+  mutating func list(_ key: DataKey, on cluster: ClusterName?) {
+    if let before = indexing[key] { listings[before, default: 1] -= 1 }
+    if let cluster { listings[cluster, default: 0] += 1 }
+    indexing[key] = cluster
+  }
 
   // MARK: Replicas
 
@@ -205,6 +218,10 @@ struct VersionDeadline: Comparable, Sendable {
 struct DatasetEntry: Sendable {
   var row: DatasetRow
   var versions: [Int32: DatasetVersionRow] = [:]
+  /// Of a hidden one, soft: when its newest version was last seen to be what is there, or why that could not be seen, and who asks.
+  var checkedAt: Timestamp?
+  var failure: (message: String, at: Timestamp)?
+  var askers: Set<TaskID> = []
 
   /// The newest that can be read.
   var newest: Int32? { versions.values.filter { $0.phase == .ready }.map(\.number).max() }
@@ -276,6 +293,7 @@ extension DataSource {
     switch self {
     case .repository: "repository"
     case .origin: "origin"
+    case .archive: "archive"
     case .export(let cluster, _): cluster.text
     }
   }

@@ -46,11 +46,18 @@ public struct DatasetVersionRow: Hashable, Sendable {
   public var createdBy: String
   /// When a run last mounted it.
   public var usedAt: Timestamp?
+  /// Where its packs are, when they are not in the repository any more.
+  public var archive: DataOrigin?
+  /// Of a version of an origin: the list of its files with the packs that were made of them, for users to fetch; nil: none were.
+  public var stored: StoredArtifact?
   public init(
     dataset: DatasetReference, number: Int32, phase: VersionPhase, files: Int64 = 0, size: ByteCount = .zero,
     manifest: StoredArtifact? = nil, origin: DataOrigin? = nil, indexedVia: ClusterName? = nil, message: String = "",
-    createdAt: Timestamp, createdBy: String, usedAt: Timestamp? = nil
+    createdAt: Timestamp, createdBy: String, usedAt: Timestamp? = nil, archive: DataOrigin? = nil,
+    stored: StoredArtifact? = nil
   ) {
+    self.archive = archive
+    self.stored = stored
     self.dataset = dataset
     self.number = number
     self.phase = phase
@@ -95,8 +102,12 @@ public enum TransferCause: String, Hashable, Sendable, Codable, CaseIterable {
   case prefetch
   /// A replica that a user pinned was lost.
   case pin
-  /// An output goes to the repository.
+  /// An output, or a version that users want, goes to the repository.
   case stageOut = "stage-out"
+  /// A version goes from the repository to its archive.
+  case archive
+  /// Whether bytes move out of a cluster's cache, or past it, instead of into it.
+  public var isOutward: Bool { self == .stageOut || self == .archive }
 }
 
 /// States: *waiting* -> *running* -> *done*, *failed* or *cancelled*.

@@ -28,7 +28,7 @@ struct WorkflowEntry: Sendable {
 
 /// A task between its launch and its end.
 ///
-/// States: *waiting* (`group` is set, no `run`) -> *placed* (`run` is set, no `group`) -> gone, or back to waiting when its run was lost.
+/// States: *looking* (`isLooking`: what its inputs are is being asked) -> *waiting* (`group` is set, no `run`) -> *placed* (`run` is set, no `group`) -> gone, or back to waiting when its run was lost.
 struct TaskEntry: Hashable, Sendable {
   /// Of the latest run; 0 before the first.
   var epoch: Int32
@@ -37,6 +37,7 @@ struct TaskEntry: Hashable, Sendable {
   var group: Int64?
   /// Clusters that kept it waiting in their queues for too long.
   var avoids: Set<ClusterName> = []
+  var isLooking = false
   /// Its node has ended; it runs again because what it made is lost.
   var isRemaking = false
 }

@@ -10,6 +10,21 @@ public struct OriginDocument: Hashable, Sendable, Codable {
   }
 }
 
+/// A store outside the federation for versions that nobody uses.
+public struct ArchiveDocument: Hashable, Sendable, Codable {
+  /// `s3://bucket/prefix`, `sftp://host/path`, `webdavs://host/path`, `rclone:path`; each version has a directory of its own below it.
+  public var uri: String
+  /// The name of the project's secret that opens it.
+  public var secret: String?
+  /// Without a use for so long a version is moved there; at least 60.
+  public var afterSeconds: Int64
+  public init(uri: String, secret: String? = nil, afterSeconds: Int64) {
+    self.uri = uri
+    self.secret = secret
+    self.afterSeconds = afterSeconds
+  }
+}
+
 /// The body of `POST` and `PUT` of a data set.
 public struct DatasetRequest: Hashable, Sendable, Codable {
   /// Of a creation; taken from the path in an update.
@@ -19,10 +34,13 @@ public struct DatasetRequest: Hashable, Sendable, Codable {
   public var allowedClusters: [String: String]?
   /// Versions that no workflow has used for so long are deleted; at least 60. nil keeps them.
   public var expiresAfterSeconds: Int64?
+  /// Where uploads go that nobody uses; nil keeps them in the repository.
+  public var archive: ArchiveDocument?
   public init(
     name: String? = nil, origin: OriginDocument? = nil, allowedClusters: [String: String]? = nil,
-    expiresAfterSeconds: Int64? = nil
+    expiresAfterSeconds: Int64? = nil, archive: ArchiveDocument? = nil
   ) {
+    self.archive = archive
     self.name = name
     self.origin = origin
     self.allowedClusters = allowedClusters
@@ -36,6 +54,7 @@ public struct DatasetDocument: Hashable, Sendable, Codable {
   public var origin: OriginDocument?
   public var allowedClusters: [String: String]
   public var expiresAfterSeconds: Int64?
+  public var archive: ArchiveDocument?
   public var createdAt: WireTime
   public var createdBy: String
   /// The newest version that can be used; nil: there is none yet.
@@ -46,7 +65,7 @@ public struct DatasetDocument: Hashable, Sendable, Codable {
   public var bytes: Int64
   public init(
     project: String, name: String, origin: OriginDocument?, allowedClusters: [String: String],
-    expiresAfterSeconds: Int64?, createdAt: WireTime,
+    expiresAfterSeconds: Int64?, archive: ArchiveDocument? = nil, createdAt: WireTime,
     createdBy: String, latest: Int32?, versions: Int, files: Int64, bytes: Int64
   ) {
     self.project = project
@@ -54,6 +73,7 @@ public struct DatasetDocument: Hashable, Sendable, Codable {
     self.origin = origin
     self.allowedClusters = allowedClusters
     self.expiresAfterSeconds = expiresAfterSeconds
+    self.archive = archive
     self.createdAt = createdAt
     self.createdBy = createdBy
     self.latest = latest
@@ -99,7 +119,11 @@ public struct ObjectsDocument: Hashable, Sendable, Codable {
 }
 
 /// The body of `POST .../versions`: one of the three.
+///
+/// The answer comes when every pack that the version needs was looked at, or copied, which may take minutes.
 public struct DatasetVersionRequest: Hashable, Sendable, Codable {
+  /// The longest that the server takes for it; who asks waits a little longer than that.
+  public static let answerLimit = Duration.seconds(240)
   /// An upload: the manifest; it and all packs that it names have been uploaded.
   public var manifest: ObjectDocument?
   /// What is at the data set's origin now.
@@ -146,8 +170,14 @@ public struct DatasetVersionDocument: Hashable, Sendable, Codable {
   public var bytes: Int64
   /// The list of its files; nil while it is being listed.
   public var manifest: ObjectDocument?
-  /// Where its files are when they are not in the project's repository.
+  /// Where its files come from when they were not uploaded.
   public var origin: OriginDocument?
+  /// Where they are besides caches: `repository`, `origin`, `archive`.
+  public var location: String?
+  /// Where its packs are in the archive.
+  public var archive: OriginDocument?
+  /// The list of its files with the packs of the repository that they are fetched from; nil: `POST .../store` brings them there.
+  public var stored: ObjectDocument?
   public var indexedVia: String?
   /// Why it failed; empty otherwise.
   public var message: String
@@ -157,7 +187,8 @@ public struct DatasetVersionDocument: Hashable, Sendable, Codable {
   public var usedAt: WireTime?
   public init(
     dataset: String, version: Int32, phase: String, files: Int64, bytes: Int64, manifest: ObjectDocument?,
-    origin: OriginDocument?, indexedVia: String?, message: String, createdAt: WireTime, createdBy: String,
+    origin: OriginDocument?, location: String? = nil, archive: OriginDocument? = nil, stored: ObjectDocument? = nil,
+    indexedVia: String?, message: String, createdAt: WireTime, createdBy: String,
     usedAt: WireTime?
   ) {
     self.dataset = dataset
@@ -167,6 +198,9 @@ public struct DatasetVersionDocument: Hashable, Sendable, Codable {
     self.bytes = bytes
     self.manifest = manifest
     self.origin = origin
+    self.location = location
+    self.archive = archive
+    self.stored = stored
     self.indexedVia = indexedVia
     self.message = message
     self.createdAt = createdAt

@@ -5,6 +5,8 @@ public struct TransferDocument: Hashable, Sendable, Codable {
   public var project: String
   /// What moves: `dataset:PROJECT/NAME@VERSION`, `sha256:...`, `source:...`.
   public var key: String
+  /// Where it is outside the federation, of an object that a document names by its address.
+  public var origin: String?
   public var cluster: String
   /// `run`, `speculation`, `prefetch`, `stage-out`.
   public var cause: String
@@ -24,13 +26,15 @@ public struct TransferDocument: Hashable, Sendable, Codable {
   /// Why it stands still, or failed; empty otherwise.
   public var message: String
   public init(
-    id: String, project: String, key: String, cluster: String, cause: String, phase: String, source: String,
+    id: String, project: String, key: String, origin: String? = nil, cluster: String, cause: String, phase: String,
+    source: String,
     bytes: Int64, movedBytes: Int64, bytesPerSecond: Int64?, etaSeconds: Double?, createdAt: WireTime,
     startedAt: WireTime?, finishedAt: WireTime?, message: String
   ) {
     self.id = id
     self.project = project
     self.key = key
+    self.origin = origin
     self.cluster = cluster
     self.cause = cause
     self.phase = phase

@@ -108,19 +108,19 @@ extension DocumentReader {
       case "globalName": artifact.globalName = reader.text(value)
       case "raw":
         reader.fields(of: value, FieldTables.raw) { reader, _, data in artifact.raw = reader.text(data) ?? "" }
-      default:
-        reader.fields(of: value, FieldTables.s3) { reader, _, key in artifact.key = reader.readKey(key) }
+      case "http": reader.readHTTP(value, into: &artifact)
+      default: reader.readS3(value, into: &artifact)
       }
     }
-    let sources = [artifact.from, artifact.fromExpression, artifact.raw, artifact.key].compactMap { $0 }.count
-    if sources > 1 { report("takes one of from, fromExpression, raw and s3, not \(sources)", at: node.mark) }
+    let sources = ["from", "fromExpression", "raw", "s3", "http"].filter { node[$0] != nil }.count
+    if sources > 1 { report("takes one of from, fromExpression, raw, s3 and http, not \(sources)", at: node.mark) }
     // As with parameters: a source that is refused must not be missed as well.
     if problemCount > countBefore { artifact.optional = true }
     return artifact
   }
 
   /// A key is a relative path inside the repository; nothing may climb out of it.
-  private mutating func readKey(_ node: DocumentNode) -> String? {
+  mutating func readKey(_ node: DocumentNode) -> String? {
     guard let key = text(node) else { return nil }
     if key.hasPrefix("/") || key.utf8.contains(0) || key.split(separator: "/").contains("..") {
       report("must be a key inside the repository: not absolute, without \"..\"", at: node.mark)

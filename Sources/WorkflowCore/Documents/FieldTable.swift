@@ -161,7 +161,7 @@ enum FieldTables {
     ])
 
   static let artifact = FieldTable(
-    ["archive", "from", "fromExpression", "globalName", "mode", "name", "optional", "path", "raw", "s3"],
+    ["archive", "from", "fromExpression", "globalName", "http", "mode", "name", "optional", "path", "raw", "s3"],
     accepted: ["archiveLogs", "artifactGC", "deleted", "recurseMode"],
     refused: [
       "artifactory": "Artifactory artifacts are not supported",
@@ -169,20 +169,33 @@ enum FieldTables {
       "gcs": "Google Cloud Storage artifacts are not supported yet",
       "git": "git artifacts are not supported yet",
       "hdfs": "HDFS artifacts are not supported",
-      "http": "HTTP artifacts are not supported yet",
       "oss": "OSS artifacts are not supported yet",
       "plugin": "artifact plugins are not supported",
       "subPath": "a part of an artifact cannot be taken yet",
     ])
   static let raw = FieldTable(["data"])
   static let s3 = FieldTable(
-    ["key"],
-    refused: Dictionary(
-      uniqueKeysWithValues: [
-        "accessKeySecret", "bucket", "caSecret", "createBucketIfNotPresent", "encryptionOptions", "endpoint",
-        "insecure",
-        "region", "roleARN", "secretKeySecret", "sessionTokenSecret", "useSDKCreds",
-      ].map { ($0, "only the project's own repository is supported yet: give the key alone") }))
+    [
+      "accessKeySecret", "bucket", "endpoint", "insecure", "key", "region", "secretKeySecret", "sessionTokenSecret",
+    ],
+    refused: [
+      "caSecret": "certificate authorities of object stores are not supported yet: agents trust those of their machine",
+      "createBucketIfNotPresent": "outputs go to the project's own repository: no bucket is ever made",
+      "encryptionOptions": "keys of server-side encryption are not supported yet",
+      "roleARN": "roles of clusters' machines are not used: give accessKeySecret and secretKeySecret",
+      "useSDKCreds": "credentials of clusters' machines are not used: give accessKeySecret and secretKeySecret",
+    ])
+  static let http = FieldTable(
+    ["auth", "url"],
+    refused: ["headers": "headers are not supported yet; credentials go into auth.basicAuth"])
+  static let httpAuth = FieldTable(
+    ["basicAuth"],
+    refused: [
+      "clientCert": "client certificates are not supported yet; use basicAuth",
+      "oauth2": "OAuth is not supported yet; use basicAuth",
+    ])
+  static let basicAuth = FieldTable(["passwordSecret", "usernameSecret"])
+  static let secretKey = FieldTable(["key", "name"], accepted: ["optional"])
   static let archive = FieldTable(["none", "tar", "zip"])
   static let tar = FieldTable([], accepted: ["compressionLevel"])
   static let nothing = FieldTable([])

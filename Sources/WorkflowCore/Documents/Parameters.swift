@@ -90,6 +90,8 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
   public var raw: String?
   /// A key in the project's artifact repository (`s3.key`). May hold tags.
   public var key: String?
+  /// Somebody else's object (`s3` with a bucket, `http`). Of inputs alone.
+  public var foreign: ForeignSource?
   /// A tag that names another artifact.
   public var from: String?
   /// expr-lang that names another artifact.
@@ -100,7 +102,8 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
   /// An output that is also a workflow output, as `workflow.outputs.artifacts.<globalName>`.
   public var globalName: String?
   public init(
-    name: String, path: String? = nil, mode: Int32? = nil, raw: String? = nil, key: String? = nil, from: String? = nil,
+    name: String, path: String? = nil, mode: Int32? = nil, raw: String? = nil, key: String? = nil,
+    foreign: ForeignSource? = nil, from: String? = nil,
     fromExpression: String? = nil, optional: Bool = false, archive: ArchiveFormat? = nil,
     globalName: String? = nil
   ) {
@@ -109,6 +112,7 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
     self.mode = mode
     self.raw = raw
     self.key = key
+    self.foreign = foreign
     self.from = from
     self.fromExpression = fromExpression
     self.optional = optional

@@ -56,6 +56,18 @@ extension WorkflowMachine {
     return spec
   }
 
+  /// What an input of a leaf node is has been found out: size and name of an object of which the document knows only where it is. It
+  /// stays so for all runs of this node.
+  public mutating func found(_ artifact: String, of node: NodeID, to be: InputArtifact.Source) {
+    let ordinal = Int(node.ordinal)
+    guard nodes.indices.contains(ordinal),
+      let index = nodes[ordinal].inputs.artifacts.firstIndex(where: { $0.name == artifact }),
+      nodes[ordinal].inputs.artifacts[index].source != be
+    else { return }
+    nodes[ordinal].inputs.artifacts[index].source = be
+    markChanged(node.ordinal)
+  }
+
   /// When the outputs of a leaf node go to the repository.
   public func stageOut(of node: NodeID) -> StageOutPolicy {
     plan(of: node.ordinal).map { definition.federationHints(for: $0.template).stageOut ?? .lazy } ?? .lazy

@@ -58,6 +58,16 @@ extension WorkflowMachine {
   /// Where an artifact's bytes are; nil when the document does not say.
   func source(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
     if let raw = artifact.raw { return .raw(try substitute(raw, in: context)) }
+    if let foreign = artifact.foreign {
+      let origin: DataOrigin
+      do { origin = try foreign.origin { try substitute($0, in: context) } } catch var error as FederationError {
+        error.publicMessage = "artifact \(artifact.name): \(error.publicMessage)"
+        throw error
+      }
+      let path = origin.uri.prefix { $0 != "?" }
+      let isTar = path.hasSuffix(".tgz") || path.hasSuffix(".tar.gz")
+      return .foreign(ForeignArtifact(origin: origin, archive: artifact.archive ?? (isTar ? .tar : .none)))
+    }
     if let key = artifact.key {
       let key = try substitute(key, in: context)
       let archive: ArchiveFormat =
@@ -170,7 +180,7 @@ extension WorkflowMachine {
       switch try source(of: artifact, in: context) {
       case .stored(let stored): outputs.artifacts[artifact.name] = stored
       case .absent where artifact.optional: break
-      case .raw, .absent, nil:
+      case .raw, .foreign, .absent, nil:
         if artifact.optional { break }
         throw FederationError(.invalidArgument, "outputs.artifacts.\(artifact.name) names no stored artifact")
       }

@@ -116,6 +116,7 @@ public enum ArgoStatus {
       switch artifact.source {
       case .raw(let data): JSONValue.object(["name": .string(artifact.name), "raw": ["data": .string(data)]])
       case .stored(let stored): self.artifact(artifact.name, stored)
+      case .foreign(let foreign): self.artifact(artifact.name, foreign.origin)
       case .absent: JSONValue.object(["name": .string(artifact.name), "optional": true])
       }
     }
@@ -125,6 +126,16 @@ public enum ArgoStatus {
 
   private static func artifact(_ name: String, _ stored: StoredArtifact) -> JSONValue {
     ["name": .string(name), "s3": ["key": .string(stored.key)]]
+  }
+
+  private static func artifact(_ name: String, _ origin: DataOrigin) -> JSONValue {
+    guard origin.uri.hasPrefix("s3://") else { return ["name": .string(name), "http": ["url": .string(origin.uri)]] }
+    let path = origin.uri.dropFirst(5).prefix { $0 != "?" }
+    let slash = path.firstIndex(of: "/") ?? path.endIndex
+    return [
+      "name": .string(name),
+      "s3": ["bucket": .string(String(path[..<slash])), "key": .string(String(path[slash...].dropFirst()))],
+    ]
   }
 
   private static func outputs(_ outputs: TaskOutputs, exitCode: Int32?) -> JSONValue {

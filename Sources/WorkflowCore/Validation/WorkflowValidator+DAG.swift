@@ -170,7 +170,9 @@ extension WorkflowStep {
     }
     func scan(_ arguments: WorkflowArguments) {
       for parameter in arguments.parameters { scan(parameter.value) }
-      for artifact in arguments.artifacts { [artifact.from, artifact.raw, artifact.key].forEach { scan($0) } }
+      for artifact in arguments.artifacts {
+        ([artifact.from, artifact.raw, artifact.key] + (artifact.foreign?.texts ?? [])).forEach { scan($0) }
+      }
     }
     scan(when)
     scan(arguments)

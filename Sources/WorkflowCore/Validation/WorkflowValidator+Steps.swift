@@ -106,7 +106,7 @@ extension WorkflowValidator {
     }
     for (position, artifact) in arguments.artifacts.enumerated() where artifact.isRequired {
       report(
-        "the artifact \"\(artifact.name)\" needs a source: from, raw or s3",
+        "the artifact \"\(artifact.name)\" needs a source: from, raw, s3 or http",
         at: path / "arguments" / "artifacts" / position)
     }
   }

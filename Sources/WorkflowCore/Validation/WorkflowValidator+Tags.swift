@@ -222,6 +222,10 @@ extension WorkflowValidator {
     if let text = artifact.fromExpression { checkExpression(text, at: path / "fromExpression") }
     if let raw = artifact.raw { check(raw, scope, at: path / "raw" / "data") }
     if let key = artifact.key { check(key, scope, at: path / "s3" / "key") }
+    if let foreign = artifact.foreign {
+      let isHTTP = if case .http = foreign.place { true } else { false }
+      for text in foreign.texts { check(text, scope, at: isHTTP ? path / "http" / "url" : path / "s3") }
+    }
     if let place = artifact.path { check(place, scope, at: path / "path") }
   }
 

@@ -184,6 +184,11 @@ struct WorkflowValidator {
         report("an output parameter of a container needs valueFrom.path", at: path / "parameters" / index)
       }
     }
+    for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.foreign != nil {
+      report(
+        "outputs go to the project's own repository: give s3.key alone, and copy from there (`fubini cp`)",
+        at: path / "artifacts" / index)
+    }
     for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.path == nil && !artifact.optional {
       report("an output artifact of a container needs a path", at: path / "artifacts" / index)
     }
@@ -227,7 +232,9 @@ extension WorkflowParameter {
 
 extension WorkflowArtifact {
   /// Whether an input must be given by the caller.
-  var isRequired: Bool { !optional && raw == nil && key == nil && from == nil && fromExpression == nil }
+  var isRequired: Bool {
+    !optional && raw == nil && key == nil && foreign == nil && from == nil && fromExpression == nil
+  }
 }
 
 extension WorkflowTemplate {

@@ -19,11 +19,17 @@ struct APIClient: Sendable {
   /// Of one document that is read whole.
   static let responseSizeMax = 256 << 20
 
+  /// Silence after which an answer is not waited for any longer.
+  static let silenceMax = Duration.seconds(45)
+
   /// Opens a client, and closes it whatever happens.
-  static func with<Result>(_ connection: Connection, _ body: (APIClient) async throws -> Result) async throws -> Result
-  {
+  ///
+  /// - Parameter silence: the longest that the server may say nothing.
+  static func with<Result>(
+    _ connection: Connection, silence: Duration = APIClient.silenceMax, _ body: (APIClient) async throws -> Result
+  ) async throws -> Result {
     var configuration = HTTPClient.Configuration()
-    configuration.timeout = .init(connect: .seconds(10), read: .seconds(45))
+    configuration.timeout = .init(connect: .seconds(10), read: .milliseconds(silence.milliseconds))
     // The retry policy decides, not the pool: a refused connection is told at once.
     configuration.connectionPool.retryConnectionEstablishment = false
     configuration.redirectConfiguration = .disallow

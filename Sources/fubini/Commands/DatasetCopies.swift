@@ -56,8 +56,8 @@ extension DatasetCommand {
       let upload = DatasetUpload(
         client: client, project: client.connection.project, tree: tree, meter: meter, parallel: parallel)
       let manifest = try await meter.showing { try await upload.run() }
-      let version: DatasetVersionDocument = try await client.post(
-        dataset.path(client, "versions"), body: DatasetVersionRequest(manifest: manifest))
+      let version = try await client.addVersion(
+        DatasetVersionRequest(manifest: manifest), to: dataset.path(client, "versions"))
       let rate = Double(meter.movedBytes) / max(0.001, meter.seconds)
       Terminal.note(
         "Sent \(ByteCount(meter.movedBytes)) of \(ByteCount(tree.bytes)) in \(Display.duration(meter.seconds)) "
@@ -80,7 +80,10 @@ extension DatasetCommand {
   struct Fetch: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "get", abstract: "Fetch a version's files into a directory, verified.",
-      discussion: "Files that are there already are not fetched, so a get that was cut goes on when it is given again.")
+      discussion: """
+        Files that are there already are not fetched, so a get that was cut goes on when it is given again. What is in an archive or at
+        an origin is brought into the repository first, by a cluster that reaches it, and stays there.
+        """)
     @Argument var name: String
     @Argument(help: "A directory; made if it is not there.") var directory: String
     @Flag(help: "Replace files of the same name and other content.") var overwrite = false
@@ -93,15 +96,10 @@ extension DatasetCommand {
       try await withClient(project: dataset.project ?? project.project) { client in
         let version: DatasetVersionDocument = try await client.get(
           dataset.path(client, "versions", dataset.versionWord))
-        guard version.phase == "ready", let manifest = version.manifest else {
+        guard version.phase == "ready" else {
           throw CommandFailure(.error, "\(dataset.name)@\(version.version) is \(version.phase). \(version.message)")
         }
-        if let origin = version.origin {
-          throw CommandFailure(
-            .error,
-            "The files of \(dataset.name)@\(version.version) are at \(origin.uri) and in caches, not in the repository: fetch "
-              + "them from there, or let a workflow that mounts it hand them out as an artifact.")
-        }
+        let manifest = try await Self.stored(version, of: dataset, client)
         var download = DatasetDownload(client: client, project: client.connection.project, directory: directory)
         download.overwrites = overwrite
         download.parallel = parallel
@@ -118,6 +116,42 @@ extension DatasetCommand {
     }
   }
 
+}
+
+extension DatasetCommand.Fetch {
+  /// The list of a version's files in the repository. What is elsewhere, in an archive or at an origin, is brought there first, by an
+  /// agent; this waits for it.
+  static func stored(
+    _ version: DatasetVersionDocument, of dataset: DatasetName, _ client: APIClient,
+    pause: Duration = .milliseconds(500)
+  ) async throws -> ObjectDocument {
+    let path = dataset.path(client, "versions", String(version.version))
+    var version = version
+    if version.stored == nil {
+      Terminal.note(
+        "\(dataset.name)@\(version.version) is not in the repository but "
+          + (version.archive.map { "in its archive, \($0.uri)" } ?? "at its origin, \(version.origin?.uri ?? "-")")
+          + ": a cluster brings its \(ByteCount(version.bytes)) first. What the store charges for reading them is charged."
+      )
+    }
+    // At most: into a cache, from there into the repository, and once more should the cache have lost it meanwhile.
+    for _ in 0..<6 where version.stored == nil {
+      let answer: MovementDocument = try await client.post(path + ["store"], body: [String: String]())
+      if let id = answer.transfer {
+        _ = try await TransferWait.finished(id, client, pause: pause) {
+          "\(dataset.name) by cluster \($0.cluster)\($0.cause == "stage-out" ? " into the repository" : "")"
+        }
+      }
+      version = try await client.get(path)
+    }
+    guard let stored = version.stored else {
+      throw CommandFailure(.error, "\(dataset.name)@\(version.version) does not stay where it is brought; try again.")
+    }
+    return stored
+  }
+}
+
+extension DatasetCommand {
   struct CopyVersion: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "cp", abstract: "Make a version of another one's files, also between projects. No bytes are sent.")
@@ -138,14 +172,27 @@ extension DatasetCommand {
         let original: DatasetDocument = try await client.get(source.path(client))
         request.allowedClusters = original.allowedClusters
         try await target.declare(request, client)
-        let version: DatasetVersionDocument = try await client.post(
-          target.path(client, "versions"),
-          body: DatasetVersionRequest(
-            copyOf: DatasetVersionRequest.VersionName(project: owner, dataset: source.name, version: source.version)))
+        let version = try await client.addVersion(
+          DatasetVersionRequest(
+            copyOf: DatasetVersionRequest.VersionName(project: owner, dataset: source.name, version: source.version)),
+          to: target.path(client, "versions"))
         try output.format.print(version, names: ["\(target.name)@\(version.version)"]) { _ in
           "\(target.name)@\(version.version): \(version.files) files, \(ByteCount(version.bytes))\n"
         }
       }
+    }
+  }
+}
+
+extension APIClient {
+  /// Makes a version. The server may take minutes to look at everything that it needs, so this waits for longer than other calls: one
+  /// that gave up earlier would make it begin again.
+  func addVersion(_ request: DatasetVersionRequest, to path: [String]) async throws -> DatasetVersionDocument {
+    let retry = retry
+    return try await APIClient.with(connection, silence: DatasetVersionRequest.answerLimit + .seconds(30)) { client in
+      var client = client
+      client.retry = retry
+      return try await client.post(path, body: request)
     }
   }
 }

@@ -21,13 +21,26 @@ struct DatasetCommand: AsyncParsableCommand {
     @Option(help: "The project's secret that opens the origin.") var secret: String?
     @Option(help: "k=v,k=v: only clusters with these labels may hold its bytes.") var allowedClusters: String?
     @Option(help: "Delete versions that no workflow has used for so long: 30d, 12h.") var expiresAfter: String?
+    @Option(
+      help: "Where uploads go that nobody uses: s3://, sftp://, webdavs:// or rclone:PATH. Takes --archive-after.")
+    var archiveTo: String?
+    @Option(help: "Move versions there that no workflow has used for so long: 30d.") var archiveAfter: String?
+    @Option(help: "The project's secret that opens the archive.") var archiveSecret: String?
 
     func request(_ name: String?) throws -> DatasetRequest {
       guard secret == nil || origin != nil else { throw CommandFailure(.usage, "--secret opens an --origin.") }
+      guard (archiveTo == nil) == (archiveAfter == nil), archiveSecret == nil || archiveTo != nil else {
+        throw CommandFailure(
+          .usage, "--archive-to and --archive-after go together; --archive-secret opens an --archive-to.")
+      }
+      let archive = try archiveTo.map {
+        ArchiveDocument(uri: $0, secret: archiveSecret, afterSeconds: try Period.seconds(archiveAfter!))
+      }
       return DatasetRequest(
         name: name, origin: origin.map { OriginDocument(uri: $0, secret: secret) },
         allowedClusters: try allowedClusters.map(ClusterText.labels),
-        expiresAfterSeconds: try expiresAfter.map { try Period.seconds($0) })
+        expiresAfterSeconds: try expiresAfter.map { try Period.seconds($0) },
+        archive: archive)
     }
   }
 
@@ -147,8 +160,16 @@ struct DatasetCommand: AsyncParsableCommand {
           }
           path += ["versions", String(number!)]
         }
+        let list: DatasetVersionList = try await client.get(dataset.path(client, "versions"))
         let _: MovementDocument = try await client.decode(.init(method: .DELETE, path: path))
         Terminal.line("\(what): removed.")
+        // A store of the user's own is the user's to clear.
+        for version in list.items {
+          guard let archive = version.archive, !dataset.hasVersion || path.last == String(version.version) else {
+            continue
+          }
+          Terminal.note("What is in the archive stays: \(archive.uri). Delete it there.")
+        }
       }
     }
   }
@@ -185,7 +206,8 @@ struct DatasetCommand: AsyncParsableCommand {
 enum DatasetText {
   static func table(_ datasets: [DatasetDocument], isWide: Bool) -> String {
     var table = Table(
-      headings: ["NAME", "LATEST", "VERSIONS", "FILES", "SIZE"] + (isWide ? ["ALLOWED", "EXPIRES", "BY", "AGE"] : [])
+      headings: ["NAME", "LATEST", "VERSIONS", "FILES", "SIZE"]
+        + (isWide ? ["ALLOWED", "EXPIRES", "ARCHIVED", "BY", "AGE"] : [])
         + [
           "ORIGIN"
         ])
@@ -197,7 +219,8 @@ enum DatasetText {
       if isWide {
         row += [
           Display.labels(dataset.allowedClusters),
-          dataset.expiresAfterSeconds.map { Display.duration(Double($0)) } ?? "-", dataset.createdBy,
+          dataset.expiresAfterSeconds.map { Display.duration(Double($0)) } ?? "-",
+          dataset.archive.map { "\(Display.duration(Double($0.afterSeconds))) \($0.uri)" } ?? "-", dataset.createdBy,
           Display.span(dataset.createdAt, nil, now: Display.now),
         ]
       }
@@ -208,16 +231,18 @@ enum DatasetText {
 
   static func table(_ versions: [DatasetVersionDocument], isWide: Bool) -> String {
     var table = Table(
-      headings: ["VERSION", "PHASE", "FILES", "SIZE", "AGE", "LAST USE", "BY"] + (isWide ? ["MANIFEST", "ORIGIN"] : [])
+      headings: ["VERSION", "PHASE", "FILES", "SIZE", "WHERE", "AGE", "LAST USE", "BY"]
+        + (isWide ? ["MANIFEST", "ORIGIN"] : [])
         + [
           "MESSAGE"
         ])
     for version in versions {
       var row = [
         String(version.version), version.phase, String(version.files), ByteCount(version.bytes).description,
-        Display.span(version.createdAt, nil, now: Display.now), age(version.usedAt), version.createdBy,
+        version.location ?? "-", Display.span(version.createdAt, nil, now: Display.now), age(version.usedAt),
+        version.createdBy,
       ]
-      if isWide { row += [version.manifest?.sha256 ?? "-", version.origin?.uri ?? "-"] }
+      if isWide { row += [version.manifest?.sha256 ?? "-", version.archive?.uri ?? version.origin?.uri ?? "-"] }
       table.rows.append(row + [version.message])
     }
     return table.render()

@@ -69,6 +69,7 @@ enum TransferText {
 
   /// What moves, without the project that the command is about.
   static func subject(_ transfer: TransferDocument) -> String {
+    if let origin = transfer.origin { return String(origin.prefix { $0 != "?" }) }
     let prefix = "dataset:\(transfer.project)/"
     if transfer.key.hasPrefix(prefix) { return String(transfer.key.dropFirst(prefix.count)) }
     return transfer.key.count > 24 ? transfer.key.prefix(20) + "..." : transfer.key

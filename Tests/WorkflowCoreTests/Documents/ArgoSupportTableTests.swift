@@ -20,6 +20,8 @@ struct ArgoSupportTableTests {
     ("arguments, inputs", FieldTables.arguments), ("outputs", FieldTables.outputs),
     ("parameters[]", FieldTables.parameter), ("valueFrom", FieldTables.valueFrom),
     ("artifacts[]", FieldTables.artifact), ("raw", FieldTables.raw), ("s3", FieldTables.s3),
+    ("http", FieldTables.http), ("http.auth", FieldTables.httpAuth), ("http.auth.basicAuth", FieldTables.basicAuth),
+    ("accessKeySecret and other secrets", FieldTables.secretKey),
     ("archive", FieldTables.archive), ("archive.tar", FieldTables.tar), ("federation (ours)", FieldTables.federation),
     ("federation.clusters (ours)", FieldTables.clusters),
     ("federation.datasets[] (ours)", FieldTables.datasetMount),

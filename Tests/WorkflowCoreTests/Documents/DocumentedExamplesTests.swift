@@ -47,7 +47,7 @@ struct DocumentedExamplesTests {
     }
     let data = try Documented.blocks(of: "docs/how-to/bring-your-data.md")
     let blocks = try Documented.blocks(of: "docs/how-to/write-a-workflow.md") + joining + data
-    #expect(blocks.count >= 16 && joining.count == 1 && data.count == 1)
+    #expect(blocks.count >= 16 && joining.count == 1 && data.count == 2)
     for block in blocks {
       let found = problems(of: block.text)
       #expect(found.isEmpty, "\(block.place): \(found)")

@@ -1,3 +1,4 @@
+internal import CSupervisor
 internal import Crypto
 internal import FederationModel
 internal import FoundationEssentials
@@ -165,10 +166,15 @@ enum ArtifactPacking {
   /// The archive is unpacked beside the root first and moved in whole; as in Argo, an archive with one top-level entry becomes
   /// that entry, and one with several becomes a directory of them. A second call with the same arguments replaces the first's work.
   ///
-  /// - Parameter input: a regular file, read from its position on.
+  /// What is not packed is put there without a byte being copied where that can be: as another name of the same file when the run
+  /// cannot write to it, else as a file that shares its blocks until one of them is written.
+  ///
+  /// - Parameters:
+  ///   - input: a regular file of the caller's own, read from its position on.
+  ///   - mayLink: the run has a user of its own, who may neither write a file of the caller's nor change its mode.
   static func unpack(
     _ input: Int32, archive: ArchiveFormat, to path: String, mode: Int32?, root: RootedTree, rootPath: String,
-    scratch: String,
+    scratch: String, mayLink: Bool = false,
     limits: ArchiveLimits = ArchiveLimits()
   ) throws {
     guard let components = RootedTree.memberComponents(String(path.drop { $0 == "/" })), !components.isEmpty else {
@@ -180,10 +186,14 @@ enum ArtifactPacking {
     var made = scratch + "/content"
     var modeAfterwards: mode_t?
     switch archive {
+    case .none where mayLink && mode == nil && link(input, made): break
     case .none:
       let output = try POSIXFile.open(made, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
       defer { close(output) }
-      try copy(from: input, to: output, path)
+      // From another position than the beginning, or across file systems, it is read and written.
+      if lseek(input, 0, SEEK_CUR) != 0 || csupervisor_clone(input, output) != 0 {
+        try copy(from: input, to: output, path)
+      }
     case .tar, .zip:
       try POSIXFile.makeDirectories(made, mode: 0o755)
       let tree = try RootedTree(made)
@@ -200,6 +210,12 @@ enum ArtifactPacking {
     chmodFile(made, mode)
     try move(made, to: components, in: root, rootPath: rootPath)
     if mode == nil, let modeAfterwards { try root.setMode(ofDirectory: components, modeAfterwards) }
+  }
+
+  /// Gives a file another name, and takes everybody's right to write it.
+  private static func link(_ file: Int32, _ path: String) -> Bool {
+    guard lseek(file, 0, SEEK_CUR) == 0, fchmod(file, 0o444) == 0 else { return false }
+    return linkat(AT_FDCWD, "/proc/self/fd/\(file)", AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0
   }
 
   /// From a file of the caller's own.

@@ -9,7 +9,7 @@ final class DataEventOutbox: Sendable {
   static let eventsMax = 1000
 
   /// A replica's state, a copy into the repository and a list are told apart: none replaces another.
-  private enum Topic: Hashable { case replica, progress, stored, indexed }
+  private enum Topic: Hashable { case replica, progress, stored, indexed, archived }
   private struct Name: Hashable {
     var key: DataKey
     var topic: Topic
@@ -66,8 +66,20 @@ final class DataEventOutbox: Sendable {
 
   func failed(_ key: DataKey, message: String) { put(key, .replica) { $0.failed.message = message } }
 
-  func stored(_ key: DataKey, failure: String, moved: Int64, milliseconds: Int64) {
+  func archived(_ key: DataKey, failure: String, moved: Int64, milliseconds: Int64) {
+    put(key, .archived) {
+      $0.archived.failure = failure
+      $0.archived.bytesMoved = moved
+      $0.archived.milliseconds = milliseconds
+    }
+  }
+
+  /// - Parameter manifest: of a data set that is in the repository as packs now.
+  func stored(
+    _ key: DataKey, failure: String, moved: Int64, milliseconds: Int64, manifest: StoredArtifact? = nil
+  ) {
     put(key, .stored) {
+      if let manifest { $0.stored.manifest = .init(manifest) }
       $0.stored.failure = failure
       $0.stored.bytesMoved = moved
       $0.stored.milliseconds = milliseconds
@@ -88,7 +100,7 @@ final class DataEventOutbox: Sendable {
   func dropReplicas() {
     pending.withLock { pending in
       pending = pending.filter { name, event in
-        name.topic == .stored || name.topic == .indexed || Self.isArrival(event)
+        (name.topic != .replica && name.topic != .progress) || Self.isArrival(event)
       }
     }
   }

@@ -131,6 +131,7 @@ final class DataPlane: Sendable {
   private static func name(_ source: DataSource) -> String {
     switch source {
     case .repository: "repository"
+    case .archive(let origin): "archive \(origin.uri.prefix { $0 != "?" })"
     case .origin(let origin): "origin \(origin.uri.prefix { $0 != "?" })"
     case .export(let cluster, _): "cluster \(cluster)"
     }

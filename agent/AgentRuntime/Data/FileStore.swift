@@ -16,8 +16,21 @@ protocol FileStore: Sendable {
   func list(_ body: @escaping @Sendable (RcloneClient.Listed) throws -> Void) async throws
   /// The one file that is meant; nil: all of them.
   var only: String? { get }
+  /// Bytes of one file; nil when there is none.
+  func size(of path: String) async throws -> Int64?
+  /// Copies a file of this machine into it.
+  func put(_ file: String, as path: String) async throws
   /// What opened it is forgotten.
   func close() async
+}
+
+/// A store that is only read.
+extension FileStore {
+  func size(of path: String) async throws -> Int64? { nil }
+  func put(_ file: String, as path: String) async throws {
+    throw FederationError(
+      .failedPrecondition, "nothing can be written there: an archive is a store that rclone writes to")
+  }
 }
 
 /// Reads files of a store, one after another. Its calls block.
@@ -59,6 +72,14 @@ struct RcloneStore: FileStore {
       throw FederationError(.notFound, "\(only) is not there")
     }
     try body(file)
+  }
+
+  func size(of path: String) async throws -> Int64? { try await client.stat("\(name):\(root)", path)?.size }
+
+  func put(_ file: String, as path: String) async throws {
+    let slash = file.lastIndex(of: "/") ?? file.startIndex
+    try await client.put(
+      String(file[..<slash]), String(file[file.index(after: slash)...]), to: "\(name):\(root)", as: path)
   }
 
   func close() async {

@@ -15,6 +15,8 @@ struct OriginIndexer: Sendable {
     var manifest: StoredArtifact
     var files: Int64
     var bytes: Int64
+    /// Each file has a checksum, or the time of its last change.
+    var isValidated: Bool
   }
   /// The list is sorted in memory.
   static let filesMax = 2_000_000
@@ -32,18 +34,32 @@ struct OriginIndexer: Sendable {
     try await repository.put(file, as: repositoryKey, for: RepositoryAsker(run: nil, project: project))
     return Listed(
       manifest: StoredArtifact(key: repositoryKey, size: ByteCount(file.size), sha256: file.sha256, archive: .none),
-      files: Int64(entries.count), bytes: entries.reduce(0) { $0 &+ $1.size })
+      files: Int64(entries.count), bytes: entries.reduce(0) { $0 &+ $1.size },
+      isValidated: entries.allSatisfy { $0.sha256 != nil || $0.modified != nil })
   }
 
   private func list(_ origin: DataOrigin, _ key: DataKey) async throws -> [RcloneClient.Listed] {
+    var failure: (any Error)?
+    // An address without a slash at its end may be one file's. That is asked first: it costs one question, and stores differ in what
+    // they answer when a file is listed like a directory.
+    if let name = origin.fileName {
+      do {
+        let found = try await list(origin, key, file: name)
+        if !found.isEmpty { return found }
+      } catch let error as FederationError where error.code == .notFound {
+      } catch {
+        try Task.checkCancellation()
+        failure = error
+      }
+    }
     do {
       let found = try await list(origin, key, file: nil)
       if !found.isEmpty { return found }
-    } catch let error as FederationError where error.code == .notFound {}
-    // An address without a slash at its end may be one file's.
-    let name = origin.uri.prefix { $0 != "?" && $0 != "#" }.split(separator: "/").last.map(String.init)
-    if let name, let found = try? await list(origin, key, file: name), !found.isEmpty { return found }
-    throw FederationError(.failedPrecondition, "there are no files at \(origin.uri)")
+    } catch let error as FederationError where error.code == .notFound {
+    } catch {
+      throw failure ?? error
+    }
+    throw failure ?? FederationError(.failedPrecondition, "there are no files at \(origin.uri)")
   }
 
   private func list(_ origin: DataOrigin, _ key: DataKey, file: String?) async throws -> [RcloneClient.Listed] {

@@ -82,11 +82,12 @@ struct ReplicaFetcher: ReplicaFetching {
       try await download(key, size: wanted.size, asker, to: partial, gauge)
     case .repository(nil):
       throw FederationError(.failedPrecondition, "no key in the repository is named for \(wanted.key)")
+    case .archive: throw FederationError(.internal, "an artifact has no archive")
     case .export, .origin:
       let store = try await sources.open(source, for: wanted.key, file: nil)
       name = if case .export = source { "objects/\(sha256)" } else { store.only ?? "" }
       do {
-        try await copy(name, size: wanted.size, from: store, to: partial, gauge)
+        try await Self.copy(name, size: wanted.size, from: store, to: partial, gauge, meter)
         await store.close()
       } catch {
         await store.close()
@@ -129,10 +130,11 @@ struct ReplicaFetcher: ReplicaFetching {
     guard offset == size else { throw Self.cut(key, offset) }
   }
 
-  private func copy(
-    _ name: String, size: Int64, from store: any FileStore, to path: String, _ gauge: TransferGauge
+  /// Brings a file of a store to `path`, from where an earlier attempt was cut.
+  static func copy(
+    _ name: String, size: Int64, from store: any FileStore, to path: String, _ gauge: TransferGauge,
+    _ meter: TransferMeter
   ) async throws {
-    let meter = meter
     try await store.reading { reader in
       let file = try POSIXFile.open(path, O_RDWR | O_CREAT | O_NOFOLLOW)
       defer { POSIXFile.close(file) }

@@ -15,11 +15,12 @@ internal import SwiftProtobuf
 actor ReplicaOrders {
   static let transfersMax = 4
   static let storesMax = 4
+  static let indexesMax = 8
   static let ordersMax = 100_000
   /// Tries before an order is given up, beyond which the control plane decides anew.
   static let attemptsMax = 8
 
-  private enum Kind: Hashable { case stage, store, index }
+  private enum Kind: Hashable { case stage, store, index, archive }
   private struct Name: Hashable {
     var kind: Kind
     var key: DataKey
@@ -28,20 +29,24 @@ actor ReplicaOrders {
   private let cache: DataCache
   private let repository: any ArtifactRepository
   private let indexer: OriginIndexer
+  private let versions: VersionMover
   private let events: DataEventOutbox
   private let logger: Logger
   private var tasks: [Name: (number: UInt64, task: Task<Void, Never>)] = [:]
   private var lastTask: UInt64 = 0
   private let transferLimiter = Limiter(limit: ReplicaOrders.transfersMax)
+  private let indexLimiter = Limiter(limit: ReplicaOrders.indexesMax)
   private let storeLimiter = Limiter(limit: ReplicaOrders.storesMax)
 
   init(
-    cache: DataCache, repository: any ArtifactRepository, indexer: OriginIndexer, events: DataEventOutbox,
+    cache: DataCache, repository: any ArtifactRepository, indexer: OriginIndexer, versions: VersionMover,
+    events: DataEventOutbox,
     logger: Logger
   ) {
     self.cache = cache
     self.repository = repository
     self.indexer = indexer
+    self.versions = versions
     self.events = events
     self.logger = logger
   }
@@ -67,6 +72,7 @@ actor ReplicaOrders {
       await stage(WantedReplica(object))
     }
     for order in orders.store { start(.store, DataKey(order.key)) { await $0.store(order) } }
+    for order in orders.archive { start(.archive, DataKey(order.key)) { await $0.archive(order) } }
     for order in orders.index { start(.index, DataKey(order.key)) { await $0.index(order) } }
   }
 
@@ -74,6 +80,7 @@ actor ReplicaOrders {
     var named: Set<Name> = []
     for order in orders.stage { named.insert(Name(kind: .stage, key: DataKey(order.key))) }
     for order in orders.store { named.insert(Name(kind: .store, key: DataKey(order.key))) }
+    for order in orders.archive { named.insert(Name(kind: .archive, key: DataKey(order.key))) }
     for order in orders.index { named.insert(Name(kind: .index, key: DataKey(order.key))) }
     for (name, entry) in tasks where !named.contains(name) { entry.task.cancel() }
   }
@@ -152,15 +159,83 @@ actor ReplicaOrders {
     let key = DataKey(order.key)
     let start = SystemClock.boottimeNanoseconds
     do {
-      let moved = try await storeLimiter.run {
-        try await put(key, as: order.repositoryKey, of: ProjectName(order.project))
+      let (moved, manifest) = try await storeLimiter.run {
+        if key.sha256 == nil { return try await putVersion(key, order) }
+        return (try await put(key, as: order.repositoryKey, of: ProjectName(order.project)), nil)
       }
       let took = Int64((SystemClock.boottimeNanoseconds - start) / 1_000_000)
-      events.stored(key, failure: "", moved: moved, milliseconds: took)
+      events.stored(key, failure: "", moved: moved, milliseconds: took, manifest: manifest)
     } catch {
       guard !Task.isCancelled else { return }
       let failure = error as? FederationError ?? FederationError(.internal, "\(error)")
       events.stored(key, failure: failure.publicMessage, moved: 0, milliseconds: 0)
+    }
+  }
+
+  /// A version goes into the repository: from its archive pack by pack, or from this cache.
+  private func putVersion(_ key: DataKey, _ order: Wire.StoreOrder) async throws -> (Int64, StoredArtifact?) {
+    let project = ProjectName(order.project)
+    if !order.archive.uri.isEmpty {
+      let list = try order.manifest.model
+      return (
+        try await Self.persistently { [versions] in
+          try await versions.restore(key, list, of: project, from: order.archive.model)
+        }, list
+      )
+    }
+    guard await cache.contains(key) else {
+      events.gone(key, because: "lost")
+      throw FederationError(.notFound, "\(key) is not in this cluster's cache")
+    }
+    let holder = ReplicaHolder.order(key)
+    await cache.holdExisting(key, holder)
+    do {
+      let stored = try await Self.persistently { [versions] in try await versions.store(key, of: project) }
+      await cache.release(holder)
+      return (stored.moved, stored.manifest)
+    } catch let damage as CorruptReplica {
+      await cache.release(holder)
+      _ = await cache.corrupt(key)
+      throw FederationError(
+        .unavailable,
+        "\(damage.path) was damaged in this cluster's cache, which let go of it; ask again to have it fetched anew")
+    } catch {
+      await cache.release(holder)
+      throw error
+    }
+  }
+
+  private func archive(_ order: Wire.ArchiveOrder) async {
+    let key = DataKey(order.key)
+    let start = SystemClock.boottimeNanoseconds
+    do {
+      let list = try order.manifest.model
+      let moved = try await storeLimiter.run {
+        try await Self.persistently { [versions] in
+          try await versions.archive(key, list, of: ProjectName(order.project), to: order.target.model)
+        }
+      }
+      let took = Int64((SystemClock.boottimeNanoseconds - start) / 1_000_000)
+      events.archived(key, failure: "", moved: moved, milliseconds: took)
+    } catch {
+      guard !Task.isCancelled else { return }
+      let failure = error as? FederationError ?? FederationError(.internal, "\(error)")
+      events.archived(key, failure: failure.publicMessage, moved: 0, milliseconds: 0)
+    }
+  }
+
+  /// Again and again while it may help.
+  private static func persistently<Result: Sendable>(
+    _ body: @Sendable () async throws -> Result
+  ) async throws -> Result {
+    var attempt = 0
+    while true {
+      do {
+        return try await body()
+      } catch let error as FederationError where error.isRetryable && attempt < attemptsMax {
+        attempt += 1
+        try await Task.sleep(for: RunDriver.pause(attempt))
+      }
     }
   }
 
@@ -172,16 +247,9 @@ actor ReplicaOrders {
     let holder = ReplicaHolder.order(key)
     await cache.holdExisting(key, holder)
     let file = PackedFile(path: cache.layout.object(sha256), size: size, sha256: sha256)
-    var attempt = 0
     do {
-      while true {
-        do {
-          try await repository.put(file, as: repositoryKey, for: RepositoryAsker(run: nil, project: project))
-          break
-        } catch let error as FederationError where error.isRetryable && attempt < Self.attemptsMax {
-          attempt += 1
-          try await Task.sleep(for: RunDriver.pause(attempt))
-        }
+      try await Self.persistently { [repository] in
+        try await repository.put(file, as: repositoryKey, for: RepositoryAsker(run: nil, project: project))
       }
     } catch {
       await cache.release(holder)
@@ -201,14 +269,17 @@ actor ReplicaOrders {
       var attempt = 0
       while true {
         do {
-          let listed = try await indexer.index(
-            origin, key: key, as: order.repositoryKey, of: ProjectName(order.project), in: cache.workDirectory)
+          let listed = try await indexLimiter.run {
+            try await indexer.index(
+              origin, key: key, as: order.repositoryKey, of: ProjectName(order.project), in: cache.workDirectory)
+          }
           events.indexed(
             key,
             .with {
               $0.manifest = .init(listed.manifest)
               $0.files = listed.files
               $0.bytes = listed.bytes
+              $0.unvalidated = !listed.isValidated
             })
           return
         } catch let error as FederationError where error.isRetryable && attempt < 4 {

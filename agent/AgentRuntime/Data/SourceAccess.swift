@@ -68,6 +68,7 @@ struct SourceAccess: SourceOpening {
       guard let exports else { throw FederationError(.failedPrecondition, "this agent reads no exports") }
       return try await exports.open(neighbour, url: url, for: key)
     case .origin(let origin): return try await open(origin, for: key, file: file)
+    case .archive(let origin): return try await open(origin, for: key, file: nil)
     }
   }
 
@@ -90,8 +91,7 @@ struct SourceAccess: SourceOpening {
   /// A foreign object, and an artifact, are one file: the last part of the address.
   private func soleFile(of key: DataKey, _ origin: DataOrigin) -> String? {
     guard key.text.hasPrefix("source:") || key.sha256 != nil else { return nil }
-    let path = origin.uri.prefix { $0 != "?" && $0 != "#" }
-    return path.split(separator: "/").last.map(String.init)
+    return origin.fileName
   }
 
   /// The directory behind links, if the operator lets it be read.

@@ -31,12 +31,16 @@ struct TreeFetch: Sendable {
     let manifest = try await openManifest()
     let learnt = LearntChecksums()
     if case .repository = source {
-      try await fetchPacks(manifest)
+      try await fetchPacks(manifest, from: nil)
     } else {
       let only = manifest.header.files == 1 ? try ManifestCursor(manifest).next()?.entry.path : nil
       let store = try await fetcher.sources.open(source, for: wanted.key, file: only)
       do {
-        try await fetchFiles(manifest, from: store, source, learnt)
+        if case .archive = source {
+          try await fetchPacks(manifest, from: store)
+        } else {
+          try await fetchFiles(manifest, from: store, source, learnt)
+        }
         await store.close()
       } catch {
         await store.close()
@@ -116,7 +120,8 @@ struct TreeFetch: Sendable {
 
   // MARK: Packs
 
-  private func fetchPacks(_ manifest: ManifestFile) async throws {
+  /// - Parameter archive: where the packs are; nil: in the repository.
+  private func fetchPacks(_ manifest: ManifestFile, from archive: (any FileStore)?) async throws {
     let data = data
     try await BlockingWork.run { try manifest.placeEmpty(in: TreeWriter(data)) }
     let count = manifest.header.packs.count
@@ -126,21 +131,26 @@ struct TreeFetch: Sendable {
         guard next < count else { return }
         let index = next
         next += 1
-        group.addTask { try await fetchPack(index, manifest) }
+        group.addTask { try await fetchPack(index, manifest, from: archive) }
       }
       for _ in 0..<ReplicaFetcher.parallelPacks { begin() }
       while try await group.next() != nil { begin() }
     }
   }
 
-  private func fetchPack(_ index: Int, _ manifest: ManifestFile) async throws {
+  private func fetchPack(_ index: Int, _ manifest: ManifestFile, from archive: (any FileStore)?) async throws {
     let pack = manifest.header.packs[index]
     let data = data
     let isThere = try await BlockingWork.run { try manifest.isWhole(pack: index, in: TreeWriter(data)) }
     if isThere { return gauge.found(pack.size) }
     // In the tree's own directory: another tree may fetch the same pack at the same time.
     let path = "\(parts)/pack-\(index)"
-    try await fetcher.download(pack.key, size: pack.size, asker, to: path, gauge)
+    if let archive {
+      try await ReplicaFetcher.copy(
+        "objects/\(pack.sha256)", size: pack.size, from: archive, to: path, gauge, fetcher.meter)
+    } else {
+      try await fetcher.download(pack.key, size: pack.size, asker, to: path, gauge)
+    }
     // Its files are synced with the whole tree; it goes itself.
     try await ReplicaFetcher.verify(path, name: pack.key, size: pack.size, sha256: pack.sha256, isKept: false)
     try await BlockingWork.run {

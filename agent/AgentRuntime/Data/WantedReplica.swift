@@ -48,7 +48,11 @@ extension RunRequest {
   var wantedReplicas: [WantedReplica] {
     var wanted: [WantedReplica] = []
     for input in spec.inputs {
-      if case .stored(let artifact) = input.source { wanted.append(WantedReplica(artifact, of: project)) }
+      switch input.source {
+      case .stored(let artifact): wanted.append(WantedReplica(artifact, of: project))
+      case .foreign(let artifact): if let object = artifact.object { wanted.append(WantedReplica(object)) }
+      case .raw, .absent: continue
+      }
     }
     return wanted + (spec.datasets ?? []).map { WantedReplica($0.object) }
   }

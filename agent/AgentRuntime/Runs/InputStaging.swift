@@ -52,6 +52,16 @@ struct InputStaging: Sendable {
           }
           let placed = PlacedInput(path: input.path, archive: artifact.archive, mode: input.mode, index: index)
           try await files.place(source, as: placed, in: request.id)
+        case .foreign(let foreign):
+          for file in try await BlockingWork.run({ [layout = cache.layout] in try ForeignFile.list(foreign, layout) }) {
+            try Task.checkCancellation()
+            let source = try await BlockingWork.run {
+              try OpenedFile(owning: try POSIXFile.open(file.source, O_RDONLY | O_NOFOLLOW), file.source)
+            }
+            let placed = PlacedInput(
+              path: input.path + file.below, archive: file.archive, mode: input.mode, index: index)
+            try await files.place(source, as: placed, in: request.id)
+          }
         }
       } catch var error as FederationError {
         error.publicMessage = "input artifact \(input.name) (\(input.path)): \(error.publicMessage)"
@@ -65,11 +75,12 @@ struct InputStaging: Sendable {
   private func obtain(_ request: RunRequest) async throws -> Int64 {
     var seen: Set<DataKey> = []
     let names = Dictionary(
-      request.spec.inputs.compactMap { input in
-        if case .stored(let artifact) = input.source {
-          (DataKey(sha256: artifact.sha256), "input artifact \(input.name) (\(input.path))")
-        } else {
-          nil
+      request.spec.inputs.compactMap { input -> (DataKey, String)? in
+        let name = "input artifact \(input.name) (\(input.path))"
+        switch input.source {
+        case .stored(let artifact): return (DataKey(sha256: artifact.sha256), name)
+        case .foreign(let artifact): return artifact.object.map { ($0.key, name) }
+        case .raw, .absent: return nil
         }
       }, uniquingKeysWith: { first, _ in first })
     let wanted = request.wantedReplicas.filter { seen.insert($0.key).inserted }
@@ -97,5 +108,34 @@ struct InputStaging: Sendable {
     let file = try OpenedFile(owning: descriptor, path)
     try POSIXFile.write(descriptor, Data(text.utf8), "an input")
     return file
+  }
+}
+
+/// A file of a foreign object, and where it goes.
+private struct ForeignFile: Sendable {
+  /// In the cache.
+  var source: String
+  /// Behind the input's path; empty for the file itself.
+  var below: String
+  var archive: ArchiveFormat
+
+  /// What is one file is put at the input's path, unpacked as the document says; what is several becomes a directory of them.
+  static func list(_ foreign: ForeignArtifact, _ layout: CacheLayout) throws -> [Self] {
+    guard let object = foreign.object else {
+      throw FederationError(.failedPrecondition, "nobody has looked at \(foreign.origin.uri) yet")
+    }
+    let root = layout.mountSource(object.key)
+    if object.files == 1, let name = foreign.fileName, POSIXFile.size(root + "/" + name) != nil {
+      return [Self(source: root + "/" + name, below: "", archive: foreign.archive)]
+    }
+    var files: [Self] = []
+    let tree = try RootedTree(root)
+    for name in try POSIXFile.entries(of: tree.descriptor) {
+      _ = try TreeWalk.visit(tree, path: name, limits: ArchiveLimits(entriesMax: Int(DatasetManifest.filesMax))) {
+        guard case .file = $0.kind else { return }
+        files.append(Self(source: root + "/" + $0.name, below: "/" + $0.name, archive: .none))
+      }
+    }
+    return files
   }
 }

@@ -88,19 +88,24 @@ final class OpenedFile: Sendable {
 /// Files of runs that the agent itself may touch.
 struct LocalRunFiles: RunFileAccess {
   let executor: any Executor
+  /// Runs have users of their own: an input may be another name of the cache's file, which they cannot write.
+  var mayLink = false
 
   func place(_ source: OpenedFile, as input: PlacedInput, in run: RunID) async throws {
     let workspace = executor.workspace(for: run)
-    try await BlockingWork.run { try Self.place(source, as: input, in: workspace) }
+    let mayLink = mayLink
+    try await BlockingWork.run { try Self.place(source, as: input, in: workspace, mayLink: mayLink) }
   }
 
   /// Blocks.
-  static func place(_ source: OpenedFile, as input: PlacedInput, in workspace: RunWorkspace) throws {
+  static func place(
+    _ source: OpenedFile, as input: PlacedInput, in workspace: RunWorkspace, mayLink: Bool = false
+  ) throws {
     lseek(source.descriptor, 0, SEEK_SET)
     try ArtifactPacking.unpack(
       source.descriptor, archive: input.archive, to: input.path, mode: input.mode,
       root: try RootedTree(workspace.root), rootPath: workspace.root,
-      scratch: workspace.directory + "/staging-\(input.index)")
+      scratch: workspace.directory + "/staging-\(input.index)", mayLink: mayLink)
   }
 
   func openLog(of run: RunID) async throws -> OpenedFile? {

@@ -12,6 +12,11 @@ extension Fubini_Agent_V1_DataSource {
         $0.uri = known.uri
         $0.secret = known.secret ?? ""
       }
+    case .archive(let known):
+      archive = .with {
+        $0.uri = known.uri
+        $0.secret = known.secret ?? ""
+      }
     case .export(let cluster, let url):
       export = .with {
         $0.cluster = cluster.text
@@ -25,11 +30,16 @@ extension Fubini_Agent_V1_DataSource {
     switch source {
     case .repository(let place): .repository(key: place.key.isEmpty ? nil : place.key)
     case .origin(let place):
-      .origin(DataOrigin(uri: place.uri, secret: place.secret.isEmpty ? nil : place.secret))
+      .origin(place.model)
     case .export(let place): .export(ClusterName(place.cluster), url: place.url)
-    case .archive, nil: nil
+    case .archive(let place): .archive(place.model)
+    case nil: nil
     }
   }
+}
+
+extension Fubini_Agent_V1_Origin {
+  var model: DataOrigin { DataOrigin(uri: uri, secret: secret.isEmpty ? nil : secret) }
 }
 
 extension Fubini_Agent_V1_DataObject {

@@ -13,6 +13,7 @@ enum Wire {
   typealias IndexOrder = Fubini_Agent_V1_IndexOrder
   typealias Indexed = Fubini_Agent_V1_Indexed
   typealias StoreOrder = Fubini_Agent_V1_StoreOrder
+  typealias ArchiveOrder = Fubini_Agent_V1_ArchiveOrder
   typealias Assignment = Fubini_Agent_V1_Assignment
   typealias Client = Fubini_Agent_V1_AgentGateway.ClientProtocol
   typealias ControlMessage = Fubini_Agent_V1_ControlMessage
@@ -144,7 +145,12 @@ extension Fubini_Agent_V1_InputArtifact {
         switch source {
         case .raw(let text): .raw(text)
         case .stored(let artifact): .stored(try artifact.model)
-        case .foreign, .absent, nil: .absent
+        case .foreign(let artifact):
+          .foreign(
+            ForeignArtifact(
+              origin: DataOrigin(uri: artifact.origin.uri), archive: try artifact.archive.model,
+              object: try artifact.object.model))
+        case .absent, nil: .absent
         }
       return FederationModel.InputArtifact(name: name, path: path, source: place, mode: hasMode ? mode : nil)
     }

@@ -58,6 +58,9 @@ void csupervisor_begin_writing(int file, int64_t offset, int64_t count);
 // Writes everything that is dirty on the file system of `file` to its disk. 0, or -errno.
 int csupervisor_sync_file_system(int file);
 
+// Lets the file `to` share the blocks of `from`, copied when either is written to, on file systems that can. 0, or -errno.
+int csupervisor_clone(int from, int to);
+
 // Lets two existing files swap their names, in one step. 0, or -errno. The system call, because glibc's name for it is of 2.28.
 int csupervisor_exchange(const char *a, const char *b);
 

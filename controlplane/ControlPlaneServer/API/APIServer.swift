@@ -19,7 +19,10 @@ struct APIServices: Sendable {
   let logs: any LogStore
   let artifacts: any ArtifactStore
   let secrets: SecretVault
-  var datasets: DatasetRepository { DatasetRepository(store: store, artifacts: artifacts) }
+  let verifiedPacks = VerifiedPacks()
+  var datasets: DatasetRepository {
+    DatasetRepository(store: store, artifacts: artifacts, verified: verifiedPacks)
+  }
   let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier

@@ -57,6 +57,11 @@ extension APIServer {
         sweepSoon(context)
         return response
       },
+      Route(
+        .post, "\(dataset)/versions/:v/store", .project, "Brings a version's files into the repository, to be fetched."
+      ) { request, context in
+        try await perform(.store(version: Self.number(try context.parameter("v"))), [], request, context)
+      },
       move("pin", "Keeps a version in a cluster's cache, whatever else needs the room.") {
         .pin(version: $0, cluster: $1, true)
       },
@@ -70,7 +75,13 @@ extension APIServer {
   // MARK: Names
 
   private func reference(_ context: APIContext) throws -> DatasetReference {
-    DatasetReference(project: ProjectName(try context.parameter("p")), name: try context.parameter("d"))
+    let reference = DatasetReference(project: ProjectName(try context.parameter("p")), name: try context.parameter("d"))
+    // What documents' addresses are kept as has names that nobody can give.
+    guard !reference.isForeign else {
+      throw FederationError(
+        .notFound, "there is no data set \(reference.name.prefix(80)) in project \(reference.project)")
+    }
+    return reference
   }
 
   private func summary(_ context: APIContext) async throws -> DatasetSummary {
@@ -211,6 +222,12 @@ extension APIServer {
         "\(source.dataset) may only be on clusters with \(labels), and \(target.name) may be elsewhere: let it allow the same"
       )
     }
+    guard row.archive == nil else {
+      throw FederationError(
+        .failedPrecondition,
+        "version \(row.number) of \(source.dataset) is in its archive: bring it back first with `fubini dataset get`, or POST "
+          + ".../versions/\(row.number)/store")
+    }
     guard row.phase == .ready, let manifest = row.manifest, row.origin == nil else {
       throw FederationError(
         .failedPrecondition,
@@ -287,7 +304,25 @@ extension DatasetRequest {
     }
     return DatasetSpec(
       project: reference.project, name: reference.name, origin: try origin?.value("origin"), allowedClusters: labels,
-      expiresAfter: try period(expiresAfterSeconds, "expiresAfterSeconds"))
+      expiresAfter: try period(expiresAfterSeconds, "expiresAfterSeconds"), archive: try archivePolicy(period))
+  }
+
+  private func archivePolicy(_ period: (Int64?, String) throws -> Duration?) throws -> ArchivePolicy? {
+    guard let archive else { return nil }
+    guard let after = try period(archive.afterSeconds, "archive.afterSeconds") else {
+      throw FederationError(.invalidArgument, "archive.afterSeconds is missing")
+    }
+    let target = try OriginDocument(uri: archive.uri, secret: archive.secret).value("archive")
+    let scheme = target.uri.prefix { $0 != ":" }
+    guard !["file", "http", "https"].contains(scheme) else {
+      throw FederationError(
+        .invalidArgument, "archive.uri must be a store that can be written: s3://, sftp://, webdavs:// or rclone:")
+    }
+    if let expires = expiresAfterSeconds, expires <= archive.afterSeconds {
+      throw FederationError(
+        .invalidArgument, "expiresAfterSeconds must be longer than archive.afterSeconds, or nothing is ever archived")
+    }
+    return ArchivePolicy(target: target, after: after)
   }
 
   /// A hundred years.
@@ -344,6 +379,9 @@ extension DatasetDocument {
     self.init(
       project: spec.project.text, name: spec.name, origin: spec.origin.map { OriginDocument($0) },
       allowedClusters: spec.allowedClusters, expiresAfterSeconds: spec.expiresAfter.map { $0.milliseconds / 1000 },
+      archive: spec.archive.map {
+        ArchiveDocument(uri: $0.target.uri, secret: $0.target.secret, afterSeconds: $0.after.milliseconds / 1000)
+      },
       createdAt: summary.row.createdAt.wire,
       createdBy: summary.row.createdBy, latest: summary.latest?.number, versions: summary.versions,
       files: summary.latest?.files ?? 0, bytes: summary.latest?.size.bytes ?? 0)
@@ -354,8 +392,20 @@ extension DatasetVersionDocument {
   fileprivate init(_ row: DatasetVersionRow) {
     self.init(
       dataset: row.dataset.name, version: row.number, phase: row.phase.rawValue, files: row.files,
-      bytes: row.size.bytes, manifest: row.manifest.map { ObjectDocument(sha256: $0.sha256, size: $0.size.bytes) },
-      origin: row.origin.map { OriginDocument($0) }, indexedVia: row.indexedVia?.text, message: row.message,
+      bytes: row.size.bytes, manifest: row.manifest.map { ObjectDocument($0) },
+      origin: row.origin.map { OriginDocument($0) }, location: row.location,
+      archive: row.archive.map { OriginDocument($0) },
+      stored: row.isInRepository ? (row.stored ?? row.manifest).map { ObjectDocument($0) } : nil,
+      indexedVia: row.indexedVia?.text, message: row.message,
       createdAt: row.createdAt.wire, createdBy: row.createdBy, usedAt: row.usedAt?.wire)
   }
+}
+
+extension ObjectDocument {
+  fileprivate init(_ object: StoredArtifact) { self.init(sha256: object.sha256, size: object.size.bytes) }
+}
+
+extension DatasetVersionRow {
+  /// Where its files are besides caches.
+  fileprivate var location: String { archive != nil ? "archive" : isInRepository ? "repository" : "origin" }
 }

@@ -150,6 +150,23 @@ extension APIServer {
     return try .json(MovementDocument(transfer: id.hexadecimal))
   }
 
+  /// Why an artifact is not in the repository; nil: nobody knows.
+  private func missing(
+    _ artifact: StoredArtifact, named name: String, of project: ProjectName
+  ) async throws -> FederationError? {
+    if artifact.isUnstored == true {
+      return FederationError(
+        .unavailable,
+        "artifact \(name) is on cluster \(artifact.producedOn?.text ?? "-") alone; `fubini cp` has it copied into the repository",
+        retryAfter: .seconds(2))
+    }
+    guard let deleted = try await services.store.artifactDeletion(artifact.key, of: project) else { return nil }
+    return FederationError(
+      .notFound,
+      "artifact \(name) was deleted at \(RFC3339.format(deleted)): artifacts are kept for as long as `retention.artifactDays` of the "
+        + "control plane says. Submit the workflow again to make it anew")
+  }
+
   private func artifact(_ request: Request, _ context: APIContext) async throws -> Response {
     let head = try await workflow(context)
     let name = try context.parameter("name")
@@ -158,12 +175,9 @@ extension APIServer {
     let offset = try request.query("offset").map { try Cursor.number($0, "offset") } ?? 0
     let download: any ArtifactDownload
     do { download = try await services.artifacts.get(key, from: offset) } catch let error as FederationError
-      where error.code == .notFound && artifact.isUnstored == true
+      where error.code == .notFound
     {
-      throw FederationError(
-        .unavailable,
-        "artifact \(name) is on cluster \(artifact.producedOn?.text ?? "-") alone; `fubini cp` has it copied into the repository",
-        retryAfter: .seconds(2))
+      throw try await missing(artifact, named: name, of: head.project) ?? error
     }
     return Response(
       status: .ok,

@@ -47,7 +47,15 @@ extension APIServer {
     guard let row = try await services.store.transfers([id], of: project).first else {
       throw FederationError(.notFound, "there is no transfer \(id.hexadecimal) in project \(project)")
     }
-    return TransferDocument(row, await services.commands.transferProgress(of: project)[id])
+    return try await documents([row], of: project)[0]
+  }
+
+  /// With how far they are, and what they move where their key does not say it.
+  private func documents(_ rows: [TransferRow], of project: ProjectName) async throws -> [TransferDocument] {
+    let progress = await services.commands.transferProgress(of: project)
+    let origins = try await services.store.origins(
+      of: Set(rows.map(\.key).filter { $0.text.hasPrefix("dataset:\(project)/.") }).sorted())
+    return rows.map { TransferDocument($0, progress[$0.id], origins[$0.key]) }
   }
 
   private func list(of project: ProjectName, _ request: Request) async throws -> Response {
@@ -63,10 +71,9 @@ extension APIServer {
     }
     let rows = try await services.store.transfers(
       of: project, isOpen: request.query("active") == "true", before: before, limit: limit)
-    let progress = await services.commands.transferProgress(of: project)
     return try .json(
       TransferList(
-        items: rows.map { TransferDocument($0, progress[$0.id]) },
+        items: try await documents(rows, of: project),
         next: rows.count == limit ? rows.last.map { "\($0.createdAt.milliseconds)-\($0.id.number)" } : nil))
   }
 
@@ -108,8 +115,7 @@ extension APIServer {
     let open = try await services.store.transfers(of: project, isOpen: true, limit: Self.watchedMax)
     let names = Set(open.map(\.id))
     let ended = try await services.store.transfers(told.keys.filter { !names.contains($0) }, of: project)
-    let progress = await services.commands.transferProgress(of: project)
-    let documents = (open + ended).map { ($0, TransferDocument($0, progress[$0.id])) }
+    let documents = Array(zip(open + ended, try await documents(open + ended, of: project)))
     let news = documents.filter { told[$0.0.id] != $0.1 }.map(\.1)
     told = Dictionary(
       uniqueKeysWithValues: documents.filter { !$0.0.phase.isTerminal }.map { ($0.0.id, $0.1) })
@@ -134,13 +140,14 @@ extension APIServer {
 }
 
 extension TransferDocument {
-  fileprivate init(_ row: TransferRow, _ progress: TransferProgress?) {
+  fileprivate init(_ row: TransferRow, _ progress: TransferProgress?, _ origin: DataOrigin?) {
     let isOpen = !row.phase.isTerminal
     let moved = isOpen ? progress?.moved ?? row.moved : row.moved
     let rate = isOpen ? progress.flatMap { $0.rate > 0 ? $0.rate : nil } : nil
     let source = row.source.isEmpty ? progress?.source ?? "" : row.source
     self.init(
-      id: row.id.hexadecimal, project: row.project.text, key: row.key.text, cluster: row.cluster.text,
+      id: row.id.hexadecimal, project: row.project.text, key: row.key.text, origin: origin?.uri,
+      cluster: row.cluster.text,
       cause: row.cause.rawValue, phase: row.phase.rawValue, source: source, bytes: row.size.bytes,
       movedBytes: moved.bytes, bytesPerSecond: rate,
       etaSeconds: rate.map { Double(max(0, row.size.bytes - moved.bytes)) / Double($0) }, createdAt: row.createdAt.wire,

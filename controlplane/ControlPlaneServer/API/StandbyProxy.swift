@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import FederationAPI
 import FederationModel
 import HTTPTypes
 import Hummingbird
@@ -28,7 +29,10 @@ struct StandbyProxy: RouterMiddleware {
     var configuration = HTTPClient.Configuration()
     configuration.redirectConfiguration = .disallow
     // The read limit is one of silence, not of length: an answer may take as long as it flows.
-    configuration.timeout = .init(connect: .seconds(3), read: .seconds(30), write: .seconds(30))
+    // Each request has a limit of its own besides (`limit(of:)`).
+    configuration.timeout = .init(
+      connect: .seconds(3), read: .seconds(DatasetVersionRequest.answerLimit.components.seconds + 30),
+      write: .seconds(30))
     if let certificate {
       var tls = TLSConfiguration.makeClientConfiguration()
       tls.additionalTrustRoots = [.certificates(try NIOSSLCertificate.fromPEMFile(certificate))]
@@ -109,9 +113,14 @@ struct StandbyProxy: RouterMiddleware {
     return forwarded
   }
 
-  /// Uploads of artifacts take as long as they take; everything else is small.
-  private static func limit(of request: Request) -> TimeAmount {
-    request.method == .put && request.uri.path.contains("/artifacts/") ? .hours(24) : .seconds(60)
+  /// Uploads take as long as they take, and a version of many packs as long as the leader looks at them; everything else is small.
+  static func limit(of request: Request) -> TimeAmount {
+    let path = request.uri.path
+    if request.method == .put, path.contains("/artifacts/") || path.contains("/dataset-objects/") { return .hours(24) }
+    if request.method == .post, path.contains("/datasets/"), path.hasSuffix("/versions") {
+      return .seconds(DatasetVersionRequest.answerLimit.components.seconds + 20)
+    }
+    return .seconds(60)
   }
 
   /// Headers that concern one connection alone.

@@ -118,6 +118,7 @@ extension ServerConfiguration {
         try section.count("explanationsPerWorkflow") ?? retention.explanationsPerWorkflow
       retention.eventsPerWorkflow = try section.count("eventsPerWorkflow") ?? retention.eventsPerWorkflow
       retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
+      retention.artifacts = try section.count("artifactDays").map { .seconds($0 * 86_400) }
     }
     try reader.finish()
     guard http.tls != nil || Endpoint(http.host).isLoopback else { throw Self.plainHTTP }

@@ -1,4 +1,5 @@
 import ControlPlaneStore
+import FederationAPI
 import FederationModel
 
 /// The objects of the repository that uploaded data sets are made of: packs and manifests, each under the checksum of its content.
@@ -8,13 +9,15 @@ import FederationModel
 struct DatasetRepository: Sendable {
   let store: ControlPlaneStore
   let artifacts: any ArtifactStore
+  /// Of the process: what one request has looked at serves the next.
+  let verified: VerifiedPacks
 
   /// Of one object: the most that S3 takes as one.
   static let objectBytesMax: Int64 = 5 << 40
   /// Packs that are looked at or copied at once.
   static let parallel = 16
   /// A request that checks or copies a version may take so long; a repeated one finds what the first one has done.
-  static let requestLimit = Duration.seconds(240)
+  static let requestLimit = DatasetVersionRequest.answerLimit
 
   static func key(_ sha256: String, of project: ProjectName) throws -> ArtifactKey {
     guard sha256.utf8.count == 64, sha256.utf8.allSatisfy({ (0x30...0x39).contains($0) || (0x61...0x66).contains($0) })
@@ -63,7 +66,7 @@ struct DatasetRepository: Sendable {
         "the manifest names objects outside \(DatasetManifest.objects): packs are named by their SHA-256")
     }
     try await register(manifest, at: key.path, header.packs, of: project, at: now)
-    let missing = try await missing(header.packs, in: project)
+    let missing = try await missing(header.packs, of: .init(project: project, sha256: manifest.sha256), at: now)
     guard missing.isEmpty else {
       throw FederationError(
         .failedPrecondition,
@@ -85,13 +88,34 @@ struct DatasetRepository: Sendable {
     try await store.register(manifest: path, of: project, packs: packs, at: now)
   }
 
-  private func missing(_ packs: [DatasetManifest.Pack], in project: ProjectName) async throws -> [DatasetManifest.Pack]
-  {
-    let isThere = try await packs.concurrentMap(limit: Self.parallel) { pack in
-      let stat = try await artifacts.stat(try Self.key(pack.sha256, of: project))
+  /// The packs of a manifest, which is registered, that are not in the repository. What was seen is remembered piece by piece: a request
+  /// that ran out of time leaves less to the next.
+  private func missing(
+    _ packs: [DatasetManifest.Pack], of manifest: VerifiedPacks.Name, at now: Timestamp
+  ) async throws -> [DatasetManifest.Pack] {
+    let isThere = try await eachUnknown(packs, of: manifest, at: now) { pack in
+      let stat = try await artifacts.stat(try Self.key(pack.sha256, of: manifest.project))
       return stat == ArtifactStat(size: pack.size, sha256: pack.sha256)
     }
-    return zip(packs, isThere).filter { !$0.1 }.map(\.0)
+    return isThere.filter { !$0.1 }.map(\.0)
+  }
+
+  /// Calls `body` for each pack that was not seen for a manifest lately, and remembers those that it says are there.
+  private func eachUnknown(
+    _ packs: [DatasetManifest.Pack], of manifest: VerifiedPacks.Name, at now: Timestamp,
+    _ body: @escaping @concurrent @Sendable (DatasetManifest.Pack) async throws -> Bool
+  ) async throws -> [(DatasetManifest.Pack, Bool)] {
+    let known = verified.known(manifest, at: now)
+    var answers: [(DatasetManifest.Pack, Bool)] = []
+    var rest = packs.filter { !known.contains($0.sha256) }[...]
+    while !rest.isEmpty {
+      let piece = Array(rest.prefix(Self.parallel * 16))
+      rest = rest.dropFirst(piece.count)
+      let found = Array(zip(piece, try await piece.concurrentMap(limit: Self.parallel, body)))
+      verified.saw(found.filter(\.1).map(\.0.sha256), for: manifest, at: now)
+      answers += found
+    }
+    return answers
   }
 
   /// Reads a manifest as it comes.
@@ -122,10 +146,11 @@ struct DatasetRepository: Sendable {
     let header = try await read(key) { _ in }
     // Noted before they are there, so that none is left behind by a copy that is cut short.
     try await store.seePacks(header.packs, of: project, at: now)
-    _ = try await header.packs.concurrentMap(limit: Self.parallel) { pack in
+    _ = try await eachUnknown(header.packs, of: .init(project: project, sha256: manifest.sha256), at: now) { pack in
       try await artifacts.copy(
         try Self.key(pack.sha256, of: source), to: try Self.key(pack.sha256, of: project),
         content: ArtifactStat(size: pack.size, sha256: pack.sha256))
+      return true
     }
     try await artifacts.copy(key, to: try Self.key(manifest.sha256, of: project), content: manifest)
     return try await check(manifest, of: project, at: now)

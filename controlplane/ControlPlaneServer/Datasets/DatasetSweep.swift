@@ -89,15 +89,16 @@ extension DatasetRepository {
   func sweep(
     _ project: ProjectName, packAge: Duration, manifestAge: Duration, at now: Timestamp
   ) async throws -> Int {
-    for path in try await store.unregisteredManifests(of: project) {
+    for (path, needsPacks) in try await store.unregisteredManifests(of: project) {
       let key = try ArtifactKey(project: project, path: path)
       // One that is damaged or lost needs nothing. Any other failure says nothing of its packs, and the next round asks again.
       var header: DatasetManifest.Header?
       do {
-        header = try await read(key) { _ in }
+        if needsPacks { header = try await read(key) { _ in } }
       } catch let error as FederationError where error.code == .notFound || error.code == .invalidArgument {}
       try await register(try await artifacts.stat(key), at: path, header?.packs ?? [], of: project, at: now)
     }
+    try await store.releaseArchived(of: project)
     let count = try await sweepManifests(of: project, seenBefore: now + (.zero - manifestAge))
     return try await count + sweepPacks(of: project, seenBefore: now + (.zero - packAge), at: now)
   }

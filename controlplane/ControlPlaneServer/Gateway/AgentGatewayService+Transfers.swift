@@ -88,6 +88,7 @@ extension AgentGatewayService {
       }
       let project = try await project(run: start.runID, or: start.project, .write, of: start.key, cluster)
       let key = try ArtifactKey(project: project, path: start.key)
+      if DatasetManifest.isObject(start.key) { try await expectPack(start, of: project) }
       let upload =
         start.sha256.isEmpty
         ? try await artifacts.put(key)
@@ -111,6 +112,15 @@ extension AgentGatewayService {
     } catch let error as FederationError {
       throw RPCError(error)
     }
+  }
+
+  /// What an agent brings for a data set is what its name says, and goes with what no version needs.
+  private func expectPack(_ start: Fubini_Agent_V1_PutArtifactStart, of project: ProjectName) async throws {
+    guard start.key == DatasetManifest.path(of: start.sha256), start.size >= 0 else {
+      throw FederationError(.invalidArgument, "an object of a data set is named by its SHA-256")
+    }
+    let pack = DatasetManifest.Pack(key: start.key, sha256: start.sha256, size: start.size)
+    try await store.seePacks([pack], of: project, at: now())
   }
 
   func findUpload(
@@ -180,12 +190,14 @@ extension AgentGatewayService {
         let values = try await secrets.exportValues(of: neighbour, at: now())
         return .with { $0.values = values }
       }
-      let access = await port.secretAccess(of: DataKey(request.dataKey.told(1024)), on: cluster)
-      guard let access, access.secret == request.name else {
+      let access = await port.secretAccess(
+        of: DataKey(request.dataKey.told(1024)), named: request.name.told(253), on: cluster)
+      guard let access else {
         throw FederationError(
           .permissionDenied, "no order of cluster \(cluster) names the secret \(request.name.told(253))")
       }
-      let values = try await secrets.values(of: access.secret, in: access.project)
+      let known = try await secrets.values(of: access.secret, in: access.project)
+      let values = try access.named(known)
       return .with { $0.values = values }
     } catch let error as FederationError {
       throw RPCError(error)

@@ -49,13 +49,16 @@ extension DataEvent {
     case .stored(let stored):
       change = .stored(
         failure: stored.failure.told(4096), moved: ByteCount(told: stored.bytesMoved),
-        milliseconds: max(0, stored.milliseconds))
+        milliseconds: max(0, stored.milliseconds),
+        manifest: stored.hasManifest ? StoredArtifact(stored.manifest, from: cluster) : nil)
+    case .archived(let archived):
+      change = .archived(failure: archived.failure.told(4096), moved: ByteCount(told: archived.bytesMoved))
     case .indexed(let indexed):
       change = .indexed(
         failure: indexed.failure.told(4096),
         manifest: indexed.hasManifest ? StoredArtifact(indexed.manifest, from: cluster) : nil,
-        files: max(0, indexed.files), size: ByteCount(told: indexed.bytes))
-    case .archived, nil: return nil
+        files: max(0, indexed.files), size: ByteCount(told: indexed.bytes), isValidated: !indexed.unvalidated)
+    case nil: return nil
     }
     self.init(key: DataKey(event.key.told(256)), change: change)
   }
@@ -74,10 +77,10 @@ extension DataSource {
     switch source.source {
     case .repository(let repository): self = .repository(key: repository.key.isEmpty ? nil : repository.key.told())
     case .origin(let origin):
-      self = .origin(
-        DataOrigin(uri: origin.uri.told(4096), secret: origin.secret.isEmpty ? nil : origin.secret.told(256)))
+      self = .origin(DataOrigin(told: origin))
+    case .archive(let origin): self = .archive(DataOrigin(told: origin))
     case .export(let export): self = .export(ClusterName(export.cluster.told(63)), url: export.url.told(1024))
-    case .archive, nil: return nil
+    case nil: return nil
     }
   }
 
@@ -86,13 +89,35 @@ extension DataSource {
       switch self {
       case .repository(let key): $0.repository = .with { $0.key = key ?? "" }
       case .origin(let origin): $0.origin = origin.message
+      case .archive(let origin): $0.archive = origin.message
       case .export(let cluster, let url): $0.export = .with { ($0.cluster, $0.url) = (cluster.text, url) }
       }
     }
   }
 }
 
+extension SecretAccess {
+  /// A secret's values as agents call them: those that are used, and no others.
+  func named(_ values: [String: String]) throws -> [String: String] {
+    guard let fields else { return values }
+    var named: [String: String] = [:]
+    for (field, name) in fields {
+      guard let value = values[name] else {
+        throw FederationError(
+          .failedPrecondition,
+          "secret \(secret) of project \(project) has no value \(name): set it with `fubini secret set \(secret)`")
+      }
+      named[field] = value
+    }
+    return named
+  }
+}
+
 extension DataOrigin {
+  init(told origin: Fubini_Agent_V1_Origin) {
+    self.init(uri: origin.uri.told(4096), secret: origin.secret.isEmpty ? nil : origin.secret.told(256))
+  }
+
   var message: Fubini_Agent_V1_Origin { .with { ($0.uri, $0.secret) = (uri, secret ?? "") } }
 }
 
@@ -127,7 +152,18 @@ extension Fubini_Agent_V1_DataOrders {
     cancel = orders.cancel.map(\.text)
     evict = orders.evict.map(\.text)
     store = orders.store.map { order in
-      .with { ($0.key, $0.repositoryKey, $0.project) = (order.key.text, order.repositoryKey, order.project.text) }
+      .with {
+        ($0.key, $0.repositoryKey, $0.project) = (order.key.text, order.repositoryKey, order.project.text)
+        if let manifest = order.manifest { $0.manifest = Fubini_Agent_V1_StoredArtifact(manifest) }
+        if let archive = order.archive { $0.archive = archive.message }
+      }
+    }
+    archive = orders.archive.map { order in
+      .with {
+        ($0.key, $0.project) = (order.key.text, order.project.text)
+        $0.manifest = Fubini_Agent_V1_StoredArtifact(order.manifest)
+        $0.target = order.target.message
+      }
     }
     index = orders.index.map { order in
       .with {

@@ -261,6 +261,11 @@ extension Fubini_Agent_V1_InputArtifact {
     case .raw(let text): raw = text
     case .absent: absent = true
     case .stored(let artifact): stored = Fubini_Agent_V1_StoredArtifact(artifact)
+    case .foreign(let artifact):
+      // What is placed has been looked at.
+      if let object = artifact.object { foreign.object = Fubini_Agent_V1_DataObject(object) }
+      foreign.archive = artifact.archive.message
+      foreign.origin = artifact.origin.message
     }
     if let bits = artifact.mode { mode = bits }
   }

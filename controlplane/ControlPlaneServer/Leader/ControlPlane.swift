@@ -61,10 +61,12 @@ public final class ControlPlane: Sendable {
   private let logger: Logger
   private let random: @Sendable () -> UInt32
   private let retention: RetentionPolicy
+  private let look: ObjectLook
 
   init(
     store: ControlPlaneStore, candidate: LeadershipCandidate, configuration: CoreConfiguration,
     metrics: any LeaderMetrics, logger: Logger, retention: RetentionPolicy = RetentionPolicy(),
+    look: @escaping ObjectLook = { _, _ in throw FederationError(.unavailable, "there is no repository here") },
     random: @escaping @Sendable () -> UInt32 = { UInt32.random(in: .min ... .max) }
   ) {
     self.store = store
@@ -74,6 +76,7 @@ public final class ControlPlane: Sendable {
     self.logger = logger
     self.random = random
     self.retention = retention
+    self.look = look
   }
 
   /// Leads and stands by in turn until the task is cancelled.
@@ -117,7 +120,7 @@ public final class ControlPlane: Sendable {
     let leader = Leader(
       term: position.term, state: state, history: await history(), position: position, incarnation: incarnation,
       configuration: configuration,
-      store: store, board: board, metrics: metrics, logger: logger,
+      store: store, board: board, metrics: metrics, logger: logger, look: look,
       wallClock: { Timestamp.wallClock })
     role.withLock { $0 = .leading(leader, board) }
     let end = await withTaskGroup(of: Leader.End?.self) { group in
@@ -349,9 +352,9 @@ extension ControlPlane: AgentPort {
   }
 
   public func secretAccess(
-    of key: DataKey, on cluster: ClusterName
-  ) async -> (project: ProjectName, secret: String)? {
-    await leader?.secretAccess(of: key, on: cluster)
+    of key: DataKey, named name: String, on cluster: ClusterName
+  ) async -> SecretAccess? {
+    await leader?.secretAccess(of: key, named: name, on: cluster)
   }
 
   public func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) async -> Bool {

@@ -72,6 +72,7 @@ extension Leader {
         disconnect(cluster, session)
       case .load(let reference, let command, let request, let principal, let idempotency):
         load(reference, for: command, request, principal, idempotency)
+      case .look(let project, let key): lookAt(key, of: project)
       }
     }
   }
@@ -91,6 +92,26 @@ extension Leader {
             .unavailable, "the workflow could not be read from the database; try again", cause: error,
             retryAfter: .seconds(1)))
       }
+    }
+  }
+
+  /// Asks the repository what a document names. A leader that ends meanwhile asks again: nothing of this is durable.
+  private func lookAt(_ key: String, of project: ProjectName) {
+    Task { [look, queue] in
+      var answer: Result<RepositoryObject?, FederationError> = .success(nil)
+      for attempt in 0..<6 {
+        do {
+          answer = .success(
+            try await look(project, key).map { RepositoryObject(size: ByteCount($0.size), sha256: $0.sha256) })
+          break
+        } catch {
+          let failure = error as? FederationError ?? FederationError(.unavailable, "the repository does not answer")
+          answer = .failure(failure)
+          guard failure.isRetryable else { break }
+          try? await Task.sleep(for: .milliseconds(500) * (1 << attempt) * Double.random(in: 0.5...1))
+        }
+      }
+      queue.push(own: .looked(project, key: key, answer))
     }
   }
 

@@ -63,6 +63,8 @@ actor Leader {
     var outbox: any AgentOutbox
   }
 
+  let look: ObjectLook
+
   /// A batch ends when applying it has cost this much. Taking its output and a snapshot cost as much again at most, so that a turn
   /// stays below 5 ms.
   private static let turnLimit = Duration.milliseconds(2)
@@ -73,7 +75,7 @@ actor Leader {
   init(
     term: Int64, state: DurableState, history: TemplateHistory, position: CommitPosition, incarnation: UInt32,
     configuration: CoreConfiguration,
-    store: ControlPlaneStore, board: LeaseBoard, metrics: any LeaderMetrics, logger: Logger,
+    store: ControlPlaneStore, board: LeaseBoard, metrics: any LeaderMetrics, logger: Logger, look: @escaping ObjectLook,
     wallClock: @escaping @Sendable () -> Timestamp
   ) {
     self.term = term
@@ -81,6 +83,7 @@ actor Leader {
     self.board = board
     self.metrics = metrics
     self.logger = logger
+    self.look = look
     self.configuration = configuration
     self.incarnation = incarnation
     self.wallClock = wallClock
@@ -239,8 +242,8 @@ actor Leader {
     core.transferProgress(of: project)
   }
 
-  func secretAccess(of key: DataKey, on cluster: ClusterName) -> (project: ProjectName, secret: String)? {
-    core.secretAccess(of: key, on: cluster)
+  func secretAccess(of key: DataKey, named name: String, on cluster: ClusterName) -> SecretAccess? {
+    core.secretAccess(of: key, named: name, on: cluster)
   }
 
   func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) -> Bool {

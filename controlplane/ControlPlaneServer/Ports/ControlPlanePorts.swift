@@ -75,6 +75,9 @@ public struct ClusterStatus: Sendable, Hashable {
   }
 }
 
+/// Size and checksum of an object of a project's repository; nil: there is none.
+public typealias ObjectLook = @Sendable (ProjectName, _ key: String) async throws -> ArtifactStat?
+
 /// What the gateway asks of the leader, for one authenticated agent session.
 public protocol AgentPort: Sendable {
   /// Takes the session's hello. Messages for the agent, the welcome first, go to `outbox` in order; `closed` ends the session.
@@ -98,8 +101,8 @@ public protocol AgentPort: Sendable {
   func mayUse(object key: String, of project: ProjectName, _ use: ObjectUse, on cluster: ClusterName) async -> Bool
   /// The cluster whose cache alone has an output that belongs under a key of the repository; nil when there is none.
   func unstoredHolder(of key: String, in project: ProjectName) async -> ClusterName?
-  /// The secret that opens the origin of a key, when the cluster has to fetch or list it now; nil for anybody else.
-  func secretAccess(of key: DataKey, on cluster: ClusterName) async -> (project: ProjectName, secret: String)?
+  /// A secret that opens the origin of a key or its archive, when the cluster has to fetch, list or copy it now; nil for any other.
+  func secretAccess(of key: DataKey, named name: String, on cluster: ClusterName) async -> SecretAccess?
   /// Whether the cluster fetches something that `neighbour` has.
   func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) async -> Bool
 }

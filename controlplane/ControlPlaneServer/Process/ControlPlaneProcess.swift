@@ -77,7 +77,8 @@ struct ControlPlaneProcess {
     let bound = BoundPorts(readyFile: configuration.readyFile)
     let controlPlane = ControlPlane(
       store: store, candidate: candidate(), configuration: configuration.core, metrics: metrics, logger: logger,
-      retention: configuration.retention)
+      retention: configuration.retention,
+      look: { try await artifacts.stat(try ArtifactKey(project: $0, path: $1)) })
     let gateway = try GatewayService(
       configuration: configuration, authority: authority, store: store, port: controlPlane, logs: logs,
       artifacts: artifacts, secrets: secrets, logger: logger)
@@ -99,8 +100,10 @@ struct ControlPlaneProcess {
     var group = ServiceGroupConfiguration(
       services: storage.daemons + [
         DatasetSweep(
-          repository: DatasetRepository(store: store, artifacts: artifacts), requests: api.services.sweeps,
-          logger: logger), gateway, changes,
+          repository: api.services.datasets, requests: api.services.sweeps,
+          logger: logger),
+        ArtifactCollection(store: store, artifacts: artifacts, age: configuration.retention.artifacts, logger: logger),
+        gateway, changes,
         LeaderService(controlPlane: controlPlane), application,
       ],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

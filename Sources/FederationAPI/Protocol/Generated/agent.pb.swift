@@ -1080,58 +1080,67 @@ public nonisolated struct Fubini_Agent_V1_Resources: Sendable {
   public init() {}
 }
 
-public nonisolated struct Fubini_Agent_V1_InputArtifact: Sendable {
+public nonisolated struct Fubini_Agent_V1_InputArtifact: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var name: String = String()
+  public var name: String {
+    get {_storage._name}
+    set {_uniqueStorage()._name = newValue}
+  }
 
-  public var path: String = String()
+  public var path: String {
+    get {_storage._path}
+    set {_uniqueStorage()._path = newValue}
+  }
 
-  public var source: Fubini_Agent_V1_InputArtifact.OneOf_Source? = nil
+  public var source: OneOf_Source? {
+    get {return _storage._source}
+    set {_uniqueStorage()._source = newValue}
+  }
 
   public var raw: String {
     get {
-      if case .raw(let v)? = source {return v}
+      if case .raw(let v)? = _storage._source {return v}
       return String()
     }
-    set {source = .raw(newValue)}
+    set {_uniqueStorage()._source = .raw(newValue)}
   }
 
   public var stored: Fubini_Agent_V1_StoredArtifact {
     get {
-      if case .stored(let v)? = source {return v}
+      if case .stored(let v)? = _storage._source {return v}
       return Fubini_Agent_V1_StoredArtifact()
     }
-    set {source = .stored(newValue)}
+    set {_uniqueStorage()._source = .stored(newValue)}
   }
 
   public var absent: Bool {
     get {
-      if case .absent(let v)? = source {return v}
+      if case .absent(let v)? = _storage._source {return v}
       return false
     }
-    set {source = .absent(newValue)}
+    set {_uniqueStorage()._source = .absent(newValue)}
   }
 
   /// Capability `data`: somebody else's file, or directory of files.
   public var foreign: Fubini_Agent_V1_ForeignArtifact {
     get {
-      if case .foreign(let v)? = source {return v}
+      if case .foreign(let v)? = _storage._source {return v}
       return Fubini_Agent_V1_ForeignArtifact()
     }
-    set {source = .foreign(newValue)}
+    set {_uniqueStorage()._source = .foreign(newValue)}
   }
 
   public var mode: Int32 {
-    get {_mode ?? 0}
-    set {_mode = newValue}
+    get {_storage._mode ?? 0}
+    set {_uniqueStorage()._mode = newValue}
   }
   /// Returns true if `mode` has been explicitly set.
-  public var hasMode: Bool {self._mode != nil}
+  public var hasMode: Bool {_storage._mode != nil}
   /// Clears the value of `mode`. Subsequent reads from it will return its default value.
-  public mutating func clearMode() {self._mode = nil}
+  public mutating func clearMode() {_uniqueStorage()._mode = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1146,7 +1155,7 @@ public nonisolated struct Fubini_Agent_V1_InputArtifact: Sendable {
 
   public init() {}
 
-  fileprivate var _mode: Int32? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Fubini_Agent_V1_ForeignArtifact: Sendable {
@@ -1163,13 +1172,25 @@ public nonisolated struct Fubini_Agent_V1_ForeignArtifact: Sendable {
   /// Clears the value of `object`. Subsequent reads from it will return its default value.
   public mutating func clearObject() {self._object = nil}
 
+  /// Of a file; a directory is not packed.
   public var archive: Fubini_Agent_V1_ArchiveFormat = .none
+
+  /// As the document names it: without a slash at its end it may be one file's.
+  public var origin: Fubini_Agent_V1_Origin {
+    get {_origin ?? Fubini_Agent_V1_Origin()}
+    set {_origin = newValue}
+  }
+  /// Returns true if `origin` has been explicitly set.
+  public var hasOrigin: Bool {self._origin != nil}
+  /// Clears the value of `origin`. Subsequent reads from it will return its default value.
+  public mutating func clearOrigin() {self._origin = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _object: Fubini_Agent_V1_DataObject? = nil
+  fileprivate var _origin: Fubini_Agent_V1_Origin? = nil
 }
 
 public nonisolated struct Fubini_Agent_V1_StoredArtifact: Sendable {
@@ -1451,9 +1472,31 @@ public nonisolated struct Fubini_Agent_V1_StoreOrder: Sendable {
 
   public var project: String = String()
 
+  /// Of a data set whose packs are in an archive: they are brought back from there.
+  public var manifest: Fubini_Agent_V1_StoredArtifact {
+    get {_manifest ?? Fubini_Agent_V1_StoredArtifact()}
+    set {_manifest = newValue}
+  }
+  /// Returns true if `manifest` has been explicitly set.
+  public var hasManifest: Bool {self._manifest != nil}
+  /// Clears the value of `manifest`. Subsequent reads from it will return its default value.
+  public mutating func clearManifest() {self._manifest = nil}
+
+  public var archive: Fubini_Agent_V1_Origin {
+    get {_archive ?? Fubini_Agent_V1_Origin()}
+    set {_archive = newValue}
+  }
+  /// Returns true if `archive` has been explicitly set.
+  public var hasArchive: Bool {self._archive != nil}
+  /// Clears the value of `archive`. Subsequent reads from it will return its default value.
+  public mutating func clearArchive() {self._archive = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _manifest: Fubini_Agent_V1_StoredArtifact? = nil
+  fileprivate var _archive: Fubini_Agent_V1_Origin? = nil
 }
 
 public nonisolated struct Fubini_Agent_V1_ArchiveOrder: Sendable {
@@ -1803,6 +1846,9 @@ public nonisolated struct Fubini_Agent_V1_Indexed: Sendable {
   public var files: Int64 = 0
 
   public var bytes: Int64 = 0
+
+  /// The origin tells neither a checksum nor a time of some file: the same list may mean other bytes.
+  public var unvalidated: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3884,102 +3930,144 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
   public static let protoMessageName: String = _protobuf_package + ".InputArtifact"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}raw\0\u{1}stored\0\u{1}absent\0\u{1}mode\0\u{1}foreign\0")
 
+  fileprivate class _StorageClass {
+    var _name: String = String()
+    var _path: String = String()
+    var _source: Fubini_Agent_V1_InputArtifact.OneOf_Source?
+    var _mode: Int32? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _name = source._name
+      _path = source._path
+      _source = source._source
+      _mode = source._mode
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.path) }()
-      case 3: try {
-        var v: String?
-        try decoder.decodeSingularStringField(value: &v)
-        if let v = v {
-          if self.source != nil {try decoder.handleConflictingOneOf()}
-          self.source = .raw(v)
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._path) }()
+        case 3: try {
+          var v: String?
+          try decoder.decodeSingularStringField(value: &v)
+          if let v = v {
+            if _storage._source != nil {try decoder.handleConflictingOneOf()}
+            _storage._source = .raw(v)
+          }
+        }()
+        case 4: try {
+          var v: Fubini_Agent_V1_StoredArtifact?
+          var hadOneofValue = false
+          if let current = _storage._source {
+            hadOneofValue = true
+            if case .stored(let m) = current {v = m}
+          }
+          try decoder.decodeSingularMessageField(value: &v)
+          if let v = v {
+            if hadOneofValue {try decoder.handleConflictingOneOf()}
+            _storage._source = .stored(v)
+          }
+        }()
+        case 5: try {
+          var v: Bool?
+          try decoder.decodeSingularBoolField(value: &v)
+          if let v = v {
+            if _storage._source != nil {try decoder.handleConflictingOneOf()}
+            _storage._source = .absent(v)
+          }
+        }()
+        case 6: try { try decoder.decodeSingularInt32Field(value: &_storage._mode) }()
+        case 7: try {
+          var v: Fubini_Agent_V1_ForeignArtifact?
+          var hadOneofValue = false
+          if let current = _storage._source {
+            hadOneofValue = true
+            if case .foreign(let m) = current {v = m}
+          }
+          try decoder.decodeSingularMessageField(value: &v)
+          if let v = v {
+            if hadOneofValue {try decoder.handleConflictingOneOf()}
+            _storage._source = .foreign(v)
+          }
+        }()
+        default: break
         }
-      }()
-      case 4: try {
-        var v: Fubini_Agent_V1_StoredArtifact?
-        var hadOneofValue = false
-        if let current = self.source {
-          hadOneofValue = true
-          if case .stored(let m) = current {v = m}
-        }
-        try decoder.decodeSingularMessageField(value: &v)
-        if let v = v {
-          if hadOneofValue {try decoder.handleConflictingOneOf()}
-          self.source = .stored(v)
-        }
-      }()
-      case 5: try {
-        var v: Bool?
-        try decoder.decodeSingularBoolField(value: &v)
-        if let v = v {
-          if self.source != nil {try decoder.handleConflictingOneOf()}
-          self.source = .absent(v)
-        }
-      }()
-      case 6: try { try decoder.decodeSingularInt32Field(value: &self._mode) }()
-      case 7: try {
-        var v: Fubini_Agent_V1_ForeignArtifact?
-        var hadOneofValue = false
-        if let current = self.source {
-          hadOneofValue = true
-          if case .foreign(let m) = current {v = m}
-        }
-        try decoder.decodeSingularMessageField(value: &v)
-        if let v = v {
-          if hadOneofValue {try decoder.handleConflictingOneOf()}
-          self.source = .foreign(v)
-        }
-      }()
-      default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.name.isEmpty {
-      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._name.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      }
+      if !_storage._path.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._path, fieldNumber: 2)
+      }
+      switch _storage._source {
+      case .raw?: try {
+        guard case .raw(let v)? = _storage._source else { preconditionFailure() }
+        try visitor.visitSingularStringField(value: v, fieldNumber: 3)
+      }()
+      case .stored?: try {
+        guard case .stored(let v)? = _storage._source else { preconditionFailure() }
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      }()
+      case .absent?: try {
+        guard case .absent(let v)? = _storage._source else { preconditionFailure() }
+        try visitor.visitSingularBoolField(value: v, fieldNumber: 5)
+      }()
+      default: break
+      }
+      try { if let v = _storage._mode {
+        try visitor.visitSingularInt32Field(value: v, fieldNumber: 6)
+      } }()
+      try { if case .foreign(let v)? = _storage._source {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+      } }()
     }
-    if !self.path.isEmpty {
-      try visitor.visitSingularStringField(value: self.path, fieldNumber: 2)
-    }
-    switch self.source {
-    case .raw?: try {
-      guard case .raw(let v)? = self.source else { preconditionFailure() }
-      try visitor.visitSingularStringField(value: v, fieldNumber: 3)
-    }()
-    case .stored?: try {
-      guard case .stored(let v)? = self.source else { preconditionFailure() }
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
-    }()
-    case .absent?: try {
-      guard case .absent(let v)? = self.source else { preconditionFailure() }
-      try visitor.visitSingularBoolField(value: v, fieldNumber: 5)
-    }()
-    default: break
-    }
-    try { if let v = self._mode {
-      try visitor.visitSingularInt32Field(value: v, fieldNumber: 6)
-    } }()
-    try { if case .foreign(let v)? = self.source {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
-    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_InputArtifact, rhs: Fubini_Agent_V1_InputArtifact) -> Bool {
-    if lhs.name != rhs.name {return false}
-    if lhs.path != rhs.path {return false}
-    if lhs.source != rhs.source {return false}
-    if lhs._mode != rhs._mode {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._name != rhs_storage._name {return false}
+        if _storage._path != rhs_storage._path {return false}
+        if _storage._source != rhs_storage._source {return false}
+        if _storage._mode != rhs_storage._mode {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3987,7 +4075,7 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
 
 nonisolated extension Fubini_Agent_V1_ForeignArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ForeignArtifact"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}object\0\u{1}archive\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}object\0\u{1}archive\0\u{1}origin\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3997,6 +4085,7 @@ nonisolated extension Fubini_Agent_V1_ForeignArtifact: SwiftProtobuf.Message, Sw
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularMessageField(value: &self._object) }()
       case 2: try { try decoder.decodeSingularEnumField(value: &self.archive) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._origin) }()
       default: break
       }
     }
@@ -4013,12 +4102,16 @@ nonisolated extension Fubini_Agent_V1_ForeignArtifact: SwiftProtobuf.Message, Sw
     if self.archive != .none {
       try visitor.visitSingularEnumField(value: self.archive, fieldNumber: 2)
     }
+    try { if let v = self._origin {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_ForeignArtifact, rhs: Fubini_Agent_V1_ForeignArtifact) -> Bool {
     if lhs._object != rhs._object {return false}
     if lhs.archive != rhs.archive {return false}
+    if lhs._origin != rhs._origin {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4550,7 +4643,7 @@ nonisolated extension Fubini_Agent_V1_ReplicaValue: SwiftProtobuf.Message, Swift
 
 nonisolated extension Fubini_Agent_V1_StoreOrder: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StoreOrder"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}repository_key\0\u{1}project\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{3}repository_key\0\u{1}project\0\u{1}manifest\0\u{1}archive\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4561,12 +4654,18 @@ nonisolated extension Fubini_Agent_V1_StoreOrder: SwiftProtobuf.Message, SwiftPr
       case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.repositoryKey) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.project) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._manifest) }()
+      case 5: try { try decoder.decodeSingularMessageField(value: &self._archive) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.key.isEmpty {
       try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
     }
@@ -4576,6 +4675,12 @@ nonisolated extension Fubini_Agent_V1_StoreOrder: SwiftProtobuf.Message, SwiftPr
     if !self.project.isEmpty {
       try visitor.visitSingularStringField(value: self.project, fieldNumber: 3)
     }
+    try { if let v = self._manifest {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    try { if let v = self._archive {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4583,6 +4688,8 @@ nonisolated extension Fubini_Agent_V1_StoreOrder: SwiftProtobuf.Message, SwiftPr
     if lhs.key != rhs.key {return false}
     if lhs.repositoryKey != rhs.repositoryKey {return false}
     if lhs.project != rhs.project {return false}
+    if lhs._manifest != rhs._manifest {return false}
+    if lhs._archive != rhs._archive {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5202,7 +5309,7 @@ nonisolated extension Fubini_Agent_V1_Archived: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_Indexed: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Indexed"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0\u{1}manifest\0\u{1}files\0\u{1}bytes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}failure\0\u{1}manifest\0\u{1}files\0\u{1}bytes\0\u{1}unvalidated\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5214,6 +5321,7 @@ nonisolated extension Fubini_Agent_V1_Indexed: SwiftProtobuf.Message, SwiftProto
       case 2: try { try decoder.decodeSingularMessageField(value: &self._manifest) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.files) }()
       case 4: try { try decoder.decodeSingularInt64Field(value: &self.bytes) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.unvalidated) }()
       default: break
       }
     }
@@ -5236,6 +5344,9 @@ nonisolated extension Fubini_Agent_V1_Indexed: SwiftProtobuf.Message, SwiftProto
     if self.bytes != 0 {
       try visitor.visitSingularInt64Field(value: self.bytes, fieldNumber: 4)
     }
+    if self.unvalidated != false {
+      try visitor.visitSingularBoolField(value: self.unvalidated, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5244,6 +5355,7 @@ nonisolated extension Fubini_Agent_V1_Indexed: SwiftProtobuf.Message, SwiftProto
     if lhs._manifest != rhs._manifest {return false}
     if lhs.files != rhs.files {return false}
     if lhs.bytes != rhs.bytes {return false}
+    if lhs.unvalidated != rhs.unvalidated {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

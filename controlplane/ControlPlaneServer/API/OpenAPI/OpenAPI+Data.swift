@@ -20,6 +20,7 @@ extension OpenAPI {
         request: DatasetVersionRequest.self, response: DatasetVersionDocument.self, status: 201),
       "GET \(datasets)/:d/versions/:v": Operation(response: DatasetVersionDocument.self),
       "DELETE \(datasets)/:d/versions/:v": Operation(response: MovementDocument.self),
+      "POST \(datasets)/:d/versions/:v/store": Operation(response: MovementDocument.self),
       "POST \(objects)": Operation(request: ObjectsRequest.self, response: ObjectsDocument.self),
       "PUT \(objects)/:sha256": Operation(query: ["size", "offset"], response: ObjectDocument.self, status: 201),
       "GET \(objects)/:sha256": Operation(query: ["offset", "length"], contentType: "application/octet-stream"),

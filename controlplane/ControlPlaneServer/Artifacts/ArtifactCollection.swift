@@ -1,0 +1,59 @@
+import ControlPlaneStore
+import FederationModel
+import Logging
+import ServiceLifecycle
+
+/// Deletes objects of the repository that no workflow needs any more: those of workflows that were deleted, and, where the operator
+/// says how long artifacts are kept, those of workflows that are over. Several replicas may do so at once: deleting what is not there
+/// is success.
+struct ArtifactCollection: Service {
+  /// What is given up is deleted so much later: a copy that was under way at that moment has ended.
+  static let grace = Duration.seconds(600)
+  static let interval = Duration.seconds(300)
+  /// Objects at once.
+  static let parallel = 8
+  static let batch = 256
+  /// A deletion that takes longer is given up; the next round repeats it.
+  private static let deletionLimit = Duration.seconds(20)
+
+  let store: ControlPlaneStore
+  let artifacts: any ArtifactStore
+  /// How long artifacts are kept; nil: as long as their workflows.
+  let age: Duration?
+  let logger: Logger
+
+  func run() async throws {
+    await cancelWhenGracefulShutdown {
+      while !Task.isCancelled {
+        do {
+          let count = try await collect(at: .wallClock)
+          if count > 0 { logger.info("deleted artifacts that nobody needs", metadata: ["count": "\(count)"]) }
+        } catch is CancellationError {} catch {
+          logger.warning("old artifacts could not be deleted; it is tried again", metadata: ["error": "\(error)"])
+        }
+        try? await Task.sleep(for: Self.interval * Double.random(in: 0.8...1.2))
+      }
+    }
+  }
+
+  /// - Returns: how many objects went.
+  func collect(at now: Timestamp) async throws -> Int {
+    if let age {
+      while try await store.giveUpArtifacts(madeBefore: now + (.zero - age), at: now, limit: Self.batch) > 0 {
+        try Task.checkCancellation()
+      }
+    }
+    var count = 0
+    while true {
+      try Task.checkCancellation()
+      let garbage = try await store.artifactGarbage(since: now + (.zero - Self.grace), limit: Self.batch)
+      guard !garbage.isEmpty else { return count }
+      _ = try await garbage.concurrentMap(limit: Self.parallel) { [artifacts] item in
+        let key = try ArtifactKey(project: item.project, path: item.key)
+        try await Deadline.run(Self.deletionLimit, "deleting \(key) takes too long") { try await artifacts.delete(key) }
+      }
+      try await store.forgetGarbage(garbage)
+      count += garbage.count
+    }
+  }
+}

@@ -1,0 +1,69 @@
+public import FederationModel
+import Postgres
+
+/// Objects of the repository that no workflow needs any more: those of deleted workflows, and those that are too old.
+///
+/// Only objects whose keys the control plane made itself, `WORKFLOW/NODE/ARTIFACT`, have an owner. What a document gave a key of its own
+/// (`s3: {key: ...}`) is its author's, and stays.
+extension ControlPlaneStore {
+  public struct Garbage: Hashable, Sendable {
+    public var project: ProjectName
+    public var key: String
+  }
+
+  /// Whether an artifact's key was made for its workflow; of tables `a` (artifacts) and `w` (workflows).
+  static let isOwned = """
+    split_part(a.key, '/', 1) = w.name AND split_part(a.key, '/', 2) ~ ('^' || replace(w.name, '.', '\\.') || '(-[0-9]+)?$')
+    """
+
+  /// Gives up artifacts of workflows that are over, made before `moment`, at most `limit` of them, the oldest first.
+  ///
+  /// - Returns: how many.
+  public func giveUpArtifacts(madeBefore moment: Timestamp, at now: Timestamp, limit: Int) async throws -> Int {
+    try await run(
+      """
+      WITH old AS (
+        SELECT a.workflow_id, a.ordinal, a.name FROM artifacts a JOIN workflows w ON w.id = a.workflow_id
+        WHERE a.created_ms < $1 AND a.deleted_ms IS NULL AND NOT a.is_unstored
+          AND w.phase NOT IN ('Pending', 'Running') AND NOT w.deletion_requested AND \(Self.isOwned)
+        ORDER BY a.created_ms LIMIT $3 FOR UPDATE OF a SKIP LOCKED),
+      gone AS (
+        UPDATE artifacts a SET deleted_ms = $2 FROM old
+        WHERE (a.workflow_id, a.ordinal, a.name) = (old.workflow_id, old.ordinal, old.name) RETURNING a.project, a.key)
+      INSERT INTO artifact_garbage (project, key, since_ms) SELECT DISTINCT project, key, $2 FROM gone
+      ON CONFLICT DO NOTHING
+      """, .int8(moment.milliseconds), .int8(now.milliseconds), .int8(Int64(limit))
+    ).affectedRows
+  }
+
+  /// Objects that may be deleted: since before `moment` nobody needs them. A workflow of the same name, made since, would have the same
+  /// keys; as long as there is one they stay.
+  public func artifactGarbage(since moment: Timestamp, limit: Int) async throws -> [Garbage] {
+    try await run(
+      """
+      SELECT g.project, g.key FROM artifact_garbage g WHERE g.since_ms < $1
+        AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.project = g.project AND a.key = g.key AND a.deleted_ms IS NULL)
+        AND NOT EXISTS (
+          SELECT 1 FROM workflows w WHERE w.project = g.project AND w.name = split_part(g.key, '/', 1) AND NOT EXISTS (
+            SELECT 1 FROM artifacts a WHERE a.workflow_id = w.id AND a.key = g.key AND w.phase NOT IN ('Pending', 'Running')))
+      ORDER BY g.since_ms LIMIT $2
+      """, .int8(moment.milliseconds), .int8(Int64(limit))
+    ).rows.map { Garbage(project: ProjectName(try $0.text(0)), key: try $0.text(1)) }
+  }
+
+  /// They are deleted.
+  public func forgetGarbage(_ garbage: [Garbage]) async throws {
+    _ = try await run(
+      """
+      DELETE FROM artifact_garbage g USING unnest($1::text[], $2::text[]) AS x (project, key)
+      WHERE g.project = x.project AND g.key = x.key
+      """, .texts(garbage.map(\.project.text)), .texts(garbage.map(\.key)))
+  }
+
+  /// When an object was given up because of its age; nil: it was not.
+  public func artifactDeletion(_ key: String, of project: ProjectName) async throws -> Timestamp? {
+    try await run(
+      "SELECT max(deleted_ms) FROM artifacts WHERE project = $1 AND key = $2", .text(project.text), .text(key)
+    ).rows.first.flatMap { try $0.optionalInt(0) }.map { Timestamp(milliseconds: $0) }
+  }
+}
