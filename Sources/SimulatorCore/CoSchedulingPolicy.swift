@@ -5,7 +5,8 @@ public struct CoSchedulingPolicy: SchedulingPolicy {
   public internal(set) var scheduler: CoScheduler
 
   public init(_ platform: Platform, _ options: CoSchedulingOptions = CoSchedulingOptions()) {
-    scheduler = CoScheduler(sites: platform.sites.map(\.compute), options: options)
+    scheduler = CoScheduler(
+      sites: platform.sites.map(\.compute), paths: platform.paths, options: options)
   }
 
   init(_ scheduler: CoScheduler) { self.scheduler = scheduler }

@@ -18,7 +18,8 @@ public struct DecisionSession {
   public init(_ platform: Platform, _ options: CoSchedulingOptions = CoSchedulingOptions()) {
     names = platform.sites.map(\.name)
     sites = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
-    scheduler = CoScheduler(sites: platform.sites.map(\.compute), options: options)
+    scheduler = CoScheduler(
+      sites: platform.sites.map(\.compute), paths: platform.paths, options: options)
   }
 
   /// Takes one line and returns what is answered to it: nothing to an event; actions and `done` to `now`; `error` with a sentence

@@ -1,4 +1,4 @@
-import SchedulerCore
+public import SchedulerCore
 
 /// Transfers over shared links, each at its max-min fair rate.
 public struct FairLinks: Sendable {
@@ -19,8 +19,8 @@ public struct FairLinks: Sendable {
   private var started = 0
   private var isStale = false
 
-  public init(capacityIn: [Double], capacityOut: [Double]) {
-    fair = FairShare(capacityIn: capacityIn, capacityOut: capacityOut)
+  public init(capacityIn: [Double], capacityOut: [Double], paths: PathLimits = PathLimits()) {
+    fair = FairShare(capacityIn: capacityIn, capacityOut: capacityOut, paths: paths)
   }
 
   public mutating func start(_ datum: Int, from: Int, to: Int, bytes: Double) {

@@ -30,6 +30,7 @@ public struct HEFTPolicy: SchedulingPolicy {
   }
 
   private let sites: [ComputeSite]
+  private let paths: PathLimits
   private var scheduler: CoScheduler
   private var graph = TaskGraph(tasks: [], data: [])
   private var slots: [[Slot]]
@@ -47,7 +48,8 @@ public struct HEFTPolicy: SchedulingPolicy {
 
   public init(_ platform: Platform) {
     sites = platform.sites.map(\.compute)
-    scheduler = CoScheduler(sites: sites)
+    paths = platform.paths
+    scheduler = CoScheduler(sites: sites, paths: platform.paths)
     slots = sites.map { site in (0..<site.slots).map { _ in Slot() } }
     isDown = sites.map { _ in false }
   }
@@ -147,7 +149,9 @@ public struct HEFTPolicy: SchedulingPolicy {
   private func arrival(_ datum: Int, _ site: Int) -> Double {
     var least = plannedAt[datum][site]
     for from in sites.indices where from != site {
-      let seconds = graph.data[datum].size / min(sites[from].bandwidthOut, sites[site].bandwidthIn)
+      let bandwidth = min(
+        sites[from].bandwidthOut, sites[site].bandwidthIn, paths.limit(from: from, to: site))
+      let seconds = graph.data[datum].size / bandwidth
       least = min(least, plannedAt[datum][from] + seconds)
     }
     return least

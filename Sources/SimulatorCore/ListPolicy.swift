@@ -28,7 +28,7 @@ public struct ListPolicy: SchedulingPolicy {
     self.rule = rule
     sites = platform.sites.map(\.compute)
     if case .random(let seed) = rule { random = SplitMix64(seed: seed) } else { random = SplitMix64(seed: 0) }
-    scheduler = CoScheduler(sites: sites)
+    scheduler = CoScheduler(sites: sites, paths: platform.paths)
     bound = sites.map { _ in [] }
     isDown = sites.map { _ in false }
   }

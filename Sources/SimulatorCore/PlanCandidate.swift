@@ -27,7 +27,7 @@ struct PlanRollouts {
   let scheduler: CoScheduler
   let now: Double
   let seed: UInt64
-  /// By course, the seconds that each task is to take: the first one as expected, the others wrong by chance.
+  /// By course, the seconds that each task is to take: the first one as expected (and with the waits that are), the others by chance.
   private let courses: [[Double]]
 
   /// - Parameter error: standard deviation of runtimes, relative, where nobody knows how far they spread.
@@ -55,7 +55,8 @@ struct PlanRollouts {
       start.plan = plan
     }
     var simulation = Simulation(
-      platform, resuming: start, runtimes: courses[course], at: now, seed: seed &+ UInt64(course))
+      platform, resuming: start, runtimes: courses[course], drawsWaits: course > 0, at: now,
+      seed: seed &+ UInt64(course))
     let report: SimulationReport?
     switch candidate.decider {
     case .coScheduler:

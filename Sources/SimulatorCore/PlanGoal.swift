@@ -24,19 +24,27 @@ struct PlanGoal: Sendable {
   var deadline: Double?
   /// What the data-blind policy comes to on each course; empty without a deadline.
   var blind: [PlanOutcome] = []
+  /// Whether it could keep the deadline when the workflow was submitted: what it pays stays the limit then, however the rest goes.
+  var isBlindLimit = false
 
   /// What must be left of the deadline on each course, as a part: what is promised is not exact.
   private static let slack = 0.05
   /// How much cheaper than data-blind a plan must be on each course, as a part.
   private static let saving = 0.02
-  /// By how much the data-blind policy may be late on average and still count as keeping the deadline: somebody who sets as deadline
+  /// By how much the data-blind policy may be late and still count as keeping the deadline: somebody who sets as deadline
   /// what it takes cannot know that more exactly either.
   private static let tolerance = 0.15
 
-  /// Whether the data-blind policy is a choice, and so the limit of what others may cost.
+  /// Whether the data-blind policy keeps the deadline on average.
   var isBlindInTime: Bool {
     guard let deadline, !blind.isEmpty else { return false }
     return blind.reduce(0) { $0 + $1.seconds } / Double(blind.count) <= deadline * (1 + Self.tolerance)
+  }
+
+  /// Whether the data-blind policy keeps the deadline on some course, more or less.
+  var canBlindBeInTime: Bool {
+    guard let deadline, let soonest = blind.map(\.seconds).min() else { return false }
+    return soonest <= deadline * (1 + Self.tolerance)
   }
 
   /// - Parameter outcomes: on the first so many courses.
@@ -46,8 +54,10 @@ struct PlanGoal: Sendable {
     let money = outcomes.reduce(0) { $0 + $1.money } / count
     guard let deadline else { return PlanCost(rank: 0, value: seconds) }
     guard seconds < .infinity else { return PlanCost(rank: 2, value: seconds) }
-    if isBlindInTime {
-      if candidate.decider == .dataBlind { return PlanCost(rank: 0, value: money) }
+    if isBlindInTime || isBlindLimit {
+      if candidate.decider == .dataBlind {
+        return isBlindInTime ? PlanCost(rank: 0, value: money) : PlanCost(rank: 1, value: seconds)
+      }
       let isDearer = zip(outcomes, blind).contains { $0.money > $1.money * (1 - Self.saving) }
       // Where nothing costs anything nothing can be cheaper.
       if isDearer, blind.contains(where: { $0.money > 0 }) { return PlanCost(rank: 2, value: money) }

@@ -94,7 +94,12 @@ public struct Platform: Hashable, Sendable {
   public var sites: [PlatformSite]
   /// Transfers into one cluster at a time; the others wait for their turn.
   public var transfersAtOnce: Int
-  public init(name: String, sites: [PlatformSite], transfersAtOnce: Int = 8) {
+  /// By numbers of sites.
+  public var paths: PathLimits
+  public init(
+    name: String, sites: [PlatformSite], transfersAtOnce: Int = 8, paths: PathLimits = PathLimits()
+  ) {
+    self.paths = paths
     self.name = name
     self.sites = sites
     self.transfersAtOnce = transfersAtOnce
@@ -110,7 +115,8 @@ public struct Platform: Hashable, Sendable {
       throw FederationError(
         .invalidArgument, "the platform file needs \"clusters\": a list of 1 to \(Self.sitesLimit) clusters")
     }
-    try json.mustOnlyHave(["name", "clusters", "transfersAtOnce"], in: "the platform file")
+    try json.mustOnlyHave(
+      ["name", "clusters", "links", "transfersAtOnce"], in: "the platform file")
     var seen: Set<String> = []
     let sites = try list.map { member in
       let site = try PlatformSite(member)
@@ -130,7 +136,38 @@ public struct Platform: Hashable, Sendable {
     guard (1...10_000).contains(atOnce) else {
       throw FederationError(.invalidArgument, "transfersAtOnce is \(atOnce), it must be 1 to 10000")
     }
-    self.init(name: json["name"]?.stringValue ?? "platform", sites: sites, transfersAtOnce: Int(atOnce))
+    self.init(
+      name: json["name"]?.stringValue ?? "platform", sites: sites, transfersAtOnce: Int(atOnce),
+      paths: try Self.paths(json["links"]?.arrayValue ?? [], sites.map(\.name)))
+  }
+
+  private static func paths(_ list: [JSONValue], _ names: [String]) throws -> PathLimits {
+    var limits: [PathLimits.Path: Double] = [:]
+    let numbers = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
+    for link in list {
+      try link.mustOnlyHave(["from", "to", "bytesPerSecond"], in: "links of the platform")
+      func number(_ key: String) throws -> Int {
+        guard let number = link[key]?.stringValue.flatMap({ numbers[$0] }) else {
+          throw FederationError(
+            .invalidArgument, "\(key) of each of the platform's links must be one of its clusters")
+        }
+        return number
+      }
+      let path = PathLimits.Path(from: try number("from"), to: try number("to"))
+      guard path.from != path.to, let rate = link["bytesPerSecond"]?.doubleValue, rate >= 1,
+        rate.isFinite
+      else {
+        throw FederationError(
+          .invalidArgument,
+          "links of the platform go between two clusters, with \"bytesPerSecond\" of at least 1")
+      }
+      guard limits.updateValue(rate, forKey: path) == nil else {
+        throw FederationError(
+          .invalidArgument,
+          "the platform has two links from \(names[path.from]) to \(names[path.to]); leave one")
+      }
+    }
+    return PathLimits(limits)
   }
 }
 

@@ -19,7 +19,7 @@ public struct RolloutPolicy: SchedulingPolicy {
     public var searches: Int
     /// How often a workflow is looked at again because something took longer or shorter than promised.
     public var revisions: Int
-    public init(courses: Int = 3, error: Double = 0.2, searches: Int = 150, revisions: Int = 3) {
+    public init(courses: Int = 5, error: Double = 0.2, searches: Int = 150, revisions: Int = 3) {
       self.courses = courses
       self.error = error
       self.searches = searches
@@ -48,6 +48,8 @@ public struct RolloutPolicy: SchedulingPolicy {
   private var current: PlanCandidate
   /// The best ones when a choice was made last: what a revision compares.
   private var finalists: [PlanCandidate] = []
+  /// Whether the data-blind policy could be expected to keep the deadline when all candidates were tried last.
+  private var isBlindLimit = false
   private var isDue = false
   /// Whether more than a deviation calls for a choice: then all candidates are tried.
   private var isAnew = false
@@ -78,7 +80,8 @@ public struct RolloutPolicy: SchedulingPolicy {
     self.seed = seed
     candidates = Self.candidates(known, deadline)
     current = PlanCandidate(candidates[0])
-    scheduler = CoScheduler(sites: known.sites.map(\.compute), options: candidates[0])
+    scheduler = CoScheduler(
+      sites: known.sites.map(\.compute), paths: known.paths, options: candidates[0])
     heft = HEFTPolicy(known)
   }
 
@@ -169,8 +172,10 @@ extension RolloutPolicy {
   private mutating func choose(at now: Double) {
     let rollouts = PlanRollouts(
       platform, from: scheduler, courses: isCertain ? 1 : effort.courses, error: effort.error, at: now, seed: seed)
-    let goal = PlanGoal(
+    var goal = PlanGoal(
       deadline: deadline.map { $0 - now }, blind: deadline == nil ? [] : rollouts.run(PlanCandidate.dataBlind))
+    if isAnew { isBlindLimit = goal.canBlindBeInTime }
+    goal.isBlindLimit = isBlindLimit
     if isAnew {
       let tried = firstRound(rollouts, goal)
       finalists = tried.prefix(Self.finalistsLimit).map(\.candidate)

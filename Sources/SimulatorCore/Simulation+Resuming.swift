@@ -8,8 +8,12 @@ extension Simulation {
   /// to end. Nothing else is known of the real world, and nobody will submit more.
   ///
   /// - Parameter runtimes: seconds at speed 1 that each task is to take; of running ones the rest is stretched in proportion.
-  init(_ platform: Platform, resuming scheduler: CoScheduler, runtimes: [Double], at now: Double, seed: UInt64) {
+  init(
+    _ platform: Platform, resuming scheduler: CoScheduler, runtimes: [Double], drawsWaits: Bool, at now: Double,
+    seed: UInt64
+  ) {
     self.init(platform, [], seed: seed)
+    self.drawsWaits = drawsWaits
     self.now = now
     let graph = scheduler.graph
     workloads = [Workload(name: "rest", graph: graph, runtimes: runtimes)]
@@ -43,8 +47,9 @@ extension Simulation {
       guard !copy.isThere else { continue }
       isComing[datum][copy.site] = true
       active[copy.site] += 1
+      let (from, to) = (platform.sites[copy.source].compute, platform.sites[copy.site].compute)
       let bandwidth = min(
-        platform.sites[copy.source].compute.bandwidthOut, platform.sites[copy.site].compute.bandwidthIn)
+        from.bandwidthOut, to.bandwidthIn, platform.paths.limit(from: copy.source, to: copy.site))
       let rest = min(graph.data[datum].size, max(0, copy.availableAt - now) * bandwidth)
       links.start(datum, from: copy.source, to: copy.site, bytes: rest)
     }
@@ -71,8 +76,7 @@ extension Simulation {
       }
       if let wait = platform.sites[site].wait {
         run.isAdmitted = false
-        var random = SplitMix64(seed: seed, stream: UInt64(task * 64))
-        schedule(.admitted(task: task, attempt: 0), at: max(now, since + wait.seconds(at: random.unit())))
+        schedule(.admitted(task: task, attempt: 0), at: max(now, since + seconds(of: wait, task, attempt: 0)))
       }
       runs[task] = run
       offer(task)

@@ -80,6 +80,8 @@ public struct Simulation {
 
   let platform: Platform
   let seed: UInt64
+  /// False where the expectation is asked for: then every run waits as long as the co-scheduler expects.
+  var drawsWaits = true
   var graph = TaskGraph(tasks: [], data: [])
   var runtimes: [Double] = []
   var names: [String] = []
@@ -123,7 +125,9 @@ public struct Simulation {
     let sites = platform.sites.map(\.compute)
     queued = sites.map { _ in [] }
     active = sites.map { _ in 0 }
-    links = FairLinks(capacityIn: sites.map(\.bandwidthIn), capacityOut: sites.map(\.bandwidthOut))
+    links = FairLinks(
+      capacityIn: sites.map(\.bandwidthIn), capacityOut: sites.map(\.bandwidthOut),
+      paths: platform.paths)
     freeSlots = sites.map(\.slots)
     startable = sites.map { _ in [] }
     isDown = sites.map { _ in false }
@@ -371,11 +375,18 @@ extension Simulation {
     }
     if let wait = platform.sites[site].wait {
       run.isAdmitted = false
-      var random = SplitMix64(seed: seed, stream: UInt64(task * 64 + attempts[task]))
-      schedule(.admitted(task: task, attempt: attempts[task]), at: now + wait.seconds(at: random.unit()))
+      let seconds = seconds(of: wait, task, attempt: attempts[task])
+      schedule(.admitted(task: task, attempt: attempts[task]), at: now + seconds)
     }
     runs[task] = run
     offer(task)
+  }
+
+  /// How long a cluster's own queue holds a run: drawn for it, or what is expected.
+  func seconds(of wait: QueueWaitModel, _ task: Int, attempt: Int) -> Double {
+    guard drawsWaits else { return wait.mean + CoSchedulingOptions().risk * (wait.p90 - wait.p50) }
+    var random = SplitMix64(seed: seed, stream: UInt64(task * 64 + attempt))
+    return wait.seconds(at: random.unit())
   }
 
   /// From whoever has it and has the least to send.
@@ -384,7 +395,9 @@ extension Simulation {
     var (source, least): (Int?, Double) = (nil, .infinity)
     for from in platform.sites.indices where isThere[datum][from] && !isDown[from] {
       let sending = links.transfers.reduce(1.0) { $1.from == from ? $0 + 1 : $0 }
-      let cost = sending / platform.sites[from].compute.bandwidthOut
+      let cost =
+        sending
+        / min(platform.sites[from].compute.bandwidthOut, platform.paths.limit(from: from, to: site))
       if cost < least { (source, least) = (from, cost) }
     }
     // Without a source it waits for an outage to end.

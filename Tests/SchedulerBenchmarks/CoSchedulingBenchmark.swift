@@ -13,6 +13,10 @@ struct CoSchedulingBenchmark: ParsableCommand {
   var instances: String?
   @Option(help: "First seed.")
   var seed: UInt64 = 1
+  @Option(help: "What sizes of data are multiplied by; may be repeated.")
+  var scale: [Double] = [1, 10]
+  @Option(help: "How wide generated workflows are; may be repeated.")
+  var size: [Int] = [6, 20, 60]
   @Flag(help: "Print each case.")
   var cases = false
   @Option(help: "How much the place of outputs counts.")
@@ -47,7 +51,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
   }
 
   func run() throws {
-    for scale in [1.0, 10.0] {
+    for scale in scale {
       var ratios: [[PolicyName: Ratios]] = own.map { _ in [:] }
       var money = MoneyAtDeadline()
       for seed in seed..<seed + seeds {
@@ -122,7 +126,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
       }
     }
     for kind in GeneratedWorkload.allCases {
-      for (index, size) in [6, 20, 60].enumerated() {
+      for (index, size) in size.enumerated() {
         list.append(kind.workload(size: size, dataScale: scale, seed: seed + UInt64(index)))
       }
     }

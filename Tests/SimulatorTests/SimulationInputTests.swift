@@ -122,6 +122,25 @@ struct SimulationInputTests {
     }
   }
 
+  @Test("links between two clusters are read, and each mistake is named")
+  func links() throws {
+    func platform(_ links: JSONValue) throws -> Platform {
+      try Platform(["clusters": [["name": "a", "slots": 1, "holdsInputs": true], ["name": "b"]], "links": links])
+    }
+    let known = try platform([["from": "a", "to": "b", "bytesPerSecond": 5]])
+    #expect(known.paths.limit(from: 0, to: 1) == 5 && known.paths.limit(from: 1, to: 0) == .infinity)
+    for (links, word) in [
+      ([["from": "a", "to": "c", "bytesPerSecond": 5]] as JSONValue, "to of each"),
+      ([["from": "a", "to": "a", "bytesPerSecond": 5]], "between two"),
+      ([["from": "a", "to": "b", "bytesPerSecond": 0]], "bytesPerSecond"),
+      ([["from": "a", "to": "b", "bytesPerSecond": 5], ["from": "a", "to": "b", "bytesPerSecond": 6]], "two links"),
+      ([["from": "a", "to": "b", "rate": 5]], "rate"),
+    ] {
+      let error = #expect(throws: FederationError.self) { try platform(links) }
+      #expect(error?.publicMessage.contains(word) == true, "\(links)")
+    }
+  }
+
   @Test("generated workflows depend on nothing but their seed", arguments: GeneratedWorkload.allCases)
   func generated(kind: GeneratedWorkload) {
     let workload = kind.workload(size: 10, seed: 1)

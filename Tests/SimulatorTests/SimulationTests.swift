@@ -159,6 +159,37 @@ struct SimulationTests {
     #expect(links.advance(10).map(\.datum) == [2])
   }
 
+  @Test("a path's own limit holds for all transfers on it, and what it leaves goes to others")
+  func paths() {
+    let path = PathLimits.Path(from: 0, to: 1)
+    var links = FairLinks(
+      capacityIn: [100, 100, 100], capacityOut: [90, 100, 100], paths: PathLimits([path: 20]))
+    links.start(0, from: 0, to: 1, bytes: 1000)
+    links.start(1, from: 0, to: 1, bytes: 1000)
+    links.start(2, from: 0, to: 2, bytes: 1000)
+    links.start(3, from: 2, to: 1, bytes: 1000)
+    _ = links.untilNextEnd()
+    #expect(links.transfers.map(\.rate) == [10, 10, 70, 80])
+  }
+
+  @Test(
+    "what is known of a path between two clusters decides where a task goes and who sends", arguments: [true, false])
+  func pathDecides(isThin: Bool) throws {
+    // The fast cluster is 100 s ahead, unless the path to it from the only holder takes 400 s more.
+    let platform = Platform(
+      name: "three",
+      sites: [
+        Self.site("store", slots: 0, holdsInputs: true), Self.site("slow", slots: 1),
+        Self.site("fast", slots: 1, speed: 2),
+      ], paths: PathLimits(isThin ? [PathLimits.Path(from: 0, to: 2): 1e6] : [:]))
+    let graph = TaskGraph(
+      tasks: [TaskGraph.Task(inputs: [0], runtime: 200)], data: [TaskGraph.Datum(size: 400e6)])
+    let report = try Simulation.run(
+      .ours, platform, [Workload(name: "one", graph: graph, runtimes: [200])], seed: 1)
+    #expect(report.spans.map(\.site) == [isThin ? 1 : 2])
+    #expect(abs(report.makespan - (isThin ? 240 : 140)) < 0.01)
+  }
+
   @Test("our own policy beats the data-blind one where data are what takes long")
   func beatsDataBlind() throws {
     let workload = GeneratedWorkload.layered.workload(size: 20, dataScale: 10, seed: 1)

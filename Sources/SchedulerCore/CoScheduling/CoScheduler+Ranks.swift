@@ -21,16 +21,16 @@ extension CoScheduler {
     ranks += Array(repeating: 0, count: graph.tasks.count - first)
     tails += Array(repeating: [], count: graph.tasks.count - first)
     for task in orderFromLeaves(first) {
-      var row = Array(repeating: 0.0, count: sites.count)
       var mean = 0.0
       if hasTails {
+        var row = Array(repeating: 0.0, count: sites.count)
         for child in children[task] { accumulate(child, of: task, rows[child - first], compute, &row) }
         mean = compute.reduce(0.0) { $0 + Double(sites[$1].slots) * row[$1] } / max(1, slots)
         tails[task] = blocks(row.map { Float($0) })
+        rows[task - first] = row
       } else {
         mean = children[task].reduce(0.0) { max($0, ranks[$1]) }
       }
-      rows[task - first] = row
       ranks[task] = graph.tasks[task].runtime * meanSlowness + mean
     }
   }
@@ -45,7 +45,7 @@ extension CoScheduler {
       var (least, sum, throughput) = (Double.infinity, 0.0, 0.0)
       for target in compute {
         var cost = childRow[target] + graph.tasks[child].runtime / sites[target].speed
-        if target != site { cost += bytes / min(sites[site].bandwidthOut, sites[target].bandwidthIn) }
+        if target != site { cost += bytes / fair.alone(from: site, to: target) }
         let weight = Double(sites[target].slots) * sites[target].speed
         least = min(least, cost)
         sum += weight * cost

@@ -13,7 +13,7 @@ extension CoScheduler {
           if let index = flows.firstIndex(where: { $0.datum == input && $0.to == site }) {
             flows[index].isWarming = false
           }
-        } else if let source = ledger.source(of: input, at: now) {
+        } else if let source = ledger.source(of: input, to: site, at: now) {
           if room.has(from: source, to: site, isWarming: false) {
             stage(input, to: site, at: now, isWarming: false, &actions)
           } else {
@@ -47,7 +47,7 @@ extension CoScheduler {
   private mutating func stage(
     _ datum: Int, to site: Int, at now: Double, isWarming: Bool, _ actions: inout [SchedulingAction]
   ) {
-    guard let source = ledger.source(of: datum, at: now) else { return }
+    guard let source = ledger.source(of: datum, to: site, at: now) else { return }
     let size = graph.data[datum].size
     let eta = ledger.links.promise(size, from: source, to: site, at: now)
     cacheUsed[site] += size
@@ -60,7 +60,9 @@ extension CoScheduler {
   /// Copies what a task will need to where it will probably go, while the links have nothing else to do and nothing must make room.
   mutating func warm(_ task: Int, at site: Int, _ now: Double, _ actions: inout [SchedulingAction]) {
     for input in graph.tasks[task].inputs where ledger.copy(of: input, at: site) == nil {
-      guard let source = ledger.source(of: input, at: now), room.has(from: source, to: site, isWarming: true) else {
+      guard let source = ledger.source(of: input, to: site, at: now),
+        room.has(from: source, to: site, isWarming: true)
+      else {
         continue
       }
       if options.weights.lambda > 0, sites[source].egressPerByte > 0 { continue }

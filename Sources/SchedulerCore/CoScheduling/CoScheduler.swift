@@ -175,7 +175,10 @@ public struct CoScheduler: Sendable {
   var pins: [[Int: Int]]
   var cacheUsed: [Double]
 
-  public init(sites: [ComputeSite], options: CoSchedulingOptions = CoSchedulingOptions()) {
+  public init(
+    sites: [ComputeSite], paths: PathLimits = PathLimits(),
+    options: CoSchedulingOptions = CoSchedulingOptions()
+  ) {
     self.sites = sites
     self.options = options
     boundTasks = sites.map { _ in [] }
@@ -191,11 +194,17 @@ public struct CoScheduler: Sendable {
         pricePerSecond: Float(site.pricePerSecond), egressPerByte: Float(site.egressPerByte))
       columns.setOpen(index, site.slots > 0)
     }
+    for (path, limit) in paths.bytesPerSecond {
+      columns.setPath(from: path.from, to: path.to, bytesPerSecond: Float(limit))
+    }
     ledger = PlacementLedger(
       columns: columns,
-      links: LinkBook(bandwidthIn: sites.map(\.bandwidthIn), bandwidthOut: sites.map(\.bandwidthOut)),
+      links: LinkBook(
+        bandwidthIn: sites.map(\.bandwidthIn), bandwidthOut: sites.map(\.bandwidthOut), paths: paths
+      ),
       slots: [])
-    fair = FairShare(capacityIn: sites.map(\.bandwidthIn), capacityOut: sites.map(\.bandwidthOut))
+    fair = FairShare(
+      capacityIn: sites.map(\.bandwidthIn), capacityOut: sites.map(\.bandwidthOut), paths: paths)
     room = LinkRoom(fair, [])
   }
 

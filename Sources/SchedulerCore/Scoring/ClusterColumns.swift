@@ -24,6 +24,9 @@ public struct ClusterColumns: Sendable {
   var egressPerByte: [Float]
   /// Money for a byte that is brought to the cluster, wherever it comes from.
   var pricePerByteIn: [Block]
+  /// By source, the seconds that a byte takes on its path to each cluster, zero where only the links limit it; empty for sources all
+  /// of whose paths are limited by the links alone, and empty altogether where all are.
+  var secondsPerByteOnPath: [[Block]] = []
   /// Zero for an open cluster, infinite for a closed one.
   var closed: [Block]
 
@@ -72,6 +75,15 @@ public struct ClusterColumns: Sendable {
   /// Sets the seconds until one more run would get a slot.
   public mutating func setWait(_ cluster: Int, _ seconds: Float) { wait[cluster >> 3][cluster & 7] = seconds }
 
+  /// Limits the path from one cluster to another.
+  public mutating func setPath(from source: Int, to cluster: Int, bytesPerSecond: Float) {
+    if secondsPerByteOnPath.isEmpty { secondsPerByteOnPath = Array(repeating: [], count: count) }
+    if secondsPerByteOnPath[source].isEmpty {
+      secondsPerByteOnPath[source] = Array(repeating: .zero, count: (count + 7) / 8)
+    }
+    secondsPerByteOnPath[source][cluster >> 3][cluster & 7] = 1 / bytesPerSecond
+  }
+
   /// Sets the seconds until each link has worked off what it was promised.
   public mutating func setBacklog(_ cluster: Int, in inward: Float, out outward: Float) {
     backlogIn[cluster >> 3][cluster & 7] = inward
@@ -97,6 +109,11 @@ public struct ClusterColumns: Sendable {
   }
   public func secondsOut(_ cluster: Int, _ bytes: Float) -> Float {
     bytes == 0 ? 0 : bytes * secondsPerByteOut[cluster]
+  }
+  /// Seconds that bytes take on a path with a limit of its own; zero on others.
+  public func secondsOnPath(from source: Int, to cluster: Int, _ bytes: Float) -> Float {
+    guard !secondsPerByteOnPath.isEmpty, !secondsPerByteOnPath[source].isEmpty else { return 0 }
+    return bytes * secondsPerByteOnPath[source][cluster >> 3][cluster & 7]
   }
   public func price(_ cluster: Int, _ seconds: Float) -> Float { seconds * pricePerSecond[cluster >> 3][cluster & 7] }
   public func priceIn(_ cluster: Int, _ bytes: Float) -> Float {

@@ -4,13 +4,15 @@
 struct LinkBook: Sendable {
   private(set) var bandwidthIn: [Double]
   private(set) var bandwidthOut: [Double]
+  let paths: PathLimits
   private(set) var freeIn: [Double]
   private(set) var freeOut: [Double]
   /// Promised and not there.
   private var promisedIn: [Double]
   private var promisedOut: [Double]
 
-  init(bandwidthIn: [Double], bandwidthOut: [Double]) {
+  init(bandwidthIn: [Double], bandwidthOut: [Double], paths: PathLimits = PathLimits()) {
+    self.paths = paths
     self.bandwidthIn = bandwidthIn
     self.bandwidthOut = bandwidthOut
     freeIn = bandwidthIn.map { _ in 0 }
@@ -34,7 +36,7 @@ struct LinkBook: Sendable {
     freeIn[site] = max(now, freeIn[site]) + size / bandwidthIn[site]
     promisedIn[site] += size
     promisedOut[source] += size
-    return max(freeIn[site], freeOut[source])
+    return max(freeIn[site], freeOut[source], now + size / paths.limit(from: source, to: site))
   }
 
   /// What was promised has arrived or never will: a link is never busier than what is left of its promises.

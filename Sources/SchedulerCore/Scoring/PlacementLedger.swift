@@ -103,11 +103,13 @@ struct PlacementLedger: Sendable {
   ///   - queued: when the cluster's own queue would have let it through.
   static func isDue(slot: Double, inputsAt: Double, queued: Double) -> Bool { slot <= max(inputsAt, queued) }
 
-  /// The site that would send a datum first; nil when nobody who can be reached has it.
-  func source(of datum: Int, at now: Double) -> Int? {
+  /// The site that would send a datum to another one first; nil when nobody who can be reached has it.
+  func source(of datum: Int, to site: Int, at now: Double) -> Int? {
     var (source, soonest): (Int?, Double) = (nil, .infinity)
     for copy in copies[datum] where copy.isThere && !isDown[copy.site] {
-      let sent = max(now, links.freeOut[copy.site]) + sizes[datum] / links.bandwidthOut[copy.site]
+      let sent =
+        max(now, links.freeOut[copy.site]) + sizes[datum]
+        / min(links.bandwidthOut[copy.site], links.paths.limit(from: copy.site, to: site))
       if sent < soonest { (source, soonest) = (copy.site, sent) }
     }
     return source

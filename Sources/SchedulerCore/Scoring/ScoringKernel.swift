@@ -274,9 +274,11 @@ extension ScoringKernel {
       let source = Int(usedSources[used].cluster)
       staging.missing += bytes
       staging.egress += columns.egress(source, bytes)
+      let begin = max(columns.backlogOut[source], usedSources[used].eta)
+      staging.sent = max(staging.sent, begin + bytes * columns.secondsPerByteOut[source])
+      guard cluster < columns.count else { continue }
       staging.sent = max(
-        staging.sent,
-        max(columns.backlogOut[source], usedSources[used].eta) + bytes * columns.secondsPerByteOut[source])
+        staging.sent, begin + columns.secondsOnPath(from: source, to: cluster, bytes))
     }
     return staging
   }
@@ -327,11 +329,16 @@ extension ScoringKernel {
     let (hasTails, hasOffsets, isFiltered) = (
       !request.tails.isEmpty, !request.offsets.isEmpty, !request.feasible.isEmpty
     )
+    let limited = columns.secondsPerByteOnPath.isEmpty ? [] : limitedSources(columns)
     let lanes = SIMD8<Int32>(1, 2, 4, 8, 16, 32, 64, 128)
     for block in 0..<blocks {
       var start = pointwiseMax(columns.wait[block], floor)
       if missing > 0 {
         start = pointwiseMax(start, columns.backlogIn[block] + missing * columns.secondsPerByteIn[block])
+      }
+      for source in limited {
+        start = pointwiseMax(
+          start, source.begin + source.bytes * columns.secondsPerByteOnPath[source.cluster][block])
       }
       let run = request.runtime * columns.slowness[block]
       let end = start + run + (hasTails ? request.tails[block] * request.tailWeight : Block(repeating: request.tail))
@@ -352,6 +359,19 @@ extension ScoringKernel {
       }
       scores[block] = score
     }
+  }
+
+  /// The sources some of whose paths have limits of their own, and what they send to those that hold nothing.
+  private func limitedSources(_ columns: borrowing ClusterColumns) -> [(
+    cluster: Int, begin: Float, bytes: Float
+  )] {
+    var limited: [(cluster: Int, begin: Float, bytes: Float)] = []
+    for source in usedSources {
+      let cluster = Int(source.cluster)
+      guard source.bytes > 0, !columns.secondsPerByteOnPath[cluster].isEmpty else { continue }
+      limited.append((cluster, max(columns.backlogOut[cluster], source.eta), source.bytes))
+    }
+    return limited
   }
 
   /// The first cluster with the least score.

@@ -19,6 +19,8 @@ struct ScoringKernelTests {
     var inputs: [(size: Float, replicas: [Replica])] = []
     var request: ScoringRequest
     var bandwidth: [(in: Float, out: Float)] = []
+    /// By source and cluster, of paths with limits of their own.
+    var limits: [[Int]: Float] = [:]
 
     init(seed: UInt64) {
       var random = Random(state: seed)
@@ -32,6 +34,13 @@ struct ScoringKernelTests {
           egressPerByte: random.number(0, 1e-9), pricePerByteIn: random.number(0, 1e-9))
         columns.setWait(cluster, random.number(0, 300))
         columns.setBacklog(cluster, in: random.number(0, 100), out: random.number(0, 100))
+      }
+      if random.next() % 2 == 0 {
+        for _ in 0..<count {
+          let path = [Int(random.next() % UInt64(count)), Int(random.next() % UInt64(count))]
+          limits[path] = random.number(1e5, 1e8)
+          columns.setPath(from: path[0], to: path[1], bytesPerSecond: limits[path]!)
+        }
       }
       for _ in 0..<(random.next() % 90) {
         var holders: Set<Int> = []
@@ -98,6 +107,7 @@ struct ScoringKernelTests {
       for (source, sent) in from {
         let start = max(columns.backlogOutSeconds(source), sourceETA[source] ?? 0)
         stage = max(stage, start + sent.bytes / question.bandwidth[source].out)
+        if let limit = question.limits[[source, cluster]] { stage = max(stage, start + sent.bytes / limit) }
       }
       let run = columns.runSeconds(cluster, question.request.runtime)
       let end = max(stage, columns.waitSeconds(cluster)) + run + question.request.tail
