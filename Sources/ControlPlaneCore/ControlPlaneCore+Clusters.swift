@@ -7,6 +7,12 @@ extension ControlPlaneCore {
       throw FederationError(
         .invalidArgument, "a cluster's name is 1 to 63 lower-case letters, digits and hyphens, not \"\(spec.name)\"")
     }
+    guard !LinkTable.outside.contains(spec.name.text) else {
+      throw FederationError(
+        .invalidArgument,
+        "no cluster can be called \(spec.name): data that comes from no cluster is shown as from there; take another name"
+      )
+    }
     guard clusters[spec.name] == nil else {
       throw FederationError(.alreadyExists, "cluster \(spec.name) exists already")
     }

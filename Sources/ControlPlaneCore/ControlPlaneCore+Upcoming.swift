@@ -43,7 +43,10 @@ extension ControlPlaneCore {
     let workflows = workflows
     let gone = upcoming.removeAll { workflows[$0.workflow]?.machine.isUpcoming($0.task) != true }
     for entry in gone { pending.release(entry.requirement.data) }
-    return upcoming.entries.prefix(PlacementPlanner.lookaheadLimit).map { entry in
+    let chosen = upcoming.next(PlacementPlanner.lookaheadLimit)
+    // The others have their turn with the passes that follow, though nothing else changes.
+    if upcoming.hasUnseen { wantsPlacement = true }
+    return chosen.map { entry in
       PendingGroup(
         requirement: entry.requirement,
         tasks: [TaskID(workflow: entry.name.workflow, node: entry.name.task.container)],

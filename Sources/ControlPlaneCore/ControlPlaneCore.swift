@@ -44,7 +44,9 @@ public struct ControlPlaneCore: Sendable {
   /// Keys of projects' repositories that documents name, by what was found there. Soft.
   var looks: [RepositoryName: RepositoryLook] = [:]
   /// What may be worth something else than its agents were told.
-  var staleValues: Set<DataKey> = []
+  var staleValues = KeyQueue()
+  /// What has a value: valued anew in turn, because uses count less with time.
+  var valuedInTurn = KeyQueue()
   /// The clusters that share each cache: derived from their inventories.
   var cacheMembers: [String: Set<ClusterName>] = [:]
   /// Lower half of the last transfer's id.

@@ -313,3 +313,144 @@ struct HomeTests {
     #expect(staged(federation) == [key(1)])
   }
 }
+
+@Suite("What replicas are worth")
+struct ReplicaValueTests {
+  private func key(_ number: Int32) -> DataKey { DataKey(project: "default", dataset: "water", version: number) }
+
+  /// A cluster that has some versions.
+  private func federation(_ count: Int32) -> Federation {
+    var federation = Federation.withCaches(["a"])
+    federation.createWater()
+    for number in 1...count {
+      federation.uploadWater()
+      federation.tell("a", key(number), .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    }
+    return federation
+  }
+
+  /// The last told of each.
+  private func told(_ federation: Federation) -> [DataKey: Double] {
+    federation.agents["a"]!.orders.values.reduce(into: [:]) { $0[$1.key] = $1.value }
+  }
+
+  @Test("They are told a slice with each tick, until all are known, and by the next leader anew")
+  func slices() {
+    var federation = federation(200)
+    #expect(told(federation).isEmpty)
+    federation.tick()
+    #expect((1...160).contains(told(federation).count))
+    federation.tick()
+    #expect(told(federation).count == 200)
+    federation.crash()
+    federation.connect("a")
+    federation.settle()
+    federation.deliverAll()
+    #expect(told(federation).isEmpty, "what the welcome says is all that an agent knows")
+    for _ in 0..<3 { federation.tick() }
+    #expect(told(federation).count == 200)
+  }
+
+  @Test("What was read hours ago is worth less than it was, though nothing happened since")
+  func cools() throws {
+    var federation = federation(2)
+    _ = try federation.submit(
+      "reads",
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: reads}
+      spec:
+        entrypoint: main
+        federation: {datasets: [{name: water, version: 1, mountPath: /data/water}]}
+        templates: [{name: main, container: {image: any, command: ["true"]}}]
+      """)
+    federation.mustEnd()
+    for _ in 0..<3 { federation.tick() }
+    let warm = try #require(told(federation)[key(1)])
+    #expect(warm > 5 * (told(federation)[key(2)] ?? 0))
+    federation.tick(after: 24 * 3600)
+    for _ in 0..<3 { federation.tick() }
+    #expect(try #require(told(federation)[key(1)]) < warm / 3)
+  }
+}
+
+@Suite("What is remembered of links")
+struct LinkTableTests {
+  @Test("The last 256 sources of a cluster are remembered, and nothing of a cluster that is gone")
+  func isBounded() {
+    var links = LinkTable()
+    for number in 1...300 {
+      links.measured(
+        1e6, over: Link(source: "s\(number)", cluster: "a"), at: Timestamp(milliseconds: Int64(number)))
+    }
+    links.measured(1e6, over: Link(source: "a", cluster: "b"), at: .epoch)
+    #expect(links.into("a").count == 256)
+    #expect(links.into("a")["s44"] == nil && links.into("a")["s45"] != nil)
+    #expect(links.out(of: "s44").isEmpty && links.out(of: "a").count == 1)
+    links.forget("a")
+    #expect(links.all.isEmpty && links.out(of: "a").isEmpty && links.out(of: "s300").isEmpty)
+  }
+
+  @Test(
+    "No cluster takes the name of what data that comes from no cluster comes from", arguments: ["repository", "origin"])
+  func reservesNames(name: String) {
+    var federation = Federation(seed: 1, clusters: [])
+    guard
+      case .failure(let error)? = federation.ask(.createCluster(ClusterSpec(name: ClusterName(name), kind: .process)))
+    else {
+      Issue.record("\(name) is a cluster")
+      return
+    }
+    #expect(error.code == .invalidArgument)
+  }
+}
+
+@Suite("How long versions and numbers are kept")
+struct LifetimeTests {
+  private let first = DataKey(project: "default", dataset: "water", version: 1)
+
+  private func apply(_ lifetime: Duration, to federation: inout Federation) {
+    _ = federation.ask(
+      .dataset(water, .update(DatasetSpec(project: "default", name: "water", expiresAfter: lifetime))))
+  }
+
+  @Test("A data set that is applied again and again leaves one moment for each version, and the earliest holds")
+  func countsOnce() {
+    var federation = Federation.withCaches(["a"])
+    federation.createWater(expiresAfter: .seconds(3600))
+    federation.uploadWater()
+    for _ in 0..<50 { apply(.seconds(3600), to: &federation) }
+    #expect(federation.core.data.lookCount == 1)
+    for _ in 0..<50 {
+      apply(.seconds(7200), to: &federation)
+      apply(.seconds(3600), to: &federation)
+    }
+    #expect(federation.core.data.lookCount == 1)
+    apply(.seconds(7200), to: &federation)
+    federation.tick(after: 4000)
+    #expect(federation.database.versions[first] != nil)
+    apply(.seconds(600), to: &federation)
+    federation.tick(after: 100)
+    #expect(federation.database.versions.isEmpty)
+    federation.tick(after: 8000)
+    #expect(federation.core.data.lookCount == 0)
+  }
+
+  @Test("The numbers of a data set are kept for as long as agents may come back, counted from its last removal")
+  func keepsNumbers() {
+    var federation = Federation.withCaches(["a"])
+    let day = 86_400.0
+    federation.createWater()
+    _ = federation.ask(.dataset(water, .remove))
+    federation.tick(after: 200 * day)
+    federation.createWater()
+    federation.uploadWater()
+    _ = federation.ask(.dataset(water, .remove))
+    federation.crash()
+    federation.tick(after: 201 * day)
+    #expect(federation.database.datasets[water]?.lastVersion == 1)
+    federation.tick(after: 200 * day)
+    #expect(federation.database.datasets.isEmpty)
+  }
+}

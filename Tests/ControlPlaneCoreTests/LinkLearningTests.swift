@@ -70,6 +70,25 @@ struct LinkLearningTests {
     #expect(order.sources.map(\.name) == ["repository", "a"], "nobody has tried the repository, and a was slow")
   }
 
+  @Test("a neighbour that is known to be fast is asked before what nobody has tried")
+  func fastFirst() throws {
+    var federation = Self.federation()
+    federation.createWater()
+    for number in 1...2 as ClosedRange<Int32> {
+      federation.uploadWater()
+      federation.tell(
+        "a", DataKey(project: "default", dataset: "water", version: number),
+        .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    }
+    _ = federation.ask(.dataset(water, .prefetch(version: 1, cluster: "b")))
+    federation.tell(
+      "b", key,
+      .ready(size: gigabyte, moved: gigabyte, milliseconds: 1074, source: .export("a", url: "https://a:1")))
+    _ = federation.ask(.dataset(water, .prefetch(version: 2, cluster: "b")))
+    let order = try #require(federation.agents["b"]!.orders.stage.first { $0.key != key })
+    #expect(order.sources.map(\.name) == ["a", "repository"])
+  }
+
   @Test("files of one cluster are brought into its own cache first, where another one can read them")
   func home() throws {
     var federation = Self.federation()

@@ -79,17 +79,17 @@ struct CacheBook: Sendable {
     if !entry.isKept { order.update(entry.number, value: entry.value) }
   }
 
-  /// The least valuable replicas, until `bytes` are on their way out, or nothing is left that may go.
-  mutating func evict(_ bytes: ByteCount) -> [DataKey] {
-    var gone: [DataKey] = []
-    var left = bytes
-    while left > .zero, let number = order.evict(), let key = keysByNumber[number] {
-      entries[key]!.isLeaving = true
-      leaving += entries[key]!.size
-      left -= entries[key]!.size
-      gone.append(key)
-    }
-    return gone
+  /// What would go first; nil when nothing is left that may go.
+  var least: DataKey? { order.least.flatMap { keysByNumber[$0] } }
+
+  /// The least valuable replica is on its way out.
+  ///
+  /// - Returns: its size; nil when nothing is left that may go.
+  mutating func dismissLeast() -> ByteCount? {
+    guard let number = order.evict(), let key = keysByNumber[number], let size = entries[key]?.size else { return nil }
+    entries[key]!.isLeaving = true
+    leaving += size
+    return size
   }
 
   // MARK: Values
@@ -119,14 +119,18 @@ struct CacheBook: Sendable {
 
   /// What it is worth from now on.
   ///
+  /// - Parameter isTouched: it begins to age anew; false: it is as old as it was.
   /// - Returns: whether its agent is to be told: it believes something else by a fifth at least.
-  mutating func revalue(_ key: DataKey, _ value: Double) -> Bool {
+  mutating func revalue(_ key: DataKey, _ value: Double, isTouched: Bool) -> Bool {
     guard var entry = entries[key] else { return false }
+    let change = value - entry.value
     entry.value = value
     let isNews = abs(value - entry.told) > max(value, entry.told) * 0.2
     if isNews { entry.told = value }
     entries[key] = entry
-    if !entry.isKept, !entry.isLeaving { order.update(entry.number, value: value) }
+    if !entry.isKept, !entry.isLeaving {
+      if isTouched { order.update(entry.number, value: value) } else { order.shift(entry.number, by: change) }
+    }
     return isNews
   }
 

@@ -36,7 +36,7 @@ extension ControlPlaneCore {
     let pause = min(Self.archivePause.first * (1 << min(attempt, 16)), longest)
     let mark = key.text.utf8.reduce(UInt32(2_166_136_261)) { ($0 ^ UInt32($1)) &* 16_777_619 } &+ UInt32(attempt)
     let share = 0.75 + Double(mark % 256) / 512
-    data.lifetimes.insert(VersionDeadline(at: now + pause * share, key: key))
+    data.look(at: key, by: now + pause * share)
   }
 
   private func outwardLoad(_ cluster: ClusterName) -> Int { data.transfersByCluster[cluster]?.count ?? 0 }

@@ -66,7 +66,7 @@ extension ControlPlaneCore {
   /// By cluster, then by source. A transfer whose source is not known yet counts with the one that its cluster tries first.
   public func linkStatuses() -> [LinkStatus] {
     var links: [Link: LinkStatus] = [:]
-    for (link, entry) in data.links {
+    for (link, entry) in data.links.all {
       links[link] = LinkStatus(
         source: link.source, cluster: link.cluster, bandwidth: entry.bandwidth, samples: entry.samples,
         measuredAt: entry.measuredAt)

@@ -30,7 +30,7 @@ extension ControlPlaneCore {
     }
     var row = DatasetRow(spec: spec, createdAt: now, createdBy: principal.user)
     // An agent that was away may still have versions of one that was called the same.
-    row.lastVersion = data.removed.removeValue(forKey: reference)?.lastVersion ?? 0
+    row.lastVersion = data.takeNumbers(of: reference)?.lastVersion ?? 0
     data.datasets[reference] = DatasetEntry(row: row)
     output.datasets[reference] = row
     note(principal, "dataset.create", "\(reference)")
@@ -55,7 +55,7 @@ extension ControlPlaneCore {
     var row = entry.row
     row.removedAt = now
     data.datasets[reference] = nil
-    data.removed[reference] = row
+    data.keepNumbers(of: row)
     output.datasets[reference] = row
     note(principal, "dataset.remove", "\(reference)")
     return .deleted

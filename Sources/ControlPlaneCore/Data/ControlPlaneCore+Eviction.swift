@@ -18,34 +18,61 @@ extension ControlPlaneCore {
     guard let view = cacheView(of: cluster), let book = data.books[view.id] else { return }
     let excess = view.used - book.leaving - view.capacity
     guard excess > .zero, let writer = writer(for: cluster), let session = dataSession(of: writer) else { return }
-    revalueStale()
-    let victims = data.inBook(view.id) { $0.evict(excess) } ?? []
+    var (left, fresh, victims) = (excess, Set<DataKey>(), [DataKey]())
+    while left > .zero, let key = data.books[view.id]?.least {
+      // Somebody may want by now what is about to go.
+      if fresh.count < Self.revaluedForRoom, isStale(key), fresh.insert(key).inserted {
+        revalue(key, in: view.id, isTouched: true)
+        continue
+      }
+      guard let size = data.inBook(view.id, { $0.dismissLeast() }) ?? nil else { break }
+      left -= size
+      victims.append(key)
+    }
     guard !victims.isEmpty else { return }
     output.order(writer, session) { $0.evict += victims }
   }
 
-  /// Tells values anew that may have changed, a slice of them at a time.
+  private func isStale(_ key: DataKey) -> Bool { staleValues.contains(key) || pending.reread.contains(key) }
+
+  /// A tick: a slice of the values that may have changed are told anew, and a slice of all others in turn.
   mutating func revalueStale() {
-    staleValues.formUnion(pending.takeReread())
-    guard !staleValues.isEmpty else { return }
-    var told: [ClusterName: [DataOrders.Value]] = [:]
-    for key in staleValues.sorted().prefix(Self.revaluedAtOnce) {
-      staleValues.remove(key)
-      for (cache, row) in (data.replicas[key] ?? [:]).sorted(by: { $0.key < $1.key }) {
-        let value = value(of: row)
-        guard data.inBook(cache, { $0.revalue(key, value) }) == true,
-          let cluster = clusters(sharing: cache).first, let writer = writer(for: cluster)
-        else { continue }
-        told[writer, default: []].append(DataOrders.Value(key: key, value: value))
-      }
+    var left = Self.rereadAtOnce
+    while left > 0, let key = pending.reread.popFirst() {
+      left -= 1
+      if data.replicas[key] != nil { staleValues.insert(key) }
     }
-    for (writer, values) in told.sorted(by: { $0.key < $1.key }) {
-      guard let session = dataSession(of: writer) else { continue }
-      output.order(writer, session) { $0.values += values }
-    }
+    left = configuration.sliceLimit
+    while left > 0, let key = staleValues.popFirst() { left -= revalue(key, isTouched: true) }
+    left = min(valuedInTurn.count, max(1, configuration.sliceLimit / 4))
+    while left > 0, let key = valuedInTurn.popFirst() { left -= revalue(key, isTouched: false) }
   }
 
-  private static var revaluedAtOnce: Int { 1000 }
+  /// - Parameter isTouched: something happened to it, so that it begins to age anew.
+  /// - Returns: how many replicas were looked at, and 1 when it was none.
+  private mutating func revalue(_ key: DataKey, isTouched: Bool) -> Int {
+    guard let caches = data.replicas[key]?.keys.sorted() else { return 1 }
+    for cache in caches { revalue(key, in: cache, isTouched: isTouched) }
+    valuedInTurn.insert(key)
+    return caches.count
+  }
+
+  private mutating func revalue(_ key: DataKey, in cache: String, isTouched: Bool) {
+    guard let row = data.replicas[key]?[cache] else { return }
+    let value = value(of: row)
+    guard data.inBook(cache, { $0.revalue(key, value, isTouched: isTouched) }) == true,
+      let cluster = clusters(sharing: cache).first, let writer = writer(for: cluster),
+      let session = dataSession(of: writer)
+    else { return }
+    output.order(writer, session) { $0.values.append(DataOrders.Value(key: key, value: value)) }
+  }
+
+  /// How many of those that are about to go are looked at first, for one transfer.
+  private static var revaluedForRoom: Int { 32 }
+  /// Most keys that tasks read have no replica, and cost next to nothing.
+  private static var rereadAtOnce: Int { 1000 }
+  /// Of how many copies the best source is looked for.
+  private static var copiesCompared: Int { 32 }
   /// What a use within the last hours counts, of one that is known to come.
   private static var pastUse: Double { 0.1 }
   /// What the next reader may be who is known of by nothing: so that what is dear to fetch outlives what is cheap.
@@ -67,9 +94,11 @@ extension ControlPlaneCore {
   /// What bringing a replica again would cost, money counted in seconds as placement does.
   private func refetchSeconds(of row: ReplicaRow) -> Double {
     guard let cluster = clusters(sharing: row.cache).first, let entry = clusters[cluster] else { return 0 }
-    let source = sources(of: row.key, for: cluster).first?.linkName ?? ""
+    // Where many have it, one is near enough, and to compare all for each of them would take too long.
+    let isRare = (data.replicas[row.key]?.count ?? 0) <= Self.copiesCompared
+    let source = isRare ? sources(of: row.key, for: cluster).first?.linkName : nil
     let bandwidth =
-      data.links[Link(source: source, cluster: cluster)]?.bandwidth
+      source.flatMap { data.links[Link(source: $0, cluster: cluster)]?.bandwidth }
       ?? entry.view(defaultBandwidth: configuration.defaultBandwidth, at: now).bandwidth
     let gibibytes = Double(row.size.bytes) / Double(1 << 30)
     let egress = entry.row.spec.prices(at: now)?.egressGibibyte ?? 0

@@ -1,11 +1,10 @@
 import FederationModel
-import HeapModule
 
 /// How long versions of data sets live that nobody uses, and numbers that nobody may have again.
 extension ControlPlaneCore {
   /// When a version may have to be looked at is noted. One that is used meanwhile is looked at again then.
   mutating func expect(_ row: DatasetVersionRow) {
-    if let moment = nextDeadline(of: row) { data.lifetimes.insert(VersionDeadline(at: moment, key: row.key)) }
+    if let moment = nextDeadline(of: row) { data.look(at: row.key, by: moment) }
   }
 
   /// When a version is archived or deleted unless somebody uses it.
@@ -18,9 +17,9 @@ extension ControlPlaneCore {
   /// Deletes versions that nobody has used for their data set's `expiresAfter`, and forgets data sets that were removed long ago.
   mutating func expireVersions() {
     var left = configuration.sliceLimit
-    while left > 0, let next = data.lifetimes.min, next.at < now {
+    while left > 0, let next = data.popLook(before: now) {
       left -= 1
-      data.lifetimes.removeMin()
+      guard next.isDue else { continue }
       guard let row = data.version(next.key), let spec = data.datasets[row.dataset]?.row.spec else { continue }
       guard let moment = nextDeadline(of: row), moment < now else {
         expect(row)
@@ -29,12 +28,12 @@ extension ControlPlaneCore {
       guard let life = spec.expiresAfter, (row.usedAt ?? row.createdAt) + life < now else {
         archive(row)
         if let life = spec.expiresAfter {
-          data.lifetimes.insert(VersionDeadline(at: (row.usedAt ?? row.createdAt) + life, key: row.key))
+          data.look(at: row.key, by: (row.usedAt ?? row.createdAt) + life)
         }
         continue
       }
       guard (try? refuseInUse(row.dataset, row.number)) != nil, pending.readers(of: row.key) == 0 else {
-        data.lifetimes.insert(VersionDeadline(at: now + Self.busyPause, key: row.key))
+        data.look(at: row.key, by: now + Self.busyPause)
         continue
       }
       drop(row.dataset, row.number)
@@ -45,10 +44,10 @@ extension ControlPlaneCore {
       output.events.append(
         EventRow(at: now, reason: "DatasetExpired", message: "\(row.key) was not used for its lifetime and is deleted"))
     }
-    for row in data.removed.values.sorted(by: { $0.reference < $1.reference })
-    where row.removedAt.map({ $0 + Self.numbersKept < now }) == true {
-      data.removed[row.reference] = nil
-      output.deletedDatasets.insert(row.reference)
+    left = configuration.sliceLimit
+    while left > 0, let forgotten = data.popRemoved(before: now + (.zero - Self.numbersKept)) {
+      left -= 1
+      output.deletedDatasets.formUnion(forgotten)
     }
   }
 

@@ -93,7 +93,7 @@ extension ControlPlaneCore {
           data.foreign[ForeignName(project: row.spec.project, origin: origin)] = row.reference
         }
       } else {
-        data.removed[row.reference] = row
+        data.keepNumbers(of: row)
       }
     }
     for row in state.datasetVersions {
@@ -101,7 +101,10 @@ extension ControlPlaneCore {
       if row.phase == .indexing { data.unlisted.insert(row.key) }
       expect(row)
     }
-    for row in state.replicas { data.insert(row) }
+    for row in state.replicas {
+      data.insert(row)
+      staleValues.insert(row.key)
+    }
     for row in state.unstoredArtifacts {
       let key = DataKey(sha256: row.stored.sha256)
       data.setUnstored(key, (data.unstored[key] ?? []) + [row])

@@ -2,8 +2,8 @@ public import FederationModel
 
 /// Where bytes can be had, and who may open what.
 extension ControlPlaneCore {
-  /// Where a cluster may fetch a key, the best first: what has been fast, and of those that nobody has tried caches of the federation
-  /// before where it came from.
+  /// Where a cluster may fetch a key, the best first: by how fast it has been, where what was not tried yet counts as the default link;
+  /// of equals caches of the federation come before where it came from.
   func sources(of key: DataKey, for cluster: ClusterName, repositoryKey: String? = nil) -> [DataSource] {
     var sources: [DataSource] = []
     let own = cache(of: cluster)
@@ -29,7 +29,7 @@ extension ControlPlaneCore {
       sources.append(.repository(key: repositoryKey ?? data.unstored[key]?.first?.stored.key))
     }
     return sources.enumerated().sorted {
-      let (a, b) = (knownRate($0.element, to: cluster), knownRate($1.element, to: cluster))
+      let (a, b) = (expectedRate($0.element, to: cluster), expectedRate($1.element, to: cluster))
       return (-a, $0.offset) < (-b, $1.offset)
     }.map(\.element)
   }

@@ -250,15 +250,7 @@ extension ControlPlaneCore {
     guard bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
     let sample = Double(bytes.bytes) * 1000 / Double(milliseconds)
     if case .export(let neighbour, _) = source, clusters[neighbour] == nil { return }
-    let link = Link(source: source.linkName, cluster: cluster)
-    if var known = data.links[link] {
-      known.bandwidth = known.bandwidth * 0.7 + sample * 0.3
-      known.samples += 1
-      known.measuredAt = now
-      data.links[link] = known
-    } else {
-      data.links[link] = LinkEntry(bandwidth: sample, measuredAt: now)
-    }
+    data.links.measured(sample, over: Link(source: source.linkName, cluster: cluster), at: now)
     weighLinks(of: cluster)
     if case .export(let neighbour, _) = source { weighLinks(of: neighbour) }
   }
@@ -268,10 +260,9 @@ extension ControlPlaneCore {
   /// taken to be well connected.
   private mutating func weighLinks(of cluster: ClusterName) {
     var (near, far, out): (Double?, Double?, Double?) = (nil, nil, clusters[cluster]?.storedBandwidth)
-    for (link, entry) in data.links {
-      if link.source == cluster.text { out = max(out ?? 0, entry.bandwidth) }
-      guard link.cluster == cluster else { continue }
-      if Self.outside.contains(link.source) {
+    for entry in data.links.out(of: cluster.text) { out = max(out ?? 0, entry.bandwidth) }
+    for (source, entry) in data.links.into(cluster) {
+      if LinkTable.outside.contains(source) {
         near = max(near ?? 0, entry.bandwidth)
       } else {
         far = max(far ?? 0, entry.bandwidth)
@@ -284,9 +275,6 @@ extension ControlPlaneCore {
     clusters[cluster]?.measuredBandwidthOut = out
   }
 
-  /// Names of sources that are no clusters; see `DataSource.linkName`.
-  private static let outside: Set<String> = ["repository", "origin"]
-
   /// An output was copied into the repository: that is what is known of the way out of a cluster without an export.
   mutating func measuredStore(_ bytes: ByteCount, _ milliseconds: Int64, from cluster: ClusterName) {
     guard bytes.bytes >= 64 << 10, milliseconds > 0 else { return }
@@ -296,15 +284,13 @@ extension ControlPlaneCore {
     weighLinks(of: cluster)
   }
 
-  /// Bytes per second at which a cluster gets bytes from a source, as far as its own transfers have shown; infinite until then.
-  func knownRate(_ source: DataSource, to cluster: ClusterName) -> Double {
-    data.links[Link(source: source.linkName, cluster: cluster)]?.bandwidth ?? .infinity
+  /// Bytes per second at which a cluster gets bytes from a source, as far as its own transfers have shown; the default until then.
+  func expectedRate(_ source: DataSource, to cluster: ClusterName) -> Double {
+    data.links[Link(source: source.linkName, cluster: cluster)]?.bandwidth ?? configuration.defaultBandwidth
   }
 
   /// Bytes per second at which anybody has had bytes from the origins of data sets; infinite until somebody had.
-  var originRate: Double {
-    data.links.lazy.filter { $0.key.source == "origin" }.map(\.value.bandwidth).max() ?? .infinity
-  }
+  var originRate: Double { data.links.out(of: "origin").map(\.bandwidth).max() ?? .infinity }
 }
 
 extension ControlPlaneCore {
@@ -320,7 +306,7 @@ extension ControlPlaneCore {
     for id in (data.transfersByCluster[cluster] ?? []).sorted() {
       close(id, .cancelled, message: "the cluster was forgotten")
     }
-    data.links = data.links.filter { $0.key.cluster != cluster && $0.key.source != cluster.text }
+    data.links.forget(cluster)
     setAgent(nil, of: cluster)
   }
 

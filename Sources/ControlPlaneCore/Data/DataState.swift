@@ -7,13 +7,17 @@ import HeapModule
 struct DataState: Sendable {
   var datasets: [DatasetReference: DatasetEntry] = [:]
   /// Data sets that were removed: their numbers go on when one of the same name is made.
-  var removed: [DatasetReference: DatasetRow] = [:]
+  private(set) var removed: [DatasetReference: DatasetRow] = [:]
+  /// Of `removed`, the oldest first. Entries are dropped lazily: some were made and removed again.
+  private var removals = Heap<Removal>()
   /// The hidden data sets, by what documents call them.
   var foreign: [ForeignName: DatasetReference] = [:]
   /// Versions whose files are to be listed.
   var unlisted: Set<DataKey> = []
-  /// When versions may have outlived their use. Entries are dropped lazily: a version that was used since gets a later one.
-  var lifetimes = Heap<VersionDeadline>()
+  /// When versions may have outlived their use: one that was used since is looked at, and again later.
+  private var lifetimes = Heap<VersionDeadline>()
+  /// The one entry of each version in `lifetimes` that counts. Others are dropped lazily.
+  private var looks: [DataKey: Timestamp] = [:]
   /// Workflows that are not over and read a version.
   var readers: [DataKey: Set<WorkflowID>] = [:]
   /// By key, then by cache.
@@ -44,7 +48,7 @@ struct DataState: Sendable {
   var remakings: [TaskID: Int] = [:]
   /// What was made anew, by where the old bytes belonged.
   var remade: [RepositoryName: StoredArtifact] = [:]
-  var links: [Link: LinkEntry] = [:]
+  var links = LinkTable()
   /// How often versions could not be copied to their archives so far; soft.
   var archiveAttempts: [DataKey: Int] = [:]
   /// Versions that an agent was asked to list, and which.
@@ -55,6 +59,49 @@ struct DataState: Sendable {
   var reports: [ClusterName: Set<DataKey>] = [:]
   /// Transfers that ended with the phase of the run that needed them, before their agent told how they went.
   private var untold: [ReplicaName: TransferRow] = [:]
+
+  // MARK: Lifetimes
+
+  /// How many moments are noted, those included that do not count any more.
+  var lookCount: Int { lifetimes.count }
+
+  /// A version is to be looked at then, at the latest.
+  mutating func look(at key: DataKey, by moment: Timestamp) {
+    if let known = looks[key], known <= moment { return }
+    looks[key] = moment
+    lifetimes.insert(VersionDeadline(at: moment, key: key))
+  }
+
+  /// Takes the next version whose moment has come.
+  ///
+  /// - Returns: nil when there is none. One that is not due has been looked at already, or has an earlier moment.
+  mutating func popLook(before now: Timestamp) -> (key: DataKey, isDue: Bool)? {
+    guard let next = lifetimes.min, next.at < now else { return nil }
+    lifetimes.removeMin()
+    guard looks[next.key] == next.at else { return (next.key, false) }
+    looks[next.key] = nil
+    return (next.key, true)
+  }
+
+  /// A data set was removed: its numbers are kept.
+  mutating func keepNumbers(of row: DatasetRow) {
+    removed[row.reference] = row
+    if let moment = row.removedAt { removals.insert(Removal(at: moment, reference: row.reference)) }
+  }
+
+  /// A data set that is made anew goes on with the numbers of the one that was removed.
+  mutating func takeNumbers(of reference: DatasetReference) -> DatasetRow? { removed.removeValue(forKey: reference) }
+
+  /// Forgets one that was removed before a moment.
+  ///
+  /// - Returns: nil when there is none; an empty answer when it was made, or removed, again since.
+  mutating func popRemoved(before moment: Timestamp) -> [DatasetReference]? {
+    guard let next = removals.min, next.at < moment else { return nil }
+    removals.removeMin()
+    guard removed[next.reference]?.removedAt == next.at else { return [] }
+    removed[next.reference] = nil
+    return [next.reference]
+  }
 
   // MARK: Transfers
 
@@ -215,6 +262,13 @@ struct VersionDeadline: Comparable, Sendable {
   static func < (a: Self, b: Self) -> Bool { (a.at, a.key) < (b.at, b.key) }
 }
 
+/// When a data set was removed.
+struct Removal: Comparable, Sendable {
+  var at: Timestamp
+  var reference: DatasetReference
+  static func < (a: Self, b: Self) -> Bool { (a.at, a.reference) < (b.at, b.reference) }
+}
+
 struct DatasetEntry: Sendable {
   var row: DatasetRow
   var versions: [Int32: DatasetVersionRow] = [:]
@@ -256,21 +310,6 @@ struct AbroadEntry: Sendable {
 struct RepositoryName: Hashable, Sendable {
   var project: ProjectName
   var key: String
-}
-
-/// From where to where bytes move.
-struct Link: Hashable, Comparable, Sendable {
-  /// `repository`, `origin`, or a cluster's name.
-  var source: String
-  var cluster: ClusterName
-  static func < (a: Self, b: Self) -> Bool { (a.cluster, a.source) < (b.cluster, b.source) }
-}
-
-struct LinkEntry: Sendable {
-  /// Bytes per second, an exponentially weighted mean.
-  var bandwidth: Double
-  var samples = 1
-  var measuredAt: Timestamp
 }
 
 extension DatasetReference {

@@ -40,8 +40,8 @@ struct PendingTasks: Sendable {
   private var lastKey: Int64 = 0
   /// How many waiting tasks read a key.
   private var readers: [DataKey: Int] = [:]
-  /// Keys of which that changed.
-  private var reread: Set<DataKey> = []
+  /// Keys of which that changed, and nobody has looked since.
+  var reread = KeyQueue()
 
   var isEmpty: Bool { groups.isEmpty }
   /// Tasks that really wait, in all groups.
@@ -51,12 +51,6 @@ struct PendingTasks: Sendable {
   func project(reading key: DataKey) -> ProjectName? { artifacts[key]?.project }
 
   func readers(of key: DataKey) -> Int { readers[key] ?? 0 }
-
-  /// Keys that other numbers of tasks wait for than at the last call.
-  mutating func takeReread() -> Set<DataKey> {
-    defer { reread = [] }
-    return reread
-  }
 
   private mutating func note(_ names: [DataKey], _ change: Int) {
     for name in names {

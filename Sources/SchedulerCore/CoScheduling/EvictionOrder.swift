@@ -23,6 +23,8 @@ public struct EvictionOrder: Sendable {
   /// In no particular order.
   public var members: some Sequence<Int> { heap.lazy.map(\.replica) }
   public func contains(_ replica: Int) -> Bool { positions[replica] != nil }
+  /// What would be evicted; nil when every replica is pinned.
+  public var least: Int? { heap.first?.replica }
 
   /// The value of a replica.
   ///
@@ -46,6 +48,14 @@ public struct EvictionOrder: Sendable {
       heap.append(entry)
       siftUp(heap.count - 1)
     }
+  }
+
+  /// Changes the value of a replica that nobody has touched: it stays as old as it was. One that is not there is no error.
+  public mutating func shift(_ replica: Int, by change: Double) {
+    guard let position = positions[replica] else { return }
+    heap[position].value += change
+    siftUp(position)
+    siftDown(positions[replica]!)
   }
 
   /// Takes out a replica that was pinned or is gone; one that is not there is no error.

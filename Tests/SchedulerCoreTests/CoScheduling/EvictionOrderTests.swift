@@ -30,6 +30,20 @@ struct EvictionOrderTests {
     #expect(evicted == expected, "seed \(seed)")
   }
 
+  @Test("a value that changes with time alone leaves its replica as old as it was", arguments: [(0.0, 0), (4.0, 2)])
+  func shift(change: Double, first: Int) {
+    var order = EvictionOrder()
+    order.update(0, value: 10)
+    order.update(1, value: 8)
+    #expect(order.evict() == 1)
+    order.update(2, value: 5)
+    order.shift(0, by: change)
+    order.shift(1, by: 1)
+    #expect(order.least == first)
+    #expect(order.evict() == first)
+    #expect(order.count == 1)
+  }
+
   @Test("a dear replica that nobody touches goes in the end")
   func ageing() {
     var order = EvictionOrder()
