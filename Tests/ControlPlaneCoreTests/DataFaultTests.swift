@@ -5,38 +5,6 @@ import WorkflowCore
 
 @testable import ControlPlaneCore
 
-/// `make` makes an output, `use` reads it elsewhere when `check` is over.
-private func chain(_ federation: String) -> String {
-  """
-  apiVersion: argoproj.io/v1alpha1
-  kind: Workflow
-  metadata: {name: chain}
-  spec:
-    entrypoint: main
-    templates:
-    - name: main
-      dag:
-        tasks:
-        - {name: make, template: make}
-        - {name: check, template: check, dependencies: [make]}
-        - name: use
-          template: use
-          dependencies: [check]
-          arguments: {artifacts: [{name: in, from: "{{tasks.make.outputs.artifacts.out}}"}]}
-    - name: make
-      federation: {clusters: {labels: {role: make}}, \(federation)}
-      container: {image: any, command: ["true"]}
-      outputs: {artifacts: [{name: out, path: /out}]}
-    - name: check
-      federation: {clusters: {labels: {role: check}}}
-      container: {image: any, command: ["true"]}
-    - name: use
-      federation: {clusters: {labels: {role: use}}}
-      inputs: {artifacts: [{name: in, path: /in}]}
-      container: {image: any, command: ["true"]}
-  """
-}
-
 private let roles = ["a": ["role": "make"], "b": ["role": "use"], "c": ["role": "check"]]
 
 extension Federation {

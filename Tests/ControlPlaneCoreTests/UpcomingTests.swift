@@ -4,35 +4,6 @@ import SchedulerCore
 import Testing
 import WorkflowCore
 
-private let ahead = """
-  apiVersion: argoproj.io/v1alpha1
-  kind: Workflow
-  metadata: {name: ahead}
-  spec:
-    entrypoint: main
-    templates:
-    - name: main
-      dag:
-        tasks:
-        - {name: make, template: make}
-        - {name: check, template: check, dependencies: [make]}
-        - name: use
-          template: use
-          dependencies: [check]
-          arguments: {artifacts: [{name: in, from: "{{tasks.make.outputs.artifacts.out}}"}]}
-    - name: make
-      federation: {clusters: {labels: {role: make}}}
-      container: {image: any, command: ["true"]}
-      outputs: {artifacts: [{name: out, path: /out}]}
-    - name: check
-      federation: {clusters: {labels: {role: make}}}
-      container: {image: any, command: ["true"]}
-    - name: use
-      federation: {clusters: {labels: {role: use}}}
-      inputs: {artifacts: [{name: in, path: /in}]}
-      container: {image: any, command: ["true"]}
-  """
-
 @Suite("Tasks that are looked ahead to")
 struct UpcomingTests {
   private static let made = StoredArtifact(
@@ -63,7 +34,7 @@ struct UpcomingTests {
     "What a task reads is brought to where it will go once it only waits for runs, and nothing is bound for it (I5)")
   func bringsAhead() throws {
     var federation = Federation.withCaches(["a", "b"], labels: ["a": ["role": "make"], "b": ["role": "use"]])
-    _ = try federation.submit("ahead", ahead)
+    _ = try federation.submit("ahead", chain(name: "ahead", checkOn: "make"))
     pass(&federation)
     try tell(
       &federation, .succeeded,

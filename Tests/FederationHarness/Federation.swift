@@ -463,18 +463,7 @@ public enum FreePort {
     for _ in 0..<200 {
       let port = Int.random(in: range)
       guard given.withLock({ $0.insert(port).inserted }) else { continue }
-      let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-      defer { close(file) }
-      var address = sockaddr_in()
-      address.sin_family = sa_family_t(AF_INET)
-      address.sin_port = in_port_t(port).bigEndian
-      address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
-      let result = withUnsafePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          bind(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-        }
-      }
-      if result == 0 { return port }
+      if isDone(port, bind) { return port }
     }
     throw HarnessError("no free port was found")
   }
@@ -485,11 +474,14 @@ public enum FreePort {
   public static func answers(_ port: Int, of server: OwnedProcess, log: String) async throws {
     try await poll("port \(port) answers; its server says\n\(LogTail.of(log))", timeout: .seconds(30)) {
       guard server.isAlive else { throw HarnessError("the server ended:\n\(LogTail.of(log))") }
-      return isOpen(port)
+      return isDone(port, connect)
     }
   }
 
-  private static func isOpen(_ port: Int) -> Bool {
+  /// Whether a new socket can be bound or connected to a port of the loopback.
+  private static func isDone(
+    _ port: Int, _ act: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
+  ) -> Bool {
     let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(file) }
     var address = sockaddr_in()
@@ -498,7 +490,7 @@ public enum FreePort {
     address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
     return withUnsafePointer(to: &address) {
       $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+        act(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
       }
     }
   }

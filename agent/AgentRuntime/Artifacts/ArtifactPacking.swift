@@ -17,6 +17,44 @@ struct PackedFile: Sendable, Equatable {
   var sha256: String
 }
 
+extension PackedFile {
+  /// A new file in a directory with what `body` writes into it. Nothing is left of one that fails.
+  ///
+  /// - Parameter isDurable: it is on the disk before this returns.
+  /// - Throws: what `body` throws, and `.resourceExhausted` (disk full).
+  static func write(
+    into directory: String, isDurable: Bool = false, _ body: (Int32) throws -> Void
+  ) throws -> PackedFile {
+    let file = try writeIfAny(into: directory, isDurable: isDurable) { output in
+      try body(output)
+      return true
+    }
+    return file!
+  }
+
+  /// The same; nil, and no file, when `body` says that there is nothing to write.
+  static func writeIfAny(
+    into directory: String, isDurable: Bool, _ body: (Int32) throws -> Bool
+  ) throws -> PackedFile? {
+    let path = directory + "/pack-\(UInt64.random(in: .min ... .max))"
+    let output = try POSIXFile.open(path, O_RDWR | O_CREAT | O_EXCL)
+    defer { POSIXFile.close(output) }
+    do {
+      guard try body(output) else {
+        unlink(path)
+        return nil
+      }
+      if isDurable, fsync(output) != 0 { throw POSIXFile.failure("Cannot write \(path)") }
+      lseek(output, 0, SEEK_SET)
+      let (size, sha256) = try ArtifactPacking.digest(output)
+      return PackedFile(path: path, size: size, sha256: sha256)
+    } catch {
+      unlink(path)
+      throw error
+    }
+  }
+}
+
 /// Between a run's files and the stored form of artifacts. Everything streams; nothing is whole in memory.
 enum ArtifactPacking {
   /// Packs `path` of the run into a new file in `directory`; nil when there is nothing at `path`.
@@ -26,27 +64,12 @@ enum ArtifactPacking {
     _ tree: RootedTree, path: String, archive: ArchiveFormat, into directory: String,
     limits: ArchiveLimits = ArchiveLimits()
   ) throws -> PackedFile? {
-    let target = directory + "/pack-\(UInt64.random(in: .min ... .max))"
-    let output = try POSIXFile.open(target, O_RDWR | O_CREAT | O_EXCL)
-    defer { close(output) }
-    do {
-      let isThere =
-        switch archive {
-        case .none: try copy(tree, path: path, to: output)
-        case .tar: try packTar(tree, path: path, to: output, limits: limits)
-        case .zip: try packZip(tree, path: path, to: output, scratch: directory, limits: limits)
-        }
-      guard isThere else {
-        unlink(target)
-        return nil
+    try PackedFile.writeIfAny(into: directory, isDurable: true) { output in
+      switch archive {
+      case .none: try copy(tree, path: path, to: output)
+      case .tar: try packTar(tree, path: path, to: output, limits: limits)
+      case .zip: try packZip(tree, path: path, to: output, scratch: directory, limits: limits)
       }
-      guard fsync(output) == 0 else { throw POSIXFile.failure("Cannot write \(target)") }
-      lseek(output, 0, SEEK_SET)
-      let (size, sha256) = try digest(output)
-      return PackedFile(path: target, size: size, sha256: sha256)
-    } catch {
-      unlink(target)
-      throw error
     }
   }
 
@@ -76,10 +99,7 @@ enum ArtifactPacking {
       throw FederationError(
         .failedPrecondition, "\(name) holds \(ByteCount(size)); the agent's cache takes \(ByteCount(limit))")
     }
-    let target = directory + "/pack-\(UInt64.random(in: .min ... .max))"
-    let output = try POSIXFile.open(target, O_RDWR | O_CREAT | O_EXCL)
-    defer { close(output) }
-    do {
+    return try PackedFile.write(into: directory, isDurable: true) { output in
       lseek(input, 0, SEEK_SET)
       // Whoever writes the file may go on writing: what it held at first is what counts.
       var rest = size
@@ -89,13 +109,6 @@ enum ArtifactPacking {
         try POSIXFile.write(output, bytes, name)
         rest -= Int64(bytes.count)
       }
-      guard fsync(output) == 0 else { throw POSIXFile.failure("Cannot write \(target)") }
-      lseek(output, 0, SEEK_SET)
-      let (size, sha256) = try digest(output)
-      return PackedFile(path: target, size: size, sha256: sha256)
-    } catch {
-      unlink(target)
-      throw error
     }
   }
 

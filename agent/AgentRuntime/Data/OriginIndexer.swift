@@ -87,33 +87,34 @@ struct OriginIndexer: Sendable {
   }
 
   private static func write(_ entries: [RcloneClient.Listed], in directory: String) throws -> PackedFile {
-    let path = directory + "/index-\(UInt64.random(in: .min ... .max))"
-    let output = try POSIXFile.open(path, O_RDWR | O_CREAT | O_EXCL)
-    defer { POSIXFile.close(output) }
-    do {
-      var bytes: Int64 = 0
-      for entry in entries {
-        let (sum, overflow) = bytes.addingReportingOverflow(entry.size)
-        guard !overflow else { throw FederationError(.failedPrecondition, "its files are too large together") }
-        bytes = sum
-      }
-      var (writer, text) = try DatasetManifestWriter.begin(.init(files: Int64(entries.count), bytes: bytes))
-      for entry in entries {
-        try writer.append(
-          .init(path: entry.path, size: entry.size, sha256: entry.sha256, modified: entry.modified), to: &text)
-        if text.count > 256 << 10 {
-          try POSIXFile.write(output, text, "a manifest")
-          text.removeAll(keepingCapacity: true)
-        }
+    var bytes: Int64 = 0
+    for entry in entries {
+      let (sum, overflow) = bytes.addingReportingOverflow(entry.size)
+      guard !overflow else { throw FederationError(.failedPrecondition, "its files are too large together") }
+      bytes = sum
+    }
+    var rest = entries.makeIterator()
+    return try PackedFile.manifest(.init(files: Int64(entries.count), bytes: bytes), into: directory) {
+      rest.next().map { .init(path: $0.path, size: $0.size, sha256: $0.sha256, modified: $0.modified) }
+    }
+  }
+}
+
+extension PackedFile {
+  /// A data set's manifest in a new file, entry by entry until `next` has none.
+  static func manifest(
+    _ header: DatasetManifest.Header, into directory: String, _ next: () throws -> DatasetManifest.Entry?
+  ) throws -> PackedFile {
+    try write(into: directory) { output in
+      var (writer, text) = try DatasetManifestWriter.begin(header)
+      while let entry = try next() {
+        try writer.append(entry, to: &text)
+        guard text.count > 256 << 10 else { continue }
+        try POSIXFile.write(output, text, "a manifest")
+        text.removeAll(keepingCapacity: true)
       }
       try writer.finish()
       try POSIXFile.write(output, text, "a manifest")
-      lseek(output, 0, SEEK_SET)
-      let (size, sha256) = try ArtifactPacking.digest(output)
-      return PackedFile(path: path, size: size, sha256: sha256)
-    } catch {
-      unlink(path)
-      throw error
     }
   }
 }

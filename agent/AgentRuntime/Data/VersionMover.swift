@@ -219,56 +219,32 @@ struct VersionPacking {
   }
 
   private func write(_ entries: [DatasetManifest.Entry]) async throws -> PackedFile {
-    let (data, path) = (data, "\(directory)/pack-\(UInt64.random(in: .min ... .max))")
+    let (data, directory) = (data, directory)
     return try await BlockingWork.run {
-      let output = try POSIXFile.open(path, O_RDWR | O_CREAT | O_EXCL)
-      defer { POSIXFile.close(output) }
-      do {
+      try PackedFile.write(into: directory) { output in
         for entry in entries {
           let input = try POSIXFile.open(data + "/" + entry.path, O_RDONLY | O_NOFOLLOW)
           defer { POSIXFile.close(input) }
           try Self.check(input, entry)
           try ArtifactPacking.copy(from: input, to: output, entry.path)
         }
-        lseek(output, 0, SEEK_SET)
-        let (size, sha256) = try ArtifactPacking.digest(output)
-        return PackedFile(path: path, size: size, sha256: sha256)
-      } catch {
-        unlink(path)
-        throw error
       }
     }
   }
 
   /// The list of all files, once all are packed.
   func list() async throws -> PackedFile {
-    let (manifest, packs, places) = (manifest, packs, places)
-    let path = "\(directory)/list-\(UInt64.random(in: .min ... .max))"
+    let (manifest, packs, places, directory) = (manifest, packs, places, directory)
     return try await BlockingWork.run {
-      let output = try POSIXFile.open(path, O_RDWR | O_CREAT | O_EXCL)
-      defer { POSIXFile.close(output) }
-      do {
-        let header = DatasetManifest.Header(
-          files: manifest.header.files, bytes: manifest.header.bytes, packs: packs)
-        var (writer, text) = try DatasetManifestWriter.begin(header)
-        let cursor = try ManifestCursor(manifest)
-        for place in places {
-          guard var entry = try cursor.next()?.entry else { break }
-          entry.pack = place.pack < 0 ? nil : Int(place.pack)
-          entry.offset = place.pack < 0 ? nil : place.offset
-          try writer.append(entry, to: &text)
-          guard text.count > 256 << 10 else { continue }
-          try POSIXFile.write(output, text, "a manifest")
-          text.removeAll(keepingCapacity: true)
-        }
-        try writer.finish()
-        try POSIXFile.write(output, text, "a manifest")
-        lseek(output, 0, SEEK_SET)
-        let (size, sha256) = try ArtifactPacking.digest(output)
-        return PackedFile(path: path, size: size, sha256: sha256)
-      } catch {
-        unlink(path)
-        throw error
+      let header = DatasetManifest.Header(
+        files: manifest.header.files, bytes: manifest.header.bytes, packs: packs)
+      let cursor = try ManifestCursor(manifest)
+      var rest = places.makeIterator()
+      return try PackedFile.manifest(header, into: directory) {
+        guard let place = rest.next(), var entry = try cursor.next()?.entry else { return nil }
+        entry.pack = place.pack < 0 ? nil : Int(place.pack)
+        entry.offset = place.pack < 0 ? nil : place.offset
+        return entry
       }
     }
   }

@@ -20,8 +20,8 @@ public protocol CommandPort: Sendable {
   ///
   /// - Throws: `.unavailable` when this process does not lead, and what a submission would be refused with for its data sets.
   func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis
-  /// What each of these workflows waits for, where nothing of it runs (invariant I10); a hundred at most at a time,
-  /// because it is one turn of the leader. Empty on a standby.
+  /// What each of these workflows waits for, where nothing of it runs (invariant I10): a turn of the leader for each.
+  /// Empty on a standby.
   func standstill(of workflows: [WorkflowReference]) async -> [WorkflowReference: Standstill]
   /// How far transfers of a project are that are not over. Empty on a standby.
   func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress]
