@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement agent check-agent check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement agent check-agent check-data check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -29,6 +29,9 @@ check-agent: agent ## the released agent's symbols, and that it works in an empt
 check-install: build agent ## the agent installed on an emulated Debian in three ways, rebooted, uninstalled (root; a quarter of an hour and more)
 	scripts/check-install.sh
 
+check-data: ## 100,000 small files and one of 2 GiB from end to end: verified, within bounds, against cp -r and rclone copy (release build)
+	scripts/check-data.sh
+
 test: build ## every test: real PostgreSQL, real Slurm, real mTLS, real processes
 	scripts/test.sh $(FLAGS)
 
@@ -44,8 +47,8 @@ generate: ## the protobuf and gRPC code, from agent.proto
 chaos: build ## kill everything at random moments, ROUNDS times, from SEED
 	FUBINI_CHAOS_ROUNDS=$(ROUNDS) FUBINI_SEED=$(SEED) $(SWIFT) test --skip-build $(FLAGS) --filter Chaos
 
-ledger: build ## I3 and the balance over 10,000 random schedules with crashes
-	FUBINI_LEDGER_SCHEDULES=10000 $(SWIFT) test --skip-build $(FLAGS) --filter LedgerScheduleTests
+ledger: build ## I3 and the balance over 10,000 random schedules with crashes, and over 200 with two control planes and PostgreSQL
+	FUBINI_LEDGER_SCHEDULES=10000 FUBINI_LEDGER_LEADERS=200 $(SWIFT) test --skip-build $(FLAGS) --filter "LedgerScheduleTests|LedgerLeadersTests"
 
 fuzz: build ## the parsers, for longer than the tests do
 	FUBINI_FUZZ_ROUNDS=1000000 FUBINI_SEED=$(SEED) $(SWIFT) test --skip-build $(FLAGS) --filter "[Ff]uzz"

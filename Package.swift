@@ -74,7 +74,8 @@ let package = Package(
     .target(name: "SimulatorCore", dependencies: ["FederationModel", "SchedulerCore", heap], swiftSettings: settings),
     .target(name: "LedgerCore", dependencies: ["FederationModel"], swiftSettings: settings),
     .target(
-      name: "ControlPlaneCore", dependencies: ["FederationModel", "SchedulerCore", "WorkflowCore", deque, heap],
+      name: "ControlPlaneCore",
+      dependencies: ["FederationModel", "LedgerCore", "SchedulerCore", "WorkflowCore", deque, heap],
       swiftSettings: settings),
     .target(
       name: "FederationAPI", dependencies: ["FederationModel", grpc, grpcProtobuf, protobuf],
@@ -118,19 +119,23 @@ let package = Package(
         .embedInCode("V0006__prices_and_packs.sql"),
         .embedInCode("V0007__data_lifecycle.sql"),
         .embedInCode("V0008__input_bytes.sql"), .embedInCode("V0009__artifact_garbage.sql"),
+        .embedInCode("V0010__ledger.sql"), .embedInCode("V0011__access.sql"),
+        .embedInCode("V0013__allowances.sql"),
+        .embedInCode("V0014__data.sql"),
       ],
       swiftSettings: settings),
     .target(
       name: "ControlPlaneStore",
       dependencies: [
-        "ControlPlaneCore", "FederationModel", "Migrations", "Postgres", "SchedulerCore", "WorkflowCore", crypto,
+        "ControlPlaneCore", "FederationModel", "LedgerCore", "Migrations", "Postgres", "SchedulerCore", "WorkflowCore",
+        crypto,
       ],
       path: "controlplane/ControlPlaneStore", swiftSettings: settings),
     .target(
       name: "ControlPlaneServer",
       dependencies: [
         "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
-        "Postgres", "Rclone",
+        "LedgerCore", "Postgres", "Rclone",
         "SchedulerCore",
         "WorkflowCore", argumentParser, asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes,
         hummingbird, hummingbirdCore,
@@ -187,7 +192,7 @@ let package = Package(
     .testTarget(name: "LedgerCoreTests", dependencies: ["FederationModel", "LedgerCore"], swiftSettings: settings),
     .testTarget(
       name: "ControlPlaneCoreTests",
-      dependencies: ["ControlPlaneCore", "FederationModel", "SchedulerCore", "WorkflowCore"],
+      dependencies: ["ControlPlaneCore", "FederationModel", "LedgerCore", "SchedulerCore", "WorkflowCore"],
       swiftSettings: settings),
     .testTarget(
       name: "FederationPKITests", dependencies: ["FederationModel", "FederationPKI", crypto, swiftASN1, x509],
@@ -196,8 +201,8 @@ let package = Package(
     .testTarget(
       name: "ControlPlaneStoreTests",
       dependencies: [
-        "ControlPlaneCore", "ControlPlaneStore", "FederationModel", "Migrations", "Postgres", "SchedulerCore",
-        "TestSupport", "WorkflowCore",
+        "ControlPlaneCore", "ControlPlaneStore", "FederationModel", "LedgerCore", "Migrations", "Postgres",
+        "SchedulerCore", "TestSupport", "WorkflowCore",
       ], swiftSettings: settings),
     .testTarget(
       name: "ControlPlaneServerTests",

@@ -18,6 +18,10 @@ public enum EmbeddedMigrations {
       ("V0007__data_lifecycle.sql", String(decoding: PackageResources.V0007__data_lifecycle_sql, as: UTF8.self)),
       ("V0008__input_bytes.sql", String(decoding: PackageResources.V0008__input_bytes_sql, as: UTF8.self)),
       ("V0009__artifact_garbage.sql", String(decoding: PackageResources.V0009__artifact_garbage_sql, as: UTF8.self)),
+      ("V0010__ledger.sql", String(decoding: PackageResources.V0010__ledger_sql, as: UTF8.self)),
+      ("V0011__access.sql", String(decoding: PackageResources.V0011__access_sql, as: UTF8.self)),
+      ("V0013__allowances.sql", String(decoding: PackageResources.V0013__allowances_sql, as: UTF8.self)),
+      ("V0014__data.sql", String(decoding: PackageResources.V0014__data_sql, as: UTF8.self)),
     ]
   }
 }

@@ -223,7 +223,7 @@ extension ControlPlaneCore {
     row.bytesOut = event.usage.bytesOut
     row.wallMilliseconds = event.usage.wallMilliseconds
     row.stagingMilliseconds = event.usage.stagingMilliseconds
-    row.charge = charge(of: row, entry.priced)
+    row.charge = settle(row, entry.priced)
     // What is followed was measured when it arrived, without the time that the run waited for room.
     if entry.inputs.isEmpty {
       clusters[name]!.measured(event.usage.bytesIn, inMilliseconds: event.usage.stagingMilliseconds)
@@ -250,7 +250,8 @@ extension ControlPlaneCore {
       stored.producedOn = run.cluster
       var row = ArtifactRow(
         task: run.task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: stored,
-        createdAt: now, isRemade: workflows[run.task.workflow]!.tasks[run.task.node]?.isRemaking == true)
+        createdAt: now, isRemade: workflows[run.task.workflow]!.tasks[run.task.node]?.isRemaking == true,
+        collection: workflows[run.task.workflow]!.machine.collection(of: name, madeBy: run.task.node))
       if stored.isUnstored == true, workflows[run.task.workflow]!.machine.stageOut(of: run.task.node) == .lazy {
         row.storeBy = now + configuration.stageOutAfter
       }
@@ -264,13 +265,6 @@ extension ControlPlaneCore {
     }
   }
 
-  /// Minor units for what was really used at the quoted price, rounded up.
-  private func charge(of row: RunRow, _ priced: Resources) -> Int64? {
-    guard let quote = row.quote else { return nil }
-    let cost = quote.cost(of: priced, for: .milliseconds(row.wallMilliseconds), moving: row.bytesIn).rounded(.up)
-    return cost.isFinite && cost < 9e18 ? Int64(cost) : Int64.max
-  }
-
   private mutating func learn(_ run: RunEntry, _ outcome: TaskOutcome, seconds: Double) {
     history.learn(
       EndedRun(
@@ -281,6 +275,7 @@ extension ControlPlaneCore {
   /// A run leaves memory with its last image.
   private mutating func retire(_ entry: RunEntry, as row: RunRow) {
     runs[row.id] = nil
+    countOut(row)
     leaveStaging(entry, isReady: false)
     clusters[row.cluster]?.remove(entry)
     output.runs[row.id] = row
@@ -297,7 +292,7 @@ extension ControlPlaneCore {
     row.finishedAt = now
     row.message = reason
     row.isUnaccounted = false
-    row.charge = charge(of: row, entry.priced)
+    row.charge = settle(row, entry.priced)
     retire(entry, as: row)
     output.events.append(
       EventRow(

@@ -84,8 +84,10 @@ extension ControlPlaneCore {
     case .recover(let cluster): return try recover(cluster, principal)
     case .explain(let reference, let node): return try explain(reference, node)
     case .dataset(let reference, let command): return try perform(command, on: reference, principal)
+    case .project(let name, let command): return try perform(command, on: name, principal)
     case .cancelTransfer(let id): return try cancel(id, principal)
     case .storeArtifact(let key, let project): return try storeArtifact(key, in: project)
+    case .lookAhead(let inputs, let project): return lookAhead(at: inputs, of: project)
     }
   }
 
@@ -113,7 +115,9 @@ extension ControlPlaneCore {
   }
 
   mutating func note(_ principal: Principal, _ action: String, _ object: String, _ detail: String = "") {
-    output.audit.append(AuditRow(at: now, actor: principal.user, action: action, object: object, detail: detail))
+    output.audit.append(
+      AuditRow(
+        at: now, actor: principal.user, address: principal.address, action: action, object: object, detail: detail))
   }
 
   // MARK: Explaining
@@ -124,7 +128,7 @@ extension ControlPlaneCore {
     guard let id = workflowByName[reference] else {
       throw FederationError(.notFound, "workflow \(reference.name) does not run in project \(reference.project)")
     }
-    guard let node = node(named: name, in: id) else {
+    guard let node = try node(named: name, in: id) else {
       throw FederationError(.notFound, "workflow \(reference.name) has no node \(name)")
     }
     return .explanation(try state(of: TaskID(workflow: id, node: node)).description)
@@ -216,7 +220,7 @@ extension ControlPlaneCore {
     return nil
   }
 
-  private func candidates(
+  func candidates(
     of group: PendingGroup, _ key: Int64, on views: inout [ClusterView]
   ) -> CandidateTable {
     PlacementPlanner(weights: configuration.weights).explain(group, in: situation(explaining: group, key, on: &views))
@@ -242,18 +246,19 @@ extension ControlPlaneCore {
     return table.candidates.map { "\($0.cluster): \($0.rejection!.message)" }.joined(separator: "; ")
   }
 
-  private func node(named name: String, in id: WorkflowID) -> NodeID? {
+  /// By full name, the end of a full name after a dot, or display name.
+  ///
+  /// - Throws: `.invalidArgument` when several nodes are called so.
+  private func node(named name: String, in id: WorkflowID) throws -> NodeID? {
     let machine = workflows[id]!.machine
-    var byDisplayName: NodeID?
+    var found: [NodeRecord] = []
     for ordinal in 0..<Int32(machine.nodeCount) {
       let record = machine[NodeID(ordinal)]
       if record.isSuperseded { continue }
       if record.name == name { return record.id }
-      // The latest of a display name is the one that a person means: the last attempt.
-      if record.displayName == name, byDisplayName == nil || workflows[id]!.tasks[record.id] != nil {
-        byDisplayName = record.id
-      }
+      if found.count < 6, record.displayName == name || record.name.hasSuffix("." + name) { found.append(record) }
     }
-    return byDisplayName
+    guard found.count <= 1 else { throw FederationError.ambiguous(name, found.map(\.name)) }
+    return found.first?.id
   }
 }

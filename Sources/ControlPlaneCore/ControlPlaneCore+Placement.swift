@@ -1,5 +1,6 @@
 import DequeModule
 import FederationModel
+import LedgerCore
 public import SchedulerCore
 import WorkflowCore
 
@@ -119,6 +120,8 @@ extension ControlPlaneCore {
       requirement: group.requirement, tasks: tasks, waiting: group.count,
       expectedRuntime: expectedRuntime(of: group.requirement), runtimeSpread: runtimeSpread(of: group.requirement),
       isRuntimeKnown: history.knows(group.requirement.template))
+    view.budget = budgetView(of: group.requirement.project, for: group.requirement.member)
+    view.quota = quotaView(of: group.requirement.project)
     // Its tasks differ in what is behind them; the first one is the next to be placed.
     if let first = tasks.first, let entry = workflows[first.workflow] {
       if let tails = entry.tails { view.tail = entry.machine.tail(of: first.node, tails.value) }
@@ -211,6 +214,13 @@ extension ControlPlaneCore {
         wantsPlacement = true
         continue
       }
+      let hold = hold(for: placement, requirement, on: cluster)
+      // Others of the plan have taken what was left: the next pass sees it.
+      let quota = quotaView(of: requirement.project)?.rejection(of: cluster.row.spec, for: requirement)
+      guard hold != .refused, quota == nil else {
+        wantsPlacement = true
+        continue
+      }
       let workflow = placement.task.workflow
       let key = OpenPlan.Key(table: placement.table, workflow: workflow)
       if open.explanations[key] == nil {
@@ -221,7 +231,7 @@ extension ControlPlaneCore {
             id: lastExplanation, workflow: workflow, at: now,
             document: open.plan.tables[placement.table].json.description))
       }
-      bind(placement, requirement, session, epoch: entry.epoch + 1, open.explanations[key]!)
+      bind(placement, requirement, session, epoch: entry.epoch + 1, open.explanations[key]!, hold)
     }
   }
 
@@ -239,7 +249,8 @@ extension ControlPlaneCore {
   }
 
   private mutating func bind(
-    _ placement: Placement, _ requirement: Requirement, _ session: SessionID, epoch: Int32, _ explanation: Int64
+    _ placement: Placement, _ requirement: Requirement, _ session: SessionID, epoch: Int32, _ explanation: Int64,
+    _ hold: Hold
   ) {
     let (task, cluster) = (placement.task, placement.cluster)
     runCounter += 1
@@ -256,11 +267,22 @@ extension ControlPlaneCore {
     leaveQueue(task)
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
     workflows[task.workflow]!.tasks[task.node]!.run = id
+    if case .amount(let amount, let bound) = hold {
+      do {
+        try ledger.reserve(amount, for: id, of: requirement.project, by: requirement.member, bound: bound, at: now)
+      } catch {
+        // What was asked for above has been refused meanwhile: nothing may start that is not reserved (I3).
+        end(task, TaskOutcome(phase: .error, message: (error as? FederationError)?.publicMessage ?? "\(error)"))
+        return
+      }
+    }
     guard let assignment = assignment(of: row) else {
+      _ = ledger.settle(id, used: .zero, on: cluster, at: now)
       end(task, TaskOutcome(phase: .error, message: "the task could not be described"))
       return
     }
     runs[id] = run
+    countIn(row, of: requirement.project)
     clusters[cluster]!.add(run)
     awaitInputs(of: id, assignment.spec)
     output.runs[id] = row
@@ -276,6 +298,6 @@ extension ControlPlaneCore {
       run: row.id, epoch: row.epoch, project: workflow.project, workflowName: workflow.name, workflowUID: workflow.uid,
       nodeName: workflows[row.task.workflow]!.machine[row.task.node].name, spec: spec,
       disconnectLimit: spec.federation.onDisconnect == .replace ? configuration.disconnectLimit : nil,
-      walltime: spec.federation.walltime)
+      walltime: spec.federation.walltime ?? (spec.activeDeadline == nil ? ledger.reservations[row.id]?.bound : nil))
   }
 }

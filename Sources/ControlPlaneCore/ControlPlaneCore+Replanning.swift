@@ -36,9 +36,12 @@ extension ControlPlaneCore {
     guard isShut || elapsed > configuration.queuePatience.seconds, row.epoch < configuration.epochLimit,
       let spec = try? spec(of: row.task, for: nil), let project = workflows[row.task.workflow]?.row.project
     else { return false }
-    let requirement = Requirement(project: project, template: template(of: row.task), spec: spec)
-    let group = PendingGroup(
+    var requirement = Requirement(project: project, template: template(of: row.task), spec: spec)
+    requirement.member = workflows[row.task.workflow]!.row.createdBy
+    var group = PendingGroup(
       requirement: requirement, tasks: [], waiting: 1, expectedRuntime: expectedRuntime(of: requirement))
+    group.budget = budgetView(of: project, for: requirement.member, without: id)
+    group.quota = quotaView(of: project, without: id)
     let table = PlacementPlanner(weights: configuration.weights).explain(group, in: situation(of: [group], on: views()))
     let promised = table.candidates.first { $0.cluster == row.cluster }?.estimate
     guard isShut || elapsed > 3 * (promised?.waitSeconds ?? 0) else { return false }

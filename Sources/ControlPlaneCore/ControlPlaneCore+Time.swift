@@ -13,6 +13,8 @@ extension ControlPlaneCore {
     wakeWorkflows()
     forgetOldReplies()
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
+    beginBudgetPeriods()
+    stopUnpayable()
     reviewPlacement()
     moveStalledRuns()
     storeOverdue()

@@ -16,6 +16,7 @@ extension ControlPlaneCore {
       if let mounts = spec.federation.datasets { spec.datasets = try? mounted(mounts, by: id, for: nil) }
       var requirement = Requirement(project: project, template: "\(project)/\(expected.template)", spec: spec)
       guard !requirement.data.isEmpty else { continue }
+      requirement.member = workflows[id]!.row.createdBy
       requirement.inputs += volumes(of: expected.awaited, in: id)
       pending.hold(requirement.data, Self.artifacts(spec, requirement))
       if let dropped = upcoming.add(UpcomingTasks.Entry(name: name, requirement: requirement)) {
@@ -47,11 +48,14 @@ extension ControlPlaneCore {
     // The others have their turn with the passes that follow, though nothing else changes.
     if upcoming.hasUnseen { wantsPlacement = true }
     return chosen.map { entry in
-      PendingGroup(
+      var group = PendingGroup(
         requirement: entry.requirement,
         tasks: [TaskID(workflow: entry.name.workflow, node: entry.name.task.container)],
         expectedRuntime: expectedRuntime(of: entry.requirement),
         isRuntimeKnown: history.knows(entry.requirement.template))
+      group.budget = budgetView(of: entry.requirement.project, for: entry.requirement.member)
+      group.quota = quotaView(of: entry.requirement.project)
+      return group
     }
   }
 }

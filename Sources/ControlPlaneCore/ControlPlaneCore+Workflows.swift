@@ -21,6 +21,7 @@ extension ControlPlaneCore {
         // Of a workflow that cannot say it any more, what was set aside for the run counts, as for one copy.
         priced: spec.map { $0.resources.priced(copies: $0.federation.gangSize) } ?? row.resources.priced(copies: 1))
       runs[row.id] = run
+      countIn(row, of: entry.row.project)
       clusters[row.cluster]?.add(run)
       restoreInputs(of: row.id, spec)
       workflows[row.task.workflow]!.tasks[row.task.node, default: TaskEntry(epoch: row.epoch)].run = row.id
@@ -76,6 +77,7 @@ extension ControlPlaneCore {
     }
     let identity = WorkflowIdentity(
       name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
+    try admit(to: submission.project)
     let machine: WorkflowMachine
     do {
       machine = try WorkflowMachine(program: try submission.program.get(), identity: identity)
@@ -240,8 +242,9 @@ extension ControlPlaneCore {
       }
     }
     spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
-    let requirement = Requirement(
+    var requirement = Requirement(
       project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
+    requirement.member = workflows[task.workflow]!.row.createdBy
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(
@@ -329,7 +332,12 @@ extension ControlPlaneCore {
     }
     for id in output.retired.sorted() {
       guard let entry = workflows[id], entry.machine.status.phase.isTerminal else { continue }
-      storeOutputs(of: id)
+      // One that is deleted with its end has nobody who would read them.
+      if !entry.row.deletionRequested { storeOutputs(of: id) }
+      if entry.machine.collectsOnCompletion, !entry.row.deletionRequested {
+        forgetUnstored(of: id) { $0.collection == .onWorkflowCompletion }
+        delta.collectedWorkflows.append(id)
+      }
       endRemaking(of: id)
       forgetRemade(of: id)
       noteReading(by: id, false)

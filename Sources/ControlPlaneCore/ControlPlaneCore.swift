@@ -1,6 +1,7 @@
 import DequeModule
 public import FederationModel
 import HeapModule
+import LedgerCore
 import SchedulerCore
 import WorkflowCore
 
@@ -12,7 +13,7 @@ import WorkflowCore
 /// besides.
 ///
 /// The parts: `+Workflows` (submissions and the machines' actions), `+Placement` (what waits, plans), `+Agents` (sessions and
-/// events), `+Clusters` (operators' commands), `+Time` (leases, deadlines), `Data/` (data sets, replicas, transfers).
+/// events), `+Money` (projects and what they may spend), `+Quota` (what they may use, and where), `+Clusters` (operators' commands), `+Time` (leases, deadlines), `Data/` (data sets, replicas, transfers).
 public struct ControlPlaneCore: Sendable {
   public let configuration: CoreConfiguration
   /// The last committed position that the leader knows of: set by the loop, compared with what agents have seen.
@@ -39,6 +40,13 @@ public struct ControlPlaneCore: Sendable {
   var unfinished: Deque<WorkflowID> = []
   /// Plans of which not every placement has been looked at.
   var openPlans: Deque<OpenPlan> = []
+  var projects: [ProjectName: ProjectRow] = [:]
+  /// What the runs of each project have now; derived from `runs`.
+  var uses: [ProjectName: QuotaView] = [:]
+  /// The projects' money.
+  var ledger: Ledger
+  /// The last group of waiting tasks that was asked whether it can be paid for.
+  var stopCursor: Int64 = 0
   /// Data sets, where bytes are, and what moves.
   var data = DataState()
   /// Keys of projects' repositories that documents name, by what was found there. Soft.
@@ -98,6 +106,8 @@ public struct ControlPlaneCore: Sendable {
     lastExplanation = state.lastExplanationID
     now = state.now
     output = Output(now: state.now)
+    ledger = Ledger(budgets: state.budgets, reservations: state.reservations, allowances: state.allowances)
+    for row in state.projects { projects[row.name] = row }
     for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
     for row in state.agents { setAgent(row, of: row.cluster) }
     for row in state.idempotency.sorted(by: { $0.at < $1.at }) {
@@ -106,6 +116,7 @@ public struct ControlPlaneCore: Sendable {
     }
     restoreData(state)
     restore(state)
+    releaseOrphanedReservations()
     restoreRemade(state)
     dropOrphanedTransfers()
   }
@@ -154,7 +165,7 @@ public struct ControlPlaneCore: Sendable {
   }
 
   /// Whether anything has to be written or done.
-  public var hasOutput: Bool { output.isDirty }
+  public var hasOutput: Bool { output.isDirty || ledger.hasChanges }
 
   /// What the inputs since the last call wrote and want done. The delta is one unit; the effects wait for its commit.
   public mutating func takeOutput() -> (delta: DurableDelta, effects: [Effect]) {
@@ -170,7 +181,10 @@ public struct ControlPlaneCore: Sendable {
     delta.events = output.events
     delta.idempotency = output.idempotency
     delta.audit = output.audit
+    delta.alerts = output.alerts
     collectData(into: &delta)
+    delta.projects = output.projects.sorted().compactMap { projects[$0] }
+    if ledger.hasChanges { delta.ledger = ledger.takeChanges() }
     delta.deletedWorkflows = output.deletedWorkflows.sorted()
     delta.deletedClusters = output.deletedClusters.sorted()
     let effects = output.finishedEffects()

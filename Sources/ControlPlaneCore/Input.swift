@@ -45,7 +45,12 @@ public struct SessionID: NumberValue {
 /// Who asks.
 public struct Principal: Hashable, Sendable, Codable {
   public var user: String
-  public init(user: String) { self.user = user }
+  /// From where, for the audit log; empty when nobody knows.
+  public var address: String
+  public init(user: String, address: String = "") {
+    self.user = user
+    self.address = address
+  }
 }
 
 /// Makes a repeated write answer as the first one did.
@@ -82,10 +87,28 @@ public enum Command: Sendable {
   /// Why a pending or running node is where it is. Changes nothing.
   case explain(WorkflowReference, node: String)
   case dataset(DatasetReference, DatasetCommand)
+  case project(ProjectName, ProjectCommand)
   /// Ends a transfer that no bound run waits for.
   case cancelTransfer(TransferID)
   /// An output of the project that is nowhere but in caches is copied into the repository now.
   case storeArtifact(repositoryKey: String, ProjectName)
+  /// Inputs are looked at before anything of the project reads them, for a plan.
+  case lookAhead([UnseenInput], ProjectName)
+}
+
+/// What can be asked of a project.
+public enum ProjectCommand: Hashable, Sendable, Codable {
+  case create(description: String)
+  case describe(String)
+  /// Takes nothing new any more, or again.
+  case archive(Bool)
+  /// What it may use at once, and where; all of it anew.
+  case setLimits(ProjectLimits)
+  case setBudget(BudgetChange)
+  /// Moves what is neither spent nor reserved in this period to another project's budget.
+  case transferBudget(Amount, to: ProjectName)
+  /// Bounds what one member may use of the budget in each period; nil: no longer.
+  case limitMember(String, Amount?)
 }
 
 /// What can be asked of a data set.
@@ -190,8 +213,11 @@ public enum Reply: Hashable, Sendable, Codable {
   case dataset(DatasetReference, version: Int32?)
   /// What moves, or is about to.
   case transfer(TransferID)
+  case project(ProjectName)
   /// There is nothing to move: it is where it was wanted.
   case alreadyThere
+  /// What was asked about is being looked at, or has been.
+  case looking
 }
 
 /// A session's first words, checked and translated by the gateway.

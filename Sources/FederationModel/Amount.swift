@@ -19,7 +19,9 @@ public struct Amount: Hashable, Comparable, Sendable, Codable, CustomStringConve
   public init(charging minorUnits: Double) { self.init(minorUnits, .down) }
 
   private init(_ minorUnits: Double, _ rule: FloatingPointRoundingRule) {
-    let micros = (minorUnits * Self.perMinorUnit).rounded(rule)
+    // A product of prices that is whole on paper is a hair beside it in binary: that hair must not cost a millionth.
+    let hair = rule == .up ? -1e-6 : 1e-6
+    let micros = (minorUnits * Self.perMinorUnit + hair).rounded(rule)
     // A price that is no number costs all there is rather than nothing.
     self.init(micros: micros < Double(Self.max.micros) ? Int64(Swift.max(0, micros)) : Self.max.micros)
   }

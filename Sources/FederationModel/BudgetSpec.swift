@@ -109,10 +109,13 @@ public enum BudgetPeriod: String, Hashable, Sendable, Codable, CaseIterable {
   }
 }
 
-/// What happens when a hard budget has nothing left. What runs is reserved already, and goes on in either case.
+/// What happens when a hard budget has nothing left. What runs is reserved already, so that nothing overspends in any case.
 public enum ExhaustionPolicy: String, Hashable, Sendable, Codable, CaseIterable {
   /// New workflows are refused.
   case deny
   /// New workflows are taken, and wait.
   case drain
+  /// New workflows are refused, and those are stopped of which a task may cost more than all that is left, even if everything came
+  /// back that is reserved: they would wait for a new period or for an administrator.
+  case stop
 }

@@ -111,6 +111,18 @@ public struct MountedDataset: Hashable, Sendable, Codable {
   }
 }
 
+/// When an output goes from its project's repository (Argo's `artifactGC.strategy`).
+///
+/// - Source: Argo Workflows v3.7, docs/walk-through/artifacts.md, "Artifact garbage collection".
+public enum ArtifactGCStrategy: String, Hashable, Sendable, Codable, CaseIterable {
+  /// When its workflow is over, however it ended.
+  case onWorkflowCompletion = "OnWorkflowCompletion"
+  /// When its workflow is deleted, also when its key is its author's.
+  case onWorkflowDeletion = "OnWorkflowDeletion"
+  /// Not with its workflow, also when its key was made for it.
+  case never = "Never"
+}
+
 /// When an output is copied to its project's repository.
 public enum StageOutPolicy: String, Hashable, Sendable, Codable, CaseIterable {
   /// Before its run counts as ended.

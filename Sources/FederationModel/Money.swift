@@ -1,6 +1,7 @@
 /// An amount of one currency in its minor units (cents, fen).
 ///
-/// Prices below a minor unit live in `PriceSheet`; only settled amounts are `Money`.
+/// What an author writes as a limit (`maxPrice`). Prices below a minor unit live in `PriceSheet`; what is reserved and charged is an
+/// `Amount`.
 public struct Money: Hashable, Sendable, Codable, CustomStringConvertible {
   public var minorUnits: Int64
   /// ISO 4217, upper case.
@@ -36,7 +37,8 @@ public struct Money: Hashable, Sendable, Codable, CustomStringConvertible {
   }
 }
 
-/// What a cluster charges. Prices are fractions of a minor unit, because a core-second costs less than a cent; a charge is rounded up once.
+/// What a cluster charges. Prices are fractions of a minor unit, because a core-second costs less than a cent; `Amount` rounds
+/// once.
 public struct PriceSheet: Hashable, Sendable, Codable {
   /// ISO 4217, upper case.
   public var currency: String

@@ -20,7 +20,7 @@ public enum Tenancy: Hashable, Sendable, Codable {
         message: "its agent serves one project and does not say which: its operator has to set `project: \(project)` "
           + "in the agent's configuration")
     case .single(let owner?) where owner != project:
-      Refusal(code: "TenancySingle", message: "its agent serves project \(owner) alone")
+      Refusal(code: "TenancySingle", message: "its agent serves another project alone")
     case .single: nil
     case .mapped(let projects) where !projects.contains(project):
       Refusal(

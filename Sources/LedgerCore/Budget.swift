@@ -37,18 +37,53 @@ public struct Budget: Hashable, Sendable {
   public var unspent: Amount { granted - spent }
 }
 
+/// What one member of a project has used of its budget in the current period, and may at most. Kept of everybody whose runs the budget
+/// pays for, so that a limit counts what was used before it was set.
+public struct Allowance: Hashable, Sendable {
+  public struct Name: Hashable, Comparable, Sendable {
+    public var project: ProjectName
+    /// A user's name.
+    public var member: String
+    public init(_ project: ProjectName, _ member: String) {
+      self.project = project
+      self.member = member
+    }
+    public static func < (a: Self, b: Self) -> Bool { (a.project, a.member) < (b.project, b.member) }
+  }
+  public var name: Name
+  /// For each period, whether the budget is hard or soft; nil: the budget alone bounds the member.
+  public var limit: Amount?
+  public var reserved: Amount
+  public var spent: Amount
+
+  public init(name: Name, limit: Amount? = nil, reserved: Amount = .zero, spent: Amount = .zero) {
+    self.name = name
+    self.limit = limit
+    self.reserved = reserved
+    self.spent = spent
+  }
+
+  /// What may still be promised; nil: as much as the budget has.
+  public var available: Amount? { limit.map { $0 - reserved - spent } }
+}
+
 /// Money held for one run until it is over. Its key is `run`.
 public struct Reservation: Hashable, Sendable {
   public var run: RunID
   public var project: ProjectName
+  /// Whose run it is; empty: of a release that did not ask.
+  public var member: String
   public var currency: String
   public var amount: Amount
   /// How long the run may take: enforced beside it, so that it cannot outspend `amount` while nobody hears of it.
   public var bound: Duration
 
-  public init(run: RunID, project: ProjectName, currency: String, amount: Amount, bound: Duration) {
+  public init(
+    run: RunID, project: ProjectName, member: String, currency: String, amount: Amount, bound: Duration
+  ) {
     self.run = run
     self.project = project
+    self.member = member
     self.currency = currency
     self.amount = amount
     self.bound = bound

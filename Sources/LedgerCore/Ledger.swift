@@ -5,7 +5,8 @@ public import FederationModel
 ///
 /// It holds after every operation, refused ones included (invariant I3 and the balance):
 /// - of every hard budget reserved + spent <= granted;
-/// - a budget's `reserved` is the sum of its reservations;
+/// - no member has reserved and spent more than a limit of its own;
+/// - a budget's `reserved` is the sum of its reservations, and so is each member's;
 /// - the entries since any moment sum up to how the budgets have changed since then, because each operation moves money by entries
 ///   alone.
 ///
@@ -14,29 +15,37 @@ public struct Ledger: Hashable, Sendable {
   public private(set) var budgets: [ProjectName: Budget]
   /// Of runs that are not over.
   public private(set) var reservations: [RunID: Reservation]
+  /// Of the members of projects with budgets.
+  public private(set) var allowances: [Allowance.Name: Allowance]
   private var changes = LedgerChanges()
   private var changedBudgets: Set<ProjectName> = []
   private var changedReservations: Set<RunID> = []
+  private var changedAllowances: Set<Allowance.Name> = []
   private var ended: Set<RunID> = []
 
-  public init(budgets: [Budget] = [], reservations: [Reservation] = []) {
+  public init(budgets: [Budget] = [], reservations: [Reservation] = [], allowances: [Allowance] = []) {
+    self.allowances = Dictionary(uniqueKeysWithValues: allowances.map { ($0.name, $0) })
     self.budgets = Dictionary(uniqueKeysWithValues: budgets.map { ($0.project, $0) })
     self.reservations = Dictionary(uniqueKeysWithValues: reservations.map { ($0.run, $0) })
   }
 
   // MARK: Changes
 
-  public var hasChanges: Bool { !changedBudgets.isEmpty || !ended.isEmpty || !changes.entries.isEmpty }
+  public var hasChanges: Bool {
+    !changedBudgets.isEmpty || !changedAllowances.isEmpty || !ended.isEmpty || !changes.entries.isEmpty
+  }
 
   /// What was changed since the last call: whole images by key, and entries in order.
   public mutating func takeChanges() -> LedgerChanges {
     var taken = changes
     taken.budgets = changedBudgets.sorted().compactMap { budgets[$0] }
     taken.reservations = changedReservations.sorted().compactMap { reservations[$0] }
+    taken.allowances = changedAllowances.sorted().compactMap { allowances[$0] }
     taken.ended = ended.sorted()
     changes = LedgerChanges()
     changedBudgets = []
     changedReservations = []
+    changedAllowances = []
     ended = []
     return taken
   }
@@ -102,6 +111,12 @@ public struct Ledger: Hashable, Sendable {
           "runs of project \(project) are reserved in \(old.spec.currency): its currency can change when they have ended"
         )
       }
+      guard !allowances.values.contains(where: { $0.name.project == project && $0.limit != nil }) else {
+        throw FederationError(
+          .failedPrecondition,
+          "members of project \(project) have limits in \(old.spec.currency): take them away first, with `fubini budget "
+            + "member remove`")
+      }
       close(project, at: now, actor)
     }
     let (start, end) = spec.period.bounds(containing: now)
@@ -116,6 +131,10 @@ public struct Ledger: Hashable, Sendable {
     move(.close, budget.spent, from: account(.spent, budget), to: account(.closed, budget), at: now, actor: actor)
     budgets[project]!.granted -= budget.spent
     budgets[project]!.spent = .zero
+    for name in allowances.keys where name.project == project && allowances[name]!.spent != .zero {
+      allowances[name]!.spent = .zero
+      changedAllowances.insert(name)
+    }
     grant(.zero - budgets[project]!.available, to: project, at: now, actor)
   }
 
@@ -175,17 +194,61 @@ public struct Ledger: Hashable, Sendable {
       .transfer, amount, from: account(.available, giver), to: account(.available, taker), at: now, actor: actor)
   }
 
+  /// Bounds what one member may use of each period, or no longer.
+  ///
+  /// - Parameter limit: nil: the budget alone bounds the member.
+  /// - Throws: `.failedPrecondition` where the project has no budget, or where the member has used more; `.invalidArgument`.
+  public mutating func setLimit(_ limit: Amount?, of name: Allowance.Name) throws {
+    guard let budget = budgets[name.project] else {
+      throw FederationError(
+        .failedPrecondition,
+        "project \(name.project) has no budget; make one: fubini budget set \(name.project) AMOUNT CURRENCY")
+    }
+    guard (1...128).contains(name.member.utf8.count) else {
+      throw FederationError(.invalidArgument, "a user's name has 1 to 128 bytes")
+    }
+    if let limit, limit < .zero || limit > .max {
+      throw FederationError(.invalidArgument, "a limit is an amount from 0 to \(Amount.max)")
+    }
+    var allowance = allowances[name] ?? Allowance(name: name)
+    if let limit, limit < allowance.reserved + allowance.spent {
+      throw FederationError(
+        .failedPrecondition,
+        "\(name.member) has spent \(allowance.spent) and reserved \(allowance.reserved) \(budget.spec.currency) in project "
+          + "\(name.project) in this period: a limit is at least as much; wait for runs to end, or for the next period")
+    }
+    guard limit != nil || allowances[name] != nil else { return }
+    allowance.limit = limit
+    allowances[name] = allowance
+    changedAllowances.insert(name)
+  }
+
   // MARK: Runs
 
-  /// Why a project may not promise so much more; nil when it may, and where it has no budget.
-  public func refusal(of amount: Amount, for project: ProjectName) -> FederationError? {
+  /// Why a project, or one of its members, may not promise so much more; nil when it may, and where it has no budget.
+  ///
+  /// - Parameter member: empty: nobody's limit is asked for.
+  public func refusal(of amount: Amount, for project: ProjectName, by member: String = "") -> FederationError? {
     guard let budget = budgets[project] else { return nil }
     // Far above any real sum; below it nothing overflows.
     guard budget.reserved + budget.spent <= .max else {
       return FederationError(.budgetDenied, "project \(project) has reserved more than the ledger can count")
     }
-    guard budget.spec.isHard, budget.available < amount else { return nil }
-    return Self.denial(of: amount, budget)
+    if budget.spec.isHard, budget.available < amount { return Self.denial(of: amount, budget) }
+    guard let allowance = allowances[Allowance.Name(project, member)], let left = allowance.available, left < amount
+    else { return nil }
+    return Self.denial(of: amount, allowance, budget)
+  }
+
+  /// Says what a member lacks, and who can grant it.
+  public static func denial(of amount: Amount, _ allowance: Allowance, _ budget: Budget) -> FederationError {
+    let (name, currency) = (allowance.name, budget.spec.currency)
+    return FederationError(
+      .budgetDenied,
+      "\(name.member) has \(max(.zero, allowance.available ?? .zero)) \(currency) left of the \(allowance.limit ?? .zero) "
+        + "\(currency) that project \(name.project) grants each period (\(allowance.reserved) reserved, \(allowance.spent) "
+        + "spent), and \(amount) \(currency) are needed: an administrator can grant more with `fubini budget member set "
+        + "\(name.project) \(name.member) AMOUNT`")
   }
 
   /// Says what is missing, and who can grant it.
@@ -203,15 +266,16 @@ public struct Ledger: Hashable, Sendable {
   ///
   /// - Throws: `.budgetDenied`; nothing has changed then.
   public mutating func reserve(
-    _ amount: Amount, for run: RunID, of project: ProjectName, bound: Duration, at now: Timestamp
+    _ amount: Amount, for run: RunID, of project: ProjectName, by member: String = "", bound: Duration,
+    at now: Timestamp
   ) throws {
     guard let budget = budgets[project] else { return }
-    if let refusal = refusal(of: amount, for: project) { throw refusal }
+    if let refusal = refusal(of: amount, for: project, by: member) { throw refusal }
     precondition(reservations[run] == nil, "a run is reserved for once")
     reservations[run] = Reservation(
-      run: run, project: project, currency: budget.spec.currency, amount: amount, bound: bound)
+      run: run, project: project, member: member, currency: budget.spec.currency, amount: amount, bound: bound)
     changedReservations.insert(run)
-    hold(amount, .reserve, run, of: project, at: now)
+    hold(amount, .reserve, run, of: Allowance.Name(project, member), at: now)
   }
 
   /// Holds more for a run that may take longer.
@@ -221,19 +285,23 @@ public struct Ledger: Hashable, Sendable {
     guard let reservation = reservations[run] else {
       throw FederationError(.notFound, "nothing is reserved for the run")
     }
-    if let refusal = refusal(of: amount, for: reservation.project) { throw refusal }
+    if let refusal = refusal(of: amount, for: reservation.project, by: reservation.member) { throw refusal }
     reservations[run]!.amount += amount
     reservations[run]!.bound = max(bound, reservation.bound)
     changedReservations.insert(run)
-    hold(amount, .extend, run, of: reservation.project, at: now)
+    hold(amount, .extend, run, of: Allowance.Name(reservation.project, reservation.member), at: now)
   }
 
   private mutating func hold(
-    _ amount: Amount, _ kind: LedgerEntry.Kind, _ run: RunID, of project: ProjectName, at now: Timestamp
+    _ amount: Amount, _ kind: LedgerEntry.Kind, _ run: RunID, of name: Allowance.Name, at now: Timestamp
   ) {
-    let budget = budgets[project]!
-    budgets[project]!.reserved += amount
-    changedBudgets.insert(project)
+    let budget = budgets[name.project]!
+    budgets[name.project]!.reserved += amount
+    changedBudgets.insert(name.project)
+    if !name.member.isEmpty {
+      allowances[name, default: Allowance(name: name)].reserved += amount
+      changedAllowances.insert(name)
+    }
     move(kind, amount, from: account(.available, budget), to: account(.reserved, budget), at: now, run: run)
   }
 
@@ -259,6 +327,12 @@ public struct Ledger: Hashable, Sendable {
       to: LedgerAccount(.overrun, cluster.text, budget.spec.currency), at: now, run: run)
     budgets[budget.project]!.reserved -= reservation.amount
     budgets[budget.project]!.spent += charged
+    let name = Allowance.Name(budget.project, reservation.member)
+    if allowances[name] != nil {
+      allowances[name]!.reserved -= reservation.amount
+      allowances[name]!.spent += charged
+      changedAllowances.insert(name)
+    }
     return Settlement(charged: charged, alert: alert(of: budget.project))
   }
 
@@ -283,11 +357,26 @@ public struct Ledger: Hashable, Sendable {
   /// What does not hold, for tests and for whoever verifies the books; nil when all does. O(budgets + reservations).
   public var violation: String? {
     var held: [ProjectName: Amount] = [:]
+    var byMember: [Allowance.Name: Amount] = [:]
     for reservation in reservations.values {
       guard let budget = budgets[reservation.project], budget.spec.currency == reservation.currency else {
         return "a reservation of project \(reservation.project) has no budget in \(reservation.currency)"
       }
       held[reservation.project, default: .zero] += reservation.amount
+      if !reservation.member.isEmpty {
+        byMember[Allowance.Name(reservation.project, reservation.member), default: .zero] += reservation.amount
+      }
+    }
+    for (name, allowance) in allowances {
+      guard allowance.reserved == byMember.removeValue(forKey: name) ?? .zero, allowance.available ?? .zero >= .zero
+      else {
+        return
+          "\(name.member) in project \(name.project): \(allowance.reserved) reserved and \(allowance.spent) spent of "
+          + "\(allowance.limit.map { "\($0)" } ?? "no limit")"
+      }
+    }
+    if let name = byMember.keys.first {
+      return "\(name.member) in project \(name.project) has reservations and no allowance"
     }
     for (project, budget) in budgets {
       guard budget.reserved == held[project] ?? .zero else {
@@ -316,10 +405,13 @@ public struct Settlement: Hashable, Sendable {
 public struct LedgerChanges: Hashable, Sendable {
   public var budgets: [Budget] = []
   public var reservations: [Reservation] = []
+  public var allowances: [Allowance] = []
   /// Runs whose reservations are over.
   public var ended: [RunID] = []
   /// In the order in which they were made.
   public var entries: [LedgerEntry] = []
   public init() {}
-  public var isEmpty: Bool { budgets.isEmpty && reservations.isEmpty && ended.isEmpty && entries.isEmpty }
+  public var isEmpty: Bool {
+    budgets.isEmpty && reservations.isEmpty && allowances.isEmpty && ended.isEmpty && entries.isEmpty
+  }
 }

@@ -52,9 +52,12 @@ public struct RcloneClient: Sendable {
   /// Size and time of one file; nil when there is none. What is around it is not listed.
   @concurrent
   public func stat(_ root: String, _ path: String) async throws -> Listed? {
-    let answer = try await call(
-      "operations/stat", ["fs": .string(root), "remote": .string(path), "opt": ["filesOnly": true]])
+    let answer = try await call("operations/stat", Self.statParameters(root, path))
     return answer["item"].flatMap { Self.listed($0) }
+  }
+
+  static func statParameters(_ root: String, _ path: String) -> JSONValue {
+    ["fs": .string(root), "remote": .string(path), "opt": ["filesOnly": true]]
   }
 
   /// Copies a file of this machine into a store; rclone verifies it by what the store knows of its bytes. A cancelled copy is stopped.
@@ -120,14 +123,16 @@ public struct RcloneClient: Sendable {
 
   @concurrent
   func call(_ operation: String, _ parameters: JSONValue) async throws -> JSONValue {
+    try await withConnection { try call(operation, parameters, over: $0) }
+  }
+
+  func call(_ operation: String, _ parameters: JSONValue, over connection: HTTPConnection) throws -> JSONValue {
     let bytes = try [UInt8](JSONEncoder().encode(parameters))
-    return try await withConnection { connection in
-      let head = try connection.send(
-        "POST", "/" + operation, headers: [("Content-Type", "application/json")], body: bytes)
-      let answer = try connection.body(head, limit: 16 << 20)
-      guard head.status == 200 else { throw failure(head.status, answer) }
-      return try JSONDecoder().decode(JSONValue.self, from: Data(answer))
-    }
+    let head = try connection.send(
+      "POST", "/" + operation, headers: [("Content-Type", "application/json")], body: bytes)
+    let answer = try connection.body(head, limit: 16 << 20)
+    guard head.status == 200 else { throw failure(head.status, answer) }
+    return try JSONDecoder().decode(JSONValue.self, from: Data(answer))
   }
 
   /// On a thread of its own, until it returns or the task is cancelled.
@@ -155,7 +160,7 @@ public struct RcloneClient: Sendable {
 
   private final class CancellationFlag: Sendable { let value = Atomic(false) }
 
-  private static func listed(_ value: JSONValue) -> Listed? {
+  static func listed(_ value: JSONValue) -> Listed? {
     guard value["IsDir"]?.boolValue != true, let path = value["Path"]?.stringValue,
       let size = value["Size"]?.integerValue
     else { return nil }
@@ -174,7 +179,22 @@ public struct RcloneClient: Sendable {
     {
       return FederationError(.notFound, "it is not there")
     }
-    return FederationError(.unavailable, String(text.prefix(300)), retryAfter: .seconds(5))
+    let words = String(text.prefix(300))
+    guard Self.isRefusal(text) else { return FederationError(.unavailable, words, retryAfter: .seconds(5)) }
+    return FederationError(
+      .permissionDenied, "the store refuses access (\(words)): look at its secret, and at who may read there")
+  }
+
+  /// Whether a store has said no for good, in the words of rclone's backends: asking again does not help.
+  private static func isRefusal(_ text: String) -> Bool {
+    let signs = [
+      "403 Forbidden", "401 Unauthorized", "status code: 403", "status code: 401", "StatusCode: 403", "StatusCode: 401",
+      "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ssh: unable to authenticate",
+    ]
+    // Some say "forbidden" to those who ask too often.
+    guard signs.contains(where: { text.contains($0) }) else { return false }
+    let lower = text.lowercased()
+    return !["rate limit", "ratelimit", "too many", "throttl", "slowdown"].contains { lower.contains($0) }
   }
 }
 
@@ -207,6 +227,14 @@ public final class RcloneReader {
       throw client.failure(head.status, body)
     }
     try connection.read(head, take)
+  }
+
+  /// What the store tells of a file now; nil when there is none.
+  ///
+  /// - Throws: as `read`.
+  public func stat(_ root: String, _ path: String) throws -> RcloneClient.Listed? {
+    let answer = try client.call("operations/stat", RcloneClient.statParameters(root, path), over: connection)
+    return answer["item"].flatMap { RcloneClient.listed($0) }
   }
 
   public static func escaped(_ text: String) -> String {

@@ -9,6 +9,8 @@ public struct Requirement: Hashable, Sendable {
   public var copy: Resources
   public var nodeSelector: [String: String]
   public var hints: FederationHints
+  /// The author's limit on the program's time, beside `hints.walltime`; nil: none.
+  public var activeDeadline: Duration?
   /// Small inputs by where their bytes are already, in order of cluster name; the repository (nil) first. They have no names, so that
   /// tasks that each read a small file of their own are one group.
   public var inputs: [InputVolume]
@@ -16,12 +18,15 @@ public struct Requirement: Hashable, Sendable {
   public var data: [DataKey]
   /// Names the history that the runtime is estimated from: `<project>/<template>`.
   public var template: String
+  /// Whose task it is, because a project's budget may bound each of its members; empty: nobody's limit counts.
+  public var member = ""
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
     hints: FederationHints = FederationHints(), inputs: [InputVolume] = [], data: [DataKey] = [],
-    template: String = ""
+    template: String = "", activeDeadline: Duration? = nil
   ) {
+    self.activeDeadline = activeDeadline
     self.project = project
     self.image = image
     self.copy = copy
@@ -53,7 +58,7 @@ public struct Requirement: Hashable, Sendable {
       hints: spec.federation,
       inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
-      data: data.sorted(), template: template)
+      data: data.sorted(), template: template, activeDeadline: spec.activeDeadline)
   }
 
   /// An input of this size and above is worth a name, a replica and a transfer of its own: it takes 10 ms at 100 MB/s.
@@ -61,6 +66,12 @@ public struct Requirement: Hashable, Sendable {
 
   /// Of the whole gang: what is taken.
   public var resources: Resources { hints.gangSize == 1 ? copy : copy * hints.gangSize }
+
+  /// How long a run may take by its author's word; nil: as long as it likes.
+  public var bound: Duration? {
+    guard let walltime = hints.walltime, let activeDeadline else { return hints.walltime ?? activeDeadline }
+    return min(walltime, activeDeadline)
+  }
 
   /// Of the whole gang: what is quoted and charged. More than `resources` where no CPU was asked for.
   public var priced: Resources { copy.priced(copies: hints.gangSize) }

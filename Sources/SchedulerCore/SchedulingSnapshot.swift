@@ -39,6 +39,10 @@ public struct PendingGroup: Sendable {
   public var tail: Double
   /// Seconds from now until the workflow should be over; nil without a deadline.
   public var deadline: Double?
+  /// What its project's budget allows; nil: it has none.
+  public var budget: BudgetView?
+  /// What its project may use; nil: it is not limited.
+  public var quota: QuotaView?
   public init(
     requirement: Requirement, tasks: [TaskID], waiting: Int? = nil, expectedRuntime: Duration,
     runtimeSpread: Duration = .zero, isRuntimeKnown: Bool = false, tail: Double = 0, deadline: Double? = nil

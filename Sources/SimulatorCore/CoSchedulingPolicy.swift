@@ -3,17 +3,43 @@ public import SchedulerCore
 /// Ours: the very state machine of `SchedulerCore`.
 public struct CoSchedulingPolicy: SchedulingPolicy {
   public internal(set) var scheduler: CoScheduler
+  private var pace = DecisionPace()
+  private var decisionsLimit = Int.max
 
   public init(_ platform: Platform, _ options: CoSchedulingOptions = CoSchedulingOptions()) {
     scheduler = CoScheduler(
       sites: platform.sites.map(\.compute), paths: platform.paths, options: options)
   }
 
-  init(_ scheduler: CoScheduler) { self.scheduler = scheduler }
+  /// - Parameter decisionsLimit: decides nothing more once its scheduler has made so many decisions.
+  init(_ scheduler: CoScheduler, decisionsLimit: Int) {
+    self.scheduler = scheduler
+    self.decisionsLimit = decisionsLimit
+  }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
     for event in events { scheduler.happened(event, at: now) }
+    guard scheduler.decisions < decisionsLimit, pace.isNews(events, at: now) else { return [] }
     return scheduler.decide(at: now)
+  }
+}
+
+/// Whether a pass of decisions would find anything new.
+struct DecisionPace {
+  private var lastAt = -Double.infinity
+
+  /// That runs have begun which were bound a moment ago is what the pass that bound them expected: no reason for another one at the
+  /// same moment.
+  mutating func isNews(_ events: [SimulationEvent], at now: Double) -> Bool {
+    if now == lastAt, !events.isEmpty, events.allSatisfy(\.isStart) { return false }
+    lastAt = now
+    return true
+  }
+}
+
+extension SimulationEvent {
+  fileprivate var isStart: Bool {
+    if case .started = self { true } else { false }
   }
 }
 

@@ -1,3 +1,5 @@
+import SchedulerCore
+
 /// What a candidate costs: the less, the better. Classes first, then the value within one.
 struct PlanCost: Comparable, Sendable {
   /// 0 keeps the deadline, or there is none; 1 does not; 2 is dearer than it may be.
@@ -9,11 +11,9 @@ struct PlanCost: Comparable, Sendable {
     left.rank < right.rank || left.rank == right.rank && left.value < right.value
   }
 
-  /// By how much better another one must be than the present one: what is hardly better on a few courses may be so by luck.
-  private static let margin = 0.03
-
-  func isBetter(than other: Self, isFirst: Bool) -> Bool {
-    rank < other.rank || rank == other.rank && value < other.value * (isFirst ? 1 - Self.margin : 1)
+  /// - Parameter margin: by how much better it must be, as a part.
+  func isBetter(than other: Self, margin: Double) -> Bool {
+    rank < other.rank || rank == other.rank && value < other.value * (1 - margin)
   }
 }
 
@@ -45,6 +45,30 @@ struct PlanGoal: Sendable {
   var canBlindBeInTime: Bool {
     guard let deadline, let soonest = blind.map(\.seconds).min() else { return false }
     return soonest <= deadline * (1 + Self.tolerance)
+  }
+
+  /// Seconds that a candidate may take on the next course and still be better than another one.
+  ///
+  /// - Parameters:
+  ///   - best: what the other one comes to on all courses.
+  ///   - outcomes: of the candidate, on the courses before.
+  ///   - least: by course, what nobody can undercut.
+  ///   - tolerance: how much worse it may be until the last course, as a part.
+  func limit(_ best: [PlanOutcome], _ outcomes: [PlanOutcome], _ least: [Double], tolerance: Double) -> Double {
+    let cost = cost(best, of: PlanCandidate(CoSchedulingOptions()))
+    if let deadline, cost.rank == 0 { return deadline / (1 + Self.slack) }
+    guard cost.rank < 2 else { return .infinity }
+    let course = outcomes.count
+    let spent = outcomes.reduce(0) { $0 + $1.seconds }
+    let rest = (course + 1..<best.count).reduce(0) { $0 + least[$1] }
+    let inAll = best.reduce(0) { $0 + $1.seconds } - spent - rest
+    let soFar = best[...course].reduce(0) { $0 + $1.seconds } * (1 + tolerance) - spent
+    return min(inAll, soFar)
+  }
+
+  /// Whether nobody can do noticeably better.
+  func isReached(_ outcomes: [PlanOutcome], _ least: [Double], _ nearness: Double) -> Bool {
+    deadline == nil && zip(outcomes, least).allSatisfy { $0.seconds <= $1 * (1 + nearness) }
   }
 
   /// - Parameter outcomes: on the first so many courses.

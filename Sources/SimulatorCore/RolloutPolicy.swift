@@ -15,14 +15,21 @@ public struct RolloutPolicy: SchedulingPolicy {
     /// choice is right by luck alone.
     public var courses: Int
     public var error: Double
-    /// Rollouts for better plans near the best one; fewer where there are many tasks.
-    public var searches: Int
+    /// Of these, so many decide in a search.
+    public var searchCourses: Int
+    /// Decisions of the co-scheduler in virtual time that a choice may cost: a quarter goes to candidates, half to the search for
+    /// better plans, the rest to the last comparison. What is found until then is what there is. Counted, not timed, so that the
+    /// same input gives the same plan on every machine.
+    public var decisions: Int
     /// How often a workflow is looked at again because something took longer or shorter than promised.
     public var revisions: Int
-    public init(courses: Int = 5, error: Double = 0.2, searches: Int = 150, revisions: Int = 3) {
+    public init(
+      courses: Int = 12, searchCourses: Int = 4, error: Double = 0.2, decisions: Int = 1_000_000, revisions: Int = 3
+    ) {
       self.courses = courses
+      self.searchCourses = searchCourses
       self.error = error
-      self.searches = searches
+      self.decisions = decisions
       self.revisions = revisions
     }
   }
@@ -31,8 +38,10 @@ public struct RolloutPolicy: SchedulingPolicy {
   private static let clustersLimit = 8
   /// Candidates that go from the expected course to all of them.
   private static let finalistsLimit = 4
-  /// Tasks times rollouts that a search may cost.
-  private static let searchLimit = 6000
+  /// By how much better another candidate must be than what decides now, as a part: what is hardly better on a few courses may be so
+  /// by luck, and every change gives up what was prepared. Before anything has begun there is less to give up.
+  private static let margin = 0.03
+  private static let freshMargin = 0.01
   /// The part by which a run or a transfer deviates from its promise that makes the choice be looked at again.
   private static let deviation = 0.3
   /// As it is known now.
@@ -45,6 +54,7 @@ public struct RolloutPolicy: SchedulingPolicy {
   private var heft: HEFTPolicy
   /// Decides instead of the scheduler, when that is the cheapest.
   private var blind: ListPolicy?
+  private var pace = DecisionPace()
   private var current: PlanCandidate
   /// The best ones when a choice was made last: what a revision compares.
   private var finalists: [PlanCandidate] = []
@@ -87,8 +97,15 @@ public struct RolloutPolicy: SchedulingPolicy {
 
   private static func candidates(_ platform: Platform, _ deadline: Double?) -> [CoSchedulingOptions] {
     let plain = CoSchedulingOptions(deadline: deadline)
-    var list = [
-      plain, CoSchedulingOptions(deadline: deadline, lookahead: 0.5),
+    var list = [plain]
+    if deadline != nil {
+      // Ever dearer money buys ever slower plans.
+      list += [100, 1000, 10_000, 100_000].map { lambda in
+        CoSchedulingOptions(weights: ScoringWeights(omega: 1000, lambda: lambda, kappa: 0.1), deadline: deadline)
+      }
+    }
+    list += [
+      CoSchedulingOptions(deadline: deadline, lookahead: 0.5),
       CoSchedulingOptions(weights: ScoringWeights(kappa: 0.5), deadline: deadline),
       CoSchedulingOptions(deadline: deadline, risk: 0), CoSchedulingOptions(deadline: deadline, risk: 1),
     ]
@@ -103,12 +120,7 @@ public struct RolloutPolicy: SchedulingPolicy {
         }
       }
     }
-    guard deadline != nil else { return list }
-    // Ever dearer money buys ever slower plans.
     return list
-      + [100, 1000, 10_000, 100_000].map { lambda in
-        CoSchedulingOptions(weights: ScoringWeights(omega: 1000, lambda: lambda, kappa: 0.1), deadline: deadline)
-      }
   }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
@@ -123,7 +135,7 @@ public struct RolloutPolicy: SchedulingPolicy {
       actions = blind!.react(to: isChosenAnew ? [] : events, at: now)
       for case .bind(let task, let site, _) in actions { scheduler.bound(task, to: site, at: now) }
     } else {
-      actions = scheduler.decide(at: now)
+      actions = isChosenAnew || pace.isNews(events, at: now) ? scheduler.decide(at: now) : []
     }
     for case .stage(let datum, _, let site) in actions {
       guard let copy = scheduler.copies(of: datum).first(where: { $0.site == site }) else { continue }
@@ -170,30 +182,55 @@ public struct RolloutPolicy: SchedulingPolicy {
 extension RolloutPolicy {
   /// Runs what is left with each candidate, and goes on with the best one.
   private mutating func choose(at now: Double) {
-    let rollouts = PlanRollouts(
-      platform, from: scheduler, courses: isCertain ? 1 : effort.courses, error: effort.error, at: now, seed: seed)
-    var goal = PlanGoal(
-      deadline: deadline.map { $0 - now }, blind: deadline == nil ? [] : rollouts.run(PlanCandidate.dataBlind))
+    let certain = isCertain
+    var rollouts = PlanRollouts(
+      platform, from: scheduler, courses: certain ? 1 : effort.courses, error: effort.error, at: now, seed: seed)
+    let blind = deadline == nil ? [] : outcomes(of: .dataBlind, &rollouts, courses: rollouts.courseCount)
+    var goal = PlanGoal(deadline: deadline.map { $0 - now }, blind: blind)
     if isAnew { isBlindLimit = goal.canBlindBeInTime }
     goal.isBlindLimit = isBlindLimit
-    if isAnew {
-      let tried = firstRound(rollouts, goal)
-      finalists = tried.prefix(Self.finalistsLimit).map(\.candidate)
-      if let best = tried.first, let found = improved(best, rollouts, goal) { finalists.append(found) }
-      if deadline != nil { finalists.append(.dataBlind) }
-    }
+    let margin = !isAnew ? Self.margin : certain ? 0 : Self.freshMargin
+    // What is certain was foreseen: a deviation from a promise is none from the rollout.
+    if certain { revisionsLeft = 0 }
+    if isAnew { seek(&rollouts, goal) }
     (isDue, isAnew) = (false, false)
-    let stay = rollouts.run(current)
+    let courses = deadline == nil ? affordable(finalists.count + 1, rollouts) : rollouts.courseCount
+    let stay = outcomes(of: current, &rollouts, courses: courses)
     var (chosen, least) = (current, goal.cost(stay, of: current))
     var seconds = stay[0].seconds
     for candidate in finalists where candidate != current {
-      let outcomes = rollouts.run(candidate)
+      let outcomes = outcomes(of: candidate, &rollouts, courses: courses)
       let cost = goal.cost(outcomes, of: candidate)
-      guard cost.isBetter(than: least, isFirst: chosen == current) else { continue }
+      guard cost.isBetter(than: least, margin: chosen == current ? margin : 0) else { continue }
       (chosen, least, seconds) = (candidate, cost, outcomes[0].seconds)
     }
     restUntil = now + (seconds < .infinity ? seconds / 10 : 0)
     adopt(chosen)
+  }
+
+  /// Tries all candidates, and searches near the best one, for what goes on to the last comparison.
+  private mutating func seek(_ rollouts: inout PlanRollouts, _ goal: PlanGoal) {
+    let tried = firstRound(&rollouts, goal)
+    finalists = tried.prefix(Self.finalistsLimit).map(\.candidate)
+    if let best = tried.first, best.cost.value < .infinity, case .coScheduler(let options, _) = best.candidate.decider {
+      var search = PlanSearch(rollouts, options, seed: seed)
+      let courses = min(rollouts.courseCount, effort.searchCourses)
+      let found = search.improve(
+        best.candidate, &rollouts, courses: courses, until: effort.decisions / 4 * 3, goal)
+      if let found { finalists.append(found) }
+    }
+    if deadline != nil { finalists.append(.dataBlind) }
+  }
+
+  private func outcomes(of candidate: PlanCandidate, _ rollouts: inout PlanRollouts, courses: Int) -> [PlanOutcome] {
+    (0..<courses).map { rollouts.run(candidate, course: $0) }
+  }
+
+  /// Courses that so many candidates can be compared on with what is left of the effort; two at least, where there are two.
+  private func affordable(_ candidates: Int, _ rollouts: PlanRollouts) -> Int {
+    let one = max(1, rollouts.spent / max(1, rollouts.count))
+    let left = max(0, effort.decisions - rollouts.spent)
+    return min(rollouts.courseCount, max(2, left / one / max(1, candidates)))
   }
 
   /// Whether all courses would be the same.
@@ -201,28 +238,28 @@ extension RolloutPolicy {
     platform.sites.allSatisfy { $0.wait == nil } && scheduler.graph.tasks.allSatisfy { $0.runtimeSpread == 0 }
   }
 
-  /// All candidates on the expected course, the best one first.
-  private func firstRound(_ rollouts: PlanRollouts, _ goal: PlanGoal) -> [(candidate: PlanCandidate, cost: PlanCost)] {
+  /// Candidates, the best one first: as many of them, and on as many of the first courses, as a quarter of the effort allows. What
+  /// decides now and HEFT's placement come first.
+  private func firstRound(
+    _ rollouts: inout PlanRollouts, _ goal: PlanGoal
+  ) -> [(candidate: PlanCandidate, cost: PlanCost)] {
     let mapping = heft.siteOfTask.map(Optional.some)
     let list =
-      [current] + candidates.map { PlanCandidate($0) }.filter { $0 != current }
-      + [PlanCandidate(candidates[0], plan: mapping)]
-    return list.map { ($0, goal.cost([rollouts.run($0, course: 0)], of: $0)) }
-      .enumerated().sorted { ($0.element.1, $0.offset) < ($1.element.1, $1.offset) }.map(\.element)
-  }
-
-  /// The best plan that a search near a candidate finds; nil when nothing is better.
-  private func improved(
-    _ best: (candidate: PlanCandidate, cost: PlanCost), _ rollouts: PlanRollouts, _ goal: PlanGoal
-  ) -> PlanCandidate? {
-    guard case .coScheduler(let options, _) = best.candidate.decider else { return nil }
-    let count = min(effort.searches, Self.searchLimit / max(1, scheduler.graph.tasks.count))
-    guard count > 0 else { return nil }
-    var plan: [Int?] = []
-    let outcome = rollouts.run(best.candidate, course: 0) { plan = $0 }
-    guard outcome.seconds < .infinity else { return nil }
-    var search = PlanSearch(rollouts, options, seed: seed)
-    return search.improve(plan, from: best.cost, rollouts: count, goal)
+      [current, PlanCandidate(candidates[0], plan: mapping)]
+      + candidates.map { PlanCandidate($0) }.filter { $0 != current }
+    let limit = effort.decisions / 4
+    var tried: [(candidate: PlanCandidate, outcomes: [PlanOutcome])] = []
+    for candidate in list where rollouts.spent < limit || tried.count < 2 {
+      tried.append((candidate, [rollouts.run(candidate, course: 0)]))
+    }
+    let perCourse = rollouts.spent
+    for course in 1..<max(1, min(rollouts.courseCount, effort.searchCourses))
+    where rollouts.spent + perCourse < limit {
+      for index in tried.indices { tried[index].outcomes.append(rollouts.run(tried[index].candidate, course: course)) }
+    }
+    return tried.map { ($0.candidate, goal.cost($0.outcomes, of: $0.candidate)) }.enumerated().sorted {
+      ($0.element.1, $0.offset) < ($1.element.1, $1.offset)
+    }.map(\.element)
   }
 
   private mutating func adopt(_ candidate: PlanCandidate) {

@@ -7,12 +7,15 @@ extension Simulation {
   /// Goes on from what a scheduler knows of the world: its graph, where tasks and copies are, and when what is under way is expected
   /// to end. Nothing else is known of the real world, and nobody will submit more.
   ///
-  /// - Parameter runtimes: seconds at speed 1 that each task is to take; of running ones the rest is stretched in proportion.
+  /// - Parameters:
+  ///   - runtimes: seconds at speed 1 that each task is to take; of running ones the rest is stretched in proportion.
+  ///   - bound: ends it as soon as the bound cannot be kept.
   init(
-    _ platform: Platform, resuming scheduler: CoScheduler, runtimes: [Double], drawsWaits: Bool, at now: Double,
-    seed: UInt64
+    _ platform: Platform, resuming scheduler: CoScheduler, runtimes: [Double], drawsWaits: Bool,
+    bound: RolloutBound? = nil, at now: Double, seed: UInt64
   ) {
     self.init(platform, [], seed: seed)
+    self.bound = bound
     self.drawsWaits = drawsWaits
     self.now = now
     let graph = scheduler.graph
@@ -65,8 +68,7 @@ extension Simulation {
       freeSlots[site] -= 1
       let expected = graph.tasks[task].runtime
       let rest = end > now ? end - now : expected / platform.sites[site].compute.speed / 10
-      schedule(
-        .ended(task: task, attempt: 0), at: now + rest * (expected > 0 ? runtimes[task] / expected : 1))
+      scheduleEnd(task, at: now + rest * (expected > 0 ? runtimes[task] / expected : 1))
     case .bound(let site, _, let since):
       var run = Run(
         site: site, rank: rank, boundAt: since, missing: 0, isAdmitted: true, pricePerSecond: pricePerSecond[site])

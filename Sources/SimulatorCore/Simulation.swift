@@ -114,6 +114,10 @@ public struct Simulation {
   var outages: [Int]
   var timed = Heap<Timed>()
   var timedCount = 0
+  /// Set where only a result that keeps it is of use.
+  var bound: RolloutBound?
+  /// Whether a run has begun that cannot keep the bound.
+  var isHopeless = false
   var now = 0.0
   var news: [SimulationEvent] = []
   public internal(set) var report: SimulationReport
@@ -148,14 +152,14 @@ public struct Simulation {
 
   /// Runs to the end.
   ///
-  /// - Throws: `SimulationStall` when nothing will ever happen any more and tasks are left.
+  /// - Throws: `SimulationStall` when nothing will ever happen any more and tasks are left, or when the bound cannot be kept.
   public mutating func run(_ policy: inout some SchedulingPolicy) throws(SimulationStall) -> SimulationReport {
     let total = workloads.reduce(0) { $0 + $1.graph.tasks.count }
     while endedCount < total {
       let untilTransfer = links.untilNextEnd()
       let untilEvent = (timed.min?.at ?? .infinity) - now
       let step = min(untilTransfer, untilEvent)
-      guard step < .infinity else { throw SimulationStall(at: now, left: total - endedCount) }
+      guard step < .infinity, !isHopeless else { throw SimulationStall(at: now, left: total - endedCount) }
       now += max(0, step)
       for transfer in links.advance(max(0, step)) { arrived(transfer) }
       while let next = timed.min, next.at <= now {
@@ -173,6 +177,14 @@ public struct Simulation {
     report.finish(graph, names, at: now)
     return report
   }
+}
+
+/// What a rollout has to keep to be of use.
+struct RolloutBound {
+  /// The last moment at which all may have ended.
+  var until: Double
+  /// By task, seconds that at least pass between its end and the end of all.
+  var tails: [Double]
 }
 
 /// A policy left tasks that nothing will ever start.
@@ -426,15 +438,20 @@ extension Simulation {
     startable[run.site].append(task)
   }
 
-  private mutating func scheduleEnd(_ task: Int, at site: Int) {
+  private mutating func scheduleRun(_ task: Int, at site: Int) {
     let run = runtimes[task] / platform.sites[site].compute.speed
     let probability = platform.sites[site].failures.runFailureProbability
     var random = SplitMix64(seed: seed ^ 0xfa11_0001, stream: UInt64(task * 64 + attempts[task]))
     if probability > 0, random.unit() < probability {
       schedule(.failed(task: task, attempt: attempts[task]), at: now + run * random.unit())
     } else {
-      schedule(.ended(task: task, attempt: attempts[task]), at: now + run)
+      scheduleEnd(task, at: now + run)
     }
+  }
+
+  mutating func scheduleEnd(_ task: Int, at end: Double) {
+    if let bound, end + bound.tails[task] > bound.until { isHopeless = true }
+    schedule(.ended(task: task, attempt: attempts[task]), at: end)
   }
 
   mutating func startRuns() {
@@ -445,7 +462,7 @@ extension Simulation {
         freeSlots[site] -= 1
         runs[task]!.startedAt = now
         news.append(.started(task))
-        scheduleEnd(task, at: site)
+        scheduleRun(task, at: site)
       }
       startable[site].removeFirst(starting.count)
     }

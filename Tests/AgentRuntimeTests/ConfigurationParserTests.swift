@@ -77,6 +77,7 @@ import Testing
     let configuration = try ConfigurationParser.parse(
       yaml: """
         transferLimit: "08:00,10MB/s 19:00,off"
+        linkLimits: {repository: 5MB/s, hpc-b: "22:00,off 07:00,1MB/s"}
         cache: {directory: /scratch/cache, capacity: 2Ti, name: hpc, writer: false, scrubInterval: 12h, scrubRate: 5MB/s,
           origins: [/archive], rclone: /opt/rclone}
         """)
@@ -90,10 +91,15 @@ import Testing
     #expect(limit.bytesPerSecond(atMinute: 20 * 60) == nil)
     // Before the first change of the day, yesterday's last one holds.
     #expect(limit.bytesPerSecond(atMinute: 60) == nil)
+    #expect(configuration.linkLimits.keys.sorted() == ["hpc-b", "repository"])
+    #expect(configuration.linkLimits["hpc-b"]?.bytesPerSecond(atMinute: 8 * 60) == 1_000_000)
     #expect(try ConfigurationParser.parse(yaml: "cache: {scrubInterval: off}").cache.scrubInterval == nil)
+    #expect(try ConfigurationParser.parse(yaml: "cache: {scrubInterval: 30s}").cache.scrubInterval == .seconds(30))
     for text in [
       "cache: {size: 1}", "cache: {writer: perhaps}", "cache: {directory: here}", "cache: {scrubInterval: soon}",
-      "cache: {name: A_B}", "cache: {origins: [x]}", "transferLimit: \"25:00,1MB/s\"", "transferLimit: \"08:00,fast\"",
+      "cache: {name: A_B}", "cache: {origins: [x]}", "transferLimit: \"25:00,1MB/s\"", "linkLimits: 5MB/s",
+      "linkLimits: {repository: fast}", "linkLimits: {A_B: 5MB/s}", "cache: {scrubInterval: 0s}",
+      "transferLimit: \"08:00,fast\"",
     ] {
       #expect(throws: FederationError.self, "\(text)") { try ConfigurationParser.parse(yaml: text) }
     }

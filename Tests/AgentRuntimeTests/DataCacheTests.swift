@@ -231,7 +231,7 @@ import Testing
     let bytes = [UInt8](repeating: 1, count: 2 << 20)
     let sha256 = ArtifactPacking.hexadecimal(SHA256.hash(data: Data(bytes)))
     let key = DataKey(sha256: sha256)
-    try directory.write(bytes, to: "cache/work/packed")
+    try Data(bytes).write(to: URL(fileURLWithPath: cache.workDirectory + "/packed"))
     _ = try await cache.admit(
       PackedFile(path: cache.workDirectory + "/packed", size: 2 << 20, sha256: sha256), for: RunID(1),
       staysUnstored: true)
@@ -328,7 +328,7 @@ import Testing
       events: events)
     let bytes = [UInt8](repeating: 1, count: 2 << 20)
     let sha256 = ArtifactPacking.hexadecimal(SHA256.hash(data: Data(bytes)))
-    try directory.write(bytes, to: "cache/work/packed")
+    try Data(bytes).write(to: URL(fileURLWithPath: cache.workDirectory + "/packed"))
     _ = try await cache.admit(
       PackedFile(path: cache.workDirectory + "/packed", size: 2 << 20, sha256: sha256), for: RunID(1),
       staysUnstored: true)

@@ -195,6 +195,79 @@ import Testing
     }
   }
 
+  @Test(
+    "HTTP: a file that changes after it was listed, before or while it is fetched, is refused; so is who may not read, at once",
+    .timeLimit(.minutes(2)))
+  func httpFaults() async throws {
+    try await Bench().running { bench in
+      let www = bench.directory.path + "/www"
+      let large = SampleDataset(files: [("large", (0..<(6 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 3) })])
+      try SampleDataset.small.write(below: www)
+      try large.write(below: www + "/big")
+      try await withServer(
+        ["nginx", "-p", bench.directory.path, "-c", "nginx.conf", "-g", "daemon off;"], named: "nginx",
+        in: bench.directory
+      ) { port in
+        """
+        pid \(bench.directory.path)/nginx.pid; error_log \(bench.directory.path)/nginx.err; user root;
+        events {}
+        http {
+          access_log off; client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4;
+          scgi_temp_path t5;
+          server {
+            listen 127.0.0.1:\(port);
+            location / { root \(www); autoindex on; }
+            location /shut/ { return 403; }
+            location /locked/ { return 401; }
+          }
+        }
+        """
+      } body: { port in
+        let small = try await bench.wanted(DataOrigin(uri: "http://127.0.0.1:\(port)/d1/"), "dataset:p/small@1")
+        try Self.change(www + "/d1/f11")
+        try await Self.expectChanged("f11") {
+          try await bench.fetcher().fetch(small, for: nil, into: bench.layout, .init())
+        }
+        // While it is read: its reader has most of the old bytes by then.
+        let big = try await bench.wanted(DataOrigin(uri: "http://127.0.0.1:\(port)/big/"), "dataset:p/big@1")
+        let gauge = TransferGauge()
+        let transfer = Task {
+          try await bench.fetcher(4 << 20).fetch(big, for: nil, into: bench.layout, gauge)
+        }
+        try await waitUntil { gauge.reading.bytesMoved > 2 << 20 }
+        try Self.change(www + "/big/large")
+        try await Self.expectChanged("large") { try await transfer.value }
+        for key in [small.key, big.key] { #expect(access(bench.layout.tree(key), F_OK) != 0) }
+
+        for path in ["shut/f", "locked/f"] {
+          let error = await #expect(throws: FederationError.self) {
+            try await bench.wanted(DataOrigin(uri: "http://127.0.0.1:\(port)/\(path)"))
+          }
+          #expect(error?.code == .permissionDenied && error?.isRetryable == false, "\(String(describing: error))")
+          #expect(error?.publicMessage.contains("refuses access") == true, "\(String(describing: error))")
+        }
+      }
+    }
+  }
+
+  /// Gives a file other bytes, as many as before, and a time of change that is later.
+  private static func change(_ path: String) throws {
+    let file = try POSIXFile.open(path, O_WRONLY)
+    defer { POSIXFile.close(file) }
+    _ = [UInt8](repeating: 9, count: 100).withUnsafeBytes { pwrite(file, $0.baseAddress!, 100, 0) }
+    let later = timespec(tv_sec: time(nil) + 5, tv_nsec: 0)
+    withUnsafePointer(to: (later, later)) { pair in
+      _ = pair.withMemoryRebound(to: timespec.self, capacity: 2) { futimens(file, $0) }
+    }
+  }
+
+  private static func expectChanged(_ name: String, _ body: () async throws -> Void) async throws {
+    let error = await #expect(throws: FederationError.self) { try await body() }
+    let message = error?.publicMessage ?? ""
+    #expect(message.contains("other bytes of \(name)") && message.contains("changed after it was listed"), "\(message)")
+    #expect(error?.isRetryable == false)
+  }
+
   @Test("SFTP: a directory behind a real sshd arrives; another host's key is refused", .timeLimit(.minutes(2)))
   func sftp() async throws {
     let keys = try TemporaryDirectory()

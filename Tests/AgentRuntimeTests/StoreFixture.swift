@@ -33,11 +33,11 @@ enum StoreFixture {
 
   static func fetcher(
     _ repository: any ArtifactRepository, _ directory: TemporaryDirectory, sources: SourceAccess? = nil,
-    bytesPerSecond: Int64? = nil
+    bytesPerSecond: Int64? = nil, meters: LinkMeters? = nil
   ) throws -> ReplicaFetcher {
     ReplicaFetcher(
       repository: repository, sources: try sources ?? Self.sources(directory),
-      meter: TransferMeter(bytesPerSecond: bytesPerSecond))
+      meters: meters ?? LinkMeters(TransferMeter(bytesPerSecond: bytesPerSecond)))
   }
 }
 

@@ -190,6 +190,52 @@ struct SampleDataset {
     try sample.expectEqual(bench.layout.mountSource(wanted.key))
   }
 
+  @Test(
+    "I4: an origin whose file is not what was listed gives no data set, and it is told which file, how it differs, and what to do",
+    arguments: [
+      ("truncated", "it has 100 bytes, not 407"), ("longer", "it has more than 407 bytes"),
+      ("touched", "it was changed after it was listed"), ("gone", "is not at the source any more"),
+    ])
+  func otherThanListed(_ fault: String, _ words: String) async throws {
+    let bench = try Bench()
+    let sample = SampleDataset.small
+    let origin = bench.directory.path + "/origin"
+    try sample.write(below: origin)
+    let indexer = OriginIndexer(
+      sources: try StoreFixture.sources(bench.directory), repository: bench.repository)
+    let place = DataOrigin(uri: "file://edge-1\(origin)/")
+    func list(_ number: Int) async throws -> WantedReplica {
+      let key = DataKey("dataset:p/x@\(number)")
+      let listed = try await indexer.index(place, key: key, as: "list-\(number)", of: "p", in: bench.layout.work)
+      return WantedReplica(
+        DataObject(
+          key: key, project: "p", size: ByteCount(listed.bytes), files: listed.files, manifest: listed.manifest,
+          sources: [.origin(place)]))
+    }
+    let wanted = try await list(1)
+    let file = origin + "/d1/f11"
+    switch fault {
+    case "truncated": truncate(file, 100)
+    case "longer": truncate(file, 500)
+    case "gone": unlink(file)
+    default:
+      // Other bytes, as many as before, a second later.
+      try bench.directory.write([UInt8](repeating: 9, count: 37 * 11), to: "origin/d1/f11")
+      let later = timespec(tv_sec: time(nil) + 2, tv_nsec: 0)
+      withUnsafePointer(to: (later, later)) { pair in
+        _ = pair.withMemoryRebound(to: timespec.self, capacity: 2) { utimensat(AT_FDCWD, file, $0, 0) }
+      }
+    }
+    let error = await #expect(throws: FederationError.self) { try await bench.fetch(wanted) }
+    let message = error?.publicMessage ?? ""
+    #expect(message.contains("d1/f11") && message.contains(words) && message.contains("new version"), "\(message)")
+    #expect(error?.isRetryable == false && !bench.isPublished(wanted.key))
+    // What is said to help does.
+    let again = try await list(2)
+    try await bench.fetch(again)
+    #expect(bench.isPublished(again.key))
+  }
+
   @Test("the next source is tried when one does not give the right bytes")
   func nextSource() async throws {
     let bench = try Bench()

@@ -34,8 +34,14 @@ struct DataCommand: AsyncParsableCommand {
     }
   }
 
+  init() {}
+  init(files: Int, bytes: Int) {
+    self.files = files
+    self.bytes = bytes
+  }
+
   /// Random bytes, 1,000 files a directory.
-  private func write(_ tree: String) throws {
+  func write(_ tree: String) throws {
     guard let random = FileHandle(forReadingAtPath: "/dev/urandom") else { throw HarnessError("no /dev/urandom") }
     for start in stride(from: 0, to: files, by: 1000) {
       let directory = "\(tree)/d\(start / 1000)"
@@ -116,14 +122,23 @@ struct StagingCommand: AsyncParsableCommand {
   }
 }
 
-/// A control plane and one agent whose cache is empty.
+/// A control plane and one agent, or more, whose caches are empty.
 struct DataBench: Sendable {
   static let cluster = "one"
   let federation: Federation
 
-  static func with(_ options: BenchOptions, _ body: @Sendable (DataBench) async throws -> Void) async throws {
+  /// - Parameter clusters: where there are several, each has a label `name`, and shows its cache to the others.
+  static func with(
+    _ options: BenchOptions, clusters: [String] = [cluster], _ body: @Sendable (DataBench) async throws -> Void
+  ) async throws {
     var federation = FederationOptions()
-    federation.agents = [.init(cluster)]
+    federation.agents = try clusters.map { name in
+      guard clusters.count > 1 else { return .init(name) }
+      var agent = FederationOptions.Agent(name, labels: ["name": name])
+      let port = try FreePort.next()
+      agent.keys = ["export": "{listen: \"127.0.0.1:\(port)\", url: \"https://127.0.0.1:\(port)\"}"]
+      return agent
+    }
     federation.agentLease = 15
     federation.leaderLease = 6
     federation.logLevel = "warning"
@@ -150,8 +165,8 @@ struct DataBench: Sendable {
   }
 
   /// Seconds from the order to the moment at which the control plane knows that all of a data set is there.
-  func staged(_ name: String) async throws -> Double {
-    _ = try await fubini("prefetch", name, "--cluster", Self.cluster, "--wait")
+  func staged(_ name: String, on cluster: String = Self.cluster) async throws -> Double {
+    _ = try await fubini("prefetch", name, "--cluster", cluster, "--wait")
     let list: TransferList = try await federation.client().get("/v1/projects/default/transfers?limit=1")
     guard let transfer = list.items.first, transfer.key.contains("/\(name)@"), let end = transfer.finishedAt else {
       throw HarnessError("no transfer of \(name) was the last one")

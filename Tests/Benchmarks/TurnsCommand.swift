@@ -96,7 +96,7 @@ struct Turns {
   }
   private var wall = Distribution()
   private var cpu = Distribution()
-  private var longest = 0.0
+  private(set) var longest = 0.0
 
   init(_ federation: Federation) async throws {
     let text = try await federation.client().send("GET", "/metrics").text

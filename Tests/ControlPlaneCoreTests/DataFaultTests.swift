@@ -98,6 +98,28 @@ struct DataFaultTests {
     #expect(federation.agents["b"]!.orders.stage.map(\.key) == [first])
   }
 
+  @Test(
+    "A cache that gets another name leaves nothing behind under the old one, once its agent has told what it has; nothing is lost by that"
+  )
+  func forgetsOldNames() throws {
+    var federation = try afterMaking("stageOut: never")
+    federation.createWater()
+    federation.uploadWater()
+    federation.tell("a", first, .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    federation.restart("a") { $0.name = "new" }
+    #expect(Set(federation.database.replicas.keys.map(\.cache)) == ["a"], "until then both may be true")
+    let session = federation.agents["a"]!.session!
+    let here = [first, key].map { CacheReport.Replica(key: $0, size: $0 == first ? gigabyte : made.size) }
+    // Who does not answer has its cache still.
+    federation.tell("b", first, .ready(size: gigabyte, moved: .zero, milliseconds: 0, source: nil))
+    federation.disconnect("b")
+    federation.apply(.cacheReported("a", session, CacheReport(replicas: here, isFirst: true, isLast: true)))
+    federation.settle()
+    let new = [first, key].map { ReplicaName(key: $0, cache: "new") }
+    #expect(Set(federation.database.replicas.keys) == Set(new + [ReplicaName(key: first, cache: "b")]))
+    #expect(federation.core.data.lost.isEmpty, "the output is there, under the new name")
+  }
+
   @Test("I4: what a run reads is kept under its cache's new name until the run ends, and under the old one no longer")
   func keepsInputsAcrossNames() throws {
     var federation = Federation.withCaches(["a"])
@@ -265,6 +287,34 @@ struct HomeTests {
       "b", key(1), .ready(size: gigabyte, moved: gigabyte, milliseconds: 9, source: .export("a", url: "https://a:1")))
     #expect(federation.core.data.books["a"]!.evictable == gigabyte)
     #expect(federation.core.data.abroad.isEmpty)
+  }
+
+  @Test(
+    "I10: while the cluster that alone has them does not answer, nobody is sent for them, that is said, and they come when it does"
+  )
+  func waitsForHome() throws {
+    var federation = federation()
+    federation.disconnect("a")
+    guard case .success(.transfer(let id))? = federation.ask(.dataset(water, .prefetch(version: 1, cluster: "b")))
+    else {
+      Issue.record("it is refused")
+      return
+    }
+    #expect(federation.agents["b"]!.orders.stage.isEmpty, "an order without a source")
+    let words = federation.core.transferProgress(of: "default")[id]?.waiting
+    #expect(words?.contains("waits for cluster a, which does not answer") == true, "\(words ?? "-")")
+    // Nor with what a new session of its own agent is told.
+    federation.disconnect("b")
+    federation.connect("b")
+    federation.settle()
+    federation.deliverAll()
+    #expect(federation.agents["b"]!.orders.stage.isEmpty)
+    federation.connect("a")
+    federation.settle()
+    federation.deliverAll()
+    let order = try #require(federation.agents["b"]!.orders.stage.first)
+    #expect(order.key == key(1) && order.sources == [.export("a", url: "https://a:1")])
+    #expect(federation.database.transfers[id]?.phase.isTerminal == false)
   }
 
   @Test("The next leader brings them home, too")

@@ -67,6 +67,50 @@ struct EvictionTests {
   }
 }
 
+@Suite("Where data may be")
+struct ResidencyTests {
+  @Test("A copy on a cluster that residency excludes from now on goes, pinned or not; the others stay")
+  func removesCopies() throws {
+    var federation = Federation.withCaches(["a", "b"])
+    federation.createWater()
+    federation.uploadWater()
+    let key = DataKey(project: "default", dataset: "water", version: 1)
+    for cluster in ["a", "b"] {
+      _ = federation.ask(.dataset(water, .prefetch(version: 1, cluster: ClusterName(cluster))))
+      federation.deliverAll()
+      federation.tell(
+        ClusterName(cluster), key,
+        .ready(size: gigabyte, moved: gigabyte, milliseconds: 9, source: .repository(key: nil)))
+      _ = federation.ask(.dataset(water, .pin(version: 1, cluster: ClusterName(cluster), true)))
+    }
+    #expect(federation.database.replicas.count == 2)
+    var spec = ClusterSpec(name: "b", kind: .process)
+    spec.labels = ["region": "eu"]
+    _ = federation.ask(.updateCluster(spec))
+    _ = federation.ask(
+      .dataset(water, .update(DatasetSpec(project: "default", name: "water", allowedClusters: ["region": "eu"]))))
+    federation.deliverAll()
+    #expect(federation.database.replicas.keys.map(\.cache) == ["b"])
+    #expect(federation.agents["a"]!.orders.evict == [key] && federation.agents["b"]!.orders.evict.isEmpty)
+    #expect(federation.agents["a"]!.orders.unpin == [key])
+  }
+
+  @Test("A data set whose files are on a cluster that there is not is refused")
+  func unknownHome() {
+    var federation = Federation.withCaches(["a"])
+    let origin = DataOrigin(uri: "file://nowhere/data")
+    let spec = DatasetSpec(project: "default", name: "lost", origin: origin)
+    guard
+      case .failure(let error)? = federation.ask(
+        .dataset(DatasetReference(project: "default", name: "lost"), .create(spec)))
+    else {
+      Issue.record("it is taken")
+      return
+    }
+    #expect(error.code == .notFound && error.publicMessage.contains("there is no cluster nowhere"))
+  }
+}
+
 @Suite("Inputs of which a document knows only where they are")
 struct ForeignInputTests {
   private func reads(_ source: String) -> String {
@@ -146,6 +190,57 @@ struct ForeignInputTests {
     federation.mustEnd()
     #expect(federation.database.transfers.count == 2)
     #expect(federation.database.workflows.values.allSatisfy { $0.status.phase.isTerminal })
+  }
+
+  @Test("A plan has it looked at once, counts it, and leaves it for whoever submits the workflow")
+  func plansKnowIt() throws {
+    var federation = Federation.withCaches(["a"])
+    let definition = try Federation.definition(reads(bucket))
+    func forecaster(reading inputs: [UnseenInput]) throws -> Forecaster {
+      let basis = try federation.core.forecastBasis(of: definition, in: "default", reading: inputs)
+      return try Forecaster(try WorkflowProgram(definition), name: "planned", basis: basis)
+    }
+    let unseen = try forecaster(reading: []).unseenInputs()
+    #expect(unseen.count == 1)
+    let unknown = try forecaster(reading: unseen).forecast()
+    #expect(unknown.tasks[0].moved == .zero)
+    #expect(unknown.unknowns.contains { $0.contains("s3://b/x.bam: nobody has looked at it yet") })
+    for _ in 1...2 {
+      guard case .success(.looking)? = federation.ask(.lookAhead(unseen, "default")) else {
+        Issue.record("it is not looked at")
+        return
+      }
+    }
+    federation.deliverAll()
+    let order = try #require(federation.agents["a"]!.orders.index.first)
+    #expect(federation.agents["a"]!.orders.index.count == 1 && order.origin.uri == "s3://b/x.bam")
+    #expect(federation.core.seen(unseen, of: "default").isEmpty)
+    federation.tell("a", order.key, .indexed(failure: "", manifest: list(order, "m"), files: 1, size: gigabyte))
+    let known = try forecaster(reading: unseen)
+    #expect(known.unseenInputs().isEmpty)
+    #expect(known.forecast().tasks[0].moved == gigabyte && federation.database.transfers.isEmpty)
+    _ = try federation.submit("one", reads(bucket))
+    federation.mustEnd()
+    #expect(federation.agents["a"]!.orders.index.count <= 1 && federation.database.versions.count == 1)
+    // Another project is told nothing of what this one reads.
+    #expect(federation.core.seen(unseen, of: "other").isEmpty)
+  }
+
+  @Test("A plan says why an input of its workflow cannot be read")
+  func plansSayWhy() throws {
+    var federation = Federation.withCaches(["a"])
+    let definition = try Federation.definition(reads(bucket))
+    let program = try WorkflowProgram(definition)
+    let unseen = try Forecaster(
+      program, name: "planned", basis: try federation.core.forecastBasis(of: definition, in: "default")
+    ).unseenInputs()
+    _ = federation.ask(.lookAhead(unseen, "default"))
+    federation.deliverAll()
+    let order = try #require(federation.agents["a"]!.orders.index.first)
+    federation.tell("a", order.key, .indexed(failure: "AccessDenied", manifest: nil, files: 0, size: .zero))
+    let basis = try federation.core.forecastBasis(of: definition, in: "default", reading: unseen)
+    let forecast = try Forecaster(program, name: "planned", basis: basis).forecast()
+    #expect(forecast.unknowns.contains { $0.contains("s3://b/x.bam, cannot be read: AccessDenied") })
   }
 
   @Test("What has neither checksum nor time is never taken for the same")

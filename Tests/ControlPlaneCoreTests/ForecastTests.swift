@@ -61,11 +61,14 @@ private struct Scene {
     runs += seconds.map { EndedRun(template: "default/\(template)", inputs: nil, seconds: $0, outputs: makes) }
   }
 
+  var budget: BudgetView?
+
   func forecast(_ yaml: String, fanOut: Int = 4, limits: ForecastLimits = ForecastLimits()) throws -> Forecast {
-    let basis = ForecastBasis(
+    var basis = ForecastBasis(
       now: Timestamp(milliseconds: 1_000_000), project: "default",
       snapshot: SchedulingSnapshot(clusters: clusters, groups: [], data: data), running: running,
       history: TemplateHistory(runs), datasets: datasets)
+    basis.budget = budget
     let program = try WorkflowProgram(try Federation.definition(yaml))
     return try Forecaster(program, name: "planned", basis: basis, fanOut: fanOut, limits: limits).forecast()
   }
@@ -73,6 +76,31 @@ private struct Scene {
 
 @Suite("Plans of workflows that nobody has submitted")
 struct ForecastTests {
+  @Test("What the project may spend bounds how much runs at once, and says what can never be paid")
+  func budget() throws {
+    var scene = Scene()
+    scene.add("a", slots: 8, coreHour: 3600)
+    scene.add("free", slots: 8)
+    scene.took("short", [10, 10, 10])
+    scene.took("long", [100, 100, 100])
+    // A fen for a core-second: an hour is held for 36.00 CNY, and 100 s of it used.
+    scene.budget = BudgetView(
+      currency: "CNY", available: Amount("75")!, unspent: Amount("80")!, defaultWalltime: .seconds(3600))
+    let forecast = try scene.forecast(chain)
+    #expect(forecast.ending == .complete && forecast.tasks.allSatisfy { $0.cluster == "a" }, "free has no price")
+    #expect(Int(forecast.makespan.expected) == 10 + 2 * 100 + 10, "two at a time: \(forecast.makespan.expected)")
+    #expect(forecast.unknowns.contains { $0.contains("for which 5.00 CNY are held") }, "\(forecast.unknowns)")
+    scene.budget!.available = Amount("36.10")
+    scene.budget!.unspent = Amount("36.10")!
+    let stuck = try scene.forecast(chain)
+    #expect(stuck.ending == .stuck)
+    let wide = try #require(stuck.groups.first { $0.name == "wide" })
+    #expect(
+      wide.table.candidates.first { $0.cluster == "a" }?.rejection?.code == Rejection.overBudget, "\(wide.table)")
+    scene.budget = nil
+    #expect(Int(try scene.forecast(chain).makespan.expected) == 120)
+  }
+
   @Test("Tasks go one behind the other as their dag says, and share the slots that there are")
   func schedule() throws {
     var scene = Scene()

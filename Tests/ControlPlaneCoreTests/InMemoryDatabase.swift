@@ -1,5 +1,6 @@
 import ControlPlaneCore
 import FederationModel
+import LedgerCore
 import WorkflowCore
 
 /// What Postgres would hold: rows by key, changed only by whole units.
@@ -20,6 +21,11 @@ struct InMemoryDatabase: Equatable {
   var versions: [DataKey: DatasetVersionRow] = [:]
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
+  var projects: [ProjectName: ProjectRow] = ["default": ProjectRow(name: "default", createdAt: .epoch)]
+  var budgets: [ProjectName: Budget] = [:]
+  var reservations: [RunID: Reservation] = [:]
+  var allowances: [Allowance.Name: Allowance] = [:]
+  var entries: [LedgerEntry] = []
 
   mutating func commit(_ delta: DurableDelta) {
     sequence = max(sequence + 1, (delta.minimumSequence ?? 0) + 1)
@@ -34,6 +40,12 @@ struct InMemoryDatabase: Equatable {
     for row in delta.idempotency { idempotency["\(row.principal)/\(row.key)"] = row }
     events += delta.events
     audit += delta.audit
+    for id in delta.collectedWorkflows {
+      for (key, row) in artifacts where row.task.workflow == id && row.collection == .onWorkflowCompletion {
+        artifacts[key]!.stored.isUnstored = nil
+        artifacts[key]!.storeBy = nil
+      }
+    }
     for id in delta.deletedWorkflows {
       workflows[id] = nil
       nodes = nodes.filter { $0.key.workflow != id }
@@ -57,6 +69,12 @@ struct InMemoryDatabase: Equatable {
     }
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
+    for row in delta.projects { projects[row.name] = row }
+    for budget in delta.ledger.budgets { budgets[budget.project] = budget }
+    for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
+    for run in delta.ledger.ended { reservations[run] = nil }
+    for allowance in delta.ledger.allowances { allowances[allowance.name] = allowance }
+    entries += delta.ledger.entries
   }
 
   func loaded(_ id: WorkflowID) -> LoadedWorkflow? {
@@ -76,6 +94,10 @@ struct InMemoryDatabase: Equatable {
       clusters: clusters.values.sorted { $0.spec.name < $1.spec.name },
       agents: agents.values.sorted { $0.cluster < $1.cluster }, idempotency: Array(idempotency.values),
       lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
+    state.projects = projects.values.sorted { $0.name < $1.name }
+    state.budgets = budgets.values.sorted { $0.project < $1.project }
+    state.reservations = reservations.values.sorted { $0.run < $1.run }
+    state.allowances = allowances.values.sorted { $0.name < $1.name }
     state.datasets = datasets.values.sorted { $0.reference < $1.reference }
     state.datasetVersions = versions.values.sorted { $0.key < $1.key }
     state.replicas = replicas.values.sorted { ($0.key, $0.cache) < ($1.key, $1.cache) }

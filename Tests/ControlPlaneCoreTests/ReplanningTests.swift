@@ -4,17 +4,6 @@ import SchedulerCore
 import Testing
 import WorkflowCore
 
-private let single = """
-  apiVersion: argoproj.io/v1alpha1
-  kind: Workflow
-  metadata: {name: one}
-  spec:
-    entrypoint: main
-    templates:
-    - name: main
-      container: {image: any, command: ["true"]}
-  """
-
 @Suite("Runs that stall in a cluster's queue")
 struct ReplanningTests {
   /// A run that waits in the queue of `batch`; `edge` is closed until it is opened.

@@ -31,6 +31,8 @@ struct SimulatedAgent {
   /// What it says of itself beyond that.
   var closed: String?
   var executor: String?
+  /// What it meters of each run that ends.
+  var wallMilliseconds: Int64 = 0
   /// Every program that was ever started here, to be checked for doubles.
   var started: Set<RunID> = []
 
@@ -131,7 +133,9 @@ struct SimulatedAgent {
   private mutating func report(_ id: RunID, _ phase: RunPhase, _ outcome: TaskOutcome? = nil) {
     sequence += 1
     unacknowledged.append(
-      AgentEvent(sequence: sequence, run: id, phase: phase, at: .epoch, outcome: outcome, runsAs: "host"))
+      AgentEvent(
+        sequence: sequence, run: id, phase: phase, at: .epoch, outcome: outcome, runsAs: "host",
+        usage: RunUsage(wallMilliseconds: outcome == nil ? 0 : wallMilliseconds)))
   }
 }
 

@@ -103,12 +103,61 @@ struct IdentityTests {
       let hash = [UInt8](repeating: 9, count: 32)
       try await store.ensureUser("u", isAdmin: true, at: Sample.now)
       try await store.ensureProject("p", organisation: "o", at: Sample.now)
+      let audit = AuditRow(at: Sample.now, actor: "root", address: "1.2.3.4", action: "", object: "")
       try await store.createToken(
-        hash: hash, user: "u", project: "p", label: "l", at: Sample.now, expiresAt: Sample.now)
+        NewToken(
+          hash: hash, user: "u", project: "p", scopes: [.read, .permission(Permission(.update, .budget))], label: "l",
+          expiresAt: Sample.now), audit: audit)
       let token = try #require(try await store.token(hash: hash))
-      #expect(token.user == "u" && token.isAdmin && token.project == "p" && !token.isRevoked)
-      #expect(token.expiresAt == Sample.now)
+      #expect(token.user == "u" && token.rights.organisation == [.orgAdmin] && token.rights.boundTo == "p")
+      #expect(token.rights.scopes == [.read, .permission(Permission(.update, .budget))])
+      #expect(!token.isRevoked && token.expiresAt == Sample.now && token.usedAt == nil)
       #expect(try await store.token(hash: [UInt8](repeating: 8, count: 32)) == nil)
+      try await store.noteUse(ofToken: token.id, at: Sample.now)
+      try await store.noteUse(ofToken: token.id, at: Sample.now + .seconds(59))
+      #expect(try await store.tokens(of: .user("u")).map(\.usedAt) == [Sample.now])
+      try await store.noteUse(ofToken: token.id, at: Sample.now + .seconds(60))
+      #expect(try await store.tokens(of: .everybody).map(\.usedAt) == [Sample.now + .seconds(60)])
+      #expect(try await store.revokeToken(token.id, audit: audit))
+      #expect(try await !store.revokeToken(token.id, audit: audit))
+      #expect(try await store.token(hash: hash)?.isRevoked == true)
+      let lines = try await store.audit().map(\.row)
+      #expect(lines.map(\.action) == ["token.revoke", "token.create"])
+      #expect(lines.allSatisfy { $0.object == token.id && $0.actor == "root" && $0.address == "1.2.3.4" })
+    }
+  }
+
+  @Test("roles are given and taken, each with its line in the audit log; the last administrator stays")
+  func members() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      let store = fixture.store
+      let audit = AuditRow(at: Sample.now, actor: "root", action: "", object: "")
+      try await store.ensureUser("root", isAdmin: true, at: Sample.now)
+      try await store.ensureProject("p", organisation: "o", at: Sample.now)
+      for _ in 1...2 { try await store.addMember("ann", .viewer, to: "p", audit: audit) }
+      try await store.addMember("p/ci", .submitter, to: "p", isService: true, audit: audit)
+      try await store.addMember("ann", .submitter, to: "p", audit: audit)
+      #expect(
+        try await store.members(of: "p").map { "\($0.user) \($0.role.rawValue)" } == [
+          "ann submitter", "ann viewer", "p/ci submitter",
+        ])
+      #expect(try await store.removeMember("ann", .viewer, from: "p", audit: audit))
+      #expect(try await !store.removeMember("ann", .viewer, from: "p", audit: audit))
+      #expect(try await store.audit().count(where: { $0.row.object == "p" }) == 4)
+      #expect(try await !store.removeMember("root", .orgAdmin, from: nil, audit: audit))
+      try await store.addMember("ann", .orgAdmin, to: nil, audit: audit)
+      // Both leave at once: one stays.
+      async let first = store.removeMember("root", .orgAdmin, from: nil, audit: audit)
+      async let second = store.removeMember("ann", .orgAdmin, from: nil, audit: audit)
+      let gone = try await [first, second]
+      #expect(gone.filter { $0 }.count == 1)
+      #expect(try await store.members(of: nil).count == 1)
+      // A service account is bound to its project, whatever its token says.
+      let hash = [UInt8](repeating: 7, count: 32)
+      try await store.createToken(NewToken(hash: hash, user: "p/ci", label: ""), audit: audit)
+      let rights = try #require(try await store.token(hash: hash)).rights
+      #expect(rights.boundTo == "p" && rights.projects == ["p": [.submitter]])
+      #expect(try await store.tokens(of: .project("p")).map(\.user) == ["p/ci"])
     }
   }
 
@@ -141,6 +190,42 @@ struct IdentityTests {
     #expect(Migration(file: "V0012__a.sql", sql: "")?.version == 12)
     for name in ["V__a.sql", "1__a.sql", "V1_a.sql", "V1__.sql", "V1__a.txt", "V0__a.sql"] {
       #expect(Migration(file: name, sql: "") == nil, "\(name)")
+    }
+  }
+
+  @Test("a role that does not own the tables leads, adds to the audit log, and can change no line of it")
+  func appendOnlyRole() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      let role = "app_\(UInt32.random(in: 0 ... .max))"
+      let owner = fixture.store
+      let plain = try await PostgresConnection.connect(fixture.configuration)
+      try await plain.script(["CREATE ROLE \(role) LOGIN"])
+      for _ in 1...2 { try await owner.admit(role) }
+      let text = fixture.configuration.connectionString.replacing("user=postgres", with: "user=\(role)")
+      let store = ControlPlaneStore(PostgresConfiguration(text), pool: .init(connections: 1))
+      let weak = try await PostgresConnection.connect(PostgresConfiguration(text))
+      let row = AuditRow(at: Sample.now, actor: "a", action: "b", object: "c")
+      try await store.appendAudit(row)
+      try await store.ensureUser("u", isAdmin: true, at: Sample.now)
+      #expect(try await store.role() == role)
+      #expect(try await store.health(now: { Sample.now }).mayOnlyAddToAudit == true)
+      #expect(try await owner.health(now: { Sample.now }).mayOnlyAddToAudit == false)
+      for sql in [
+        "UPDATE audit SET actor = 'x'", "DELETE FROM audit", "TRUNCATE audit", "DELETE FROM ledger_entries",
+        "ALTER TABLE audit DISABLE TRIGGER ALL", "DROP TABLE audit", "DELETE FROM schema_migrations",
+      ] {
+        let error = await #expect(throws: PostgresError.self, "\(sql)") { try await weak.script([sql]) }
+        #expect(error.map { "\($0)" }?.contains("42501") == true, "\(sql): \(String(describing: error))")
+      }
+      // The owner is stopped by the triggers.
+      for sql in ["UPDATE audit SET actor = 'x'", "DELETE FROM audit", "TRUNCATE audit"] {
+        await #expect(throws: PostgresError.self, "\(sql)") { try await plain.script([sql]) }
+      }
+      #expect(try await owner.audit().map(\.row) == [row])
+      await store.close()
+      await weak.close()
+      try await plain.script(["DROP OWNED BY \(role)", "DROP ROLE \(role)"])
+      await plain.close()
     }
   }
 }

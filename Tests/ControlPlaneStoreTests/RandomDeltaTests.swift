@@ -1,6 +1,7 @@
 import ControlPlaneCore
 import ControlPlaneStore
 import FederationModel
+import LedgerCore
 import SchedulerCore
 import TestSupport
 import Testing
@@ -20,6 +21,10 @@ private struct Mirror {
   var versions: [DataKey: DatasetVersionRow] = [:]
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
+  var projects: [ProjectName: ProjectRow] = [:]
+  var budgets: [ProjectName: Budget] = [:]
+  var reservations: [RunID: Reservation] = [:]
+  var allowances: [Allowance.Name: Allowance] = [:]
   var lastWorkflow = WorkflowID(0)
   var lastExplanation: Int64 = 0
 
@@ -57,6 +62,11 @@ private struct Mirror {
     }
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
+    for row in delta.projects { projects[row.name] = row }
+    for budget in delta.ledger.budgets { budgets[budget.project] = budget }
+    for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
+    for run in delta.ledger.ended { reservations[run] = nil }
+    for allowance in delta.ledger.allowances { allowances[allowance.name] = allowance }
   }
 
   var state: DurableState {
@@ -77,6 +87,10 @@ private struct Mirror {
       agents: agents.values.sorted { $0.cluster < $1.cluster },
       idempotency: idempotency.values.sorted { ($0.principal, $0.key) < ($1.principal, $1.key) },
       lastWorkflowID: lastWorkflow, lastExplanationID: lastExplanation)
+    state.projects = projects.values.sorted { $0.name < $1.name }
+    state.budgets = budgets.values.sorted { $0.project < $1.project }
+    state.reservations = reservations.values.sorted { $0.run < $1.run }
+    state.allowances = allowances.values.sorted { $0.name < $1.name }
     state.datasets = datasets.values.sorted { $0.reference < $1.reference }
     state.datasetVersions = versions.values.sorted { $0.key < $1.key }
     state.replicas = replicas.values.sorted { ($0.key, $0.cache) < ($1.key, $1.cache) }
@@ -135,6 +149,8 @@ private struct RandomLife {
   init(seed: UInt64) {
     random = SeededGenerator(seed: seed)
     core = Self.core(DurableState(now: .epoch), CommitPosition(term: 1, sequence: 0), 1)
+    command(.project("p", .create(description: "é")))
+    command(.project("q", .create(description: "")))
   }
 
   static func core(_ state: DurableState, _ position: CommitPosition, _ incarnation: UInt32) -> ControlPlaneCore {
@@ -172,6 +188,7 @@ private struct RandomLife {
       command(core.clusterNames.contains(cluster) ? .updateCluster(spec) : .createCluster(spec))
     case 9: command(.cordon(cluster, reason: random.next(upTo: 2) == 0 ? "disks" : nil))
     case 10 where random.next(upTo: 6) == 0: command(.forgetCluster(cluster, confirmStopped: true))
+    case 27: money()
     case 11..<14: connect(cluster)
     case 14:
       if let session = sessions.removeValue(forKey: cluster) {
@@ -180,10 +197,26 @@ private struct RandomLife {
     case 15..<22:
       if let snapshot = core.takeSnapshot() { core.apply(.plan(PlacementPlanner().plan(snapshot)), at: clock) }
     case 22..<26: core.apply(.tick(silence: [:]), at: clock)
-    case 26..<32: core.apply(.proceed, at: clock)
+    case 26, 28..<32: core.apply(.proceed, at: clock)
     case 40..<44: dataCommand(cluster)
     case 44..<50: dataEvent(cluster)
     default: report(cluster)
+    }
+  }
+
+  private mutating func money() {
+    let change = BudgetChange(
+      limit: Amount(micros: Int64(random.next(upTo: 90_000))), currency: random.next(upTo: 9) == 0 ? "CNY" : "EUR",
+      period: BudgetPeriod.allCases[random.next(upTo: 3)], isHard: random.next(upTo: 2) == 0, alerts: [10, 50],
+      carriesOver: random.next(upTo: 2) == 0, defaultWalltime: .seconds(60))
+    let project: ProjectName = random.next(upTo: 3) == 0 ? "q" : "p"
+    switch random.next(upTo: 7) {
+    case 6:
+      let limit = random.next(upTo: 3) == 0 ? nil : Amount(micros: Int64(random.next(upTo: 90_000)))
+      command(.project(project, .limitMember(random.next(upTo: 2) == 0 ? "u" : "v", limit)))
+    case 0: command(.project("q", .transferBudget(Amount(micros: 900), to: "p")))
+    case 1: command(.project("q", .archive(random.next(upTo: 2) == 0)))
+    default: command(.project(project, .setBudget(change)))
     }
   }
 
@@ -364,21 +397,11 @@ struct RandomDeltaTests {
     #expect(a.clusters == b.clusters, "\(place)")
     #expect(a.agents == b.agents, "\(place)")
     #expect(a.idempotency == b.idempotency, "\(place)")
+    #expect(a.projects.filter { $0.name != "default" } == b.projects, "\(place)")
+    #expect(a.budgets == b.budgets, "\(place)")
+    #expect(a.reservations == b.reservations, "\(place)")
+    #expect(a.allowances == b.allowances, "\(place)")
     #expect(a.lastWorkflowID == b.lastWorkflowID, "\(place)")
     #expect(a.lastExplanationID == b.lastExplanationID, "\(place)")
   }
-}
-
-/// SplitMix64: the same everywhere for the same seed.
-private struct SeededGenerator: RandomNumberGenerator {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ (mixed >> 31)
-  }
-  mutating func next(upTo bound: Int) -> Int { Int(next() % UInt64(bound)) }
 }

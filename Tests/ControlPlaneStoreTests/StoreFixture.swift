@@ -150,7 +150,7 @@ enum Sample {
       explanation: 9,
       quote: PriceSheet(currency: "CNY", coreHour: 0.1, gibibyteHour: 2, gpuHour: 3, egressGibibyte: 4),
       resources: Resources(cpuMillicores: 1500, memory: ByteCount(1 << 40), gpus: 2, gpuType: "a100"),
-      inputBytes: ByteCount(9), charge: 12,
+      inputBytes: ByteCount(9), charge: Amount(micros: 12),
       bytesIn: ByteCount(5), bytesOut: ByteCount(6), stagingMilliseconds: 7, wallMilliseconds: 8, runsAs: "sha256:1")
   }
 

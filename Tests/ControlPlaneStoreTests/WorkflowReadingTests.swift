@@ -52,15 +52,15 @@ struct WorkflowReadingTests {
     }
   }
 
-  @Test("nodes come page by page, and one by number, full name or display name")
+  @Test("nodes come page by page, and one by number, full name, its end, or display name, unless several are called so")
   func nodes() async throws {
     try await StoreFixture.use { fixture in
       var delta = DurableDelta(now: Sample.now)
       delta.workflows = [Sample.workflow(1)]
       delta.nodes = (Int32(0)..<5).map { ordinal in
         var node = Sample.bareNode(1, ordinal)
-        node.record.name = "wf.\(ordinal)"
-        node.record.displayName = ordinal < 2 ? "same" : "other"
+        node.record.name = "wf.part.\(ordinal)"
+        node.record.displayName = ordinal < 2 ? "same" : "other\(ordinal)"
         return node
       }
       delta.nodes[4].record.isSuperseded = true
@@ -72,10 +72,12 @@ struct WorkflowReadingTests {
       #expect(try await store.nodes(of: id, limit: 2).map(\.id.ordinal) == [0, 1])
       #expect(try await store.nodes(of: id, after: 1, limit: 9).map(\.id.ordinal) == [2, 3])
       #expect(try await store.nodes(of: id, numbered: [NodeID(3), NodeID(1), NodeID(4)]).map(\.id.ordinal) == [1, 3])
-      for (name, ordinal) in [("2", 2), ("wf.0", 0), ("same", 1), ("other", 3)] {
+      for (name, ordinal) in [("2", 2), ("wf.part.0", 0), ("part.1", 1), ("other3", 3)] {
         #expect(try await store.node(of: id, named: name)?.id.ordinal == Int32(ordinal), "\(name)")
       }
-      #expect(try await store.node(of: id, named: "wf.4") == nil)
+      #expect(try await store.node(of: id, named: "wf.part.4") == nil)
+      let error = await #expect(throws: FederationError.self) { try await store.node(of: id, named: "same") }
+      #expect(error?.publicMessage.contains("wf.part.0, wf.part.1") == true)
       let latest = try await store.latestRuns(of: [NodeID(0), NodeID(1), NodeID(2)], in: id)
       #expect(latest == [NodeID(1): delta.runs[0], NodeID(2): delta.runs[2]])
       #expect(try await store.workflowHeads(WorkflowFilter()) == [WorkflowHead(delta.workflows[0])])

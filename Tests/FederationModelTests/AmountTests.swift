@@ -26,6 +26,8 @@ struct AmountTests {
     }
     #expect(Amount(charging: 2.50009) == Amount(micros: 25_000))
     #expect(Amount(reserving: 2.50009) == Amount(micros: 25_001))
+    // 61.5 s at 3600 minor units an hour.
+    #expect(Amount(charging: 61.5 / 3600 * 3600) == Amount(reserving: 61.5 / 3600 * 3600))
     #expect(Amount(charging: .infinity) == .max && Amount(charging: -3) == .zero)
   }
 

@@ -177,6 +177,24 @@ import Testing
     }
   }
 
+  @Test("update changes what it names, takes away what it says, and leaves the rest: residency above all")
+  func update() throws {
+    let now = DatasetDocument(
+      project: "p", name: "water", origin: OriginDocument(uri: "s3://b/w", secret: "s"),
+      allowedClusters: ["region": "eu"], expiresAfterSeconds: 9, createdAt: Timestamp(milliseconds: 0).wire,
+      createdBy: "u", latest: 1, versions: 1, files: 1, bytes: 1)
+    func request(_ arguments: String...) throws -> DatasetRequest {
+      let command = try DatasetCommand.Update.parse(["water"] + arguments)
+      return command.request(try command.declaration.request(nil), over: now)
+    }
+    let longer = try request("--expires-after", "90d")
+    #expect(longer.allowedClusters == ["region": "eu"] && longer.origin == now.origin)
+    #expect(longer.expiresAfterSeconds == 7_776_000)
+    #expect(try request("--allowed-clusters", "region=cn").allowedClusters == ["region": "cn"])
+    let bare = try request("--no-allowed-clusters", "--no-expiry", "--no-origin")
+    #expect(bare.allowedClusters == nil && bare.expiresAfterSeconds == nil && bare.origin == nil)
+  }
+
   @Test("a name with a version is taken by commands that can act on one, and refused by the others")
   func versions() throws {
     let name = try DatasetName("water@3")

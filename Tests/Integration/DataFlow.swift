@@ -117,6 +117,13 @@ struct DataFlow: Sendable {
 
   // MARK: Asking
 
+  /// What `fubini plan` expects of a document.
+  func plan(_ document: String) async throws -> PlanDocument {
+    let file = federation.path("planned-\(UInt32.random(in: 0 ... .max)).yaml")
+    try document.write(toFile: file, atomically: true, encoding: .utf8)
+    return try JSONDecoder().decode(PlanDocument.self, from: Data(try await fubini("plan", file, "-o", "json").utf8))
+  }
+
   /// Waits until a workflow has succeeded.
   ///
   /// - Throws: `HarnessError` with its nodes' messages when it ended otherwise.

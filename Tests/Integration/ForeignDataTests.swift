@@ -96,6 +96,11 @@ extension Integration {
           let list: TransferList = try await client.get("/v1/projects/default/transfers")
           return list.items.count { $0.phase == "done" && $0.origin != nil }
         }
+        // A plan has them looked at: 8 bytes twice, and 3 of the directory.
+        let plan = try await DataFlow(federation).plan(Self.document("first", url))
+        #expect(plan.groups.map(\.bytesMoved) == [19], "\(plan.unknowns)")
+        #expect(!plan.unknowns.contains { $0.contains("looked at") }, "\(plan.unknowns)")
+        #expect(try await moved() == 0)
         for name in ["first", "second"] {
           _ = try await client.submit(Self.document(name, url))
           let detail = try await client.finished(name, timeout: .seconds(90))

@@ -111,12 +111,10 @@ struct MappedFixture: Sendable {
   }
 
   private func makeProjects() async throws {
-    try await federation.query(
-      "INSERT INTO organisations (name, created_ms) VALUES ('default', 0) ON CONFLICT DO NOTHING")
+    let client = try client("default")
     for project in ["chem", "phys", "other"] {
-      try await federation.query(
-        "INSERT INTO projects (name, organisation, created_ms) VALUES ($1, 'default', 0) ON CONFLICT DO NOTHING",
-        .text(project))
+      let answer = try await client.send("POST", "/v1/projects", body: Data("{\"name\": \"\(project)\"}".utf8))
+      guard answer.status == 201 else { throw HarnessError("project \(project): \(answer.text)") }
     }
   }
 

@@ -153,6 +153,35 @@ extension Integration {
       }
     }
 
+    @Test("I4, I5: packets are dropped both ways amid a transfer, and then no longer: one transfer, verified data")
+    func droppedPackets() async throws {
+      guard ThinLink.canDrop else { return print("skipped: this needs root, iproute2 and iptables") }
+      try await Self.withThinAndFast { flow, origins, link in
+        guard let link else { return print("skipped: no namespace can be made here") }
+        let digest = try await Self.place("genome", bytes: Self.size, flow, origins)
+        _ = try await flow.client.submit(DataFlow.reader(of: "genome", name: "away", selector: ["place": "fast"]))
+        try await flow.moved("genome", to: "fast", atLeast: Self.size / 4)
+        try await link.drop(true)
+        try await TransferDataFlowTests.requireAmid(flow, "genome", to: "fast")
+        var seen: [Int] = []
+        try await poll("packets were dropped both ways; dropped: \(seen)", timeout: .seconds(30)) {
+          seen = try await link.dropped()
+          return seen.allSatisfy { $0 >= 5 }
+        }
+        #expect(try await flow.client.workflow("away").summary.phase == .running)
+        try await link.drop(false)
+        let run = try flow.run(of: try await flow.succeeded("away"))
+        #expect(run.epoch == 1 && run.cluster == "fast")
+        #expect(try await flow.client.log("away", node: "away") == digest)
+        #expect(run.bytesIn >= Self.size && run.bytesIn < Self.size * 5 / 4, "\(run.bytesIn) bytes moved")
+        let transfers = try await flow.inwardWithSources("genome", to: "fast")
+        #expect(transfers.map(\.phase) == ["done"] && transfers.first?.source == "thin", "\(transfers)")
+        try await poll("nothing partial is left; there is \(flow.leftovers("fast"))", timeout: .seconds(10)) {
+          flow.leftovers("fast").isEmpty
+        }
+      }
+    }
+
     // MARK: Staging and queueing
 
     /// How long the slot is taken once the data is on its way, and how long staging takes: either may be the longer one.

@@ -98,6 +98,33 @@ extension Integration {
       }
     }
 
+    @Test("A plan on Slurm foresees when a run starts and ends behind another one")
+    func plan() async throws {
+      try await Self.with(staging: 4) { flow, _ in
+        let hold = { (name: String) in DataFlow.task("sleep 7", name: name, template: "hold") }
+        let read = { (name: String) in DataFlow.reader(of: "water", name: name, command: "sleep 3") }
+        // What templates take is learnt from their runs, and the link's speed from the transfer.
+        _ = try await flow.client.submit(read("learns"))
+        _ = try await flow.client.submit(hold("first"))
+        _ = try await flow.succeeded("learns")
+        _ = try await flow.succeeded("first")
+        _ = try await flow.client.submit(hold("ahead"))
+        try await flow.federation.node("ahead", "ahead", is: ["Running"], timeout: .seconds(60))
+        let plan = try await flow.plan(read("behind"))
+        let planned = try #require(plan.tasks.first)
+        _ = try await flow.client.submit(read("behind"))
+        let behind = try await flow.succeeded("behind")
+        let run = try flow.run(of: behind)
+        let started = try #require(run.startedAt).seconds - plan.at.seconds
+        let ended = try #require(run.finishedAt).seconds - plan.at.seconds
+        print("planned \(planned.startSeconds ?? -1) to \(planned.endSeconds ?? -1) s; it was \(started) to \(ended) s")
+        #expect(planned.cluster == "hpc" && planned.bytesMoved == 0, "\(planned)")
+        // Slurm begins what waits in its next pass, a few seconds later.
+        #expect(abs(started - (planned.startSeconds ?? -1)) < max(started * 0.25, 4), "it started after \(started) s")
+        #expect(abs(ended - (planned.endSeconds ?? -1)) < max(ended * 0.25, 4), "it ended after \(ended) s")
+      }
+    }
+
     @Test("I1, I2: an agent killed while its run waits in the queue for its data starts it once, by the same job")
     func killed() async throws {
       try await Self.with(staging: 10) { flow, slurm in

@@ -74,6 +74,36 @@ struct ThinLink: Sendable {
   /// Takes the link away, or lets it be there again. What is inside lives on.
   func setUp(_ isUp: Bool) async throws { try await run("/usr/sbin/ip", "link", "set", device, isUp ? "up" : "down") }
 
+  static let iptables = "/usr/sbin/iptables"
+  private static let chains = ["INPUT", "OUTPUT"]
+
+  /// Whether packets can be thrown away inside: `drop`.
+  static var canDrop: Bool { isPossible && FileManager.default.isExecutableFile(atPath: iptables) }
+
+  /// Throws away everything that comes and goes on the inside of the link, without a word to anybody, or no longer does. Connections
+  /// stay: nobody is told that they lead nowhere.
+  func drop(_ isDropping: Bool) async throws {
+    for (chain, way) in zip(Self.chains, ["-i", "-o"]) {
+      try await inside(Self.iptables, "-w", isDropping ? "-I" : "-D", chain, way, "far", "-j", "DROP")
+    }
+  }
+
+  /// How many packets were thrown away so far, those that came and those that went.
+  func dropped() async throws -> [Int] {
+    var counts: [Int] = []
+    for chain in Self.chains {
+      let log = "\(self.log)-\(chain)"
+      defer { try? FileManager.default.removeItem(atPath: log) }
+      let code = try await OwnedProcess.run(
+        enter + [Self.iptables, "-w", "-L", chain, "-v", "-x", "-n"], log: log)
+      let text = try String(contentsOfFile: log, encoding: .utf8)
+      guard code == 0 else { throw HarnessError("iptables -L ended with \(code):\n\(text)") }
+      let rule = text.split(separator: "\n").first { $0.contains("DROP") && !$0.hasPrefix("Chain") }
+      counts.append(rule?.split(separator: " ").first.flatMap { Int($0) } ?? 0)
+    }
+    return counts
+  }
+
   private func run(_ words: String...) async throws { try await run(words) }
   private func inside(_ words: String...) async throws { try await run(enter + words) }
   private func run(_ words: [String]) async throws {

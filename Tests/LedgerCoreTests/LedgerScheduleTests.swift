@@ -7,6 +7,7 @@ import Testing
 private struct Books {
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
+  var allowances: [Allowance.Name: Allowance] = [:]
   var balances: [LedgerAccount: Int64] = [:]
   var charges: [RunID: Amount] = [:]
 
@@ -14,11 +15,18 @@ private struct Books {
     for budget in changes.budgets { budgets[budget.project] = budget }
     for reservation in changes.reservations { reservations[reservation.run] = reservation }
     for run in changes.ended { reservations[run] = nil }
+    for allowance in changes.allowances { allowances[allowance.name] = allowance }
     for entry in changes.entries {
       balances[entry.from, default: 0] -= entry.amount.micros
       balances[entry.to, default: 0] += entry.amount.micros
       if entry.kind == .charge { charges[entry.run!, default: .zero] += entry.amount }
     }
+  }
+
+  /// What the next leader begins with.
+  var ledger: Ledger {
+    Ledger(
+      budgets: Array(budgets.values), reservations: Array(reservations.values), allowances: Array(allowances.values))
   }
 
   /// What the entries say against what the images say.
@@ -34,13 +42,14 @@ private struct Books {
         return "\(project): \(kind) is \(image), its entries say \(balance(kind))"
       }
     }
-    return Ledger(budgets: Array(budgets.values), reservations: Array(reservations.values)).violation
+    return ledger.violation
   }
 }
 
 /// One leader after another over the same books, with random requests, plans made on old sight, and crashes.
 private struct Schedule {
   static let projects: [ProjectName] = ["a", "b", "c"]
+  static let members = ["u", "v", ""]
   var random: SeededGenerator
   var books = Books()
   var ledger = Ledger()
@@ -72,11 +81,18 @@ private struct Schedule {
       }
     case 6..<11: adopt()
     case 11..<15: settle()
-    case 15: extend()
+    case 15:
+      let member = Allowance.Name(project(), Self.members[random.next(upTo: 3)])
+      if random.next(upTo: 2) == 0 {
+        extend()
+      } else {
+        let limit = random.next(upTo: 3) == 0 ? nil : amount(90)
+        try? ledger.setLimit(limit, of: member)
+      }
     case 16: _ = ledger.beginPeriods(at: now)
     case 17:
       // The leader dies before its unit was sent: the next one knows what was committed.
-      ledger = Ledger(budgets: Array(books.budgets.values), reservations: Array(books.reservations.values))
+      ledger = books.ledger
       planned = []
     default: books.commit(ledger.takeChanges())
     }
@@ -96,7 +112,9 @@ private struct Schedule {
     for plan in planned {
       lastRun += 1
       do {
-        try ledger.reserve(plan.amount, for: RunID(lastRun), of: plan.project, bound: .seconds(60), at: now)
+        let member = Self.members[random.next(upTo: 3)]
+        try ledger.reserve(
+          plan.amount, for: RunID(lastRun), of: plan.project, by: member, bound: .seconds(60), at: now)
       } catch {
         denied += 1
       }

@@ -133,4 +133,40 @@ struct LedgerTests {
     }
     #expect(ledger.refusal(of: amount("2"), for: "p") == nil)
   }
+
+  @Test(
+    "I3: a member's limit holds inside the budget, hard or soft, counts what was used before, and is granted anew with the period"
+  )
+  func members() throws {
+    for isHard in [true, false] {
+      var ledger = try ledger(spec("10", "CNY", .monthly, isHard: isHard))
+      let anna = Allowance.Name("p", "anna")
+      #expect(throws: FederationError.self) { try ledger.setLimit(amount("1"), of: Allowance.Name("q", "anna")) }
+      try ledger.reserve(amount("3"), for: RunID(1), of: "p", by: "anna", bound: .seconds(9), at: now)
+      #expect(throws: FederationError.self, "she holds more") { try ledger.setLimit(amount("2"), of: anna) }
+      try ledger.setLimit(amount("4"), of: anna)
+      let denial = try #require(ledger.refusal(of: amount("1.000001"), for: "p", by: "anna"))
+      #expect(denial.code == .budgetDenied && denial.publicMessage.contains("anna has 1.00 CNY left of the 4.00 CNY"))
+      #expect(denial.publicMessage.contains("fubini budget member set p anna AMOUNT"))
+      #expect(ledger.refusal(of: amount("7"), for: "p", by: "ben") == nil, "the others are not bounded")
+      #expect(throws: FederationError.self) {
+        try ledger.reserve(amount("2"), for: RunID(2), of: "p", by: "anna", bound: .seconds(9), at: now)
+      }
+      try ledger.reserve(amount("1"), for: RunID(3), of: "p", by: "anna", bound: .seconds(9), at: now)
+      _ = ledger.settle(RunID(1), used: amount("2.5"), on: "c", at: now)
+      #expect(ledger.allowances[anna]?.available == amount("0.5") && ledger.violation == nil)
+      #expect(throws: FederationError.self, "her limit is in CNY") {
+        _ = ledger.settle(RunID(3), used: .zero, on: "c", at: now)
+        try ledger.set(spec("10", "EUR", .monthly), for: "p", at: now, by: "admin")
+      }
+      _ = ledger.takeChanges()
+      #expect(ledger.beginPeriods(at: now + .seconds(40 * 86_400)) == ["p"])
+      #expect(ledger.allowances[anna]?.available == amount("4") && ledger.violation == nil)
+      #expect(ledger.takeChanges().allowances.map(\.name) == [anna])
+      try ledger.setLimit(nil, of: anna)
+      #expect(ledger.refusal(of: amount("9"), for: "p", by: "anna") == nil)
+      try ledger.setLimit(nil, of: Allowance.Name("p", "nobody"))
+      #expect(ledger.allowances[Allowance.Name("p", "nobody")] == nil)
+    }
+  }
 }

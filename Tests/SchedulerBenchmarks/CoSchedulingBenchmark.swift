@@ -34,8 +34,24 @@ struct CoSchedulingBenchmark: ParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Warm clusters over idle links.")
   var prefetch = true
 
-  @Flag(inversion: .prefixedNo, help: "Also choose options by rollouts, and compare money at an equal deadline.")
+  @Flag(inversion: .prefixedNo, help: "Also plan by rollouts.")
   var planned = true
+  @Flag(inversion: .prefixedNo, help: "Also compare what a plan costs at an equal deadline; needs plans.")
+  var money = true
+  @Option(help: "On this platform only; may be repeated.")
+  var platform: [String] = []
+  @Option(help: "Decisions in virtual time that one choice of a plan may cost.")
+  var decisions = RolloutPolicy.Effort().decisions
+  @Option(help: "Courses that plans are compared on.")
+  var courses = RolloutPolicy.Effort().courses
+  @Option(help: "Courses that a search for better plans looks at.")
+  var searchCourses = RolloutPolicy.Effort().searchCourses
+  @Option(help: "How often a plan is looked at again because something took longer or shorter than promised.")
+  var revisions = RolloutPolicy.Effort().revisions
+
+  private var effort: RolloutPolicy.Effort {
+    RolloutPolicy.Effort(courses: courses, searchCourses: searchCourses, decisions: decisions, revisions: revisions)
+  }
 
   private var own: [PolicyName] { planned ? [.ours, .planned] : [.ours] }
   @Sendable private static func policy(_ text: String) throws -> PolicyName {
@@ -56,12 +72,12 @@ struct CoSchedulingBenchmark: ParsableCommand {
       var money = MoneyAtDeadline()
       for seed in seed..<seed + seeds {
         for workload in try workloads(scale, seed) {
-          for platform in BenchmarkPlatform.all {
+          for platform in BenchmarkPlatform.all where self.platform.isEmpty || self.platform.contains(platform.name) {
             for error in [0.0, 0.3] {
               let real = workload.withRuntimeError(error, seed: seed)
               let title = "x\(Int(scale)) \(platform.name) \(workload.name) error \(error) seed \(seed)"
               try compare(real, platform, seed, title, &ratios)
-              if planned, platform.hasPrices { try compareMoney(real, platform, seed, title, &money) }
+              if planned, self.money, platform.hasPrices { try compareMoney(real, platform, seed, title, &money) }
             }
           }
         }
@@ -71,7 +87,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
           print("x\(Int(scale)) \(policy.rawValue) against \(name.rawValue): \(ratios[index][name]!.summary)")
         }
       }
-      if planned { print("x\(Int(scale)) \(money.summary)") }
+      if planned, self.money { print("x\(Int(scale)) \(money.summary)") }
     }
   }
 
@@ -82,7 +98,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
       weights: ScoringWeights(kappa: kappa), isPrefetching: prefetch, lookahead: lookahead, nu: nu, risk: risk)
     var reports: [PolicyName: SimulationReport] = [:]
     for name in own + others {
-      reports[name] = try Simulation.run(name, platform, [workload], seed: seed, options: options)
+      reports[name] = try Simulation.run(name, platform, [workload], seed: seed, options: options, effort: effort)
     }
     for (index, policy) in own.enumerated() {
       var line = "\(title): \(policy.rawValue) \(Ratios.round(reports[policy]!.makespan)) s"
@@ -100,7 +116,7 @@ struct CoSchedulingBenchmark: ParsableCommand {
   ) throws {
     let blind = try Simulation.run(.dataBlind, platform, [workload], seed: seed)
     let options = CoSchedulingOptions(deadline: blind.makespan)
-    let ours = try Simulation.run(.planned, platform, [workload], seed: seed, options: options)
+    let ours = try Simulation.run(.planned, platform, [workload], seed: seed, options: options, effort: effort)
     if cases {
       print(
         "\(title): planned with data-blind's makespan as deadline \(Ratios.round(ours.makespan / blind.makespan)) of it, money "

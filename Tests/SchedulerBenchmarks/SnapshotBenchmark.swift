@@ -41,8 +41,10 @@ struct SnapshotBenchmark: ParsableCommand {
   /// A core whose clusters have room for nothing that waits, and that so has to look at everything in turn.
   private func waiting() throws -> (ControlPlaneCore, Timestamp) {
     let start = Timestamp(milliseconds: 1_700_000_000_000)
+    var state = DurableState(now: start)
+    state.projects = [ProjectRow(name: "bench", createdAt: start)]
     var core = ControlPlaneCore(
-      state: DurableState(now: start), position: CommitPosition(term: 1, sequence: 0), incarnation: 1)
+      state: state, position: CommitPosition(term: 1, sequence: 0), incarnation: 1)
     let principal = Principal(user: "bench")
     for index in 0..<clusters {
       let name = ClusterName("c\(index)")

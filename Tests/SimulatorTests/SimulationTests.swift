@@ -25,7 +25,7 @@ struct SimulationTests {
     ])
 
   /// Rollouts take their time without optimisation.
-  static let effort = RolloutPolicy.Effort(courses: 2, searches: 5, revisions: 1)
+  static let effort = RolloutPolicy.Effort(courses: 2, decisions: 4_000, revisions: 1)
 
   @Test("every policy brings every generated workflow to its end", arguments: PolicyName.allCases)
   func completes(policy: PolicyName) throws {
@@ -202,10 +202,11 @@ struct SimulationTests {
   @Test("with a deadline that is far the planned policy pays less than without one")
   func planned() throws {
     let workload = GeneratedWorkload.chains.workload(size: 5, seed: 6)
-    let hurried = try Simulation.run(.planned, Self.platform, [workload], seed: 6, effort: Self.effort)
+    // Enough to try every candidate.
+    let effort = RolloutPolicy.Effort(courses: 2, decisions: 80_000, revisions: 1)
+    let hurried = try Simulation.run(.planned, Self.platform, [workload], seed: 6, effort: effort)
     let options = CoSchedulingOptions(deadline: hurried.makespan * 4)
-    let patient = try Simulation.run(
-      .planned, Self.platform, [workload], seed: 6, options: options, effort: Self.effort)
+    let patient = try Simulation.run(.planned, Self.platform, [workload], seed: 6, options: options, effort: effort)
     #expect(patient.money < 0.9 * hurried.money)
     #expect(patient.makespan <= hurried.makespan * 4)
   }

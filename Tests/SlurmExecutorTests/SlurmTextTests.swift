@@ -1,3 +1,4 @@
+internal import Execution
 internal import FederationModel
 internal import Testing
 
@@ -222,6 +223,35 @@ internal import Testing
     #expect(partitions[2].timeLimit == nil && partitions[2].usableNodes == 0)
     let capacity = PartitionState.capacity(Self.sinfo)
     #expect(capacity.cpuMillicores == 128_000 && capacity.gpus == 2)
+  }
+
+  @Test(
+    "A run that Slurm's default partition could never start, and for which nobody names one, goes to the first that could"
+  )
+  func stepsAside() {
+    let gpus = PartitionState(
+      name: "gpus", nodes: 2, usableNodes: 2, cpus: 32, cpusPerNode: 16, memoryPerNode: .gibibytes(64),
+      gpus: ["a100": 8], gpusPerNode: 4)
+    var standard = PartitionState(
+      name: "batch", isDefault: true, timeLimit: .seconds(3600), nodes: 9, usableNodes: 9, cpus: 72, cpusPerNode: 8,
+      memoryPerNode: .gibibytes(16))
+    func chosen(_ named: String? = nil, _ change: @escaping (inout RunRequest) -> Void) -> String? {
+      PartitionState.stepAside(
+        from: [standard, gpus], to: [standard, gpus], for: BatchScriptTests.request(change), named: named)
+    }
+    #expect(chosen { $0.spec.resources = Resources(cpuMillicores: 8000) } == nil)
+    #expect(chosen { $0.spec.resources.gpus = 1 } == "gpus")
+    #expect(chosen { $0.spec.resources = Resources(gpus: 4, gpuType: "a100") } == "gpus")
+    #expect(chosen { $0.spec.resources = Resources(gpus: 1, gpuType: "h100") } == nil, "nobody has it: Slurm says so")
+    #expect(chosen { $0.spec.resources.gpus = 5 } == nil)
+    #expect(chosen { $0.spec.resources.memory = .gibibytes(17) } == "gpus")
+    #expect(chosen { $0.spec.resources = Resources(cpuMillicores: 8001) } == "gpus")
+    #expect(chosen { $0.walltime = .seconds(3601) } == "gpus")
+    #expect(chosen("batch") { $0.spec.resources.gpus = 1 } == nil, "who names one means it")
+    standard.usableNodes = 0
+    #expect(chosen { $0.spec.resources.gpus = 1 } == nil, "its nodes may have anything when they are back")
+    standard.isDefault = false
+    #expect(chosen { $0.spec.resources.gpus = 1 } == "gpus", "there is no default at all")
   }
 
   @Test(

@@ -62,9 +62,10 @@ final class AgentProcess: Sendable {
     }
     let connection = ConnectionSlot()
     let meter = TransferMeter(configuration.transferLimit)
-    let repository = RemoteArtifactRepository(connection: connection, meter: meter)
+    let meters = LinkMeters(meter, links: configuration.linkLimits)
+    let repository = RemoteArtifactRepository(connection: connection, meter: meters.repository)
     let data = try Self.dataPlane(
-      configuration, identity.cluster, store: store, connection: connection, repository: repository, meter: meter,
+      configuration, identity.cluster, store: store, connection: connection, repository: repository, meters: meters,
       logger: logger)
     self.data = data
     let driver = RunDriver(
@@ -169,7 +170,7 @@ final class AgentProcess: Sendable {
 
   private static func dataPlane(
     _ configuration: AgentConfiguration, _ cluster: ClusterName, store: CertificateStore, connection: ConnectionSlot,
-    repository: RemoteArtifactRepository, meter: TransferMeter, logger: Logger
+    repository: RemoteArtifactRepository, meters: LinkMeters, logger: Logger
   ) throws -> DataPlane {
     let settings = configuration.cache
     let events = DataEventOutbox()
@@ -194,13 +195,13 @@ final class AgentProcess: Sendable {
       layout: layout, capacity: settings.capacityBytes,
       reader: settings.isWriter ? nil : cluster,
       workDirectory: settings.isWriter ? nil : configuration.stateDirectory + "/work",
-      fetching: ReplicaFetcher(repository: repository, sources: sources, meter: meter), events: events)
+      fetching: ReplicaFetcher(repository: repository, sources: sources, meters: meters), events: events)
     return DataPlane(
       name: settings.name ?? cluster.text, cache: cache,
       orders: ReplicaOrders(
         cache: cache, repository: repository, indexer: OriginIndexer(sources: sources, repository: repository),
-        versions: VersionMover(cache: cache, repository: repository, sources: sources, meter: meter), events: events,
-        logger: logger),
+        versions: VersionMover(cache: cache, repository: repository, sources: sources, meters: meters),
+        events: events, logger: logger),
       events: events, mover: mover,
       scrub: CacheScrub(
         cache: cache, interval: settings.scrubInterval, bytesPerSecond: settings.scrubBytesPerSecond, logger: logger),

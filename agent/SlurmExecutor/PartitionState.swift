@@ -1,3 +1,4 @@
+internal import Execution
 internal import FederationModel
 
 /// A partition as `sinfo` shows it now.
@@ -23,6 +24,32 @@ struct PartitionState: Hashable, Sendable {
   var gpus: [String: Int64] = [:]
   /// The most on one usable node.
   var gpusPerNode: Int64 = 0
+}
+
+extension PartitionState {
+  /// Whether it may ever start a run, whatever is free now.
+  func fits(_ run: RunRequest) -> Bool {
+    let resources = run.spec.resources
+    guard max(1, (resources.cpuMillicores + 999) / 1000) <= cpusPerNode, resources.memory <= memoryPerNode,
+      resources.gpus <= gpusPerNode
+    else { return false }
+    if resources.gpus > 0, let type = resources.gpuType, gpus[type] == nil { return false }
+    if let timeLimit, let walltime = run.walltime, walltime > timeLimit { return false }
+    return true
+  }
+
+  /// - Parameters:
+  ///   - all: with the default one among them, where there is one.
+  ///   - usable: those that may be taken instead, the first that fits.
+  ///   - named: what the run, or the operator, says; then that counts.
+  static func stepAside(
+    from all: [PartitionState], to usable: [PartitionState], for run: RunRequest, named: String?
+  ) -> String? {
+    guard named == nil else { return nil }
+    // One whose nodes are all away now may have anything when they are back.
+    if let standard = all.first(where: \.isDefault), standard.usableNodes == 0 || standard.fits(run) { return nil }
+    return usable.first { !$0.isDefault && $0.fits(run) }?.name
+  }
 }
 
 /// Nodes that `sinfo` shows as one line, because they are alike.

@@ -16,10 +16,17 @@ extension SlurmExecutor {
 
   /// Where a run goes; nil while that is not known.
   func partition(of request: RunRequest) -> PartitionState? {
-    guard let name = configuration.partition(of: request) else {
+    guard let name = configuration.partition(of: request) ?? stepAside(request) else {
       return partitions.first(where: \.isDefault)
     }
     return partitions.first { $0.name == name }
+  }
+
+  /// The partition to name for a run for which nobody names one, because Slurm's default could never start it; nil where it can, and
+  /// where nothing better is known.
+  func stepAside(_ request: RunRequest) -> String? {
+    PartitionState.stepAside(
+      from: partitions, to: usablePartitions, for: request, named: configuration.partition(of: request))
   }
 
   /// The partitions that the operator counts, with the queue waits that are estimated.

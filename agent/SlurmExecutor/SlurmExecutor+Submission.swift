@@ -95,7 +95,9 @@ extension SlurmExecutor {
     let limits = try TimeLimits(
       walltime: request.walltime, grace: request.spec.terminationGrace, partition: partition(of: request),
       fallback: configuration.defaultWalltime, inputWait: inputWait)
-    return (try JobShape(request, limits: limits, configuration: configuration), limits.walltime)
+    var shape = try JobShape(request, limits: limits, configuration: configuration)
+    if shape.partition == nil { shape.partition = try JobShape.value(stepAside(request), "partition") }
+    return (shape, limits.walltime)
   }
 
   func writeRequest(_ request: RunRequest, inputWait: Duration = .zero) throws(FederationError) -> JobShape {

@@ -11,6 +11,8 @@ public struct DatabaseHealth: Hashable, Sendable {
   public var isSuperuser: Bool
   /// May make tables and functions in its schema: migrations need it.
   public var mayCreate: Bool
+  /// Whether it may add to the audit log and not change it, as one that the tables' owner has let in (`admit`); nil: there is none yet.
+  public var mayOnlyAddToAudit: Bool?
   /// Tables of ours that another role owns: migrations cannot change them.
   public var foreignTables: [String]
   /// It is a standby that follows another server: nothing can be written.
@@ -71,9 +73,13 @@ extension ControlPlaneStore {
     if try facts.bool(6) {
       schema = try await run("SELECT max(version) FROM schema_migrations")[0].optionalInt(0)
     }
+    let audit = try await run(
+      "SELECT has_table_privilege(oid, 'INSERT') AND NOT has_table_privilege(oid, 'UPDATE, DELETE') FROM pg_class "
+        + "WHERE oid = to_regclass('audit')")
     return DatabaseHealth(
       version: try facts.int(0), settings: settings, role: try facts.text(1), isSuperuser: try facts.bool(2),
-      mayCreate: try facts.bool(3), foreignTables: try foreign.rows.map { try $0.text(0) },
+      mayCreate: try facts.bool(3), mayOnlyAddToAudit: try audit.rows.first.map { try $0.bool(0) },
+      foreignTables: try foreign.rows.map { try $0.text(0) },
       isStandby: try facts.bool(4), synchronousStandbys: try facts.int(5),
       clockSkew: Timestamp(milliseconds: clock) - (asked + (answered - asked) / 2), schemaVersion: schema)
   }

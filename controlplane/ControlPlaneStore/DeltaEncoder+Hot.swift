@@ -26,7 +26,8 @@ extension DeltaEncoder {
     ("phase", "int2"), ("bound_ms", "int8"), ("dispatched_ms", "int8"), ("started_ms", "int8"), ("finished_ms", "int8"),
     ("exit_code", "int4"), ("message", "text"), ("cancel_reason", "text"), ("is_unaccounted", "bool"),
     ("explanation", "int8"), ("quote", "text"), ("cpu_millicores", "int8"), ("memory_bytes", "int8"), ("gpus", "int8"),
-    ("gpu_type", "text"), ("charge", "int8"), ("bytes_in", "int8"), ("bytes_out", "int8"), ("staging_ms", "int8"),
+    ("gpu_type", "text"), ("charge_micros", "int8"), ("bytes_in", "int8"), ("bytes_out", "int8"),
+    ("staging_ms", "int8"),
     ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"),
   ]
 
@@ -138,7 +139,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.resources.memory.bytes }
     p.append(column: rows) { $0.resources.gpus }
     p.append(column: rows) { $0.resources.gpuType }
-    p.append(column: rows) { $0.charge }
+    p.append(column: rows) { $0.charge?.micros }
     p.append(column: rows) { $0.bytesIn.bytes }
     p.append(column: rows) { $0.bytesOut.bytes }
     p.append(column: rows) { $0.stagingMilliseconds }

@@ -16,7 +16,7 @@ extension DeltaEncoder {
       ("key", "text"), ("size_bytes", "int8"), ("sha256", "text"), ("archive", "text"), ("cluster", "text"),
       ("created_ms", "int8"), ("is_unstored", "bool"), ("is_remade", "bool"), ("store_ms", "int8"),
       // Made anew, it is there again.
-      ("deleted_ms", "int8"),
+      ("deleted_ms", "int8"), ("collection", "text"),
     ])
 
   static func agents(_ rows: [AgentRow]) throws -> [PostgresStatement] {
@@ -56,6 +56,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.isRemade }
     p.append(column: rows) { $0.storeBy?.milliseconds }
     p.append(column: rows) { _ in Int64?.none }
+    p.append(column: rows) { $0.collection?.rawValue }
     return PostgresStatement(artifactSQL, p)
   }
 

@@ -1,5 +1,6 @@
 import ControlPlaneCore
 import FederationModel
+import LedgerCore
 import Postgres
 import WorkflowCore
 
@@ -24,7 +25,10 @@ enum DeltaEncoder {
     if !delta.events.isEmpty { unit.append(events(delta.events)) }
     if !delta.idempotency.isEmpty { unit += idempotency(delta.idempotency, now: delta.now) }
     if !delta.audit.isEmpty { unit.append(audit(delta.audit)) }
+    if !delta.alerts.isEmpty { unit.append(alerts(delta.alerts)) }
     unit += try data(delta)
+    if !delta.projects.isEmpty { unit += try projects(delta.projects) }
+    if !delta.ledger.isEmpty { unit += try ledger(delta.ledger) }
     unit += deletions(delta)
     unit.append(PostgresStatement("SELECT pg_notify('fubini', $1)", .text(String(fence.next))))
     return unit
@@ -32,17 +36,36 @@ enum DeltaEncoder {
 
   private static func deletions(_ delta: DurableDelta) -> [PostgresStatement] {
     var unit: [PostgresStatement] = []
+    // What goes is deleted from the repository later, by `ArtifactCollection`.
+    if !delta.collectedWorkflows.isEmpty {
+      unit.append(
+        PostgresStatement(
+          """
+          WITH gone AS (
+            UPDATE artifacts SET deleted_ms = $2, is_unstored = false, store_ms = NULL
+            WHERE workflow_id = ANY ($1) AND collection = 'OnWorkflowCompletion' AND deleted_ms IS NULL RETURNING project, key)
+          INSERT INTO artifact_garbage (project, key, since_ms) SELECT DISTINCT project, key, $2::int8 FROM gone
+          ON CONFLICT DO NOTHING
+          """, .int8s(delta.collectedWorkflows.map(\.number)), .int8(delta.now.milliseconds)))
+    }
     if !delta.deletedWorkflows.isEmpty {
       let ids = PostgresValue.int8s(delta.deletedWorkflows.map(\.number))
       let uids = "(SELECT uid FROM workflows WHERE id = ANY ($1))"
       unit.append(PostgresStatement("DELETE FROM logs WHERE workflow_uid IN \(uids)", ids))
-      // What it made is deleted from the repository later, by `ArtifactCollection`.
+      unit.append(
+        PostgresStatement(
+          """
+          INSERT INTO log_garbage (run_id, since_ms) SELECT run_id, $2::int8 FROM runs WHERE workflow_id = ANY ($1)
+          ON CONFLICT DO NOTHING
+          """, ids, .int8(delta.now.milliseconds)))
       unit.append(
         PostgresStatement(
           """
           INSERT INTO artifact_garbage (project, key, since_ms)
           SELECT DISTINCT a.project, a.key, $2::int8 FROM artifacts a JOIN workflows w ON w.id = a.workflow_id
-          WHERE a.workflow_id = ANY ($1) AND \(ControlPlaneStore.isOwned) ON CONFLICT DO NOTHING
+          WHERE a.workflow_id = ANY ($1)
+            AND CASE WHEN a.collection IS NULL THEN \(ControlPlaneStore.isOwned("a.key", "w")) ELSE a.collection <> 'Never' END
+          ON CONFLICT DO NOTHING
           """, ids, .int8(delta.now.milliseconds)))
       for table in ["nodes", "runs", "events", "explanations", "artifacts"] {
         unit.append(PostgresStatement("DELETE FROM \(table) WHERE workflow_id = ANY ($1)", ids))
@@ -186,11 +209,12 @@ enum DeltaEncoder {
     p.append(column: rows) { $0.action }
     p.append(column: rows) { $0.object }
     p.append(column: rows) { $0.detail }
+    p.append(column: rows) { $0.address }
     return PostgresStatement(
       """
-      INSERT INTO audit (at_ms, actor, action, object, detail)
-      SELECT a, b, c, d, e FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[])
-      WITH ORDINALITY AS x (a, b, c, d, e, position) ORDER BY position
+      INSERT INTO audit (at_ms, actor, action, object, detail, address)
+      SELECT a, b, c, d, e, f FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+      WITH ORDINALITY AS x (a, b, c, d, e, f, position) ORDER BY position
       """, p)
   }
 }

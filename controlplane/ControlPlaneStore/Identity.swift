@@ -1,16 +1,6 @@
 public import FederationModel
 import Postgres
 
-/// What an API token stands for.
-public struct TokenRecord: Hashable, Sendable {
-  public var user: String
-  public var isAdmin: Bool
-  /// nil: every project that the user may use.
-  public var project: ProjectName?
-  public var expiresAt: Timestamp?
-  public var isRevoked: Bool
-}
-
 /// How a join token was answered. Each refusal is told apart, so that it can be audited and explained.
 public enum JoinTokenOutcome: Hashable, Sendable {
   case accepted(ClusterName)
@@ -20,52 +10,6 @@ public enum JoinTokenOutcome: Hashable, Sendable {
 }
 
 extension ControlPlaneStore {
-  // MARK: Tokens
-
-  public func ensureUser(_ name: String, isAdmin: Bool, at now: Timestamp) async throws {
-    _ = try await run(
-      "INSERT INTO users (name, is_admin, created_ms) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE SET is_admin = $2",
-      .text(name), .bool(isAdmin), .int8(now.milliseconds))
-  }
-
-  public func ensureProject(_ name: ProjectName, organisation: String, at now: Timestamp) async throws {
-    _ = try await pool.withConnection {
-      try await $0.run([
-        PostgresStatement(
-          "INSERT INTO organisations (name, created_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING", .text(organisation),
-          .int8(now.milliseconds)),
-        PostgresStatement(
-          "INSERT INTO projects (name, organisation, created_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-          .text(name.text), .text(organisation), .int8(now.milliseconds)),
-      ])
-    }
-  }
-
-  /// - Parameter hash: SHA-256 of the secret, 32 bytes; the secret itself is never stored.
-  public func createToken(
-    hash: [UInt8], user: String, project: ProjectName?, label: String, at now: Timestamp, expiresAt: Timestamp?
-  ) async throws {
-    _ = try await run(
-      """
-      INSERT INTO tokens (hash, user_name, project, label, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6)
-      """, .bytes(hash), .text(user), .text(project?.text), .text(label), .int8(now.milliseconds),
-      .int8(expiresAt?.milliseconds))
-  }
-
-  /// nil: no such token. The caller judges expiry and revocation.
-  public func token(hash: [UInt8]) async throws -> TokenRecord? {
-    let rows = try await run(
-      """
-      SELECT user_name, is_admin, project, expires_ms, revoked_ms IS NOT NULL OR disabled_ms IS NOT NULL
-      FROM tokens JOIN users ON users.name = user_name WHERE hash = $1
-      """, .bytes(hash))
-    return try rows.rows.first.map {
-      TokenRecord(
-        user: try $0.text(0), isAdmin: try $0.bool(1), project: try $0.optionalText(2).map { ProjectName($0) },
-        expiresAt: try RowDecoder.moment($0, 3), isRevoked: try $0.bool(4))
-    }
-  }
-
   // MARK: Join tokens
 
   public func createJoinToken(hash: [UInt8], cluster: ClusterName, at now: Timestamp, expiresAt: Timestamp) async throws

@@ -45,6 +45,8 @@ extension ControlPlaneStore {
           "\(RowDecoder.artifacts) WHERE is_unstored ORDER BY workflow_id, ordinal, name",
           Self.ofOpenWorkflows(
             "\(RowDecoder.artifacts) WHERE workflow_id = w.id AND is_remade", order: "workflow_id, ordinal, name"),
+          RowDecoder.projects, RowDecoder.budgets, RowDecoder.reservations,
+          "\(RowDecoder.allowances) ORDER BY project, member",
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
@@ -76,6 +78,10 @@ extension ControlPlaneStore {
     state.transfers = try results[11].rows.map(RowDecoder.transfer)
     state.unstoredArtifacts = try results[12].rows.map(RowDecoder.artifact)
     state.remadeArtifacts = try results[13].rows.map(RowDecoder.artifact)
+    state.projects = try results[14].rows.map(RowDecoder.project)
+    state.budgets = try results[15].rows.map(RowDecoder.budget)
+    state.reservations = try results[16].rows.map(RowDecoder.reservation)
+    state.allowances = try results[17].rows.map(RowDecoder.allowance)
     state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
     state.lastExplanationID = try results[0][0].int(2)
     return state

@@ -56,7 +56,7 @@ public struct WorkflowChanges: Hashable, Sendable {
 public struct WorkflowTotals: Hashable, Sendable {
   public var bytesMoved: Int64
   /// Minor units, by currency.
-  public var charges: [String: Int64]
+  public var charges: [String: Amount]
 }
 
 /// Reading parts of a workflow: the work is in proportion to what is asked for, not to how large the workflow is.
@@ -93,14 +93,19 @@ extension ControlPlaneStore {
       .int8s(nodes.map { Int64($0.ordinal) }))
   }
 
-  /// By number, full name, or display name; of several of a display name the last, which is the last attempt.
+  /// By number, full name, the end of a full name after a dot, or display name.
+  ///
+  /// - Throws: `.invalidArgument`, with some of their full names, when several nodes are called so.
   public func node(of workflow: WorkflowID, named name: String) async throws -> NodeRecord? {
-    try await nodes(
+    let number = Int32(name)
+    let found = try await nodes(
       """
-      (ordinal = $2 OR name = $3 OR display_name = $3) AND NOT is_superseded
-      ORDER BY ordinal = $2 DESC, name = $3 DESC, ordinal DESC LIMIT 1
-      """, workflow, .int8(Int32(name).map { Int64($0) } ?? -1), .text(name)
-    ).first
+      (ordinal = $2 OR name = $3 OR display_name = $3 OR right(name, length($3) + 1) = '.' || $3) AND NOT is_superseded
+      ORDER BY ordinal = $2 DESC, name = $3 DESC, ordinal LIMIT 6
+      """, workflow, .int8(number.map { Int64($0) } ?? -1), .text(name))
+    guard let first = found.first else { return nil }
+    if found.count == 1 || first.name == name || first.id.ordinal == number { return first }
+    throw FederationError.ambiguous(name, found.map(\.name))
   }
 
   private func nodes(
@@ -148,7 +153,7 @@ extension ControlPlaneStore {
   public func totals(of workflow: WorkflowID) async throws -> WorkflowTotals {
     let rows = try await run(
       """
-      SELECT quote, coalesce(sum(charge), 0)::int8, coalesce(sum(bytes_in + bytes_out), 0)::int8 FROM runs
+      SELECT quote, coalesce(sum(\(RowDecoder.charge)), 0)::int8, coalesce(sum(bytes_in + bytes_out), 0)::int8 FROM runs
       WHERE workflow_id = $1 GROUP BY quote
       """, .int8(workflow.number))
     var totals = WorkflowTotals(bytesMoved: 0, charges: [:])
@@ -156,7 +161,8 @@ extension ControlPlaneStore {
       totals.bytesMoved += try row.int(2)
       // Few price sheets stand behind many runs.
       guard let quote = try row.optionalText(0) else { continue }
-      totals.charges[try RowJSON.decode(PriceSheet.self, quote).currency, default: 0] += try row.int(1)
+      totals.charges[try RowJSON.decode(PriceSheet.self, quote).currency, default: .zero] += Amount(
+        micros: try row.int(1))
     }
     return totals
   }

@@ -5,6 +5,8 @@ import Postgres
 /// Which workflows to list. Every condition that is set must hold.
 public struct WorkflowFilter: Hashable, Sendable {
   public var project: ProjectName?
+  /// Of these alone; nil: of any.
+  public var projects: Set<ProjectName>?
   public var phases: [NodePhase]
   public var labels: [String: String]
   public var namePrefix: String?
@@ -52,12 +54,13 @@ extension ControlPlaneStore {
       SELECT \(columns) FROM workflows
       WHERE ($1::text IS NULL OR project = $1) AND (cardinality($2) = 0 OR phase = ANY ($2)) AND labels @> $3::jsonb
         AND ($4::text IS NULL OR starts_with(name, $4)) AND ($5::int8 IS NULL OR id < $5)
-        AND ($7::int8 IS NULL OR created_ms >= $7)
+        AND ($7::int8 IS NULL OR created_ms >= $7) AND ($8 OR project = ANY ($9))
       ORDER BY id DESC LIMIT $6
       """, .text(filter.project?.text), .texts(phases), .text(try RowJSON.encode(filter.labels)),
       .text(filter.namePrefix),
       .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))),
-      .int8(filter.createdSince?.milliseconds))
+      .int8(filter.createdSince?.milliseconds), .bool(filter.projects == nil),
+      .texts((filter.projects ?? []).map(\.text).sorted()))
   }
 
   /// All runs of a workflow, by task and epoch.
@@ -108,28 +111,5 @@ extension ControlPlaneStore {
       "\(RowDecoder.events) WHERE workflow_id = $1 AND ordinal = $2 ORDER BY seq DESC LIMIT 100",
       .int8(task.workflow.number), .int4(task.node.ordinal)
     ).rows.map(RowDecoder.event).reversed()
-  }
-
-  /// The newest audit records, newest first, of sequences below `before`; at most 1,000.
-  public func audit(before: Int64? = nil, limit: Int = 100) async throws -> [(sequence: Int64, row: AuditRow)] {
-    let rows = try await run(
-      """
-      SELECT seq, at_ms, actor, action, object, detail FROM audit WHERE ($1::int8 IS NULL OR seq < $1)
-      ORDER BY seq DESC LIMIT $2
-      """, .int8(before), .int8(Int64(min(max(limit, 1), 1000))))
-    return try rows.rows.map {
-      let row = AuditRow(
-        at: try RowDecoder.time($0, 1), actor: try $0.text(2), action: try $0.text(3), object: try $0.text(4),
-        detail: try $0.text(5))
-      return (try $0.int(0), row)
-    }
-  }
-
-  /// For what does not go through the core: refused joins, failed logins.
-  public func appendAudit(_ row: AuditRow) async throws {
-    _ = try await run(
-      "INSERT INTO audit (at_ms, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5)",
-      .int8(row.at.milliseconds),
-      .text(row.actor), .text(row.action), .text(row.object), .text(row.detail))
   }
 }

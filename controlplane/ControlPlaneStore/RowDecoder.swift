@@ -8,7 +8,10 @@ enum RowDecoder {
   static let workflows = DeltaEncoder.workflowColumns.map { $0.name == "labels" ? "labels::text" : $0.name }
     .joined(separator: ", ")
   static let nodes = DeltaEncoder.nodeColumns.map(\.name).joined(separator: ", ")
-  static let runs = DeltaEncoder.runColumns.map(\.name).joined(separator: ", ")
+  /// Earlier releases wrote hundredths of a currency's unit.
+  static let charge = "coalesce(charge_micros, charge * 10000)"
+  static let runs = DeltaEncoder.runColumns.map { $0.name == "charge_micros" ? charge : $0.name }.joined(
+    separator: ", ")
 
   static let heads = "id, uid, project, name, labels::text, status, created_ms, created_by"
 
@@ -89,7 +92,8 @@ enum RowDecoder {
       resources: Resources(
         cpuMillicores: try row.int(16), memory: ByteCount(try row.int(17)), gpus: try row.int(18),
         gpuType: try row.optionalText(19)),
-      inputBytes: try row.optionalInt(26).map { ByteCount($0) }, charge: try row.optionalInt(20),
+      inputBytes: try row.optionalInt(26).map { ByteCount($0) },
+      charge: try row.optionalInt(20).map { Amount(micros: $0) },
       bytesIn: ByteCount(try row.int(21)), bytesOut: ByteCount(try row.int(22)),
       stagingMilliseconds: try row.int(23), wallMilliseconds: try row.int(24), runsAs: try row.text(25))
   }
@@ -119,7 +123,7 @@ enum RowDecoder {
 
   static let artifacts = """
     SELECT workflow_id, ordinal, name, workflow_uid, project, key, size_bytes, sha256, archive, cluster, created_ms,
-      is_unstored, is_remade, store_ms
+      is_unstored, is_remade, store_ms, collection
     FROM artifacts
     """
 
@@ -131,7 +135,8 @@ enum RowDecoder {
     return ArtifactRow(
       task: TaskID(workflow: WorkflowID(try row.int(0)), node: NodeID(Int32(clamping: try row.int(1)))),
       name: try row.text(2), workflowUID: try row.text(3), project: ProjectName(try row.text(4)), stored: stored,
-      createdAt: try time(row, 10), isRemade: try row.bool(12), storeBy: try moment(row, 13))
+      createdAt: try time(row, 10), isRemade: try row.bool(12), storeBy: try moment(row, 13),
+      collection: try row.optionalText(14).map { try word($0, ArtifactGCStrategy.self) })
   }
 
   static let clusters = """

@@ -28,7 +28,7 @@ extension ControlPlaneStore {
   /// Adds a secret or replaces it, and notes that in the audit log, in one transaction.
   ///
   /// - Returns: false, with nothing changed, when the project has `limit` other secrets already.
-  public func put(_ row: SecretRow, limit: Int) async throws -> Bool {
+  public func put(_ row: SecretRow, limit: Int, from address: String = "") async throws -> Bool {
     let rows = try await run(
       """
       WITH room AS (SELECT count(*) < $7 AS is_there FROM secrets WHERE project = $1 AND name <> $2),
@@ -38,11 +38,12 @@ extension ControlPlaneStore {
         ON CONFLICT (project, name) DO UPDATE SET sealed = excluded.sealed, fields = excluded.fields,
           changed_ms = excluded.changed_ms, changed_by = excluded.changed_by
         RETURNING 1)
-      INSERT INTO audit (at_ms, actor, action, object, detail)
-      SELECT $5, $6, 'secret.set', $1 || '/' || $2, $4 FROM put
+      INSERT INTO audit (at_ms, actor, action, object, detail, address)
+      SELECT $5, $6, 'secret.set', $1 || '/' || $2, $4, $8 FROM put
       """,
       .text(row.project.text), .text(row.name), .bytes(row.sealed), .text(row.fields.joined(separator: " ")),
-      .int8(row.changedAt.milliseconds), .text(row.changedBy), .int8(Int64(limit)))
+      .int8(row.changedAt.milliseconds), .text(row.changedBy), .int8(Int64(limit)),
+      .text(address))
     return rows.affectedRows == 1
   }
 
@@ -58,15 +59,15 @@ extension ControlPlaneStore {
   }
 
   /// Removes a secret. - Returns: false when there is none.
-  public func removeSecret(_ name: String, of project: ProjectName, by user: String, at now: Timestamp) async throws
-    -> Bool
-  {
+  public func removeSecret(
+    _ name: String, of project: ProjectName, by user: String, from address: String = "", at now: Timestamp
+  ) async throws -> Bool {
     let rows = try await run(
       """
       WITH gone AS (DELETE FROM secrets WHERE project = $1 AND name = $2 RETURNING 1)
-      INSERT INTO audit (at_ms, actor, action, object, detail)
-      SELECT $3, $4, 'secret.remove', $1 || '/' || $2, '' FROM gone
-      """, .text(project.text), .text(name), .int8(now.milliseconds), .text(user))
+      INSERT INTO audit (at_ms, actor, action, object, detail, address)
+      SELECT $3, $4, 'secret.remove', $1 || '/' || $2, '', $5 FROM gone
+      """, .text(project.text), .text(name), .int8(now.milliseconds), .text(user), .text(address))
     return rows.affectedRows == 1
   }
 
@@ -77,6 +78,7 @@ extension ControlPlaneStore {
       SELECT 'data set ' || name FROM datasets
       WHERE project = $1 AND removed_ms IS NULL AND name NOT LIKE '.%'
         AND $2 IN (spec::jsonb -> 'origin' ->> 'secret', spec::jsonb -> 'archive' -> 'target' ->> 'secret')
+      UNION ALL SELECT 'the webhook of the budget' FROM alert_hooks WHERE project = $1 AND secret = $2
       UNION ALL SELECT 'version ' || version || ' of data set ' || name FROM dataset_versions
       WHERE project = $1 AND name NOT LIKE '.%' AND $2 IN (origin::jsonb ->> 'secret', archive::jsonb ->> 'secret') ORDER BY 1 LIMIT 1
       """, .text(project.text), .text(name)

@@ -15,7 +15,7 @@ extension ControlPlaneCore {
         if let store = storeOrder(entry.row.key) { orders.store.append(store) }
       } else if entry.row.cause == .archive {
         if let archive = archiveOrder(entry.row.key) { orders.archive.append(archive) }
-      } else if isOrdered(entry) {
+      } else if isOrdered(entry), absentHome(of: entry.row.key, for: cluster) == nil {
         if let object = object(entry.row.key, entry.row.project, for: cluster) {
           orders.stage.append(object)
         } else {
@@ -33,6 +33,7 @@ extension ControlPlaneCore {
         }?.map { DataOrders.Value(key: $0.key, value: $0.value) }.sorted { $0.key < $1.key } ?? []
     }
     output.order(cluster, session) { $0 = orders }
+    orderFiles(of: cluster)
   }
 
   /// What a cluster has is in a cache of another name from now on: what moves there moves into that one, and what its runs read is
@@ -87,6 +88,15 @@ extension ControlPlaneCore {
     guard report.isLast, let named = data.reports.removeValue(forKey: cluster) else { return }
     for key in data.keys(in: cache) where !named.contains(key) {
       vanished(key, from: cache, because: "lost")
+    }
+    forgetCachesOfNobody()
+  }
+
+  /// A cache whose name no cluster uses any more is nowhere: what was said to be in it is either told under another name, or lost.
+  /// Not before its cluster has told what it has now: else outputs would be made again that are still there.
+  private mutating func forgetCachesOfNobody() {
+    for name in data.cacheNames.sorted() where cacheMembers[name] == nil {
+      for key in data.keys(in: name) { vanished(key, from: name, because: "no cluster has that cache any more") }
     }
   }
 

@@ -58,6 +58,9 @@ extension ControlPlaneCore {
     guard entry.rate == 0 else { return "" }
     let cluster = entry.row.cluster
     guard clusters[cluster]?.session != nil else { return "waits for cluster \(cluster), which does not answer" }
+    if let home = absentHome(of: entry.row.key, for: cluster) {
+      return "waits for cluster \(home), which does not answer and alone has the files"
+    }
     // What a run is told by its agent, it need not be told twice: a full disk or cache holds up the run before the transfer begins.
     return entry.waiters.sorted().lazy.compactMap { runs[$0]?.row }
       .first { $0.phase.rawValue <= RunPhase.staging.rawValue && !$0.message.isEmpty }?.message ?? ""

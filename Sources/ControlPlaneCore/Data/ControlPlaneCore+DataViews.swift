@@ -39,7 +39,7 @@ extension ControlPlaneCore {
     return DataView(size: artifact.size, copies: known, origin: isExported ? nil : rate)
   }
 
-  private func copies(of key: DataKey) -> [DataCopy] {
+  func copies(of key: DataKey) -> [DataCopy] {
     var copies: [DataCopy] = []
     for cache in (data.replicas[key] ?? [:]).keys.sorted() {
       for cluster in clusters(sharing: cache) { copies.append(DataCopy(cluster: cluster)) }

@@ -21,6 +21,8 @@ extension ControlPlaneCore {
 
   private mutating func create(_ spec: DatasetSpec, _ principal: Principal) throws -> Reply {
     let reference = DatasetReference(project: spec.project, name: spec.name)
+    try open(spec.project)
+    try checkHome(of: spec)
     guard ClusterName(spec.name).isDNSLabel else {
       throw FederationError(
         .invalidArgument, "a data set's name is 1 to 63 lower-case letters, digits and hyphens, not \"\(spec.name)\"")
@@ -28,6 +30,9 @@ extension ControlPlaneCore {
     guard data.datasets[reference] == nil else {
       throw FederationError(.alreadyExists, "data set \(spec.name) exists already in project \(spec.project)")
     }
+    var spec = spec
+    // Where nothing else is said, a project's data stays where its project's has to.
+    if spec.allowedClusters.isEmpty { spec.allowedClusters = projects[spec.project]?.limits.residency ?? [:] }
     var row = DatasetRow(spec: spec, createdAt: now, createdBy: principal.user)
     // An agent that was away may still have versions of one that was called the same.
     row.lastVersion = data.takeNumbers(of: reference)?.lastVersion ?? 0
@@ -37,15 +42,45 @@ extension ControlPlaneCore {
     return .dataset(reference, version: nil)
   }
 
+  /// `file://CLUSTER/path` names a cluster that there is.
+  private func checkHome(of spec: DatasetSpec) throws {
+    guard let home = spec.origin?.onlyOn, clusters[home] == nil else { return }
+    throw FederationError(
+      .notFound, "there is no cluster \(home), where \(spec.origin!.uri) is; `fubini cluster list` shows all")
+  }
+
   private mutating func update(_ spec: DatasetSpec, _ principal: Principal) throws -> Reply {
     let reference = DatasetReference(project: spec.project, name: spec.name)
     _ = try entry(reference)
+    try checkHome(of: spec)
     data.datasets[reference]!.row.spec = spec
     output.datasets[reference] = data.datasets[reference]!.row
     for row in data.datasets[reference]!.versions.values { expect(row) }
+    removeForbiddenCopies(of: reference)
     wantsPlacement = true
-    note(principal, "dataset.update", "\(reference)")
+    note(
+      principal, "dataset.update", "\(reference)",
+      "allowed on \(spec.allowedClusters.isEmpty ? "all clusters" : spec.allowedClusters.selector)")
     return .dataset(reference, version: nil)
+  }
+
+  /// Copies on clusters where its data may not be any more go, pins or not; what a run has mounted stays until the run is over.
+  private mutating func removeForbiddenCopies(of reference: DatasetReference) {
+    let allowed = data.datasets[reference]!.row.spec.allowedClusters
+    for version in data.datasets[reference]!.versions.values.sorted(by: { $0.number < $1.number }) {
+      for cache in (data.replicas[version.key] ?? [:]).keys.sorted() {
+        let sharers = clusters(sharing: cache)
+        if sharers.allSatisfy({ clusters[$0]!.row.spec.has(allowed) }) { continue }
+        for cluster in sharers where clusters[cluster]?.inventory.cache?.isWriter == true {
+          guard let session = dataSession(of: cluster) else { continue }
+          output.order(cluster, session) {
+            $0.unpin.append(version.key)
+            $0.evict.append(version.key)
+          }
+        }
+        vanished(version.key, from: cache, because: "evicted")
+      }
+    }
   }
 
   private mutating func remove(_ reference: DatasetReference, _ principal: Principal) throws -> Reply {
@@ -70,6 +105,7 @@ extension ControlPlaneCore {
       dataset: reference, number: number, phase: .ready, createdAt: now, createdBy: principal.user)
     switch content {
     case .uploaded(let manifest, let files, let size):
+      try admitStorage(size, to: reference.project)
       (row.manifest, row.files, row.size) = (manifest, files, size)
     case .origin(let path, let via):
       guard var origin = entry.row.spec.origin else {
@@ -137,6 +173,7 @@ extension ControlPlaneCore {
     let version = try readable(number, of: reference)
     let spec = data.datasets[reference]!.row.spec
     _ = try cacheForUser(cluster)
+    try admitData(of: reference.project, on: cluster)
     guard clusters[cluster]!.row.spec.has(spec.allowedClusters) else {
       throw FederationError(
         .permissionDenied,
@@ -251,7 +288,9 @@ extension ControlPlaneCore {
 
   func entry(_ reference: DatasetReference) throws -> DatasetEntry {
     guard let entry = data.datasets[reference] else {
-      throw FederationError(.notFound, "there is no data set \(reference.name) in project \(reference.project)")
+      throw FederationError(
+        .notFound,
+        "there is no data set \(reference.name) in project \(reference.project); `fubini dataset create` makes one")
     }
     return entry
   }
@@ -264,9 +303,11 @@ extension ControlPlaneCore {
   }
 
   func readable(_ number: Int32?, of reference: DatasetReference) throws -> DatasetVersionRow {
-    guard let number = try number ?? entry(reference).newest else {
-      throw FederationError(
-        .notFound, "data set \(reference.name) has no version yet; upload one with `fubini dataset put`")
+    let entry = try entry(reference)
+    // When nothing can be read, why the last one cannot.
+    guard let number = number ?? entry.newest ?? entry.versions.keys.max() else {
+      let next = "fubini dataset put \(reference.name) \(entry.row.spec.origin == nil ? "PATH" : "--from-origin")"
+      throw FederationError(.notFound, "data set \(reference.name) has no version yet; its first one: \(next)")
     }
     let row = try version(number, of: reference)
     switch row.phase {

@@ -44,7 +44,9 @@ extension ControlPlaneCore {
   // MARK: The project's own repository
 
   /// nil while it is being looked at.
-  private mutating func look(_ stored: StoredArtifact, of project: ProjectName, for task: TaskID) throws
+  ///
+  /// - Parameter task: waits for the answer; nil: nobody does.
+  mutating func look(_ stored: StoredArtifact, of project: ProjectName, for task: TaskID?) throws
     -> StoredArtifact?
   {
     let name = RepositoryName(project: project, key: stored.key)
@@ -60,7 +62,7 @@ extension ControlPlaneCore {
       looks[name] = RepositoryLook(at: now)
       output.add(.look(project, key: stored.key))
     }
-    looks[name]!.tasks.insert(task)
+    if let task { looks[name]!.tasks.insert(task) }
     return nil
   }
 
@@ -77,7 +79,9 @@ extension ControlPlaneCore {
   // MARK: Foreign objects
 
   /// nil while an agent looks at it.
-  private mutating func look(_ origin: DataOrigin, of project: ProjectName, for task: TaskID) throws -> DataObject? {
+  ///
+  /// - Parameter task: waits for the answer; nil: nobody does.
+  mutating func look(_ origin: DataOrigin, of project: ProjectName, for task: TaskID?) throws -> DataObject? {
     let name = ForeignName(project: project, origin: origin)
     let reference = data.foreign[name] ?? hide(name)
     let entry = data.datasets[reference]!
@@ -90,7 +94,7 @@ extension ControlPlaneCore {
     if let failure = entry.failure, now < failure.at + Self.fresh / 10 {
       throw FederationError(.failedPrecondition, "\(origin.uri): \(failure.message)")
     }
-    data.datasets[reference]!.askers.insert(task)
+    if let task { data.datasets[reference]!.askers.insert(task) }
     if !entry.versions.values.contains(where: { $0.phase == .indexing }) { ask(reference, origin) }
     return nil
   }
@@ -208,11 +212,5 @@ struct ForeignName: Hashable, Sendable {
 
 extension InputArtifact {
   /// Whether nobody has looked yet what it is.
-  var isUnseen: Bool {
-    switch source {
-    case .stored(let stored): stored.sha256.isEmpty
-    case .foreign(let foreign): foreign.object == nil
-    case .raw, .absent: false
-    }
-  }
+  var isUnseen: Bool { unseen != nil }
 }

@@ -25,6 +25,21 @@ extension ControlPlaneCore {
     for key in unseen.prefix(configuration.sliceLimit) { bringHome(key) }
   }
 
+  /// The cluster whose own files a key is, while it does not answer and nobody else has them: until then nobody can be told to fetch it.
+  func absentHome(of key: DataKey, for cluster: ClusterName) -> ClusterName? {
+    guard let home = data.version(key)?.origin?.onlyOn, home != cluster, let entry = clusters[home],
+      entry.session == nil, sources(of: key, for: cluster).isEmpty
+    else { return nil }
+    return home
+  }
+
+  /// A cluster answers again: who waits for its files is told to fetch them.
+  mutating func orderFiles(of home: ClusterName) {
+    for key in data.abroad.keys.sorted() where data.version(key)?.origin?.onlyOn == home {
+      for id in data.abroad[key]!.transfers.sorted() where isOrdered(data.transfers[id]!) { order(id) }
+    }
+  }
+
   /// Between two looks at whether what others fetch is at home.
   private static let homePause = Duration.seconds(30)
 }

@@ -32,7 +32,12 @@ extension ControlPlaneCore {
       spec.inputs[index].source = .stored(artifact)
     }
     if mayStayUnstored(spec, on: cluster) {
-      for index in spec.outputArtifacts.indices { spec.outputArtifacts[index].mayStayUnstored = true }
+      for index in spec.outputArtifacts.indices {
+        // What outlives its workflow must be in the repository when the workflow's rows go.
+        let name = spec.outputArtifacts[index].name
+        let collection = workflows[task.workflow]!.machine.collection(of: name, madeBy: task.node)
+        spec.outputArtifacts[index].mayStayUnstored = collection == .never ? nil : true
+      }
     }
     return spec
   }

@@ -126,19 +126,24 @@ extension ControlPlaneCore {
   mutating func storeOutputs(of id: WorkflowID) {
     guard !data.unstored.isEmpty, let machine = workflows[id]?.machine, machine.nodeCount > 0 else { return }
     let wanted = machine[.root].outputs.artifacts.values.filter { $0.isUnstored == true }
-    for key in wanted.map({ DataKey(sha256: $0.sha256) }).sorted() { store(key) }
+    for key in wanted.map({ DataKey(sha256: $0.sha256) }).sorted()
+    where data.unstored[key]?.contains(where: { $0.collection != .onWorkflowCompletion }) == true {
+      store(key)
+    }
   }
 
-  /// A workflow's rows go: its outputs are nobody's any more.
-  mutating func forgetUnstored(of id: WorkflowID) {
+  /// Outputs of a workflow are nobody's any more: with its rows all of them go, with its end those that `artifactGC` names.
+  mutating func forgetUnstored(of id: WorkflowID, where goes: (ArtifactRow) -> Bool = { _ in true }) {
     guard !data.unstored.isEmpty else { return }
     for key in data.unstored.keys.sorted() {
       let rows = data.unstored[key]!
-      guard rows.contains(where: { $0.task.workflow == id }) else { continue }
-      let rest = rows.filter { $0.task.workflow != id }
+      let rest = rows.filter { $0.task.workflow != id || !goes($0) }
+      guard rest.count < rows.count else { continue }
       data.setUnstored(key, rest)
       guard rest.isEmpty else { continue }
-      if let transfer = data.outward[key] { close(transfer, .cancelled, message: "its workflow was deleted") }
+      if let transfer = data.outward[key] {
+        close(transfer, .cancelled, message: "its workflow is over, and nobody needs it any more")
+      }
       for cache in (data.replicas[key] ?? [:]).keys.sorted() {
         for cluster in clusters(sharing: cache) {
           guard let session = dataSession(of: cluster) else { continue }

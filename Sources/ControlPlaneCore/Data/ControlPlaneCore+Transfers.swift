@@ -110,9 +110,11 @@ extension ControlPlaneCore {
   }
 
   /// Tells the agent to fetch what no run of its own asks for.
-  private mutating func order(_ id: TransferID) {
+  mutating func order(_ id: TransferID) {
     let row = data.transfers[id]!.row
-    guard let session = dataSession(of: row.cluster), let object = object(row.key, row.project, for: row.cluster) else {
+    guard absentHome(of: row.key, for: row.cluster) == nil, let session = dataSession(of: row.cluster),
+      let object = object(row.key, row.project, for: row.cluster)
+    else {
       return
     }
     output.order(row.cluster, session) { $0.stage.append(object) }

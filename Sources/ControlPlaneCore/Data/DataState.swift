@@ -201,6 +201,9 @@ struct DataState: Sendable {
 
   // MARK: Replicas
 
+  /// Caches that have had something.
+  var cacheNames: some Collection<String> { books.keys }
+
   func keys(in cache: String) -> [DataKey] { books[cache].map { $0.keys.sorted() } ?? [] }
 
   /// One more reason to keep a key in a cache, or one less.
@@ -247,6 +250,14 @@ struct DataState: Sendable {
     for row in rows { unstoredNames[RepositoryName(project: row.project, key: row.stored.key)] = key }
     unstored[key] = rows.isEmpty ? nil : rows
     for cache in (replicas[key] ?? [:]).keys { settle(ReplicaName(key: key, cache: cache)) }
+  }
+
+  /// Bytes of all versions of a project's data sets that are kept here, not at an origin. As much work as there are data sets.
+  func storage(of project: ProjectName) -> Int64 {
+    datasets.reduce(0) { sum, entry in
+      guard entry.key.project == project else { return sum }
+      return entry.value.versions.values.reduce(sum) { $0 + ($1.origin == nil ? $1.size.bytes : 0) }
+    }
   }
 
   func version(_ key: DataKey) -> DatasetVersionRow? {

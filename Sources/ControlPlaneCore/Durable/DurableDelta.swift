@@ -1,4 +1,5 @@
 public import FederationModel
+public import LedgerCore
 public import WorkflowCore
 
 /// What one unit writes: the whole image of every row that its inputs changed.
@@ -17,15 +18,20 @@ public struct DurableDelta: Hashable, Sendable {
   public var events: [EventRow] = []
   public var idempotency: [IdempotencyRow] = []
   public var audit: [AuditRow] = []
+  public var alerts: [AlertRow] = []
   public var datasets: [DatasetRow] = []
   public var datasetVersions: [DatasetVersionRow] = []
   public var replicas: [ReplicaRow] = []
   public var transfers: [TransferRow] = []
+  public var projects: [ProjectRow] = []
+  public var ledger = LedgerChanges()
   /// With their versions.
   public var deletedDatasets: [DatasetReference] = []
   /// By their keys.
   public var deletedVersions: [DataKey] = []
   public var deletedReplicas: [ReplicaName] = []
+  /// Workflows that are over and have outputs that go with their end.
+  public var collectedWorkflows: [WorkflowID] = []
   /// With everything that belongs to them.
   public var deletedWorkflows: [WorkflowID] = []
   /// Clusters forgotten for good.
@@ -41,15 +47,19 @@ public struct DurableDelta: Hashable, Sendable {
   public var rowCount: Int {
     workflows.count + nodes.count + runs.count + clusters.count + agents.count + artifacts.count + explanations.count
       + events.count + idempotency.count
-      + audit.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
+      + audit.count + alerts.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
+      + projects.count + ledger.budgets.count + ledger.reservations.count + ledger.allowances.count
+      + ledger.entries.count
   }
 
   public var isEmpty: Bool {
     minimumSequence == nil && workflows.isEmpty && nodes.isEmpty && runs.isEmpty && clusters.isEmpty
       && agents.isEmpty && artifacts.isEmpty && explanations.isEmpty && events.isEmpty
-      && idempotency.isEmpty && audit.isEmpty && deletedWorkflows.isEmpty && deletedClusters.isEmpty
+      && idempotency.isEmpty && audit.isEmpty && alerts.isEmpty && collectedWorkflows.isEmpty
+      && deletedWorkflows.isEmpty && deletedClusters.isEmpty
       && datasets.isEmpty && datasetVersions.isEmpty && replicas.isEmpty && transfers.isEmpty
-      && deletedDatasets.isEmpty && deletedVersions.isEmpty && deletedReplicas.isEmpty
+      && deletedDatasets.isEmpty && deletedVersions.isEmpty && deletedReplicas.isEmpty && projects.isEmpty
+      && ledger.isEmpty
   }
 }
 
@@ -76,6 +86,12 @@ public struct DurableState: Hashable, Sendable {
   public var unstoredArtifacts: [ArtifactRow] = []
   /// Outputs of `workflows` that took the place of lost ones.
   public var remadeArtifacts: [ArtifactRow] = []
+  public var projects: [ProjectRow] = []
+  public var budgets: [Budget] = []
+  /// By run.
+  public var reservations: [Reservation] = []
+  /// By project and member.
+  public var allowances: [Allowance] = []
   /// The greatest ever used; 0 for none.
   public var lastWorkflowID: WorkflowID
   /// The greatest ever used; 0 for none.

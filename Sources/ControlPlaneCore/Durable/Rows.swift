@@ -81,8 +81,8 @@ public struct RunRow: Hashable, Sendable {
   public var resources: Resources
   /// Bytes of its inputs, whether they had to be moved or not; nil in rows of earlier releases.
   public var inputBytes: ByteCount?
-  /// Minor units of the quote's currency, settled at the end and rounded up.
-  public var charge: Int64?
+  /// In the quote's currency, settled at the end.
+  public var charge: Amount?
   public var bytesIn: ByteCount
   public var bytesOut: ByteCount
   public var stagingMilliseconds: Int64
@@ -95,7 +95,7 @@ public struct RunRow: Hashable, Sendable {
     dispatchedAt: Timestamp? = nil, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil, exitCode: Int32? = nil,
     message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0,
     quote: PriceSheet? = nil,
-    resources: Resources = .zero, inputBytes: ByteCount? = nil, charge: Int64? = nil, bytesIn: ByteCount = .zero,
+    resources: Resources = .zero, inputBytes: ByteCount? = nil, charge: Amount? = nil, bytesIn: ByteCount = .zero,
     bytesOut: ByteCount = .zero,
     stagingMilliseconds: Int64 = 0, wallMilliseconds: Int64 = 0, runsAs: String = ""
   ) {
@@ -214,10 +214,13 @@ public struct ArtifactRow: Hashable, Sendable {
   public var isRemade: Bool
   /// When it is to be copied into the repository at the latest; nil: when somebody needs it there, or it is there.
   public var storeBy: Timestamp?
+  /// When it goes from the repository; nil: its document says nothing of that.
+  public var collection: ArtifactGCStrategy?
   public init(
     task: TaskID, name: String, workflowUID: String, project: ProjectName, stored: StoredArtifact, createdAt: Timestamp,
-    isRemade: Bool = false, storeBy: Timestamp? = nil
+    isRemade: Bool = false, storeBy: Timestamp? = nil, collection: ArtifactGCStrategy? = nil
   ) {
+    self.collection = collection
     self.isRemade = isRemade
     self.storeBy = storeBy
     self.task = task
@@ -269,19 +272,74 @@ public struct IdempotencyRow: Hashable, Sendable {
   }
 }
 
-/// Who changed what. Append only.
+/// A project. Key: `name`.
+public struct ProjectRow: Hashable, Sendable {
+  public var name: ProjectName
+  public var description: String
+  public var createdAt: Timestamp
+  /// Since then nothing new is taken for it; nil: it is in use.
+  public var archivedAt: Timestamp?
+  /// What it may use at once, and where.
+  public var limits: ProjectLimits
+  public init(
+    name: ProjectName, description: String = "", createdAt: Timestamp, archivedAt: Timestamp? = nil,
+    limits: ProjectLimits = ProjectLimits()
+  ) {
+    self.limits = limits
+    self.name = name
+    self.description = description
+    self.createdAt = createdAt
+    self.archivedAt = archivedAt
+  }
+}
+
+/// Spending has reached one of a budget's alerts: told to the project's webhook, where it has one.
+public struct AlertRow: Hashable, Sendable {
+  public var at: Timestamp
+  public var project: ProjectName
+  /// The alert: this much of what is granted is spent.
+  public var percent: Int
+  public var spent: Amount
+  public var granted: Amount
+  /// ISO 4217, upper case.
+  public var currency: String
+  public var periodStart: Timestamp
+  public init(
+    at: Timestamp, project: ProjectName, percent: Int, spent: Amount, granted: Amount, currency: String,
+    periodStart: Timestamp
+  ) {
+    self.at = at
+    self.project = project
+    self.percent = percent
+    self.spent = spent
+    self.granted = granted
+    self.currency = currency
+    self.periodStart = periodStart
+  }
+}
+
+/// Who changed what, or was denied it. Append only.
 public struct AuditRow: Hashable, Sendable {
   public var at: Timestamp
+  /// Empty: nobody knows.
   public var actor: String
-  /// Verb and object in dotted words: `cluster.cordon`.
+  /// Where the request came from; empty when it came from nowhere outside.
+  public var address: String
+  /// Verb and object in dotted words: `cluster.cordon`. Of a denial the route: `POST /v1/clusters`.
   public var action: String
   public var object: String
   public var detail: String
-  public init(at: Timestamp, actor: String, action: String, object: String, detail: String = "") {
+  public var isDenied: Bool
+  public init(
+    at: Timestamp, actor: String, address: String = "", action: String, object: String, detail: String = "",
+    isDenied: Bool = false
+  ) {
     self.at = at
     self.actor = actor
+    self.address = address
     self.action = action
     self.object = object
     self.detail = detail
+    self.isDenied = isDenied
   }
 }

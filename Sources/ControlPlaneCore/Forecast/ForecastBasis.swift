@@ -14,11 +14,17 @@ public struct ForecastBasis: Sendable {
   public var history: TemplateHistory
   /// Of the workflow's mounts.
   public var datasets: [DatasetMount: MountedDataset]
+  /// What is known of inputs that documents only name.
+  public var seen: [UnseenInput: SeenInput] = [:]
+  /// What the project may use; what it uses meanwhile is not foreseen. nil: it is not limited.
+  public var quota: QuotaView?
   public var weights: PlacementWeights
   /// Expected where neither history nor walltime says anything.
   public var defaultRuntime: Duration
   /// Tasks of others that wait and are not in `snapshot`: too many.
   public var waitingBeyond: Int
+  /// What the project may spend; nil: it has no budget.
+  public var budget: BudgetView?
 
   public init(
     now: Timestamp, project: ProjectName, snapshot: SchedulingSnapshot, running: [[ExpectedRelease]] = [],
@@ -43,9 +49,12 @@ extension ControlPlaneCore {
 
   /// What a forecast of a workflow begins with. Reads alone: no id is used, nothing is written, and nothing is brought anywhere.
   ///
+  /// - Parameter inputs: those that a forecast before this one did not know.
   /// - Throws: as a submission would: `.notFound` or `.failedPrecondition` for a data set that cannot be read.
   /// - Complexity: O(clusters + live runs + templates), and a bounded number of waiting tasks.
-  public func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) throws -> ForecastBasis {
+  public func forecastBasis(
+    of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput] = []
+  ) throws -> ForecastBasis {
     var datasets: [DatasetMount: MountedDataset] = [:]
     for mount in definition.mountedDatasets {
       let row = try readable(mount.version, of: DatasetReference(project: project, name: mount.name))
@@ -57,11 +66,17 @@ extension ControlPlaneCore {
     let (waiting, beyond) = othersWaiting()
     var snapshot = situation(of: waiting, on: views())
     for mounted in datasets.values { snapshot.data[mounted.object.key] = dataView(mounted.object.key) }
-    return ForecastBasis(
+    let seen = seen(inputs, of: project)
+    snapshot.data.merge(dataViews(of: seen)) { known, _ in known }
+    var basis = ForecastBasis(
       now: now, project: project, snapshot: snapshot, running: clusters.keys.sorted().map(releases),
       history: history.part(of: definition.spec.templates.filter(\.isTask).map { "\(project)/\($0.name)" }),
       datasets: datasets, weights: configuration.weights, defaultRuntime: configuration.defaultRuntime,
       waitingBeyond: beyond)
+    basis.seen = seen
+    basis.budget = budgetView(of: project, for: "")
+    basis.quota = projects[project].map { QuotaView(limits: $0.limits) }
+    return basis
   }
 
   /// What waits already, in order, and how many more there are.

@@ -32,6 +32,11 @@ extension ForecastSimulation {
       else { continue }
       trace.note("how long runs wait in the queue of \(cluster): nothing is known of it yet")
     }
+    if let budget = basis.budget, let available = budget.available, available < budget.unspent {
+      trace.note(
+        "when runs of project \(basis.project) end for which \(budget.unspent - available) \(budget.currency) are held: as if "
+          + "they held it all the while")
+    }
     if basis.waitingBeyond > 0 {
       trace.note("\(basis.waitingBeyond) more tasks of others wait already: they are left out")
     }
@@ -41,9 +46,11 @@ extension ForecastSimulation {
   mutating func explainWaiting() {
     let views = sites.map { $0.view(at: time) }
     for group in groups where group.row >= 0 && !group.waiting.isEmpty {
-      var snapshot = SchedulingSnapshot(clusters: views, groups: [group.pending])
-      for key in group.pending.requirement.data { snapshot.data[key] = data.view(key, at: time) }
-      trace.groups[group.row].table = planner.explain(group.pending, in: snapshot)
+      var pending = group.pending
+      pending.budget = budget
+      var snapshot = SchedulingSnapshot(clusters: views, groups: [pending])
+      for key in pending.requirement.data { snapshot.data[key] = data.view(key, at: time) }
+      trace.groups[group.row].table = planner.explain(pending, in: snapshot)
     }
   }
 }

@@ -25,6 +25,10 @@ struct ForecastSimulation {
   var groups: [Group] = []
   private var groupOfRequirement: [Group.Key: Int] = [:]
   var events = Heap<Event>()
+  /// What the project may spend, at `time`.
+  var budget: BudgetView?
+  /// By index of `tasks`.
+  var holds: [Int: Hold] = [:]
   /// By node of the machine.
   private var taskOfNode: [NodeID: Int] = [:]
   /// The task whose end the machine is being told of.
@@ -85,6 +89,7 @@ struct ForecastSimulation {
     planner = PlacementPlanner(weights: basis.weights)
     sites = zip(basis.snapshot.clusters, basis.running).map { ForecastSite($0, running: $1) }
     data = ForecastData(basis.snapshot, sites)
+    budget = basis.budget
     for pending in basis.snapshot.groups { addOthers(pending) }
   }
 
@@ -202,6 +207,7 @@ struct ForecastSimulation {
     let record = machine[node]
     do {
       var spec = try machine.taskSpec(for: node)
+      see(&spec.inputs)
       spec.datasets = spec.federation.datasets?.compactMap { basis.datasets[$0] }
       var requirement = Requirement(
         project: basis.project, template: "\(basis.project)/\(record.templateName)", spec: spec)
@@ -237,13 +243,12 @@ struct ForecastSimulation {
     let assumed = (requirement.hints.walltime ?? basis.defaultRuntime).seconds
     let estimate = learnt ?? RuntimeEstimate(median: assumed, upper: assumed, samples: 0)
     groupOfRequirement[key] = groups.count
-    groups.append(
-      Group(
-        pending: PendingGroup(
-          requirement: requirement, tasks: [], expectedRuntime: .seconds(estimate.median),
-          runtimeSpread: .seconds(estimate.upper - estimate.median), isRuntimeKnown: learnt != nil, tail: tail,
-          deadline: deadline),
-        runtime: estimate, row: trace.groups.count))
+    var pending = PendingGroup(
+      requirement: requirement, tasks: [], expectedRuntime: .seconds(estimate.median),
+      runtimeSpread: .seconds(estimate.upper - estimate.median), isRuntimeKnown: learnt != nil, tail: tail,
+      deadline: deadline)
+    pending.quota = basis.quota
+    groups.append(Group(pending: pending, runtime: estimate, row: trace.groups.count))
     trace.groups.append(
       ForecastGroup(
         name: record.stepName, template: record.templateName, runtime: estimate,
@@ -269,6 +274,8 @@ struct ForecastSimulation {
     if tasks[index].site < 0 {
       groups[tasks[index].group].waiting.removeAll { $0 == index }
     } else {
+      let start = trace.tasks[tasks[index].row].startAt
+      settle(index, lasting: start.isFinite ? time - start : 0)
       release(index)
     }
     tasks[index].isOver = true
@@ -291,6 +298,7 @@ struct ForecastSimulation {
       let ids = groups[index].waiting.prefix(PendingTasksLimit.tasks)
       pending.tasks = ids.map { TaskID(workflow: WorkflowID(0), node: NodeID(Int32($0))) }
       pending.waiting = groups[index].waiting.count
+      if pending.requirement.project == basis.project { pending.budget = budget }
       pending.deadline = pending.deadline.map { $0 - time }
       snapshot.groups.append(pending)
       for key in pending.requirement.data where snapshot.data[key] == nil {
@@ -335,7 +343,9 @@ struct ForecastSimulation {
     _ placement: Placement, _ table: CandidateTable, _ sources: [StagingName: ClusterName?]
   ) {
     let index = Int(placement.task.node.ordinal)
-    guard let site = sites.firstIndex(where: { $0.name == placement.cluster }) else { return }
+    guard let site = sites.firstIndex(where: { $0.name == placement.cluster }),
+      hold(index, on: site, moving: placement.moving)
+    else { return }
     let group = tasks[index].group
     if let place = groups[group].waiting.firstIndex(of: index) { groups[group].waiting.remove(at: place) }
     tasks[index].site = site
@@ -359,13 +369,6 @@ struct ForecastSimulation {
     if trace.tasks[row].readyAt < time, let freed = sites[site].lastEnded { trace.tasks[row].freedBy = freed }
     if trace.groups[groups[group].row].table.candidates.isEmpty { trace.groups[groups[group].row].table = table }
     price(row, groups[group].pending.requirement, site, tasks[index].actual)
-  }
-
-  private mutating func price(_ row: Int, _ requirement: Requirement, _ site: Int, _ seconds: Double) {
-    guard let sheet = sites[site].base.spec.prices?.quoted(to: requirement.hints.priorityClass) else { return }
-    trace.tasks[row].price =
-      sheet.cost(of: requirement.priced, for: .seconds(seconds), moving: trace.tasks[row].moved).rounded(.up)
-    trace.tasks[row].currency = sheet.currency
   }
 
   /// When all that a requirement reads is on a site, and what is moved for it.
@@ -458,6 +461,7 @@ struct ForecastSimulation {
   private mutating func ended(_ index: Int) {
     guard !tasks[index].isOver else { return }
     tasks[index].isOver = true
+    settle(index, lasting: tasks[index].actual)
     release(index)
     wantsPass = true
     let site = tasks[index].site
@@ -480,41 +484,5 @@ struct ForecastSimulation {
     cause = index
     tell(.taskEnded(node, outcome))
     cause = nil
-  }
-
-  // MARK: Samples
-
-  /// What a run takes in this course: of what those of its kind took, a part that is the task's own in each sample.
-  private func actual(_ index: Int) -> Double {
-    guard let sample, tasks[index].row >= 0 else { return tasks[index].expected }
-    let requirement = groups[tasks[index].group].pending.requirement
-    let part = Self.part(sample, UInt64(tasks[index].row) << 1)
-    let seconds = basis.history.runtime(
-      of: requirement.template, reading: data.size(of: requirement), quantile: part)
-    return seconds.map { $0 / sites[tasks[index].site].base.speed } ?? tasks[index].expected
-  }
-
-  /// By how much a wait in the cluster's own queue is longer than its median in this course.
-  private func waitFactor(_ index: Int, _ site: Int) -> Double {
-    guard let sample, tasks[index].row >= 0 else { return 1 }
-    let cores = groups[tasks[index].group].pending.requirement.resources.cpuMillicores / 1000
-    let waits = sites[site].base.inventory.partitions.compactMap { partition in
-      partition.waits.first { cores <= $0.cpus } ?? partition.waits.last
-    }
-    guard let wait = waits.first, wait.median > .zero else { return 1 }
-    let part = Self.part(sample, UInt64(tasks[index].row) << 1 | 1)
-    let upper = max(1, wait.upper.seconds / wait.median.seconds)
-    // Straight from nothing by the median to what nine of ten do not exceed, and on.
-    return part < 0.5 ? part * 2 : 1 + (part - 0.5) / 0.4 * (upper - 1)
-  }
-
-  /// A number from 0 to 1 that follows from two others.
-  ///
-  /// - Source: G. L. Steele, D. Lea, C. H. Flood: Fast splittable pseudorandom number generators. OOPSLA 2014 - SplitMix64.
-  private static func part(_ sample: UInt64, _ number: UInt64) -> Double {
-    var state = sample &* 0x9e37_79b9_7f4a_7c15 &+ number &* 0xd1b5_4a32_d192_ed03
-    state = (state ^ (state >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    state = (state ^ (state >> 27)) &* 0x94d0_49bb_1331_11eb
-    return Double((state ^ (state >> 31)) >> 11) / 9_007_199_254_740_992
   }
 }

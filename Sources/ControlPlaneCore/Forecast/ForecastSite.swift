@@ -37,9 +37,9 @@ struct ForecastSite: Sendable {
     held = view.inventory.capacity - view.free
     slotsHeld = view.freeSlots.map { (view.inventory.slots ?? 0) - $0 } ?? 0
     longRuns = view.longRuns
-    for run in running { busy += run.resources }
     linkFreeAt = Double(view.backlogIn.bytes) / max(1, view.bandwidth)
     linkOutFreeAt = Double(view.backlogOut.bytes) / max(1, view.bandwidthOut)
+    for run in running { busy += occupied(by: run.resources) }
   }
 
   var name: ClusterName { base.spec.name }
@@ -112,12 +112,20 @@ struct ForecastSite: Sendable {
   func fits(_ resources: Resources) -> Bool {
     if let slots = base.inventory.slots, running.count >= slots { return false }
     // What takes more than all there is takes all of it: the planner has let it pass.
-    return running.isEmpty || (busy + resources).fits(in: base.inventory.capacity)
+    return running.isEmpty || (busy + occupied(by: resources)).fits(in: base.inventory.capacity)
+  }
+
+  /// What a run keeps from others. Batch systems give whole cores, one at least.
+  private func occupied(by resources: Resources) -> Resources {
+    guard base.inventory.queues else { return resources }
+    var whole = resources
+    whole.cpuMillicores = max(1, (resources.cpuMillicores + 999) / 1000) * 1000
+    return whole
   }
 
   mutating func startNext(_ resources: Resources, expectedEnd: Double) {
     running.append(Running(resources: resources, task: queue.removeFirst(), expectedEnd: expectedEnd))
-    busy += resources
+    busy += occupied(by: resources)
   }
 
   /// A run is over, or will never be.
@@ -128,7 +136,7 @@ struct ForecastSite: Sendable {
     slotsHeld -= 1
     if let place = running.firstIndex(where: { $0.task == task }) {
       running.remove(at: place)
-      busy -= resources
+      busy -= occupied(by: resources)
     } else {
       queue.removeAll { $0 == task }
     }

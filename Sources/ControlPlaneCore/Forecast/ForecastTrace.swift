@@ -23,6 +23,8 @@ struct ForecastTrace: Sendable {
   var transfers: [ForecastTransfer] = []
   /// What is not known, in words, each once.
   var unknowns: [String] = []
+  /// What tasks read that nobody has looked at; some of it more than once.
+  var unseen: [UnseenInput] = []
   /// Cluster evaluations and events that it took.
   var work = 0
 

@@ -32,6 +32,12 @@ public struct Forecaster: Sendable {
     }
   }
 
+  /// What the workflow reads that nobody has looked at, each once, in the order in which it is read.
+  public func unseenInputs() -> [UnseenInput] {
+    var told: Set<UnseenInput> = []
+    return course().unseen.filter { told.insert($0).inserted }
+  }
+
   public func forecast() -> Forecast {
     let base = course()
     var left = limits.workInAll - base.work
@@ -125,8 +131,13 @@ public struct Forecaster: Sendable {
       }
     }
     var replicas: [ForecastChange] = []
-    let moves = base.transfers.filter { !$0.isSpeculative && $0.data.map { basis.snapshot.data[$0] != nil } == true }
-      .sorted { $0.endsAt - $0.beginsAt > $1.endsAt - $1.beginsAt }
+    // What a document names by its address alone nobody can pin.
+    let nameless = Set(basis.seen.values.compactMap(\.key))
+    let moves = base.transfers.filter { move in
+      guard let key = move.data, !move.isSpeculative, !nameless.contains(key) else { return false }
+      return basis.snapshot.data[key] != nil
+    }
+    .sorted { $0.endsAt - $0.beginsAt > $1.endsAt - $1.beginsAt }
     for move in moves.prefix(4) {
       guard let key = move.data, let view = basis.snapshot.data[key] else { continue }
       // Where it goes anyway, and the fastest others.

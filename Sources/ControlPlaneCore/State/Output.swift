@@ -20,10 +20,12 @@ struct Output: Sendable {
   var events: [EventRow] = [] { didSet { isDirty = true } }
   var idempotency: [IdempotencyRow] = []
   var audit: [AuditRow] = [] { didSet { isDirty = true } }
+  var alerts: [AlertRow] = []
   var datasets: [DatasetReference: DatasetRow] = [:] { didSet { isDirty = true } }
   var datasetVersions: [DataKey: DatasetVersionRow] = [:] { didSet { isDirty = true } }
   var replicas: [ReplicaName: ReplicaRow] = [:] { didSet { isDirty = true } }
   var transfers: [TransferID: TransferRow] = [:] { didSet { isDirty = true } }
+  var projects: Set<ProjectName> = [] { didSet { isDirty = true } }
   var deletedDatasets: Set<DatasetReference> = [] { didSet { isDirty = true } }
   var deletedVersions: Set<DataKey> = [] { didSet { isDirty = true } }
   /// Those of them that are there again are not deleted.

@@ -176,6 +176,22 @@ struct PendingTasks: Sendable {
     return firstGangs().filter { ($0.line, $0.key) < (own, key) }.map(\.key)
   }
 
+  /// The next groups by age, whatever their class, after one of them. O(limit) for each class.
+  func keys(after key: Int64, limit: Int) -> [Int64] {
+    var next: [Int64] = []
+    for line in lines.values {
+      var left = limit
+      line.forEach(after: key) { key in
+        if groups[key] != nil {
+          next.append(key)
+          left -= 1
+        }
+        return left > 0
+      }
+    }
+    return Array(next.sorted().prefix(limit))
+  }
+
   /// The first waiting tasks of some groups; drops what no longer waits from the queues' fronts.
   ///
   /// At most `limit` tasks altogether, but a few of each group however much waits before it: what is before it may fit nowhere.

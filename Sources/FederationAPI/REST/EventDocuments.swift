@@ -86,13 +86,22 @@ public struct AuditDocument: Hashable, Sendable, Codable {
   public var action: String
   public var object: String
   public var detail: String
-  public init(id: Int64, at: WireTime, actor: String, action: String, object: String, detail: String) {
+  /// Where the request came from; empty when nobody knows, nil from an earlier release.
+  public var address: String?
+  /// It was refused: `action` is the route that was asked.
+  public var isDenied: Bool?
+  public init(
+    id: Int64, at: WireTime, actor: String, action: String, object: String, detail: String, address: String? = nil,
+    isDenied: Bool? = nil
+  ) {
     self.id = id
     self.at = at
     self.actor = actor
     self.action = action
     self.object = object
     self.detail = detail
+    self.address = address
+    self.isDenied = isDenied
   }
 }
 

@@ -108,3 +108,20 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
     self.score = score
   }
 }
+
+extension ExplanationDocument {
+  /// Nothing will take it as things are, and a cluster would if the project had more money.
+  public var wantsMoney: Bool { unplaceable == true && candidates.contains { $0.rejected == "OverBudget" } }
+}
+
+extension PlanDocument {
+  /// Some of it would never have a place, and would have one if the project had more money.
+  public var wantsMoney: Bool {
+    outcome == "Stuck" && groups.contains { $0.findsNoPlace && $0.candidates.contains { $0.rejected == "OverBudget" } }
+  }
+}
+
+extension PlannedGroupDocument {
+  /// Its table is that of tasks which would wait when nothing happens any more.
+  public var findsNoPlace: Bool { !candidates.isEmpty && !candidates.contains(where: \.chosen) }
+}

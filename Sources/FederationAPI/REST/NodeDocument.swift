@@ -155,15 +155,18 @@ public struct RunDocument: Hashable, Sendable, Codable {
 
 /// An amount of money.
 public struct MoneyDocument: Hashable, Sendable, Codable {
-  /// Cents, fen.
+  /// Millionths of the currency's unit: what is counted.
+  public var micros: Int64
+  /// Cents, fen: the same, rounded up.
   public var minorUnits: Int64
   /// ISO 4217, upper case.
   public var currency: String
-  public init(minorUnits: Int64, currency: String) {
-    self.minorUnits = minorUnits
+  public init(_ amount: Amount, _ currency: String) {
+    micros = amount.micros
+    minorUnits = amount.micros / 10_000 + (amount.micros % 10_000 > 0 ? 1 : 0)
     self.currency = currency
   }
-  public init(_ money: Money) { self.init(minorUnits: money.minorUnits, currency: money.currency) }
-  /// `12.50 CNY`.
-  public var text: String { Money(minorUnits: minorUnits, currency: currency).description }
+  public var amount: Amount { Amount(micros: micros) }
+  /// `12.50 CNY`, `0.000125 CNY`.
+  public var text: String { "\(amount) \(currency)" }
 }

@@ -1,3 +1,5 @@
+public import FederationModel
+
 /// What answers at this URL.
 public struct VersionDocument: Hashable, Sendable, Codable {
   public var version: String
@@ -49,16 +51,34 @@ public struct DoctorDocument: Hashable, Sendable, Codable {
   public init(findings: [FindingDocument]) { self.findings = findings }
 }
 
-/// Who a token speaks for.
+/// Who a token speaks for, and what it may do.
 public struct UserDocument: Hashable, Sendable, Codable {
   public var user: String
+  /// Of the whole organisation.
   public var isAdmin: Bool
-  /// Projects that it may use; an administrator may use all.
+  /// Projects in which it has a role of its own, or that it is bound to; an administrator may use all.
   public var projects: [String]
-  public init(user: String, isAdmin: Bool, projects: [String]) {
+  /// In the organisation; nil, as the following ones, from an earlier release.
+  public var roles: [Role]?
+  /// By project.
+  public var projectRoles: [String: [Role]]?
+  /// Of the token: it may do nothing else, whatever the roles.
+  public var scopes: [String]?
+  /// The token's id.
+  public var token: String?
+  public var expiresAt: WireTime?
+  public init(
+    user: String, isAdmin: Bool, projects: [String], roles: [Role]? = nil, projectRoles: [String: [Role]]? = nil,
+    scopes: [String]? = nil, token: String? = nil, expiresAt: WireTime? = nil
+  ) {
     self.user = user
     self.isAdmin = isAdmin
     self.projects = projects
+    self.roles = roles
+    self.projectRoles = projectRoles
+    self.scopes = scopes
+    self.token = token
+    self.expiresAt = expiresAt
   }
 }
 

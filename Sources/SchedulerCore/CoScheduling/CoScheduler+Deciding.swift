@@ -1,7 +1,31 @@
+/// Where and when the tasks that one pass has placed are expected to end. A table, because it is asked for every parent of every task
+/// of every pass.
+struct ExpectedEnds: Sendable {
+  private var sites: [Int32] = []
+  private var times: [Double] = []
+
+  mutating func clear(count: Int) {
+    if sites.count == count {
+      for task in sites.indices { sites[task] = -1 }
+    } else {
+      sites = Array(repeating: -1, count: count)
+      times = Array(repeating: 0, count: count)
+    }
+  }
+
+  mutating func set(_ task: Int, _ site: Int, _ end: Double) {
+    sites[task] = Int32(site)
+    times[task] = end
+  }
+
+  /// Nil for a task that is not placed.
+  func site(of task: Int) -> Int? { sites[task] < 0 ? nil : Int(sites[task]) }
+  /// Of a task that is placed.
+  func at(_ task: Int) -> Double { times[task] }
+}
+
 /// What one pass of decisions assumes and takes back at its end.
 struct SchedulingPass {
-  /// When tasks that are placed are expected to end, and where.
-  var ends: [Int: (site: Int, at: Double)] = [:]
   /// Copies that were only assumed.
   var assumed: [(datum: Int, site: Int)] = []
   /// Tasks that are due, and tasks whose inputs may be warmed, with their clusters, in order of rank.
@@ -88,15 +112,16 @@ extension CoScheduler {
   private mutating func begin(_ now: Double) -> SchedulingPass {
     var pass = SchedulingPass()
     pass.open = openSites
-    profiles = sites.map { SlotProfile(slots: $0.slots) }
+    ends.clear(count: graph.tasks.count)
     for site in sites.indices {
+      profiles[site].clear()
       for task in boundTasks[site] {
         if case .running(_, let end) = phases[task] {
           // It takes longer than expected, so nobody knows how long: a tenth more.
           let run = graph.tasks[task].runtime / sites[site].speed
           let expected = end > now ? end : now + run / 10
           profiles[site].book(from: now, until: expected, at: now)
-          pass.ends[task] = (site, expected)
+          ends.set(task, site, expected)
         }
       }
       for task in boundTasks[site] {
@@ -104,7 +129,7 @@ extension CoScheduler {
           let run = graph.tasks[task].runtime / sites[site].speed
           let start = profiles[site].start(from: max(now, inputsAt, since + queueWait(site)), length: run)
           profiles[site].book(from: isLookingAhead ? start : now, until: start + run, at: now)
-          pass.ends[task] = (site, start + run)
+          ends.set(task, site, start + run)
         }
       }
       pass.hasGaps = pass.hasGaps || profiles[site].hasGaps
@@ -120,16 +145,17 @@ extension CoScheduler {
 
   /// Chooses for one task and assumes the choice.
   private mutating func place(_ task: Int, readyAt: Double, at now: Double, _ pass: inout SchedulingPass) {
+    decisions += 1
     guard let site = choose(task, readyAt: readyAt, at: now, &pass) else { return }
     let isReady = readyAt <= now
-    let commitment = ledger.commit(graph.tasks[task].inputs, to: site, at: now)
+    let commitment = ledger.commit(graph.tasks[task].inputs, to: site, isTrial: !isReady, at: now)
     for move in commitment.moves { pass.assumed.append((move.datum, site)) }
     let run = graph.tasks[task].runtime / sites[site].speed
     let base = max(readyAt, commitment.inputsAt, now + queueWait(site))
     let start = profiles[site].start(from: base, length: run)
     profiles[site].book(from: isLookingAhead ? start : now, until: start + run, at: now)
     pass.hasGaps = pass.hasGaps || profiles[site].hasGaps
-    pass.ends[task] = (site, start + run)
+    ends.set(task, site, start + run)
     refresh(site, now)
     if !commitment.moves.isEmpty || pass.hasGaps {
       pass.scored = nil
@@ -147,15 +173,19 @@ extension CoScheduler {
   private mutating func choose(
     _ task: Int, readyAt: Double, at now: Double, _ pass: inout SchedulingPass
   ) -> Int? {
-    let planned = plannedSite(task)
-    if planned == nil, let scored = pass.scored, readyAt <= now, isLike(task, scored) { return ledger.kernel.best }
+    if let planned = plannedSite(task) {
+      pass.scored = nil
+      ledger.gather(graph.tasks[task].inputs, at: now)
+      return ledger.kernel.canServe(planned, ledger.columns) && canReserve(task, at: planned) ? planned : nil
+    }
+    if let scored = pass.scored, readyAt <= now, isLike(task, scored) { return ledger.kernel.best }
     pass.request.runtime = Float(graph.tasks[task].runtime)
     pass.request.runtimeSpread = Float(graph.tasks[task].runtimeSpread ?? 0)
     pass.request.ready = Float(readyAt - now)
     pass.request.deadline = options.deadline.map { Float($0 - now) } ?? .infinity
     pass.request.tails = tails[task]
     pass.request.tailWeight = Float(options.lookahead)
-    pass.request.feasible = planned.map { bits([$0]) } ?? pass.open
+    pass.request.feasible = pass.open
     // With too many clusters there is no table.
     pass.request.tail = tails[task].isEmpty ? Float(ranks[task] - graph.tasks[task].runtime) : 0
     pass.request.offsets = options.nu > 0 ? reuse(task) : []
@@ -168,7 +198,7 @@ extension CoScheduler {
       pass.request.feasible[best >> 3] &= ~(1 << UInt8(best & 7))
       ledger.kernel.rescore(best, pass.request, options.weights, ledger.columns)
     }
-    let isReusable = planned == nil && readyAt <= now && !pass.hasGaps
+    let isReusable = readyAt <= now && !pass.hasGaps
     pass.scored = isReusable && pass.request.feasible == pass.open ? task : nil
     return ledger.kernel.best
   }
@@ -176,17 +206,14 @@ extension CoScheduler {
   /// Where a slot is booked for later, how long a task waits depends on how long it runs: scores such clusters again with the gap
   /// that it fits into.
   private mutating func fitGaps(_ request: ScoringRequest, at now: Double) {
-    for site in sites.indices where profiles[site].hasGaps {
-      let terms = ledger.kernel.terms(site, request, options.weights, ledger.columns)
-      guard terms.score < .infinity else { continue }
-      let earliest = now + max(Double(max(request.ready, terms.stage)), queueWait(site))
-      let run = Double(request.runtime) / sites[site].speed
-      let start = profiles[site].start(from: earliest, length: run)
-      let wait = ledger.columns.waitSeconds(site)
-      ledger.columns.setWait(site, Float(start - now))
-      ledger.kernel.rescore(site, request, options.weights, ledger.columns)
-      ledger.columns.setWait(site, wait)
+    for site in sites.indices where profiles[site].hasGaps && sites[site].slots > 0 {
+      let (profile, wait, run) = (profiles[site], queueWait(site), Double(request.runtime) / sites[site].speed)
+      ledger.kernel.setScore(site, request, options.weights, ledger.columns) { stage in
+        let earliest = now + max(Double(max(request.ready, stage)), wait)
+        return Float(profile.start(from: earliest, length: run) - now)
+      }
     }
+    ledger.kernel.choose()
   }
 
   /// What the replicas that a task would make are worth to those that read them later, by cluster; empty when nobody does.
@@ -235,20 +262,17 @@ extension CoScheduler {
   /// will move does not compete with what moves now.
   private mutating func placeUpcoming(_ task: Int, at now: Double, _ pass: inout SchedulingPass) {
     let parents = graph.tasks[task].parents.filter { phases[$0] != .ended }
-    guard parents.allSatisfy({ pass.ends[$0] != nil }) else { return }
+    guard parents.allSatisfy({ ends.site(of: $0) != nil }) else { return }
     var readyAt = now + 0.001
     for parent in parents {
-      let end = pass.ends[parent]!
-      readyAt = max(readyAt, end.at)
-      for output in graph.tasks[parent].outputs where ledger.copy(of: output, at: end.site) == nil {
-        ledger.copies[output].append(Copy(site: end.site, availableAt: end.at, isThere: false, source: end.site))
-        pass.assumed.append((output, end.site))
+      let (site, end) = (ends.site(of: parent)!, ends.at(parent))
+      readyAt = max(readyAt, end)
+      for output in graph.tasks[parent].outputs where ledger.copy(of: output, at: site) == nil {
+        ledger.copies[output].append(Copy(site: site, availableAt: end, isThere: false, source: site))
+        pass.assumed.append((output, site))
       }
     }
     pass.scored = nil
-    let links = ledger.links
     place(task, readyAt: readyAt, at: now, &pass)
-    ledger.links = links
-    for site in sites.indices { ledger.refresh(site, at: now) }
   }
 }

@@ -145,6 +145,8 @@ public struct CoScheduler: Sendable {
   /// By task, the cluster that it is to go to, as whoever has looked at the whole workflow says; nil, or no entry: wherever it scores
   /// best when its turn comes. When and in which order tasks go, and what is staged, is decided here all the same.
   public var plan: [Int?] = []
+  /// Choices made so far for a task, those taken back at the end of their pass among them: what deciding has cost.
+  public internal(set) var decisions = 0
   public private(set) var graph = TaskGraph(tasks: [], data: [])
   var children: [[Int]] = []
   var consumers: [[Int]] = []
@@ -162,7 +164,8 @@ public struct CoScheduler: Sendable {
   /// Tasks bound to a cluster and not ended, in order of binding.
   var boundTasks: [[Int]]
   /// By cluster: the runs there that one pass knows of or assumes.
-  var profiles: [SlotProfile] = []
+  var profiles: [SlotProfile]
+  var ends = ExpectedEnds()
   /// Copies that were asked for and have neither come nor failed.
   var flows: [LinkRoom.Flow] = []
   let fair: FairShare
@@ -183,6 +186,7 @@ public struct CoScheduler: Sendable {
     self.options = options
     boundTasks = sites.map { _ in [] }
     cacheUsed = sites.map { _ in 0 }
+    profiles = sites.map { SlotProfile(slots: $0.slots) }
     let slots = Double(max(1, sites.reduce(0) { $0 + $1.slots }))
     shares = sites.map { Double($0.slots) / slots }
     eviction = sites.map { _ in EvictionOrder() }

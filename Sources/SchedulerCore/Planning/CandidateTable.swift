@@ -72,6 +72,10 @@ public struct Candidate: Hashable, Sendable {
 public struct Rejection: Hashable, Sendable {
   /// Nothing but room keeps the task from there.
   static let full = "Full"
+  /// The project's budget does not hold what a run may cost.
+  public static let overBudget = "OverBudget"
+  /// The project uses as much at once as it may.
+  static let overQuota = "OverQuota"
 
   /// A CamelCase word that programs may compare: `KindNotAllowed`, `Full`.
   public var code: String

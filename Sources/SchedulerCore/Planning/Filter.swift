@@ -7,12 +7,16 @@ enum Filter {
   /// - Parameters:
   ///   - missing: bytes that would have to be moved there.
   ///   - confined: those of its inputs that may not be everywhere.
+  ///   - budget: what the project's budget allows; nil: it has none.
+  ///   - quota: what the project may use; nil: it is not limited.
   static func rejection(
     of cluster: ClusterView, for requirement: Requirement, missing: ByteCount, confined: [Confinement],
-    expectedRuntime: Duration
+    expectedRuntime: Duration, budget: BudgetView?, quota: QuotaView? = nil
   ) -> Rejection? {
     permission(cluster, requirement) ?? residency(cluster, confined) ?? fitness(cluster, requirement)
+      ?? quota?.rejection(of: cluster.spec, for: requirement)
       ?? price(cluster, requirement, missing, expectedRuntime)
+      ?? budget.flatMap { afford(cluster, requirement, missing, $0) }
       ?? moment(cluster, requirement, missing: missing, expectedRuntime: expectedRuntime)
   }
 
@@ -55,7 +59,8 @@ enum Filter {
     let spec = cluster.spec
     let hints = requirement.hints
     if let owner = spec.project, owner != requirement.project {
-      return Rejection("TenancySingle", "the cluster serves project \(owner) alone")
+      // Whose it is concerns nobody else.
+      return Rejection("TenancySingle", "the cluster serves another project alone")
     }
     if let refusal = cluster.inventory.tenancy?.refusal(of: requirement.project) {
       return Rejection(refusal.code, refusal.message)
@@ -119,6 +124,34 @@ enum Filter {
       return Rejection("TooExpensive", "it would cost \(price), maxPrice is \(limit)")
     }
     return nil
+  }
+
+  /// Whether a project's budget can hold what a run may cost there at most.
+  private static func afford(
+    _ cluster: ClusterView, _ requirement: Requirement, _ missing: ByteCount, _ budget: BudgetView
+  ) -> Rejection? {
+    let project = requirement.project
+    guard let amount = budget.reservation(for: requirement, on: cluster, moving: missing) else {
+      guard let other = cluster.spec.prices?.currency else {
+        return Rejection(
+          "NoPrice",
+          "the budget of project \(project) is in \(budget.currency) and the cluster has no price: an administrator sets "
+            + "one, 0 for a free cluster")
+      }
+      return Rejection(
+        "OtherCurrency", "the budget of project \(project) is in \(budget.currency), the cluster's price in \(other)")
+    }
+    guard let available = budget.available, amount > available else { return nil }
+    // What is reserved for runs that are not over may come back.
+    let isTemporary = amount <= budget.unspent
+    let owner = budget.member.map { "\($0) in project \(project)" } ?? "project \(project)"
+    return Rejection(
+      Rejection.overBudget,
+      "it may cost \(amount) \(budget.currency), and \(owner) has \(max(.zero, available)) \(budget.currency) left"
+        + (isTemporary ? " until runs end that hold the rest" : "")
+        + "; an administrator can grant more: fubini budget "
+        + (budget.member.map { "member set \(project) \($0) AMOUNT" } ?? "set \(project) AMOUNT \(budget.currency)"),
+      isTemporary: isTemporary)
   }
 
   /// What depends on the moment alone: whether the cluster is open and has room.

@@ -37,7 +37,8 @@ struct Round {
     for index in pass.clusters.indices {
       rejections[index] = Filter.rejection(
         of: pass.clusters[index], for: group.requirement, missing: ByteCount(estimated: Double(missing[index])),
-        confined: confined, expectedRuntime: group.expectedRuntime)
+        confined: confined, expectedRuntime: group.expectedRuntime, budget: group.budget,
+        quota: group.quota)
     }
     for index in pass.clusters.indices { keepForGang(index, pass) }
     let blocks = (pass.ledger.columns.count + 7) / 8

@@ -47,6 +47,30 @@ struct LinkBook: Sendable {
     freeOut[source] = min(freeOut[source], now + promisedOut[source] / bandwidthOut[source])
   }
 
+  /// What two links were promised before a promise that is to be taken back.
+  struct Mark: Sendable {
+    fileprivate var source: Int
+    fileprivate var site: Int
+    fileprivate var freeIn: Double
+    fileprivate var freeOut: Double
+    fileprivate var promisedIn: Double
+    fileprivate var promisedOut: Double
+  }
+
+  func mark(from source: Int, to site: Int) -> Mark {
+    Mark(
+      source: source, site: site, freeIn: freeIn[site], freeOut: freeOut[source], promisedIn: promisedIn[site],
+      promisedOut: promisedOut[source])
+  }
+
+  /// Takes back what was promised since a mark; of several the last one goes first.
+  mutating func restore(_ mark: Mark) {
+    freeIn[mark.site] = mark.freeIn
+    freeOut[mark.source] = mark.freeOut
+    promisedIn[mark.site] = mark.promisedIn
+    promisedOut[mark.source] = mark.promisedOut
+  }
+
   func backlogIn(_ site: Int, at now: Double) -> Double { max(0, freeIn[site] - now) }
   func backlogOut(_ site: Int, at now: Double) -> Double { max(0, freeOut[site] - now) }
   func isIdleIn(_ site: Int, at now: Double) -> Bool { freeIn[site] <= now }

@@ -33,6 +33,8 @@ struct PlacementLedger: Sendable {
   /// `mates[s]`: the sites that share the cache of s, without s; empty where none do.
   var mates: [[Int]] = []
   private var replicas: [Replica] = []
+  /// What the links had promised before a trial; empty between commitments.
+  private var marks: [LinkBook.Mark] = []
 
   init(columns: ClusterColumns, links: LinkBook, slots: [SlotBook]) {
     self.columns = columns
@@ -51,6 +53,12 @@ struct PlacementLedger: Sendable {
 
   /// Scores a task with these inputs on all sites; `kernel.best` is the choice.
   mutating func score(_ inputs: [Int], _ request: ScoringRequest, _ weights: ScoringWeights, at now: Double) {
+    gather(inputs, at: now)
+    kernel.score(request, weights, columns)
+  }
+
+  /// Tells the kernel where the inputs of a task are: all that a commitment needs when its site is given.
+  mutating func gather(_ inputs: [Int], at now: Double) {
     kernel.begin(clusters: columns.count, inputs: inputs.count)
     for input in inputs {
       replicas.removeAll(keepingCapacity: true)
@@ -61,14 +69,17 @@ struct PlacementLedger: Sendable {
       }
       replicas.withUnsafeBufferPointer { kernel.add(size: Float(sizes[input]), replicas: $0, columns) }
     }
-    kernel.score(request, weights, columns)
   }
 
   /// Commits the choice of a site for the inputs that were scored last: both links of each move are promised its bytes, and each
   /// input is on its way.
   ///
-  /// - Parameter passing: the last so many inputs are a task's own: nobody else finds them there later.
-  mutating func commit(_ inputs: [Int], to site: Int, passing: Int = 0, at now: Double) -> Commitment {
+  /// - Parameters:
+  ///   - passing: the last so many inputs are a task's own: nobody else finds them there later.
+  ///   - isTrial: the links promise nothing once the commitment is made.
+  mutating func commit(
+    _ inputs: [Int], to site: Int, passing: Int = 0, isTrial: Bool = false, at now: Double
+  ) -> Commitment {
     var commitment = Commitment(inputsAt: now)
     for (index, input) in inputs.enumerated() {
       if let copy = copy(of: input, at: site) {
@@ -76,6 +87,7 @@ struct PlacementLedger: Sendable {
         continue
       }
       let source = Int(kernel.sources[index])
+      if isTrial { marks.append(links.mark(from: source, to: site)) }
       let sent = links.promise(sizes[input], from: source, to: site, at: now)
       let eta = max(sent, copy(of: input, at: source).map { $0.isThere ? now : $0.availableAt } ?? now)
       if index < inputs.count - passing {
@@ -83,10 +95,11 @@ struct PlacementLedger: Sendable {
           copies[input].append(Copy(site: holder, availableAt: eta, isThere: false, source: source))
         }
       }
-      refresh(source, at: now)
+      if !isTrial { refresh(source, at: now) }
       commitment.moves.append((input, source))
       commitment.inputsAt = max(commitment.inputsAt, eta)
     }
+    while let mark = marks.popLast() { links.restore(mark) }
     return commitment
   }
 

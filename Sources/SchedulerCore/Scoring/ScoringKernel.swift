@@ -211,7 +211,7 @@ extension ScoringKernel {
       let cluster = Int(holders[index].cluster)
       scores[cluster >> 3][cluster & 7] = terms(cluster, request, weights, columns).score
     }
-    chooseBest()
+    choose()
   }
 
   /// Scores one cluster again after its columns have changed, and chooses again: what follows a commitment that moved no bytes.
@@ -219,12 +219,37 @@ extension ScoringKernel {
     _ cluster: Int, _ request: ScoringRequest, _ weights: ScoringWeights, _ columns: borrowing ClusterColumns
   ) {
     scores[cluster >> 3][cluster & 7] = terms(cluster, request, weights, columns).score
-    chooseBest()
+    choose()
+  }
+
+  /// Scores one cluster as if a slot were free after other seconds than its columns say; `choose` follows when all are scored.
+  ///
+  /// - Parameter wait: the seconds, given those until the inputs are there.
+  mutating func setScore(
+    _ cluster: Int, _ request: ScoringRequest, _ weights: ScoringWeights, _ columns: borrowing ClusterColumns,
+    wait: (_ stage: Float) -> Float
+  ) {
+    guard scores[cluster >> 3][cluster & 7] < .infinity else { return }
+    scores[cluster >> 3][cluster & 7] = terms(cluster, request, weights, columns, wait: wait).score
+  }
+
+  /// Whether every input is on a cluster or can be brought there.
+  func canServe(_ cluster: Int, _ columns: borrowing ClusterColumns) -> Bool {
+    !isUnreachable || staging(to: cluster, columns).missing < .infinity
   }
 
   /// The terms of one cluster's score.
   public func terms(
     _ cluster: Int, _ request: ScoringRequest, _ weights: ScoringWeights, _ columns: borrowing ClusterColumns
+  ) -> ScoredTerms {
+    let wait = columns.waitSeconds(cluster)
+    return terms(cluster, request, weights, columns) { _ in wait }
+  }
+
+  @inline(__always)
+  private func terms(
+    _ cluster: Int, _ request: ScoringRequest, _ weights: ScoringWeights, _ columns: borrowing ClusterColumns,
+    wait: (_ stage: Float) -> Float
   ) -> ScoredTerms {
     let staging = staging(to: cluster, columns)
     let missing = staging.missing
@@ -233,7 +258,7 @@ extension ScoringKernel {
       stage = max(stage, staging.sent, columns.backlogInSeconds(cluster) + columns.secondsIn(cluster, missing))
     }
     let run = columns.runSeconds(cluster, request.runtime)
-    let finish = max(request.ready, stage, columns.waitSeconds(cluster)) + run
+    let finish = max(request.ready, stage, wait(stage)) + run
     let tail = request.tails.isEmpty ? request.tail : request.tails[cluster >> 3][cluster & 7] * request.tailWeight
     let price = columns.price(cluster, run) + columns.priceIn(cluster, missing) + staging.egress
     var score = weights.alpha * (finish + tail) + weights.lambda * price
@@ -375,7 +400,7 @@ extension ScoringKernel {
   }
 
   /// The first cluster with the least score.
-  private mutating func chooseBest() {
+  mutating func choose() {
     var least = ClusterColumns.Block(repeating: .infinity)
     for block in scores { least = pointwiseMin(least, block) }
     let value = least.min()

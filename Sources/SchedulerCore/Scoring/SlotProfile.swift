@@ -20,6 +20,13 @@ struct SlotProfile: Sendable {
 
   init(slots: Int) { self.slots = slots }
 
+  /// Nothing is booked any more.
+  mutating func clear() {
+    steps.removeSubrange(1...)
+    steps[0].used = 0
+    hasGaps = false
+  }
+
   /// The first start from `earliest` on with a slot free for `length` seconds; infinite when there never is one.
   ///
   /// - Complexity: O(runs that are booked).

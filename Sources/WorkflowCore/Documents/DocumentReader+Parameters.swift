@@ -106,6 +106,7 @@ extension DocumentReader {
       case "optional": artifact.optional = reader.bool(value) ?? false
       case "archive": artifact.archive = reader.readArchive(value)
       case "globalName": artifact.globalName = reader.text(value)
+      case "artifactGC": artifact.collection = reader.readCollection(value, FieldTables.artifactGC)
       case "raw":
         reader.fields(of: value, FieldTables.raw) { reader, _, data in artifact.raw = reader.text(data) ?? "" }
       case "http": reader.readHTTP(value, into: &artifact)
@@ -117,6 +118,15 @@ extension DocumentReader {
     // As with parameters: a source that is refused must not be missed as well.
     if problemCount > countBefore { artifact.optional = true }
     return artifact
+  }
+
+  /// `artifactGC` of a workflow or of an artifact; an empty strategy is none, as in Argo.
+  mutating func readCollection(_ node: DocumentNode, _ table: FieldTable) -> ArtifactGCStrategy? {
+    var strategy: ArtifactGCStrategy?
+    fields(of: node, table) { reader, _, value in
+      if value.scalarText != "" { strategy = reader.choice(value) }
+    }
+    return strategy
   }
 
   /// A key is a relative path inside the repository; nothing may climb out of it.

@@ -75,6 +75,8 @@ extension DocumentReader {
       case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
       case "volumes": result.spec.volumes = reader.readVolumes(value)
       case "federation": result.spec.federation = reader.readFederation(value)
+      case "artifactGC":
+        result.spec.collection = reader.readCollection(value, FieldTables.workflowArtifactGC)
       case "workflowMetadata":
         let added = reader.readObjectLabels(value, FieldTables.workflowMetadata)
         result.metadata.labels.merge(added.labels) { $1 }

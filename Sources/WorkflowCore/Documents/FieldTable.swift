@@ -36,12 +36,12 @@ enum FieldTables {
 
   static let spec = FieldTable(
     [
-      "activeDeadlineSeconds", "arguments", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
+      "activeDeadlineSeconds", "arguments", "artifactGC", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
       "parallelism",
       "retryStrategy", "suspend", "templateDefaults", "templates", "volumes", "workflowMetadata",
     ],
     accepted: [
-      "archiveLogs", "artifactGC", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
+      "archiveLogs", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
       "imagePullSecrets", "metrics", "podDisruptionBudget", "podGC", "podMetadata", "podPriority",
       "podPriorityClassName",
       "priority", "schedulerName", "securityContext", "serviceAccountName", "tolerations", "ttlStrategy",
@@ -161,8 +161,11 @@ enum FieldTables {
     ])
 
   static let artifact = FieldTable(
-    ["archive", "from", "fromExpression", "globalName", "http", "mode", "name", "optional", "path", "raw", "s3"],
-    accepted: ["archiveLogs", "artifactGC", "deleted", "recurseMode"],
+    [
+      "archive", "artifactGC", "from", "fromExpression", "globalName", "http", "mode", "name", "optional", "path",
+      "raw", "s3",
+    ],
+    accepted: ["archiveLogs", "deleted", "recurseMode"],
     refused: [
       "artifactory": "Artifactory artifacts are not supported",
       "azure": "Azure artifacts are not supported yet",
@@ -173,6 +176,11 @@ enum FieldTables {
       "plugin": "artifact plugins are not supported",
       "subPath": "a part of an artifact cannot be taken yet",
     ])
+  static let artifactGC = FieldTable(["strategy"], accepted: ["podMetadata", "serviceAccountName"])
+  /// A deleted workflow never waits for its objects: `forceFinalizerRemoval` asks for what happens anyway.
+  static let workflowArtifactGC = FieldTable(
+    ["strategy"], accepted: ["forceFinalizerRemoval", "podMetadata", "serviceAccountName"],
+    refused: ["podSpecPatch": "no pod collects artifacts here; leave the patch out"])
   static let raw = FieldTable(["data"])
   static let s3 = FieldTable(
     [

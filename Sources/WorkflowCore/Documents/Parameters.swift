@@ -101,12 +101,15 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
   public var archive: ArchiveFormat?
   /// An output that is also a workflow output, as `workflow.outputs.artifacts.<globalName>`.
   public var globalName: String?
+  /// When an output goes from the repository (`artifactGC`); nil: as the workflow says.
+  public var collection: ArtifactGCStrategy?
   public init(
     name: String, path: String? = nil, mode: Int32? = nil, raw: String? = nil, key: String? = nil,
     foreign: ForeignSource? = nil, from: String? = nil,
     fromExpression: String? = nil, optional: Bool = false, archive: ArchiveFormat? = nil,
-    globalName: String? = nil
+    globalName: String? = nil, collection: ArtifactGCStrategy? = nil
   ) {
+    self.collection = collection
     self.name = name
     self.path = path
     self.mode = mode

@@ -53,6 +53,17 @@ public struct WorkflowDefinition: Sendable {
     return mounts.sorted { ($0.name, $0.version ?? 0, $0.mountPath) < ($1.name, $1.version ?? 0, $1.mountPath) }
   }
 
+  /// When an output of `template` goes from the repository; nil: nothing was said of it.
+  public func collection(of artifact: String, in template: WorkflowTemplate) -> ArtifactGCStrategy? {
+    template.outputs.artifacts.first { $0.name == artifact }?.collection ?? spec.collection
+  }
+
+  /// Whether any output goes as soon as the workflow is over.
+  public var collectsOnCompletion: Bool {
+    spec.collection == .onWorkflowCompletion
+      || spec.templates.contains { $0.outputs.artifacts.contains { $0.collection == .onWorkflowCompletion } }
+  }
+
   private func federationBlock(for template: WorkflowTemplate) -> FederationBlock {
     (template.federation ?? FederationBlock()).filled(from: spec.federation ?? FederationBlock())
   }
@@ -106,13 +117,17 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   /// Names of the `emptyDir` volumes.
   public var volumes: [String]
   public var federation: FederationBlock?
+  /// When outputs go from the repository that do not say so themselves (`artifactGC`); nil: those whose keys were made for the workflow
+  /// go when it is deleted.
+  public var collection: ArtifactGCStrategy?
 
   public init(
     entrypoint: String, arguments: WorkflowArguments = WorkflowArguments(), templates: [WorkflowTemplate] = [],
     onExit: ExitHook? = nil, parallelism: Int? = nil, activeDeadlineSeconds: Int64? = nil, suspend: Bool = false,
     retryStrategy: RetryStrategy? = nil, nodeSelector: [String: String] = [:], volumes: [String] = [],
-    federation: FederationBlock? = nil
+    federation: FederationBlock? = nil, collection: ArtifactGCStrategy? = nil
   ) {
+    self.collection = collection
     self.entrypoint = entrypoint
     self.arguments = arguments
     self.templates = templates

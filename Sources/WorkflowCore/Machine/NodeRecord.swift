@@ -223,3 +223,14 @@ extension NodeRecord: Codable {
     try container.encodeIfPresent(wakeAt, forKey: .wakeAt)
   }
 }
+
+extension FederationError {
+  /// A name that several nodes of a workflow answer to.
+  ///
+  /// - Parameter nodes: the full names of some of them.
+  public static func ambiguous(_ name: String, _ nodes: [String]) -> FederationError {
+    let shown = nodes.prefix(5).joined(separator: ", ") + (nodes.count > 5 ? ", ..." : "")
+    return FederationError(
+      .invalidArgument, "several nodes are called \(name.prefix(200)): \(shown); give one of these names")
+  }
+}

@@ -73,6 +73,14 @@ extension WorkflowMachine {
     plan(of: node.ordinal).map { definition.federationHints(for: $0.template).stageOut ?? .lazy } ?? .lazy
   }
 
+  /// When an output of a leaf node goes from the repository; nil: nothing was said of it.
+  public func collection(of artifact: String, madeBy node: NodeID) -> ArtifactGCStrategy? {
+    plan(of: node.ordinal).flatMap { definition.collection(of: artifact, in: $0.template) }
+  }
+
+  /// Whether any output goes as soon as the workflow is over.
+  public var collectsOnCompletion: Bool { definition.collectsOnCompletion }
+
   /// Whether a leaf node runs again when its outputs are lost.
   public func recompute(of node: NodeID) -> RecomputePolicy {
     plan(of: node.ordinal).map { definition.federationHints(for: $0.template).recompute ?? .always } ?? .always

@@ -109,7 +109,10 @@ struct Delete: AsyncParsableCommand {
 struct Explain: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Say why a node is where it is, or why it waits.",
-    discussion: "Ends with 3 when every cluster that has joined rejects the node, and none only for now.")
+    discussion: """
+      Ends with 3 when every cluster that has joined rejects the node, and none only for now; with 4 when the project's budget would
+      have to be larger.
+      """)
   @Argument(help: "WORKFLOW/NODE; WORKFLOW alone for the first of what it waits for.") var target = "@latest"
   @OptionGroup var project: ProjectOption
   @OptionGroup var output: OutputOption
@@ -121,6 +124,9 @@ struct Explain: AsyncParsableCommand {
         client.workflow(client.connection.project, workflow, "explain"), node.map { [("node", $0)] } ?? [])
       try output.format.print(document, names: document.candidates.filter(\.chosen).map(\.cluster)) { _ in
         Self.table(document)
+      }
+      guard !document.wantsMoney else {
+        throw CommandFailure(.budgetDenied, "The project's budget does not hold what it may cost.")
       }
       guard document.unplaceable != true else {
         throw CommandFailure(

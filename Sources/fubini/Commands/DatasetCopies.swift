@@ -36,7 +36,6 @@ extension DatasetCommand {
       }
       guard (1...32).contains(parallel) else { throw CommandFailure(.usage, "--parallel is 1 to 32.") }
       try await withClient(project: dataset.project ?? project.project) { client in
-        if create { try await dataset.declare(DatasetRequest(name: dataset.name), client) }
         let version =
           if let path { try await upload(path, to: dataset, client) } else { try await index(dataset, client) }
         try output.format.print(version, names: ["\(dataset.name)@\(version.version)"]) { _ in
@@ -49,9 +48,10 @@ extension DatasetCommand {
     private func upload(_ path: String, to dataset: DatasetName, _ client: APIClient) async throws
       -> DatasetVersionDocument
     {
-      // Before anything is read: a name that does not exist should not cost an hour.
-      let _: DatasetDocument = try await client.get(dataset.path(client))
+      // Before anything is read: a name that does not exist should not cost an hour. What cannot be put makes no data set.
+      if !create { let _: DatasetDocument = try await client.get(dataset.path(client)) }
       let tree = try FileTree(scanning: path)
+      if create { try await dataset.declare(DatasetRequest(name: dataset.name), client) }
       let meter = ProgressMeter(dataset.name, bytes: tree.bytes, files: tree.files.count)
       let upload = DatasetUpload(
         client: client, project: client.connection.project, tree: tree, meter: meter, parallel: parallel)
@@ -66,10 +66,16 @@ extension DatasetCommand {
     }
 
     private func index(_ dataset: DatasetName, _ client: APIClient) async throws -> DatasetVersionDocument {
+      if create { try await dataset.declare(DatasetRequest(name: dataset.name), client) }
       var version: DatasetVersionDocument = try await client.post(
         dataset.path(client, "versions"),
         body: DatasetVersionRequest(origin: DatasetVersionRequest.OriginPart(path: subpath, via: via)))
+      var said = ""
       while wait, version.phase == "indexing" {
+        if version.message != said, !version.message.isEmpty {
+          Terminal.note("\(dataset.name)@\(version.version): \(version.message)")
+          said = version.message
+        }
         try await Task.sleep(for: .milliseconds(500))
         version = try await client.get(dataset.path(client, "versions", String(version.version)))
       }

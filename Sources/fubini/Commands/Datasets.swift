@@ -66,18 +66,45 @@ struct DatasetCommand: AsyncParsableCommand {
 
   struct Update: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Replace what was declared about a data set. What is left out is no longer so.")
+      abstract: "Change what was declared about a data set. What is left out stays as it is.",
+      discussion:
+        "Copies on clusters that --allowed-clusters excludes are removed, pinned or not, once no run reads them.")
     @Argument var name: String
     @OptionGroup var declaration: Declaration
+    @Flag(help: "From now on versions are uploaded.") var noOrigin = false
+    @Flag(help: "Every cluster may hold its bytes.") var noAllowedClusters = false
+    @Flag(help: "Keep versions that nobody uses.") var noExpiry = false
+    @Flag(help: "Keep uploads that nobody uses in the repository.") var noArchive = false
     @OptionGroup var project: ProjectOption
     @OptionGroup var output: OutputOption
     func run() async throws {
-      let request = try declaration.request(nil)
+      let change = try declaration.request(nil)
       let path = try DatasetName(name).withoutVersion("update")
-      try await withClient(project: project.project) { client in
-        let document: DatasetDocument = try await client.post(path.path(client), body: request, method: .PUT)
-        try output.format.print(document, names: [name]) { DatasetText.table([document], isWide: $0) }
+      let taken = [
+        (noOrigin, change.origin != nil, "origin"),
+        (noAllowedClusters, change.allowedClusters != nil, "allowed-clusters"),
+        (noExpiry, change.expiresAfterSeconds != nil, "expires-after"),
+        (noArchive, change.archive != nil, "archive-to"),
+      ]
+      if let both = taken.first(where: { $0.0 && $0.1 }) {
+        throw CommandFailure(.usage, "--\(both.2) cannot be given and taken away at once.")
       }
+      try await withClient(project: project.project) { client in
+        let now: DatasetDocument = try await client.get(path.path(client))
+        let document: DatasetDocument = try await client.post(
+          path.path(client), body: request(change, over: now), method: .PUT)
+        // All that may have changed is shown.
+        try output.format.print(document, names: [name]) { _ in DatasetText.table([document], isWide: true) }
+      }
+    }
+
+    /// The whole declaration, as the API takes it: what is not named stays.
+    func request(_ change: DatasetRequest, over now: DatasetDocument) -> DatasetRequest {
+      DatasetRequest(
+        origin: noOrigin ? nil : change.origin ?? now.origin,
+        allowedClusters: noAllowedClusters ? nil : change.allowedClusters ?? now.allowedClusters,
+        expiresAfterSeconds: noExpiry ? nil : change.expiresAfterSeconds ?? now.expiresAfterSeconds,
+        archive: noArchive ? nil : change.archive ?? now.archive)
     }
   }
 
@@ -262,7 +289,7 @@ enum DatasetText {
     }
     let origin = usage.versions.contains { $0.origin != nil } ? " (versions of an origin are there alone)" : ""
     return """
-      \(usage.dataset): \(usage.versions.count) versions, \(ByteCount(usage.repositoryBytes)) in the repository\(origin), \
+      \(usage.dataset): \(usage.versions.count) version\(usage.versions.count == 1 ? "" : "s"), \(ByteCount(usage.repositoryBytes)) in the repository\(origin), \
       last used \(age(usage.lastUsedAt))
 
       """ + (usage.replicas.isEmpty ? "In no cache.\n" : table.render())

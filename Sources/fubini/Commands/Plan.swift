@@ -9,7 +9,7 @@ struct Plan: AsyncParsableCommand {
     abstract: "Say what is expected of a workflow, without submitting it.",
     discussion: """
       Where its tasks would go and why, when they would end, what would be moved, what it would cost, and what would make it cheaper or \
-      faster. Nothing is stored and nothing is moved. How to read it: docs/how-to/read-a-plan.md.
+      faster. Nothing is submitted and nothing is moved. How to read it: docs/how-to/read-a-plan.md.
       """)
   @Argument(help: "The document, or - for standard input.") var file: String
   @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters:
@@ -42,7 +42,19 @@ struct Plan: AsyncParsableCommand {
       try output.format.print(plan, names: plan.groups.map(\.name)) { isWide in PlanText.text(plan, isWide: isWide) }
       return plan
     }
-    if plan.outcome == "Stuck" { throw ExitCode(ErrorCode.unplaceable.exitCode) }
+    if plan.outcome == "Stuck", plan.wantsMoney || plan.isUnplaceable {
+      throw ExitCode((plan.wantsMoney ? ErrorCode.budgetDenied : ErrorCode.unplaceable).exitCode)
+    }
+  }
+}
+
+extension PlanDocument {
+  /// Some of its tasks no cluster can ever take, as the federation is.
+  var isUnplaceable: Bool {
+    groups.contains { group in
+      group.clusters.values.reduce(0, +) < group.tasks && !group.candidates.isEmpty
+        && group.candidates.allSatisfy { $0.rejected != nil && $0.temporary != true }
+    }
   }
 }
 
@@ -59,7 +71,7 @@ enum PlanText {
       }
     } else {
       // What has no place says why.
-      for group in plan.groups where group.clusters.isEmpty && !group.candidates.isEmpty {
+      for group in plan.groups where group.findsNoPlace {
         parts.append("\(group.name) finds no place\n" + Explain.table(group.candidates))
       }
     }
@@ -75,7 +87,8 @@ enum PlanText {
     let makespan = plan.makespanSeconds
     switch plan.outcome {
     case "Complete": text = "It would take \(Display.duration(makespan.expected))\(range(makespan, Display.duration))"
-    case "Stuck": text = "It would not end: some of its tasks find no place"
+    case "Stuck" where plan.isUnplaceable: text = "It would not end: some of its tasks find no place"
+    case "Stuck": text = "It would wait: no cluster that could take all of its tasks does so now"
     case "Bad": text = "It would end badly after \(Display.duration(makespan.expected)): \(plan.message ?? "")"
     default: text = "It is too large to be planned whole; this is its first \(Display.duration(makespan.expected))"
     }

@@ -21,23 +21,35 @@ struct Recover: AsyncParsableCommand {
 
 struct AuditCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "audit", abstract: "Who changed what.", subcommands: [ListAll.self])
+    commandName: "audit", abstract: "Who changed what, and who was denied it.", subcommands: [ListAll.self])
   struct ListAll: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "list", abstract: "List the newest entries.")
     @Option(help: "At most so many; 0 for all.") var limit = 50
+    @Option(help: "Only what happened since: 30m, 2h, 7d, or a moment like 2026-03-01T12:00:00Z.") var since: String?
+    @Option(help: "Only what this user did or was denied.") var actor: String?
+    @Flag(help: "Only denials.") var denied = false
     @OptionGroup var output: OutputOption
     func run() async throws {
       let limit = try ListLimit.checked(limit)
-      try await withClient { client in
+      var filter: [(String, String)] = []
+      if let since { filter.append(("since", try Since.moment(since, now: Display.now).description)) }
+      if let actor { filter.append(("actor", actor)) }
+      if denied { filter.append(("denied", "true")) }
+      try await withClient { [filter] client in
         let found = try await client.pages(limit: limit) { query in
-          let page: AuditList = try await client.get(["v1", "audit"], query)
+          let page: AuditList = try await client.get(["v1", "audit"], query + filter)
           return (page.items, page.next)
         }
         let list = AuditList(items: found.items)
         try output.format.print(list, names: list.items.map { String($0.id) }) { _ in
           Table(
-            headings: ["AT", "ACTOR", "ACTION", "OBJECT", "DETAIL"],
-            rows: list.items.map { [$0.at.description, $0.actor, $0.action, $0.object, $0.detail] }
+            headings: ["AT", "ACTOR", "FROM", "", "ACTION", "OBJECT", "DETAIL"],
+            rows: list.items.map {
+              [
+                $0.at.description, $0.actor.isEmpty ? "-" : $0.actor, $0.address ?? "",
+                $0.isDenied == true ? "DENIED" : "", $0.action, $0.object, $0.detail,
+              ]
+            }
           ).render()
         }
       }

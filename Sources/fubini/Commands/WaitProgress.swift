@@ -39,7 +39,8 @@ final class WaitProgress: Sendable {
 
   /// Follows a workflow to its end.
   ///
-  /// - Throws: `.unplaceable`, when nothing of it runs and no cluster will ever take what is next.
+  /// - Throws: `.unplaceable`, when nothing of it runs and no cluster will ever take what is next; `.budgetDenied`, when one would
+  ///   that the project's budget does not hold.
   func wait(_ client: APIClient, _ workflow: String) async throws -> WorkflowTree {
     try await wait(client, workflow) { note in
       try await WorkflowFollower(client: client, name: workflow).run { tree, _ in
@@ -109,7 +110,7 @@ final class WaitProgress: Sendable {
 
   private static func unplaceable(_ node: String, _ answer: ExplanationDocument, _ name: String) -> CommandFailure {
     CommandFailure(
-      .unplaceable,
+      answer.wantsMoney ? .budgetDenied : .unplaceable,
       """
       No cluster that has joined will take \(Terminal.printable(node)): \(Terminal.printable(answer.message ?? "")).
       \(name) waits for one that will: `fubini watch \(name)` comes back to it, `fubini stop \(name)` ends it.

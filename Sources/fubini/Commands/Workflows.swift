@@ -225,7 +225,7 @@ struct Get: AsyncParsableCommand {
       let why: ExplanationDocument = try await client.get(
         client.workflow(client.connection.project, detail.summary.uid, "explain"), [("node", String(node.id))])
       table.rows.append([
-        node.displayName, run.cluster, Explain.summary(why), ByteCount(run.bytesIn + run.bytesOut).description,
+        node.name, run.cluster, Explain.summary(why), ByteCount(run.bytesIn + run.bytesOut).description,
         String((run.wallSeconds * 100).rounded() / 100), Explain.quote(why), run.charge?.text ?? "-",
       ])
     }
@@ -326,6 +326,6 @@ enum Target {
   }
 
   static func matches(_ node: NodeDocument, _ text: String) -> Bool {
-    node.name == text || node.displayName == text || String(node.id) == text
+    node.name == text || node.displayName == text || String(node.id) == text || node.name.hasSuffix("." + text)
   }
 }

@@ -184,7 +184,9 @@ struct DatasetDownload: Sendable {
 
   private static func makeDirectories(_ path: String) throws {
     do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
-      throw CommandFailure(.error, "Cannot make the directory \(path): \(String(cString: strerror(errno)))")
+      var isDirectory = false
+      let isFile = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) && !isDirectory
+      throw CommandFailure(.error, "Cannot make the directory \(path)\(isFile ? ": it is a file." : ".")")
     }
   }
 }

@@ -80,10 +80,11 @@ enum TransferText {
       headings: ["ID", "WHAT", "FROM", "TO", "CAUSE", "PHASE", "MOVED", "SIZE", "RATE", "ETA"]
         + (isWide ? ["AGE", "TOOK"] : []) + ["MESSAGE"])
     for transfer in transfers {
-      let isOut = transfer.cause == "stage-out"
+      let isOut = transfer.cause == "stage-out" || transfer.cause == "archive"
       var row = [
         transfer.id, subject(transfer), isOut ? transfer.cluster : transfer.source.isEmpty ? "-" : transfer.source,
-        isOut ? "repository" : transfer.cluster, transfer.cause, transfer.phase,
+        isOut ? (transfer.cause == "archive" ? "archive" : "repository") : transfer.cluster, transfer.cause,
+        transfer.phase,
         ByteCount(transfer.movedBytes).description, ByteCount(transfer.bytes).description,
         transfer.bytesPerSecond.map { "\(ByteCount($0))/s" } ?? "-",
         transfer.etaSeconds.map(Display.duration) ?? "-",

@@ -19,7 +19,7 @@ struct APIFixture: Sendable {
   let store: ControlPlaneStore
   let server: APIServer
   let logs: DirectoryLogStore
-  /// Tokens of an administrator, and of users bound to projects `a` and `b`.
+  /// Tokens of an administrator, and of the administrators of projects `a` and `b`, each bound to its project.
   let admin: String
   let userA: String
   let userB: String
@@ -51,6 +51,8 @@ struct APIFixture: Sendable {
         holder: "one", url: "http://127.0.0.1:1", agentAddress: "127.0.0.1:2", lease: .seconds(6)),
       configuration: CoreConfiguration(), metrics: metrics, logger: logger)
     let changes = ChangeNotifier(configuration, logger: logger)
+    let access = ChangeNotifier(configuration, channel: ControlPlaneStore.accessChannel, logger: logger)
+    let denials = DenialLog(store: store, logger: logger)
     let authority = try LiveAuthority {
       var random = SystemRandomNumberGenerator()
       return try CertificateAuthority.loadOrMake(
@@ -63,16 +65,21 @@ struct APIFixture: Sendable {
       artifacts: try await DirectoryArtifactStore(directory: directory + "/artifacts"),
       secrets: try Self.vault(store, directory), authority: authority,
       metrics: metrics,
-      changes: changes, sessions: SessionRegistry(), logger: logger, agentAddress: { "127.0.0.1:2" }, examine: { [] },
+      changes: changes, access: access, denials: denials, sessions: SessionRegistry(), logger: logger,
+      agentAddress: { "127.0.0.1:2" }, examine: { [] },
       closeStreams: { _, _ in })
     let tokens = try await makeTokens(store)
     let fixture = APIFixture(
       controlPlane: controlPlane, store: store, server: APIServer(services: services), logs: logs, admin: tokens[0],
       userA: tokens[1], userB: tokens[2], database: configuration)
-    let tasks: [Task<Void, Never>] = [Task { await controlPlane.run() }, Task { try? await changes.run() }]
+    let tasks: [Task<Void, Never>] = [
+      Task { await controlPlane.run() }, Task { try? await changes.run() }, Task { try? await access.run() },
+      Task { try? await denials.run() },
+    ]
     let result: Result<Void, any Error>
     do {
       try await waitUntil("the leader leads") { await controlPlane.leadership.isLeader }
+      try await waitUntil("changes of access are heard") { access.isListening }
       try await body(fixture)
       result = .success(())
     } catch { result = .failure(error) }
@@ -93,14 +100,33 @@ struct APIFixture: Sendable {
     let users: [(String, ProjectName?)] = [("root", nil), ("ann", "a"), ("bob", "b")]
     for (user, project) in users {
       try await store.ensureUser(user, isAdmin: project == nil, at: .wallClock)
-      if let project { try await store.ensureProject(project, organisation: "o", at: .wallClock) }
-      var random = SystemRandomNumberGenerator()
-      let token = BearerToken(using: &random)
-      try await store.createToken(
-        hash: token.hash.bytes, user: user, project: project, label: "test", at: .wallClock, expiresAt: nil)
-      tokens.append(token.text)
+      if let project {
+        try await store.ensureProject(project, organisation: "o", at: .wallClock)
+        try await store.addMember(user, .projectAdmin, to: project, audit: audit)
+      }
+      tokens.append(try await makeToken(store, user, project))
     }
     return tokens
+  }
+
+  private static var audit: AuditRow { AuditRow(at: .wallClock, actor: "test", action: "test", object: "") }
+
+  private static func makeToken(
+    _ store: ControlPlaneStore, _ user: String, _ project: ProjectName?, _ scopes: [Scope] = [.all]
+  ) async throws -> String {
+    var random = SystemRandomNumberGenerator()
+    let token = BearerToken(using: &random)
+    try await store.createToken(
+      NewToken(hash: token.hash.bytes, user: user, project: project, scopes: scopes, label: "test"), audit: audit)
+    return token.text
+  }
+
+  /// A token of a user who has one role, in a project (nil: in the organisation).
+  func token(_ role: Role, in project: ProjectName?, scopes: [Scope] = [.all]) async throws -> String {
+    let user = "\(role.rawValue)-\(project?.text ?? "org")"
+    try await store.addMember(user, role, to: project, audit: Self.audit)
+    server.services.access.changed()
+    return try await Self.makeToken(store, user, nil, scopes)
   }
 
   var application: some ApplicationProtocol {

@@ -12,32 +12,21 @@ import Testing
 @testable import ControlPlaneServer
 
 @Suite(.serialized) struct APITests {
-  /// A request of a route: parameters filled in, project `a` where one is named.
-  private static func uri(of route: Route) -> String {
-    route.path.replacing(":p", with: "a").replacing(":namespace", with: "a").replacing(":name", with: "none")
-      .replacing(":w", with: "none").replacing(":node", with: "0").replacing(":c", with: "none").replacing(
-        "**", with: "x/y")
-  }
-
-  @Test("Every route but the open ones refuses no token, a wrong token, and another project's token")
+  @Test("Every route but the open ones refuses no token and a wrong token")
   func authorisation() async throws {
     try await APIFixture.use { fixture in
       let wrong = String(fixture.admin.dropLast(4)) + "AAAA"
       try await fixture.application.test(.router) { client in
         for route in fixture.server.routes where route.access != .open {
-          let uri = Self.uri(of: route)
+          let uri = RouteWalkTests.uri(of: route, project: "a")
           let name = "\(route.method) \(uri)"
           #expect(try await client.send(route.method, uri, token: nil).status == .unauthorized, "\(name)")
           #expect(try await client.send(route.method, uri, token: wrong).status == .unauthorized, "\(name)")
-          if route.access == .admin {
-            #expect(try await client.send(route.method, uri, token: fixture.userA).status == .forbidden, "\(name)")
-          }
-          if route.access == .project, route.path.contains(":p/") || route.path.contains(":namespace") {
-            #expect(try await client.send(route.method, uri, token: fixture.userB).status == .notFound, "\(name)")
-          }
         }
         for route in fixture.server.routes where route.access == .open {
-          let status = try await client.send(route.method, Self.uri(of: route), token: nil).status
+          let status = try await client.send(
+            route.method, RouteWalkTests.uri(of: route, project: "a"), token: nil
+          ).status
           #expect(status != .unauthorized && status != .forbidden, "\(route.path)")
         }
       }

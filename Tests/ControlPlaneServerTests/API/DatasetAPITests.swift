@@ -79,6 +79,12 @@ extension TestClientProtocol {
         let more = """
           ,"origin":{"uri":"s3://bucket/water","secret":"s3"},"allowedClusters":{"region":"cn"},"expiresAfterSeconds":3600
           """
+        let early = try await client.create("water", more: more, token: fixture.userA)
+        #expect(early.status == .notFound && String(buffer: early.body).contains("fubini secret set s3"))
+        for secret in ["s3", "nas"] {
+          _ = try await client.send(
+            .put, "/v1/projects/a/secrets/\(secret)", token: fixture.userA, body: #"{"values":{"type":"local"}}"#)
+        }
         let made = try await client.create("water", more: more, token: fixture.userA)
         #expect(made.status == .created, "\(String(buffer: made.body))")
         #expect(try made.json["origin"]?["uri"] == "s3://bucket/water")

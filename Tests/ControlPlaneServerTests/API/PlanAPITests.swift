@@ -105,4 +105,27 @@ import Testing
       }
     }
   }
+
+  @Test(
+    "A plan of who may not run anything has nobody look at addresses of its document: agents would show them secrets")
+  func looksForNobody() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let viewer = try await fixture.token(.viewer, in: "a")
+        let document = Self.document.replacing(
+          "container: {image: any",
+          with: """
+            inputs: {artifacts: [{name: in, path: /in, http: {url: "https://host/x"}}]}
+                container: {image: any
+            """)
+        let answer = try await client.send(.post, "/v1/projects/a/plan", token: viewer, body: document)
+        let plan = try JSONDecoder().decode(PlanDocument.self, from: Data(answer.body.readableBytesView))
+        #expect(plan.unknowns.contains { $0.contains("nobody has looked at it yet") }, "\(plan.unknowns)")
+        let connection = try await PostgresConnection.connect(fixture.database)
+        let rows = try await connection.run([PostgresStatement("SELECT count(*) FROM datasets")])[0]
+        #expect(try rows[0].int(0) == 0)
+        await connection.close()
+      }
+    }
+  }
 }

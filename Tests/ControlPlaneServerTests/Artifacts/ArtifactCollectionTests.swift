@@ -15,7 +15,10 @@ struct ArtifactCollectionTests {
   private static let day = Duration.seconds(86_400)
 
   /// Puts an object into the repository, and names it as an output of a workflow.
-  private func make(_ key: String, of workflow: String, daysAgo: Double = 0, _ fixture: APIFixture) async throws {
+  private func make(
+    _ key: String, of workflow: String, daysAgo: Double = 0, strategy: ArtifactGCStrategy? = nil,
+    _ fixture: APIFixture
+  ) async throws {
     let text = Array("bytes of \(key)".utf8)
     let sha256 = SHA256.hash(data: text).hexadecimal
     let upload = try await fixture.server.services.artifacts.put(try ArtifactKey(project: "a", path: key))
@@ -25,9 +28,9 @@ struct ArtifactCollectionTests {
     try await fixture.sql(
       """
       INSERT INTO artifacts (workflow_id, ordinal, name, workflow_uid, project, key, size_bytes, sha256, archive, cluster, created_ms,
-        is_unstored, is_remade)
+        is_unstored, is_remade, collection)
       SELECT id, (SELECT count(*) FROM artifacts), 'out', uid, project, '\(key)', \(text.count), '\(sha256)', 'none', 'c', \(made),
-        false, false FROM workflows WHERE name = '\(workflow)'
+        false, false, \(strategy.map { "'\($0.rawValue)'" } ?? "NULL") FROM workflows WHERE name = '\(workflow)'
       """)
   }
 
@@ -37,8 +40,8 @@ struct ArtifactCollectionTests {
 
   private func collection(_ fixture: APIFixture, age: Duration? = nil) -> ArtifactCollection {
     ArtifactCollection(
-      store: fixture.store, artifacts: fixture.server.services.artifacts, age: age,
-      logger: fixture.server.services.logger)
+      store: fixture.store, artifacts: fixture.server.services.artifacts, logs: fixture.server.services.logs,
+      age: age, logger: fixture.server.services.logger)
   }
 
   /// Submits a workflow, and ends it.
@@ -97,8 +100,70 @@ struct ArtifactCollectionTests {
         #expect(try await collection.collect(at: .wallClock + ArtifactCollection.grace + .seconds(60)) == 1)
         #expect(try await !isThere("old/old/out", fixture))
         for key in ["old/old-1/out", "running/running/out"] { #expect(try await isThere(key, fixture), "\(key)") }
-        #expect(try await fixture.store.artifactDeletion("old/old/out", of: "a") != nil)
+        #expect(try await fixture.store.artifactDeletion("old/old/out", of: "a")?.isByDocument == false)
         #expect(try await fixture.store.artifactDeletion("old/old-1/out", of: "a") == nil)
+      }
+    }
+  }
+
+  @Test("artifactGC decides over every key: what its author named goes when asked to, and what is asked to stay stays")
+  func byStrategy() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        try await workflow("w", fixture, client)
+        try await workflow("reader", fixture, client)
+        let gone: [(String, ArtifactGCStrategy)] = [
+          ("results/out", .onWorkflowDeletion), ("w/w/out", .onWorkflowCompletion), ("w/other", .onWorkflowDeletion),
+          // The first part of an author's key may be anybody's name.
+          ("reader/mine", .onWorkflowDeletion),
+        ]
+        let kept: [(String, ArtifactGCStrategy)] = [("results/keep", .never), ("w/w-1/keep", .never)]
+        for (key, strategy) in gone + kept + [("results/shared", .onWorkflowDeletion)] {
+          try await make(key, of: "w", strategy: strategy, fixture)
+        }
+        // Somebody else has written there since.
+        try await make("results/shared", of: "reader", fixture)
+        let collection = collection(fixture)
+        try #require(try await client.send(.delete, "/v1/projects/a/workflows/w", token: fixture.userA).status == .ok)
+        #expect(try await collection.collect(at: .wallClock) == 0, "a copy may be under way")
+        let later = Timestamp.wallClock + ArtifactCollection.grace + .seconds(60)
+        #expect(try await collection.collect(at: later) == gone.count)
+        for (key, _) in gone { #expect(try await !isThere(key, fixture), "\(key)") }
+        for (key, _) in kept { #expect(try await isThere(key, fixture), "\(key)") }
+        #expect(try await isThere("results/shared", fixture))
+      }
+    }
+  }
+
+  @Test("Logs of a deleted workflow go, those of others stay; what an agent sends late goes with them")
+  func logs() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let logs = fixture.server.services.logs
+        for (name, run) in [("first", 101), ("other", 102)] as [(String, Int64)] {
+          try await workflow(name, fixture, client)
+          try await fixture.sql(
+            """
+            INSERT INTO runs (run_id, workflow_id, ordinal, epoch, cluster, phase, bound_ms, message, is_unaccounted, explanation,
+              cpu_millicores, memory_bytes, gpus, bytes_in, bytes_out, staging_ms, wall_ms, runs_as)
+            SELECT \(run), id, 99, 1, 'c', 7, 0, '', false, 0, 0, 0, 0, 0, 0, 0, 0, '' FROM workflows WHERE name = '\(name)'
+            """)
+          _ = try await logs.append(RunID(run), offset: 0, bytes: Array("words\n".utf8), last: false)
+        }
+        let collection = collection(fixture)
+        let later = Timestamp.wallClock + ArtifactCollection.grace + .seconds(60)
+        #expect(try await collection.collectLogs(at: later) == 0)
+        try #require(
+          try await client.send(.delete, "/v1/projects/a/workflows/first", token: fixture.userA).status == .ok)
+        #expect(try await collection.collectLogs(at: .wallClock) == 0, "its end may be under way")
+        _ = try await logs.append(RunID(101), offset: 6, bytes: Array("the last\n".utf8), last: true)
+        try await fixture.store.recordLog(
+          LogRecord(run: RunID(101), workflowUID: "gone", location: "l", size: ByteCount(15), isComplete: true))
+        #expect(try await collection.collectLogs(at: later) == 1)
+        #expect(try await logs.position(RunID(101)) == nil)
+        #expect(try await fixture.store.log(of: RunID(101)) == nil)
+        #expect(try await logs.position(RunID(102))?.offset == 6)
+        #expect(try await collection.collectLogs(at: later) == 0)
       }
     }
   }

@@ -10,7 +10,8 @@ struct ArgoSupportTableTests {
   /// In the order of the document.
   private static let objects: [(title: String, table: FieldTable)] = [
     ("Workflow", FieldTables.workflow), ("metadata", FieldTables.metadata), ("spec", FieldTables.spec),
-    ("spec.workflowMetadata", FieldTables.workflowMetadata), ("template", FieldTables.template),
+    ("spec.workflowMetadata", FieldTables.workflowMetadata), ("spec.artifactGC", FieldTables.workflowArtifactGC),
+    ("template", FieldTables.template),
     ("template.metadata", FieldTables.objectLabels), ("container", FieldTables.container),
     ("script", FieldTables.script), ("env[]", FieldTables.environmentVariable), ("resources", FieldTables.resources),
     ("volumes[]", FieldTables.volume), ("emptyDir", FieldTables.emptyDir), ("volumeMounts[]", FieldTables.volumeMount),
@@ -19,7 +20,8 @@ struct ArgoSupportTableTests {
     ("suspend", FieldTables.suspend), ("retryStrategy", FieldTables.retryStrategy), ("backoff", FieldTables.backoff),
     ("arguments, inputs", FieldTables.arguments), ("outputs", FieldTables.outputs),
     ("parameters[]", FieldTables.parameter), ("valueFrom", FieldTables.valueFrom),
-    ("artifacts[]", FieldTables.artifact), ("raw", FieldTables.raw), ("s3", FieldTables.s3),
+    ("artifacts[]", FieldTables.artifact), ("artifacts[].artifactGC", FieldTables.artifactGC), ("raw", FieldTables.raw),
+    ("s3", FieldTables.s3),
     ("http", FieldTables.http), ("http.auth", FieldTables.httpAuth), ("http.auth.basicAuth", FieldTables.basicAuth),
     ("accessKeySecret and other secrets", FieldTables.secretKey),
     ("archive", FieldTables.archive), ("archive.tar", FieldTables.tar), ("federation (ours)", FieldTables.federation),

@@ -49,6 +49,9 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `transferLimit`: bytes a second of what the agent fetches and uploads, together, by the time of day; and of what other clusters
   /// fetch from its export, once more.
   public var transferLimit = BandwidthTimetable(bytesPerSecond: nil)
+  /// `linkLimits`: of single links within that, by what they come from: `repository` (both ways), `origin`, `archive`, or another
+  /// cluster's name.
+  public var linkLimits: [String: BandwidthTimetable] = [:]
   /// `cache`, `artifactCacheSize`.
   public var cache = CacheConfiguration()
   /// `export`; nil: other clusters cannot read the cache.

@@ -61,8 +61,8 @@ extension ConfigurationParser {
           cache.scrubInterval = nil
           continue
         }
-        guard let interval = hours(text), interval >= .seconds(60) else {
-          throw invalid(full, "a time like 7d or 12h, at least 1m, or off", value)
+        guard let interval = span(text) else {
+          throw invalid(full, "a time like 7d, 12h or 30s, or off", value)
         }
         cache.scrubInterval = interval
       case "scrubRate": cache.scrubBytesPerSecond = try rate(full, value)
@@ -77,9 +77,9 @@ extension ConfigurationParser {
     }
   }
 
-  /// `90m`, `12h`, `7d`.
-  private static func hours(_ text: String) -> Duration? {
-    let units: [Character: Int64] = ["m": 60, "h": 3600, "d": 86400]
+  /// `30s`, `90m`, `12h`, `7d`.
+  private static func span(_ text: String) -> Duration? {
+    let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
     guard let last = text.last, let unit = units[last], let count = Int64(text.dropLast()),
       (1...100_000).contains(count)
     else { return nil }

@@ -8,7 +8,8 @@ enum ConfigurationParser {
   static let sizeMax = 256 << 10
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
-    "sandbox", "network", "cgroups", "processLimit", "transferLimit", "artifactCacheSize", "logLevel", "slurm",
+    "sandbox", "network", "cgroups", "processLimit", "transferLimit", "linkLimits", "artifactCacheSize", "logLevel",
+    "slurm",
     "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
@@ -144,10 +145,18 @@ enum ConfigurationParser {
       }
       configuration.processLimit = limit
     case "transferLimit":
-      guard let limit = BandwidthTimetable(try text(key, node), rate: { bytesPerSecond($0) }) else {
-        throw invalid(key, "a rate like 50MB/s, or a timetable like \"08:00,10MB/s 19:00,off\"", node)
+      configuration.transferLimit = try timetable(key, node)
+    case "linkLimits":
+      guard let mapping = node.mapping, mapping.count <= 1000 else {
+        throw invalid(key, "a mapping of repository, origin, archive or clusters' names to limits", node)
       }
-      configuration.transferLimit = limit
+      for (name, value) in mapping {
+        let link = name.string ?? ""
+        guard ClusterName(link).isDNSLabel else {
+          throw invalid(key, "repository, origin, archive or clusters' names", name)
+        }
+        configuration.linkLimits[link] = try timetable("\(key).\(link)", value)
+      }
     case "artifactCacheSize": configuration.cache.capacityBytes = try size(key, node)
     case "export": configuration.export = try export(node)
     case "cache": try setCache(node, in: &configuration.cache)
@@ -203,6 +212,13 @@ enum ConfigurationParser {
   static func rate(_ key: String, _ node: Node) throws -> Int64 {
     guard let bytes = bytesPerSecond(try text(key, node)) else { throw invalid(key, "a rate like 50MB/s", node) }
     return bytes
+  }
+
+  private static func timetable(_ key: String, _ node: Node) throws -> BandwidthTimetable {
+    guard let limit = BandwidthTimetable(try text(key, node), rate: { bytesPerSecond($0) }) else {
+      throw invalid(key, "a rate like 50MB/s, or a timetable like \"08:00,10MB/s 19:00,off\"", node)
+    }
+    return limit
   }
 
   /// nil for what is no rate.

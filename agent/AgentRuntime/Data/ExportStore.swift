@@ -50,13 +50,16 @@ struct ExportStore: FileStore {
     let connection: HTTPConnection
     let cluster: ClusterName
 
-    func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws {
+    /// What a neighbour has was verified there, and does not change.
+    func modified(_ path: String) throws -> Int64? { nil }
+
+    func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws -> Int64? {
       let headers = offset > 0 ? [("Range", "bytes=\(offset)-")] : []
       let head = try connection.send("GET", "/" + RcloneReader.escaped(path), headers: headers)
       guard head.status == (offset > 0 ? 206 : 200) else {
         _ = try connection.body(head, limit: 1 << 20)
         switch head.status {
-        case 416: return
+        case 416: return nil
         case 404:
           // Not yet, or not any more: not for this agent to know.
           throw FederationError(
@@ -67,6 +70,7 @@ struct ExportStore: FileStore {
         }
       }
       try connection.read(head, take)
+      return nil
     }
   }
 

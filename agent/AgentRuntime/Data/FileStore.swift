@@ -37,8 +37,13 @@ extension FileStore {
 protocol FileReader {
   /// Streams a file's bytes from `offset` on.
   ///
+  /// - Returns: when the file was changed last, once its bytes had been read: milliseconds since 1970; nil where that has to be asked
+  ///   for (`modified`).
   /// - Throws: `.notFound`, retryable errors, `CancellationError`, or what `take` threw; then only `.notFound` lets it be used again.
-  func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws
+  @discardableResult
+  func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws -> Int64?
+  /// When a file was changed last; nil where there is none, or where what the store says of it cannot be relied on.
+  func modified(_ path: String) throws -> Int64?
 }
 
 /// Files that rclone reaches.
@@ -52,18 +57,24 @@ struct RcloneStore: FileStore {
   let only: String?
   /// A file for this use of it alone.
   let knownHosts: String?
+  /// Whether its times of change are those that it lists: some stores list less exact ones, or none.
+  let hasTimes: Bool
 
   private struct Reader: FileReader {
     let reader: RcloneReader
     let root: String
-    func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws {
+    let hasTimes: Bool
+    func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws -> Int64? {
       try reader.read(root, path, from: offset, take)
+      return nil
     }
+    func modified(_ path: String) throws -> Int64? { hasTimes ? try reader.stat(root, path)?.modified : nil }
   }
 
   func reading<Result: Sendable>(_ body: @escaping @Sendable (any FileReader) throws -> Result) async throws -> Result {
     let root = "\(name):\(root)"
-    return try await client.reading { try body(Reader(reader: $0, root: root)) }
+    let hasTimes = hasTimes
+    return try await client.reading { try body(Reader(reader: $0, root: root, hasTimes: hasTimes)) }
   }
 
   func list(_ body: @escaping @Sendable (RcloneClient.Listed) throws -> Void) async throws {
@@ -95,15 +106,25 @@ struct DirectoryStore: FileStore {
 
   private struct Reader: FileReader {
     let tree: RootedTree
-    func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws {
+    func read(_ path: String, from offset: Int64, _ take: (ArraySlice<UInt8>) throws -> Void) throws -> Int64? {
       guard let file = try tree.openFile(path) else { throw FederationError(.notFound, "\(path) is not there") }
       defer { POSIXFile.close(file.descriptor) }
       lseek(file.descriptor, off_t(offset), SEEK_SET)
       while true {
         let bytes = try POSIXFile.read(file.descriptor, upTo: 256 << 10)
-        if bytes.isEmpty { return }
+        // After the last byte: what was written meanwhile shows.
+        if bytes.isEmpty { return Self.modified(file.descriptor) }
         try take(bytes[...])
       }
+    }
+    func modified(_ path: String) throws -> Int64? {
+      guard let file = try tree.openFile(path) else { return nil }
+      defer { POSIXFile.close(file.descriptor) }
+      return Self.modified(file.descriptor)
+    }
+    private static func modified(_ file: Int32) -> Int64? {
+      var status = stat()
+      return fstat(file, &status) == 0 ? Int64(status.st_mtim.tv_sec) * 1000 : nil
     }
   }
 

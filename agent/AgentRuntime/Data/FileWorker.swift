@@ -46,20 +46,43 @@ struct FileWorker: Sendable {
     let part = "\(parts)/\(line)"
     // Twice, because what an earlier attempt left may be what is wrong.
     for isLast in [false, true] {
-      let sum = try copy(entry, to: part, reader)
-      if expected == nil || sum == expected {
+      let copied = try copy(entry, to: part, reader, hasChecksum: expected != nil)
+      let isChanged = expected == nil && Self.isChanged(entry, copied.modified)
+      if copied.size == entry.size, expected == nil ? !isChanged : copied.sum == expected {
         try tree.take(part, as: entry)
-        learnt[line] = sum
+        learnt[line] = copied.sum
         return
       }
       unlink(part)
-      gauge.found(-entry.size)
-      if isLast { throw Self.otherBytes(entry.path) }
+      gauge.found(-copied.size)
+      guard isLast else { continue }
+      if copied.size < entry.size {
+        throw Self.otherBytes(entry.path, "it has \(copied.size) bytes, not \(entry.size)")
+      }
+      throw Self.otherBytes(
+        entry.path, isChanged ? "it was changed after it was listed" : "its checksum is another one")
     }
   }
 
-  /// - Returns: the SHA-256 of the whole file.
-  private func copy(_ entry: DatasetManifest.Entry, to part: String, _ reader: any FileReader) throws -> String {
+  /// Whether a file is not the one that was listed, as far as its time of change says.
+  private static func isChanged(_ entry: DatasetManifest.Entry, _ modified: Int64?) -> Bool {
+    guard let modified, let listed = entry.modified else { return false }
+    return modified != listed
+  }
+
+  /// A file as it came.
+  private struct Copied {
+    /// SHA-256 of the whole.
+    var sum: String
+    /// At most what was listed.
+    var size: Int64
+    /// When it was changed last, after its bytes had been read; nil when its source does not say, or its checksum is known anyway.
+    var modified: Int64?
+  }
+
+  private func copy(
+    _ entry: DatasetManifest.Entry, to part: String, _ reader: any FileReader, hasChecksum: Bool
+  ) throws -> Copied {
     // It was finished already, where its last step failed.
     chmod(part, 0o600)
     let file = try POSIXFile.open(part, O_RDWR | O_CREAT | O_NOFOLLOW)
@@ -76,13 +99,16 @@ struct FileWorker: Sendable {
       }
       gauge.found(offset)
     }
+    var modified: Int64?
     if offset < entry.size {
       var disk = EarlyWriting(file, from: offset)
       do {
-        try reader.read(prefix + entry.path, from: offset) { bytes in
+        modified = try reader.read(prefix + entry.path, from: offset) { bytes in
           try gauge.checkCancellation()
           offset += Int64(bytes.count)
-          guard offset <= entry.size else { throw Self.otherBytes(entry.path) }
+          guard offset <= entry.size else {
+            throw Self.otherBytes(entry.path, "it has more than \(entry.size) bytes")
+          }
           meter.takeBlocking(bytes.count)
           bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
           try POSIXFile.write(file, bytes, entry.path)
@@ -94,14 +120,18 @@ struct FileWorker: Sendable {
           .failedPrecondition, "\(entry.path) is not at the source any more: make a new version of the data set")
       }
     }
-    guard offset == entry.size else { throw ReplicaFetcher.cut(entry.path, offset) }
-    return ArtifactPacking.hexadecimal(hash.finalize())
+    // Without a checksum this alone tells whether it is, and was all the while, what was listed.
+    if !hasChecksum, modified == nil, entry.modified != nil { modified = try reader.modified(prefix + entry.path) }
+    // The answer was whole, or its reader would have thrown: what is missing is missing at the source.
+    return Copied(sum: ArtifactPacking.hexadecimal(hash.finalize()), size: offset, modified: modified)
   }
 
-  static func otherBytes(_ path: String) -> FederationError {
+  /// - Parameter how: in what they differ; empty when that is not known.
+  static func otherBytes(_ path: String, _ how: String = "") -> FederationError {
     FederationError(
       .failedPrecondition,
-      "the source has other bytes of \(path) than this version of the data set: make a new version, or restore the file"
+      "the source has other bytes of \(path) than this version of the data set\(how.isEmpty ? "" : " (\(how))"): make a new version "
+        + "(`fubini dataset put NAME --from-origin`; of what a workflow names itself, submit it again), or restore the file"
     )
   }
 }

@@ -26,7 +26,7 @@ struct ReplicaFetcher: ReplicaFetching {
 
   let repository: any ArtifactRepository
   let sources: any SourceOpening
-  let meter: TransferMeter
+  let meters: LinkMeters
 
   func fetch(_ wanted: WantedReplica, for run: RunID?, into layout: CacheLayout, _ gauge: TransferGauge) async throws {
     try await withTaskCancellationHandler {
@@ -87,7 +87,7 @@ struct ReplicaFetcher: ReplicaFetching {
       let store = try await sources.open(source, for: wanted.key, file: nil)
       name = if case .export = source { "objects/\(sha256)" } else { store.only ?? "" }
       do {
-        try await Self.copy(name, size: wanted.size, from: store, to: partial, gauge, meter)
+        try await Self.copy(name, size: wanted.size, from: store, to: partial, gauge, meters[source])
         await store.close()
       } catch {
         await store.close()
@@ -182,7 +182,9 @@ struct ReplicaFetcher: ReplicaFetching {
       guard found.size == size, found.sha256 == sha256 else {
         unlink(path)
         throw FederationError(
-          .unavailable, "the bytes of \(name) do not have the checksum that they should", retryAfter: .seconds(1))
+          .unavailable,
+          "the bytes of \(name) do not have the checksum that they should; if this stays so, upload them again",
+          retryAfter: .seconds(1))
       }
       guard !isKept || fsync(file) == 0 else { throw POSIXFile.failure("Cannot keep \(name)") }
     }

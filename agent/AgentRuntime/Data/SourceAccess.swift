@@ -180,7 +180,9 @@ final class RcloneMover: Sendable {
       if let path = parameters["known_hosts_file"] { unlink(path) }
       throw error
     }
-    return RcloneStore(client: client, name: name, root: root, only: only, knownHosts: parameters["known_hosts_file"])
+    return RcloneStore(
+      client: client, name: name, root: root, only: only, knownHosts: parameters["known_hosts_file"],
+      hasTimes: ["s3", "http", "webdav", "sftp"].contains(type))
   }
 
   private func requireProgram() throws {

@@ -37,7 +37,7 @@ struct TreeFetch: Sendable {
       let store = try await fetcher.sources.open(source, for: wanted.key, file: only)
       do {
         if case .archive = source {
-          try await fetchPacks(manifest, from: store)
+          try await fetchPacks(manifest, from: (store, source))
         } else {
           try await fetchFiles(manifest, from: store, source, learnt)
         }
@@ -121,7 +121,9 @@ struct TreeFetch: Sendable {
   // MARK: Packs
 
   /// - Parameter archive: where the packs are; nil: in the repository.
-  private func fetchPacks(_ manifest: ManifestFile, from archive: (any FileStore)?) async throws {
+  private func fetchPacks(_ manifest: ManifestFile, from archive: (store: any FileStore, source: DataSource)?)
+    async throws
+  {
     let data = data
     try await BlockingWork.run { try manifest.placeEmpty(in: TreeWriter(data)) }
     let count = manifest.header.packs.count
@@ -138,7 +140,9 @@ struct TreeFetch: Sendable {
     }
   }
 
-  private func fetchPack(_ index: Int, _ manifest: ManifestFile, from archive: (any FileStore)?) async throws {
+  private func fetchPack(
+    _ index: Int, _ manifest: ManifestFile, from archive: (store: any FileStore, source: DataSource)?
+  ) async throws {
     let pack = manifest.header.packs[index]
     let data = data
     let isThere = try await BlockingWork.run { try manifest.isWhole(pack: index, in: TreeWriter(data)) }
@@ -147,7 +151,7 @@ struct TreeFetch: Sendable {
     let path = "\(parts)/pack-\(index)"
     if let archive {
       try await ReplicaFetcher.copy(
-        "objects/\(pack.sha256)", size: pack.size, from: archive, to: path, gauge, fetcher.meter)
+        "objects/\(pack.sha256)", size: pack.size, from: archive.store, to: path, gauge, fetcher.meters[archive.source])
     } else {
       try await fetcher.download(pack.key, size: pack.size, asker, to: path, gauge)
     }
@@ -167,7 +171,8 @@ struct TreeFetch: Sendable {
     let cursor = try ManifestCursor(manifest)
     let prefix = if case .export = source { "trees/\(CacheLayout.treeName(wanted.key))/data/" } else { "" }
     let worker = FileWorker(
-      manifest: manifest, cursor: cursor, prefix: prefix, data: data, parts: parts, gauge: gauge, meter: fetcher.meter,
+      manifest: manifest, cursor: cursor, prefix: prefix, data: data, parts: parts, gauge: gauge,
+      meter: fetcher.meters[source],
       learnt: learnt)
     let count = Int(max(1, min(Int64(ReplicaFetcher.parallelFiles), manifest.header.files)))
     try await withThrowingTaskGroup(of: Void.self) { group in

@@ -13,7 +13,7 @@ struct VersionMover: Sendable {
   let cache: DataCache
   let repository: any ArtifactRepository
   let sources: any SourceOpening
-  let meter: TransferMeter
+  let meters: LinkMeters
 
   // MARK: Into the repository
 
@@ -47,7 +47,8 @@ struct VersionMover: Sendable {
       let store = try await sources.open(.archive(archive), for: key, file: nil)
       do {
         try await ReplicaFetcher.copy(
-          "objects/\(pack.sha256)", size: pack.size, from: store, to: path, TransferGauge(), meter)
+          "objects/\(pack.sha256)", size: pack.size, from: store, to: path, TransferGauge(),
+          meters[.archive(archive)])
         await store.close()
       } catch {
         await store.close()

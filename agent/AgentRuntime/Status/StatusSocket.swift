@@ -1,3 +1,4 @@
+internal import CSupervisor
 internal import Dispatch
 internal import FederationModel
 internal import FoundationEssentials

@@ -10,8 +10,13 @@ struct APIContext: RequestContext {
   var coreContext: CoreRequestContextStorage
   /// nil on open routes.
   var caller: Caller?
+  /// The other end of the connection; nil where that has no address.
+  let peer: SocketAddress?
 
-  init(source: Source) { coreContext = .init(source: source) }
+  init(source: Source) {
+    coreContext = .init(source: source)
+    peer = source.channel.remoteAddress
+  }
 
   var maxUploadSize: Int { Self.sizeLimit }
   /// Bytes of a request body, uploads of artifacts excepted.

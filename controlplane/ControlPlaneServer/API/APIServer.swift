@@ -26,6 +26,9 @@ struct APIServices: Sendable {
   let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier
+  /// Tells when what somebody may do has changed.
+  var access: ChangeNotifier
+  let denials: DenialLog
   let sessions: SessionRegistry
   let forecasts = ForecastDesk()
   let logger: Logger
@@ -37,6 +40,10 @@ struct APIServices: Sendable {
   let closeStreams: @Sendable (ClusterName, Timestamp) -> Void
   /// What is to be swept soon.
   var sweeps = SweepRequests()
+  /// Proxies that are believed whom they speak for.
+  var addresses = ClientAddress()
+  /// Hosts inside that webhooks may name.
+  var privateHosts: Set<String> = []
 }
 
 /// The REST API: a router made of the route table, and the server around it.
@@ -49,7 +56,8 @@ struct APIServer: Sendable {
   init(services: APIServices, standby: StandbyProxy? = nil) {
     self.services = services
     self.standby = standby
-    authenticator = Authenticator(store: services.store)
+    authenticator = Authenticator(
+      store: services.store, changes: services.access, addresses: services.addresses, logger: services.logger)
   }
 
   /// Every route there is.
@@ -59,7 +67,8 @@ struct APIServer: Sendable {
   }
 
   private var dataRoutes: [Route] {
-    datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes
+    datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes + projectRoutes + memberRoutes
+      + tokenRoutes + quotaRoutes + budgetMemberRoutes + alertHookRoutes
   }
 
   func router() -> Router<APIContext> {
@@ -68,22 +77,43 @@ struct APIServer: Sendable {
     if let standby { router.add(middleware: standby) }
     for route in routes {
       router.on(RouterPath(route.path), method: route.method) { request, context in
-        var context = context
         guard !request.uri.string.contains("%00") else {
           throw FederationError(.invalidArgument, "the URL must not hold the character NUL (%00)")
         }
-        if route.access != .open {
-          let caller = try await authenticator.caller(of: request)
-          try Authorisation.check(route.access, caller)
-          context.caller = caller
-          if route.access == .project, let named = try Self.project(of: request, context) {
-            try Authorisation.check(named, caller)
-          }
-        }
-        return try await route.handler(request, context)
+        return try await answer(request, context, by: route)
       }
     }
     return router
+  }
+
+  /// Who asks, whether they may, and what they get. What is refused is noted.
+  private func answer(_ request: Request, _ context: APIContext, by route: Route) async throws -> Response {
+    guard route.access != .open else { return try await route.handler(request, context) }
+    var context = context
+    do {
+      let caller: Caller
+      do { caller = try await authenticator.caller(of: request, context) } catch let error as FederationError
+        where error.code == .unauthenticated
+      {
+        throw Denial(answer: error)
+      }
+      context.caller = caller
+      let project = try Self.project(of: request, context)
+      try Authorisation.admit(route.access, in: project, caller)
+      let response = try await route.handler(request, context)
+      guard response.body.contentLength == nil else { return response }
+      // A stream outlives the moment at which its reader was admitted.
+      return response.asking { [authenticator, context] in
+        try Authorisation.admit(route.access, in: project, try await authenticator.caller(of: request, context))
+      }
+    } catch let denial as Denial {
+      services.denials.note(
+        DenialLog.Refused(
+          actor: context.caller?.user ?? "", address: authenticator.address(of: request, context),
+          action: "\(route.method.rawValue) \(route.path)", object: String(request.uri.path.prefix(200)),
+          reason: denial.answer.publicMessage), at: .wallClock)
+      throw denial.answer
+    }
   }
 
   /// The project that path or query name; nil when only the document can.

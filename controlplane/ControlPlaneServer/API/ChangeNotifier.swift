@@ -4,7 +4,8 @@ import Postgres
 import ServiceLifecycle
 import Synchronization
 
-/// Tells watchers that something has been committed, whichever process committed it: the leader's units notify through Postgres.
+/// Tells watchers that something has been committed, whichever process committed it: the leader's units, and changes of who may do
+/// what, notify through Postgres, each on a channel of its own.
 ///
 /// Level-triggered: a watcher is woken, reads what it watches, and waits for a later commit than the one it has seen.
 final class ChangeNotifier: Service {
@@ -14,16 +15,20 @@ final class ChangeNotifier: Service {
     var waiters: [Int64: CheckedContinuation<Void, Never>] = [:]
     var lastWaiter: Int64 = 0
     var isClosed = false
+    var isListening = false
     var watchers = 0
   }
   private let state = Mutex(State())
   private let configuration: PostgresConfiguration
   private let logger: Logger
+  private let channel: String
   /// Streams that one process serves at once.
   static let watcherLimit = 1000
 
-  init(_ configuration: PostgresConfiguration, logger: Logger) {
+  /// - Parameter channel: of Postgres; a word, not a user's text.
+  init(_ configuration: PostgresConfiguration, channel: String = "fubini", logger: Logger) {
     self.configuration = configuration
+    self.channel = channel
     self.logger = logger
   }
 
@@ -33,6 +38,7 @@ final class ChangeNotifier: Service {
         do { try await self.listen() } catch {
           self.logger.debug("change notifications are interrupted", metadata: ["error": "\(error)"])
         }
+        self.state.withLock { $0.isListening = false }
         // What was committed meanwhile was not told: everybody looks once.
         self.changed()
         try? await Task.sleep(for: .milliseconds(500))
@@ -45,8 +51,9 @@ final class ChangeNotifier: Service {
     let connection = try await PostgresConnection.connect(configuration)
     do {
       let notifications = connection.notifications(limit: 16)
-      _ = try await connection.query("LISTEN fubini")
+      _ = try await connection.query("LISTEN \(channel)")
       changed()
+      state.withLock { $0.isListening = true }
       for await _ in notifications {
         changed()
         if Task.isCancelled { break }
@@ -58,7 +65,8 @@ final class ChangeNotifier: Service {
     await connection.close()
   }
 
-  private func changed() {
+  /// Wakes everybody who waits. Also for a change of this process's own, which is known here before it is heard.
+  func changed() {
     let waiters = state.withLock { state in
       state.version += 1
       defer { state.waiters = [:] }
@@ -77,6 +85,8 @@ final class ChangeNotifier: Service {
   }
 
   var version: Int64 { state.withLock { $0.version } }
+  /// Whether a commit would be heard of now.
+  var isListening: Bool { state.withLock { $0.isListening } }
   var isClosed: Bool { state.withLock { $0.isClosed } }
 
   /// Returns when something was committed after `version`, when `timeout` has passed, or when the process shuts down.
@@ -117,6 +127,8 @@ final class ChangeNotifier: Service {
       state.watchers += 1
     }
   }
+
+  var watcherCount: Int { state.withLock { $0.watchers } }
 
   func leave() { state.withLock { $0.watchers -= 1 } }
 }

@@ -8,12 +8,22 @@ struct Route: Sendable {
   enum Access: Sendable, Hashable {
     /// Without a token: nothing that says anything about anybody.
     case open
-    /// Any valid token.
+    /// Any valid token: what concerns nobody but its holder.
     case authenticated
-    /// A token that may use the project named by path (`p`, `namespace`), by query (`project`), or by the document.
-    case project
-    /// An administrator's token.
-    case admin
+    /// A token that may do this in the project named by path (`p`, `namespace`), by query (`project`), or by the document.
+    case project(AccessVerb, AccessResource)
+    /// A token that may do this in some project, or in all: the answer has only what it may see.
+    case anywhere(AccessVerb, AccessResource)
+    /// A token whose user has a role in the organisation that allows this.
+    case federation(AccessVerb, AccessResource)
+
+    var permission: Permission? {
+      switch self {
+      case .open, .authenticated: nil
+      case .project(let verb, let resource), .anywhere(let verb, let resource), .federation(let verb, let resource):
+        Permission(verb, resource)
+      }
+    }
   }
 
   var method: HTTPRequest.Method

@@ -11,59 +11,79 @@ extension APIServer {
     func action(
       _ verb: String, _ summary: String, _ command: @escaping @Sendable (ClusterName, ClusterActionRequest) -> Command
     ) -> Route {
-      Route(.post, "\(cluster)/\(verb)", .admin, summary) { request, context in
+      Route(.post, "\(cluster)/\(verb)", .federation(verb == "forget" ? .delete : .update, .cluster), summary) {
+        request, context in
         let body = try await request.document(ClusterActionRequest.self, orElse: ClusterActionRequest())
         let name = ClusterName(try context.parameter("c"))
         return try await accepted(command(name, body), name, request, context)
       }
     }
     return [
-      Route(.get, "/v1/clusters", .authenticated, "The clusters of the federation.") { _, _ in try await clusters() },
-      Route(.post, "/v1/clusters", .admin, "Adds a cluster, and makes a join token for it.") {
+      Route(.get, "/v1/clusters", .anywhere(.read, .cluster), "The clusters that the caller may see.") { _, context in
+        try await clusters(context)
+      },
+      Route(.post, "/v1/clusters", .federation(.create, .cluster), "Adds a cluster, and makes a join token for it.") {
         try await create($0, $1)
       },
-      Route(.get, cluster, .authenticated, "One cluster.") { _, context in
-        try .json(try await document(of: ClusterName(try context.parameter("c"))))
+      Route(.get, cluster, .anywhere(.read, .cluster), "One cluster.") { _, context in
+        try .json(try await document(of: ClusterName(try context.parameter("c")), context))
       },
-      Route(.put, cluster, .admin, "Changes a cluster's labels, prices or project.") { try await update($0, $1) },
+      Route(.put, cluster, .federation(.update, .cluster), "Changes a cluster's labels, prices or project.") {
+        try await update($0, $1)
+      },
       action("cordon", "Places nothing new there.") { .cordon($0, reason: $1.reason ?? "cordoned by an operator") },
-      Route(.post, "\(cluster)/uncordon", .admin, "Opens a cordoned or draining cluster.") {
+      Route(.post, "\(cluster)/uncordon", .federation(.update, .cluster), "Opens a cordoned or draining cluster.") {
         try await uncordon($0, $1)
       },
       action("drain", "Places nothing new there, and lets what runs end.") {
         .drain($0, true, reason: $1.reason ?? "")
       },
-      Route(.post, "\(cluster)/revoke", .admin, "Voids the agent's certificates and ends its session.") {
+      Route(
+        .post, "\(cluster)/revoke", .federation(.update, .cluster),
+        "Voids the agent's certificates and ends its session."
+      ) {
         try await revoke($0, $1)
       },
       action("forget", "Removes a cluster that will not come back.") {
         .forgetCluster($0, confirmStopped: $1.confirmStopped ?? false)
       },
       action("recover", "Ends the adoption after a restored database.") { name, _ in .recover(name) },
-      Route(.post, "/v1/recover", .admin, "Ends the adoption on every cluster.") { request, context in
+      Route(.post, "/v1/recover", .federation(.update, .cluster), "Ends the adoption on every cluster.") {
+        request, context in
         try await accepted(.recover(nil), "all", request, context)
       },
-      Route(.post, "\(cluster)/join-token", .admin, "Makes a new join token.") { try await joinToken($0, $1) },
+      Route(.post, "\(cluster)/join-token", .federation(.update, .cluster), "Makes a new join token.") {
+        try await joinToken($0, $1)
+      },
     ]
   }
 
   // MARK: Reading
 
-  private func clusters() async throws -> Response {
+  private func clusters(_ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
     let statuses = await services.commands.clusterStatuses()
-    let rows = try await services.store.clusters().sorted { $0.spec.name < $1.spec.name }
-    return try .json(ClusterList(items: rows.map { document($0, statuses[$0.spec.name]) }))
+    let rows = try await visibleClusters(to: caller, for: Permission(.read, .cluster), statuses)
+    return try .json(ClusterList(items: rows.map { document($0, statuses[$0.spec.name], caller) }))
   }
 
-  private func document(of name: ClusterName) async throws -> ClusterDocument {
-    guard let row = try await services.store.clusters().first(where: { $0.spec.name == name }) else {
+  private func document(of name: ClusterName, _ context: APIContext) async throws -> ClusterDocument {
+    let caller = try context.signedIn()
+    let statuses = await services.commands.clusterStatuses()
+    let rows = try await visibleClusters(to: caller, for: Permission(.read, .cluster), statuses)
+    guard let row = rows.first(where: { $0.spec.name == name }) else {
       throw FederationError(.notFound, "there is no cluster \(name)")
     }
-    return document(row, await services.commands.clusterStatuses()[name])
+    return document(row, statuses[name], caller)
   }
 
-  private func document(_ row: ClusterRow, _ status: ClusterStatus?) -> ClusterDocument {
-    ClusterDocument(row, status, status.flatMap { _ in services.sessions.view(of: row.spec.name) })
+  /// - Parameter caller: is not told which other projects there are on the cluster.
+  private func document(_ row: ClusterRow, _ status: ClusterStatus?, _ caller: Caller) -> ClusterDocument {
+    var document = ClusterDocument(row, status, status.flatMap { _ in services.sessions.view(of: row.spec.name) })
+    if let projects = document.live?.tenancy?.projects {
+      document.live?.tenancy?.projects = projects.filter { caller.rights.knows(ProjectName($0)) }
+    }
+    return document
   }
 
   // MARK: Changing
@@ -73,7 +93,7 @@ extension APIServer {
     guard let name = body.name else { throw FederationError(.invalidArgument, "name is missing") }
     try await perform(.createCluster(try body.spec(ClusterName(name))), request, context)
     let join = try await makeToken(ClusterName(name), lifetime: body.tokenLifetimeSeconds, context)
-    return try .json(ClusterCreated(cluster: try await document(of: ClusterName(name)), join: join), .created)
+    return try .json(ClusterCreated(cluster: try await document(of: ClusterName(name), context), join: join), .created)
   }
 
   private func update(_ request: Request, _ context: APIContext) async throws -> Response {
@@ -103,7 +123,7 @@ extension APIServer {
   private func joinToken(_ request: Request, _ context: APIContext) async throws -> Response {
     let name = ClusterName(try context.parameter("c"))
     let body = try await request.document(ClusterActionRequest.self, orElse: ClusterActionRequest())
-    _ = try await document(of: name)
+    _ = try await document(of: name, context)
     return try .json(try await makeToken(name, lifetime: body.tokenLifetimeSeconds, context), .created)
   }
 
@@ -119,9 +139,7 @@ extension APIServer {
     try await services.store.createJoinToken(
       hash: token.record(cluster: name, expiresAt: expiry).secretHash.bytes, cluster: name, at: now, expiresAt: expiry)
     try await services.store.appendAudit(
-      AuditRow(
-        at: now, actor: try context.signedIn().user, action: "cluster.token", object: name.text,
-        detail: "token \(token.id)"))
+      context.signedIn().auditing("cluster.token", name.text, "token \(token.id)"))
     let address = try await services.agentAddress()
     return JoinDocument(
       cluster: name.text, token: token.text, expiresAt: expiry.wire, server: address,
@@ -131,7 +149,7 @@ extension APIServer {
   @discardableResult
   private func perform(_ command: Command, _ request: Request?, _ context: APIContext) async throws -> Reply {
     try await services.commands.perform(
-      command, as: Principal(user: try context.signedIn().user),
+      command, as: try context.signedIn().principal,
       idempotency: try request.flatMap { try Self.idempotency($0, []) })
   }
 

@@ -10,13 +10,19 @@ extension APIServer {
   var datasetObjectRoutes: [Route] {
     let objects = "/v1/projects/:p/dataset-objects"
     return [
-      Route(.post, objects, .project, "Which packs and manifests of data sets are there, and how far.") {
+      Route(
+        .post, objects, .project(.create, .dataset), "Which packs and manifests of data sets are there, and how far."
+      ) {
         try await positions($0, $1)
       },
-      Route(.put, "\(objects)/:sha256", .project, "Uploads a pack or a manifest, or goes on with it.") {
+      Route(
+        .put, "\(objects)/:sha256", .project(.create, .dataset), "Uploads a pack or a manifest, or goes on with it."
+      ) {
         try await putObject($0, $1)
       },
-      Route(.get, "\(objects)/:sha256", .project, "The bytes of a pack or a manifest, or a part of them.") {
+      Route(
+        .get, "\(objects)/:sha256", .project(.read, .dataset), "The bytes of a pack or a manifest, or a part of them."
+      ) {
         try await getObject($0, $1)
       },
     ]

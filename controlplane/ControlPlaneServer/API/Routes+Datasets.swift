@@ -13,43 +13,53 @@ extension APIServer {
     func move(
       _ verb: String, _ summary: String, _ command: @escaping @Sendable (Int32?, ClusterName) -> DatasetCommand
     ) -> Route {
-      Route(.post, "\(dataset)/\(verb)", .project, summary) { request, context in
+      Route(.post, "\(dataset)/\(verb)", .project(.update, .dataset), summary) { request, context in
         let bytes = try await request.bytes()
         let body = try JSONBody.decode(PlacementRequest.self, from: bytes)
         return try await perform(command(body.version, ClusterName(body.cluster)), bytes, request, context)
       }
     }
     return [
-      Route(.post, datasets, .project, "Declares a data set.") { try await createDataset($0, $1) },
-      Route(.get, datasets, .project, "A project's data sets, by name.") { try await listDatasets($0, $1) },
-      Route(.get, dataset, .project, "One data set.") { _, context in
+      Route(.post, datasets, .project(.create, .dataset), "Declares a data set.") { try await createDataset($0, $1) },
+      Route(.get, datasets, .project(.read, .dataset), "A project's data sets, by name.") {
+        try await listDatasets($0, $1)
+      },
+      Route(.get, dataset, .project(.read, .dataset), "One data set.") { _, context in
         try .json(DatasetDocument(try await summary(context)))
       },
-      Route(.put, dataset, .project, "Changes a data set's origin, residency and lifecycle.") {
+      Route(.put, dataset, .project(.update, .dataset), "Changes a data set's origin, residency and lifecycle.") {
         try await updateDataset($0, $1)
       },
-      Route(.delete, dataset, .project, "Removes a data set with its versions and replicas.") { request, context in
+      Route(.delete, dataset, .project(.delete, .dataset), "Removes a data set with its versions and replicas.") {
+        request, context in
         let response = try await perform(.remove, [], request, context)
         sweepSoon(context)
         return response
       },
-      Route(.get, "\(dataset)/usage", .project, "Where a data set is, and what it takes there.") { _, context in
+      Route(.get, "\(dataset)/usage", .project(.read, .dataset), "Where a data set is, and what it takes there.") {
+        _, context in
         try await usage(context)
       },
-      Route(.get, "\(dataset)/versions", .project, "A data set's versions, newest first.") { _, context in
+      Route(.get, "\(dataset)/versions", .project(.read, .dataset), "A data set's versions, newest first.") {
+        _, context in
         let rows = try await services.store.datasetVersions(of: try await summary(context).row.reference)
         return try .json(DatasetVersionList(items: rows.map(DatasetVersionDocument.init)))
       },
       Route(
-        .post, "\(dataset)/versions", .project, "Makes a version of an upload, of the origin, or of another version."
+        .post, "\(dataset)/versions", .project(.create, .dataset),
+        "Makes a version of an upload, of the origin, or of another version."
       ) {
         try await addVersion($0, $1)
       },
-      Route(.get, "\(dataset)/versions/:v", .project, "One version; `latest` is the newest that can be used.") {
+      Route(
+        .get, "\(dataset)/versions/:v", .project(.read, .dataset),
+        "One version; `latest` is the newest that can be used."
+      ) {
         _, context in
         try .json(DatasetVersionDocument(try await version(context)))
       },
-      Route(.delete, "\(dataset)/versions/:v", .project, "Removes a version with its replicas.") { request, context in
+      Route(.delete, "\(dataset)/versions/:v", .project(.delete, .dataset), "Removes a version with its replicas.") {
+        request, context in
         guard let number = try Self.number(try context.parameter("v")) else {
           throw FederationError(.invalidArgument, "say which version is to be removed, by its number")
         }
@@ -58,7 +68,8 @@ extension APIServer {
         return response
       },
       Route(
-        .post, "\(dataset)/versions/:v/store", .project, "Brings a version's files into the repository, to be fetched."
+        .post, "\(dataset)/versions/:v/store", .project(.update, .dataset),
+        "Brings a version's files into the repository, to be fetched."
       ) { request, context in
         try await perform(.store(version: Self.number(try context.parameter("v"))), [], request, context)
       },
@@ -79,7 +90,9 @@ extension APIServer {
     // What documents' addresses are kept as has names that nobody can give.
     guard !reference.isForeign else {
       throw FederationError(
-        .notFound, "there is no data set \(reference.name.prefix(80)) in project \(reference.project)")
+        .notFound,
+        "there is no data set \(reference.name.prefix(80)) in project \(reference.project); `fubini dataset create` makes one"
+      )
     }
     return reference
   }
@@ -90,7 +103,9 @@ extension APIServer {
 
   private func summary(_ reference: DatasetReference) async throws -> DatasetSummary {
     guard let found = try await services.store.datasets(of: reference.project, named: reference.name).first else {
-      throw FederationError(.notFound, "there is no data set \(reference.name) in project \(reference.project)")
+      throw FederationError(
+        .notFound,
+        "there is no data set \(reference.name) in project \(reference.project); `fubini dataset create` makes one")
     }
     return found
   }
@@ -158,6 +173,7 @@ extension APIServer {
       throw FederationError(.notFound, "there is no project \(reference.project)")
     }
     let spec = try body.spec(reference)
+    try await checkSecrets(of: spec)
     try await send(.dataset(reference, .create(spec)), bytes, request, context)
     return try .json(DatasetDocument(try await summary(reference)), .created)
   }
@@ -166,8 +182,19 @@ extension APIServer {
     let bytes = try await request.bytes()
     let reference = try reference(context)
     let spec = try JSONBody.decode(DatasetRequest.self, from: bytes).spec(reference)
+    try await checkSecrets(of: spec)
     try await send(.dataset(reference, .update(spec)), bytes, request, context)
     return try .json(DatasetDocument(try await summary(reference)))
+  }
+
+  /// A secret that is missing is told before an agent fails for want of it.
+  private func checkSecrets(of spec: DatasetSpec) async throws {
+    for name in [spec.origin?.secret, spec.archive?.target.secret].compactMap({ $0 }) {
+      guard try await services.store.secret(name, of: spec.project) != nil else {
+        throw FederationError(
+          .notFound, "there is no secret \(name) in project \(spec.project); `fubini secret set \(name)` makes it")
+      }
+    }
   }
 
   private func addVersion(_ request: Request, _ context: APIContext) async throws -> Response {
@@ -211,7 +238,7 @@ extension APIServer {
   ) async throws -> VersionContent {
     let project = target.project
     let owner = source.project.map { ProjectName($0) } ?? project
-    try Authorisation.check(owner, try context.signedIn())
+    try Authorisation.require(Permission(.read, .dataset), in: owner, try context.signedIn())
     let reference = DatasetReference(project: owner, name: source.dataset)
     let row = try await version(source.version, of: reference)
     let allowed = try await summary(reference).row.spec.allowedClusters
@@ -263,7 +290,7 @@ extension APIServer {
     _ command: Command, _ body: [UInt8], _ request: Request, _ context: APIContext
   ) async throws -> Reply {
     try await services.commands.perform(
-      command, as: Principal(user: try context.signedIn().user), idempotency: try Self.idempotency(request, body))
+      command, as: try context.signedIn().principal, idempotency: try Self.idempotency(request, body))
   }
 
   /// What was deleted may have been the last to need its objects.

@@ -63,7 +63,7 @@ extension APIServer {
   ) async throws -> ExplanationDocument {
     let caller = try context.signedIn()
     let reply = try await services.commands.perform(
-      .explain(head.reference, node: name), as: Principal(user: caller.user), idempotency: nil)
+      .explain(head.reference, node: name), as: caller.principal, idempotency: nil)
     guard case .explanation(let text) = reply else {
       throw FederationError(.internal, "the explanation is of another kind")
     }

@@ -11,8 +11,8 @@ extension APIServer {
   var planRoutes: [Route] {
     let summary = "What is expected of a workflow, without submitting it."
     return [
-      Route(.post, "/v1/plan", .project, summary) { try await plan($0, $1) },
-      Route(.post, "/v1/projects/:p/plan", .project, summary) { try await plan($0, $1) },
+      Route(.post, "/v1/plan", .project(.create, .plan), summary) { try await plan($0, $1) },
+      Route(.post, "/v1/projects/:p/plan", .project(.create, .plan), summary) { try await plan($0, $1) },
     ]
   }
 
@@ -26,7 +26,7 @@ extension APIServer {
       try context.parameters.get("p") != nil
         ? context.parameter("p")
         : request.query("project") ?? definition.metadata.namespace ?? caller.project?.text ?? "default")
-    try Authorisation.check(project, caller)
+    try Authorisation.require(Permission(.create, .plan), in: project, caller)
     let fanOut = try request.query("fanOut").map { text in
       guard let count = Int(text), Self.fanOuts.contains(count) else {
         throw FederationError(.invalidArgument, "fanOut is a whole number from 1 to \(Self.fanOuts.upperBound)")
@@ -36,14 +36,43 @@ extension APIServer {
     let name = submission.name ?? definition.metadata.name ?? (definition.metadata.generateName ?? "workflow-") + "plan"
     let program = try WorkflowProgram(definition)
     // The leader is asked only by who has a place: a refusal costs it nothing.
-    let plan = try await services.forecasts.withPlace {
-      let basis = try await services.commands.forecastBasis(of: definition, in: project)
+    var (basis, unseen) = try await services.forecasts.withPlace {
+      let basis = try await services.commands.forecastBasis(of: definition, in: project, reading: [])
       return try await Task.detached(priority: .utility) {
+        let forecaster = try Forecaster(program, name: name, basis: basis, fanOut: fanOut ?? 4)
+        return (basis, forecaster.unseenInputs())
+      }.value
+    }
+    if !unseen.isEmpty {
+      unseen = Array(unseen.prefix(ControlPlaneCore.looksAheadMax))
+      // Whoever looks shows the project's secrets to an address that the document names: that takes who may run it.
+      if caller.rights.allows(Permission(.create, .workflow), in: project) {
+        try await lookAhead(at: unseen, of: project, as: caller)
+      }
+      basis = try await services.commands.forecastBasis(of: definition, in: project, reading: unseen)
+    }
+    let plan = try await services.forecasts.withPlace { [basis] in
+      try await Task.detached(priority: .utility) {
         let forecaster = try Forecaster(program, name: name, basis: basis, fanOut: fanOut ?? 4)
         return try PlanDocument(forecaster.forecast(), project: project)
       }.value
     }
     return try .json(plan)
+  }
+
+  /// A plan waits so long for who looks at what its workflow reads; what is not known then is taken as nothing, and the plan says so.
+  private static let looksAheadFor = Duration.seconds(10)
+
+  /// Has inputs looked at, and waits a while for the answers.
+  private func lookAhead(at inputs: [UnseenInput], of project: ProjectName, as caller: Caller) async throws {
+    let known = await services.commands.seen(inputs, of: project)
+    guard known.count < inputs.count else { return }
+    _ = try await services.commands.perform(
+      .lookAhead(inputs.filter { known[$0] == nil }, project), as: caller.principal, idempotency: nil)
+    let end = ContinuousClock.now + Self.looksAheadFor
+    while await services.commands.seen(inputs, of: project).count < inputs.count, .now < end {
+      try await Task.sleep(for: .milliseconds(100))
+    }
   }
 }
 

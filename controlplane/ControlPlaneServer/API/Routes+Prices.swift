@@ -7,26 +7,30 @@ import Hummingbird
 extension APIServer {
   var priceRoutes: [Route] {
     [
-      Route(.get, "/v1/prices", .authenticated, "What clusters charge, now and at other times.") { _, _ in
-        try .json(PriceList(items: prices(of: try await services.store.clusters())))
+      Route(.get, "/v1/prices", .anywhere(.read, .price), "What clusters charge, now and at other times.") {
+        _, context in
+        let clusters = try await visibleClusters(to: context.signedIn(), for: Permission(.read, .price))
+        return try .json(PriceList(items: prices(of: clusters)))
       },
-      Route(.get, "/v1/clusters/:c/prices", .authenticated, "What a cluster charges, now and at other times.") {
+      Route(.get, "/v1/clusters/:c/prices", .anywhere(.read, .price), "What a cluster charges, now and at other times.")
+      {
         _, context in
         let name = ClusterName(try context.parameter("c"))
-        guard let row = try await services.store.clusters().first(where: { $0.spec.name == name }) else {
+        let clusters = try await visibleClusters(to: context.signedIn(), for: Permission(.read, .price))
+        guard let row = clusters.first(where: { $0.spec.name == name }) else {
           throw FederationError(.notFound, "there is no cluster \(name)")
         }
         return try .json(PriceList(items: prices(of: [row])))
       },
       Route(
-        .put, "/v1/clusters/:c/prices", .admin,
+        .put, "/v1/clusters/:c/prices", .federation(.update, .price),
         "Sets a cluster's prices, for always or for a time. Runs that are placed already keep their quote."
       ) { request, context in
         let name = ClusterName(try context.parameter("c"))
         let bytes = try await request.bytes()
         let period = try JSONBody.decode(PriceRequest.self, from: bytes).period
         _ = try await services.commands.perform(
-          .setPrices(name, period), as: Principal(user: try context.signedIn().user),
+          .setPrices(name, period), as: try context.signedIn().principal,
           idempotency: try Self.idempotency(request, bytes))
         return try .json(AcceptedDocument(name: name.text))
       },

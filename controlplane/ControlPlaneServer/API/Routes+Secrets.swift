@@ -8,13 +8,16 @@ extension APIServer {
   var secretRoutes: [Route] {
     let secrets = "/v1/projects/:p/secrets"
     return [
-      Route(.get, secrets, .project, "A project's secrets: their names, never their values.") { _, context in
+      Route(.get, secrets, .project(.read, .secret), "A project's secrets: their names, never their values.") {
+        _, context in
         let project = ProjectName(try context.parameter("p"))
         let rows = try await services.store.secrets(of: project)
         return try .json(SecretList(items: rows.map(SecretDocument.init)))
       },
-      Route(.put, "\(secrets)/:s", .project, "Sets all values of a secret.") { try await setSecret($0, $1) },
-      Route(.delete, "\(secrets)/:s", .project, "Removes a secret.") { try await removeSecret($1) },
+      Route(.put, "\(secrets)/:s", .project(.update, .secret), "Sets all values of a secret.") {
+        try await setSecret($0, $1)
+      },
+      Route(.delete, "\(secrets)/:s", .project(.delete, .secret), "Removes a secret.") { try await removeSecret($1) },
     ]
   }
 
@@ -27,8 +30,9 @@ extension APIServer {
         .invalidArgument,
         "the body must be {\"values\": {\"NAME\": \"VALUE\"}} of at most \(SecretVault.bytesMax) bytes")
     }
+    let caller = try context.signedIn()
     let row = try await services.secrets.set(
-      try context.parameter("s"), of: project, to: body.values, by: try context.signedIn().user, at: .wallClock)
+      try context.parameter("s"), of: project, to: body.values, by: caller.user, from: caller.address, at: .wallClock)
     return try .json(SecretDocument(row))
   }
 
@@ -39,8 +43,10 @@ extension APIServer {
       throw FederationError(
         .failedPrecondition, "\(user) is opened with secret \(name); change or remove it first")
     }
+    let caller = try context.signedIn()
     guard
-      try await services.store.removeSecret(name, of: project, by: try context.signedIn().user, at: .wallClock)
+      try await services.store.removeSecret(
+        name, of: project, by: caller.user, from: caller.address, at: .wallClock)
     else { throw FederationError(.notFound, "project \(project) has no secret \(name)") }
     return try .json(AcceptedDocument(name: name, project: project.text))
   }

@@ -12,21 +12,29 @@ extension APIServer {
   var streamRoutes: [Route] {
     let workflow = "/v1/projects/:p/workflows/:w"
     return [
-      Route(.get, "\(workflow)/events", .project, "A workflow's history, or its changes as a stream.") {
+      Route(.get, "\(workflow)/events", .project(.read, .workflow), "A workflow's history, or its changes as a stream.")
+      {
         request, context in
         guard request.wantsEventStream else { return try await history(request, context) }
         let uid = try await self.workflow(context).uid
         return EventStreamWriter.response(watch(uid, lastEventID: request.headers[.lastEventID]))
       },
-      Route(.get, "\(workflow)/logs", .project, "The output of a node's run.") { try await logs($0, $1) },
-      Route(.get, "\(workflow)/nodes/:node/artifacts/:name", .project, "An output artifact's stored bytes.") {
+      Route(.get, "\(workflow)/logs", .project(.read, .workflow), "The output of a node's run.") {
+        try await logs($0, $1)
+      },
+      Route(
+        .get, "\(workflow)/nodes/:node/artifacts/:name", .project(.read, .artifact),
+        "An output artifact's stored bytes."
+      ) {
         try await artifact($0, $1)
       },
       Route(
-        .post, "\(workflow)/nodes/:node/artifacts/:name/store", .project,
+        .post, "\(workflow)/nodes/:node/artifacts/:name/store", .project(.update, .artifact),
         "Has an output copied into the repository that is in a cluster's cache alone."
       ) { try await storeArtifact($0, $1) },
-      Route(.put, "/v1/projects/:p/artifacts/**", .project, "Uploads an artifact for workflows to use.") {
+      Route(
+        .put, "/v1/projects/:p/artifacts/**", .project(.create, .artifact), "Uploads an artifact for workflows to use."
+      ) {
         try await upload($0, $1)
       },
     ]
@@ -144,7 +152,7 @@ extension APIServer {
     let artifact = try await storedArtifact(of: head, context)
     guard artifact.isUnstored == true else { return try .json(MovementDocument()) }
     let reply = try await services.commands.perform(
-      .storeArtifact(repositoryKey: artifact.key, head.project), as: Principal(user: try context.signedIn().user),
+      .storeArtifact(repositoryKey: artifact.key, head.project), as: try context.signedIn().principal,
       idempotency: try Self.idempotency(request, []))
     guard case .transfer(let id) = reply else { return try .json(MovementDocument()) }
     return try .json(MovementDocument(transfer: id.hexadecimal))
@@ -161,9 +169,16 @@ extension APIServer {
         retryAfter: .seconds(2))
     }
     guard let deleted = try await services.store.artifactDeletion(artifact.key, of: project) else { return nil }
+    let moment = RFC3339.format(deleted.at)
+    if deleted.isByDocument {
+      return FederationError(
+        .notFound,
+        "artifact \(name) was deleted at \(moment), when its workflow was over: its document says so "
+          + "(`artifactGC: {strategy: OnWorkflowCompletion}`). Submit the workflow again, without that, to keep it")
+    }
     return FederationError(
       .notFound,
-      "artifact \(name) was deleted at \(RFC3339.format(deleted)): artifacts are kept for as long as `retention.artifactDays` of the "
+      "artifact \(name) was deleted at \(moment): artifacts are kept for as long as `retention.artifactDays` of the "
         + "control plane says. Submit the workflow again to make it anew")
   }
 

@@ -8,29 +8,35 @@ extension APIServer {
   var transferRoutes: [Route] {
     let transfers = "/v1/projects/:p/transfers"
     return [
-      Route(.get, transfers, .project, "A project's transfers, newest first, or their changes as a stream.") {
+      Route(
+        .get, transfers, .project(.read, .transfer),
+        "A project's transfers, newest first, or their changes as a stream."
+      ) {
         request, context in
         let project = ProjectName(try context.parameter("p"))
         guard request.wantsEventStream else { return try await list(of: project, request) }
         return EventStreamWriter.response(watchTransfers(of: project))
       },
-      Route(.get, "\(transfers)/:t", .project, "One transfer.") { _, context in
+      Route(.get, "\(transfers)/:t", .project(.read, .transfer), "One transfer.") { _, context in
         let project = ProjectName(try context.parameter("p"))
         return try .json(try await transfer(try transferID(context), of: project))
       },
-      Route(.post, "\(transfers)/:t/cancel", .project, "Ends a transfer that no run waits for.") { request, context in
+      Route(.post, "\(transfers)/:t/cancel", .project(.delete, .transfer), "Ends a transfer that no run waits for.") {
+        request, context in
         let project = ProjectName(try context.parameter("p"))
         let id = try transferID(context)
         // Another project's transfer is not there.
         _ = try await transfer(id, of: project)
         _ = try await services.commands.perform(
-          .cancelTransfer(id), as: Principal(user: try context.signedIn().user),
+          .cancelTransfer(id), as: try context.signedIn().principal,
           idempotency: try Self.idempotency(request, []))
         return try .json(try await transfer(id, of: project))
       },
-      Route(.get, "/v1/links", .authenticated, "How well bytes move to clusters, what waits, and what it costs.") {
-        _, _ in
-        try await links()
+      Route(
+        .get, "/v1/links", .anywhere(.read, .link), "How well bytes move to clusters, what waits, and what it costs."
+      ) {
+        _, context in
+        try await links(context)
       },
     ]
   }
@@ -124,10 +130,15 @@ extension APIServer {
 
   // MARK: Links
 
-  private func links() async throws -> Response {
+  /// Of the clusters that the caller may see, from wherever it may know of.
+  private func links(_ context: APIContext) async throws -> Response {
+    let visible = Set(try await visibleClusters(to: context.signedIn(), for: Permission(.read, .link)).map(\.spec.name))
     let prices = Dictionary(
       uniqueKeysWithValues: try await services.store.clusters().map { ($0.spec.name, $0.spec.prices(at: .wallClock)) })
-    let items = await services.commands.links().map { link in
+    let isSource: (LinkStatus) -> Bool = {
+      ["repository", "origin"].contains($0.source) || visible.contains(ClusterName($0.source))
+    }
+    let items = await services.commands.links().filter { visible.contains($0.cluster) && isSource($0) }.map { link in
       // Egress is charged by the cluster that is moved to: its sheet says what a GiB costs that leaves a source for it.
       let sheet = prices[link.cluster] ?? nil
       return LinkDocument(

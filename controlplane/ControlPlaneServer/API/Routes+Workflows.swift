@@ -12,26 +12,37 @@ extension APIServer {
   var workflowRoutes: [Route] {
     let workflow = "/v1/projects/:p/workflows/:w"
     let actions = ["suspend", "resume", "stop", "terminate", "retry"].map { verb in
-      Route(.post, "\(workflow)/\(verb)", .project, "\(verb.capitalized)s a workflow.") { request, context in
+      Route(.post, "\(workflow)/\(verb)", .project(.update, .workflow), "\(verb.capitalized)s a workflow.") {
+        request, context in
         let body = try await request.document(WorkflowActionRequest.self, orElse: WorkflowActionRequest())
         return try await act(try WorkflowCommand(verb: verb, body), request, context)
       }
     }
     return [
-      Route(.post, "/v1/workflows", .project, "Submits a workflow.") { try await submit($0, $1) },
-      Route(.get, "/v1/workflows", .project, "Lists workflows, newest first.") { try await list($0, $1) },
-      Route(.post, "/v1/projects/:p/workflows", .project, "Submits a workflow to a project.") {
-        try await submit($0, $1)
-      },
-      Route(.get, "/v1/projects/:p/workflows", .project, "Lists a project's workflows, newest first.") {
+      Route(.post, "/v1/workflows", .project(.create, .workflow), "Submits a workflow.") { try await submit($0, $1) },
+      Route(.get, "/v1/workflows", .project(.read, .workflow), "Lists workflows, newest first.") {
         try await list($0, $1)
       },
-      Route(.get, workflow, .project, "A workflow with its nodes.") { _, context in try await detail(context) },
-      Route(.delete, workflow, .project, "Ends a workflow if it runs, and removes it.") { request, context in
+      Route(.post, "/v1/projects/:p/workflows", .project(.create, .workflow), "Submits a workflow to a project.") {
+        try await submit($0, $1)
+      },
+      Route(.get, "/v1/projects/:p/workflows", .project(.read, .workflow), "Lists a project's workflows, newest first.")
+      {
+        try await list($0, $1)
+      },
+      Route(.get, workflow, .project(.read, .workflow), "A workflow with its nodes.") { _, context in
+        try await detail(context)
+      },
+      Route(.delete, workflow, .project(.delete, .workflow), "Ends a workflow if it runs, and removes it.") {
+        request, context in
         try await act(.delete, request, context)
       },
-      Route(.get, "\(workflow)/nodes", .project, "A workflow's nodes, page by page.") { try await nodes($0, $1) },
-      Route(.get, "\(workflow)/explain", .project, "Why a node is where it is.") { try await explain($0, $1) },
+      Route(.get, "\(workflow)/nodes", .project(.read, .workflow), "A workflow's nodes, page by page.") {
+        try await nodes($0, $1)
+      },
+      Route(.get, "\(workflow)/explain", .project(.read, .workflow), "Why a node is where it is.") {
+        try await explain($0, $1)
+      },
     ] + actions
   }
 
@@ -83,7 +94,7 @@ extension APIServer {
       try context.parameters.get("p") != nil
         ? context.parameter("p")
         : request.query("project") ?? definition.metadata.namespace ?? caller.project?.text ?? "default")
-    try Authorisation.check(project, caller)
+    try Authorisation.require(Permission(.create, .workflow), in: project, caller)
     let (name, uid) = try await identity(of: definition, submission, project, request, caller)
     if request.query("dryRun") == "true" {
       let document = try JSONDecoder().decode(JSONValue.self, from: Data(definition.canonicalJSON.utf8))
@@ -91,7 +102,7 @@ extension APIServer {
     }
     let command = Command.submit(Submission(definition: definition, project: project, name: name, uid: uid))
     let reply = try await services.commands.perform(
-      command, as: Principal(user: caller.user), idempotency: try Self.idempotency(request, bytes))
+      command, as: caller.principal, idempotency: try Self.idempotency(request, bytes, project))
     guard case .submitted(let project, let name, let uid) = reply else {
       throw FederationError(.internal, "the submission was answered with something else")
     }
@@ -127,13 +138,17 @@ extension APIServer {
     return (name, uid)
   }
 
-  static func idempotency(_ request: Request, _ body: [UInt8]) throws -> IdempotencyKey? {
+  /// - Parameter project: where the path does not name it: the same request to another project is another request.
+  static func idempotency(
+    _ request: Request, _ body: [UInt8], _ project: ProjectName? = nil
+  ) throws -> IdempotencyKey? {
     guard let key = request.headers[.idempotencyKey] else { return nil }
     guard (1...128).contains(key.utf8.count) else {
       throw FederationError(.invalidArgument, "an Idempotency-Key has 1 to 128 bytes")
     }
     var hash = SHA256()
     hash.update(data: Data("\(request.method.rawValue) \(request.uri.path)\n".utf8))
+    if let project { hash.update(data: Data("\(project)\n".utf8)) }
     hash.update(data: Data(body))
     return IdempotencyKey(key: key, requestHash: hash.finalize().hexadecimal)
   }
@@ -164,6 +179,7 @@ extension APIServer {
   private func list(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
     var filter = WorkflowFilter(project: caller.project)
+    filter.projects = caller.rights.projects(allowing: Permission(.read, .workflow))
     // The path says which project; a query beside it was not authorised and is not looked at.
     if context.parameters.get("p") != nil {
       filter.project = ProjectName(try context.parameter("p"))
@@ -225,7 +241,7 @@ extension APIServer {
           head, tasks: tasks, waiting: await standstill(of: [head], [head.id: tasks])[head.reference]),
         document: try JSONDecoder().decode(JSONValue.self, from: Data(document.utf8)), nodes: nodes,
         nodesTruncated: records.count > limit, outputs: OutputsDocument(head.status.outputs),
-        cost: totals.charges.sorted { $0.key < $1.key }.map { MoneyDocument(minorUnits: $0.value, currency: $0.key) },
+        cost: totals.charges.sorted { $0.key < $1.key }.map { MoneyDocument($0.value, $0.key) },
         bytesMoved: totals.bytesMoved, commitSequence: sequence))
   }
 
@@ -247,7 +263,7 @@ extension APIServer {
     let project = ProjectName(try context.parameter("p"))
     let reference = try await reference(project, try context.parameter("w"))
     let reply = try await services.commands.perform(
-      .workflow(reference, command), as: Principal(user: caller.user), idempotency: try Self.idempotency(request, []))
+      .workflow(reference, command), as: caller.principal, idempotency: try Self.idempotency(request, []))
     if case .workflow(let project, let name, let uid) = reply {
       return try .json(AcceptedDocument(name: name, project: project.text, uid: uid))
     }

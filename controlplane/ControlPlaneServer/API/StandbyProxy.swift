@@ -51,7 +51,7 @@ struct StandbyProxy: RouterMiddleware {
     guard request.headers[.forwardedByStandby] == nil, let leader = leadership.leaderURL else {
       throw FederationError(.unavailable, "nobody leads the control plane just now; try again", retryAfter: .seconds(1))
     }
-    return try await forward(request, to: leader)
+    return try await forward(request, from: context.peer, to: leader)
   }
 
   /// Whether a standby cannot answer by itself from the database.
@@ -67,8 +67,12 @@ struct StandbyProxy: RouterMiddleware {
 
   // MARK: Forwarding
 
-  private func forward(_ request: Request, to leader: String) async throws -> Response {
-    let forwarded = try Self.request(request, to: leader)
+  private func forward(_ request: Request, from peer: SocketAddress?, to leader: String) async throws -> Response {
+    var forwarded = try Self.request(request, to: leader)
+    // A leader that trusts this replica (`http.trustedProxies`) knows by it who really asked.
+    if let address = peer?.ipAddress {
+      forwarded.headers.add(name: HTTPField.Name.forwardedFor.rawName, value: address)
+    }
     let answer: HTTPClientResponse
     do {
       answer = try await client.execute(forwarded, timeout: Self.limit(of: request))

@@ -3,9 +3,9 @@ import FederationModel
 import Logging
 import ServiceLifecycle
 
-/// Deletes objects of the repository that no workflow needs any more: those of workflows that were deleted, and, where the operator
-/// says how long artifacts are kept, those of workflows that are over. Several replicas may do so at once: deleting what is not there
-/// is success.
+/// Deletes objects of the repository that no workflow needs any more: those of workflows that were deleted, those that go with the end of
+/// their workflow (`artifactGC`), and, where the operator says how long artifacts are kept, those that are older. Deletes the logs of
+/// deleted workflows as well. Several replicas may do so at once: deleting what is not there is success.
 struct ArtifactCollection: Service {
   /// What is given up is deleted so much later: a copy that was under way at that moment has ended.
   static let grace = Duration.seconds(600)
@@ -18,6 +18,7 @@ struct ArtifactCollection: Service {
 
   let store: ControlPlaneStore
   let artifacts: any ArtifactStore
+  let logs: any LogStore
   /// How long artifacts are kept; nil: as long as their workflows.
   let age: Duration?
   let logger: Logger
@@ -28,8 +29,10 @@ struct ArtifactCollection: Service {
         do {
           let count = try await collect(at: .wallClock)
           if count > 0 { logger.info("deleted artifacts that nobody needs", metadata: ["count": "\(count)"]) }
+          let logs = try await collectLogs(at: .wallClock)
+          if logs > 0 { logger.info("deleted logs of deleted workflows", metadata: ["count": "\(logs)"]) }
         } catch is CancellationError {} catch {
-          logger.warning("old artifacts could not be deleted; it is tried again", metadata: ["error": "\(error)"])
+          logger.warning("what nobody needs could not be deleted; it is tried again", metadata: ["error": "\(error)"])
         }
         try? await Task.sleep(for: Self.interval * Double.random(in: 0.8...1.2))
       }
@@ -54,6 +57,25 @@ struct ArtifactCollection: Service {
       }
       try await store.forgetGarbage(garbage)
       count += garbage.count
+    }
+  }
+
+  /// An agent may still send the last of a log while its workflow is deleted: they go later.
+  ///
+  /// - Returns: how many logs went.
+  func collectLogs(at now: Timestamp) async throws -> Int {
+    var count = 0
+    while true {
+      try Task.checkCancellation()
+      let runs = try await store.logGarbage(since: now + (.zero - Self.grace), limit: Self.batch)
+      guard !runs.isEmpty else { return count }
+      _ = try await runs.concurrentMap(limit: Self.parallel) { [logs] run in
+        try await Deadline.run(Self.deletionLimit, "deleting the log of run \(run.hexadecimal) takes too long") {
+          try await logs.delete(run)
+        }
+      }
+      try await store.forgetLogs(runs)
+      count += runs.count
     }
   }
 }

@@ -9,6 +9,8 @@ import Yams
 public struct ServerConfiguration: Sendable, Equatable {
   /// libpq connection string or URL. Read-backs and logs never show it.
   public var database: String
+  /// The same database for the role that owns the tables, used for migrations alone; nil: `database` is of that role.
+  public var ownerDatabase: String?
   /// Where the CA's key, artifacts and logs live unless they are sent elsewhere.
   public var dataDirectory: String
   public var http = HTTP()
@@ -30,14 +32,19 @@ public struct ServerConfiguration: Sendable, Equatable {
   public var leaderLease = Duration.seconds(6)
   public var core = CoreConfiguration()
   public var retention = RetentionPolicy()
+  /// Hosts that are not of the public internet and that webhooks may name all the same, also without TLS. Lower case.
+  public var privateHosts: Set<String> = []
 
   public struct HTTP: Sendable, Equatable {
     public var host = "127.0.0.1"
     public var port = 8080
     /// Paths of PEM files; without them the API is served on loopback alone.
     public var tls: (certificate: String, key: String)?
+    /// Addresses and ranges of proxies and other replicas whose `X-Forwarded-For` is believed.
+    public var trustedProxies: [String] = []
     public static func == (a: Self, b: Self) -> Bool {
       a.host == b.host && a.port == b.port && a.tls?.certificate == b.tls?.certificate && a.tls?.key == b.tls?.key
+        && a.trustedProxies == b.trustedProxies
     }
   }
 
@@ -80,12 +87,17 @@ extension ServerConfiguration {
     // First, because a key that is mistyped is missing, too.
     try reader.refuse(otherThan: Self.keys)
     database = try reader.required("database")
+    ownerDatabase = try reader.text("ownerDatabase")
     dataDirectory = try reader.required("dataDirectory")
     guard dataDirectory.hasPrefix("/") else { throw reader.wrong("dataDirectory", "must be an absolute path") }
     try reader.section("http") { section in
       http.host = try section.text("host") ?? http.host
       http.port = try section.port("port") ?? http.port
       try section.section("tls") { http.tls = (try $0.required("certificate"), try $0.required("key")) }
+      http.trustedProxies = try section.texts("trustedProxies")
+      guard http.trustedProxies.allSatisfy({ AddressRange($0) != nil }) else {
+        throw section.wrong("trustedProxies", "is a list of addresses and ranges such as 10.0.0.0/8")
+      }
     }
     try reader.section("gateway") { section in
       gateway.host = try section.text("host") ?? gateway.host
@@ -120,6 +132,9 @@ extension ServerConfiguration {
       retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
       retention.artifacts = try section.count("artifactDays").map { .seconds($0 * 86_400) }
     }
+    try reader.section("webhooks") { section in
+      privateHosts = Set(try section.texts("privateHosts").map { $0.lowercased() })
+    }
     try reader.finish()
     guard http.tls != nil || Endpoint(http.host).isLoopback else { throw Self.plainHTTP }
   }
@@ -130,8 +145,9 @@ extension ServerConfiguration {
 
   /// Of the top level.
   private static let keys: Set<String> = [
-    "database", "dataDirectory", "http", "gateway", "federation", "secrets", "artifacts", "logs", "holder",
-    "advertiseURL", "logLevel", "readyFile", "leases", "retention",
+    "database", "ownerDatabase", "dataDirectory", "http", "gateway", "federation", "secrets", "artifacts", "logs",
+    "holder",
+    "advertiseURL", "logLevel", "readyFile", "leases", "retention", "webhooks",
   ]
 
   /// Takes keys out of a YAML map; what is left at the end was not known.

@@ -37,10 +37,10 @@ extension AgentGatewayService {
       logger.warning(
         "a join was refused",
         metadata: ["token": "\(tokenID)", "remote": "\(context.remotePeer)", "code": "\(error.code)"])
-      try? await store.appendAudit(
-        AuditRow(
-          at: now(), actor: "token:\(tokenID)", action: "agent.joinRefused", object: "",
-          detail: "from \(context.remotePeer): \(error.publicMessage)"))
+      denials.note(
+        DenialLog.Refused(
+          actor: "token:\(tokenID)", address: DenialLog.host(of: context.remotePeer), action: "agent.joinRefused",
+          object: "", reason: error.publicMessage), at: now())
       throw RPCError(error)
     }
   }

@@ -16,6 +16,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   let federationID: String
   let port: any AgentPort
   let store: ControlPlaneStore
+  let denials: DenialLog
   let authority: LiveAuthority
   let logs: any LogStore
   let artifacts: any ArtifactStore

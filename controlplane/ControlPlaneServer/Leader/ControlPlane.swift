@@ -265,9 +265,15 @@ extension ControlPlane: CommandPort {
 
   public func links() async -> [LinkStatus] { await leader?.links() ?? [] }
 
-  public func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis {
+  public func forecastBasis(
+    of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput]
+  ) async throws -> ForecastBasis {
     guard let leader else { throw FederationError.notLeading }
-    return try await leader.forecastBasis(of: definition, in: project)
+    return try await leader.forecastBasis(of: definition, in: project, reading: inputs)
+  }
+
+  public func seen(_ inputs: [UnseenInput], of project: ProjectName) async -> [UnseenInput: SeenInput] {
+    await leader?.seen(inputs, of: project) ?? [:]
   }
 }
 

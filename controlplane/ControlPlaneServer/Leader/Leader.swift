@@ -256,8 +256,14 @@ actor Leader {
     core.reasons(in: reference, of: nodes)
   }
 
-  func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) throws -> ForecastBasis {
-    try core.forecastBasis(of: definition, in: project)
+  func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput]) throws
+    -> ForecastBasis
+  {
+    try core.forecastBasis(of: definition, in: project, reading: inputs)
+  }
+
+  func seen(_ inputs: [UnseenInput], of project: ProjectName) -> [UnseenInput: SeenInput] {
+    core.seen(inputs, of: project)
   }
 
   func standstill(of reference: WorkflowReference) -> Standstill? { core.standstill(of: reference) }

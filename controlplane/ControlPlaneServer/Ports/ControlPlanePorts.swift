@@ -19,7 +19,11 @@ public protocol CommandPort: Sendable {
   /// What a plan of a workflow begins with: one turn of the leader that changes nothing.
   ///
   /// - Throws: `.unavailable` when this process does not lead, and what a submission would be refused with for its data sets.
-  func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis
+  func forecastBasis(
+    of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput]
+  ) async throws -> ForecastBasis
+  /// Which of these inputs somebody has looked at. Empty on a standby.
+  func seen(_ inputs: [UnseenInput], of project: ProjectName) async -> [UnseenInput: SeenInput]
   /// What each of these workflows waits for, where nothing of it runs (invariant I10): a turn of the leader for each.
   /// Empty on a standby.
   func standstill(of workflows: [WorkflowReference]) async -> [WorkflowReference: Standstill]
@@ -34,9 +38,12 @@ extension CommandPort {
   public func standstill(of workflows: [WorkflowReference]) async -> [WorkflowReference: Standstill] { [:] }
   public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] { [:] }
   public func links() async -> [LinkStatus] { [] }
-  public func forecastBasis(of definition: WorkflowDefinition, in project: ProjectName) async throws -> ForecastBasis {
+  public func forecastBasis(
+    of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput]
+  ) async throws -> ForecastBasis {
     throw FederationError.notLeading
   }
+  public func seen(_ inputs: [UnseenInput], of project: ProjectName) async -> [UnseenInput: SeenInput] { [:] }
 }
 
 public struct LeadershipView: Sendable, Hashable {

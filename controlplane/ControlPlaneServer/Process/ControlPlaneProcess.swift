@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import ControlPlaneCore
 import ControlPlaneStore
 import FederationModel
 import FederationPKI
@@ -36,15 +37,39 @@ struct ControlPlaneProcess {
   // MARK: Commands
 
   func migrate() async throws -> [String] {
-    let store = ControlPlaneStore(database)
-    defer { Task { await store.close() } }
-    return try await whenDatabaseAnswers { try await store.migrate() }
+    guard let owner = configuration.ownerDatabase else {
+      return try await whenDatabaseAnswers { try await withStores(database) { store, _ in try await store.migrate() } }
+    }
+    return try await whenDatabaseAnswers {
+      try await withStores(PostgresConfiguration(owner)) { owner, store in
+        let applied = try await owner.migrate()
+        // What the migrations made belongs to the owner, and the role that this process works with has to be let in.
+        try await owner.admit(try await store.role())
+        return applied
+      }
+    }
+  }
+
+  /// A store of the role that migrates, and one of the role that works.
+  private func withStores<Value>(
+    _ owner: PostgresConfiguration,
+    _ body: (_ owner: ControlPlaneStore, _ store: ControlPlaneStore) async throws -> Value
+  ) async throws -> Value {
+    let stores = [owner, database].map { ControlPlaneStore($0, pool: .init(connections: 1)) }
+    do {
+      let value = try await body(stores[0], stores[1])
+      for store in stores { await store.close() }
+      return value
+    } catch {
+      for store in stores { await store.close() }
+      throw error
+    }
   }
 
   /// Schema, CA, default project, and a first administrator's token. Each is made only if it is not there.
   func initialise(adminTokenFile: String) async throws {
     let store = ControlPlaneStore(database)
-    let applied = try await whenDatabaseAnswers { try await store.migrate() }
+    let applied = try await migrate()
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
     _ = try authority()
     _ = try secretVault(store)
@@ -55,7 +80,8 @@ struct ControlPlaneProcess {
       var random = SystemRandomNumberGenerator()
       let token = BearerToken(using: &random)
       try await store.createToken(
-        hash: token.hash.bytes, user: "admin", project: nil, label: "first administrator", at: now, expiresAt: nil)
+        NewToken(hash: token.hash.bytes, user: "admin", label: "first administrator"),
+        audit: AuditRow(at: now, actor: "init", action: "token.create", object: ""))
       try SecretFile.write(token.text + "\n", to: adminTokenFile)
     }
     await store.close()
@@ -65,7 +91,7 @@ struct ControlPlaneProcess {
   func run() async throws {
     // A request that cannot be served soon is told so: its caller can wait better than a queue can.
     let store = ControlPlaneStore(database, pool: .init(connections: 6, waitTimeout: .seconds(3)))
-    let applied = try await whenDatabaseAnswers { try await store.migrate() }
+    let applied = try await migrate()
     for name in applied { logger.info("applied a migration", metadata: ["name": "\(name)"]) }
     try await whenDatabaseAnswers { try await warnOfDurability(store) }
     let authority = try liveAuthority()
@@ -74,6 +100,8 @@ struct ControlPlaneProcess {
     let storage = try await RunStorage(configuration, logger: logger)
     let (logs, artifacts) = (storage.logs, storage.artifacts)
     let changes = ChangeNotifier(database, logger: logger)
+    let access = ChangeNotifier(database, channel: ControlPlaneStore.accessChannel, logger: logger)
+    let denials = DenialLog(store: store, logger: logger)
     let bound = BoundPorts(readyFile: configuration.readyFile)
     let controlPlane = ControlPlane(
       store: store, candidate: candidate(), configuration: configuration.core, metrics: metrics, logger: logger,
@@ -81,16 +109,19 @@ struct ControlPlaneProcess {
       look: { try await artifacts.stat(try ArtifactKey(project: $0, path: $1)) })
     let gateway = try GatewayService(
       configuration: configuration, authority: authority, store: store, port: controlPlane, logs: logs,
-      artifacts: artifacts, secrets: secrets, logger: logger)
+      artifacts: artifacts, secrets: secrets, denials: denials, logger: logger)
     let advertised = advertised
     let client = try StandbyProxy.makeClient(certificate: configuration.http.tls?.certificate)
     let api = APIServer(
       services: APIServices(
         commands: controlPlane, store: store, logs: logs, artifacts: artifacts, secrets: secrets, authority: authority,
-        metrics: metrics, changes: changes, sessions: gateway.sessions, logger: logger,
+        metrics: metrics, changes: changes, access: access, denials: denials, sessions: gateway.sessions,
+        logger: logger,
         agentAddress: { advertised.text(defaultPort: try await gateway.boundPort) },
         examine: { await Examination(self, database: store).findings() },
-        closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) }),
+        closeStreams: { gateway.authenticator.revoke($0, issuedUpTo: $1) },
+        addresses: ClientAddress(trusted: configuration.http.trustedProxies.compactMap { AddressRange($0) }),
+        privateHosts: configuration.privateHosts),
       standby: StandbyProxy(commands: controlPlane, client: client))
     let application = try api.application(configuration.http) { port in
       guard let gatewayPort = try? await gateway.boundPort else { return }
@@ -102,8 +133,10 @@ struct ControlPlaneProcess {
         DatasetSweep(
           repository: api.services.datasets, requests: api.services.sweeps,
           logger: logger),
-        ArtifactCollection(store: store, artifacts: artifacts, age: configuration.retention.artifacts, logger: logger),
-        gateway, changes,
+        AlertDeliveries(store: store, secrets: secrets, privateHosts: configuration.privateHosts, logger: logger),
+        ArtifactCollection(
+          store: store, artifacts: artifacts, logs: logs, age: configuration.retention.artifacts, logger: logger),
+        gateway, changes, access, denials,
         LeaderService(controlPlane: controlPlane), application,
       ],
       gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)

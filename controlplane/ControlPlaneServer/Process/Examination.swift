@@ -67,7 +67,7 @@ struct Examination: Sendable {
 
   /// - Parameter health: as the server told.
   static func judge(_ health: DatabaseHealth) -> [FindingDocument] {
-    var findings = [version(health), rights(health)]
+    var findings = [version(health)] + rights(health)
     findings += [("fsync", "a crash of its host"), ("full_page_writes", "a crash of its host")].map { name, loss in
       health.settings[name] == "on"
         ? Finding(.ok, name, "on")
@@ -100,7 +100,21 @@ struct Examination: Sendable {
       ? Finding(.ok, "database", text) : Finding(.failed, "database", "\(text): 13 or later is needed")
   }
 
-  private static func rights(_ health: DatabaseHealth) -> FindingDocument {
+  private static func rights(_ health: DatabaseHealth) -> [FindingDocument] {
+    let audit = health.mayOnlyAddToAudit.map { mayOnlyAdd in
+      Finding(
+        .ok, "audit log",
+        mayOnlyAdd
+          ? "\(health.role) may only add to it"
+          : "triggers keep it append only; with `ownerDatabase` set, \(health.role) could be a role that may only add to it"
+      )
+    }
+    // Whom the owner has let in is not the owner of the tables, and is not meant to be.
+    if health.mayOnlyAddToAudit == true { return audit.map { [$0] } ?? [] }
+    return [ownership(health)] + (audit.map { [$0] } ?? [])
+  }
+
+  private static func ownership(_ health: DatabaseHealth) -> FindingDocument {
     guard health.mayCreate else {
       return Finding(
         .failed, "rights",

@@ -22,17 +22,16 @@ struct GatewayService: Service {
 
   init(
     configuration: ServerConfiguration, authority: LiveAuthority, store: ControlPlaneStore, port: any AgentPort,
-    logs: any LogStore, artifacts: any ArtifactStore, secrets: SecretVault, logger: Logger
+    logs: any LogStore, artifacts: any ArtifactStore, secrets: SecretVault, denials: DenialLog, logger: Logger
   ) throws {
     self.logger = logger
     self.authority = authority
     self.store = store
     sessions = SessionRegistry(protocols: configuration.gateway.protocols)
     identity = try ServerIdentity(authority: authority, addresses: Self.names(configuration))
-    let audit = AuditQueue(store: store, logger: logger)
     authenticator = AgentAuthenticator(
       bundle: authority.current.bundle, revocations: StoredRevocations(store: store), now: { Timestamp.wallClock },
-      audit: { audit.record($0) })
+      audit: { denials.note($0) })
     transport = try GatewayTransport.make(
       address: GatewayTransport.address(host: configuration.gateway.host, port: configuration.gateway.port),
       credentials: identity.credentials,
@@ -41,7 +40,8 @@ struct GatewayService: Service {
       transport: transport,
       services: [
         AgentGatewayService(
-          federationID: authority.current.federationID, port: port, store: store, authority: authority, logs: logs,
+          federationID: authority.current.federationID, port: port, store: store, denials: denials,
+          authority: authority, logs: logs,
           artifacts: artifacts, secrets: secrets,
           logger: logger, now: { Timestamp.wallClock }, sessions: sessions,
           heartbeatInterval: AgentGatewayService.heartbeatInterval(for: configuration.core))
@@ -194,28 +194,4 @@ private struct StoredRevocations: RevocationSource {
   func isRevoked(_ agent: AgentIdentity) async throws -> Bool {
     try await store.isRevoked(serial: agent.serial, of: agent.cluster, issuedAt: agent.issuedAt)
   }
-}
-
-/// Refusals on their way to the audit log. Bounded: a flood of refusals must not grow memory, and the newest say the most.
-private final class AuditQueue: Sendable {
-  private let refusals: AsyncStream<RefusedPeer>.Continuation
-
-  init(store: ControlPlaneStore, logger: Logger) {
-    let (stream, continuation) = AsyncStream.makeStream(of: RefusedPeer.self, bufferingPolicy: .bufferingNewest(1000))
-    refusals = continuation
-    Task {
-      for await refusal in stream {
-        let actor = refusal.agent.map { "agent:\($0.cluster)" } ?? "unknown"
-        logger.warning(
-          "an agent was refused",
-          metadata: ["agent": "\(actor)", "remote": "\(refusal.remote)", "why": "\(refusal.refusal.rawValue)"])
-        try? await store.appendAudit(
-          AuditRow(
-            at: refusal.at, actor: actor, action: "agent.refused", object: refusal.agent?.cluster.text ?? "",
-            detail: "\(refusal.method) from \(refusal.remote): \(refusal.refusal.rawValue)"))
-      }
-    }
-  }
-
-  func record(_ refusal: RefusedPeer) { refusals.yield(refusal) }
 }

@@ -38,13 +38,14 @@ struct SecretVault: Sendable {
   ///
   /// - Throws: `.invalidArgument` for names and sizes; `.failedPrecondition` when the project has too many.
   func set(
-    _ name: String, of project: ProjectName, to values: [String: String], by user: String, at now: Timestamp
+    _ name: String, of project: ProjectName, to values: [String: String], by user: String, from address: String = "",
+    at now: Timestamp
   ) async throws -> SecretRow {
     try Self.check(name, values)
     let sealed = try keyring().seal(values, project: project, name: name)
     let row = SecretRow(
       project: project, name: name, sealed: sealed, fields: values.keys.sorted(), changedAt: now, changedBy: user)
-    guard try await store.put(row, limit: Self.secretsMax) else {
+    guard try await store.put(row, limit: Self.secretsMax, from: address) else {
       throw FederationError(
         .failedPrecondition, "project \(project) has \(Self.secretsMax) secrets already; remove one first")
     }

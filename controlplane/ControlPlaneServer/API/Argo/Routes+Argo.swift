@@ -14,24 +14,32 @@ extension APIServer {
   var argoRoutes: [Route] {
     let workflows = "/api/v1/workflows/:namespace"
     let actions = ["suspend", "resume", "stop", "terminate", "retry"].map { verb in
-      Route(.put, "\(workflows)/:name/\(verb)", .project, "\(verb.capitalized)s a workflow.") { request, context in
+      Route(.put, "\(workflows)/:name/\(verb)", .project(.update, .workflow), "\(verb.capitalized)s a workflow.") {
+        request, context in
         try await argoAct(verb, request, context)
       }
     }
     return [
-      Route(.post, workflows, .project, "Submits a workflow.") { try await argoCreate($0, $1) },
-      Route(.post, "\(workflows)/lint", .project, "Checks a workflow without storing it.") {
+      Route(.post, workflows, .project(.create, .workflow), "Submits a workflow.") { try await argoCreate($0, $1) },
+      Route(.post, "\(workflows)/lint", .project(.read, .workflow), "Checks a workflow without storing it.") {
         try await argoLint($0, $1)
       },
-      Route(.get, workflows, .project, "Lists a namespace's workflows.") { try await argoList($0, $1) },
-      Route(.get, "\(workflows)/:name", .project, "A workflow.") { try await argoGet($0, $1) },
-      Route(.delete, "\(workflows)/:name", .project, "Ends a workflow if it runs, and removes it.") {
+      Route(.get, workflows, .project(.read, .workflow), "Lists a namespace's workflows.") {
+        try await argoList($0, $1)
+      },
+      Route(.get, "\(workflows)/:name", .project(.read, .workflow), "A workflow.") { try await argoGet($0, $1) },
+      Route(.delete, "\(workflows)/:name", .project(.delete, .workflow), "Ends a workflow if it runs, and removes it.")
+      {
         try await argoDelete($0, $1)
       },
-      Route(.get, "\(workflows)/:name/log", .project, "The output of a workflow's tasks, as a stream.") {
+      Route(
+        .get, "\(workflows)/:name/log", .project(.read, .workflow), "The output of a workflow's tasks, as a stream."
+      ) {
         try await argoLogs($0, $1)
       },
-      Route(.get, "/api/v1/workflow-events/:namespace", .project, "Changes of workflows, as a stream.") {
+      Route(
+        .get, "/api/v1/workflow-events/:namespace", .project(.read, .workflow), "Changes of workflows, as a stream."
+      ) {
         try await argoWatch($0, $1)
       },
       Route(.get, "/api/v1/info", .authenticated, "What the server offers.") { _, _ in
@@ -42,7 +50,7 @@ extension APIServer {
         let caller = try context.signedIn()
         return .json([
           "subject": .string(caller.user), "name": .string(caller.user), "issuer": "fubini",
-          "groups": caller.isAdmin ? ["admin"] : [],
+          "groups": caller.rights.organisation.contains(.orgAdmin) ? ["admin"] : [],
         ])
       },
     ] + actions
@@ -82,7 +90,7 @@ extension APIServer {
     if isDryRun { return try Self.argoDryRun(definition, project, name: name, uid: uid) }
     let reply = try await services.commands.perform(
       .submit(Submission(definition: definition, project: project, name: name, uid: uid)),
-      as: Principal(user: caller.user),
+      as: caller.principal,
       idempotency: try Self.idempotency(request, bytes))
     guard case .submitted(_, let accepted, _) = reply else {
       throw FederationError(.internal, "the submission was answered with something else")
@@ -237,7 +245,7 @@ extension APIServer {
     let command = try Self.argoCommand(verb, body)
     let reference = try await workflow(context).reference
     _ = try await services.commands.perform(
-      .workflow(reference, command), as: Principal(user: caller.user), idempotency: try Self.idempotency(request, bytes)
+      .workflow(reference, command), as: caller.principal, idempotency: try Self.idempotency(request, bytes)
     )
     return try await argoShow(reference, request)
   }
@@ -270,7 +278,7 @@ extension APIServer {
   private func argoDelete(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
     _ = try await services.commands.perform(
-      .workflow(try await workflow(context).reference, .delete), as: Principal(user: caller.user),
+      .workflow(try await workflow(context).reference, .delete), as: caller.principal,
       idempotency: try Self.idempotency(request, []))
     return .json([:])
   }

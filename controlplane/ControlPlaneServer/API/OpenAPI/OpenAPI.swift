@@ -112,7 +112,7 @@ enum OpenAPI {
       "GET /v1/version": Operation(response: VersionDocument.self),
       "GET /v1/userinfo": Operation(response: UserDocument.self),
       "GET /v1/doctor": Operation(response: DoctorDocument.self),
-      "GET /v1/audit": Operation(query: page, response: AuditList.self),
+      "GET /v1/audit": Operation(query: ["since", "actor", "denied"] + page, response: AuditList.self),
       "GET /openapi.json": Operation(),
       "POST /v1/workflows": Operation(
         query: ["project", "strict", "dryRun"], response: SubmitResponse.self, status: 201),
@@ -148,6 +148,8 @@ enum OpenAPI {
         request: ClusterActionRequest.self, response: AcceptedDocument.self)
     }
     all.merge(dataOperations) { first, _ in first }
+    all.merge(projectOperations) { first, _ in first }
+    all.merge(accessOperations) { first, _ in first }
     let argo = "/api/v1/workflows/:namespace"
     let options = ["listOptions.labelSelector", "listOptions.fieldSelector", "fields"]
     let argoList = options + ["listOptions.limit", "listOptions.continue", "nameFilter"]

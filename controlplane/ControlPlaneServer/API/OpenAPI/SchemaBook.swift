@@ -18,6 +18,7 @@ final class SchemaBook {
     case is Int64.Type: return (["type": "integer", "format": "int64"], Int64(0))
     case is Int32.Type: return (["type": "integer", "format": "int32"], Int32(0))
     case is UInt32.Type: return (["type": "integer", "minimum": 0], UInt32(0))
+    case is ClusterName.Type: return (["type": "string"], ClusterName(""))
     case is WireTime.Type: return (["type": "string", "format": "date-time"], Timestamp.epoch.wire)
     case is JSONValue.Type: return ([:], JSONValue.null)
     case let described as any SchemaDescribing.Type: return try described.describe(in: self)
@@ -58,10 +59,14 @@ extension SchemaEnumeration {
   }
 }
 extension ArchiveFormat: SchemaEnumeration {}
+extension BudgetPeriod: SchemaEnumeration {}
 extension ClusterKind: SchemaEnumeration {}
 extension ErrorCode: SchemaEnumeration {}
+extension ExhaustionPolicy: SchemaEnumeration {}
 extension FindingDocument.Level: SchemaEnumeration {}
 extension NodePhase: SchemaEnumeration {}
+extension PriorityClass: SchemaEnumeration {}
+extension Role: SchemaEnumeration {}
 
 /// The members that a type has asked for.
 private final class SchemaMembers {

@@ -33,3 +33,15 @@ func chain(_ federation: String = "", name: String = "chain", checkOn role: Stri
       container: {image: any, command: ["true"]}
   """
 }
+
+/// One task, which asks for nothing.
+let single = """
+  apiVersion: argoproj.io/v1alpha1
+  kind: Workflow
+  metadata: {name: one}
+  spec:
+    entrypoint: main
+    templates:
+    - name: main
+      container: {image: any, command: ["true"]}
+  """

@@ -1,0 +1,92 @@
+/// How much of something a project may have in use at once. nil: not limited.
+public struct ResourceQuota: Hashable, Sendable, Codable {
+  public var cpuMillicores: Int64?
+  public var gpus: Int64?
+  public var memoryBytes: Int64?
+  /// Runs that are placed and not over.
+  public var runs: Int64?
+  public init(cpuMillicores: Int64? = nil, gpus: Int64? = nil, memoryBytes: Int64? = nil, runs: Int64? = nil) {
+    self.cpuMillicores = cpuMillicores
+    self.gpus = gpus
+    self.memoryBytes = memoryBytes
+    self.runs = runs
+  }
+
+  public var isEmpty: Bool { self == ResourceQuota() }
+}
+
+/// What a project's runs that are not over have, all together or on one cluster.
+public struct ResourceUse: Hashable, Sendable, Codable {
+  public var cpuMillicores: Int64 = 0
+  public var gpus: Int64 = 0
+  public var memoryBytes: Int64 = 0
+  public var runs: Int64 = 0
+  public init() {}
+
+  /// One run's.
+  public init(_ resources: Resources) {
+    (cpuMillicores, gpus) = (resources.cpuMillicores, Int64(resources.gpus))
+    (memoryBytes, runs) = (resources.memory.bytes, 1)
+  }
+
+  public static func += (a: inout Self, b: Self) {
+    a.cpuMillicores += b.cpuMillicores
+    a.gpus += b.gpus
+    a.memoryBytes += b.memoryBytes
+    a.runs += b.runs
+  }
+
+  public static func -= (a: inout Self, b: Self) {
+    a.cpuMillicores -= b.cpuMillicores
+    a.gpus -= b.gpus
+    a.memoryBytes -= b.memoryBytes
+    a.runs -= b.runs
+  }
+}
+
+/// What a project may use, and where. What is nil is not limited.
+public struct ProjectLimits: Hashable, Sendable, Codable {
+  /// On all clusters together.
+  public var overall: ResourceQuota?
+  /// By cluster.
+  public var clusters: [String: ResourceQuota]?
+  /// Of all versions of its data sets.
+  public var storageBytes: Int64?
+  /// The clusters that it may use.
+  public var allowedClusters: [ClusterName]?
+  public var allowedClasses: [PriorityClass]?
+  /// Labels that a cluster must have for the project's work and data to be there. Data sets that say nothing else get them.
+  public var residency: [String: String]?
+
+  public init(
+    overall: ResourceQuota? = nil, clusters: [String: ResourceQuota]? = nil, storageBytes: Int64? = nil,
+    allowedClusters: [ClusterName]? = nil, allowedClasses: [PriorityClass]? = nil, residency: [String: String]? = nil
+  ) {
+    self.overall = overall
+    self.clusters = clusters
+    self.storageBytes = storageBytes
+    self.allowedClusters = allowedClusters
+    self.allowedClasses = allowedClasses
+    self.residency = residency
+  }
+
+  /// Whether the project may use a cluster at all, full quotas or not.
+  public func admits(_ cluster: ClusterName, labels: [String: String]) -> Bool {
+    (allowedClusters?.contains(cluster) ?? true) && (residency ?? [:]).allSatisfy { labels[$0.key] == $0.value }
+  }
+
+  /// What makes no sense; nil: nothing.
+  public var problem: String? {
+    let quotas = [overall].compactMap { $0 } + (clusters ?? [:]).values
+    let numbers = quotas.flatMap { [$0.cpuMillicores, $0.gpus, $0.memoryBytes, $0.runs] } + [storageBytes]
+    guard numbers.allSatisfy({ $0 ?? 0 >= 0 }) else { return "a quota is a number from 0" }
+    let names = (clusters ?? [:]).keys.map { $0 } + (allowedClusters ?? []).map(\.text)
+    guard names.count <= 1000, names.allSatisfy({ ClusterName($0).isDNSLabel }) else {
+      return "limits name at most 1000 clusters, by their names"
+    }
+    let labels = residency ?? [:]
+    guard labels.count <= 64, labels.allSatisfy({ (1...253).contains($0.key.utf8.count) && $0.value.utf8.count <= 253 })
+    else { return "residency: at most 64 labels of at most 253 bytes" }
+    return nil
+  }
+}

@@ -1,0 +1,40 @@
+public import FederationModel
+
+/// What a project's budget allows at the moment of a snapshot. Decided on is only in the core, where all reservations are known.
+public struct BudgetView: Hashable, Sendable {
+  /// ISO 4217, upper case.
+  public var currency: String
+  /// What a hard budget, or a member's limit in it, has left to promise; nil: nothing is refused for want of money.
+  public var available: Amount?
+  /// What would be left if all that is reserved came back.
+  public var unspent: Amount
+  /// Whose limit in the budget it is that has so little left; nil: the budget itself.
+  public var member: String?
+  /// Bounds the runs whose authors give no limit.
+  public var defaultWalltime: Duration
+
+  public init(currency: String, available: Amount?, unspent: Amount, defaultWalltime: Duration) {
+    self.currency = currency
+    self.available = available
+    self.unspent = unspent
+    self.defaultWalltime = defaultWalltime
+  }
+
+  /// How long a run may take on a cluster: its author's limit, else the project's, within what the cluster's partition gives.
+  public func bound(of requirement: Requirement, on cluster: ClusterView) -> Duration {
+    if let bound = requirement.bound { return bound }
+    let limit = PartitionFit.chosen(cluster.inventory.partitions, requirement)?.timeLimit
+    return limit.map { min($0, defaultWalltime) } ?? defaultWalltime
+  }
+
+  /// The most that a run can cost on a cluster, which is what is reserved for it; nil when the cluster has no price in the budget's
+  /// currency.
+  public func reservation(for requirement: Requirement, on cluster: ClusterView, moving moved: ByteCount) -> Amount? {
+    guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass), sheet.currency == currency
+    else {
+      return nil
+    }
+    return Amount(
+      reserving: sheet.cost(of: requirement.priced, for: bound(of: requirement, on: cluster), moving: moved))
+  }
+}

@@ -1,0 +1,88 @@
+public import FederationModel
+
+/// What a project may use at the moment of a snapshot, and what it uses. Decided on is in the core, where all runs are known.
+public struct QuotaView: Hashable, Sendable {
+  public var limits: ProjectLimits
+  /// On all clusters together.
+  public var use: ResourceUse
+  public var useByCluster: [ClusterName: ResourceUse]
+
+  public init(limits: ProjectLimits, use: ResourceUse = ResourceUse(), useByCluster: [ClusterName: ResourceUse] = [:]) {
+    self.limits = limits
+    self.use = use
+    self.useByCluster = useByCluster
+  }
+
+  /// Why a run of a project may not be placed on a cluster; nil: it may. In words for the project's people (invariant I10).
+  public func rejection(of cluster: ClusterSpec, for requirement: Requirement) -> Rejection? {
+    permission(cluster, requirement) ?? quota(cluster.name, requirement)
+  }
+
+  private func permission(_ cluster: ClusterSpec, _ requirement: Requirement) -> Rejection? {
+    let project = requirement.project
+    if let allowed = limits.allowedClusters, !allowed.contains(cluster.name) {
+      return Rejection(
+        "ClusterNotAllowed",
+        "project \(project) may not use this cluster; an administrator can allow it: fubini project quota set \(project) "
+          + "--allow-cluster \(cluster.name)")
+    }
+    let asked = requirement.hints.priorityClass
+    if let allowed = limits.allowedClasses, !allowed.contains(asked) {
+      let names = allowed.sorted().map(\.rawValue).joined(separator: ", ")
+      return Rejection(
+        "ClassNotAllowed",
+        "project \(project) may not use priority class \(asked.rawValue), but \(names.isEmpty ? "none" : names)")
+    }
+    let residency = limits.residency ?? [:]
+    for key in residency.keys.sorted() where cluster.labels[key] != residency[key] {
+      return Rejection(
+        "Residency", "the data of project \(project) may only be on clusters with \(key)=\(residency[key]!)")
+    }
+    return nil
+  }
+
+  private func quota(_ cluster: ClusterName, _ requirement: Requirement) -> Rejection? {
+    let asked = ResourceUse(requirement.resources)
+    if let quota = limits.overall,
+      let rejection = Self.exceeded(quota, use, asked, requirement.project, "", "")
+    {
+      return rejection
+    }
+    guard let quota = limits.clusters?[cluster.text] else { return nil }
+    return Self.exceeded(
+      quota, useByCluster[cluster] ?? ResourceUse(), asked, requirement.project, " on \(cluster)",
+      " --cluster \(cluster)")
+  }
+
+  /// The first quota that would be exceeded.
+  private static func exceeded(
+    _ quota: ResourceQuota, _ use: ResourceUse, _ asked: ResourceUse, _ project: ProjectName, _ place: String,
+    _ option: String
+  ) -> Rejection? {
+    func cores(_ millicores: Int64) -> String {
+      millicores % 1000 == 0 ? "\(millicores / 1000)" : "\(Double(millicores) / 1000)"
+    }
+    let kinds: [(limit: Int64?, use: Int64, asked: Int64, name: String, option: String, text: (Int64) -> String)] = [
+      (quota.runs, use.runs, asked.runs, "runs", "--runs", { "\($0)" }),
+      (quota.cpuMillicores, use.cpuMillicores, asked.cpuMillicores, "cores", "--cpus", cores),
+      (quota.gpus, use.gpus, asked.gpus, "GPUs", "--gpus", { "\($0)" }),
+      (quota.memoryBytes, use.memoryBytes, asked.memoryBytes, "memory", "--memory", { "\(ByteCount($0))" }),
+    ]
+    for kind in kinds {
+      guard let limit = kind.limit, kind.asked > 0, kind.use + kind.asked > limit else { continue }
+      // What runs comes back; what is more than all of it never fits.
+      let isTemporary = kind.asked <= limit
+      let message =
+        isTemporary
+        ? "project \(project) uses \(kind.text(kind.use)) of its \(kind.text(limit)) \(kind.name)\(place), and this asks for "
+          + "\(kind.text(kind.asked)): it waits for runs to end"
+        : "it asks for \(kind.text(kind.asked)) \(kind.name), and project \(project) may use \(kind.text(limit))\(place)"
+      return Rejection(
+        Rejection.overQuota,
+        message
+          + "; an administrator can allow more: fubini project quota set \(project)\(option) \(kind.option) NUMBER",
+        isTemporary: isTemporary)
+    }
+    return nil
+  }
+}

@@ -1,0 +1,74 @@
+import FederationModel
+
+/// A request that was refused for who made it: the answer to it, apart from other errors so that it is audited.
+struct Denial: Error {
+  var answer: FederationError
+}
+
+/// The one place where requests are authorised. Default deny: every route names what it needs, and what is not given is refused.
+enum Authorisation {
+  /// Whether a caller may use a route.
+  ///
+  /// - Parameter project: the one that path or query name; nil when only the document can, and then its handler asks `require`.
+  static func admit(_ access: Route.Access, in project: ProjectName?, _ caller: Caller) throws {
+    guard let permission = access.permission else { return }
+    switch access {
+    case .open, .authenticated: break
+    case .project:
+      if let project {
+        try require(permission, in: project, caller)
+      } else if !caller.rights.allowsAnywhere(permission) {
+        throw denied(permission, Role.ofProjects, caller.rights.roles, "a project")
+      }
+    case .anywhere:
+      guard caller.rights.allowsAnywhere(permission) else {
+        throw denied(permission, Role.allCases, caller.rights.roles, "a project")
+      }
+    case .federation:
+      guard caller.rights.allows(permission) else {
+        throw denied(permission, Role.ofOrganisations, caller.rights.organisation, "the organisation")
+      }
+    }
+  }
+
+  /// Whether a caller may do this in a project. The answer to a project of others is that there is none: not even its existence is told.
+  static func require(_ permission: Permission, in project: ProjectName, _ caller: Caller) throws {
+    guard caller.rights.knows(project) else {
+      throw Denial(answer: FederationError(.notFound, "there is no project \(project) that you may use"))
+    }
+    guard caller.rights.allows(permission, in: project) else {
+      throw denied(permission, Role.allCases, caller.rights.roles(in: project), "project \(project)")
+    }
+  }
+
+  /// Whether a caller may give or take a role in a project (nil: in the organisation).
+  static func requireGrant(of role: Role, in project: ProjectName?, _ caller: Caller) throws {
+    guard !caller.rights.mayGrant(role, in: project) else { return }
+    throw Denial(
+      answer: FederationError(
+        .permissionDenied, "role \(role.rawValue) is given and taken only by who may do all that it allows"))
+  }
+
+  /// - Parameter candidates: the roles that could give it.
+  private static func denied(
+    _ permission: Permission, _ candidates: [Role], _ held: Set<Role>, _ place: String
+  ) -> Denial {
+    let roles = candidates.filter { $0.allows(permission) }.map(\.rawValue)
+    if held.contains(where: { $0.allows(permission) }) {
+      return Denial(
+        answer: FederationError(
+          .permissionDenied, "your role allows \(permission), but this token's scopes do not: use or make another token"
+        ))
+    }
+    let mine = held.isEmpty ? "none" : held.map(\.rawValue).sorted().joined(separator: ", ")
+    return Denial(
+      answer: FederationError(
+        .permissionDenied,
+        "this needs \(permission) in \(place), which role \(roles.joined(separator: " or ")) has; yours: \(mine)"))
+  }
+}
+
+extension AccessRights {
+  /// All that there are, wherever they hold.
+  fileprivate var roles: Set<Role> { projects.values.reduce(organisation) { $0.union($1) } }
+}

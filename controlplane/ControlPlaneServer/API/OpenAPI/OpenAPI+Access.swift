@@ -1,0 +1,21 @@
+import FederationAPI
+import FederationModel
+
+extension OpenAPI {
+  /// Members, tokens and quotas.
+  static let accessOperations: [String: Operation] = {
+    var all = [
+      "GET /v1/tokens": Operation(query: ["user", "project", "all"], response: TokenList.self),
+      "POST /v1/tokens": Operation(request: TokenRequest.self, response: TokenCreated.self, status: 201),
+      "DELETE /v1/tokens/:id": Operation(response: AcceptedDocument.self),
+      "GET /v1/projects/:p/quota": Operation(response: QuotaDocument.self),
+      "PUT /v1/projects/:p/quota": Operation(request: ProjectLimits.self, response: QuotaDocument.self),
+    ]
+    for members in ["/v1/members", "/v1/projects/:p/members"] {
+      all["GET \(members)"] = Operation(response: MemberList.self)
+      all["POST \(members)"] = Operation(request: MemberRequest.self, response: AcceptedDocument.self, status: 201)
+      all["DELETE \(members)"] = Operation(query: ["user", "role"], response: AcceptedDocument.self)
+    }
+    return all
+  }()
+}

@@ -1,0 +1,39 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationAPI
+import FederationModel
+import Hummingbird
+
+extension APIServer {
+  var quotaRoutes: [Route] {
+    let quota = "/v1/projects/:p/quota"
+    return [
+      Route(.get, quota, .project(.read, .quota), "What a project may use at once, and where, and what it uses.") {
+        _, context in
+        try .json(try await self.quota(of: ProjectName(try context.parameter("p"))))
+      },
+      Route(.put, quota, .project(.update, .quota), "Sets all limits of a project. What is left out is not limited.") {
+        request, context in
+        let name = ProjectName(try context.parameter("p"))
+        let bytes = try await request.bytes()
+        let limits = try JSONBody.decode(ProjectLimits.self, from: bytes)
+        _ = try await services.commands.perform(
+          .project(name, .setLimits(limits)), as: try context.signedIn().principal,
+          idempotency: try Self.idempotency(request, bytes))
+        return try .json(try await self.quota(of: name))
+      },
+    ]
+  }
+
+  private func quota(of name: ProjectName) async throws -> QuotaDocument {
+    guard let project = try await services.store.projects().first(where: { $0.name == name }) else {
+      throw FederationError(
+        .notFound, "there is no project \(name); an administrator makes it: fubini project create \(name)")
+    }
+    let uses = try await services.store.resourceUse(of: name)
+    return QuotaDocument(
+      project: name.text, limits: project.limits, used: uses.values.reduce(into: ResourceUse()) { $0 += $1 },
+      usedByCluster: Dictionary(uniqueKeysWithValues: uses.map { ($0.key.text, $0.value) }),
+      storageBytes: try await services.store.datasetStorage(of: name))
+  }
+}

@@ -1,0 +1,9 @@
+-- When an artifact goes from the repository, where its document says so (Argo's artifactGC): OnWorkflowCompletion, OnWorkflowDeletion or
+-- Never. NULL: with its workflow, when its key was made for that.
+ALTER TABLE artifacts ADD COLUMN collection text;
+-- Logs whose workflow is gone: to be deleted where logs are kept.
+CREATE TABLE log_garbage (
+  run_id bigint PRIMARY KEY,
+  since_ms bigint NOT NULL
+);
+CREATE INDEX log_garbage_since ON log_garbage (since_ms);
