@@ -25,6 +25,9 @@ others=$!
 tail -n +1 -f --pid=$others "$logs/others" 2>/dev/null || wait $others
 wait
 cat "$logs/slurm"
+echo
+grep -hE 'Test run with' "$logs/others" "$logs/slurm"
+# Last, because who reads a long log begins at its end: what failed, by the test's own words and not by those of the programs it started.
 status=0
 for half in others slurm; do
   code=$(cat "$logs/$half.status")
@@ -32,8 +35,8 @@ for half in others slurm; do
   status=$code
   echo
   echo "What failed in the half \"$half\" (status $code):"
-  grep -E 'recorded an issue|Fatal error|crashed|error: ' "$logs/$half" | tail -40
+  grep -E '^✘ .*recorded an issue|Fatal error:|signal code|^↳ ' "$logs/$half" | cut -c 1-600 | tail -60
+  # A half that crashed or was ended says so by the test that had begun last.
+  grep -q '^✘ Test run with' "$logs/$half" || grep -E '^◇ Test .*started' "$logs/$half" | tail -n 1
 done
-echo
-grep -hE 'Test run with' "$logs/others" "$logs/slurm"
 exit "$status"
