@@ -223,6 +223,7 @@ extension ControlPlaneCore {
     row.bytesOut = event.usage.bytesOut
     row.wallMilliseconds = event.usage.wallMilliseconds
     row.stagingMilliseconds = event.usage.stagingMilliseconds
+    row.egress = metered(row, event.usage)
     row.charge = settle(row, entry.priced)
     // What is followed was measured when it arrived, without the time that the run waited for room.
     if entry.inputs.isEmpty {

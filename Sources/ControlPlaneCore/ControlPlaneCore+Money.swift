@@ -131,19 +131,41 @@ extension ControlPlaneCore {
   func hold(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Hold {
     guard let budget = budgetView(of: requirement.project, for: requirement.member) else { return .nothing }
     let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
-    guard let amount = budget.reservation(for: requirement, on: view, moving: placement.moving),
+    let egress = egressQuotes(of: placement).plannedCost
+    guard let amount = budget.reservation(for: requirement, on: view, egress: egress),
       ledger.refusal(of: amount, for: requirement.project, by: requirement.member) == nil
     else { return .refused }
     return .amount(amount, bound: budget.bound(of: requirement, on: view))
   }
 
+  /// What clusters charge for what they send for a placement, at the prices of now.
+  func egressQuotes(of placement: Placement) -> [EgressQuote] {
+    guard let sheet = clusters[placement.cluster]?.row.spec.prices(at: now) else { return [] }
+    return placement.sources.keys.sorted().compactMap { source in
+      let gibibyte = egressGibibyte(of: source, in: sheet.currency)
+      guard gibibyte > 0 else { return nil }
+      return EgressQuote(source: source, gibibyte: gibibyte, planned: placement.sources[source]!)
+    }
+  }
+
+  /// Minor units for a GiB that others fetch from a cluster's export now.
+  func egressGibibyte(of source: ClusterName, in currency: String) -> Double {
+    clusters[source]?.view(defaultBandwidth: configuration.defaultBandwidth, at: now).egressGibibyte(in: currency) ?? 0
+  }
+
   // MARK: Ends
+
+  /// What came from where for a run that is over, as its agent tells.
+  func metered(_ row: RunRow, _ usage: RunUsage) -> [EgressQuote] {
+    guard let currency = row.quote?.currency else { return [] }
+    return row.egress.metered(usage.bytesIn, by: usage.bytesFrom) { egressGibibyte(of: $0, in: currency) }
+  }
 
   /// What a run is charged for what it really used, at its quoted price and rounded down: at most what was held for it. The hold
   /// is over. nil for a run without a price.
   mutating func settle(_ row: RunRow, _ priced: Resources) -> Amount? {
     let used = row.quote.map {
-      Amount(charging: $0.cost(of: priced, for: .milliseconds(row.wallMilliseconds), moving: row.bytesIn))
+      Amount(charging: $0.cost(of: priced, for: .milliseconds(row.wallMilliseconds)) + row.egress.cost)
     }
     guard let settlement = ledger.settle(row.id, used: used ?? .zero, on: row.cluster, at: now) else { return used }
     if let alert = settlement.alert, let project = workflows[row.task.workflow]?.row.project {

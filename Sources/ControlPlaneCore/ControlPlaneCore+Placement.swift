@@ -239,8 +239,8 @@ extension ControlPlaneCore {
   private func hasRoom(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Bool {
     let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
     // A price may have changed since the plan was made.
-    guard view.isAffordable(for: requirement, moving: placement.moving, lasting: expectedRuntime(of: requirement))
-    else {
+    let egress = egressQuotes(of: placement).plannedCost
+    guard view.isAffordable(for: requirement, egress: egress, lasting: expectedRuntime(of: requirement)) else {
       return false
     }
     if view.hasRoom(for: requirement.resources, lasting: expectedRuntime(of: requirement)) { return true }
@@ -255,10 +255,12 @@ extension ControlPlaneCore {
     let (task, cluster) = (placement.task, placement.cluster)
     runCounter += 1
     let id = RunID(incarnation: incarnation, counter: runCounter)
-    let row = RunRow(
+    var row = RunRow(
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
       quote: clusters[cluster]!.row.spec.prices(at: now)?.quoted(to: requirement.hints.priorityClass),
       resources: requirement.resources, inputBytes: inputSize(of: requirement))
+    row.egress = egressQuotes(of: placement)
+    row.priorityClass = requirement.hints.priorityClass
     var run = RunEntry(
       row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,

@@ -290,13 +290,17 @@ public struct AgentEvent: Hashable, Sendable {
 /// What a run used, metered by its agent.
 public struct RunUsage: Hashable, Sendable {
   public var bytesIn: ByteCount
+  /// Of `bytesIn`, those that came from other clusters' exports; nil: the agent does not tell.
+  public var bytesFrom: [ClusterName: ByteCount]?
   public var bytesOut: ByteCount
   public var wallMilliseconds: Int64
   public var stagingMilliseconds: Int64
   public init(
-    bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero, wallMilliseconds: Int64 = 0, stagingMilliseconds: Int64 = 0
+    bytesIn: ByteCount = .zero, bytesFrom: [ClusterName: ByteCount]? = nil, bytesOut: ByteCount = .zero,
+    wallMilliseconds: Int64 = 0, stagingMilliseconds: Int64 = 0
   ) {
     self.bytesIn = bytesIn
+    self.bytesFrom = bytesFrom
     self.bytesOut = bytesOut
     self.wallMilliseconds = wallMilliseconds
     self.stagingMilliseconds = stagingMilliseconds

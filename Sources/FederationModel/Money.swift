@@ -48,7 +48,7 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   public var gibibyteHour: Double
   /// Minor units for one GPU for one hour.
   public var gpuHour: Double
-  /// Minor units for one GiB that leaves its source for this cluster.
+  /// Minor units for one GiB that leaves this cluster's export for another cluster; see `EgressQuote`.
   public var egressGibibyte: Double
   /// Factors on the three hourly prices for runs of a priority class, by its name; a class that is not named pays them whole. nil: none
   /// is named.
@@ -96,12 +96,12 @@ public struct PriceSheet: Hashable, Sendable, Codable {
     return nil
   }
 
-  /// Minor units, not yet rounded, for holding `resources` for `duration` and moving `moved` bytes in.
-  public func cost(of resources: Resources, for duration: Duration, moving moved: ByteCount = .zero) -> Double {
+  /// Minor units, not yet rounded, for holding `resources` for `duration`.
+  public func cost(of resources: Resources, for duration: Duration) -> Double {
     let hours = max(0, duration.seconds) / 3600
     let gibibyte = 1_073_741_824.0
     return hours
       * (coreHour * Double(resources.cpuMillicores) / 1000 + gibibyteHour * Double(resources.memory.bytes) / gibibyte
-        + gpuHour * Double(resources.gpus)) + egressGibibyte * Double(moved.bytes) / gibibyte
+        + gpuHour * Double(resources.gpus))
   }
 }

@@ -29,12 +29,14 @@ public struct BudgetView: Hashable, Sendable {
 
   /// The most that a run can cost on a cluster, which is what is reserved for it; nil when the cluster has no price in the budget's
   /// currency.
-  public func reservation(for requirement: Requirement, on cluster: ClusterView, moving moved: ByteCount) -> Amount? {
+  ///
+  /// - Parameter egress: minor units that the sources of its inputs charge.
+  public func reservation(for requirement: Requirement, on cluster: ClusterView, egress: Double) -> Amount? {
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass), sheet.currency == currency
     else {
       return nil
     }
     return Amount(
-      reserving: sheet.cost(of: requirement.priced, for: bound(of: requirement, on: cluster), moving: moved))
+      reserving: sheet.cost(of: requirement.priced, for: bound(of: requirement, on: cluster)) + egress)
   }
 }

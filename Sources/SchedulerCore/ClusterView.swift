@@ -82,9 +82,21 @@ public struct ClusterView: Sendable {
   var changingSlots: Int { max(0, (inventory.slots ?? 0) - longRuns) }
 
   /// Whether a task's `maxPrice` allows it here.
-  public func isAffordable(for requirement: Requirement, moving missing: ByteCount, lasting runtime: Duration) -> Bool {
-    Filter.price(self, requirement, missing, runtime) == nil
+  ///
+  /// - Parameter egress: minor units that the sources of its inputs charge.
+  public func isAffordable(for requirement: Requirement, egress: Double, lasting runtime: Duration) -> Bool {
+    Filter.price(self, requirement, egress, runtime) == nil
   }
+
+  /// Minor units for a GiB that another cluster fetches from its export, for whoever pays in `currency`; 0 without an export, because
+  /// what comes through the repository costs nothing, and for a price in another currency, which nobody could charge.
+  public func egressGibibyte(in currency: String) -> Double {
+    guard inventory.cache?.exportURL != nil, let sheet = spec.prices, sheet.currency == currency else { return 0 }
+    return sheet.egressGibibyte
+  }
+
+  /// Whether what others fetch from its export has a price.
+  public var chargesEgress: Bool { spec.prices.map { egressGibibyte(in: $0.currency) > 0 } ?? false }
 
   /// While a slot changes hands through the control plane it stands empty for some 25 ms, two commits and two messages: a tenth of
   /// such a task. What takes longer is bound late instead.

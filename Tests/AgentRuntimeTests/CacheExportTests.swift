@@ -79,6 +79,7 @@ import Testing
       let gauge = TransferGauge()
       try await fetcher.fetch(one, for: nil, into: ours, gauge)
       #expect(gauge.reading.bytesMoved == 200_000)
+      #expect(gauge.reading.bytesFromClusters.values.reduce(0, +) == 200_000)
       one.key = DataKey(sha256: SampleDataset.sha256([1]))
       await #expect(throws: FederationError.self) {
         try await fetcher.fetch(one, for: nil, into: ours, TransferGauge())

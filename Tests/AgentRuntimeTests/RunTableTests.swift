@@ -126,6 +126,26 @@ import Testing
     #expect(try events(turn(&table, ended(7)).changes).last?.outcome.bytesIn == 3)
   }
 
+  @Test("what was staged is told by the cluster that it came from, and what came from none by the empty name")
+  func bytesFrom() throws {
+    func told(_ bytes: Int64, _ fromClusters: [ClusterName: Int64]) throws -> [String: Int64]? {
+      var table = RunTable(restoring: emptyJournal())
+      var withInput = assignment(7)
+      withInput.spec.inputs = [
+        .with {
+          $0.path = "/in"; $0.source = .raw("x")
+        }
+      ]
+      _ = turn(&table, welcome([withInput]))
+      _ = turn(&table, .staged(RunID(7), bytesIn: bytes, fromClusters: fromClusters, milliseconds: 1))
+      return try events(turn(&table, ended(7)).changes).last?.outcome.bytesFrom
+    }
+    #expect(try told(9, ["a": 4, "b": 2]) == ["a": 4, "b": 2, "": 3])
+    #expect(try told(6, ["a": 4, "b": 2]) == ["a": 4, "b": 2])
+    #expect(try told(5, [:]) == ["": 5], "an agent that meters is told from one that does not")
+    #expect(try told(0, [:]) == [:])
+  }
+
   @Test("a cancel before the start ends the run without the executor; a cancel after it asks the executor")
   func cancel() throws {
     var table = RunTable(restoring: emptyJournal())

@@ -33,6 +33,9 @@ struct SimulatedAgent {
   var executor: String?
   /// What it meters of each run that ends.
   var wallMilliseconds: Int64 = 0
+  var bytesIn = ByteCount.zero
+  /// nil: it is of a release that does not tell.
+  var bytesFrom: [ClusterName: ByteCount]?
   /// Every program that was ever started here, to be checked for doubles.
   var started: Set<RunID> = []
 
@@ -135,7 +138,8 @@ struct SimulatedAgent {
     unacknowledged.append(
       AgentEvent(
         sequence: sequence, run: id, phase: phase, at: .epoch, outcome: outcome, runsAs: "host",
-        usage: RunUsage(wallMilliseconds: outcome == nil ? 0 : wallMilliseconds)))
+        usage: outcome == nil
+          ? RunUsage() : RunUsage(bytesIn: bytesIn, bytesFrom: bytesFrom, wallMilliseconds: wallMilliseconds)))
   }
 }
 

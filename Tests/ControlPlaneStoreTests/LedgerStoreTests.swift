@@ -151,7 +151,7 @@ struct LedgerStoreTests {
       let since = Sample.now
       for (grouping, name) in [
         (UsageGrouping.project, "p"), (.user, "user"), (.cluster, "edge-1"), (.template, "t"), (.label("team"), "a"),
-        (.label("none"), ""),
+        (.label("none"), ""), (.priorityClass, "offline"),
       ] {
         let rows = try await store.usage(by: grouping, of: "p", since: since, limit: 10)
         #expect(rows.map(\.name) == [name] && rows.first?.runs == 3, "\(grouping): \(rows)")

@@ -315,7 +315,8 @@ private struct RandomLife {
         outputs: TaskOutputs(
           result: "[1, \"x\\u0000\"]", parameters: ["p": "\(lastNumber)\n"],
           artifacts: ["out": random.next(upTo: 2) == 0 ? Sample.artifact : Sample.unstored]))
-      event.usage = RunUsage(bytesIn: ByteCount(7), bytesOut: ByteCount(8), wallMilliseconds: 900)
+      event.usage = RunUsage(
+        bytesIn: ByteCount(7), bytesFrom: ["a": ByteCount(4)], bytesOut: ByteCount(8), wallMilliseconds: 900)
       known[cluster]![run] = nil
     } else {
       known[cluster]![run] = .running

@@ -149,6 +149,8 @@ enum Sample {
       finishedAt: now + .seconds(3), exitCode: -1, message: "m", cancelReason: "c", isUnaccounted: true,
       explanation: 9,
       quote: PriceSheet(currency: "CNY", coreHour: 0.1, gibibyteHour: 2, gpuHour: 3, egressGibibyte: 4),
+      egress: [EgressQuote(source: "a", gibibyte: 0.1, planned: ByteCount(1 << 40), moved: ByteCount(3))],
+      priorityClass: .offline,
       resources: Resources(cpuMillicores: 1500, memory: ByteCount(1 << 40), gpus: 2, gpuType: "a100"),
       inputBytes: ByteCount(9), charge: Amount(micros: 12),
       bytesIn: ByteCount(5), bytesOut: ByteCount(6), stagingMilliseconds: 7, wallMilliseconds: 8, runsAs: "sha256:1")

@@ -79,6 +79,53 @@ extension Integration {
       }
     }
 
+    @Test("Bytes that leave a cluster are charged by its sheet to the run that another one has them for, once")
+    func egress() async throws {
+      var options = FederationOptions()
+      options.agents = []
+      try await Federation.with(options) { federation in
+        let flow = try DataFlow(federation)
+        let origins = federation.path("origins")
+        try FileManager.default.createDirectory(atPath: origins, withIntermediateDirectories: false)
+        var source = FederationOptions.Agent("source", slots: 1, labels: ["place": "source"])
+        let port = try FreePort.next()
+        source.keys = [
+          "cache": "{origins: [\(origins)]}",
+          "export": "{listen: \"127.0.0.1:\(port)\", url: \"https://127.0.0.1:\(port)\"}",
+        ]
+        try await flow.join([source, .init("target", slots: 2, labels: ["place": "target"], coreHour: 3600)])
+        let size = 4 * DataFlow.mebibyte
+        let path = try await flow.makeTree("water", bytes: size, files: 2, in: origins)
+        try await flow.list("water", origin: "file://source\(path)", via: "source")
+        try await flow.prefetch("water", to: "source")
+        // 4 MiB of 256 CNY for a GiB are 1 CNY.
+        try await flow.fubini("price", "set", "source", "--currency", "CNY", "--egress-gib", "256")
+        try await flow.fubini("budget", "set", "default", "2", "CNY", "--period", "once", "--hard")
+        for name in ["first", "second"] {
+          _ = try await flow.client.submit(
+            DataFlow.reader(of: "water", name: name, federation: "walltime: 60s", selector: ["place": "target"]))
+          _ = try await flow.succeeded(name)
+        }
+        let first: CostDocument = try await flow.client.get("/v1/projects/default/workflows/first/cost")
+        let run = try #require(first.items.first)
+        #expect(
+          run.egress == [
+            EgressCostDocument(source: "source", gibibyte: 25_600, plannedBytes: size, movedBytes: run.bytesIn)
+          ] && run.bytesIn >= size, "\(run)")
+        // The program itself takes less than 10 s.
+        #expect(run.charge.map { (1_000_000..<1_100_000).contains($0.micros) } == true, "\(run)")
+        let chosen = try #require(try await flow.explanation("first").candidates.first { $0.chosen })
+        #expect(chosen.sources == ["source": size] && chosen.egressMinorUnits == 100, "\(chosen)")
+        #expect(try await flow.fubini("cost", "first").contains("1.0000 CNY from source"))
+        let second: CostDocument = try await flow.client.get("/v1/projects/default/workflows/second/cost")
+        #expect(second.items.first?.egress == nil && second.items.first?.bytesIn == 0, "it was there: \(second)")
+        let usage: UsageList = try await flow.client.get("/v1/projects/default/usage?by=class")
+        #expect(usage.items.map(\.name) == ["interruptible"] && usage.items.first?.runs == 2, "\(usage)")
+        #expect(try await flow.fubini("usage", "--by", "class", "-o", "csv").contains("\ninterruptible,2,"))
+        #expect(try await Self.verify(flow.client).differences == [])
+      }
+    }
+
     @Test("A run that names no limit is stopped at the project's, and a task that the budget never holds says so")
     func bounded() async throws {
       var options = FederationOptions()

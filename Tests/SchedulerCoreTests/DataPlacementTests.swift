@@ -7,7 +7,7 @@ import Testing
 struct DataPlacementTests {
   private static func cluster(
     _ name: ClusterName, slots: Int = 4, free: Int? = nil, megabytes: Double = 10, labels: [String: String] = [:],
-    cache: CacheView? = nil, egress: Double = 0, firstEnd: Double? = nil, closed: String? = nil
+    cache: CacheView? = nil, egress: Double = 0, speed: Double = 1, firstEnd: Double? = nil, closed: String? = nil
   ) -> ClusterView {
     let capacity = Resources(cpuMillicores: Int64(slots) * 1000, memory: .gibibytes(64))
     let taken = Resources(cpuMillicores: Int64(slots - (free ?? slots)) * 1000)
@@ -16,9 +16,11 @@ struct DataPlacementTests {
         name: name, kind: .process, labels: labels,
         prices: egress == 0 ? nil : PriceSheet(currency: "CNY", egressGibibyte: egress)),
       inventory: ClusterInventory(
-        capacity: capacity, slots: slots, images: [ImageRule(pattern: "*", runsAs: "host")]),
+        capacity: capacity, slots: slots, images: [ImageRule(pattern: "*", runsAs: "host")],
+        cache: egress == 0
+          ? nil : CacheInventory(name: name.text, capacity: .gibibytes(1000), exportURL: "https://\(name)")),
       closedBecause: closed, free: capacity - taken, freeSlots: free ?? slots, bandwidth: megabytes * 1e6,
-      bandwidthOut: megabytes * 1e6, cache: cache, firstEnd: firstEnd, meanRun: firstEnd == nil ? 0 : 100)
+      bandwidthOut: megabytes * 1e6, speed: speed, cache: cache, firstEnd: firstEnd, meanRun: firstEnd == nil ? 0 : 100)
   }
 
   private static func group(
@@ -156,10 +158,10 @@ struct DataPlacementTests {
       full, [Self.group(["x"], known: false)], ["x": DataView(size: ByteCount(40_000_000), origin: .infinity)])
     #expect(plan.placements.isEmpty)
     #expect(plan.stagings == [Staging(data: "x", cluster: "b", isSpeculative: true)])
-    let paid = [Self.cluster("a", free: 0, egress: 100)]
+    let paid = [Self.cluster("a", free: 0), Self.cluster("b", slots: 0, egress: 100)]
     #expect(
-      Self.plan(paid, [Self.group(["x"], known: false)], ["x": DataView(size: ByteCount(1), origin: .infinity)])
-        .stagings.isEmpty, "a guess costs no money")
+      Self.plan(paid, [Self.group(["x"], known: false)], ["x": Self.at("b", 1)]).stagings.isEmpty,
+      "a guess costs no money")
   }
 
   @Test("a short task waits behind short ones, and not behind a run of which nobody knows when it ends")
@@ -261,10 +263,58 @@ struct DataPlacementTests {
     var busy = Self.cluster("a")
     busy.backlogIn = ByteCount(1)
     #expect(upcoming(busy, ["x"]).isEmpty, "a link that works is not idle")
-    #expect(upcoming(Self.cluster("a", egress: 5), ["x"]).isEmpty, "what may be in vain costs no money")
+    #expect(upcoming(Self.cluster("a", egress: 5), ["x"]) == one, "what leaves b has b's price")
+    let paid = Self.plan(
+      [Self.cluster("a"), Self.cluster("b", slots: 0, egress: 5)], [], data, upcoming: [Self.group(["x"])])
+    #expect(paid.stagings.isEmpty, "what may be in vain costs no money")
     let full = CacheView(
       id: "c", capacity: ByteCount(150_000_000), used: ByteCount(100_000_000), evictable: ByteCount(100_000_000))
     #expect(upcoming(Self.cluster("a", cache: full), ["x"]).isEmpty, "nothing is evicted for it")
+  }
+
+  @Test(
+    "bytes cost what the cluster asks that they leave: a task stays with dear ones, and pays for them where it goes")
+  func egress() throws {
+    // 93 fen for 10 MB, which two lambdas make 186 s.
+    func clusters(_ egress: Double, free: Int = 1) -> [ClusterView] {
+      [Self.cluster("a", free: free, egress: egress, speed: 0.5), Self.cluster("b", egress: 1e-6)]
+    }
+    let data: [DataKey: DataView] = ["x": Self.at("a", 10)]
+    #expect(Self.plan(clusters(1e-6), [Self.group(["x"])], data).placements.map(\.cluster) == ["b"])
+    #expect(Self.plan(clusters(10_000), [Self.group(["x"])], data).placements.map(\.cluster) == ["a"])
+    // It is full: the bytes leave it all the same.
+    let plan = Self.plan(clusters(10_000, free: 0), [Self.group(["x"])], data)
+    let placement = try #require(plan.placements.first)
+    #expect(placement.cluster == "b" && placement.sources == ["a": ByteCount(10_000_000)])
+    let estimate = try #require(plan.tables[placement.table].candidates[1].estimate)
+    let price = 10_000 * 1e7 / 1_073_741_824
+    #expect(estimate.egressMinorUnits == price && estimate.priceMinorUnits == price)
+    #expect(estimate.sources == ["a": ByteCount(10_000_000)])
+    #expect(plan.tables[placement.table].json.description.contains(#""sources":{"a":10000000}"#))
+    #expect(plan.tables[placement.table].candidates[0].estimate?.egressMinorUnits == 0, "nothing leaves it")
+  }
+
+  @Test("what leaves a source counts against maxPrice and the budget; a price in another currency cannot be charged")
+  func egressIsBounded() {
+    let data: [DataKey: DataView] = ["x": Self.at("a", 10)]
+    var dear = [Self.cluster("a", free: 0, egress: 10_000), Self.cluster("b", egress: 1e-6)]
+    var group = Self.group(["x"])
+    group.requirement.hints.maxPrice = Money("0.93 CNY")
+    func rejection() -> String? {
+      PlacementPlanner().explain(group, in: SchedulingSnapshot(clusters: dear, groups: [group], data: data))
+        .candidates[1].rejection?.code
+    }
+    #expect(rejection() == "TooExpensive", "93.13 fen")
+    group.requirement.hints.maxPrice = Money("0.94 CNY")
+    #expect(rejection() == nil)
+    group.budget = BudgetView(
+      currency: "CNY", available: Amount("0.93")!, unspent: Amount("0.93")!, defaultWalltime: .seconds(60))
+    #expect(rejection() == "OverBudget")
+    dear[0].spec.prices!.currency = "USD"
+    #expect(rejection() == nil)
+    dear[0].spec.prices!.currency = "CNY"
+    dear[0].inventory.cache!.exportURL = nil
+    #expect(rejection() == nil, "through the repository it costs nothing")
   }
 
   @Test("a deadline makes seconds dear: a task pays for the faster cluster when its tail would be late")

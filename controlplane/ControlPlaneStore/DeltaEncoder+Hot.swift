@@ -28,7 +28,8 @@ extension DeltaEncoder {
     ("explanation", "int8"), ("quote", "text"), ("cpu_millicores", "int8"), ("memory_bytes", "int8"), ("gpus", "int8"),
     ("gpu_type", "text"), ("charge_micros", "int8"), ("bytes_in", "int8"), ("bytes_out", "int8"),
     ("staging_ms", "int8"),
-    ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"),
+    ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"), ("egress", "text"),
+    ("priority_class", "text"),
   ]
 
   // Which commit wrote a row. Read only in conditions: what is restored does not depend on it.
@@ -45,7 +46,7 @@ extension DeltaEncoder {
   ]
   private static let runFixed: Set = [
     "workflow_id", "ordinal", "epoch", "cluster", "bound_ms", "explanation", "quote", "cpu_millicores", "memory_bytes",
-    "gpus", "gpu_type", "input_bytes",
+    "gpus", "gpu_type", "input_bytes", "priority_class",
   ]
 
   private static let workflowSQL = upsert(
@@ -146,6 +147,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.wallMilliseconds }
     p.append(column: rows) { $0.runsAs }
     p.append(column: rows) { $0.inputBytes?.bytes }
+    try p.append(column: rows) { $0.egress.isEmpty ? nil : try RowJSON.encode($0.egress) }
+    p.append(column: rows) { $0.priorityClass?.rawValue }
     for _ in runCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(runSQL, p)
   }

@@ -18,6 +18,8 @@ public struct NumberedLedgerEntry: Hashable, Sendable {
 /// How usage is grouped.
 public enum UsageGrouping: Hashable, Sendable {
   case project, user, cluster, template
+  /// By the priority class of runs; empty for those of earlier releases.
+  case priorityClass
   /// By the value of this label of workflows; empty where there is none.
   case label(String)
 
@@ -28,6 +30,7 @@ public enum UsageGrouping: Hashable, Sendable {
     case "user": self = .user
     case "cluster": self = .cluster
     case "template": self = .template
+    case "class": self = .priorityClass
     default:
       guard text.hasPrefix("label:"), text.utf8.count > 6 else { return nil }
       self = .label(String(text.dropFirst(6)))
@@ -41,6 +44,7 @@ public enum UsageGrouping: Hashable, Sendable {
     case .user: "w.created_by"
     case .cluster: "r.cluster"
     case .template: "n.template_name"
+    case .priorityClass: "coalesce(r.priority_class, '')"
     case .label: "coalesce(w.labels->>$3, '')"
     }
   }

@@ -89,6 +89,8 @@ enum RowDecoder {
       exitCode: try int32(row, 10), message: try row.text(11), cancelReason: try row.optionalText(12),
       isUnaccounted: try row.bool(13), explanation: try row.int(14),
       quote: try row.optionalText(15).map { try RowJSON.decode(PriceSheet.self, $0) },
+      egress: try row.optionalText(27).map { try RowJSON.decode([EgressQuote].self, $0) } ?? [],
+      priorityClass: try row.optionalText(28).map { try word($0, PriorityClass.self) },
       resources: Resources(
         cpuMillicores: try row.int(16), memory: ByteCount(try row.int(17)), gpus: try row.int(18),
         gpuType: try row.optionalText(19)),

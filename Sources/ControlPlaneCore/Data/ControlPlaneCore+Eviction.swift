@@ -96,12 +96,15 @@ extension ControlPlaneCore {
     guard let cluster = clusters(sharing: row.cache).first, let entry = clusters[cluster] else { return 0 }
     // Where many have it, one is near enough, and to compare all for each of them would take too long.
     let isRare = (data.replicas[row.key]?.count ?? 0) <= Self.copiesCompared
-    let source = isRare ? sources(of: row.key, for: cluster).first?.linkName : nil
+    let source = isRare ? sources(of: row.key, for: cluster).first : nil
     let bandwidth =
-      source.flatMap { data.links[Link(source: $0, cluster: cluster)]?.bandwidth }
+      source.flatMap { data.links[Link(source: $0.linkName, cluster: cluster)]?.bandwidth }
       ?? entry.view(defaultBandwidth: configuration.defaultBandwidth, at: now).bandwidth
     let gibibytes = Double(row.size.bytes) / Double(1 << 30)
-    let egress = entry.row.spec.prices(at: now)?.egressGibibyte ?? 0
+    var egress = 0.0
+    if case .export(let neighbour, _)? = source, let sheet = clusters[neighbour]?.row.spec.prices(at: now) {
+      egress = sheet.egressGibibyte
+    }
     return Double(row.size.bytes) / max(1, bandwidth) + configuration.weights.lambda * egress * gibibytes
   }
 }

@@ -54,19 +54,30 @@ extension ControlPlaneCore {
 
   /// All that a cluster needs to fetch a key that is not part of an assignment; nil when nobody knows the key any more.
   func object(_ key: DataKey, _ project: ProjectName, for cluster: ClusterName) -> DataObject? {
+    let transfer = cache(of: cluster).flatMap { data.inward[ReplicaName(key: key, cache: $0)] }.flatMap {
+      data.transfers[$0]
+    }
+    let isGuess = transfer?.row.cause == .speculation
     if let version = data.version(key) {
       guard version.phase == .ready else { return nil }
       return DataObject(
         key: key, project: project, size: version.size, files: version.files, manifest: version.manifest,
-        sources: sources(of: key, for: cluster))
-    }
-    let transfer = cache(of: cluster).flatMap { data.inward[ReplicaName(key: key, cache: $0)] }.flatMap {
-      data.transfers[$0]
+        sources: affordable(sources(of: key, for: cluster), isGuess))
     }
     guard let transfer, let stored = transfer.repositoryKey ?? data.unstored[key]?.first?.stored.key else { return nil }
     return DataObject(
       key: key, project: project, size: transfer.row.size,
-      sources: sources(of: key, for: cluster, repositoryKey: stored))
+      sources: affordable(sources(of: key, for: cluster, repositoryKey: stored), isGuess))
+  }
+
+  /// A guess is fetched from where it costs nothing, because nobody could be charged for it; from anywhere if it has become dear since.
+  private func affordable(_ sources: [DataSource], _ isGuess: Bool) -> [DataSource] {
+    guard isGuess else { return sources }
+    let free = sources.filter {
+      guard case .export(let neighbour, _) = $0 else { return true }
+      return clusters[neighbour]?.row.spec.prices(at: now)?.egressGibibyte ?? 0 == 0
+    }
+    return free.isEmpty ? sources : free
   }
 
   /// A secret that opens the origin of a key, or its archive, for a cluster that has to fetch, list or copy it now; nil for any other.

@@ -77,6 +77,10 @@ public struct RunRow: Hashable, Sendable {
   public var explanation: Int64
   /// The price sheet that binds this run, as quoted at placement; nil when the cluster has no price.
   public var quote: PriceSheet?
+  /// What clusters charge for what they send for it, by source; empty where none does.
+  public var egress: [EgressQuote]
+  /// nil in rows of earlier releases.
+  public var priorityClass: PriorityClass?
   /// What it asked for, all copies together: the room that it takes on its cluster.
   public var resources: Resources
   /// Bytes of its inputs, whether they had to be moved or not; nil in rows of earlier releases.
@@ -94,7 +98,7 @@ public struct RunRow: Hashable, Sendable {
     id: RunID, task: TaskID, epoch: Int32, cluster: ClusterName, phase: RunPhase = .bound, boundAt: Timestamp,
     dispatchedAt: Timestamp? = nil, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil, exitCode: Int32? = nil,
     message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0,
-    quote: PriceSheet? = nil,
+    quote: PriceSheet? = nil, egress: [EgressQuote] = [], priorityClass: PriorityClass? = nil,
     resources: Resources = .zero, inputBytes: ByteCount? = nil, charge: Amount? = nil, bytesIn: ByteCount = .zero,
     bytesOut: ByteCount = .zero,
     stagingMilliseconds: Int64 = 0, wallMilliseconds: Int64 = 0, runsAs: String = ""
@@ -114,6 +118,8 @@ public struct RunRow: Hashable, Sendable {
     self.isUnaccounted = isUnaccounted
     self.explanation = explanation
     self.quote = quote
+    self.egress = egress
+    self.priorityClass = priorityClass
     self.resources = resources
     self.inputBytes = inputBytes
     self.charge = charge

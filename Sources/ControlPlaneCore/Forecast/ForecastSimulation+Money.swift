@@ -7,21 +7,22 @@ extension ForecastSimulation {
   /// What is held for a task's run.
   struct Hold {
     var amount: Amount
-    var moved: ByteCount
+    /// Minor units that the sources of its inputs charge.
+    var egress: Double
   }
 
   /// Holds what a run may cost; false when others of its pass have taken what was left.
-  mutating func hold(_ index: Int, on site: Int, moving moved: ByteCount) -> Bool {
+  mutating func hold(_ index: Int, on site: Int, egress: Double) -> Bool {
     let requirement = groups[tasks[index].group].pending.requirement
     guard let budget, requirement.project == basis.project else { return true }
-    guard let amount = budget.reservation(for: requirement, on: sites[site].view(at: time), moving: moved) else {
+    guard let amount = budget.reservation(for: requirement, on: sites[site].view(at: time), egress: egress) else {
       return false
     }
     if let available = budget.available {
       guard amount <= available else { return false }
       self.budget!.available = available - amount
     }
-    holds[index] = Hold(amount: amount, moved: moved)
+    holds[index] = Hold(amount: amount, egress: egress)
     return true
   }
 
@@ -30,16 +31,25 @@ extension ForecastSimulation {
     guard let hold = holds.removeValue(forKey: index) else { return }
     let requirement = groups[tasks[index].group].pending.requirement
     let sheet = sites[tasks[index].site].base.spec.prices?.quoted(to: requirement.hints.priorityClass)
-    let cost = sheet?.cost(of: requirement.priced, for: .seconds(seconds), moving: hold.moved) ?? 0
+    let cost = (sheet?.cost(of: requirement.priced, for: .seconds(seconds)) ?? 0) + hold.egress
     let used = min(hold.amount, Amount(charging: cost))
     if let available = budget?.available { budget!.available = available + hold.amount - used }
     budget?.unspent -= used
   }
 
-  mutating func price(_ row: Int, _ requirement: Requirement, _ site: Int, _ seconds: Double) {
+  /// Minor units that the sources of a placement charge.
+  func egress(of placement: Placement, to site: Int) -> Double {
+    guard !placement.sources.isEmpty, let currency = sites[site].base.spec.prices?.currency else { return 0 }
+    return sites.reduce(0) { sum, sender in
+      let bytes = placement.sources[sender.name] ?? .zero
+      return sum + EgressQuote.cost(of: bytes, at: sender.base.egressGibibyte(in: currency))
+    }
+  }
+
+  mutating func price(_ row: Int, _ requirement: Requirement, _ site: Int, _ seconds: Double, egress: Double) {
     guard let sheet = sites[site].base.spec.prices?.quoted(to: requirement.hints.priorityClass) else { return }
     trace.tasks[row].price =
-      sheet.cost(of: requirement.priced, for: .seconds(seconds), moving: trace.tasks[row].moved).rounded(.up)
+      (sheet.cost(of: requirement.priced, for: .seconds(seconds)) + egress).rounded(.up)
     trace.tasks[row].currency = sheet.currency
   }
 }

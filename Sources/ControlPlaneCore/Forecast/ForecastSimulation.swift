@@ -343,9 +343,9 @@ struct ForecastSimulation {
     _ placement: Placement, _ table: CandidateTable, _ sources: [StagingName: ClusterName?]
   ) {
     let index = Int(placement.task.node.ordinal)
-    guard let site = sites.firstIndex(where: { $0.name == placement.cluster }),
-      hold(index, on: site, moving: placement.moving)
-    else { return }
+    guard let site = sites.firstIndex(where: { $0.name == placement.cluster }) else { return }
+    let egress = egress(of: placement, to: site)
+    guard hold(index, on: site, egress: egress) else { return }
     let group = tasks[index].group
     if let place = groups[group].waiting.firstIndex(of: index) { groups[group].waiting.remove(at: place) }
     tasks[index].site = site
@@ -368,7 +368,7 @@ struct ForecastSimulation {
     trace.tasks[row].moved = inputs.moved
     if trace.tasks[row].readyAt < time, let freed = sites[site].lastEnded { trace.tasks[row].freedBy = freed }
     if trace.groups[groups[group].row].table.candidates.isEmpty { trace.groups[groups[group].row].table = table }
-    price(row, groups[group].pending.requirement, site, tasks[index].actual)
+    price(row, groups[group].pending.requirement, site, tasks[index].actual, egress: egress)
   }
 
   /// When all that a requirement reads is on a site, and what is moved for it.

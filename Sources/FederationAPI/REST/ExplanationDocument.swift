@@ -67,6 +67,8 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   public var bytesInFlight: Int64?
   /// Where the largest of the missing inputs would come from: a cluster, or `outside`.
   public var source: String?
+  /// Bytes that clusters would send, by cluster; nil while no cluster charges for that.
+  public var sources: [String: Int64]?
   public var stageSeconds: Double?
   public var waitSeconds: Double?
   public var runSeconds: Double?
@@ -76,7 +78,7 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   public var tailSeconds: Double?
   /// Minor units of `currency`, not rounded; nil where the cluster has no price.
   public var priceMinorUnits: Double?
-  /// The part of the price that the bytes to be moved make.
+  /// The part of the price that clusters charge for the bytes that they send.
   public var egressMinorUnits: Double?
   public var currency: String?
   /// The least wins.
@@ -84,7 +86,7 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   public init(
     cluster: String, chosen: Bool, rejected: String? = nil, temporary: Bool? = nil, reason: String? = nil,
     bytesToMove: Int64? = nil,
-    bytesInFlight: Int64? = nil, source: String? = nil,
+    bytesInFlight: Int64? = nil, source: String? = nil, sources: [String: Int64]? = nil,
     stageSeconds: Double? = nil, waitSeconds: Double? = nil, runSeconds: Double? = nil, finishSeconds: Double? = nil,
     tailSeconds: Double? = nil, priceMinorUnits: Double? = nil, egressMinorUnits: Double? = nil,
     currency: String? = nil, score: Double? = nil
@@ -97,6 +99,7 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
     self.bytesToMove = bytesToMove
     self.bytesInFlight = bytesInFlight
     self.source = source
+    self.sources = sources
     self.stageSeconds = stageSeconds
     self.waitSeconds = waitSeconds
     self.runSeconds = runSeconds

@@ -186,12 +186,15 @@ public struct RunCostDocument: Hashable, Sendable, Codable {
   public var bytesIn: Int64
   /// The prices that it was quoted when it was placed; nil: its cluster had none.
   public var quote: PriceSheet?
+  /// What clusters charge for what they send for it; nil: nothing.
+  public var egress: [EgressCostDocument]?
   /// Settled when it ended; nil before.
   public var charge: MoneyDocument?
   public init(
     node: String, run: String, epoch: Int32, cluster: String, phase: String, wallSeconds: Double, bytesIn: Int64,
-    quote: PriceSheet?, charge: MoneyDocument?
+    quote: PriceSheet?, egress: [EgressCostDocument]? = nil, charge: MoneyDocument?
   ) {
+    self.egress = egress
     self.node = node
     self.run = run
     self.epoch = epoch
@@ -201,6 +204,24 @@ public struct RunCostDocument: Hashable, Sendable, Codable {
     self.bytesIn = bytesIn
     self.quote = quote
     self.charge = charge
+  }
+}
+
+/// What one cluster charges for the bytes that it sends for a run. Together they cost at most what was planned.
+public struct EgressCostDocument: Hashable, Sendable, Codable {
+  /// The cluster that the bytes leave.
+  public var source: String
+  /// Minor units for a GiB, in the currency of the run's quote.
+  public var gibibyte: Double
+  /// As the placement meant; 0 for a source that it did not plan.
+  public var plannedBytes: Int64
+  /// What came; nil until the run is over.
+  public var movedBytes: Int64?
+  public init(source: String, gibibyte: Double, plannedBytes: Int64, movedBytes: Int64?) {
+    self.source = source
+    self.gibibyte = gibibyte
+    self.plannedBytes = plannedBytes
+    self.movedBytes = movedBytes
   }
 }
 

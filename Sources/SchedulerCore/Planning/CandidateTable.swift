@@ -52,6 +52,13 @@ public struct Candidate: Hashable, Sendable {
       members["bytesToMove"] = .integer(estimate.missing.bytes)
       if estimate.inFlight.bytes > 0 { members["bytesInFlight"] = .integer(estimate.inFlight.bytes) }
       if let source = estimate.source { members["source"] = .string(source) }
+      if !estimate.sources.isEmpty {
+        members["sources"] = .object(
+          Dictionary(
+            uniqueKeysWithValues: estimate.sources.map {
+              ($0.text, .integer($1.bytes))
+            }))
+      }
       if estimate.tailSeconds > 0 { members["tailSeconds"] = .number(estimate.tailSeconds) }
       if let egress = estimate.egressMinorUnits, egress > 0 { members["egressMinorUnits"] = .number(egress) }
       members["stageSeconds"] = .number(estimate.stageSeconds)
@@ -101,6 +108,8 @@ public struct Estimate: Hashable, Sendable {
   public var inFlight: ByteCount
   /// Where the largest of the missing inputs would come from: a cluster, or `outside`; nil when nothing is missing.
   public var source: String?
+  /// Bytes that clusters would send, by cluster; empty while no cluster charges for egress.
+  public var sources: [ClusterName: ByteCount]
   public var stageSeconds: Double
   public var waitSeconds: Double
   public var runSeconds: Double
@@ -110,7 +119,7 @@ public struct Estimate: Hashable, Sendable {
   public var tailSeconds: Double
   /// Of the whole run at the expected runtime, egress included, not rounded; nil when the cluster has no price.
   public var priceMinorUnits: Double?
-  /// Of the bytes to be moved alone.
+  /// Of the bytes that other clusters send alone, at their prices.
   public var egressMinorUnits: Double?
   public var currency: String?
   /// J: the least wins.

@@ -6,17 +6,18 @@ enum Filter {
   ///
   /// - Parameters:
   ///   - missing: bytes that would have to be moved there.
+  ///   - egress: minor units that their sources charge for them.
   ///   - confined: those of its inputs that may not be everywhere.
   ///   - budget: what the project's budget allows; nil: it has none.
   ///   - quota: what the project may use; nil: it is not limited.
   static func rejection(
-    of cluster: ClusterView, for requirement: Requirement, missing: ByteCount, confined: [Confinement],
-    expectedRuntime: Duration, budget: BudgetView?, quota: QuotaView? = nil
+    of cluster: ClusterView, for requirement: Requirement, missing: ByteCount, egress: Double,
+    confined: [Confinement], expectedRuntime: Duration, budget: BudgetView?, quota: QuotaView? = nil
   ) -> Rejection? {
     permission(cluster, requirement) ?? residency(cluster, confined) ?? fitness(cluster, requirement)
       ?? quota?.rejection(of: cluster.spec, for: requirement)
-      ?? price(cluster, requirement, missing, expectedRuntime)
-      ?? budget.flatMap { afford(cluster, requirement, missing, $0) }
+      ?? price(cluster, requirement, egress, expectedRuntime)
+      ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
       ?? moment(cluster, requirement, missing: missing, expectedRuntime: expectedRuntime)
   }
 
@@ -107,7 +108,7 @@ enum Filter {
   }
 
   static func price(
-    _ cluster: ClusterView, _ requirement: Requirement, _ missing: ByteCount, _ expectedRuntime: Duration
+    _ cluster: ClusterView, _ requirement: Requirement, _ egress: Double, _ expectedRuntime: Duration
   ) -> Rejection? {
     guard let limit = requirement.hints.maxPrice else { return nil }
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
@@ -118,7 +119,7 @@ enum Filter {
     }
     // The bound is what may be charged at most, so it is the walltime that counts where one is given.
     let bound = requirement.hints.walltime ?? expectedRuntime
-    let cost = sheet.cost(of: requirement.priced, for: bound, moving: missing).rounded(.up)
+    let cost = (sheet.cost(of: requirement.priced, for: bound) + egress).rounded(.up)
     guard cost <= Double(limit.minorUnits) else {
       let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
       return Rejection("TooExpensive", "it would cost \(price), maxPrice is \(limit)")
@@ -128,10 +129,10 @@ enum Filter {
 
   /// Whether a project's budget can hold what a run may cost there at most.
   private static func afford(
-    _ cluster: ClusterView, _ requirement: Requirement, _ missing: ByteCount, _ budget: BudgetView
+    _ cluster: ClusterView, _ requirement: Requirement, _ egress: Double, _ budget: BudgetView
   ) -> Rejection? {
     let project = requirement.project
-    guard let amount = budget.reservation(for: requirement, on: cluster, moving: missing) else {
+    guard let amount = budget.reservation(for: requirement, on: cluster, egress: egress) else {
       guard let other = cluster.spec.prices?.currency else {
         return Rejection(
           "NoPrice",

@@ -60,7 +60,9 @@ struct LocalFirst {
   }
 
   /// Why a run may not burst to a cluster; nil when it may, or when the cluster is local.
-  func priceRejection(_ cluster: ClusterView, missing: ByteCount) -> Rejection? {
+  ///
+  /// - Parameter egress: minor units that the sources of its inputs charge.
+  func priceRejection(_ cluster: ClusterView, egress: Double) -> Rejection? {
     guard let limit = policy.priceThreshold, Tier(of: cluster.spec) != .local else { return nil }
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
       return Rejection("NoPrice", "local-first bursts for at most \(limit), and the cluster has no price")
@@ -68,7 +70,7 @@ struct LocalFirst {
     guard sheet.currency == limit.currency else {
       return Rejection("OtherCurrency", "the burst's limit is in \(limit.currency), the price in \(sheet.currency)")
     }
-    let cost = sheet.cost(of: requirement.priced, for: .seconds(runtime), moving: missing).rounded(.up)
+    let cost = (sheet.cost(of: requirement.priced, for: .seconds(runtime)) + egress).rounded(.up)
     guard cost > Double(limit.minorUnits) else { return nil }
     let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
     return Rejection("BurstTooExpensive", "it would cost \(price), local-first bursts for at most \(limit)")

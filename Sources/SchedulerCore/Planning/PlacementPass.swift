@@ -16,6 +16,8 @@ struct PlacementPass {
   var reservations: [Int: GangReservation] = [:]
   /// Whether there is a gang to keep room for: only then it matters when what is placed gives back its room.
   let keepsRoom: Bool
+  /// Whether a cluster charges for what others fetch from it.
+  let hasEgress: Bool
 
   private let siteOfCluster: [ClusterName: Int]
   private let keys: [DataKey]
@@ -26,7 +28,7 @@ struct PlacementPass {
   /// `shares[c]`: part of all slots that cluster c has.
   private let shares: [Double]
   /// Copies that are assumed for tasks that were not placed.
-  private var assumed: [Assumption] = []
+  private var assumed: [AssumedCopy] = []
   private var isAssumed: Set<AssumedCopy> = []
 
   private struct AssumedCopy: Hashable {
@@ -34,16 +36,11 @@ struct PlacementPass {
     var site: Int
   }
 
-  private struct Assumption {
-    var copy: AssumedCopy
-    /// Whether it may cost money.
-    var mayCost: Bool
-  }
-
   init(_ snapshot: SchedulingSnapshot, _ weights: PlacementWeights) {
     self.weights = weights
     clusters = snapshot.clusters
     keepsRoom = (snapshot.groups + snapshot.gangsAhead).contains { $0.requirement.hints.gangSize > 1 }
+    hasEgress = snapshot.clusters.contains { $0.chargesEgress }
     siteOfCluster = Dictionary(
       snapshot.clusters.enumerated().map { ($1.spec.name, $0) }, uniquingKeysWith: { first, _ in first })
     keys = snapshot.data.keys.sorted()
@@ -156,6 +153,32 @@ struct PlacementPass {
         inputs.all.reduce(0.0) { ledger.copy(of: $1, at: cluster) == nil ? $0 + ledger.sizes[$1] : $0 }))
   }
 
+  /// Bytes of named inputs that clusters would send to another one, as the kernel has chosen sources for `inputs` last. Small inputs
+  /// come through the repository. Empty while no cluster charges for egress.
+  func sources(_ inputs: RoundInputs, to cluster: Int, _ ledger: PlacementLedger) -> [ClusterName: ByteCount] {
+    guard hasEgress else { return [:] }
+    var sources: [ClusterName: ByteCount] = [:]
+    for (position, datum) in inputs.named.enumerated() where ledger.copy(of: datum, at: cluster) == nil {
+      let source = Int(ledger.kernel.sources[position])
+      guard source >= 0, let name = name(of: source) else { continue }
+      sources[name, default: .zero] += ByteCount(estimated: Double(ledger.sizes[datum]))
+    }
+    return sources
+  }
+
+  /// Minor units that these sources charge.
+  func egress(_ inputs: RoundInputs, to cluster: Int, _ ledger: PlacementLedger) -> Double {
+    guard hasEgress, let currency = clusters[cluster].spec.prices?.currency else { return 0 }
+    var sum = 0.0
+    for (position, datum) in inputs.named.enumerated() where ledger.copy(of: datum, at: cluster) == nil {
+      let source = Int(ledger.kernel.sources[position])
+      guard source >= 0, source < clusters.count else { continue }
+      let gibibyte = clusters[source].egressGibibyte(in: currency)
+      sum += EgressQuote.cost(of: ByteCount(estimated: Double(ledger.sizes[datum])), at: gibibyte)
+    }
+    return sum
+  }
+
   /// Seconds that a replica of each missing input would save the other tasks in the queue that come here; see `FutureReuse`.
   func futureReuse(_ inputs: RoundInputs, on cluster: Int) -> Double {
     guard inputs.named.contains(where: { uses[$0] > 1 }) else { return 0 }
@@ -185,24 +208,24 @@ struct PlacementPass {
   }
 
   /// Notes what a task that was not placed would lack.
-  mutating func assume(_ inputs: RoundInputs, _ moves: [(datum: Int, source: Int)], at cluster: Int, mayCost: Bool) {
+  mutating func assume(_ inputs: RoundInputs, _ moves: [(datum: Int, source: Int)], at cluster: Int) {
     heldCount += 1
     for move in moves where inputs.named.contains(move.datum) {
       let copy = AssumedCopy(datum: move.datum, site: cluster)
-      if isAssumed.insert(copy).inserted { assumed.append(Assumption(copy: copy, mayCost: mayCost)) }
+      if isAssumed.insert(copy).inserted { assumed.append(copy) }
     }
   }
 
-  /// Brings ahead what waiting tasks will probably read: over idle links, from who has it now, where nothing must make room for it.
+  /// Brings ahead what waiting tasks will probably read: over idle links, from who has it now and charges nothing for it, because
+  /// nobody could be charged for a guess, where nothing must make room for it.
   mutating func prefetch() {
-    for wish in assumed where isAssumed.contains(wish.copy) {
-      let (datum, cluster) = (wish.copy.datum, wish.copy.site)
+    for copy in assumed where isAssumed.contains(copy) {
+      let (datum, cluster) = (copy.datum, copy.site)
       let size = ByteCount(estimated: Double(ledger.sizes[datum]))
       guard links.isIdleIn(cluster, at: 0), clusters[cluster].cache.map({ size <= $0.free }) ?? true else { continue }
-      let isPaid = clusters[cluster].spec.prices.map { $0.egressGibibyte > 0 } ?? false
-      guard wish.mayCost || !isPaid else { continue }
       let source = ledger.copies[datum].first {
         $0.isThere && canSend($0) && links.isIdleOut($0.site, at: 0)
+          && !($0.site < clusters.count && clusters[$0.site].chargesEgress)
       }
       guard let source else { continue }
       order(datum, from: source.site, to: cluster, isSpeculative: true)

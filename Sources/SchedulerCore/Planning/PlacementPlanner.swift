@@ -59,6 +59,8 @@ public struct Placement: Hashable, Sendable {
   public var table: Int
   /// Bytes that have to be moved for it.
   public var moving: ByteCount
+  /// Of them, those of named inputs that clusters send; empty while no cluster charges for egress.
+  public var sources: [ClusterName: ByteCount]
   /// It has no slot yet, and does not need one: its inputs take longer than a slot takes to become free.
   public var isAhead: Bool
 }

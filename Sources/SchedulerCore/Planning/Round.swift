@@ -31,13 +31,16 @@ struct Round {
       runtime: Float(group.expectedRuntime.seconds), runtimeSpread: Float(group.runtimeSpread.seconds),
       deadline: group.deadline.map { Float($0) } ?? .infinity, tail: Float(group.tail))
     let missing = pass.missing(inputs)
+    // What it costs to bring the inputs depends on who sends them.
+    if pass.hasEgress, !inputs.named.isEmpty { pass.ledger.gather(inputs.all, at: 0) }
     passedOver = pass.clusters.map { _ in nil }
     notes = passedOver.map { _ in nil }
     rejections = passedOver
     for index in pass.clusters.indices {
       rejections[index] = Filter.rejection(
         of: pass.clusters[index], for: group.requirement, missing: ByteCount(estimated: Double(missing[index])),
-        confined: confined, expectedRuntime: group.expectedRuntime, budget: group.budget,
+        egress: pass.egress(inputs, to: index, pass.ledger), confined: confined, expectedRuntime: group.expectedRuntime,
+        budget: group.budget,
         quota: group.quota)
     }
     for index in pass.clusters.indices { keepForGang(index, pass) }
@@ -88,8 +91,12 @@ struct Round {
     pass.ledger.columns.setWait(index, Float(wait(index, pass).seconds))
     let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass)
     pass.ledger.columns.setPrice(
-      index, perSecond: Float(sheet?.cost(of: requirement.priced, for: .seconds(1)) ?? 0),
-      perByteIn: Float((sheet?.egressGibibyte ?? 0) / 1_073_741_824))
+      index, perSecond: Float(sheet?.cost(of: requirement.priced, for: .seconds(1)) ?? 0), perByteIn: 0)
+    if pass.hasEgress {
+      let currency = group.budget?.currency ?? cluster.spec.prices?.currency ?? ""
+      pass.ledger.columns.setEgress(
+        index, Float(EgressQuote.cost(of: ByteCount(1), at: cluster.egressGibibyte(in: currency))))
+    }
     var taken = 0.0
     if let slots = cluster.inventory.slots, slots > 0, let free = cluster.freeSlots {
       taken = 1 - Double(free) / Double(slots)
@@ -160,18 +167,18 @@ struct Round {
     }
     let isElsewherePossible = !isUpcoming && rejections.indices.contains { isOpenNow($0) }
     let missing = pass.missing(inputs, on: index)
+    let sources = pass.sources(inputs, to: index, pass.ledger)
     let commitment = pass.ledger.commit(inputs.all, to: index, passing: inputs.passing, at: 0)
     let end = max(commitment.inputsAt, wait.seconds) + group.expectedRuntime.seconds / pass.clusters[index].speed
     if isHeldBack {
       pass.ledger.slots[index].book(until: end)
-      pass.assume(
-        inputs, commitment.moves, at: index, mayCost: !isUpcoming && requirement.hints.priorityClass != .idle)
+      pass.assume(inputs, commitment.moves, at: index)
       if isElsewherePossible { pass.plan.isHolding = true }
     } else {
       pass.plan.placements.append(
         Placement(
           task: task, cluster: pass.clusters[index].spec.name, table: tableOfCluster[index]!, moving: missing,
-          isAhead: isAhead))
+          sources: sources, isAhead: isAhead))
       if isAhead {
         pass.ledger.slots[index].book(until: end)
         pass.reservations[index]?.admit(requirement.resources, until: end)
@@ -282,13 +289,15 @@ struct Round {
       }
     }
     let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass)
+    let egress = pass.egress(inputs, to: index, ledger)
     return Estimate(
       missing: missing, inFlight: ByteCount(inFlight),
       source: source.site < 0 ? nil : pass.name(of: source.site)?.text ?? Estimate.outside,
+      sources: pass.sources(inputs, to: index, ledger),
       stageSeconds: Self.milliseconds(terms.stage), waitSeconds: wait, runSeconds: run,
       finishSeconds: max(Self.milliseconds(terms.stage), wait) + run, tailSeconds: group.tail,
-      priceMinorUnits: sheet?.cost(of: requirement.priced, for: .seconds(run), moving: missing),
-      egressMinorUnits: sheet?.cost(of: .zero, for: .zero, moving: missing), currency: sheet?.currency,
+      priceMinorUnits: sheet.map { $0.cost(of: requirement.priced, for: .seconds(run)) + egress },
+      egressMinorUnits: sheet.map { _ in egress }, currency: sheet?.currency,
       score: score(index, ledger, pass))
   }
 
@@ -339,7 +348,7 @@ extension Round {
   mutating func begin(_ tiers: LocalFirst, _ pass: PlacementPass, waiting: Int) {
     let clusters = pass.clusters
     for index in clusters.indices where rejections[index]?.isTemporary ?? true {
-      if let reason = tiers.priceRejection(clusters[index], missing: pass.missing(inputs, on: index)) {
+      if let reason = tiers.priceRejection(clusters[index], egress: pass.egress(inputs, to: index, pass.ledger)) {
         rejections[index] = reason
       }
     }

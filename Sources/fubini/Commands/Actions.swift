@@ -178,9 +178,16 @@ struct Explain: AsyncParsableCommand {
   private static func move(_ candidate: CandidateDocument) -> String {
     guard let bytes = candidate.bytesToMove else { return "-" }
     var text = ByteCount(bytes).description
-    if bytes > 0, let source = candidate.source { text += " from \(Terminal.printable(source))" }
+    if bytes > 0, let source = candidate.source { text += " from \(origins(candidate) ?? Terminal.printable(source))" }
     if let coming = candidate.bytesInFlight, coming > 0 { text += ", \(ByteCount(coming)) coming" }
     return text
+  }
+
+  /// Where it would come from, with what that costs, when clusters charge for it.
+  private static func origins(_ candidate: CandidateDocument) -> String? {
+    guard let sources = candidate.sources, let egress = candidate.egressMinorUnits, egress > 0 else { return nil }
+    let names = sources.keys.sorted().map { Terminal.printable($0) }.joined(separator: ", ")
+    return "\(names) (egress \(Display.price(egress, candidate.currency)))"
   }
 
   /// What the chosen cluster was expected to cost, finer than money is settled.

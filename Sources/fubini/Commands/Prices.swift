@@ -19,7 +19,7 @@ struct PriceCommand: AsyncParsableCommand {
     @Option(help: "One core for one hour: 0.04") var coreHour: String?
     @Option(help: "One GiB of memory for one hour.") var gibHour: String?
     @Option(help: "One GPU for one hour.") var gpuHour: String?
-    @Option(help: "One GiB that is moved to the cluster.") var egressGib: String?
+    @Option(help: "One GiB that another cluster fetches from its export.") var egressGib: String?
     @Option(name: .customLong("class"), help: "CLASS=FACTOR on the hourly prices, as idle=0.4; may be repeated.")
     var classes: [String] = []
     @Option(help: "From this moment: 2026-03-01T00:00:00Z") var from: String?

@@ -10,7 +10,7 @@ struct Usage: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "What runs that have ended used and cost.",
     discussion: "Runs of deleted workflows are not in it; their charges are in `fubini budget history`.")
-  @Option(help: "user, cluster, template, project, or label:KEY.") var by: String?
+  @Option(help: "user, cluster, template, class, project, or label:KEY.") var by: String?
   @Option(help: "Of runs that ended since: 30m, 2h, 7d, or a moment; else since the month began.") var since: String?
   @Flag(name: [.customShort("A"), .long], help: "Of all projects; needs an administrator's token.")
   var allProjects = false
@@ -69,7 +69,10 @@ struct Cost: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "What each run of a workflow cost, its prices, and the sum.",
     discussion:
-      "Prices are those that a run was quoted when it was placed: of a core, a GiB of memory and a GPU for an hour.")
+      """
+      Prices are those that a run was quoted when it was placed: of a core, a GiB of memory and a GPU for an hour. EGRESS is what \
+      clusters ask for the bytes that they sent for it, or are to send: at most what was planned when it was placed.
+      """)
   @Argument(help: "The name, or @latest.") var workflow = "@latest"
   @OptionGroup var project: ProjectOption
   @OptionGroup var output: OutputOption
@@ -93,7 +96,9 @@ struct Cost: AsyncParsableCommand {
   private static let runsMax = 10_000
 
   static func text(_ cost: CostDocument) -> String {
-    var table = Table(headings: ["NODE", "ATTEMPT", "CLUSTER", "PHASE", "SECONDS", "CORE/GIB/GPU-HOUR", "COST"])
+    var table = Table(headings: [
+      "NODE", "ATTEMPT", "CLUSTER", "PHASE", "SECONDS", "CORE/GIB/GPU-HOUR", "EGRESS", "COST",
+    ])
     for item in cost.items {
       let quote = item.quote.map { quote in
         [quote.coreHour, quote.gibibyteHour, quote.gpuHour].map { Display.price($0, quote.currency) }.map {
@@ -102,11 +107,26 @@ struct Cost: AsyncParsableCommand {
       }
       table.rows.append([
         item.node, "\(item.epoch)", item.cluster, item.phase, "\((item.wallSeconds * 100).rounded() / 100)",
-        quote ?? "-", item.charge?.text ?? "-",
+        quote ?? "-", egress(item), item.charge?.text ?? "-",
       ])
     }
     let sum = cost.total.isEmpty ? "nothing" : cost.total.map(\.text).joined(separator: " + ")
     return table.render() + "In all: \(sum)\n"
+  }
+
+  /// What the sources of a run's inputs ask, and which they are.
+  private static func egress(_ item: RunCostDocument) -> String {
+    guard let sources = item.egress, !sources.isEmpty else { return "-" }
+    let quotes = sources.map {
+      EgressQuote(
+        source: ClusterName($0.source), gibibyte: $0.gibibyte, planned: ByteCount($0.plannedBytes),
+        moved: $0.movedBytes.map { ByteCount($0) })
+    }
+    let isOver = quotes.allSatisfy { $0.moved != nil }
+    let names = quotes.filter { isOver ? $0.moved != .zero : true }.map { Terminal.printable($0.source.text) }
+    guard !names.isEmpty else { return "-" }
+    let cost = Display.price(isOver ? quotes.cost : quotes.plannedCost, item.quote?.currency)
+    return "\(cost) from \(names.joined(separator: ", "))"
   }
 }
 

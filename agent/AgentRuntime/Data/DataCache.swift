@@ -45,7 +45,7 @@ actor DataCache {
   }
 
   enum Arrival {
-    case here(movedBytes: Int64)
+    case here(MovedBytes)
     /// The one that asked may not have it; that says nothing about the others, who ask in their own name.
     case askAgain
   }
@@ -147,13 +147,13 @@ actor DataCache {
 
   /// Makes a replica be here, verified, and pins it for `holder`.
   ///
-  /// - Returns: the bytes that moved over the link for it: 0 when it was here.
-  func obtain(_ wanted: WantedReplica, for holder: ReplicaHolder) async throws -> Int64 {
+  /// - Returns: the bytes that moved over the link for it: none when it was here.
+  func obtain(_ wanted: WantedReplica, for holder: ReplicaHolder) async throws -> MovedBytes {
     while true {
       try Task.checkCancellation()
       if isHere(wanted.key) {
         hold(wanted.key, holder)
-        return 0
+        return MovedBytes()
       }
       if flights[wanted.key] == nil { begin(wanted, for: holder) }
       if case .here(let moved) = try await wait(for: wanted.key, holder) { return moved }
@@ -235,7 +235,8 @@ actor DataCache {
       switch result {
       case .success:
         hold(key, waiter.holder)
-        waiter.continuation.resume(returning: .here(movedBytes: index == 0 ? reading.bytesMoved : 0))
+        let moved = MovedBytes(total: reading.bytesMoved, fromClusters: reading.bytesFromClusters)
+        waiter.continuation.resume(returning: .here(index == 0 ? moved : MovedBytes()))
       case .failure(let error):
         let mayFareBetter =
           error is CancellationError

@@ -73,6 +73,8 @@ final class TransferGauge: Sendable {
     var bytesDone: Int64 = 0
     /// Of them, those that came over a link now: the rest was here from an earlier attempt.
     var bytesMoved: Int64 = 0
+    /// Of `bytesMoved`, by the clusters from whose exports they came.
+    var bytesFromClusters: [ClusterName: Int64] = [:]
     var source: DataSource?
     var waiting = ""
   }
@@ -84,6 +86,7 @@ final class TransferGauge: Sendable {
     state.withLock {
       $0.bytesDone += Int64(bytes)
       $0.bytesMoved += Int64(bytes)
+      if case .export(let cluster, _)? = $0.source { $0.bytesFromClusters[cluster, default: 0] += Int64(bytes) }
     }
   }
   func found(_ bytes: Int64) { state.withLock { $0.bytesDone += bytes } }

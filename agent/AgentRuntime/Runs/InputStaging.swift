@@ -29,7 +29,7 @@ struct InputStaging: Sendable {
   ///
   /// - Returns: the bytes that moved over the link.
   /// - Throws: an error whose `isRetryable` says whether trying again may help.
-  func stage(_ request: RunRequest) async throws -> Int64 {
+  func stage(_ request: RunRequest) async throws -> MovedBytes {
     _ = try await executor.prepare(request)
     let moved = try await obtain(request)
     for dataset in request.spec.datasets ?? [] {
@@ -72,7 +72,7 @@ struct InputStaging: Sendable {
   }
 
   /// Everything at once, each key once.
-  private func obtain(_ request: RunRequest) async throws -> Int64 {
+  private func obtain(_ request: RunRequest) async throws -> MovedBytes {
     var seen: Set<DataKey> = []
     let names = Dictionary(
       request.spec.inputs.compactMap { input -> (DataKey, String)? in
@@ -85,7 +85,7 @@ struct InputStaging: Sendable {
       }, uniquingKeysWith: { first, _ in first })
     let wanted = request.wantedReplicas.filter { seen.insert($0.key).inserted }
     let limiter = Limiter(limit: Self.parallel)
-    return try await withThrowingTaskGroup(of: Int64.self) { group in
+    return try await withThrowingTaskGroup(of: MovedBytes.self) { group in
       for one in wanted {
         group.addTask {
           do {
@@ -96,7 +96,7 @@ struct InputStaging: Sendable {
           }
         }
       }
-      return try await group.reduce(0, +)
+      return try await group.reduce(into: MovedBytes()) { $0 += $1 }
     }
   }
 

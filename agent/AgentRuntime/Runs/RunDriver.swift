@@ -215,7 +215,7 @@ final class RunDriver: Sendable {
     let task = Task { [self] in
       let start = SystemClock.boottimeNanoseconds
       var attempt = 0
-      var moved: Int64 = 0
+      var moved = MovedBytes()
       while !Task.isCancelled {
         do {
           try await staging.reserve(request) { [self] reason in
@@ -226,7 +226,8 @@ final class RunDriver: Sendable {
             return try await staging.stage(request)
           }
           let milliseconds = Int64(SystemClock.boottimeNanoseconds - start) / 1_000_000
-          await tell(.staged(id, bytesIn: moved, milliseconds: milliseconds))
+          await tell(
+            .staged(id, bytesIn: moved.total, fromClusters: moved.fromClusters, milliseconds: milliseconds))
           break
         } catch {
           guard !Task.isCancelled else {

@@ -39,7 +39,7 @@ struct RunTable: Sendable {
     var isUnwanted = false
     /// Whether a welcome or an assignment of this process's life named it.
     var isConfirmed = false
-    var stagedBytes: Int64 = 0
+    var staged = MovedBytes()
     var stagingMilliseconds: Int64 = 0
     var pauseReason: String?
     var runsAs = ""
@@ -124,7 +124,8 @@ struct RunTable: Sendable {
     case .sessionLost: hasSession = false
     case .positionSeen(let term, let commitSequence): positionSeen(term: term, commitSequence: commitSequence)
     case .eventsAcknowledged(let sequence): eventsAcknowledged(sequence)
-    case .staged(let id, let bytes, let milliseconds): staged(id, bytesIn: bytes, milliseconds: milliseconds, at: now)
+    case .staged(let id, let bytes, let fromClusters, let milliseconds):
+      staged(id, MovedBytes(total: bytes, fromClusters: fromClusters), milliseconds: milliseconds, at: now)
     case .stagingPaused(let id, let reason): paused(id, in: .staging, reason: reason, at: now)
     case .stagingFailed(let id, let phase, let message): stagingFailed(id, phase, message: message, at: now)
     case .submissionAccepted(let ids): submissionAccepted(ids)
@@ -317,10 +318,10 @@ extension RunTable {
 // MARK: - What happened here
 
 extension RunTable {
-  private mutating func staged(_ id: RunID, bytesIn: Int64, milliseconds: Int64, at now: Timestamp) {
+  private mutating func staged(_ id: RunID, _ moved: MovedBytes, milliseconds: Int64, at now: Timestamp) {
     guard runs[id]?.state == .staging else { return }
     runs[id]!.state = .staged
-    runs[id]!.stagedBytes = bytesIn
+    runs[id]!.staged = moved
     runs[id]!.stagingMilliseconds = milliseconds
     runs[id]!.pauseReason = nil
     proceed(id, at: now)
@@ -430,7 +431,8 @@ extension RunTable {
     if let result = collected.outputs.result { outcome.result = result }
     outcome.parameters = collected.outputs.parameters
     outcome.artifacts = collected.outputs.artifacts.mapValues { Wire.StoredArtifact($0) }
-    outcome.bytesIn = run.stagedBytes
+    outcome.bytesIn = run.staged.total
+    outcome.bytesFrom = MovedBytes.told(run.staged.total, run.staged.fromClusters)
     outcome.bytesOut = collected.bytesOut
     outcome.wallMs = observation.wallTime?.milliseconds ?? 0
     outcome.stagingMs = run.stagingMilliseconds

@@ -15,7 +15,7 @@ enum RunTableInput: Sendable {
   case positionSeen(term: Int64, commitSequence: Int64)
   case eventsAcknowledged(sequence: UInt64)
   /// All inputs are in the run's workspace, verified.
-  case staged(RunID, bytesIn: Int64, milliseconds: Int64)
+  case staged(RunID, bytesIn: Int64, fromClusters: [ClusterName: Int64] = [:], milliseconds: Int64)
   /// Inputs wait for something outside the run (disk, link): shown, and tried again.
   case stagingPaused(RunID, reason: String)
   case stagingFailed(RunID, RunPhase, message: String)

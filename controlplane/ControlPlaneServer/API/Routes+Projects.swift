@@ -136,7 +136,7 @@ extension APIServer {
     let text = request.query("by") ?? (project == nil ? "project" : "user")
     guard let grouping = UsageGrouping(text) else {
       throw FederationError(
-        .invalidArgument, "by is project, user, cluster, template or label:KEY, not \"\(text.prefix(80))\"")
+        .invalidArgument, "by is project, user, cluster, template, class or label:KEY, not \"\(text.prefix(80))\"")
     }
     let now = Timestamp.wallClock
     var since = BudgetPeriod.monthly.bounds(containing: now).start
@@ -248,7 +248,16 @@ extension RunCostDocument {
     self.init(
       node: node, run: run.id.hexadecimal, epoch: run.epoch, cluster: run.cluster.text, phase: run.phase.name,
       wallSeconds: Double(run.wallMilliseconds) / 1000, bytesIn: run.bytesIn.bytes, quote: run.quote,
+      egress: run.egress.isEmpty ? nil : run.egress.map(EgressCostDocument.init),
       charge: run.charge.flatMap { charge in run.quote.map { MoneyDocument(charge, $0.currency) } })
+  }
+}
+
+extension EgressCostDocument {
+  fileprivate init(_ quote: EgressQuote) {
+    self.init(
+      source: quote.source.text, gibibyte: quote.gibibyte, plannedBytes: quote.planned.bytes,
+      movedBytes: quote.moved?.bytes)
   }
 }
 

@@ -139,8 +139,8 @@ extension APIServer {
       ["repository", "origin"].contains($0.source) || visible.contains(ClusterName($0.source))
     }
     let items = await services.commands.links().filter { visible.contains($0.cluster) && isSource($0) }.map { link in
-      // Egress is charged by the cluster that is moved to: its sheet says what a GiB costs that leaves a source for it.
-      let sheet = prices[link.cluster] ?? nil
+      // What leaves a cluster has that cluster's price; the repository and origins have none.
+      let sheet = prices[ClusterName(link.source)] ?? nil
       return LinkDocument(
         source: link.source, cluster: link.cluster.text, bytesPerSecond: link.bandwidth, samples: link.samples,
         measuredAt: link.measuredAt?.wire, backlogBytes: link.backlog.bytes, egressGibibyte: sheet?.egressGibibyte,

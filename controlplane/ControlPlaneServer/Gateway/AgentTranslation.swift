@@ -146,9 +146,24 @@ extension AgentEvent {
       sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase,
       at: Timestamp(milliseconds: event.atMs),
       message: message, outcome: outcome, runsAs: event.runsAs.told(256),
-      usage: RunUsage(
-        bytesIn: ByteCount(told: event.outcome.bytesIn), bytesOut: ByteCount(told: event.outcome.bytesOut),
-        wallMilliseconds: max(0, event.outcome.wallMs), stagingMilliseconds: max(0, event.outcome.stagingMs)))
+      usage: RunUsage(event.outcome))
+  }
+}
+
+extension RunUsage {
+  /// Clusters from which a run has its bytes, at most: as many as it may have inputs from.
+  private static let sourcesMax = 4096
+
+  init(_ outcome: Fubini_Agent_V1_Outcome) {
+    self.init(
+      bytesIn: ByteCount(told: outcome.bytesIn), bytesOut: ByteCount(told: outcome.bytesOut),
+      wallMilliseconds: max(0, outcome.wallMs), stagingMilliseconds: max(0, outcome.stagingMs))
+    guard !outcome.bytesFrom.isEmpty else { return }
+    bytesFrom = [:]
+    // The empty name stands for what came from no cluster.
+    for (name, bytes) in outcome.bytesFrom.sorted(by: { $0.key < $1.key }).prefix(Self.sourcesMax) where !name.isEmpty {
+      bytesFrom![ClusterName(name.told(256))] = ByteCount(told: bytes)
+    }
   }
 }
 

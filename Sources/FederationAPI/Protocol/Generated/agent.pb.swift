@@ -2106,6 +2106,10 @@ public nonisolated struct Fubini_Agent_V1_Outcome: Sendable {
 
   public var stagingMs: Int64 = 0
 
+  /// Of bytes_in, by the cluster from whose export they came; the empty name for what came from elsewhere. Together they are bytes_in;
+  /// nothing of an agent that does not meter it.
+  public var bytesFrom: Dictionary<String,Int64> = [:]
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -5804,7 +5808,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Outcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5820,6 +5824,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
       case 6: try { try decoder.decodeSingularInt64Field(value: &self.bytesOut) }()
       case 7: try { try decoder.decodeSingularInt64Field(value: &self.wallMs) }()
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.stagingMs) }()
+      case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: &self.bytesFrom) }()
       default: break
       }
     }
@@ -5854,6 +5859,9 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if self.stagingMs != 0 {
       try visitor.visitSingularInt64Field(value: self.stagingMs, fieldNumber: 8)
     }
+    if !self.bytesFrom.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: self.bytesFrom, fieldNumber: 9)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5866,6 +5874,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if lhs.bytesOut != rhs.bytesOut {return false}
     if lhs.wallMs != rhs.wallMs {return false}
     if lhs.stagingMs != rhs.stagingMs {return false}
+    if lhs.bytesFrom != rhs.bytesFrom {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
