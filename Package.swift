@@ -122,6 +122,7 @@ let package = Package(
         .embedInCode("V0010__ledger.sql"), .embedInCode("V0011__access.sql"),
         .embedInCode("V0013__allowances.sql"),
         .embedInCode("V0014__data.sql"),
+        .embedInCode("V0015__preemption.sql"),
         .embedInCode("V0016__egress.sql"),
       ],
       swiftSettings: settings),

@@ -22,6 +22,7 @@ public enum EmbeddedMigrations {
       ("V0011__access.sql", String(decoding: PackageResources.V0011__access_sql, as: UTF8.self)),
       ("V0013__allowances.sql", String(decoding: PackageResources.V0013__allowances_sql, as: UTF8.self)),
       ("V0014__data.sql", String(decoding: PackageResources.V0014__data_sql, as: UTF8.self)),
+      ("V0015__preemption.sql", String(decoding: PackageResources.V0015__preemption_sql, as: UTF8.self)),
       ("V0016__egress.sql", String(decoding: PackageResources.V0016__egress_sql, as: UTF8.self)),
     ]
   }

@@ -71,7 +71,8 @@ extension ControlPlaneCore {
         .welcome(
           AgentWelcome(
             desired: runs, cancels: cancels, isDraining: row.isDraining, isAdopting: row.isAdopting,
-            ackedSequence: row.ackedSequence, protocolVersion: hello.protocolVersion))))
+            ackedSequence: row.ackedSequence, protocolVersion: hello.protocolVersion,
+            preempted: cancels.filter { self.runs[$0]?.row.preemptedFor != nil }))))
     openWelcomes.removeAll { $0.cluster == name }
     guard !runs.isEmpty else { return }
     openWelcomes.append(OpenWelcome(cluster: name, session: session, runs: runs[...]))
@@ -213,7 +214,8 @@ extension ControlPlaneCore {
     let entry = runs[event.run]!
     var row = entry.row
     let outcome = event.outcome ?? TaskOutcome(phase: event.phase, message: event.message)
-    row.phase = event.phase
+    let hasLeft = event.phase == .cancelled && isPreempted(row)
+    row.phase = hasLeft ? .preempted : event.phase
     row.dispatchedAt = row.dispatchedAt ?? now
     if !event.runsAs.isEmpty { row.runsAs = event.runsAs }
     row.finishedAt = now
@@ -233,7 +235,11 @@ extension ControlPlaneCore {
     retire(entry, as: row)
     output.forget(event.run, on: name, session)
     index(outcome.outputs.artifacts, of: row)
-    if event.phase == .lost, entry.isReplaceable, replace(row) { return }
+    if hasLeft { notePreempted(row, outcome.outputs) }
+    if event.phase == .lost, entry.isReplaceable {
+      if isPreempted(row) { row.cancelReason = nil }
+      if replace(row) { return }
+    }
     if event.phase == .cancelled, isRebinding(row) {
       row.cancelReason = nil
       if replace(row) { return }
@@ -276,6 +282,8 @@ extension ControlPlaneCore {
   /// A run leaves memory with its last image.
   private mutating func retire(_ entry: RunEntry, as row: RunRow) {
     runs[row.id] = nil
+    preemption.ended(entry.priorityClass)
+    preemption.left(row.id, at: now)
     countOut(row)
     leaveStaging(entry, isReady: false)
     clusters[row.cluster]?.remove(entry)
@@ -299,13 +307,14 @@ extension ControlPlaneCore {
       EventRow(
         at: now, workflow: row.task.workflow, node: row.task.node, cluster: row.cluster, reason: "RunLost",
         message: "run \(id.hexadecimal) on \(row.cluster): \(reason)"))
+    if isPreempted(row) { row.cancelReason = nil }
     if replace(row) { return }
     end(row.task, TaskOutcome(phase: .lost, message: reason))
   }
 
   /// Lets the task of a lost run wait for another cluster. False when it must not: its end is wanted, or it was lost too often.
   private mutating func replace(_ row: RunRow) -> Bool {
-    guard row.cancelReason == nil, row.epoch < configuration.epochLimit,
+    guard row.cancelReason == nil, losses(of: row) < configuration.epochLimit,
       workflows[row.task.workflow]?.tasks[row.task.node] != nil
     else { return false }
     workflows[row.task.workflow]!.tasks[row.task.node]!.run = nil

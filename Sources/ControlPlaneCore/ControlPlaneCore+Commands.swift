@@ -155,7 +155,7 @@ extension ControlPlaneCore {
     let table = candidates(of: pendingGroup(group, [task]), group, on: &views)
     guard case .object(var members) = table.json else { return table.json }
     members["state"] = "Waiting"
-    members["message"] = .string(summary(of: table))
+    members["message"] = .string(roomBeingMade(for: group) ?? summary(of: table))
     return .object(members)
   }
 
@@ -172,8 +172,8 @@ extension ControlPlaneCore {
         reasons[node] = reason(of: run)
       } else if let group = entry.group, pending.groups[group] != nil {
         if byGroup[group] == nil {
-          byGroup[group] = summary(
-            of: candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: &views))
+          let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: &views)
+          byGroup[group] = roomBeingMade(for: group) ?? summary(of: table)
         }
         reasons[node] = byGroup[group]
       } else if entry.isLooking {
@@ -205,7 +205,8 @@ extension ControlPlaneCore {
     var views = views()
     let table = candidates(of: pendingGroup(group, [TaskID(workflow: id, node: node)]), group, on: &views)
     return Standstill(
-      node: node, name: record.name, displayName: record.displayName, reason: summary(of: table),
+      node: node, name: record.name, displayName: record.displayName,
+      reason: roomBeingMade(for: group) ?? summary(of: table),
       isUnplaceable: table.isUnplaceable)
   }
 

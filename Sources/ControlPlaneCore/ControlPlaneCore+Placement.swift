@@ -22,7 +22,10 @@ extension ControlPlaneCore {
     let ahead = upcomingGroups()
     let readsData = !ahead.isEmpty || selection.contains { pending.groups[$0]?.requirement.data.isEmpty == false }
     // A full cluster can still be sent what is read there next.
-    guard room > 0 && !selection.isEmpty || readsData else { return nil }
+    guard room > 0 && !selection.isEmpty || readsData else {
+      noteFull()
+      return nil
+    }
     let workflows = workflows
     let groups = pending.tasks(of: selection, limit: min(room + PlacementPlanner.lookaheadLimit, Self.passLimit)) {
       task, group in
@@ -151,6 +154,7 @@ extension ControlPlaneCore {
       var view = clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
       view.cache = cacheView(of: $0)
       view.backlogOut = backlogs[$0] ?? .zero
+      view.claims = preemption.claims(on: $0).map { RoomClaim(requirement: $0.requirement) }
       return view
     }
   }
@@ -199,8 +203,9 @@ extension ControlPlaneCore {
     open.next = end
     if end < open.plan.placements.count {
       openPlans.prepend(open)
-    } else if open.plan.placements.count >= Self.passLimit {
-      wantsPlacement = true
+    } else {
+      if open.plan.placements.count >= Self.passLimit { wantsPlacement = true }
+      noteFull()
     }
   }
 
@@ -237,7 +242,9 @@ extension ControlPlaneCore {
 
   /// Whether a placement still holds. One that is ahead of its slot needs none yet; there are never more of these than slots.
   private func hasRoom(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Bool {
-    let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+    var view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+    view.claims = preemption.claims(on: view.spec.name).map { RoomClaim(requirement: $0.requirement) }
+    view = view.open(to: requirement)
     // A price may have changed since the plan was made.
     let egress = egressQuotes(of: placement).plannedCost
     guard view.isAffordable(for: requirement, egress: egress, lasting: expectedRuntime(of: requirement)) else {
@@ -266,6 +273,8 @@ extension ControlPlaneCore {
       isReplaceable: requirement.hints.onDisconnect == .replace,
       template: requirement.template, priced: requirement.priced)
     run.isShort = expectedRuntime(of: requirement) < ClusterView.shortTask
+    run.priorityClass = requirement.hints.priorityClass
+    if let group = workflows[task.workflow]!.tasks[task.node]!.group { preemption.placed(group, on: cluster) }
     leaveQueue(task)
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
     workflows[task.workflow]!.tasks[task.node]!.run = id
@@ -285,6 +294,7 @@ extension ControlPlaneCore {
     }
     runs[id] = run
     countIn(row, of: requirement.project)
+    preemption.began(run.priorityClass)
     clusters[cluster]!.add(run)
     awaitInputs(of: id, assignment.spec)
     output.runs[id] = row

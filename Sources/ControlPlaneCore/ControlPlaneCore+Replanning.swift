@@ -33,7 +33,7 @@ extension ControlPlaneCore {
   private mutating func moveIfStalled(_ id: RunID, isShut: Bool) -> Bool {
     let row = runs[id]!.row
     let elapsed = (now - row.boundAt).seconds
-    guard isShut || elapsed > configuration.queuePatience.seconds, row.epoch < configuration.epochLimit,
+    guard isShut || elapsed > configuration.queuePatience.seconds, losses(of: row) < configuration.epochLimit,
       let spec = try? spec(of: row.task, for: nil), let project = workflows[row.task.workflow]?.row.project
     else { return false }
     var requirement = Requirement(project: project, template: template(of: row.task), spec: spec)

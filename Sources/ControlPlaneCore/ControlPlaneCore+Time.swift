@@ -17,6 +17,8 @@ extension ControlPlaneCore {
     stopUnpayable()
     reviewPlacement()
     moveStalledRuns()
+    makeRoom()
+    makeRoomInQueues()
     storeOverdue()
     bringHomeWhatIsRead()
     revalueStale()

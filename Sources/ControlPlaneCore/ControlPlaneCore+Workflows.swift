@@ -15,12 +15,14 @@ extension ControlPlaneCore {
     for row in state.runs {
       guard let entry = workflows[row.task.workflow] else { continue }
       let spec = try? entry.machine.taskSpec(for: row.task.node)
-      let run = RunEntry(
+      var run = RunEntry(
         row: row, promisedBytes: .zero, isReplaceable: spec?.federation.onDisconnect == .replace,
         template: template(of: row.task),
         // Of a workflow that cannot say it any more, what was set aside for the run counts, as for one copy.
         priced: spec.map { $0.resources.priced(copies: $0.federation.gangSize) } ?? row.resources.priced(copies: 1))
+      run.priorityClass = row.priorityClass ?? spec?.federation.priorityClass ?? .interruptible
       runs[row.id] = run
+      preemption.began(run.priorityClass)
       countIn(row, of: entry.row.project)
       clusters[row.cluster]?.add(run)
       restoreInputs(of: row.id, spec)
@@ -247,6 +249,7 @@ extension ControlPlaneCore {
     requirement.member = workflows[task.workflow]!.row.createdBy
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
+    preemption.waits(group, requirement.hints.priorityClass)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(
       epoch: epoch, run: nil, group: group, avoids: avoids, isRemaking: before?.isRemaking ?? false)
     wantsPlacement = true

@@ -47,6 +47,8 @@ public struct ControlPlaneCore: Sendable {
   var ledger: Ledger
   /// The last group of waiting tasks that was asked whether it can be paid for.
   var stopCursor: Int64 = 0
+  /// Who asks for the room of others. Soft.
+  var preemption = PreemptionState()
   /// Data sets, where bytes are, and what moves.
   var data = DataState()
   /// Keys of projects' repositories that documents name, by what was found there. Soft.
@@ -116,6 +118,7 @@ public struct ControlPlaneCore: Sendable {
     }
     restoreData(state)
     restore(state)
+    restoreClaims()
     releaseOrphanedReservations()
     restoreRemade(state)
     dropOrphanedTransfers()
@@ -146,7 +149,7 @@ public struct ControlPlaneCore: Sendable {
 
   /// Whether inputs so far have left something undone, so that `Input.proceed` would do something.
   public var isUnfinished: Bool {
-    !unfinished.isEmpty || !openPlans.isEmpty || !openWelcomes.isEmpty || !openForgets.isEmpty
+    !unfinished.isEmpty || !openPlans.isEmpty || !openWelcomes.isEmpty || !openForgets.isEmpty || preemption.isWanted
   }
 
   /// One more slice of what was left undone.
@@ -156,6 +159,7 @@ public struct ControlPlaneCore: Sendable {
       if !openWelcomes.isEmpty { return proceedWithWelcome() }
       if !openForgets.isEmpty { return proceedWithForget() }
       if !openPlans.isEmpty { return proceedWithPlan() }
+      if preemption.isWanted { return makeRoom() }
     }
     while let id = unfinished.popFirst() {
       guard workflows[id] != nil else { continue }

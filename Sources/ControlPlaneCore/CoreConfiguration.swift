@@ -30,6 +30,10 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var weights: PlacementWeights
   /// How long a run waits in a cluster's own queue before its task may go elsewhere; at least three times what was promised.
   public var queuePatience: Duration
+  /// How long a run is left alone whose task was preempted once; twice as long each time.
+  public var restartProtection: Duration
+  /// The longest that it is left alone.
+  public var restartProtectionMax: Duration
   /// How long an output of `stageOut: lazy` stays in caches alone.
   public var stageOutAfter: Duration
   /// Runs of a task whose outputs were lost again and again, before who reads them ends.
@@ -44,8 +48,11 @@ public struct CoreConfiguration: Hashable, Sendable {
     sliceLimit: Int = 128, sweepPeriod: Duration = .seconds(10), tailPeriod: Duration = .seconds(10),
     tailLimit: Int = 20_000,
     weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
-    stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3, queuePatience: Duration = .seconds(600)
+    stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3, queuePatience: Duration = .seconds(600),
+    restartProtection: Duration = .seconds(30), restartProtectionMax: Duration = .seconds(3600)
   ) {
+    self.restartProtection = restartProtection
+    self.restartProtectionMax = restartProtectionMax
     self.agentLease = agentLease
     self.disconnectLimit = disconnectLimit
     self.fenceMargin = fenceMargin

@@ -17,7 +17,8 @@ public enum Effect: Sendable {
 public enum AgentCommand: Sendable {
   case welcome(AgentWelcome)
   case assign([RunAssignment])
-  case cancel([RunID], reason: String)
+  /// - Parameter isPreemption: their tasks go on elsewhere: they get the hook of their templates.
+  case cancel([RunID], reason: String, isPreemption: Bool = false)
   case forget([RunID])
   case acknowledge(sequence: Int64)
   case drain(Bool)
@@ -29,6 +30,8 @@ public struct AgentWelcome: Sendable {
   public var desired: [RunID]
   /// Those of them whose end is wanted.
   public var cancels: [RunID]
+  /// Of those, the ones that leave for others.
+  public var preempted: [RunID] = []
   public var isDraining: Bool
   public var isAdopting: Bool
   public var ackedSequence: Int64
@@ -36,8 +39,9 @@ public struct AgentWelcome: Sendable {
   public var protocolVersion: UInt32
   public init(
     desired: [RunID], cancels: [RunID], isDraining: Bool, isAdopting: Bool, ackedSequence: Int64,
-    protocolVersion: UInt32
+    protocolVersion: UInt32, preempted: [RunID] = []
   ) {
+    self.preempted = preempted
     self.protocolVersion = protocolVersion
     self.desired = desired
     self.cancels = cancels

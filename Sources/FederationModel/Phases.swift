@@ -42,6 +42,8 @@ public enum RunPhase: Int16, Sendable, Codable, CaseIterable {
   case cancelled = 8
   /// The cluster cannot say what became of it, and proves that it does not run any more.
   case lost = 9
+  /// Ended to make room for a task of a higher class; its task waits again. Decided by the control plane: agents say `cancelled`.
+  case preempted = 10
 
   public var isTerminal: Bool { rawValue >= RunPhase.succeeded.rawValue }
 
@@ -57,6 +59,7 @@ public enum RunPhase: Int16, Sendable, Codable, CaseIterable {
     case .error: "Error"
     case .cancelled: "Cancelled"
     case .lost: "Lost"
+    case .preempted: "Preempted"
     }
   }
 }

@@ -236,13 +236,17 @@ public struct FederationHints: Hashable, Sendable, Codable {
   public var stageOut: StageOutPolicy?
   /// nil: always.
   public var recompute: RecomputePolicy?
+  /// nil: SIGTERM, the template's grace, and no checkpoint.
+  public var onPreempt: PreemptionHook?
 
   public init(
     kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
     priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil,
     gangSize: Int = 1, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
-    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil
+    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil,
+    onPreempt: PreemptionHook? = nil
   ) {
+    self.onPreempt = onPreempt
     self.kinds = kinds
     self.labels = labels
     self.exclude = exclude

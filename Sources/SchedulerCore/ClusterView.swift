@@ -32,6 +32,10 @@ public struct ClusterView: Sendable {
   public var longRuns = 0
   /// When runs that are there are expected to end, the soonest first. Only needed while a gang waits: see `GangReservation`.
   public var releases: [ExpectedRelease] = []
+  /// Room that is kept for tasks which preempted others here.
+  public var claims: [RoomClaim] = []
+  /// Of its free room, what realtime work will probably want; nil: nothing is held.
+  public var headroom: Headroom?
   /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
   var heldSeconds = 0.0
 

@@ -173,9 +173,9 @@ import Testing
       restoring: emptyJournal([try journaled(7, submitted: true), try journaled(8, submitted: true)]))
     _ = turn(&table, .observed([7, 8, 9].map { RunObservation(id: RunID($0), phase: .running) }))
     let actions = turn(&table, welcome([assignment(7)])).actions
-    #expect(actions.contains { if case .cancel(RunID(8), _) = $0 { true } else { false } })
-    #expect(actions.contains { if case .cancel(RunID(9), _) = $0 { true } else { false } })
-    #expect(!actions.contains { if case .cancel(RunID(7), _) = $0 { true } else { false } })
+    #expect(actions.contains { if case .cancel(RunID(8), _, _) = $0 { true } else { false } })
+    #expect(actions.contains { if case .cancel(RunID(9), _, _) = $0 { true } else { false } })
+    #expect(!actions.contains { if case .cancel(RunID(7), _, _) = $0 { true } else { false } })
     #expect(turn(&table, ended(9, .cancelled)).actions.contains(.erase([RunID(9)])))
   }
 
@@ -290,8 +290,8 @@ import Testing
           $0.desiredRuns = [1, 7, 9, 10]
           $0.cancels = [10]
         }))
-    #expect(welcomed.actions.contains { if case .cancel(RunID(8), _) = $0 { true } else { false } })
-    #expect(!welcomed.actions.contains { if case .cancel(RunID(7), _) = $0 { true } else { false } })
+    #expect(welcomed.actions.contains { if case .cancel(RunID(8), _, _) = $0 { true } else { false } })
+    #expect(!welcomed.actions.contains { if case .cancel(RunID(7), _, _) = $0 { true } else { false } })
     // The cancel of a run that was not known yet holds when it arrives.
     let later = turn(&table, .assigned([assignment(9), assignment(10)]))
     #expect(later.actions.contains(.submit([RunID(9)])))

@@ -29,7 +29,7 @@ import Testing
         state.taken += runs.map(\.id)
       }
     }
-    func cancel(_ id: RunID, grace: Duration) async throws {}
+    func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {}
     func observe() -> AsyncStream<RunObservation> { AsyncStream { _ in } }
     func reattach(known: [RunID]) async throws -> [RunObservation] {
       try state.withLock { state in

@@ -71,7 +71,7 @@ struct SimulatedAgent {
       awaitedCancels = []
       cancel(welcome.cancels)
     case .assign(let assignments): for assignment in assignments { accept(assignment) }
-    case .cancel(let ids, _): cancel(ids)
+    case .cancel(let ids, _, _): cancel(ids)
     case .forget(let ids): for id in ids where runs[id]?.phase.isTerminal == true { runs[id] = nil }
     case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
     case .data(let more): take(more)

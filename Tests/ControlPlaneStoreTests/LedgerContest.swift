@@ -445,7 +445,7 @@ struct ContestAgent {
         runs[assignment.run] = .dispatched
         report(assignment.run, .dispatched, .zero, at: .epoch)
       }
-    case .cancel(let ids, _): cancelled.formUnion(ids)
+    case .cancel(let ids, _, _): cancelled.formUnion(ids)
     case .forget(let ids): for id in ids where runs[id]?.isTerminal == true { runs[id] = nil }
     case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
     case .drain, .data: break

@@ -37,9 +37,11 @@ public protocol Executor: Sendable {
   /// - Returns: the runs that need not be offered again.
   func queueAhead(_ runs: [AwaitedRun]) async -> [RunID]
 
-  /// Asks for a run's end: SIGTERM, then SIGKILL after `grace`. The end is observed; a run that has ended, or is unknown, is
+  /// Asks for a run's end: a signal, then SIGKILL after `grace`. The end is observed; a run that has ended, or is unknown, is
   /// left alone. A second call with a shorter grace shortens it.
-  func cancel(_ id: RunID, grace: Duration) async throws
+  ///
+  /// - Parameter signal: what the program has asked to be told by, should it have to leave; nil: SIGTERM, as at every other end.
+  func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws
 
   /// Everything that happens to runs from now on. One stream at a time: a new one ends the one before.
   ///
@@ -76,6 +78,7 @@ public struct AwaitedRun: Hashable, Sendable, Codable {
 extension Executor {
   /// A cluster without a queue of its own has no place to give.
   public func queueAhead(_ runs: [AwaitedRun]) async -> [RunID] { runs.map(\.request.id) }
+  public func cancel(_ id: RunID, grace: Duration) async throws { try await cancel(id, grace: grace, signal: nil) }
   public func submit(_ run: RunRequest) async throws { try await submit([run]) }
   public func forget(_ id: RunID) async throws { try await forget([id]) }
 }

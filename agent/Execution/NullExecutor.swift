@@ -36,7 +36,7 @@ public final class NullExecutor: Executor {
     }
   }
 
-  public func cancel(_ id: RunID, grace: Duration) async throws {}
+  public func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {}
 
   public func observe() -> AsyncStream<RunObservation> {
     let (stream, continuation) = AsyncStream.makeStream(of: RunObservation.self)

@@ -133,7 +133,7 @@ public actor ProcessExecutor: Executor {
     }
   }
 
-  public func cancel(_ id: RunID, grace: Duration) async throws {
+  public func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {
     if queue.isWaiting(id) {
       queue.released(id)
       observers.yield(RunObservation(id: id, phase: .cancelled, message: "cancelled before it started"))
@@ -142,6 +142,7 @@ public actor ProcessExecutor: Executor {
     var writer = WireWriter()
     writer.put(UInt64(bitPattern: id.number))
     writer.put(UInt64(max(0, grace.milliseconds)))
+    if let signal { writer.put(UInt32(signal.number)) }
     _ = try await connected().send([(.cancel, writer.bytes)])
   }
 

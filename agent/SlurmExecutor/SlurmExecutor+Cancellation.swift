@@ -15,11 +15,13 @@ extension SlurmExecutor {
   private static var batchMax: Int { 200 }
 
   /// A run that waits is ended by making its claim, which is proof at once; one that runs, by its step.
-  public func cancel(_ id: RunID, grace: Duration) async throws {
+  public func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {
     guard let run = runs[id], !run.isOver else { return }
     let now = clock.now
     let killAt = now + max(grace, .zero) + Self.killMargin
     runs[id]!.killAt = min(run.killAt ?? killAt, killAt)
+    runs[id]!.hasFarewell = runs[id]!.hasFarewell || signal != nil
+    if let signal { files.askToEnd(UInt64(id), (signal.number, UInt64(max(0, grace.milliseconds)))) }
     wantEnd(of: id)
     if runs[id]!.signalAt == nil { runs[id]!.signalAt = now }
     consider(id, looksAtFiles: true)
@@ -50,7 +52,7 @@ extension SlurmExecutor {
         pendingKills.insert(id)
         runs[id]!.killAt = now + Self.signalAgain
       } else if let signalAt = run.signalAt, now >= signalAt {
-        if isShared { files.askToEnd(UInt64(id)) }
+        if isShared, !run.hasFarewell { files.askToEnd(UInt64(id)) }
         pendingSignals.insert(id)
         runs[id]!.signalAt = now + Self.signalAgain
       }

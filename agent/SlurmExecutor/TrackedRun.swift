@@ -40,6 +40,8 @@ struct TrackedRun: Sendable {
   private var beatChangedAt: ContinuousClock.Instant?
   var wasWaitNoted = false
 
+  /// Its step has been told how its end begins.
+  var hasFarewell = false
   var isCancelRequested = false
   /// When the step is asked (again) to end it, and when Slurm is told to end the job.
   var signalAt: ContinuousClock.Instant?

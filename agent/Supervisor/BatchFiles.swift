@@ -77,8 +77,15 @@ public struct BatchFiles: Sendable {
   }
 
   /// Says to the step that runs it, before that gets its signal, that this run is meant and no other that it has taken up since.
-  public func askToEnd(_ id: UInt64) {
-    let file = csupervisor_open(path(id) + "/cancel", O_WRONLY | O_CREAT, 0o600)
+  ///
+  /// - Parameter farewell: the signal that its program has asked for, and from there to SIGKILL; nil: as at every other end.
+  public func askToEnd(_ id: UInt64, _ farewell: (signal: Int32, graceMs: UInt64)? = nil) {
+    let path = path(id) + "/cancel"
+    if let farewell {
+      try? Files.replace(path, with: Array("\(farewell.signal) \(farewell.graceMs)\n".utf8))
+      return
+    }
+    let file = csupervisor_open(path, O_WRONLY | O_CREAT, 0o600)
     if file >= 0 { close(file) }
   }
 
@@ -141,6 +148,14 @@ public struct BatchFiles: Sendable {
   func isClaimed(_ id: UInt64) -> Bool { access(directory(id).started, F_OK) == 0 }
 
   func isEndWanted(_ id: UInt64) -> Bool { access(path(id) + "/cancel", F_OK) == 0 }
+
+  /// How its end is to begin; nil: as every other one.
+  func farewell(_ id: UInt64) -> (signal: Int32, graceMs: UInt64)? {
+    guard let bytes = Files.read(path(id) + "/cancel", limit: 64) else { return nil }
+    let words = String(decoding: bytes, as: UTF8.self).split(whereSeparator: { $0 == " " || $0 == "\n" })
+    guard words.count == 2, let signal = Int32(words[0]), let grace = UInt64(words[1]) else { return nil }
+    return (signal, grace)
+  }
 
   func leaseValue() -> [UInt8]? { Files.read(leaseFile, limit: 32) }
 

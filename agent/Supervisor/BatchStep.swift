@@ -202,7 +202,9 @@ final class BatchStep: RunLoop {
     guard !isOver else { return }
     let reason: RunEnd.Reason = signal == SIGUSR1 ? .cancelled : .terminated
     if isLaunched {
-      cancel(request.id, graceMs: request.graceMs, reason: reason)
+      let farewell = reason == .cancelled ? files.farewell(request.id) : nil
+      cancel(
+        request.id, graceMs: farewell?.graceMs ?? request.graceMs, reason: reason, signal: farewell?.signal)
     } else {
       giveUp(RunEnd(reason: reason, message: "it was asked to end before its program started"))
     }

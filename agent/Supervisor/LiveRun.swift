@@ -133,13 +133,16 @@ final class LiveRun {
     isMarked = true
   }
 
-  /// SIGTERM to the program and its group. The sandbox's own processes are spared: with them the program would die at once.
-  func terminate() {
+  /// The signals that a program may ask to be told by.
+  static let farewells: Set<Int32> = [SIGTERM, SIGINT, SIGUSR1, SIGUSR2]
+
+  /// A signal to the program and its group. The sandbox's own processes are spared: with them the program would die at once.
+  func terminate(by signal: Int32 = SIGTERM) {
     let children = run.isSandboxed ? ProcessTable.own.children(of: pid) : []
     if children.isEmpty {
-      kill(-pid, SIGTERM)
+      kill(-pid, signal)
     } else {
-      for child in children { kill(-child, SIGTERM) }
+      for child in children { kill(-child, signal) }
     }
   }
 

@@ -121,7 +121,8 @@ class RunLoop {
     return nil
   }
 
-  func cancel(_ id: UInt64, graceMs: UInt64, reason: RunEnd.Reason = .cancelled) {
+  /// - Parameter signal: what the grace begins with; nil, and for any but those that a program may ask for: SIGTERM.
+  func cancel(_ id: UInt64, graceMs: UInt64, reason: RunEnd.Reason = .cancelled, signal: Int32? = nil) {
     guard let run = live[id], run.overAt == nil else { return }
     let now = csupervisor_boottime_ns()
     let (ns, overflow) = graceMs.multipliedReportingOverflow(by: 1_000_000)
@@ -131,7 +132,7 @@ class RunLoop {
       run.ending?.killAt = killAt
     } else {
       run.ending = (reason, killAt, false)
-      if graceMs > 0 { run.terminate() }
+      if graceMs > 0 { run.terminate(by: LiveRun.farewells.contains(signal ?? 0) ? signal! : SIGTERM) }
     }
     nextDeadline = min(nextDeadline, killAt)
     if graceMs == 0 { checkDeadlines() }

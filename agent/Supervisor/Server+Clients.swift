@@ -76,7 +76,8 @@ extension Server {
       let wasStarted = try start(try SupervisedRun(from: &reader))
       client.answer(.accepted, tag: tag, [wasStarted ? 1 : 0])
     case .cancel:
-      cancel(try reader.number(), graceMs: try reader.number())
+      let (id, grace) = (try reader.number(UInt64.self), try reader.number(UInt64.self))
+      cancel(id, graceMs: grace, signal: (try? reader.number(UInt32.self)).map { Int32(clamping: $0) })
       client.answer(.done, tag: tag)
     case .forget:
       let id = try reader.number(UInt64.self)

@@ -54,7 +54,8 @@ public enum SupervisorCommand: UInt8, Sendable {
   case hello = 1
   /// Body: `SupervisedRun`. Answered by `.accepted` also when the run was started before.
   case start = 2
-  /// Body: run id (8), grace in milliseconds (8).
+  /// Body: run id (8), grace in milliseconds (8), and the signal that the grace begins with (4); without it, or to a supervisor that
+  /// does not know it, SIGTERM.
   case cancel = 3
   /// Body: run id. Refused while the run lives.
   case forget = 4

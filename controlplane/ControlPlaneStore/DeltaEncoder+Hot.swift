@@ -18,7 +18,7 @@ extension DeltaEncoder {
     ("step", "int4"), ("item", "int4"), ("item_json", "text"), ("upstream", "text"), ("inputs", "text"),
     ("outputs", "text"), ("exit_code", "int4"), ("host_cluster", "text"), ("runs_as", "text"),
     ("cancel_reason", "text"),
-    ("wake_ms", "int8"), ("end_pending", "bool"), ("expansion", "text"),
+    ("wake_ms", "int8"), ("end_pending", "bool"), ("expansion", "text"), ("restarts", "int4"), ("checkpoints", "text"),
   ]
 
   static let runColumns: [(name: String, type: String)] = [
@@ -30,6 +30,7 @@ extension DeltaEncoder {
     ("staging_ms", "int8"),
     ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"), ("egress", "text"),
     ("priority_class", "text"),
+    ("preempted_for_workflow", "int8"), ("preempted_for_ordinal", "int4"),
   ]
 
   // Which commit wrote a row. Read only in conditions: what is restored does not depend on it.
@@ -105,6 +106,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.record.wakeAt?.milliseconds }
     p.append(column: rows) { $0.record.isEndPending }
     try p.append(column: rows) { try $0.record.expansion.map { try RowJSON.encode($0) } }
+    p.append(column: rows) { $0.record.restarts }
+    try p.append(column: rows) { $0.record.checkpoints.isEmpty ? nil : try RowJSON.encode($0.record.checkpoints) }
     for _ in nodeCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(nodeSQL, p)
   }
@@ -149,6 +152,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.inputBytes?.bytes }
     try p.append(column: rows) { $0.egress.isEmpty ? nil : try RowJSON.encode($0.egress) }
     p.append(column: rows) { $0.priorityClass?.rawValue }
+    p.append(column: rows) { $0.preemptedFor?.workflow.number }
+    p.append(column: rows) { $0.preemptedFor?.node.ordinal }
     for _ in runCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(runSQL, p)
   }

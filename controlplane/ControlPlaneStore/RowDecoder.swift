@@ -76,11 +76,13 @@ enum RowDecoder {
     record.wakeAt = try moment(row, 25)
     record.isEndPending = try row.bool(26)
     record.expansion = try row.optionalText(27).map { try RowJSON.decode(NodeExpansion.self, $0) }
+    record.restarts = Int32(clamping: try row.int(28))
+    record.checkpoints = try row.optionalText(29).map { try RowJSON.decode([String: StoredArtifact].self, $0) } ?? [:]
     return NodeRow(workflow: WorkflowID(try row.int(0)), record: record)
   }
 
   static func run(_ row: PostgresRow) throws -> RunRow {
-    RunRow(
+    var run = RunRow(
       id: RunID(try row.int(0)),
       task: TaskID(workflow: WorkflowID(try row.int(1)), node: NodeID(Int32(clamping: try row.int(2)))),
       epoch: Int32(clamping: try row.int(3)), cluster: ClusterName(try row.text(4)),
@@ -98,6 +100,10 @@ enum RowDecoder {
       charge: try row.optionalInt(20).map { Amount(micros: $0) },
       bytesIn: ByteCount(try row.int(21)), bytesOut: ByteCount(try row.int(22)),
       stagingMilliseconds: try row.int(23), wallMilliseconds: try row.int(24), runsAs: try row.text(25))
+    run.preemptedFor = try row.optionalInt(29).flatMap { workflow in
+      try int32(row, 30).map { TaskID(workflow: WorkflowID(workflow), node: NodeID($0)) }
+    }
+    return run
   }
 
   static let events = "SELECT seq, at_ms, workflow_id, ordinal, cluster, reason, message FROM events"

@@ -36,7 +36,9 @@ extension ControlPlaneCore {
         // What outlives its workflow must be in the repository when the workflow's rows go.
         let name = spec.outputArtifacts[index].name
         let collection = workflows[task.workflow]!.machine.collection(of: name, madeBy: task.node)
-        spec.outputArtifacts[index].mayStayUnstored = collection == .never ? nil : true
+        // A checkpoint is read by the task that makes it, which cannot make it anew.
+        let isCheckpoint = name == spec.federation.onPreempt?.checkpoint
+        spec.outputArtifacts[index].mayStayUnstored = collection == .never || isCheckpoint ? nil : true
       }
     }
     return spec

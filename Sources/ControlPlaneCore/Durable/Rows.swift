@@ -71,6 +71,8 @@ public struct RunRow: Hashable, Sendable {
   public var message: String
   /// Why an end is wanted; nil while none is.
   public var cancelReason: String?
+  /// The task that it makes room for; nil: none. With it `cancelReason` is set, and it ends preempted.
+  public var preemptedFor: TaskID?
   /// Set while the cluster cannot say whether it runs (a new journal); such a run is neither sent again nor replaced without an operator's word.
   public var isUnaccounted: Bool
   /// Key of the placement's `ExplanationRow`; 0 for none.

@@ -53,6 +53,7 @@ struct RunEntry: Hashable, Sendable {
   var template: String
   /// What its charge counts: `Requirement.priced`.
   var priced: Resources
+  var priorityClass = PriorityClass.interruptible
   /// It was expected to be over in a moment when it was bound (`ClusterView.shortTask`).
   var isShort = false
   /// Followed inputs, with their sizes: pinned where it runs until it ends (invariant I4).

@@ -24,12 +24,16 @@ public struct NodeDocument: Hashable, Sendable, Codable {
   public var outputs: OutputsDocument
   /// The latest run; nil for a node without one.
   public var run: RunDocument?
+  /// How often it had to leave its cluster to a task of a higher class; nil: never.
+  public var restarts: Int32?
 
   public init(
     id: Int32, name: String, displayName: String, type: String, templateName: String, phase: NodePhase, message: String,
     parent: Int32?, boundary: Int32?, children: [Int32], startedAt: WireTime?, finishedAt: WireTime?, exitCode: Int32?,
-    inputs: [ParameterDocument], outputs: OutputsDocument, run: RunDocument?
+    inputs: [ParameterDocument], outputs: OutputsDocument, run: RunDocument?,
+    restarts: Int32? = nil
   ) {
+    self.restarts = restarts
     self.id = id
     self.name = name
     self.displayName = displayName
@@ -112,7 +116,7 @@ public struct RunDocument: Hashable, Sendable, Codable {
   /// The attempt's number, from 1.
   public var epoch: Int32
   public var cluster: String
-  /// Bound, Dispatched, Staging, Queued, Running, Succeeded, Failed, Error, Cancelled, Lost.
+  /// Bound, Dispatched, Staging, Queued, Running, Succeeded, Failed, Error, Cancelled, Lost, Preempted.
   public var phase: String
   public var message: String
   public var boundAt: WireTime

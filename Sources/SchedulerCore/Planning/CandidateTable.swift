@@ -78,7 +78,11 @@ public struct Candidate: Hashable, Sendable {
 /// Why a cluster cannot take a task.
 public struct Rejection: Hashable, Sendable {
   /// Nothing but room keeps the task from there.
-  static let full = "Full"
+  public static let full = "Full"
+  /// What is free is kept for a task that preempted others for it.
+  public static let kept = "KeptForHigherClass"
+  /// What is free is held for realtime work to come.
+  public static let headroom = "HeldForRealtime"
   /// The project's budget does not hold what a run may cost.
   public static let overBudget = "OverBudget"
   /// The project uses as much at once as it may.

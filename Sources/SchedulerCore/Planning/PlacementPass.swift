@@ -14,6 +14,8 @@ struct PlacementPass {
   var heldCount = 0
   /// Room that is kept for gangs which come before what is looked at now, by cluster: one for each at most.
   var reservations: [Int: GangReservation] = [:]
+  /// What the group that is looked at now may not count on, by cluster.
+  private(set) var withheld: [Int: Withheld] = [:]
   /// Whether there is a gang to keep room for: only then it matters when what is placed gives back its room.
   let keepsRoom: Bool
   /// Whether a cluster charges for what others fetch from it.
@@ -116,6 +118,23 @@ struct PlacementPass {
       ledger.copies[index].append(
         PlacementLedger.Copy(site: origin, availableAt: 0, isThere: true, source: origin))
     }
+  }
+
+  // MARK: What is kept for others
+
+  /// Until `giveBack` the clusters are as tasks of a requirement may count on them.
+  mutating func withhold(from requirement: Requirement) {
+    for index in clusters.indices where !clusters[index].claims.isEmpty || clusters[index].headroom != nil {
+      let part = clusters[index].withheld(from: requirement)
+      guard !part.isNothing else { continue }
+      clusters[index].withhold(part)
+      withheld[index] = part
+    }
+  }
+
+  mutating func giveBack() {
+    for (index, part) in withheld { clusters[index].giveBack(part) }
+    withheld = [:]
   }
 
   // MARK: What a requirement reads

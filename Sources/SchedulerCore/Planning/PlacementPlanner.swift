@@ -79,8 +79,16 @@ public struct PlacementPlanner: Sendable {
 
   public func plan(_ snapshot: SchedulingSnapshot) -> PlacementPlan {
     var pass = PlacementPass(snapshot, weights)
-    for group in snapshot.groups { place(group, &pass) }
-    for group in snapshot.upcoming { foresee(group, &pass) }
+    for group in snapshot.groups {
+      pass.withhold(from: group.requirement)
+      place(group, &pass)
+      pass.giveBack()
+    }
+    for group in snapshot.upcoming {
+      pass.withhold(from: group.requirement)
+      foresee(group, &pass)
+      pass.giveBack()
+    }
     pass.prefetch()
     return pass.plan
   }
@@ -88,7 +96,12 @@ public struct PlacementPlanner: Sendable {
   /// The candidate table of a task that waits: what `explain` shows for it.
   public func explain(_ group: PendingGroup, in snapshot: SchedulingSnapshot) -> CandidateTable {
     var pass = PlacementPass(snapshot, weights)
-    for gang in snapshot.gangsAhead { reserve(for: gang, &pass) }
+    for gang in snapshot.gangsAhead {
+      pass.withhold(from: gang.requirement)
+      reserve(for: gang, &pass)
+      pass.giveBack()
+    }
+    pass.withhold(from: group.requirement)
     var round = Round(group, &pass)
     if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
       round.begin(tiers, pass, waiting: group.waiting)

@@ -43,7 +43,10 @@ struct Round {
         budget: group.budget,
         quota: group.quota)
     }
-    for index in pass.clusters.indices { keepForGang(index, pass) }
+    for index in pass.clusters.indices {
+      keepForOthers(index, pass)
+      keepForGang(index, pass)
+    }
     let blocks = (pass.ledger.columns.count + 7) / 8
     request.feasible = Array(repeating: 0, count: blocks)
     request.offsets = Array(repeating: .zero, count: blocks)
@@ -52,6 +55,17 @@ struct Round {
   }
 
   private var requirement: Requirement { group.requirement }
+
+  // MARK: Preemption
+
+  /// Says of a cluster that would have room, were it not kept for others, that it is.
+  private mutating func keepForOthers(_ index: Int, _ pass: PlacementPass) {
+    guard rejections[index]?.code == Rejection.full, let withheld = pass.withheld[index] else { return }
+    var whole = pass.clusters[index]
+    whole.giveBack(withheld)
+    guard whole.hasRoom(for: requirement.resources, lasting: group.expectedRuntime) else { return }
+    rejections[index] = withheld.rejection
+  }
 
   // MARK: Gangs
 
@@ -223,6 +237,7 @@ struct Round {
       Filter.moment(
         pass.clusters[index], requirement, missing: pass.missing(inputs, on: index),
         expectedRuntime: group.expectedRuntime)
+    keepForOthers(index, pass)
     keepForGang(index, pass)
     pass.ledger.refresh(index, at: 0)
     describe(index, &pass)

@@ -28,6 +28,7 @@ extension DocumentReader {
       case "datasets": block.datasets = value.isNull ? nil : reader.readDatasetMounts(value)
       case "recompute": block.recompute = reader.choice(value)
       case "stageOut": block.stageOut = reader.choice(value)
+      case "onPreempt": block.onPreempt = reader.readPreemptionHook(value)
       default: block.maxPrice = reader.money(value)
       }
     }
@@ -49,6 +50,23 @@ extension DocumentReader {
       }
     }
     return policy
+  }
+
+  private mutating func readPreemptionHook(_ node: DocumentNode) -> PreemptionHook {
+    var hook = PreemptionHook()
+    fields(of: node, FieldTables.onPreempt) { reader, key, value in
+      switch key {
+      case "signal": hook.signal = reader.choice(value) ?? hook.signal
+      case "grace":
+        guard let grace = reader.fixedDuration(value) else { return }
+        guard grace <= PreemptionHook.graceMax else {
+          return reader.report("must be at most an hour: somebody waits for the room", at: value.mark)
+        }
+        hook.grace = grace
+      default: hook.checkpoint = reader.text(value)
+      }
+    }
+    return hook
   }
 
   private mutating func fixedDuration(_ node: DocumentNode) -> Duration? {

@@ -17,14 +17,17 @@ public struct FederationBlock: Hashable, Sendable, Codable {
   public var datasets: [DatasetMount]?
   public var stageOut: StageOutPolicy?
   public var recompute: RecomputePolicy?
+  public var onPreempt: PreemptionHook?
 
   public init(
     kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
     walltime: Duration? = nil,
     priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil,
     gangSize: Int? = nil, gpuType: String? = nil, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
-    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil
+    datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil,
+    onPreempt: PreemptionHook? = nil
   ) {
+    self.onPreempt = onPreempt
     self.kinds = kinds
     self.labels = labels
     self.exclude = exclude
@@ -49,7 +52,8 @@ public struct FederationBlock: Hashable, Sendable, Codable {
       onDisconnect: onDisconnect ?? base.onDisconnect, maxPrice: maxPrice ?? base.maxPrice,
       gangSize: gangSize ?? base.gangSize, gpuType: gpuType ?? base.gpuType,
       placementPolicy: placementPolicy ?? base.placementPolicy, slurm: slurm ?? base.slurm,
-      datasets: datasets ?? base.datasets, stageOut: stageOut ?? base.stageOut, recompute: recompute ?? base.recompute)
+      datasets: datasets ?? base.datasets, stageOut: stageOut ?? base.stageOut, recompute: recompute ?? base.recompute,
+      onPreempt: onPreempt ?? base.onPreempt)
   }
 
   /// The terms, with defaults for what is still open.
@@ -68,6 +72,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     hints.datasets = datasets
     hints.stageOut = stageOut
     hints.recompute = recompute
+    hints.onPreempt = onPreempt
     return hints
   }
 }

@@ -214,10 +214,11 @@ enum FieldTables {
 
   static let federation = FieldTable(
     [
-      "clusters", "datasets", "gang", "gpuType", "maxPrice", "onDisconnect", "placementPolicy", "priorityClass",
-      "recompute", "slurm", "stageOut", "walltime",
+      "clusters", "datasets", "gang", "gpuType", "maxPrice", "onDisconnect", "onPreempt", "placementPolicy",
+      "priorityClass", "recompute", "slurm", "stageOut", "walltime",
     ])
   static let datasetMount = FieldTable(["mountPath", "name", "version"])
+  static let onPreempt = FieldTable(["checkpoint", "grace", "signal"])
   static let gang = FieldTable(["size"])
   static let placementPolicy = FieldTable(["name", "priceThreshold", "waitThreshold"])
   static let slurm = FieldTable([

@@ -127,6 +127,10 @@ public struct NodeRecord: Hashable, Sendable {
   public var expansion: NodeExpansion?
   /// When time alone changes it: a task's deadline, the end of a suspend's duration, a Retry node's next attempt.
   public var wakeAt: Timestamp?
+  /// How often it had to leave its cluster to a task of a higher class.
+  public var restarts: Int32 = 0
+  /// What its last run had reached when it left, by the output artifact's name: the next run begins with it.
+  public var checkpoints: [String: StoredArtifact] = [:]
 
   public init(
     id: NodeID, name: String, displayName: String, type: NodeType, role: NodeRole, phase: NodePhase,
@@ -159,7 +163,7 @@ extension NodeRecord: Codable {
   private enum CodingKeys: String, CodingKey {
     case id, name, displayName, type, role, phase, hasBegun, isSuperseded, templateName, message, startedAt, finishedAt
     case parent, boundary, step, item, itemJSON, upstream, inputs, outputs, exitCode, hostCluster, runsAs, cancelReason
-    case isEndPending, expansion, wakeAt
+    case isEndPending, expansion, wakeAt, restarts, checkpoints
   }
 
   public init(from decoder: any Decoder) throws {
@@ -190,6 +194,8 @@ extension NodeRecord: Codable {
     isEndPending = try container.decodeIfPresent(Bool.self, forKey: .isEndPending) ?? false
     expansion = try container.decodeIfPresent(NodeExpansion.self, forKey: .expansion)
     wakeAt = try container.decodeIfPresent(Timestamp.self, forKey: .wakeAt)
+    restarts = try container.decodeIfPresent(Int32.self, forKey: .restarts) ?? 0
+    checkpoints = try container.decodeIfPresent([String: StoredArtifact].self, forKey: .checkpoints) ?? [:]
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -221,6 +227,8 @@ extension NodeRecord: Codable {
     if isEndPending { try container.encode(true, forKey: .isEndPending) }
     try container.encodeIfPresent(expansion, forKey: .expansion)
     try container.encodeIfPresent(wakeAt, forKey: .wakeAt)
+    if restarts > 0 { try container.encode(restarts, forKey: .restarts) }
+    if !checkpoints.isEmpty { try container.encode(checkpoints, forKey: .checkpoints) }
   }
 }
 

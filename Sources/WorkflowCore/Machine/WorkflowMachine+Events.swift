@@ -29,6 +29,18 @@ extension WorkflowMachine {
     markChanged(node.ordinal)
   }
 
+  /// A task's run had to leave: it waits again, and begins with what it had reached.
+  ///
+  /// A run that put nothing down loses nothing of what an earlier one did.
+  public mutating func taskPreempted(_ node: NodeID, _ checkpoints: [String: StoredArtifact]) {
+    let index = Int(node.ordinal)
+    guard nodes.indices.contains(index) else { return }
+    nodes[index].restarts += 1
+    nodes[index].checkpoints.merge(checkpoints) { $1 }
+    if !nodes[index].phase.isTerminal { nodes[index].phase = .pending }
+    markChanged(node.ordinal)
+  }
+
   mutating func taskEnded(_ node: NodeID, _ outcome: TaskOutcome) {
     guard let index = liveTask(node), outcome.phase.isTerminal else { return }
     nodes[index].outputs = outcome.outputs
@@ -43,7 +55,7 @@ extension WorkflowMachine {
       end(
         node.ordinal, reason == nil ? .error : .failed,
         reason ?? (outcome.message.isEmpty ? "cancelled on its cluster" : outcome.message))
-    case .bound, .dispatched, .staging, .queued, .running: break
+    case .bound, .dispatched, .staging, .queued, .running, .preempted: break
     }
   }
 

@@ -52,8 +52,23 @@ extension WorkflowMachine {
     if spec.resources.gpus > 0 { spec.resources.gpuType = definition.gpuType(for: template) }
     let labels = definition.metadata.labels.merging(template.labels) { $1 }
     if !labels.isEmpty { spec.labels = labels.mapValues { (try? text($0)) ?? $0 } }
+    continueFromCheckpoint(&spec, nodes[Int(ordinal)])
     spec.nodeSelector = try definition.spec.nodeSelector.merging(template.nodeSelector) { $1 }.mapValues(text)
     return spec
+  }
+
+  /// What an earlier run had reached lies where it was put down, and the program is told how often it was preempted.
+  private func continueFromCheckpoint(_ spec: inout TaskSpec, _ record: NodeRecord) {
+    guard record.restarts > 0 || spec.federation.onPreempt != nil else { return }
+    spec.environment.removeAll { $0.name == PreemptionHook.restartCountVariable }
+    spec.environment.append(
+      EnvironmentVariable(name: PreemptionHook.restartCountVariable, value: "\(record.restarts)"))
+    guard let name = spec.federation.onPreempt?.checkpoint, let stored = record.checkpoints[name],
+      let output = spec.outputArtifacts.first(where: { $0.name == name })
+    else { return }
+    // An input that a document puts there is what the first run began with.
+    spec.inputs.removeAll { $0.path == output.path }
+    spec.inputs.append(InputArtifact(name: name, path: output.path, source: .stored(stored)))
   }
 
   /// What an input of a leaf node is has been found out: size and name of an object of which the document knows only where it is. It

@@ -47,6 +47,7 @@ struct WorkflowValidator {
     for (name, value) in workflow.spec.nodeSelector.sorted(by: { $0.key < $1.key }) {
       check(value, scope, at: spec / "nodeSelector" / name)
     }
+    validateCommonPreemptionHook(at: spec)
     for index in workflow.spec.templates.indices { validateTemplate(index) }
   }
 
@@ -141,6 +142,7 @@ struct WorkflowValidator {
     if template.isTask {
       validateArtifactPaths(template, at: path)
       validateDatasetPaths(template, at: path)
+      validatePreemptionHook(template, at: path)
     }
   }
 

@@ -80,6 +80,7 @@ struct WorkflowTree: Sendable {
     var text = "\(prefix)\(branch)\(Self.mark(node.phase, terminal)) \(Terminal.printable(node.displayName))"
     if let run = node.run { text += "  \(Terminal.printable(run.cluster))" }
     if node.startedAt != nil { text += "  \(Display.span(node.startedAt, node.finishedAt, now: now))" }
+    if let restarts = node.restarts { text += "  restarts: \(restarts)" }
     if !node.message.isEmpty, node.phase != .succeeded {
       text += "  " + Terminal.printable(node.message).replacing("\n", with: " ")
     }

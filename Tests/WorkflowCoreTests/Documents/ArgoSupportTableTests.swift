@@ -27,7 +27,7 @@ struct ArgoSupportTableTests {
     ("archive", FieldTables.archive), ("archive.tar", FieldTables.tar), ("federation (ours)", FieldTables.federation),
     ("federation.clusters (ours)", FieldTables.clusters),
     ("federation.datasets[] (ours)", FieldTables.datasetMount),
-    ("federation.gang (ours)", FieldTables.gang),
+    ("federation.gang (ours)", FieldTables.gang), ("federation.onPreempt (ours)", FieldTables.onPreempt),
     ("federation.slurm (ours)", FieldTables.slurm),
   ]
 

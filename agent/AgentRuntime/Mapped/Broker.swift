@@ -112,7 +112,8 @@ final class Broker: Sendable {
         for (index, values) in zip(runs.indices, secrets) { runs[index].secrets = values }
         try await executor.submit(runs)
       case .queueAhead(let runs): return (.runs(await executor.queueAhead(runs)), nil)
-      case .cancel(let run, let grace): try await executor.cancel(run, grace: .milliseconds(grace))
+      case .cancel(let run, let grace, let signal):
+        try await executor.cancel(run, grace: .milliseconds(grace), signal: signal)
       case .reattach(let known): return (.observations(try await executor.reattach(known: known)), nil)
       case .forget(let runs): try await executor.forget(runs)
       case .inventory: return (.inventory(await executor.inventory()), nil)

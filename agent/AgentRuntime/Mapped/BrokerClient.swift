@@ -61,7 +61,7 @@ actor BrokerClient {
   /// Those whose submission was answered: when a later broker does not know one, it never began.
   private var accepted: Set<RunID> = []
   /// What must be told again to a broker that begins anew.
-  private var cancelled: [RunID: Duration] = [:]
+  private var cancelled: [RunID: (grace: Duration, signal: PreemptionHook.Signal?)] = [:]
   private var forgotten: Set<RunID> = []
   private let onForgotten: @Sendable ([RunID]) -> Void
 
@@ -121,9 +121,9 @@ actor BrokerClient {
   }
 
   /// Remembered, and told to the next broker when there is none at present.
-  func cancel(_ id: RunID, grace: Duration) async throws {
-    cancelled[id] = min(cancelled[id] ?? grace, grace)
-    do { _ = try await ask(.cancel(id, graceMilliseconds: grace.milliseconds)) } catch { try rethrowUnlessLater(error) }
+  func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {
+    cancelled[id] = (min(cancelled[id]?.grace ?? grace, grace), signal ?? cancelled[id]?.signal)
+    do { _ = try await ask(.cancel(id, graceMilliseconds: grace.milliseconds, signal: signal)) } catch { try rethrowUnlessLater(error) }
   }
 
   func forget(_ ids: [RunID]) async throws {
@@ -264,8 +264,9 @@ actor BrokerClient {
       else { throw Self.nonsense(user.name) }
       for one in found where known.contains(one.id) { observers.yield(Self.plain(one)) }
     }
-    for (id, grace) in cancelled {
-      _ = try await connection.ask(.cancel(id, graceMilliseconds: grace.milliseconds), timeout: Self.commandTimeout)
+    for (id, end) in cancelled {
+      _ = try await connection.ask(
+        .cancel(id, graceMilliseconds: end.grace.milliseconds, signal: end.signal), timeout: Self.commandTimeout)
     }
     if !forgotten.isEmpty {
       let ids = Array(forgotten)

@@ -14,7 +14,7 @@ enum BrokerRequest: Sendable, Codable {
   case submit([RunRequest], secrets: [[EnvironmentVariable]])
   /// Answered with the runs that need not be offered again.
   case queueAhead([AwaitedRun])
-  case cancel(RunID, graceMilliseconds: Int64)
+  case cancel(RunID, graceMilliseconds: Int64, signal: PreemptionHook.Signal? = nil)
   case reattach([RunID])
   case forget([RunID])
   case inventory

@@ -161,9 +161,9 @@ final class MappedExecutor: Executor, RunFileAccess {
     }
   }
 
-  func cancel(_ id: RunID, grace: Duration) async throws {
+  func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {
     guard owners.user(of: id) != nil else { return }
-    try await client(of: id).cancel(id, grace: grace)
+    try await client(of: id).cancel(id, grace: grace, signal: signal)
   }
 
   func observe() -> AsyncStream<RunObservation> { observers.open() }

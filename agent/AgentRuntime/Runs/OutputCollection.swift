@@ -17,6 +17,7 @@ struct OutputCollection: Sendable {
   func collect(_ request: RunRequest, _ observation: RunObservation) async throws -> CollectedOutputs {
     var collected = CollectedOutputs(
       phase: observation.phase, message: observation.message, outputs: TaskOutputs(), bytesOut: 0)
+    if observation.phase == .cancelled { return try await checkpoint(of: request, collected) }
     if request.spec.capturesResult { collected.outputs.result = try await result(request.id) }
     guard observation.phase == .succeeded || observation.phase == .failed else { return collected }
     let needsRoot = !request.spec.outputParameters.isEmpty || !request.spec.outputArtifacts.isEmpty
@@ -36,6 +37,20 @@ struct OutputCollection: Sendable {
         collected.phase = .error
         collected.message = error.publicMessage
       }
+    }
+    return collected
+  }
+
+  /// What a run had reached when it was asked to end. One that put nothing down, or what cannot be read, begins anew.
+  private func checkpoint(of request: RunRequest, _ collected: CollectedOutputs) async throws -> CollectedOutputs {
+    var collected = collected
+    guard let name = request.spec.federation.onPreempt?.checkpoint,
+      let artifact = request.spec.outputArtifacts.first(where: { $0.name == name })
+    else { return collected }
+    do {
+      collected.outputs.artifacts[name] = try await store(artifact, request, moved: &collected.bytesOut)
+    } catch let error as FederationError {
+      if error.isRetryable { throw error }
     }
     return collected
   }

@@ -184,10 +184,10 @@ final class RunDriver: Sendable {
     case .stage(let id): stage(id)
     case .stopStaging(let id): stagings.withLock { $0.removeValue(forKey: id) }?.cancel()
     case .submit(let ids): submissions.sendAtOnce(Submission.Offer(ids: ids))
-    case .cancel(let id, let grace):
+    case .cancel(let id, let grace, let signal):
       Task { [executor, logger] in
         do {
-          try await executor.cancel(id, grace: grace)
+          try await executor.cancel(id, grace: grace, signal: signal)
         } catch {
           logger.warning(
             "a run could not be asked to end", metadata: ["run": "\(id.hexadecimal)", "error": "\(error)"])

@@ -35,6 +35,8 @@ struct RunTable: Sendable {
     var heldEnd: RunObservation?
     var state: State
     var isCancelled = false
+    /// It leaves for another, so its hook says how. Forgotten by a restart: the executor has been told then.
+    var isPreempted = false
     /// Not in the desired set any more: it is erased as soon as it has ended.
     var isUnwanted = false
     /// Whether a welcome or an assignment of this process's life named it.
@@ -118,7 +120,8 @@ struct RunTable: Sendable {
     switch input {
     case .welcomed(let welcome): welcomed(welcome, at: now)
     case .assigned(let assignments): for assignment in assignments { assigned(assignment, at: now) }
-    case .cancelRequested(let ids): for id in ids { cancelRequested(id, at: now) }
+    case .cancelRequested(let ids, let isPreemption):
+      for id in ids { cancelRequested(id, isPreemption: isPreemption, at: now) }
     case .forgetRequested(let ids): for id in ids { forgetRequested(id) }
     case .drainChanged(let isDraining): self.isDraining = isDraining
     case .sessionLost: hasSession = false
@@ -161,7 +164,8 @@ extension RunTable {
     for id in runs.keys.sorted() {
       if desired.contains(id) { confirm(id, at: now) } else { abandon(id) }
     }
-    for id in welcome.cancels { cancelRequested(RunID(id), at: now) }
+    let preempted = Set(welcome.preempted)
+    for id in welcome.cancels { cancelRequested(RunID(id), isPreemption: preempted.contains(id), at: now) }
     for assignment in welcome.assignments { assigned(assignment, at: now) }
     for id in runs.keys.sorted() { proceed(id, at: now) }
   }
@@ -244,19 +248,29 @@ extension RunTable {
     }
   }
 
-  private mutating func cancelRequested(_ id: RunID, at now: Timestamp) {
+  private mutating func cancelRequested(_ id: RunID, isPreemption: Bool, at now: Timestamp) {
     guard !isAdopting else { return }
     if awaited.contains(id) { awaitedCancels.insert(id) }
     guard let run = runs[id], !run.isCancelled || run.state == .held else { return }
     runs[id]!.isCancelled = true
+    runs[id]!.isPreempted = isPreemption
     changes.append(.cancelRequested(id))
     switch run.state {
     case .held, .staging, .staged:
       if run.state == .staging { actions.append(.stopStaging(id)) }
       end(id, .cancelled, message: "cancelled before it began", at: now)
-    case .submitted: actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
+    case .submitted: actions.append(farewell(id))
     case .collecting, .ended: break
     }
+  }
+
+  /// How a run's end begins.
+  private func farewell(_ id: RunID) -> RunTableAction {
+    let spec = runs[id]?.request?.spec
+    if runs[id]?.isPreempted == true, let hook = spec?.federation.onPreempt {
+      return .cancel(id, grace: hook.grace, signal: hook.signal)
+    }
+    return .cancel(id, grace: spec?.terminationGrace ?? .seconds(30))
   }
 
   /// A run that carries our mark and is not wanted: it is stopped, and erased when it has ended (I1, I7).
@@ -353,7 +367,7 @@ extension RunTable {
       guard let run = runs[id], case .submitted = run.state else { continue }
       if run.pauseReason != nil { runs[id]!.pauseReason = nil }
       guard run.isCancelled || run.isUnwanted else { continue }
-      actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
+      actions.append(farewell(id))
     }
   }
 
@@ -402,8 +416,10 @@ extension RunTable {
     }
     runs[id]!.state = .collecting(observation)
     let request = run.request
-    if observation.phase == .succeeded || observation.phase == .failed,
-      let spec = request?.spec, spec.capturesResult || !spec.outputArtifacts.isEmpty || !spec.outputParameters.isEmpty
+    let hasEnded = observation.phase == .succeeded || observation.phase == .failed
+    if let spec = request?.spec,
+      hasEnded && (spec.capturesResult || !spec.outputArtifacts.isEmpty || !spec.outputParameters.isEmpty)
+        || observation.phase == .cancelled && spec.federation.onPreempt?.checkpoint != nil
     {
       actions.append(.collect(id, observation))
     } else {

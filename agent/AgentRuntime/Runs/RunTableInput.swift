@@ -7,7 +7,8 @@ enum RunTableInput: Sendable {
   /// A session began; the message holds the complete desired set.
   case welcomed(Wire.Welcome)
   case assigned([Wire.Assignment])
-  case cancelRequested([RunID])
+  /// - Parameter isPreemption: they leave for others: the hooks of their specs say how.
+  case cancelRequested([RunID], isPreemption: Bool = false)
   /// The control plane holds these runs' ends durably.
   case forgetRequested([RunID])
   case drainChanged(Bool)
@@ -54,7 +55,8 @@ enum RunTableAction: Sendable, Equatable {
   case stopStaging(RunID)
   /// In order. Answered by `submissionAccepted` or `submissionFailed`, after as many attempts as it takes.
   case submit([RunID])
-  case cancel(RunID, grace: Duration)
+  /// - Parameter signal: nil: SIGTERM.
+  case cancel(RunID, grace: Duration, signal: PreemptionHook.Signal? = nil)
   case collect(RunID, RunObservation)
   /// Log bytes up to here can be read; `isFinal`: no more will come.
   case shipLog(RunID, length: Int64, isFinal: Bool)

@@ -105,7 +105,8 @@ extension SessionRunner {
         .positionSeen(term: assign.position.term, commitSequence: assign.position.commitSeq))
       feed(.messageReceived)
     case .cancel(let cancel):
-      await ports.driver.tell(.cancelRequested(cancel.runIds.map { RunID($0) }))
+      await ports.driver.tell(
+        .cancelRequested(cancel.runIds.map { RunID($0) }, isPreemption: cancel.preempts))
       feed(.messageReceived)
     case .forget(let forget):
       await ports.driver.tell(.forgetRequested(forget.runIds.map { RunID($0) }))

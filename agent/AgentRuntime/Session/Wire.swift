@@ -111,9 +111,20 @@ extension Fubini_Agent_V1_TaskSpec {
         // Of the hints an agent needs what its executor acts on; the rest was the scheduler's.
         federation: FederationHints(
           priorityClass: PriorityClass(rawValue: priorityClass) ?? .interruptible,
-          gangSize: Int(clamping: max(1, gangSize)), slurm: hasSlurm ? try slurm.model : nil),
+          gangSize: Int(clamping: max(1, gangSize)), slurm: hasSlurm ? try slurm.model : nil,
+          onPreempt: hasOnPreempt ? onPreempt.model : nil),
         labels: labels.isEmpty ? nil : labels)
     }
+  }
+}
+
+extension Fubini_Agent_V1_PreemptionHook {
+  /// A signal that this agent does not know becomes SIGTERM.
+  var model: FederationModel.PreemptionHook {
+    FederationModel.PreemptionHook(
+      signal: FederationModel.PreemptionHook.Signal(rawValue: signal) ?? .terminate,
+      grace: min(.milliseconds(max(0, graceMs)), FederationModel.PreemptionHook.graceMax),
+      checkpoint: checkpoint.isEmpty ? nil : checkpoint)
   }
 }
 

@@ -23,7 +23,8 @@ struct NodesView: Sendable {
         children: (children[record.id] ?? []).map(\.ordinal), startedAt: record.startedAt?.wire,
         finishedAt: record.finishedAt?.wire, exitCode: record.exitCode,
         inputs: record.inputs.parameters.map { ParameterDocument(name: $0.name, value: $0.value) },
-        outputs: OutputsDocument(record.outputs), run: latest[record.id].map(RunDocument.init))
+        outputs: OutputsDocument(record.outputs), run: latest[record.id].map(RunDocument.init),
+        restarts: record.restarts > 0 ? record.restarts : nil)
     }
   }
 

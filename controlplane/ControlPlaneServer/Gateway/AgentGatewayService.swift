@@ -168,8 +168,12 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     case .message(let message): return [message]
     case .command(.welcome(let welcome), let position): return [self.welcome(welcome, position, capabilities)]
     case .command(.assign(let runs), let position): return assignments(runs, position)
-    case .command(.cancel(let runs, let reason), _):
-      return [.with { $0.cancel = .with { ($0.runIds, $0.reason) = (runs.map(\.number), reason) } }]
+    case .command(.cancel(let runs, let reason, let isPreemption), _):
+      return [
+        .with {
+          $0.cancel = .with { ($0.runIds, $0.reason, $0.preempts) = (runs.map(\.number), reason, isPreemption) }
+        }
+      ]
     case .command(.forget(let runs), _): return [.with { $0.forget = .with { $0.runIds = runs.map(\.number) } }]
     case .command(.acknowledge(let sequence), _): return [.with { $0.ack = .with { $0.sequence = UInt64(sequence) } }]
     case .command(.data(let orders), _): return [.with { $0.data = Fubini_Agent_V1_DataOrders(orders) }]
@@ -197,6 +201,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
       $0.welcome = .with {
         $0.protocol = welcome.protocolVersion
         $0.federationID = federationID
+        $0.preempted = welcome.preempted.map(\.number)
         $0.position = position.message
         $0.desiredRuns = welcome.desired.map(\.number)
         $0.cancels = welcome.cancels.map(\.number)

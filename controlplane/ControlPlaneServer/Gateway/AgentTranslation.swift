@@ -259,6 +259,13 @@ extension Fubini_Agent_V1_TaskSpec {
     terminationGraceMs = spec.terminationGrace.milliseconds
     gangSize = Int64(spec.federation.gangSize)
     if let hints = spec.federation.slurm { slurm = Fubini_Agent_V1_SlurmHints(hints) }
+    if let hook = spec.federation.onPreempt {
+      onPreempt = .with {
+        $0.signal = hook.signal.rawValue
+        $0.graceMs = hook.grace.milliseconds
+        $0.checkpoint = hook.checkpoint ?? ""
+      }
+    }
     labels = spec.labels ?? [:]
     priorityClass = spec.federation.priorityClass.rawValue
     datasets = (spec.datasets ?? []).map { mounted in

@@ -807,6 +807,9 @@ public nonisolated struct Fubini_Agent_V1_Welcome: Sendable {
   /// Those of the hello's capabilities that this session uses. Always empty in protocol version 1.
   public var capabilities: [String] = []
 
+  /// Those of `cancels` that leave for others: see CancelRuns.
+  public var preempted: [Int64] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1010,11 +1013,40 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
     set {_uniqueStorage()._priorityClass = newValue}
   }
 
+  /// What happens when the run has to leave for one of a higher class; an agent that does not know it cancels.
+  public var onPreempt: Fubini_Agent_V1_PreemptionHook {
+    get {_storage._onPreempt ?? Fubini_Agent_V1_PreemptionHook()}
+    set {_uniqueStorage()._onPreempt = newValue}
+  }
+  /// Returns true if `onPreempt` has been explicitly set.
+  public var hasOnPreempt: Bool {_storage._onPreempt != nil}
+  /// Clears the value of `onPreempt`. Subsequent reads from it will return its default value.
+  public mutating func clearOnPreempt() {_uniqueStorage()._onPreempt = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Fubini_Agent_V1_PreemptionHook: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// SIGTERM, SIGINT, SIGUSR1 or SIGUSR2.
+  public var signal: String = String()
+
+  /// From the signal to SIGKILL.
+  public var graceMs: Int64 = 0
+
+  /// The output artifact that is kept though the run did not end well; empty: none.
+  public var checkpoint: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// Slurm's own words for the options of these names; empty or 0: not given.
@@ -1921,6 +1953,9 @@ public nonisolated struct Fubini_Agent_V1_CancelRuns: Sendable {
   public var runIds: [Int64] = []
 
   public var reason: String = String()
+
+  /// They leave for runs of a higher class: `on_preempt` of their specs says how.
+  public var preempts: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3377,7 +3412,7 @@ nonisolated extension Fubini_Agent_V1_ImageRule: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Welcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}federation_id\0\u{1}position\0\u{1}assignments\0\u{1}cancels\0\u{1}draining\0\u{1}adopting\0\u{3}acked_sequence\0\u{3}heartbeat_interval_ms\0\u{3}desired_runs\0\u{1}capabilities\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}protocol\0\u{3}federation_id\0\u{1}position\0\u{1}assignments\0\u{1}cancels\0\u{1}draining\0\u{1}adopting\0\u{3}acked_sequence\0\u{3}heartbeat_interval_ms\0\u{3}desired_runs\0\u{1}capabilities\0\u{1}preempted\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3396,6 +3431,7 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.heartbeatIntervalMs) }()
       case 10: try { try decoder.decodeRepeatedInt64Field(value: &self.desiredRuns) }()
       case 11: try { try decoder.decodeRepeatedStringField(value: &self.capabilities) }()
+      case 12: try { try decoder.decodeRepeatedInt64Field(value: &self.preempted) }()
       default: break
       }
     }
@@ -3439,6 +3475,9 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
     if !self.capabilities.isEmpty {
       try visitor.visitRepeatedStringField(value: self.capabilities, fieldNumber: 11)
     }
+    if !self.preempted.isEmpty {
+      try visitor.visitPackedInt64Field(value: self.preempted, fieldNumber: 12)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3454,6 +3493,7 @@ nonisolated extension Fubini_Agent_V1_Welcome: SwiftProtobuf.Message, SwiftProto
     if lhs.heartbeatIntervalMs != rhs.heartbeatIntervalMs {return false}
     if lhs.desiredRuns != rhs.desiredRuns {return false}
     if lhs.capabilities != rhs.capabilities {return false}
+    if lhs.preempted != rhs.preempted {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -3574,7 +3614,7 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -3597,6 +3637,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _datasets: [Fubini_Agent_V1_MountedDataset] = []
     var _labels: Dictionary<String,String> = [:]
     var _priorityClass: String = String()
+    var _onPreempt: Fubini_Agent_V1_PreemptionHook? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3627,6 +3668,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _datasets = source._datasets
       _labels = source._labels
       _priorityClass = source._priorityClass
+      _onPreempt = source._onPreempt
     }
   }
 
@@ -3665,6 +3707,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 18: try { try decoder.decodeRepeatedMessageField(value: &_storage._datasets) }()
         case 19: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
         case 20: try { try decoder.decodeSingularStringField(value: &_storage._priorityClass) }()
+        case 21: try { try decoder.decodeSingularMessageField(value: &_storage._onPreempt) }()
         default: break
         }
       }
@@ -3737,6 +3780,9 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       if !_storage._priorityClass.isEmpty {
         try visitor.visitSingularStringField(value: _storage._priorityClass, fieldNumber: 20)
       }
+      try { if let v = _storage._onPreempt {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3766,10 +3812,51 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._datasets != rhs_storage._datasets {return false}
         if _storage._labels != rhs_storage._labels {return false}
         if _storage._priorityClass != rhs_storage._priorityClass {return false}
+        if _storage._onPreempt != rhs_storage._onPreempt {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_PreemptionHook: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".PreemptionHook"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}signal\0\u{3}grace_ms\0\u{1}checkpoint\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.signal) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.graceMs) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.checkpoint) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.signal.isEmpty {
+      try visitor.visitSingularStringField(value: self.signal, fieldNumber: 1)
+    }
+    if self.graceMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.graceMs, fieldNumber: 2)
+    }
+    if !self.checkpoint.isEmpty {
+      try visitor.visitSingularStringField(value: self.checkpoint, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_PreemptionHook, rhs: Fubini_Agent_V1_PreemptionHook) -> Bool {
+    if lhs.signal != rhs.signal {return false}
+    if lhs.graceMs != rhs.graceMs {return false}
+    if lhs.checkpoint != rhs.checkpoint {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5481,7 +5568,7 @@ nonisolated extension Fubini_Agent_V1_OutputParameter: SwiftProtobuf.Message, Sw
 
 nonisolated extension Fubini_Agent_V1_CancelRuns: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CancelRuns"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_ids\0\u{1}reason\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_ids\0\u{1}reason\0\u{1}preempts\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5491,6 +5578,7 @@ nonisolated extension Fubini_Agent_V1_CancelRuns: SwiftProtobuf.Message, SwiftPr
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedInt64Field(value: &self.runIds) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.preempts) }()
       default: break
       }
     }
@@ -5503,12 +5591,16 @@ nonisolated extension Fubini_Agent_V1_CancelRuns: SwiftProtobuf.Message, SwiftPr
     if !self.reason.isEmpty {
       try visitor.visitSingularStringField(value: self.reason, fieldNumber: 2)
     }
+    if self.preempts != false {
+      try visitor.visitSingularBoolField(value: self.preempts, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_CancelRuns, rhs: Fubini_Agent_V1_CancelRuns) -> Bool {
     if lhs.runIds != rhs.runIds {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.preempts != rhs.preempts {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,0 +1,43 @@
+import FederationModel
+import SchedulerCore
+import WorkflowCore
+
+/// Clusters with a queue of their own: what waits there is placed already, and cannot start because runs of lower classes have the
+/// cores. Their batch system starts one after the other, so those of lower classes that wait before it leave, too.
+extension ControlPlaneCore {
+  /// Of one cluster's queue, those that ask for room in one turn.
+  private static var queuedAskersPerTurn: Int { 4 }
+  /// How long a run has been in a cluster's queue before others leave for it: its batch system looks every second or two.
+  private static var queuedFor: Duration { .seconds(3) }
+
+  mutating func makeRoomInQueues() {
+    guard PriorityClass.allCases.contains(where: { $0.preempts && preemption.hasVictims(below: $0) }) else { return }
+    for name in clusters.keys.sorted() where clusters[name]!.inventory.queues && clusters[name]!.closedBecause == nil {
+      let here = clusters[name]!.runs.map { runs[$0]! }
+      let asking = here.filter {
+        $0.row.phase == .queued && $0.priorityClass.preempts && $0.row.cancelReason == nil
+          && now - $0.row.boundAt >= Self.queuedFor
+      }.sorted { ($0.priorityClass, $0.row.id) < ($1.priorityClass, $1.row.id) }
+      for run in asking.prefix(Self.queuedAskersPerTurn) { makeRoom(inQueueOf: name, for: run, among: here) }
+    }
+  }
+
+  private mutating func makeRoom(inQueueOf name: ClusterName, for asking: RunEntry, among here: [RunEntry]) {
+    // Those that were asked to leave for it, or for another, are as good as gone; whoever comes before it takes its part first.
+    var free = clusters[name]!.inventory.capacity
+    for run in here where run.row.cancelReason == nil && run.row.id != asking.row.id {
+      let isBefore = run.priorityClass <= asking.priorityClass && run.row.id < asking.row.id
+      if run.row.phase == .running || isBefore && run.holdsSlot { free -= run.row.resources }
+    }
+    let missing = MissingRoom(resources: asking.row.resources - free, slots: 0)
+    guard !missing.isNone else { return }
+    let victims = victims(below: asking.priorityClass, on: name, bandwidth: configuration.defaultBandwidth)
+    let running = victims.filter { runs[$0.run]!.row.phase == .running }
+    guard
+      let choice = VictimChoice.choose(
+        making: missing, from: running, capacity: clusters[name]!.inventory.capacity)
+    else { return }
+    let ahead = victims.map(\.run).filter { runs[$0]!.row.phase != .running && $0 < asking.row.id }
+    for run in choice.runs + ahead.sorted() { preempt(run, for: asking.row.task, asking.priorityClass) }
+  }
+}

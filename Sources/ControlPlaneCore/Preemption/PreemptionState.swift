@@ -1,0 +1,92 @@
+import DequeModule
+import FederationModel
+import SchedulerCore
+
+/// Who asks for the room of others, and what was made for them. Soft: it is rebuilt from the runs that are leaving
+/// (`RunRow.preemptedFor`), and whoever still waits asks again.
+struct PreemptionState: Sendable {
+  /// Room that is being made for one task of a group, or waits for it.
+  struct Claim: Sendable {
+    /// The key of the pending group.
+    var group: Int64
+    var requirement: Requirement
+    var cluster: ClusterName
+    /// The runs that leave for it and have not left yet.
+    var victims: Set<RunID>
+    /// When the last of them had left, or when it was made.
+    var since: Timestamp
+  }
+
+  private(set) var claims: [Claim] = []
+  /// Somebody may ask for room before the next tick.
+  var isWanted = false
+  /// Live runs of each class.
+  private(set) var runs: [PriorityClass: Int] = [:]
+  /// Groups of classes that preempt, in the order in which they began to wait; some may have gone.
+  private var lines: [PriorityClass: Deque<Int64>] = [:]
+  private var inLine: Set<Int64> = []
+  /// When room was last looked for in vain.
+  private var triedAt: [Int64: Timestamp] = [:]
+
+  mutating func began(_ priorityClass: PriorityClass) { runs[priorityClass, default: 0] += 1 }
+  mutating func ended(_ priorityClass: PriorityClass) { runs[priorityClass, default: 1] -= 1 }
+
+  /// Whether anything runs that a task of the class may take the room of.
+  func hasVictims(below priorityClass: PriorityClass) -> Bool {
+    runs.contains { $0.key > priorityClass && $0.value > 0 }
+  }
+
+  /// A task of the group waits.
+  mutating func waits(_ group: Int64, _ priorityClass: PriorityClass) {
+    guard priorityClass.preempts, inLine.insert(group).inserted else { return }
+    lines[priorityClass, default: []].append(group)
+  }
+
+  /// The first groups that may ask now, higher classes first; lets go of those that have gone.
+  ///
+  /// - Complexity: O(limit), and of what has gone each once.
+  mutating func askers(limit: Int, isThere: (Int64) -> Bool) -> [Int64] {
+    var found: [Int64] = []
+    for line in PriorityClass.allCases where line.preempts && hasVictims(below: line) {
+      while let first = lines[line]?.first, !isThere(first) {
+        lines[line]!.removeFirst()
+        inLine.remove(first)
+        triedAt[first] = nil
+      }
+      for group in lines[line] ?? [] where found.count < limit && isThere(group) { found.append(group) }
+    }
+    return found
+  }
+
+  /// Whether a group's turn to look has come; notes that it looks now.
+  mutating func mayTry(_ group: Int64, at now: Timestamp, every pause: Duration) -> Bool {
+    if let last = triedAt[group], now - last < pause { return false }
+    triedAt[group] = now
+    return true
+  }
+
+  func claims(of group: Int64) -> Int { claims.count { $0.group == group } }
+  func claims(on cluster: ClusterName) -> [Claim] { claims.filter { $0.cluster == cluster } }
+
+  mutating func add(_ claim: Claim) { claims.append(claim) }
+
+  /// A task of the group was placed: it needs the room no more, wherever it went.
+  mutating func placed(_ group: Int64, on cluster: ClusterName) {
+    guard
+      let index = claims.firstIndex(where: { $0.group == group && $0.cluster == cluster })
+        ?? claims.lastIndex(where: { $0.group == group })
+    else { return }
+    claims.remove(at: index)
+  }
+
+  mutating func left(_ run: RunID, at now: Timestamp) {
+    for index in claims.indices where claims[index].victims.remove(run) != nil { claims[index].since = now }
+  }
+
+  /// Returns whether any claim went.
+  mutating func removeClaims(where isOver: (Claim) -> Bool) -> Bool {
+    let before = claims.count
+    claims.removeAll(where: isOver)
+    return claims.count != before
+  }
+}

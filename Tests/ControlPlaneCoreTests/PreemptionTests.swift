@@ -1,0 +1,348 @@
+import ControlPlaneCore
+import FederationModel
+import LedgerCore
+import SchedulerCore
+import Testing
+import WorkflowCore
+
+/// `count` tasks of a core each, of one class.
+private func tasks(_ priorityClass: String, _ count: Int = 1, _ federation: String = "", outputs: String = "") -> String
+{
+  """
+  apiVersion: argoproj.io/v1alpha1
+  kind: Workflow
+  metadata: {name: w}
+  spec:
+    entrypoint: main
+    templates:
+    - name: main
+      steps: [[{name: s, template: one, withSequence: {count: "\(count)"}}]]
+    - name: one
+      federation: {priorityClass: \(priorityClass)\(federation.isEmpty ? "" : ", " + federation)}
+      retryStrategy: {limit: "1"}
+      container: {image: any, command: ["true"], resources: {requests: {cpu: "1"}}}
+      \(outputs)
+  """
+}
+
+@Suite("Preemption in the core")
+struct PreemptionTests {
+  /// A cluster of four slots.
+  private func federation(_ configuration: CoreConfiguration = CoreConfiguration()) -> Federation {
+    Federation(seed: 3, clusters: ["a"], configuration: configuration)
+  }
+
+  private func plan(_ federation: inout Federation) {
+    federation.plan()
+    federation.settle()
+    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
+  }
+
+  private func tick(_ federation: inout Federation, seconds: Int64 = 1) {
+    federation.clock = federation.clock + .seconds(seconds)
+    federation.apply(.tick(silence: [:]))
+    federation.settle()
+    plan(&federation)
+  }
+
+  /// What is on the agent and is not running begins to.
+  private func start(_ federation: inout Federation) {
+    for id in federation.agents["a"]!.runs.keys.sorted() where federation.agents["a"]!.runs[id]!.phase == .dispatched {
+      federation.agents["a"]!.step(id, using: &federation.random, world: &federation.world)
+    }
+    federation.report("a")
+    federation.settle()
+  }
+
+  /// The agent ends a run and says so.
+  private func end(_ run: RunID, _ outcome: TaskOutcome, _ federation: inout Federation) {
+    federation.agents["a"]!.sequence += 1
+    let sequence = federation.agents["a"]!.sequence
+    federation.agents["a"]!.runs[run]!.phase = outcome.phase
+    federation.world.ended(run)
+    let event = AgentEvent(
+      sequence: sequence, run: run, phase: outcome.phase, at: .epoch, outcome: outcome,
+      usage: RunUsage(wallMilliseconds: 36_000))
+    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
+    federation.settle()
+    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
+  }
+
+  private func leaving(_ federation: Federation) -> [RunID] {
+    federation.agents["a"]!.runs.filter { $0.value.isCancelWanted && !$0.value.phase.isTerminal }.keys.sorted()
+  }
+
+  private func submit(
+    _ name: String, _ yaml: String, to project: ProjectName = "default", _ federation: inout Federation
+  ) throws {
+    federation.command(
+      .submit(
+        Submission(
+          definition: try Federation.definition(yaml), project: project, name: name, uid: "uid-\(name)")))
+    federation.settle()
+  }
+
+  /// Four runs of a class run, and one task of another waits.
+  private func contest(_ running: String, _ waiting: String, _ hook: String = "", outputs: String = "") throws
+    -> Federation
+  {
+    var federation = federation()
+    try submit("low", tasks(running, 4, hook, outputs: outputs), &federation)
+    plan(&federation)
+    start(&federation)
+    federation.clock = federation.clock + .seconds(10)
+    try submit("high", tasks(waiting), &federation)
+    plan(&federation)
+    return federation
+  }
+
+  private func phase(_ name: String, _ federation: Federation) -> NodePhase? {
+    federation.database.workflows.values.first { $0.name == name }?.status.phase
+  }
+
+  // MARK: Who takes whose room
+
+  @Test(
+    "A task takes the room of runs strictly lower in class, and only realtime and interruptible ones do",
+    arguments: PriorityClass.allCases, PriorityClass.allCases)
+  func classes(waiting: PriorityClass, running: PriorityClass) throws {
+    var federation = try contest(running.rawValue, waiting.rawValue)
+    tick(&federation)
+    let mayTake = [.realtime, .interruptible].contains(waiting) && running > waiting
+    #expect(leaving(federation).count == (mayTake ? 1 : 0))
+  }
+
+  @Test("No more runs leave than are needed, however long they take, and the task is placed when they have left (I1)")
+  func waitsForTheEnd() throws {
+    var federation = try contest("offline", "realtime")
+    let victims = leaving(federation)
+    #expect(victims.count == 1)
+    for _ in 0..<20 { tick(&federation) }
+    #expect(leaving(federation) == victims, "asked again while one leaves")
+    #expect(federation.database.runs.count == 4, "placed before the room was there")
+    let reason = federation.core.standstill(of: WorkflowReference(project: "default", name: "high"))?.reason ?? ""
+    #expect(reason.contains("room is being made on a"), "\(reason)")
+    end(victims[0], TaskOutcome(phase: .cancelled, message: "cancelled"), &federation)
+    plan(&federation)
+    let placed = federation.database.runs.values.filter { !victims.contains($0.id) && $0.phase == .bound }
+    #expect(placed.count == 1 && placed[0].task.workflow.number == 2, "\(placed)")
+    #expect(federation.database.runs[victims[0]]?.phase == .preempted)
+    #expect(federation.world.violations.isEmpty)
+  }
+
+  @Test("Room that was made is kept for the task that asked, whoever else waits, and after a crash of the leader too")
+  func isKept() throws {
+    for crashes in [false, true] {
+      var federation = try contest("idle", "interruptible")
+      let victims = leaving(federation)
+      #expect(victims.count == 1)
+      // Of the same class and more urgent in no way.
+      try submit("rival", tasks("interruptible", 3, "walltime: 1h"), &federation)
+      if crashes {
+        federation.send()
+        federation.answer()
+        federation.crash()
+        federation.connect("a")
+        federation.settle()
+      }
+      // Without more victims the only room to come is that which is kept.
+      let before = Set(federation.database.runs.keys)
+      end(victims[0], TaskOutcome(phase: .cancelled), &federation)
+      plan(&federation)
+      let new = federation.database.runs.values.filter { !before.contains($0.id) }
+      #expect(new.contains { $0.task.workflow.number == 2 }, "crashes \(crashes): \(new)")
+      #expect(!new.contains { $0.task.workflow.number == 1 }, "the victim came back at once")
+    }
+  }
+
+  @Test("Room that is made for a task which goes away is everybody's again, and its victim runs on elsewhere")
+  func claimantGoes() throws {
+    var federation = try contest("offline", "realtime")
+    let victims = leaving(federation)
+    federation.command(.workflow(WorkflowReference(project: "default", name: "high"), .terminate))
+    federation.settle()
+    end(victims[0], TaskOutcome(phase: .cancelled), &federation)
+    tick(&federation)
+    #expect(federation.database.runs.count == 5, "the victim's task did not get its place back")
+    #expect(federation.database.runs.values.contains { $0.epoch == 2 })
+  }
+
+  // MARK: The victims
+
+  @Test("The run that has done the least leaves")
+  func least() throws {
+    var federation = federation()
+    for index in 0..<4 {
+      try submit("low\(index)", tasks("offline"), &federation)
+      plan(&federation)
+      start(&federation)
+      federation.clock = federation.clock + .seconds(index == 2 ? 1 : 100)
+      if index == 2 { federation.clock = federation.clock + .seconds(99) }
+    }
+    try submit("high", tasks("realtime"), &federation)
+    plan(&federation)
+    let victim = try #require(leaving(federation).first)
+    #expect(federation.database.runs[victim]?.task.workflow.number == 4, "the youngest has done least")
+  }
+
+  @Test("What a preempted run had reached is what its task goes on with, and it is told how often it was sent away")
+  func checkpoint() throws {
+    var federation = try contest(
+      "offline", "realtime", "onPreempt: {signal: SIGUSR1, grace: 5s, checkpoint: state}",
+      outputs: "outputs: {artifacts: [{name: state, path: /work/state, archive: {none: {}}}]}")
+    let victim = try #require(leaving(federation).first)
+    #expect(
+      federation.agents["a"]!.runs[victim]!.assignment.spec.environment.contains(
+        EnvironmentVariable(name: "FUBINI_RESTART_COUNT", value: "0")))
+    let stored = StoredArtifact(
+      key: "low/state", size: ByteCount(7), sha256: String(repeating: "ab", count: 32), archive: .none)
+    end(
+      victim, TaskOutcome(phase: .cancelled, outputs: TaskOutputs(artifacts: ["state": stored, "other": stored])),
+      &federation)
+    federation.crash()
+    federation.connect("a")
+    federation.settle()
+    // The realtime task, then the victim's when that has ended.
+    tick(&federation)
+    start(&federation)
+    let high = try #require(federation.database.runs.values.first { $0.task.workflow.number == 2 })
+    end(high.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+    tick(&federation)
+    let again = try #require(federation.agents["a"]!.runs.values.first { $0.assignment.epoch == 2 }).assignment.spec
+    #expect(again.environment.contains(EnvironmentVariable(name: "FUBINI_RESTART_COUNT", value: "1")))
+    #expect(again.inputs.count == 1 && again.inputs[0].path == "/work/state")
+    guard case .stored(let input)? = again.inputs.first?.source else { return #expect(Bool(false), "no checkpoint") }
+    #expect(input.key == "low/state" && input.sha256 == stored.sha256)
+  }
+
+  @Test("Being sent away uses up neither the attempts of the author nor those of lost runs, and ends by itself")
+  func attempts() throws {
+    var federation = federation(CoreConfiguration(restartProtection: .zero))
+    try submit("low", tasks("offline", 4), &federation)
+    plan(&federation)
+    start(&federation)
+    for round in 0..<8 {
+      try submit("high\(round)", tasks("realtime", 4), &federation)
+      plan(&federation)
+      #expect(leaving(federation).count == 4, "round \(round)")
+      for run in leaving(federation) { end(run, TaskOutcome(phase: .cancelled), &federation) }
+      tick(&federation)
+      start(&federation)
+      for run in federation.agents["a"]!.runs.filter({ $0.value.phase == .running }).keys.sorted() {
+        end(run, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+      }
+      tick(&federation)
+      start(&federation)
+    }
+    #expect(phase("low", federation) == .running, "\(federation.remains)")
+    #expect(federation.database.nodes.values.filter { $0.restarts == 8 }.count == 4)
+    #expect(federation.database.runs.values.map(\.epoch).max() == 9)
+  }
+
+  @Test("One that was sent away before is left alone for a while, twice as long each time, but for realtime work")
+  func protection() throws {
+    var federation = try contest("offline", "interruptible")
+    let victim = try #require(leaving(federation).first)
+    end(victim, TaskOutcome(phase: .cancelled), &federation)
+    plan(&federation)
+    start(&federation)
+    // The victim comes back where the interruptible task was; the other three become interruptible work.
+    for run in federation.database.runs.values where run.task.workflow.number == 2 && !run.phase.isTerminal {
+      end(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+    }
+    tick(&federation)
+    start(&federation)
+    for run in federation.database.runs.values where run.epoch == 1 && !run.phase.isTerminal {
+      end(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+    }
+    try submit("full", tasks("interruptible", 4), &federation)
+    tick(&federation)
+    start(&federation)
+    #expect(leaving(federation).isEmpty, "sent away again at once")
+    tick(&federation, seconds: 31)
+    #expect(leaving(federation).count == 1, "never sent away again")
+  }
+
+  @Test("What another project runs is not told to the victim's, and not what its own is called")
+  func leaks() throws {
+    var federation = federation()
+    federation.command(.project("secret", .create(description: "")))
+    try submit("low", tasks("offline", 4), &federation)
+    plan(&federation)
+    start(&federation)
+    try submit("hidden", tasks("realtime"), to: "secret", &federation)
+    plan(&federation)
+    let victim = try #require(leaving(federation).first)
+    let texts =
+      federation.database.events.filter { $0.workflow?.number == 1 }.map(\.message)
+      + [federation.database.runs[victim]?.cancelReason ?? ""]
+    #expect(texts.contains { $0.contains("Preempted by a task of class realtime of another project") }, "\(texts)")
+    #expect(!texts.contains { $0.contains("secret") || $0.contains("hidden") }, "\(texts)")
+  }
+
+  @Test("A victim pays for what it used, at its quote, and what was held for the rest comes back (I3)")
+  func charge() throws {
+    var federation = federation()
+    federation.command(
+      .updateCluster(
+        ClusterSpec(name: "a", kind: .process, prices: PriceSheet(currency: "CNY", coreHour: 100))))
+    federation.command(
+      .project("default", .setBudget(BudgetChange(limit: try #require(Amount("1000")), currency: "CNY", isHard: true))))
+    federation.settle()
+    try submit("low", tasks("offline", 4, "walltime: 10h"), &federation)
+    plan(&federation)
+    start(&federation)
+    try submit("high", tasks("realtime", 1, "walltime: 1h"), &federation)
+    plan(&federation)
+    let victim = try #require(leaving(federation).first)
+    #expect(federation.database.reservations[victim]?.amount == Amount("10"))
+    end(victim, TaskOutcome(phase: .cancelled), &federation)
+    // 36 s of a core at 1 CNY an hour.
+    #expect(federation.database.runs[victim]?.charge == Amount("0.01"))
+    #expect(federation.database.reservations[victim] == nil)
+  }
+
+  // MARK: Faults
+
+  @Test(
+    "Classes send each other away while everything crashes: one live run of each task (I1), one end of each (I2)",
+    arguments: 0..<16)
+  func schedules(seed: UInt64) throws {
+    var federation = Federation(seed: seed, clusters: ["a", "b"])
+    for (name, yaml) in [
+      ("idle", tasks("idle", 12)), ("offline", tasks("offline", 6, "onDisconnect: replace")),
+      ("interruptible", tasks("interruptible", 6)), ("realtime", tasks("realtime", 5)),
+    ] {
+      try submit(name, yaml, &federation)
+      for _ in 0..<120 {
+        let name: ClusterName = ["a", "b"][federation.random.next(upTo: 2)]
+        switch federation.random.next(upTo: 40) {
+        case 0: federation.crash()
+        case 1: federation.disconnect(name)
+        case 2..<6: if federation.agents[name]!.session == nil { federation.connect(name) }
+        case 6..<12: federation.plan()
+        case 12..<17: federation.deliver(name)
+        case 17..<20: federation.work(name)
+        case 20..<24: federation.report(name)
+        case 24..<28: federation.apply(.proceed)
+        case 28..<30:
+          federation.clock = federation.clock + .milliseconds(500)
+          federation.apply(.tick(silence: [:]))
+        case 30..<35: federation.send()
+        default: federation.answer()
+        }
+      }
+    }
+    let isOver = federation.runToEnd()
+    #expect(isOver, "seed \(seed): \(federation.remains)")
+    #expect(federation.world.violations.isEmpty, "seed \(seed): \(federation.world.violations)")
+    let ends = Dictionary(grouping: federation.database.runs.values.filter { $0.phase == .succeeded }, by: \.task)
+    #expect(ends.values.allSatisfy { $0.count == 1 }, "seed \(seed)")
+    // Of what was sent away every task has another run.
+    let preempted = federation.database.runs.values.filter { $0.phase == .preempted }
+    for run in preempted {
+      let node = try #require(federation.database.nodes[run.task])
+      #expect(node.restarts == preempted.count { $0.task == run.task }, "seed \(seed)")
+    }
+  }
+}
