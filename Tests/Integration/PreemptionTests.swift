@@ -67,7 +67,7 @@ extension Integration {
       #expect(node.restarts == 1 && node.run?.epoch == 2, "\(node)")
 
       let rows = try await federation.query(
-        "SELECT phase, cancel_reason FROM runs JOIN workflows w ON w.id = workflow_id WHERE w.name = 'counter' ORDER BY epoch"
+        "SELECT r.phase, r.cancel_reason FROM runs r JOIN workflows w ON w.id = r.workflow_id WHERE w.name = 'counter' ORDER BY epoch"
       )
       #expect(try rows.rows.map { try $0.int(0) } == [10, 5], "Preempted, then Succeeded")
       #expect(try rows[0].text(1).hasPrefix("Preempted by "))
@@ -100,7 +100,7 @@ extension Integration {
       "A counting job leaves a Slurm cluster for a realtime task, and goes on from its count",
       .enabled(if: SlurmFixture.isAvailable, "Slurm is not installed"))
     func slurm() async throws {
-      try await SlurmFixture.with("hpc", configure: { $0.cpusPerNode = 1 }) { slurm in
+      try await SlurmFixture.with("hpc", configure: { ($0.nodes, $0.cpusPerNode) = (1, 1) }) { slurm in
         var options = FederationOptions()
         options.agents = [SlurmMember.agent("hpc", of: slurm.clusters[0], slurm)]
         try await Federation.with(options) { try await Self.check($0, start: .seconds(60)) }

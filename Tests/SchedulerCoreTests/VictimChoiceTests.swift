@@ -28,7 +28,8 @@ struct VictimChoiceTests {
     #expect(choose(cores: 1, [victim(1, cores: 8, work: 10), victim(2, cores: 1, work: 20)])?.runs == [RunID(2)])
   }
 
-  @Test("A lower class leaves before a higher one, whatever it has done, and what was left alone before what was sent away")
+  @Test(
+    "A lower class leaves before a higher one, whatever it has done, and what was left alone before what was sent away")
   func classes() {
     #expect(choose(slots: 1, [victim(1, .offline, work: 0), victim(2, .idle, work: 9000)])?.runs == [RunID(2)])
     #expect(choose(slots: 1, [victim(1, work: 0, isProtected: true), victim(2, work: 9000)])?.runs == [RunID(2)])

@@ -93,7 +93,8 @@ public struct VictimChoice: Hashable, Sendable {
   ///   - runs: those that may leave for the task, in any order.
   ///   - capacity: of the cluster.
   /// - Complexity: O(runs x log(runs)).
-  public static func choose(making missing: MissingRoom, from runs: [VictimView], capacity: Resources) -> VictimChoice? {
+  public static func choose(making missing: MissingRoom, from runs: [VictimView], capacity: Resources) -> VictimChoice?
+  {
     guard !missing.isNone else { return nil }
     let ranked = runs.map { (view: $0, cost: $0.cost(of: capacity)) }.sorted {
       if $0.view.priorityClass != $1.view.priorityClass { return $0.view.priorityClass > $1.view.priorityClass }

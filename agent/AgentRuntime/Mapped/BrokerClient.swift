@@ -123,7 +123,9 @@ actor BrokerClient {
   /// Remembered, and told to the next broker when there is none at present.
   func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {
     cancelled[id] = (min(cancelled[id]?.grace ?? grace, grace), signal ?? cancelled[id]?.signal)
-    do { _ = try await ask(.cancel(id, graceMilliseconds: grace.milliseconds, signal: signal)) } catch { try rethrowUnlessLater(error) }
+    do { _ = try await ask(.cancel(id, graceMilliseconds: grace.milliseconds, signal: signal)) } catch {
+      try rethrowUnlessLater(error)
+    }
   }
 
   func forget(_ ids: [RunID]) async throws {
