@@ -201,7 +201,7 @@ import Testing
   func httpFaults() async throws {
     try await Bench().running { bench in
       let www = bench.directory.path + "/www"
-      let large = SampleDataset(files: [("large", (0..<(6 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 3) })])
+      let large = SampleDataset(files: [("large", (0..<(16 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 7 >> 3) })])
       try SampleDataset.small.write(below: www)
       try large.write(below: www + "/big")
       try await withServer(
@@ -236,6 +236,7 @@ import Testing
         }
         try await waitUntil { gauge.reading.bytesMoved > 2 << 20 }
         try Self.change(www + "/big/large")
+        try #require(gauge.reading.bytesMoved < 16 << 20, "it was over before the file changed")
         try await Self.expectChanged("large") { try await transfer.value }
         for key in [small.key, big.key] { #expect(access(bench.layout.tree(key), F_OK) != 0) }
 

@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 import WorkflowCore
 
-@Suite("The ledger under two control planes", .timeLimit(.minutes(5)))
+@Suite("The ledger under two control planes", .timeLimit(.minutes(30)))
 struct LedgerLeadersTests {
   /// A short slice by default, 200 when `make ledger` says so.
   private static var schedules: Int {

@@ -101,7 +101,7 @@ extension Integration {
     @Test("A plan on Slurm foresees when a run starts and ends behind another one")
     func plan() async throws {
       try await Self.with(staging: 4) { flow, _ in
-        let hold = { (name: String) in DataFlow.task("sleep 7", name: name, template: "hold") }
+        let hold = { (name: String) in DataFlow.task("sleep 15", name: name, template: "hold") }
         let read = { (name: String) in DataFlow.reader(of: "water", name: name, command: "sleep 3") }
         // What templates take is learnt from their runs, and the link's speed from the transfer.
         _ = try await flow.client.submit(read("learns"))
@@ -120,8 +120,11 @@ extension Integration {
         print("planned \(planned.startSeconds ?? -1) to \(planned.endSeconds ?? -1) s; it was \(started) to \(ended) s")
         #expect(planned.cluster == "hpc" && planned.bytesMoved == 0, "\(planned)")
         // Slurm begins what waits in its next pass, a few seconds later.
-        #expect(abs(started - (planned.startSeconds ?? -1)) < max(started * 0.25, 4), "it started after \(started) s")
-        #expect(abs(ended - (planned.endSeconds ?? -1)) < max(ended * 0.25, 4), "it ended after \(ended) s")
+        func isForeseen(_ seconds: Double, by planned: Double?) -> Bool {
+          PlacementDataFlowTests.isWithin(planned ?? 0, seconds) || abs(seconds - (planned ?? 0)) < 4
+        }
+        #expect(isForeseen(started, by: planned.startSeconds), "it started after \(started) s")
+        #expect(isForeseen(ended, by: planned.endSeconds), "it ended after \(ended) s")
       }
     }
 
