@@ -7,3 +7,5 @@ CREATE TABLE log_garbage (
   since_ms bigint NOT NULL
 );
 CREATE INDEX log_garbage_since ON log_garbage (since_ms);
+-- What a run's template runs, in a number: runtimes are learnt by template and program. 0: a run of an earlier release, which nobody learns from.
+ALTER TABLE runs ADD COLUMN program bigint NOT NULL DEFAULT 0;

@@ -65,9 +65,10 @@ extension ControlPlaneCore {
       }
       left -= entry.machine.program.size
       let project = entry.row.project
-      let tails = WorkflowTails(entry.machine.program) { template in
+      let tails = WorkflowTails(entry.machine.program) { name, program in
         // Of runs of all sizes: what the tasks behind will read is not known.
-        history.runtime(of: "\(project)/\(template)", reading: nil)?.median ?? configuration.defaultRuntime.seconds
+        let template = TemplateKey(project: project, name: name, program: program)
+        return history.runtime(of: template, reading: nil)?.median ?? configuration.defaultRuntime.seconds
       }
       workflows[id]!.tails = (tails, now)
     }
@@ -265,7 +266,7 @@ extension ControlPlaneCore {
     var row = RunRow(
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
       quote: clusters[cluster]!.row.spec.prices(at: now)?.quoted(to: requirement.hints.priorityClass),
-      resources: requirement.resources, inputBytes: inputSize(of: requirement))
+      resources: requirement.resources, program: requirement.template.program, inputBytes: inputSize(of: requirement))
     row.egress = egressQuotes(of: placement)
     row.priorityClass = requirement.hints.priorityClass
     var run = RunEntry(

@@ -36,7 +36,7 @@ extension ControlPlaneCore {
     guard isShut || elapsed > configuration.queuePatience.seconds, losses(of: row) < configuration.epochLimit,
       let spec = try? spec(of: row.task, for: nil), let project = workflows[row.task.workflow]?.row.project
     else { return false }
-    var requirement = Requirement(project: project, template: template(of: row.task), spec: spec)
+    var requirement = Requirement(template: template(of: row.task), spec: spec)
     requirement.member = workflows[row.task.workflow]!.row.createdBy
     var group = PendingGroup(
       requirement: requirement, tasks: [], waiting: 1, expectedRuntime: expectedRuntime(of: requirement))

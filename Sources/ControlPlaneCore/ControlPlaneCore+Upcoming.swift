@@ -14,7 +14,8 @@ extension ControlPlaneCore {
       var spec = expected.spec
       // A data set that cannot be found is what the task ends with, in its time.
       if let mounts = spec.federation.datasets { spec.datasets = try? mounted(mounts, by: id, for: nil) }
-      var requirement = Requirement(project: project, template: "\(project)/\(expected.template)", spec: spec)
+      var requirement = Requirement(
+        template: TemplateKey(project: project, name: expected.template, program: expected.program), spec: spec)
       guard !requirement.data.isEmpty else { continue }
       requirement.member = workflows[id]!.row.createdBy
       requirement.inputs += volumes(of: expected.awaited, in: id)

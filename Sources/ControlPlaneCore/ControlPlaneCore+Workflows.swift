@@ -244,8 +244,7 @@ extension ControlPlaneCore {
       }
     }
     spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
-    var requirement = Requirement(
-      project: workflows[task.workflow]!.row.project, template: template(of: task), spec: spec)
+    var requirement = Requirement(template: template(of: task), spec: spec)
     requirement.member = workflows[task.workflow]!.row.createdBy
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
@@ -304,9 +303,12 @@ extension ControlPlaneCore {
     output.retired.insert(id)
   }
 
-  func template(of task: TaskID) -> String {
-    guard let project = workflows[task.workflow]?.row.project else { return "" }
-    return "\(project)/\(workflows[task.workflow]!.machine[task.node].templateName)"
+  /// - Precondition: the task's workflow is in memory.
+  func template(of task: TaskID) -> TemplateKey {
+    let entry = workflows[task.workflow]!
+    return TemplateKey(
+      project: entry.row.project, name: entry.machine[task.node].templateName,
+      program: entry.machine.program(of: task.node))
   }
 
   mutating func scheduleWake(_ id: WorkflowID) {

@@ -16,15 +16,15 @@ public struct Requirement: Hashable, Sendable {
   public var inputs: [InputVolume]
   /// Data sets, and inputs of `namedSize` and more, in order, each once.
   public var data: [DataKey]
-  /// Names the history that the runtime is estimated from: `<project>/<template>`.
-  public var template: String
+  /// Names the history that the runtime is estimated from.
+  public var template: TemplateKey
   /// Whose task it is, because a project's budget may bound each of its members; empty: nobody's limit counts.
   public var member = ""
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
     hints: FederationHints = FederationHints(), inputs: [InputVolume] = [], data: [DataKey] = [],
-    template: String = "", activeDeadline: Duration? = nil
+    template: TemplateKey? = nil, activeDeadline: Duration? = nil
   ) {
     self.activeDeadline = activeDeadline
     self.project = project
@@ -34,11 +34,11 @@ public struct Requirement: Hashable, Sendable {
     self.hints = hints
     self.inputs = inputs
     self.data = data
-    self.template = template
+    self.template = template ?? TemplateKey(project: project, name: "", program: 0)
   }
 
   /// The requirement of a task as the workflow machine resolved it.
-  public init(project: ProjectName, template: String, spec: TaskSpec) {
+  public init(template: TemplateKey, spec: TaskSpec) {
     var volumes: [ClusterName?: Int64] = [:]
     var data: Set<DataKey> = []
     for input in spec.inputs {
@@ -54,7 +54,7 @@ public struct Requirement: Hashable, Sendable {
     // A data set has a name whatever its size: it is never packed with a task's own files.
     for dataset in spec.datasets ?? [] { data.insert(dataset.object.key) }
     self.init(
-      project: project, image: spec.image, copy: spec.resources, nodeSelector: spec.nodeSelector,
+      project: template.project, image: spec.image, copy: spec.resources, nodeSelector: spec.nodeSelector,
       hints: spec.federation,
       inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },

@@ -37,7 +37,8 @@ private struct Scene {
   var clusters: [ClusterView] = []
   var data: [DataKey: DataView] = [:]
   var running: [[ExpectedRelease]] = []
-  var runs: [EndedRun] = []
+  /// Runs of templates that ended well.
+  var runs: [(template: String, seconds: Double, makes: [String: ByteCount])] = []
   var datasets: [DatasetMount: MountedDataset] = [:]
 
   mutating func add(
@@ -58,18 +59,25 @@ private struct Scene {
   }
 
   mutating func took(_ template: String, _ seconds: [Double], makes: [String: ByteCount] = [:]) {
-    runs += seconds.map { EndedRun(template: "default/\(template)", inputs: nil, seconds: $0, outputs: makes) }
+    runs += seconds.map { (template, $0, makes) }
   }
 
   var budget: BudgetView?
 
   func forecast(_ yaml: String, fanOut: Int = 4, limits: ForecastLimits = ForecastLimits()) throws -> Forecast {
+    let definition = try Federation.definition(yaml)
+    let history = runs.map { run in
+      let program = definition.spec.templates.first { $0.name == run.template }?.program ?? 0
+      return EndedRun(
+        template: TemplateKey(project: "default", name: run.template, program: program), inputs: nil,
+        seconds: run.seconds, outputs: run.makes)
+    }
     var basis = ForecastBasis(
       now: Timestamp(milliseconds: 1_000_000), project: "default",
       snapshot: SchedulingSnapshot(clusters: clusters, groups: [], data: data), running: running,
-      history: TemplateHistory(runs), datasets: datasets)
+      history: TemplateHistory(history), datasets: datasets)
     basis.budget = budget
-    let program = try WorkflowProgram(try Federation.definition(yaml))
+    let program = try WorkflowProgram(definition)
     return try Forecaster(program, name: "planned", basis: basis, fanOut: fanOut, limits: limits).forecast()
   }
 }

@@ -152,7 +152,7 @@ enum Sample {
       egress: [EgressQuote(source: "a", gibibyte: 0.1, planned: ByteCount(1 << 40), moved: ByteCount(3))],
       priorityClass: .offline,
       resources: Resources(cpuMillicores: 1500, memory: ByteCount(1 << 40), gpus: 2, gpuType: "a100"),
-      inputBytes: ByteCount(9), charge: Amount(micros: 12),
+      program: -7, inputBytes: ByteCount(9), charge: Amount(micros: 12),
       bytesIn: ByteCount(5), bytesOut: ByteCount(6), stagingMilliseconds: 7, wallMilliseconds: 8, runsAs: "sha256:1")
   }
 

@@ -34,7 +34,7 @@ struct SnapshotBenchmark: ParsableCommand {
     print("\(groups) groups on \(clusters) clusters: a snapshot of \(seen) of them \(Self.summary(snapshots))")
     print("the pass over it, outside the loop: \(Self.summary(plans))")
     let program = try WorkflowProgram(WorkflowDefinition.decode(Array(Self.dag(dag).utf8)))
-    let tails = (0..<20).map { _ in Self.milliseconds { _ = WorkflowTails(program) { _ in 1 } } }
+    let tails = (0..<20).map { _ in Self.milliseconds { _ = WorkflowTails(program) { _, _ in 1 } } }
     print("tails of a dag of \(dag) tasks: \(Self.summary(tails))")
   }
 

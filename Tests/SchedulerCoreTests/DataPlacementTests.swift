@@ -359,7 +359,7 @@ struct DataPlacementTests {
       ])
     }
     func requirement(_ size: Int64, _ hash: String) -> Requirement {
-      Requirement(project: "p", template: "t", spec: spec(size, hash))
+      Requirement(template: TemplateKey(project: "p", name: "t", program: 1), spec: spec(size, hash))
     }
     let limit = Requirement.namedSize.bytes
     #expect(requirement(limit - 1, "aa") == requirement(limit - 1, "bb"))

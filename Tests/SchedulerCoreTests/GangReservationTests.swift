@@ -25,7 +25,7 @@ struct GangReservationTests {
     PendingGroup(
       requirement: Requirement(
         project: "p", image: "any", copy: Resources(cpuMillicores: cores * 1000),
-        hints: FederationHints(gangSize: copies), template: "p/\(number)"),
+        hints: FederationHints(gangSize: copies), template: TemplateKey(project: "p", name: "\(number)", program: 1)),
       tasks: (0..<tasks).map { TaskID(workflow: WorkflowID(Int64(number)), node: NodeID(Int32($0))) },
       expectedRuntime: .seconds(seconds), isRuntimeKnown: true)
   }

@@ -153,7 +153,7 @@ struct LocalFirstTests {
   func groups() {
     let groups = (0..<3).map { index in
       var requirement = Burst.requirement()
-      requirement.template = "\(index)"
+      requirement.template = TemplateKey(project: "p", name: "\(index)", program: 1)
       return PendingGroup(requirement: requirement, tasks: Burst.tasks(22), expectedRuntime: .seconds(60))
     }
     let plan = PlacementPlanner().plan(

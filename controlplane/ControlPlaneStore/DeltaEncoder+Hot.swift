@@ -29,8 +29,8 @@ extension DeltaEncoder {
     ("gpu_type", "text"), ("charge_micros", "int8"), ("bytes_in", "int8"), ("bytes_out", "int8"),
     ("staging_ms", "int8"),
     ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"), ("egress", "text"),
-    ("priority_class", "text"),
-    ("preempted_for_workflow", "int8"), ("preempted_for_ordinal", "int4"),
+    ("priority_class", "text"), ("preempted_for_workflow", "int8"), ("preempted_for_ordinal", "int4"),
+    ("program", "int8"),
   ]
 
   // Which commit wrote a row. Read only in conditions: what is restored does not depend on it.
@@ -47,7 +47,7 @@ extension DeltaEncoder {
   ]
   private static let runFixed: Set = [
     "workflow_id", "ordinal", "epoch", "cluster", "bound_ms", "explanation", "quote", "cpu_millicores", "memory_bytes",
-    "gpus", "gpu_type", "input_bytes", "priority_class",
+    "gpus", "gpu_type", "input_bytes", "priority_class", "program",
   ]
 
   private static let workflowSQL = upsert(
@@ -154,6 +154,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.priorityClass?.rawValue }
     p.append(column: rows) { $0.preemptedFor?.workflow.number }
     p.append(column: rows) { $0.preemptedFor?.node.ordinal }
+    p.append(column: rows) { $0.program }
     for _ in runCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(runSQL, p)
   }

@@ -1,6 +1,7 @@
 public import ControlPlaneCore
 import FederationModel
 import Postgres
+import SchedulerCore
 
 extension ControlPlaneStore {
   /// Workflows whose runs are learnt from, and so many runs from each end of each: of a wide loop and of what comes after it.
@@ -16,14 +17,14 @@ extension ControlPlaneStore {
   public func endedRuns() async throws -> [EndedRun] {
     func part(_ order: String) -> String {
       """
-      (SELECT workflow_id, ordinal, finished_ms, input_bytes, wall_ms FROM runs
-       WHERE workflow_id = w.id AND phase = \(RunPhase.succeeded.rawValue)
+      (SELECT workflow_id, ordinal, finished_ms, program, input_bytes, wall_ms FROM runs
+       WHERE workflow_id = w.id AND program <> 0 AND phase = \(RunPhase.succeeded.rawValue)
        ORDER BY ordinal \(order), epoch \(order) LIMIT \(Self.runsLearntFrom))
       """
     }
     let rows = try await run(
       """
-      SELECT w.project, n.template_name, r.input_bytes, r.wall_ms,
+      SELECT w.project, n.template_name, r.program, r.input_bytes, r.wall_ms,
         (SELECT json_object_agg(name, size_bytes) FROM artifacts
          WHERE workflow_id = r.workflow_id AND ordinal = r.ordinal)::text
       FROM (SELECT id, project FROM workflows ORDER BY id DESC LIMIT $1) AS w
@@ -33,9 +34,10 @@ extension ControlPlaneStore {
       """, .int8(Self.workflowsLearntFrom), timeout: Self.learningTimeout)
     return try rows.rows.map {
       EndedRun(
-        template: "\(try $0.text(0))/\(try $0.text(1))", inputs: try $0.optionalInt(2).map { ByteCount($0) },
-        seconds: Double(try $0.int(3)) / 1000,
-        outputs: try $0.optionalText(4).map { try RowJSON.decode([String: ByteCount].self, $0) } ?? [:])
+        template: TemplateKey(project: ProjectName(try $0.text(0)), name: try $0.text(1), program: try $0.int(2)),
+        inputs: try $0.optionalInt(3).map { ByteCount($0) },
+        seconds: Double(try $0.int(4)) / 1000,
+        outputs: try $0.optionalText(5).map { try RowJSON.decode([String: ByteCount].self, $0) } ?? [:])
     }
   }
 }

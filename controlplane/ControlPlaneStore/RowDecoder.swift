@@ -96,7 +96,7 @@ enum RowDecoder {
       resources: Resources(
         cpuMillicores: try row.int(16), memory: ByteCount(try row.int(17)), gpus: try row.int(18),
         gpuType: try row.optionalText(19)),
-      inputBytes: try row.optionalInt(26).map { ByteCount($0) },
+      program: try row.int(31), inputBytes: try row.optionalInt(26).map { ByteCount($0) },
       charge: try row.optionalInt(20).map { Amount(micros: $0) },
       bytesIn: ByteCount(try row.int(21)), bytesOut: ByteCount(try row.int(22)),
       stagingMilliseconds: try row.int(23), wallMilliseconds: try row.int(24), runsAs: try row.text(25))

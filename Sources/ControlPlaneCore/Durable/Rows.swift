@@ -85,6 +85,8 @@ public struct RunRow: Hashable, Sendable {
   public var priorityClass: PriorityClass?
   /// What it asked for, all copies together: the room that it takes on its cluster.
   public var resources: Resources
+  /// What its template runs: `WorkflowTemplate.program`; 0 in rows of earlier releases.
+  public var program: Int64
   /// Bytes of its inputs, whether they had to be moved or not; nil in rows of earlier releases.
   public var inputBytes: ByteCount?
   /// In the quote's currency, settled at the end.
@@ -101,8 +103,8 @@ public struct RunRow: Hashable, Sendable {
     dispatchedAt: Timestamp? = nil, startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil, exitCode: Int32? = nil,
     message: String = "", cancelReason: String? = nil, isUnaccounted: Bool = false, explanation: Int64 = 0,
     quote: PriceSheet? = nil, egress: [EgressQuote] = [], priorityClass: PriorityClass? = nil,
-    resources: Resources = .zero, inputBytes: ByteCount? = nil, charge: Amount? = nil, bytesIn: ByteCount = .zero,
-    bytesOut: ByteCount = .zero,
+    resources: Resources = .zero, program: Int64 = 0, inputBytes: ByteCount? = nil, charge: Amount? = nil,
+    bytesIn: ByteCount = .zero, bytesOut: ByteCount = .zero,
     stagingMilliseconds: Int64 = 0, wallMilliseconds: Int64 = 0, runsAs: String = ""
   ) {
     self.id = id
@@ -123,6 +125,7 @@ public struct RunRow: Hashable, Sendable {
     self.egress = egress
     self.priorityClass = priorityClass
     self.resources = resources
+    self.program = program
     self.inputBytes = inputBytes
     self.charge = charge
     self.bytesIn = bytesIn

@@ -70,7 +70,10 @@ extension ControlPlaneCore {
     snapshot.data.merge(dataViews(of: seen)) { known, _ in known }
     var basis = ForecastBasis(
       now: now, project: project, snapshot: snapshot, running: clusters.keys.sorted().map(releases),
-      history: history.part(of: definition.spec.templates.filter(\.isTask).map { "\(project)/\($0.name)" }),
+      history: history.part(
+        of: definition.spec.templates.filter(\.isTask).map {
+          TemplateKey(project: project, name: $0.name, program: $0.program)
+        }),
       datasets: datasets, weights: configuration.weights, defaultRuntime: configuration.defaultRuntime,
       waitingBeyond: beyond)
     basis.seen = seen

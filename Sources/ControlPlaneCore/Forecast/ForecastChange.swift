@@ -37,7 +37,7 @@ enum ForecastChange: Hashable, Sendable {
   /// A cluster's operator maps an image.
   case image(String, ClusterName)
   /// A template asks for less; see `Requirement.template`.
-  case relax(template: String, Relaxation, for: ClusterName)
+  case relax(template: TemplateKey, Relaxation, for: ClusterName)
 
   enum Relaxation: Hashable, Sendable {
     /// Of one copy, not more than these.
@@ -94,7 +94,7 @@ enum ForecastChange: Hashable, Sendable {
     case .open(let cluster, let reason): return "\(cluster) were open (it is closed: \(reason))"
     case .image(let image, let cluster): return "the operator of \(cluster) mapped image \(image)"
     case .relax(let template, let relaxation, let cluster):
-      return "\(Self.text(relaxation, cluster)) in template \(template.split(separator: "/").last ?? "")"
+      return "\(Self.text(relaxation, cluster)) in template \(template.name)"
     }
   }
 

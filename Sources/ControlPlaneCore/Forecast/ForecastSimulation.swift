@@ -210,7 +210,9 @@ struct ForecastSimulation {
       see(&spec.inputs)
       spec.datasets = spec.federation.datasets?.compactMap { basis.datasets[$0] }
       var requirement = Requirement(
-        project: basis.project, template: "\(basis.project)/\(record.templateName)", spec: spec)
+        template: TemplateKey(
+          project: basis.project, name: record.templateName, program: machine.program(of: node)),
+        spec: spec)
       change?.apply(to: &requirement)
       let group = group(of: requirement, record)
       tasks.append(Task(node: node, spec: spec, group: group, row: trace.tasks.count))

@@ -27,8 +27,9 @@ public struct Forecaster: Sendable {
         name: name, uid: "00000000-0000-0000-0000-000000000000", project: basis.project, createdAt: basis.now))
     machine.foresight = Foresight(fanOut: fanOut)
     self.machine = machine
-    tails = WorkflowTails(program) { template in
-      basis.history.runtime(of: "\(basis.project)/\(template)", reading: nil)?.median ?? basis.defaultRuntime.seconds
+    tails = WorkflowTails(program) { name, program in
+      let template = TemplateKey(project: basis.project, name: name, program: program)
+      return basis.history.runtime(of: template, reading: nil)?.median ?? basis.defaultRuntime.seconds
     }
   }
 

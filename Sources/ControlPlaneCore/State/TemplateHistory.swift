@@ -1,7 +1,7 @@
 public import FederationModel
-import SchedulerCore
+public import SchedulerCore
 
-/// What runs that ended well say of those to come, by template (`<project>/<template>`): how long they take, by the size of what they
+/// What runs that ended well say of those to come, by template and program: how long they take, by the size of what they
 /// read, and how large their outputs are.
 ///
 /// Soft and bounded: the newest `samplesMax` of each, of at most `templatesMax` templates. A new leader learns it anew from the newest
@@ -23,8 +23,8 @@ public struct TemplateHistory: Sendable {
   }
 
   // Two generations: when the young one is full it becomes the old one, and what was old and was not heard of since is forgotten.
-  private var young: [String: Entry] = [:]
-  private var old: [String: Entry] = [:]
+  private var young: [TemplateKey: Entry] = [:]
+  private var old: [TemplateKey: Entry] = [:]
 
   public init() {}
 
@@ -55,24 +55,24 @@ public struct TemplateHistory: Sendable {
   }
 
   /// Whether a run of the template has ended well.
-  public func knows(_ template: String) -> Bool { young[template] != nil || old[template] != nil }
+  public func knows(_ template: TemplateKey) -> Bool { young[template] != nil || old[template] != nil }
 
   /// What a run is expected to take; nil when none of its template has ended well yet. O(1).
   ///
   /// - Parameter inputs: bytes that it reads; nil: of runs of all sizes.
-  public func runtime(of template: String, reading inputs: ByteCount?) -> RuntimeEstimate? {
+  public func runtime(of template: TemplateKey, reading inputs: ByteCount?) -> RuntimeEstimate? {
     runtimes(of: template, reading: inputs)?.estimate
   }
 
   /// A run that takes longer than this part of those of its kind; nil when none of its template has ended well yet.
   ///
   /// - Parameter part: 0...1.
-  func runtime(of template: String, reading inputs: ByteCount?, quantile part: Double) -> Double? {
+  func runtime(of template: TemplateKey, reading inputs: ByteCount?, quantile part: Double) -> Double? {
     runtimes(of: template, reading: inputs)?.quantile(part)
   }
 
   /// Of runs of that size where there are enough of them, else of all; never empty.
-  private func runtimes(of template: String, reading inputs: ByteCount?) -> SampleWindow? {
+  private func runtimes(of template: TemplateKey, reading inputs: ByteCount?) -> SampleWindow? {
     guard let entry = young[template] ?? old[template] else { return nil }
     if let inputs, let window = entry.sizes[Self.sizeClass(inputs)], window.count >= Self.samplesOfSizeMin {
       return window
@@ -81,14 +81,14 @@ public struct TemplateHistory: Sendable {
   }
 
   /// The same of some templates alone.
-  func part(of templates: some Sequence<String>) -> TemplateHistory {
+  func part(of templates: some Sequence<TemplateKey>) -> TemplateHistory {
     var part = TemplateHistory()
     for template in templates { part.young[template] = young[template] ?? old[template] }
     return part
   }
 
   /// The median size of what runs of a template made under a name; nil when none did yet.
-  public func outputSize(of template: String, named name: String) -> ByteCount? {
+  public func outputSize(of template: TemplateKey, named name: String) -> ByteCount? {
     guard let window = (young[template] ?? old[template])?.outputs[name] else { return nil }
     return ByteCount(estimated: window.quantile(0.5))
   }
@@ -102,14 +102,13 @@ public struct TemplateHistory: Sendable {
 
 /// A run that ended well, as far as others learn from it.
 public struct EndedRun: Hashable, Sendable {
-  /// `<project>/<template>`.
-  public var template: String
+  public var template: TemplateKey
   /// Bytes that it read; nil: nobody noted it.
   public var inputs: ByteCount?
   public var seconds: Double
   /// By name.
   public var outputs: [String: ByteCount]
-  public init(template: String, inputs: ByteCount?, seconds: Double, outputs: [String: ByteCount] = [:]) {
+  public init(template: TemplateKey, inputs: ByteCount?, seconds: Double, outputs: [String: ByteCount] = [:]) {
     self.template = template
     self.inputs = inputs
     self.seconds = seconds

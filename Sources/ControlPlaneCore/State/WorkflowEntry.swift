@@ -1,4 +1,5 @@
 import FederationModel
+import SchedulerCore
 import WorkflowCore
 
 /// A workflow that is not over, in memory.
@@ -50,7 +51,7 @@ struct RunEntry: Hashable, Sendable {
   /// Its task asked for `onDisconnect: replace`.
   var isReplaceable: Bool
   /// Names the runtime history that its end adds to.
-  var template: String
+  var template: TemplateKey
   /// What its charge counts: `Requirement.priced`.
   var priced: Resources
   var priorityClass = PriorityClass.interruptible

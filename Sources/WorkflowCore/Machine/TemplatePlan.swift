@@ -3,12 +3,15 @@ import FederationModel
 /// A template made ready to run: what would otherwise be computed for every node of it.
 struct TemplatePlan: Sendable {
   let template: WorkflowTemplate
+  /// `WorkflowTemplate.program`.
+  let program: Int64
   let dag: DAGPlan?
   /// Where each step of a steps template is, by name.
   let steps: [String: (group: Int32, step: Int32)]
 
   init(_ template: WorkflowTemplate) throws {
     self.template = template
+    program = template.program
     var steps: [String: (group: Int32, step: Int32)] = [:]
     var dag: DAGPlan?
     switch template.body {

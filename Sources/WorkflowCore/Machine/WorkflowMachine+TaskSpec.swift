@@ -83,6 +83,9 @@ extension WorkflowMachine {
     markChanged(node.ordinal)
   }
 
+  /// What a leaf node's template runs, as those know it who learn from runs: `WorkflowTemplate.program`.
+  public func program(of node: NodeID) -> Int64 { plan(of: node.ordinal)?.program ?? 0 }
+
   /// When the outputs of a leaf node go to the repository.
   public func stageOut(of node: NodeID) -> StageOutPolicy {
     plan(of: node.ordinal).map { definition.federationHints(for: $0.template).stageOut ?? .lazy } ?? .lazy

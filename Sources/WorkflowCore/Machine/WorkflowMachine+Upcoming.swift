@@ -13,6 +13,8 @@ public struct UpcomingTask: Hashable, Sendable {
 /// What an upcoming task will ask for, as far as it is known.
 public struct ExpectedTask: Sendable {
   public var template: String
+  /// `WorkflowTemplate.program`.
+  public var program: Int64
   /// With its data sets, and those of its artifacts that are there.
   public var spec: TaskSpec
   /// Artifacts of nodes that have not made them yet.
@@ -75,9 +77,10 @@ extension WorkflowMachine {
 
   /// What an upcoming task will ask for; nil when it runs no container, or where it may run depends on what is not known yet.
   public func expectation(of task: UpcomingTask) -> ExpectedTask? {
-    guard isUpcoming(task), let step = step(of: task), let template = plan(named: step.template)?.template,
-      case .container(let container) = template.body
+    guard isUpcoming(task), let step = step(of: task), let plan = plan(named: step.template),
+      case .container(let container) = plan.template.body
     else { return nil }
+    let template = plan.template
     let context = TagContext.children(of: task.container.ordinal)
     guard let image = try? substitute(container.image, in: context),
       let resources = try? resources(container.resources, in: context),
@@ -87,7 +90,7 @@ extension WorkflowMachine {
     var spec = TaskSpec(image: image, resources: resources)
     spec.nodeSelector = selector
     spec.federation = definition.federationHints(for: template)
-    var expected = ExpectedTask(template: template.name, spec: spec, awaited: [])
+    var expected = ExpectedTask(template: template.name, program: plan.program, spec: spec, awaited: [])
     for artifact in step.arguments.artifacts {
       if case .stored(let stored)? = try? source(of: artifact, in: context) {
         expected.spec.inputs.append(InputArtifact(name: artifact.name, path: "", source: .stored(stored)))

@@ -12,9 +12,9 @@ public struct WorkflowTails: Sendable {
   /// `spans[t]`: seconds that template t takes with everything side by side that may be.
   private var spans: [Double]
 
-  /// - Parameter runtime: seconds that a run of a template is expected to take, by the template's name.
+  /// - Parameter runtime: seconds that a run of a template is expected to take, by the template's name and its program.
   /// - Complexity: O(tasks and edges of the definition).
-  public init(_ program: WorkflowProgram, runtime: (String) -> Double) {
+  public init(_ program: WorkflowProgram, runtime: (String, Int64) -> Double) {
     behind = program.plans.map { _ in [] }
     spans = program.plans.map { _ in 0 }
     var states = program.plans.map { _ in Measured.no }
@@ -25,7 +25,8 @@ public struct WorkflowTails: Sendable {
 
   /// A template that calls itself is taken to end there: how often it does is not known before.
   private mutating func measure(
-    _ template: Int, _ program: WorkflowProgram, _ runtime: (String) -> Double, depth: Int, _ states: inout [Measured]
+    _ template: Int, _ program: WorkflowProgram, _ runtime: (String, Int64) -> Double, depth: Int,
+    _ states: inout [Measured]
   ) {
     guard states[template] == .no, depth <= WorkflowMachine.depthLimit else { return }
     states[template] = .begun
@@ -44,7 +45,7 @@ public struct WorkflowTails: Sendable {
         rest += parts[group]
       }
     }
-    var span = plan.nodeType == .pod ? runtime(plan.template.name) : 0
+    var span = plan.nodeType == .pod ? runtime(plan.template.name, plan.program) : 0
     for (part, tail) in zip(parts, behind[template]) { span = max(span, part + tail) }
     spans[template] = span
     states[template] = .yes

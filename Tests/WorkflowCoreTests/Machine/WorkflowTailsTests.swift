@@ -8,7 +8,7 @@ struct WorkflowTailsTests {
   private static let runtimes = ["short": 1.0, "long": 10, "prepare": 100]
 
   private static func tail(_ driver: MachineDriver, _ name: String) throws -> Double {
-    let tails = WorkflowTails(driver.machine.program) { runtimes[$0] ?? 0 }
+    let tails = WorkflowTails(driver.machine.program) { name, _ in runtimes[name] ?? 0 }
     return driver.machine.tail(of: try #require(driver.node(name)).id, tails)
   }
 
@@ -84,7 +84,7 @@ struct WorkflowTailsTests {
       spec: "  entrypoint: main\n  templates:\n  - name: main\n    dag:\n      tasks:\n"
         + tasks.map { "      \($0)\n" }.joined() + "  - {name: short, container: {image: i, command: [c]}}\n")
     #expect(driver.machine.program.size == 20_002)
-    let tails = WorkflowTails(driver.machine.program) { _ in 1 }
+    let tails = WorkflowTails(driver.machine.program) { _, _ in 1 }
     // From the hundredth on each one waits for the one before.
     #expect(tails.behind(99, of: 0) == 19_900)
     #expect(tails.behind(19_999, of: 0) == 0)
