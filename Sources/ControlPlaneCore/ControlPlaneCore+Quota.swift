@@ -65,8 +65,8 @@ extension ControlPlaneCore {
     else { return }
     throw FederationError(
       .permissionDenied,
-      "project \(project) may not use cluster \(cluster); an administrator can allow it: fubini project quota set \(project)"
-    )
+      "project \(project) may not use cluster \(cluster); an administrator can allow it: fubini project quota set \(project) "
+        + "--allow-cluster \(cluster)")
   }
 }
 

@@ -182,7 +182,7 @@ public struct RcloneClient: Sendable {
     let words = String(text.prefix(300))
     guard Self.isRefusal(text) else { return FederationError(.unavailable, words, retryAfter: .seconds(5)) }
     return FederationError(
-      .permissionDenied, "the store refuses access (\(words)): look at its secret, and at who may read there")
+      .permissionDenied, "the store refuses access (\(words)): look at its secret, and at what it may do there")
   }
 
   /// Whether a store has said no for good, in the words of rclone's backends: asking again does not help.
@@ -194,7 +194,9 @@ public struct RcloneClient: Sendable {
     // Some say "forbidden" to those who ask too often.
     guard signs.contains(where: { text.contains($0) }) else { return false }
     let lower = text.lowercased()
-    return !["rate limit", "ratelimit", "too many", "throttl", "slowdown"].contains { lower.contains($0) }
+    // And a clock that is wrong is set right.
+    let passing = ["rate limit", "ratelimit", "too many", "throttl", "slowdown", "requesttimetooskewed"]
+    return !passing.contains { lower.contains($0) }
   }
 }
 

@@ -4,22 +4,17 @@ public import SchedulerCore
 public struct CoSchedulingPolicy: SchedulingPolicy {
   public internal(set) var scheduler: CoScheduler
   private var pace = DecisionPace()
-  private var decisionsLimit = Int.max
 
   public init(_ platform: Platform, _ options: CoSchedulingOptions = CoSchedulingOptions()) {
     scheduler = CoScheduler(
       sites: platform.sites.map(\.compute), paths: platform.paths, options: options)
   }
 
-  /// - Parameter decisionsLimit: decides nothing more once its scheduler has made so many decisions.
-  init(_ scheduler: CoScheduler, decisionsLimit: Int) {
-    self.scheduler = scheduler
-    self.decisionsLimit = decisionsLimit
-  }
+  init(_ scheduler: CoScheduler) { self.scheduler = scheduler }
 
   public mutating func react(to events: [SimulationEvent], at now: Double) -> [SchedulingAction] {
     for event in events { scheduler.happened(event, at: now) }
-    guard scheduler.decisions < decisionsLimit, pace.isNews(events, at: now) else { return [] }
+    guard pace.isNews(events, at: now) else { return [] }
     return scheduler.decide(at: now)
   }
 }

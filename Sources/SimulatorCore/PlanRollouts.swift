@@ -51,29 +51,25 @@ struct PlanRollouts {
     least = zip(self.courses, tails).map { bounds.least($0, $1) }
   }
 
-  /// The expected course alone, or all of them.
+  /// How many courses there are, the expected one among them.
   var courseCount: Int { courses.count }
 
-  /// - Parameters:
-  ///   - seconds: beyond which the outcome is of no use: the rollout is cut, and infinite, as soon as it cannot be kept.
-  ///   - decisions: the same for decisions.
-  mutating func run(
-    _ candidate: PlanCandidate, course: Int, within seconds: Double = .infinity, decisions: Int = .max
-  ) -> PlanOutcome {
-    report(candidate, course: course, within: seconds, decisions: decisions)
+  /// - Parameter seconds: beyond which the outcome is of no use: the rollout is cut, and infinite, as soon as it cannot be kept.
+  mutating func run(_ candidate: PlanCandidate, course: Int, within seconds: Double = .infinity) -> PlanOutcome {
+    report(candidate, course: course, within: seconds)
       .map { PlanOutcome(seconds: $0.makespan - now, money: $0.money) } ?? PlanOutcome()
   }
 
   /// What happens on the expected course; nil when the candidate stalls.
   mutating func trace(_ candidate: PlanCandidate) -> PlanTrace? {
-    guard let report = report(candidate, course: 0, within: .infinity, decisions: .max) else { return nil }
+    guard let report = report(candidate, course: 0, within: .infinity) else { return nil }
     var places: [Int?] = Array(repeating: nil, count: scheduler.graph.tasks.count)
     for span in report.spans where !span.isLost { places[span.task] = span.site }
     return PlanTrace(places: places, critical: critical(report))
   }
 
   private mutating func report(
-    _ candidate: PlanCandidate, course: Int, within seconds: Double, decisions: Int
+    _ candidate: PlanCandidate, course: Int, within seconds: Double
   ) -> SimulationReport? {
     guard least[course] <= seconds else { return nil }
     var start = scheduler
@@ -89,7 +85,7 @@ struct PlanRollouts {
     switch candidate.decider {
     case .coScheduler:
       let before = start.decisions
-      var policy = CoSchedulingPolicy(start, decisionsLimit: decisions == .max ? .max : before + decisions)
+      var policy = CoSchedulingPolicy(start)
       defer { spent += policy.scheduler.decisions - before }
       return try? simulation.resume(&policy)
     case .dataBlind:
@@ -101,18 +97,22 @@ struct PlanRollouts {
 
   /// From the task that ends last back to the first one: to whose slot a task has taken over, else to the parent that ended last.
   private func critical(_ report: SimulationReport) -> [Int] {
+    struct End: Hashable {
+      var site: Int
+      var at: Double
+    }
     var spans: [Int: SimulationReport.Span] = [:]
-    var enders: [Int: [Int]] = [:]
-    for (index, span) in report.spans.enumerated() {
+    var enders: [End: SimulationReport.Span] = [:]
+    for span in report.spans {
       spans[span.task] = span
-      enders[span.site, default: []].append(index)
+      // What took no time frees no slot that it did not find free.
+      if span.endedAt > span.startedAt { enders[End(site: span.site, at: span.endedAt)] = span }
     }
     var chain: [Int] = []
     var next = report.spans.max { $0.endedAt < $1.endedAt }
     while let span = next, chain.count < report.spans.count {
       chain.append(span.task)
-      let freed = enders[span.site]?.last { report.spans[$0].endedAt == span.startedAt }.map { report.spans[$0] }
-      if let freed, span.startedAt > span.readyAt {
+      if let freed = enders[End(site: span.site, at: span.startedAt)], span.startedAt > span.readyAt {
         next = freed
       } else {
         next = scheduler.graph.tasks[span.task].parents.compactMap { spans[$0] }.max { $0.endedAt < $1.endedAt }

@@ -18,8 +18,8 @@ public struct RolloutPolicy: SchedulingPolicy {
     /// Of these, so many decide in a search.
     public var searchCourses: Int
     /// Decisions of the co-scheduler in virtual time that a choice may cost: a quarter goes to candidates, half to the search for
-    /// better plans, the rest to the last comparison. What is found until then is what there is. Counted, not timed, so that the
-    /// same input gives the same plan on every machine.
+    /// better plans, the rest to the last comparison, which takes two courses at least, and with a deadline all of them. What is
+    /// found until then is what there is. Counted, not timed, so that the same input gives the same plan on every machine.
     public var decisions: Int
     /// How often a workflow is looked at again because something took longer or shorter than promised.
     public var revisions: Int

@@ -257,6 +257,17 @@ struct HomeTests {
 
   private func staged(_ federation: Federation) -> [DataKey] { federation.agents["a"]!.orders.stage.map(\.key) }
 
+  @Test("I10: a version whose cluster is away says for whom it waits, and no longer when that one is there")
+  func waitsForItsLister() throws {
+    var federation = federation()
+    federation.disconnect("a")
+    _ = federation.ask(.dataset(water, .addVersion(.origin(path: "", via: nil))))
+    func said() -> String? { federation.core.data.version(key(5))?.message }
+    #expect(said()?.contains("waits for cluster a") == true, "\(said() ?? "no version")")
+    federation.restart("a") { _ in }
+    #expect(federation.core.data.version(key(5))?.phase == .indexing && said() == "")
+  }
+
   @Test(
     "They make room at home, are brought there again after a failure and after a loss, and stay while others fetch them"
   )

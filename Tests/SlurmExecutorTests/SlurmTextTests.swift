@@ -235,9 +235,15 @@ internal import Testing
     var standard = PartitionState(
       name: "batch", isDefault: true, timeLimit: .seconds(3600), nodes: 9, usableNodes: 9, cpus: 72, cpusPerNode: 8,
       memoryPerNode: .gibibytes(16))
+    var isStandardCounted = true
     func chosen(_ named: String? = nil, _ change: @escaping (inout RunRequest) -> Void) -> String? {
       PartitionState.stepAside(
-        from: [standard, gpus], to: [standard, gpus], for: BatchScriptTests.request(change), named: named)
+        from: [standard, gpus],
+        to: [standard, gpus].filter {
+          $0.availability == .up && $0.usableNodes > 0 && ($0.name != "batch" || isStandardCounted)
+        },
+        for: BatchScriptTests.request(change), named: named,
+        isCounted: { $0 != "batch" || isStandardCounted })
     }
     #expect(chosen { $0.spec.resources = Resources(cpuMillicores: 8000) } == nil)
     #expect(chosen { $0.spec.resources.gpus = 1 } == "gpus")
@@ -248,6 +254,23 @@ internal import Testing
     #expect(chosen { $0.spec.resources = Resources(cpuMillicores: 8001) } == "gpus")
     #expect(chosen { $0.walltime = .seconds(3601) } == "gpus")
     #expect(chosen("batch") { $0.spec.resources.gpus = 1 } == nil, "who names one means it")
+    #expect(
+      chosen {
+        $0.spec.federation.gangSize = 10; $0.spec.resources = Resources(cpuMillicores: 8000)
+      } == nil)
+    standard.cpus = 16
+    #expect(
+      chosen {
+        $0.spec.federation.gangSize = 4; $0.spec.resources = Resources(cpuMillicores: 8000)
+      } == "gpus",
+      "one copy would fit, the gang never does")
+    standard.cpus = 72
+    standard.availability = .down
+    #expect(chosen { $0.spec.resources = Resources(cpuMillicores: 1000) } == "gpus", "nothing starts there now")
+    standard.availability = .up
+    isStandardCounted = false
+    #expect(chosen { $0.spec.resources = Resources(cpuMillicores: 1000) } == "gpus", "the operator does not count it")
+    isStandardCounted = true
     standard.usableNodes = 0
     #expect(chosen { $0.spec.resources.gpus = 1 } == nil, "its nodes may have anything when they are back")
     standard.isDefault = false

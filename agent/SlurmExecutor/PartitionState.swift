@@ -30,9 +30,11 @@ extension PartitionState {
   /// Whether it may ever start a run, whatever is free now.
   func fits(_ run: RunRequest) -> Bool {
     let resources = run.spec.resources
-    guard max(1, (resources.cpuMillicores + 999) / 1000) <= cpusPerNode, resources.memory <= memoryPerNode,
-      resources.gpus <= gpusPerNode
+    let cores = max(1, (resources.cpuMillicores + 999) / 1000)
+    guard cores <= cpusPerNode, resources.memory <= memoryPerNode, resources.gpus <= gpusPerNode,
+      cores * Int64(max(1, run.spec.federation.gangSize)) <= cpus
     else { return false }
+    if let nodes = run.spec.federation.slurm?.nodes, nodes > usableNodes { return false }
     if resources.gpus > 0, let type = resources.gpuType, gpus[type] == nil { return false }
     if let timeLimit, let walltime = run.walltime, walltime > timeLimit { return false }
     return true
@@ -40,15 +42,19 @@ extension PartitionState {
 
   /// - Parameters:
   ///   - all: with the default one among them, where there is one.
-  ///   - usable: those that may be taken instead, the first that fits.
+  ///   - usable: those that may be taken, the first that fits.
   ///   - named: what the run, or the operator, says; then that counts.
+  ///   - isCounted: whether the operator lets runs into a partition at all.
   static func stepAside(
-    from all: [PartitionState], to usable: [PartitionState], for run: RunRequest, named: String?
+    from all: [PartitionState], to usable: [PartitionState], for run: RunRequest, named: String?,
+    isCounted: (String) -> Bool = { _ in true }
   ) -> String? {
     guard named == nil else { return nil }
-    // One whose nodes are all away now may have anything when they are back.
-    if let standard = all.first(where: \.isDefault), standard.usableNodes == 0 || standard.fits(run) { return nil }
-    return usable.first { !$0.isDefault && $0.fits(run) }?.name
+    if let standard = all.first(where: \.isDefault), isCounted(standard.name) {
+      // One that is closed, or whose nodes are all away now, may have anything when it is back; until then another one will do.
+      if standard.availability == .up, standard.usableNodes == 0 || standard.fits(run) { return nil }
+    }
+    return usable.first { $0.fits(run) }?.name
   }
 }
 

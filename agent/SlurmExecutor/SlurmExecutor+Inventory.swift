@@ -9,9 +9,12 @@ extension SlurmExecutor {
   /// Partitions that take and start jobs, and that the operator counts.
   var usablePartitions: [PartitionState] {
     partitions.filter { partition in
-      partition.availability == .up && partition.usableNodes > 0
-        && (configuration.partitions.isEmpty || configuration.partitions.contains(partition.name))
+      partition.availability == .up && partition.usableNodes > 0 && isCounted(partition.name)
     }
+  }
+
+  private func isCounted(_ partition: String) -> Bool {
+    configuration.partitions.isEmpty || configuration.partitions.contains(partition)
   }
 
   /// Where a run goes; nil while that is not known.
@@ -26,12 +29,13 @@ extension SlurmExecutor {
   /// where nothing better is known.
   func stepAside(_ request: RunRequest) -> String? {
     PartitionState.stepAside(
-      from: partitions, to: usablePartitions, for: request, named: configuration.partition(of: request))
+      from: partitions, to: usablePartitions, for: request, named: configuration.partition(of: request),
+      isCounted: isCounted)
   }
 
   /// The partitions that the operator counts, with the queue waits that are estimated.
   var reportedPartitions: [Partition] {
-    partitions.filter { configuration.partitions.isEmpty || configuration.partitions.contains($0.name) }.map {
+    partitions.filter { isCounted($0.name) }.map {
       partition in
       Partition(
         name: partition.name, isDefault: partition.isDefault,

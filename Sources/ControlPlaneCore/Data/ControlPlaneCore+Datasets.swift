@@ -197,8 +197,10 @@ extension ControlPlaneCore {
     guard let row = data.version(key) else { return }
     if let chosen = data.indexing[key], clusters[chosen]?.session != nil { return }
     guard let cluster = indexer(for: row), let session = dataSession(of: cluster) else {
+      tell(row, lacksLister(row))
       return data.list(key, on: nil)
     }
+    tell(row, "")
     data.list(key, on: cluster)
     if let order = indexOrder(key) { output.order(cluster, session) { $0.index.append(order) } }
   }
@@ -211,6 +213,22 @@ extension ControlPlaneCore {
     }
     // Who has the least to list. Those that failed at a foreign object are not known here: another address may be open to them.
     return able.min { (data.listings[$0] ?? 0, $0) < (data.listings[$1] ?? 0, $1) }
+  }
+
+  /// Why nobody lists a version's origin now: for whoever waits for it.
+  private func lacksLister(_ row: DatasetVersionRow) -> String {
+    let spec = data.datasets[row.dataset]!.row.spec
+    let named = row.indexedVia ?? clusters.keys.only { row.origin?.isReachable(from: $0) == true }
+    if let named { return "it waits for cluster \(named), which is to list its files, to be connected" }
+    let labels = spec.allowedClusters.isEmpty ? "" : " with \(spec.allowedClusters.selector)"
+    return "it waits for a cluster\(labels) that reaches its origin to be connected and list its files"
+  }
+
+  private mutating func tell(_ row: DatasetVersionRow, _ message: String) {
+    guard row.message != message, !row.dataset.isForeign else { return }
+    var row = row
+    row.message = message
+    keep(row)
   }
 
   func indexOrder(_ key: DataKey) -> DataOrders.Index? {
@@ -232,7 +250,7 @@ extension ControlPlaneCore {
       return foundForeign(row, failure: failure, list, files, size, isValidated: isValidated)
     }
     if failure.isEmpty, let list {
-      (row.phase, row.manifest, row.files, row.size) = (.ready, list, files, size)
+      (row.phase, row.manifest, row.files, row.size, row.message) = (.ready, list, files, size, "")
       wantsPlacement = true
     } else {
       (row.phase, row.message) = (.failed, failure.isEmpty ? "\(cluster) sent no list of its files" : failure)
@@ -395,5 +413,14 @@ extension DataOrigin {
     let mark = uri.firstIndex(of: "?") ?? uri.endIndex
     let base = uri[..<mark]
     return base + (base.hasSuffix("/") ? "" : "/") + path + uri[mark...]
+  }
+}
+
+extension Collection {
+  /// The one element that it is true of; nil when there are several, or none.
+  fileprivate func only(where isMeant: (Element) -> Bool) -> Element? {
+    var found = lazy.filter(isMeant).makeIterator()
+    guard let first = found.next() else { return nil }
+    return found.next() == nil ? first : nil
   }
 }

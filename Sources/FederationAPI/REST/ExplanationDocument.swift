@@ -120,7 +120,12 @@ extension ExplanationDocument {
 extension PlanDocument {
   /// Some of it would never have a place, and would have one if the project had more money.
   public var wantsMoney: Bool {
-    outcome == "Stuck" && groups.contains { $0.findsNoPlace && $0.candidates.contains { $0.rejected == "OverBudget" } }
+    outcome == "Stuck"
+      && groups.contains { group in
+        // What waits for others' money to come back, or for a slot, waits; it is not denied.
+        group.findsNoPlace && group.candidates.allSatisfy { $0.temporary != true }
+          && group.candidates.contains { $0.rejected == "OverBudget" }
+      }
   }
 }
 

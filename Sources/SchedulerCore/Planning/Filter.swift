@@ -14,10 +14,16 @@ enum Filter {
     of cluster: ClusterView, for requirement: Requirement, missing: ByteCount, egress: Double,
     confined: [Confinement], expectedRuntime: Duration, budget: BudgetView?, quota: QuotaView? = nil
   ) -> Rejection? {
-    permission(cluster, requirement) ?? residency(cluster, confined) ?? fitness(cluster, requirement)
-      ?? quota?.rejection(of: cluster.spec, for: requirement)
-      ?? price(cluster, requirement, egress, expectedRuntime)
-      ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
+    if let never = permission(cluster, requirement) ?? residency(cluster, confined) ?? fitness(cluster, requirement) {
+      return never
+    }
+    // A quota that is full for now must not hide a price that is never paid.
+    let over = quota?.rejection(of: cluster.spec, for: requirement)
+    if let over, !over.isTemporary { return over }
+    let money =
+      price(cluster, requirement, egress, expectedRuntime) ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
+    if let money, !money.isTemporary { return money }
+    return over ?? money
       ?? moment(cluster, requirement, missing: missing, expectedRuntime: expectedRuntime)
   }
 

@@ -10,8 +10,8 @@ struct DatasetCommand: AsyncParsableCommand {
     discussion:
       "A data set is named NAME, NAME@VERSION or PROJECT/NAME@VERSION; without a version the newest is meant.",
     subcommands: [
-      Create.self, Update.self, Put.self, ListAll.self, Fetch.self, Versions.self, CopyVersion.self, Remove.self,
-      Pin.self, Unpin.self, Usage.self,
+      Create.self, Update.self, Put.self, ListAll.self, Fetch.self, Versions.self, Files.self, CopyVersion.self,
+      Remove.self, Pin.self, Unpin.self, Usage.self,
     ], aliases: ["ds"])
 
   /// What `create` and `update` declare.
@@ -146,6 +146,51 @@ struct DatasetCommand: AsyncParsableCommand {
     }
   }
 
+  /// The files of a version, as `-o json` and `-o yaml` tell them.
+  struct FileList: Encodable {
+    struct Item: Encodable {
+      var path: String
+      var size: Int64
+      /// Octal, such as 644.
+      var mode: String
+      var sha256: String?
+      /// Of a symbolic link: what it points at.
+      var link: String?
+    }
+    var dataset: String
+    var version: Int
+    var items: [Item]
+  }
+
+  struct Files: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the files of a version, without fetching them.")
+    @Argument var name: String
+    @OptionGroup var project: ProjectOption
+    @OptionGroup var output: OutputOption
+    func run() async throws {
+      let dataset = try DatasetName(name)
+      try await withClient(project: dataset.project ?? project.project) { client in
+        let version: DatasetVersionDocument = try await client.get(
+          dataset.path(client, "versions", dataset.versionWord))
+        guard let manifest = version.manifest else {
+          throw CommandFailure(
+            .error,
+            "\(dataset.name)@\(version.version) is \(version.phase): its files are not listed. \(version.message)")
+        }
+        let download = DatasetDownload(client: client, project: client.connection.project, directory: "")
+        let entries = try await download.manifest(manifest).entries
+        let list = FileList(
+          dataset: dataset.name, version: Int(version.version),
+          items: entries.map {
+            .init(path: $0.path, size: $0.size, mode: String($0.mode, radix: 8), sha256: $0.sha256, link: $0.link)
+          })
+        try output.format.print(list, names: list.items.map { Terminal.printable($0.path) }) {
+          DatasetText.table(list.items, isWide: $0)
+        }
+      }
+    }
+  }
+
   struct Usage: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Where a data set is, what it takes there, what is pinned, and when it was used last.")
@@ -271,6 +316,17 @@ enum DatasetText {
       ]
       if isWide { row += [version.manifest?.sha256 ?? "-", version.archive?.uri ?? version.origin?.uri ?? "-"] }
       table.rows.append(row + [version.message])
+    }
+    return table.render()
+  }
+
+  static func table(_ files: [DatasetCommand.FileList.Item], isWide: Bool) -> String {
+    var table = Table(headings: ["SIZE", "MODE"] + (isWide ? ["SHA256"] : []) + ["PATH"])
+    for file in files {
+      let place = file.link.map { "\(file.path) -> \($0)" } ?? file.path
+      table.rows.append(
+        [ByteCount(file.size).description, file.mode] + (isWide ? [file.sha256 ?? "-"] : [])
+          + [Terminal.printable(place)])
     }
     return table.render()
   }

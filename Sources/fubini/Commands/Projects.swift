@@ -7,7 +7,7 @@ internal import NIOHTTP1
 struct ProjectCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "project",
-    abstract: "Owners of workflows, data and budgets: create, list, get, update, archive, member, quota.",
+    abstract: "Owners of workflows, data and budgets: create, list, get, update, archive, restore, member, quota.",
     subcommands: [
       Create.self, ListAll.self, Get.self, Update.self, Archive.self, Restore.self, ProjectMember.self,
       ProjectQuota.self,

@@ -32,12 +32,25 @@ struct ProjectQuota: AsyncParsableCommand {
     @OptionGroup var output: OutputOption
 
     func run() async throws {
+      // What is wrong with the words is said before anything is asked.
+      guard try changed(ProjectLimits()) != ProjectLimits() || allowCluster != nil || takesAway else {
+        throw CommandFailure(.usage, "Nothing is to be set: name a limit, such as --cpus 16.")
+      }
       try await withClient { client in
         let path = ["v1", "projects", name, "quota"]
         let current: QuotaDocument = try await client.get(path)
+        if let allowCluster, clusters == nil, current.limits.allowedClusters == nil {
+          throw CommandFailure(
+            .usage, "\(name) may use every cluster already, \(allowCluster) too. To limit it: --clusters a,b")
+        }
         let quota: QuotaDocument = try await client.post(path, body: try changed(current.limits), method: .PUT)
         try output.format.print(quota, names: [quota.project]) { _ in Get.table(quota) }
       }
+    }
+
+    /// Whether a limit is to go: over no limits at all that changes nothing.
+    private var takesAway: Bool {
+      [cpus, gpus, memory, runs, storage, clusters, classes, residency].contains("none")
     }
 
     /// Of limits so far those that are asked for.
@@ -54,12 +67,12 @@ struct ProjectQuota: AsyncParsableCommand {
         limits.overall = quota.isEmpty ? nil : quota
       }
       if let storage { limits.storageBytes = try Self.value(storage, "--storage") { Self.bytes($0) } }
-      if let clusters { limits.allowedClusters = Self.list(clusters)?.map { ClusterName($0) } }
+      if let clusters { limits.allowedClusters = try Self.list(clusters, "--clusters")?.map { ClusterName($0) } }
       if let allowCluster, let allowed = limits.allowedClusters, !allowed.contains(ClusterName(allowCluster)) {
         limits.allowedClusters = allowed + [ClusterName(allowCluster)]
       }
       if let classes {
-        limits.allowedClasses = try Self.list(classes)?.map { text in
+        limits.allowedClasses = try Self.list(classes, "--classes")?.map { text in
           guard let value = PriorityClass(rawValue: text) else {
             let names = PriorityClass.allCases.map(\.rawValue).joined(separator: ", ")
             throw CommandFailure(.usage, "Priority classes are \(names), not \"\(text)\".")
@@ -68,15 +81,18 @@ struct ProjectQuota: AsyncParsableCommand {
         }
       }
       if let residency {
-        limits.residency = try Self.list(residency).map { pairs in
+        limits.residency = try Self.list(residency, "--residency").map { pairs in
           try Dictionary(pairs.map(Self.label)) { $1 }
         }
       }
       return limits
     }
 
-    private static func list(_ text: String) -> [String]? {
-      text == "none" ? nil : text.split(separator: ",").map { String($0) }
+    private static func list(_ text: String, _ option: String) throws -> [String]? {
+      if text == "none" { return nil }
+      let names = text.split(separator: ",").map { String($0) }
+      guard !names.isEmpty else { throw CommandFailure(.usage, "\(option) takes names, or none for no limit.") }
+      return names
     }
 
     private static func label(_ text: String) throws -> (String, String) {

@@ -23,7 +23,8 @@ struct AuditCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "audit", abstract: "Who changed what, and who was denied it.", subcommands: [ListAll.self])
   struct ListAll: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(commandName: "list", abstract: "List the newest entries.")
+    static let configuration = CommandConfiguration(
+      commandName: "list", abstract: "List the newest entries.", aliases: ["ls"])
     @Option(help: "At most so many; 0 for all.") var limit = 50
     @Option(help: "Only what happened since: 30m, 2h, 7d, or a moment like 2026-03-01T12:00:00Z.") var since: String?
     @Option(help: "Only what this user did or was denied.") var actor: String?

@@ -29,25 +29,45 @@ struct TokenCommand: AsyncParsableCommand {
       let request = TokenRequest(
         user: user, project: project, scopes: scope.isEmpty ? nil : scope, label: label,
         expiresInSeconds: try expires.map { try Period.seconds($0) })
-      try await withClient { client in
-        let made: TokenCreated = try await client.post(["v1", "tokens"], body: request)
-        let end = made.expiresAt.map { ", until \($0)" } ?? ""
-        Terminal.note("Token \(made.id) of \(made.user)\(end). It is not shown again.")
-        if let outputFile { try Self.write(made.token, to: outputFile) } else { Terminal.line(made.token) }
+      // A place for it comes first: a token that nobody has would live on.
+      let file = try outputFile.map { try TokenFile($0) }
+      do {
+        try await withClient { client in
+          let made: TokenCreated = try await client.post(["v1", "tokens"], body: request)
+          let end = made.expiresAt.map { ", until \($0)" } ?? ""
+          Terminal.note("Token \(made.id) of \(made.user)\(end). It is not shown again.")
+          guard let file else { return Terminal.line(made.token) }
+          do { try file.write(made.token) } catch {
+            throw CommandFailure(.error, "\(error) Make the token void: fubini token revoke \(made.id)")
+          }
+        }
+      } catch {
+        file?.remove()
+        throw error
       }
     }
 
-    private static func write(_ token: String, to path: String) throws {
-      let file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-      guard file >= 0 else {
-        throw CommandFailure(
-          .error, "\(path) cannot be made: \(String(cString: strerror(errno))). The token is not shown: revoke it.")
+    /// A new file that only its owner can read.
+    private struct TokenFile: Sendable {
+      private let path: String
+      private let descriptor: Int32
+
+      init(_ path: String) throws {
+        self.path = path
+        descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+          throw CommandFailure(
+            .error, "\(path) cannot be made: \(String(cString: strerror(errno))). No token was made.")
+        }
       }
-      let bytes = Array((token + "\n").utf8)
-      let written = bytes.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
-      guard close(file) == 0, written == bytes.count else {
-        throw CommandFailure(.error, "\(path) could not be written; revoke the token.")
+
+      func write(_ token: String) throws {
+        let bytes = Array((token + "\n").utf8)
+        let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        guard written == bytes.count else { throw CommandFailure(.error, "\(path) could not be written.") }
       }
+
+      func remove() { unlink(path) }
     }
   }
 
@@ -90,10 +110,19 @@ struct TokenCommand: AsyncParsableCommand {
     @Argument(help: "Ids, as `token list` shows them.") var ids: [String]
     func run() async throws {
       try await withClient { client in
+        // One that is unknown leaves none of the others valid.
+        var failure: (any Error)?
         for id in ids {
-          let answer: AcceptedDocument = try await client.decode(.init(method: .DELETE, path: ["v1", "tokens", id]))
-          Terminal.line("\(answer.name): revoked.")
+          do {
+            let answer: AcceptedDocument = try await client.decode(
+              .init(method: .DELETE, path: ["v1", "tokens", id]))
+            Terminal.line("\(answer.name): revoked.")
+          } catch let error as CommandFailure where ids.count > 1 {
+            Terminal.note("\(Terminal.printable(id)): \(error)")
+            failure = error
+          }
         }
+        if let failure { throw failure }
       }
     }
   }

@@ -18,6 +18,9 @@ struct Usage: AsyncParsableCommand {
   @OptionGroup var project: ProjectOption
 
   func run() async throws {
+    guard !allProjects || WorkflowFile.namedProject(project.project) == nil else {
+      throw CommandFailure(.usage, "-A is all projects, -p one of them: give one of the two.")
+    }
     let since = try since.map { try Since.moment($0, now: Display.now) }
     try await withClient(project: project.project) { client in
       var query: [(String, String)] = []

@@ -109,11 +109,13 @@ final class WaitProgress: Sendable {
   }
 
   private static func unplaceable(_ node: String, _ answer: ExplanationDocument, _ name: String) -> CommandFailure {
-    CommandFailure(
+    let cause = "No cluster that has joined will take \(Terminal.printable(node))"
+    let hope = answer.wantsMoney ? "waits for money" : "waits for one that will"
+    return CommandFailure(
       answer.wantsMoney ? .budgetDenied : .unplaceable,
       """
-      No cluster that has joined will take \(Terminal.printable(node)): \(Terminal.printable(answer.message ?? "")).
-      \(name) waits for one that will: `fubini watch \(name)` comes back to it, `fubini stop \(name)` ends it.
+      \(cause): \(Terminal.printable(answer.message ?? "")).
+      \(name) \(hope): `fubini watch \(name)` comes back to it, `fubini stop \(name)` ends it.
       """)
   }
 

@@ -182,11 +182,20 @@ struct DatasetDownload: Sendable {
     return count < 0 ? nil : String(decoding: buffer[..<count], as: UTF8.self)
   }
 
+  /// Why a directory cannot be made: what the system says of the first one on the way that is not there.
+  private static func reason(_ path: String) -> String {
+    var missing = path
+    while let slash = missing.lastIndex(of: "/"), slash > missing.startIndex,
+      access(String(missing[..<slash]), F_OK) != 0
+    { missing = String(missing[..<slash]) }
+    return mkdir(missing, 0o777) == 0 ? "try again" : String(cString: strerror(errno))
+  }
+
   private static func makeDirectories(_ path: String) throws {
     do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
       var isDirectory = false
       let isFile = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) && !isDirectory
-      throw CommandFailure(.error, "Cannot make the directory \(path)\(isFile ? ": it is a file." : ".")")
+      throw CommandFailure(.error, "Cannot make the directory \(path): \(isFile ? "it is a file" : reason(path)).")
     }
   }
 }

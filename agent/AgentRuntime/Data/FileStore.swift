@@ -113,19 +113,21 @@ struct DirectoryStore: FileStore {
       while true {
         let bytes = try POSIXFile.read(file.descriptor, upTo: 256 << 10)
         // After the last byte: what was written meanwhile shows.
-        if bytes.isEmpty { return Self.modified(file.descriptor) }
+        if bytes.isEmpty { return DirectoryStore.modified(file.descriptor) }
         try take(bytes[...])
       }
     }
     func modified(_ path: String) throws -> Int64? {
       guard let file = try tree.openFile(path) else { return nil }
       defer { POSIXFile.close(file.descriptor) }
-      return Self.modified(file.descriptor)
+      return DirectoryStore.modified(file.descriptor)
     }
-    private static func modified(_ file: Int32) -> Int64? {
-      var status = stat()
-      return fstat(file, &status) == 0 ? Int64(status.st_mtim.tv_sec) * 1000 : nil
-    }
+  }
+
+  /// When a file was changed, in milliseconds, to the second: as directories list it.
+  private static func modified(_ file: Int32) -> Int64? {
+    var status = stat()
+    return fstat(file, &status) == 0 ? Int64(status.st_mtim.tv_sec) * 1000 : nil
   }
 
   func reading<Result: Sendable>(_ body: @escaping @Sendable (any FileReader) throws -> Result) async throws -> Result {
@@ -139,8 +141,9 @@ struct DirectoryStore: FileStore {
       let tree = try RootedTree(root)
       if let only {
         guard let file = try tree.openFile(only) else { throw FederationError(.notFound, "\(only) is not there") }
-        POSIXFile.close(file.descriptor)
-        return try body(.init(path: only, size: file.size, modified: nil, sha256: nil))
+        defer { POSIXFile.close(file.descriptor) }
+        return try body(
+          .init(path: only, size: file.size, modified: Self.modified(file.descriptor), sha256: nil))
       }
       for name in try POSIXFile.entries(of: tree.descriptor) {
         _ = try TreeWalk.visit(tree, path: name, limits: ArchiveLimits(entriesMax: Int(DatasetManifest.filesMax))) {

@@ -76,6 +76,8 @@ struct VersionMover: Sendable {
         var sent: Int64 = 0
         if try await store.size(of: name) != pack.size {
           try await fetch(pack, to: path, asker)
+          // rclone sends it, and knows no limit of one link: so each pack waits until all before it would have been through.
+          try await meters[.archive(target)].take(Int(pack.size))
           try await store.put(path, as: name)
           guard try await store.size(of: name) == pack.size else {
             throw FederationError(
