@@ -7,6 +7,7 @@ import HTTPTypes
 import Hummingbird
 import HummingbirdTesting
 import NIOHTTP1
+import Synchronization
 import TestSupport
 import Testing
 
@@ -186,17 +187,17 @@ import Testing
           request.headers.add(name: "accept", value: "text/event-stream")
           let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
           // That its connection is cut is how it ends; what was told before counts.
-          let told = Task {
-            var text = ""
-            do { for try await part in response.body { text += String(buffer: part) } } catch {}
-            return text
+          let told = Mutex("")
+          let reading = Task {
+            do { for try await part in response.body { told.withLock { $0 += String(buffer: part) } } } catch {}
           }
+          try await waitUntil("it has been told how things are") { told.withLock { $0.contains("data:") } }
           try await waitUntil("it is watched") { fixture.server.services.changes.watcherCount == 1 }
           #expect(try await client.send(.delete, "/v1/tokens/\(id)", token: fixture.userA).status == .ok)
           _ = try await client.send(.post, "/v1/projects/a/workflows/w/resume", token: fixture.userA)
           try await waitUntil("nobody watches") { fixture.server.services.changes.watcherCount == 0 }
-          let text = await told.value
-          #expect(text.contains("data:") && !text.contains("Succeeded"), "\(text)")
+          await reading.value
+          #expect(told.withLock { !$0.contains("Succeeded") }, "\(told.withLock { $0 })")
         }
       }
     }
