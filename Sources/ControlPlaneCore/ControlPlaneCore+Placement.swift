@@ -156,6 +156,7 @@ extension ControlPlaneCore {
       view.cache = cacheView(of: $0)
       view.backlogOut = backlogs[$0] ?? .zero
       view.claims = preemption.claims(on: $0).map { RoomClaim(requirement: $0.requirement) }
+      view.reservedTo = owners(of: view.spec)
       return view
     }
   }
@@ -296,6 +297,7 @@ extension ControlPlaneCore {
     runs[id] = run
     countIn(row, of: requirement.project)
     preemption.began(run.priorityClass)
+    backlog.placed(run.priorityClass)
     clusters[cluster]!.add(run)
     awaitInputs(of: id, assignment.spec)
     output.runs[id] = row

@@ -21,7 +21,7 @@ extension ControlPlaneCore {
   /// Whether tasks that wait might take the room of others. O(1).
   mutating func noteFull() {
     preemption.isWanted =
-      PriorityClass.allCases.contains { $0.preempts && preemption.hasVictims(below: $0) } && !pending.isEmpty
+      PriorityClass.allCases.contains { preemption.hasVictims(for: $0) } && !pending.isEmpty
   }
 
   /// A turn of those that wait for room.
@@ -97,7 +97,9 @@ extension ControlPlaneCore {
   private func choice(for requirement: Requirement, on view: ClusterView) -> Room? {
     let missing = missing(for: requirement, on: view)
     guard !missing.isNone else { return Room(choice: nil) }
-    let victims = victims(below: requirement.hints.priorityClass, on: view.spec.name, bandwidth: view.bandwidth)
+    let victims = victims(
+      below: requirement.hints.priorityClass, on: view.spec.name, bandwidth: view.bandwidth, for: requirement.project,
+      reclaims: mayReclaim(requirement))
     return VictimChoice.choose(making: missing, from: victims, capacity: view.inventory.capacity)
       .map { Room(choice: $0) }
   }
@@ -117,17 +119,20 @@ extension ControlPlaneCore {
       missing.resources -= runs[id]!.row.resources
       if view.freeSlots != nil { missing.slots -= 1 }
     }
-    guard let headroom = view.headroom, requirement.hints.priorityClass != .realtime else { return missing }
-    missing.resources += headroom.resources
-    if view.freeSlots != nil { missing.slots += headroom.slots }
     return missing
   }
 
   /// Those of a cluster's runs that may leave for a class.
-  func victims(below asking: PriorityClass, on name: ClusterName, bandwidth: Double) -> [VictimView] {
-    clusters[name]!.runs.compactMap { id in
+  ///
+  /// - Parameter reclaims: the project takes back what is guaranteed to it: whoever borrows leaves, unless it is realtime work.
+  func victims(
+    below asking: PriorityClass, on name: ClusterName, bandwidth: Double, for project: ProjectName, reclaims: Bool
+  ) -> [VictimView] {
+    let found = clusters[name]!.runs.compactMap { id -> VictimView? in
       let run = runs[id]!
-      guard run.priorityClass > asking, run.holdsSlot, run.row.cancelReason == nil, !run.row.isUnaccounted,
+      let isLower = asking.preempts && run.priorityClass > asking
+      guard isLower || reclaims && isBorrowed(run, from: project), run.holdsSlot, run.row.cancelReason == nil,
+        !run.row.isUnaccounted,
         let record = workflows[run.row.task.workflow]?.machine[run.row.task.node]
       else { return nil }
       let isProtected = now < (run.row.startedAt ?? run.row.boundAt) + protection(run.priorityClass, record.restarts)
@@ -138,6 +143,12 @@ extension ControlPlaneCore {
         workSeconds: run.row.startedAt.map { (now - $0).seconds } ?? 0,
         restageSeconds: Double(run.row.inputBytes?.bytes ?? 0) / max(1, bandwidth), isProtected: isProtected)
     }
+    return withoutGuaranteed(found, for: project)
+  }
+
+  /// Whether a run of another project may have to give back what it uses of this one's guarantee.
+  private func isBorrowed(_ run: RunEntry, from project: ProjectName) -> Bool {
+    run.priorityClass != .realtime && workflows[run.row.task.workflow]?.row.project != project
   }
 
   /// How long a run is left alone whose task was preempted so often: twice as long each time, so that two tasks do not send each other
@@ -152,6 +163,7 @@ extension ControlPlaneCore {
     let reason = preemptionReason(victim.task, for: claimant, asking)
     runs[id]!.row.cancelReason = reason
     runs[id]!.row.preemptedFor = claimant
+    preemption.asked(id)
     output.runs[id] = runs[id]!.row
     output.events.append(
       EventRow(
@@ -199,6 +211,8 @@ extension ControlPlaneCore {
 
   /// Room that nobody will take any more is everybody's again.
   private mutating func dropClaims() {
+    let waiting = pending.groups
+    preemption.tidy(among: waiting.count) { waiting[$0] != nil }
     guard !preemption.claims.isEmpty else { return }
     var rest: [Int64: Int] = [:]
     let (groups, clusters, now) = (pending.groups, clusters, now)
@@ -214,6 +228,7 @@ extension ControlPlaneCore {
 
   /// After a restart: what is being made room for is what the leaving runs say.
   mutating func restoreClaims() {
+    for id in runs.keys where runs[id]!.row.preemptedFor != nil { preemption.asked(id) }
     for id in runs.keys.sorted() {
       guard let claimant = runs[id]!.row.preemptedFor,
         let group = workflows[claimant.workflow]?.tasks[claimant.node]?.group,

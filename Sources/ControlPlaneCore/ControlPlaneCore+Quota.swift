@@ -6,6 +6,8 @@ extension ControlPlaneCore {
   mutating func setLimits(_ limits: ProjectLimits, of name: ProjectName, _ principal: Principal) throws {
     if let problem = limits.problem { throw FederationError(.invalidArgument, problem) }
     projects[name]!.limits = limits
+    noteReserves(of: name)
+    noteGuarantee(of: name)
     output.projects.insert(name)
     wantsPlacement = true
     note(principal, "quota.set", name.text, limits.summary)
@@ -84,6 +86,16 @@ extension ProjectLimits {
       add("\(place)runs", quota.runs)
     }
     add("storageBytes", storageBytes)
+    for (what, quota) in [("guarantee", guarantee), ("borrowLimit", borrowLimit)] {
+      add("\(what) cpuMillicores", quota?.cpuMillicores)
+      add("\(what) gpus", quota?.gpus)
+      add("\(what) memoryBytes", quota?.memoryBytes)
+      add("\(what) runs", quota?.runs)
+    }
+    if let reserves, !reserves.isEmpty {
+      parts.append(
+        "reserves \(reserves.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","))")
+    }
     if let allowedClusters { parts.append("clusters \(allowedClusters.map(\.text).sorted().joined(separator: ","))") }
     if let allowedClasses { parts.append("classes \(allowedClasses.sorted().map(\.rawValue).joined(separator: ","))") }
     if let residency, !residency.isEmpty {

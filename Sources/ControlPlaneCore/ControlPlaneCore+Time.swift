@@ -17,6 +17,8 @@ extension ControlPlaneCore {
     stopUnpayable()
     reviewPlacement()
     moveStalledRuns()
+    backlog.tick(at: now)
+    if configuration.holdsHeadroom { observeDemand() }
     makeRoom()
     makeRoomInQueues()
     storeOverdue()

@@ -80,6 +80,7 @@ extension ControlPlaneCore {
     let identity = WorkflowIdentity(
       name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
     try admit(to: submission.project)
+    try admitClasses(of: submission.definition)
     let machine: WorkflowMachine
     do {
       machine = try WorkflowMachine(program: try submission.program.get(), identity: identity)
@@ -248,7 +249,10 @@ extension ControlPlaneCore {
     requirement.member = workflows[task.workflow]!.row.createdBy
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
-    preemption.waits(group, requirement.hints.priorityClass)
+    backlog.came(requirement.hints.priorityClass)
+    preemption.waits(
+      group, requirement.hints.priorityClass,
+      isGuaranteed: projects[requirement.project]?.limits.guarantee?.isEmpty == false)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(
       epoch: epoch, run: nil, group: group, avoids: avoids, isRemaking: before?.isRemaking ?? false)
     wantsPlacement = true
@@ -285,6 +289,7 @@ extension ControlPlaneCore {
   mutating func leaveQueue(_ task: TaskID) {
     guard let group = workflows[task.workflow]?.tasks[task.node]?.group else { return }
     workflows[task.workflow]!.tasks[task.node]!.group = nil
+    if let requirement = pending.requirement(of: group) { backlog.left(requirement.hints.priorityClass) }
     pending.leave(group)
   }
 

@@ -47,6 +47,10 @@ public struct ControlPlaneCore: Sendable {
   var ledger: Ledger
   /// The last group of waiting tasks that was asked whether it can be paid for.
   var stopCursor: Int64 = 0
+  /// By project: labels of the clusters that are reserved to it; derived from `projects`.
+  var reserves: [ProjectName: [String: String]] = [:]
+  /// How many tasks of each class wait, and how fast they are served. Soft.
+  var backlog = ClassBacklog()
   /// Who asks for the room of others. Soft.
   var preemption = PreemptionState()
   /// Data sets, where bytes are, and what moves.
@@ -109,7 +113,10 @@ public struct ControlPlaneCore: Sendable {
     now = state.now
     output = Output(now: state.now)
     ledger = Ledger(budgets: state.budgets, reservations: state.reservations, allowances: state.allowances)
-    for row in state.projects { projects[row.name] = row }
+    for row in state.projects {
+      projects[row.name] = row
+      noteReserves(of: row.name)
+    }
     for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
     for row in state.agents { setAgent(row, of: row.cluster) }
     for row in state.idempotency.sorted(by: { $0.at < $1.at }) {

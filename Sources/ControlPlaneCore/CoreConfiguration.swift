@@ -1,3 +1,4 @@
+public import FederationModel
 public import SchedulerCore
 
 /// What an operator may set about the core's behaviour. The same on every replica.
@@ -30,6 +31,10 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var weights: PlacementWeights
   /// How long a run waits in a cluster's own queue before its task may go elsewhere; at least three times what was promised.
   public var queuePatience: Duration
+  /// How long the backlog of a class may take before no more of it is taken; a class that is not named takes all.
+  public var backlogLimits: [PriorityClass: Duration]
+  /// Whether room is held for realtime work that has not come yet.
+  public var holdsHeadroom: Bool
   /// How long a run is left alone whose task was preempted once; twice as long each time.
   public var restartProtection: Duration
   /// The longest that it is left alone.
@@ -41,6 +46,12 @@ public struct CoreConfiguration: Hashable, Sendable {
   /// When a copy into the repository that failed is tried again.
   public var stageOutRetry: Duration
 
+  /// Realtime work that is a minute late is of no use; the others' queues are as long as people look ahead.
+  public static let defaultBacklogLimits: [PriorityClass: Duration] = [
+    .realtime: .seconds(60), .interruptible: .seconds(86_400), .offline: .seconds(7 * 86_400),
+    .idle: .seconds(7 * 86_400),
+  ]
+
   public init(
     agentLease: Duration = .seconds(15), disconnectLimit: Duration = .seconds(60), fenceMargin: Duration = .seconds(10),
     massLossExtension: Duration = .seconds(300), epochLimit: Int32 = 5, defaultRuntime: Duration = .seconds(10),
@@ -49,8 +60,11 @@ public struct CoreConfiguration: Hashable, Sendable {
     tailLimit: Int = 20_000,
     weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
     stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3, queuePatience: Duration = .seconds(600),
-    restartProtection: Duration = .seconds(30), restartProtectionMax: Duration = .seconds(3600)
+    restartProtection: Duration = .seconds(30), restartProtectionMax: Duration = .seconds(3600),
+    holdsHeadroom: Bool = true, backlogLimits: [PriorityClass: Duration] = CoreConfiguration.defaultBacklogLimits
   ) {
+    self.backlogLimits = backlogLimits
+    self.holdsHeadroom = holdsHeadroom
     self.restartProtection = restartProtection
     self.restartProtectionMax = restartProtectionMax
     self.agentLease = agentLease

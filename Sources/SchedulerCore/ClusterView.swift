@@ -32,6 +32,8 @@ public struct ClusterView: Sendable {
   public var longRuns = 0
   /// When runs that are there are expected to end, the soonest first. Only needed while a gang waits: see `GangReservation`.
   public var releases: [ExpectedRelease] = []
+  /// The projects that it is reserved to; nil: it is not.
+  public var reservedTo: Set<ProjectName>?
   /// Room that is kept for tasks which preempted others here.
   public var claims: [RoomClaim] = []
   /// Of its free room, what realtime work will probably want; nil: nothing is held.

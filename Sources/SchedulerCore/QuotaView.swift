@@ -48,6 +48,16 @@ public struct QuotaView: Hashable, Sendable {
     {
       return rejection
     }
+    if let ceiling = limits.borrowCeiling,
+      let rejection = Self.exceeded(ceiling, use, asked, requirement.project, "", "")
+    {
+      return Rejection(
+        "OverBorrowLimit",
+        "project \(requirement.project) has all that is guaranteed to it and all that it may borrow"
+          + (rejection.isTemporary ? ": it waits for runs to end" : ", and this asks for more")
+          + "; an administrator can allow more: fubini project quota set \(requirement.project) --borrow-limit runs=NUMBER",
+        isTemporary: rejection.isTemporary)
+    }
     guard let quota = limits.clusters?[cluster.text] else { return nil }
     return Self.exceeded(
       quota, useByCluster[cluster] ?? ResourceUse(), asked, requirement.project, " on \(cluster)",

@@ -27,8 +27,8 @@ private func tasks(_ priorityClass: String, _ count: Int = 1, _ federation: Stri
 
 @Suite("Preemption in the core")
 struct PreemptionTests {
-  /// A cluster of four slots.
-  private func federation(_ configuration: CoreConfiguration = CoreConfiguration()) -> Federation {
+  /// A cluster of four slots, all of which are lent to everybody.
+  private func federation(_ configuration: CoreConfiguration = CoreConfiguration(holdsHeadroom: false)) -> Federation {
     Federation(seed: 3, clusters: ["a"], configuration: configuration)
   }
 
@@ -217,7 +217,7 @@ struct PreemptionTests {
 
   @Test("Being sent away uses up neither the attempts of the author nor those of lost runs, and ends by itself")
   func attempts() throws {
-    var federation = federation(CoreConfiguration(restartProtection: .zero))
+    var federation = federation(CoreConfiguration(restartProtection: .zero, holdsHeadroom: false))
     try submit("low", tasks("offline", 4), &federation)
     plan(&federation)
     start(&federation)

@@ -116,6 +116,8 @@ enum Sample {
     record.wakeAt = now + .seconds(60)
     record.isEndPending = true
     record.expansion = NodeExpansion(step: 3, items: "[1,\"a\"]")
+    record.restarts = 3
+    record.checkpoints = ["state": artifact]
     return NodeRow(workflow: WorkflowID(workflow), record: record)
   }
 
@@ -143,7 +145,7 @@ enum Sample {
   static func run(_ id: Int64, _ workflow: Int64, _ ordinal: Int32, epoch: Int32 = 1, phase: RunPhase = .running)
     -> RunRow
   {
-    RunRow(
+    var row = RunRow(
       id: RunID(id), task: TaskID(workflow: WorkflowID(workflow), node: NodeID(ordinal)), epoch: epoch,
       cluster: "edge-1", phase: phase, boundAt: now, dispatchedAt: now + .seconds(1), startedAt: now + .seconds(2),
       finishedAt: now + .seconds(3), exitCode: -1, message: "m", cancelReason: "c", isUnaccounted: true,
@@ -154,6 +156,8 @@ enum Sample {
       resources: Resources(cpuMillicores: 1500, memory: ByteCount(1 << 40), gpus: 2, gpuType: "a100"),
       program: -7, inputBytes: ByteCount(9), charge: Amount(micros: 12),
       bytesIn: ByteCount(5), bytesOut: ByteCount(6), stagingMilliseconds: 7, wallMilliseconds: 8, runsAs: "sha256:1")
+    row.preemptedFor = TaskID(workflow: WorkflowID(workflow), node: NodeID(7))
+    return row
   }
 
   static func bareRun(_ id: Int64, _ workflow: Int64, _ ordinal: Int32, epoch: Int32 = 1) -> RunRow {

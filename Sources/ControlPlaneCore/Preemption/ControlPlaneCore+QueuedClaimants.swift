@@ -11,7 +11,7 @@ extension ControlPlaneCore {
   private static var queuedFor: Duration { .seconds(3) }
 
   mutating func makeRoomInQueues() {
-    guard PriorityClass.allCases.contains(where: { $0.preempts && preemption.hasVictims(below: $0) }) else { return }
+    guard PriorityClass.allCases.contains(where: { preemption.hasVictims(for: $0) }) else { return }
     for name in clusters.keys.sorted() where clusters[name]!.inventory.queues && clusters[name]!.closedBecause == nil {
       let here = clusters[name]!.runs.map { runs[$0]! }
       let asking = here.filter {
@@ -31,7 +31,9 @@ extension ControlPlaneCore {
     }
     let missing = MissingRoom(resources: asking.row.resources - free, slots: 0)
     guard !missing.isNone else { return }
-    let victims = victims(below: asking.priorityClass, on: name, bandwidth: configuration.defaultBandwidth)
+    guard let project = workflows[asking.row.task.workflow]?.row.project else { return }
+    let victims = victims(
+      below: asking.priorityClass, on: name, bandwidth: configuration.defaultBandwidth, for: project, reclaims: false)
     let running = victims.filter { runs[$0.run]!.row.phase == .running }
     guard
       let choice = VictimChoice.choose(

@@ -18,6 +18,10 @@ struct PreemptionState: Sendable {
   }
 
   private(set) var claims: [Claim] = []
+  /// Runs that have been asked to leave and have not left.
+  private(set) var leaving: Set<RunID> = []
+  /// Whether a task of a project with a guarantee has waited: then no class is without victims.
+  private var hasGuarantees = false
   /// Somebody may ask for room before the next tick.
   var isWanted = false
   /// Live runs of each class.
@@ -32,14 +36,31 @@ struct PreemptionState: Sendable {
   mutating func ended(_ priorityClass: PriorityClass) { runs[priorityClass, default: 1] -= 1 }
 
   /// Whether anything runs that a task of the class may take the room of.
-  func hasVictims(below priorityClass: PriorityClass) -> Bool {
-    runs.contains { $0.key > priorityClass && $0.value > 0 }
+  func hasVictims(for priorityClass: PriorityClass) -> Bool {
+    hasGuarantees || priorityClass.preempts && runs.contains { $0.key > priorityClass && $0.value > 0 }
   }
 
+  /// A run was asked to leave, or was read back as such.
+  mutating func asked(_ run: RunID) { leaving.insert(run) }
+
   /// A task of the group waits.
-  mutating func waits(_ group: Int64, _ priorityClass: PriorityClass) {
-    guard priorityClass.preempts, inLine.insert(group).inserted else { return }
+  mutating func waits(_ group: Int64, _ priorityClass: PriorityClass, isGuaranteed: Bool) {
+    if isGuaranteed { hasGuarantees = true }
+    // What was tried for those before it says nothing of one more.
+    triedAt[group] = nil
+    guard priorityClass.preempts || isGuaranteed, inLine.insert(group).inserted else { return }
     lines[priorityClass, default: []].append(group)
+  }
+
+  /// Lets go of groups that have gone when they are more than those that are there: O(1) for each on average.
+  mutating func tidy(among count: Int, isThere: (Int64) -> Bool) {
+    for line in lines.keys where lines[line]!.count > 2 * count + 64 {
+      for gone in lines[line]! where !isThere(gone) {
+        inLine.remove(gone)
+        triedAt[gone] = nil
+      }
+      lines[line]!.removeAll { !isThere($0) }
+    }
   }
 
   /// The first groups that may ask now, higher classes first; lets go of those that have gone.
@@ -47,7 +68,7 @@ struct PreemptionState: Sendable {
   /// - Complexity: O(limit), and of what has gone each once.
   mutating func askers(limit: Int, isThere: (Int64) -> Bool) -> [Int64] {
     var found: [Int64] = []
-    for line in PriorityClass.allCases where line.preempts && hasVictims(below: line) {
+    for line in PriorityClass.allCases where hasVictims(for: line) {
       while let first = lines[line]?.first, !isThere(first) {
         lines[line]!.removeFirst()
         inLine.remove(first)
@@ -80,6 +101,7 @@ struct PreemptionState: Sendable {
   }
 
   mutating func left(_ run: RunID, at now: Timestamp) {
+    leaving.remove(run)
     for index in claims.indices where claims[index].victims.remove(run) != nil { claims[index].since = now }
   }
 

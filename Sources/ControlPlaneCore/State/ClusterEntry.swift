@@ -21,6 +21,12 @@ struct ClusterEntry: Sendable {
   /// Of the runs that hold a slot.
   var used = Resources.zero
   var slotsUsed = 0
+  /// Of the runs that hold a slot, by class.
+  private var useByClass: [PriorityClass: (resources: Resources, slots: Int)] = [:]
+  /// What realtime work has wanted here lately.
+  var demand = DemandForecast()
+  /// What it will probably want, all together; nil: nothing is held for it.
+  var expectedDemand: Headroom?
   /// Of the runs that hold a slot: those that are not known to be over in a moment.
   var longRuns = 0
   var backlogIn = ByteCount.zero
@@ -86,6 +92,7 @@ struct ClusterEntry: Sendable {
       bandwidth: limited(measuredBandwidth) ?? defaultBandwidth, backlogIn: backlogIn, bandwidthOut: bandwidthOut,
       firstEnd: ends.min.map { $0.seconds(from: now) }, meanRun: meanRun)
     view.longRuns = longRuns
+    view.headroom = headroom
     return view
   }
 
@@ -124,12 +131,24 @@ struct ClusterEntry: Sendable {
   mutating func take(_ run: RunEntry) {
     used += run.row.resources
     slotsUsed += 1
+    note(run, 1)
     if !run.isShort { longRuns += 1 }
+  }
+
+  /// What runs of a class have that hold a slot.
+  func use(of priorityClass: PriorityClass) -> (resources: Resources, slots: Int) {
+    useByClass[priorityClass] ?? (.zero, 0)
+  }
+
+  private mutating func note(_ run: RunEntry, _ change: Int) {
+    useByClass[run.priorityClass, default: (.zero, 0)].slots += change
+    useByClass[run.priorityClass]!.resources += run.row.resources * change
   }
 
   mutating func giveBack(_ run: RunEntry) {
     used -= run.row.resources
     slotsUsed -= 1
+    note(run, -1)
     if !run.isShort { longRuns -= 1 }
   }
 

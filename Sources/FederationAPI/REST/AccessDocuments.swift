@@ -115,9 +115,14 @@ public struct QuotaDocument: Hashable, Sendable, Codable {
   public var usedByCluster: [String: ResourceUse]
   /// Of all versions of its data sets.
   public var storageBytes: Int64
+  /// What an administrator should know: more is guaranteed than there is. nil: nothing.
+  public var warnings: [String]?
   public init(
-    project: String, limits: ProjectLimits, used: ResourceUse, usedByCluster: [String: ResourceUse], storageBytes: Int64
+    project: String, limits: ProjectLimits, used: ResourceUse, usedByCluster: [String: ResourceUse],
+    storageBytes: Int64,
+    warnings: [String]? = nil
   ) {
+    self.warnings = warnings
     self.project = project
     self.limits = limits
     self.used = used

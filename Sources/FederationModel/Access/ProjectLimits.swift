@@ -57,11 +57,21 @@ public struct ProjectLimits: Hashable, Sendable, Codable {
   public var allowedClasses: [PriorityClass]?
   /// Labels that a cluster must have for the project's work and data to be there. Data sets that say nothing else get them.
   public var residency: [String: String]?
+  /// What it may take back from others that borrow, whatever their classes but realtime, and what nobody takes from it.
+  public var guarantee: ResourceQuota?
+  /// What it may use beyond its guarantee while nobody needs it.
+  public var borrowLimit: ResourceQuota?
+  /// Labels of the clusters that serve no other projects than those that reserve them. nil: none.
+  public var reserves: [String: String]?
 
   public init(
     overall: ResourceQuota? = nil, clusters: [String: ResourceQuota]? = nil, storageBytes: Int64? = nil,
-    allowedClusters: [ClusterName]? = nil, allowedClasses: [PriorityClass]? = nil, residency: [String: String]? = nil
+    allowedClusters: [ClusterName]? = nil, allowedClasses: [PriorityClass]? = nil, residency: [String: String]? = nil,
+    guarantee: ResourceQuota? = nil, borrowLimit: ResourceQuota? = nil, reserves: [String: String]? = nil
   ) {
+    self.guarantee = guarantee
+    self.borrowLimit = borrowLimit
+    self.reserves = reserves
     self.overall = overall
     self.clusters = clusters
     self.storageBytes = storageBytes
@@ -77,16 +87,18 @@ public struct ProjectLimits: Hashable, Sendable, Codable {
 
   /// What makes no sense; nil: nothing.
   public var problem: String? {
-    let quotas = [overall].compactMap { $0 } + (clusters ?? [:]).values
+    let quotas = [overall, guarantee, borrowLimit].compactMap { $0 } + (clusters ?? [:]).values
     let numbers = quotas.flatMap { [$0.cpuMillicores, $0.gpus, $0.memoryBytes, $0.runs] } + [storageBytes]
     guard numbers.allSatisfy({ $0 ?? 0 >= 0 }) else { return "a quota is a number from 0" }
     let names = (clusters ?? [:]).keys.map { $0 } + (allowedClusters ?? []).map(\.text)
     guard names.count <= 1000, names.allSatisfy({ ClusterName($0).isDNSLabel }) else {
       return "limits name at most 1000 clusters, by their names"
     }
-    let labels = residency ?? [:]
-    guard labels.count <= 64, labels.allSatisfy({ (1...253).contains($0.key.utf8.count) && $0.value.utf8.count <= 253 })
-    else { return "residency: at most 64 labels of at most 253 bytes" }
+    for (what, labels) in [("residency", residency ?? [:]), ("reserves", reserves ?? [:])] {
+      guard labels.count <= 64,
+        labels.allSatisfy({ (1...253).contains($0.key.utf8.count) && $0.value.utf8.count <= 253 })
+      else { return "\(what): at most 64 labels of at most 253 bytes" }
+    }
     return nil
   }
 }

@@ -69,6 +69,9 @@ enum Filter {
       // Whose it is concerns nobody else.
       return Rejection("TenancySingle", "the cluster serves another project alone")
     }
+    if let owners = cluster.reservedTo, !owners.contains(requirement.project) {
+      return Rejection("Reserved", "the cluster is reserved to other projects")
+    }
     if let refusal = cluster.inventory.tenancy?.refusal(of: requirement.project) {
       return Rejection(refusal.code, refusal.message)
     }
@@ -116,6 +119,11 @@ enum Filter {
   static func price(
     _ cluster: ClusterView, _ requirement: Requirement, _ egress: Double, _ expectedRuntime: Duration
   ) -> Rejection? {
+    if requirement.hints.priorityClass == .idle, egress > 0 {
+      return Rejection(
+        "PaidEgress", "bringing its inputs there would have to be paid for, and idle work gets no paid egress",
+        isTemporary: true)
+    }
     guard let limit = requirement.hints.maxPrice else { return nil }
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
       return Rejection("NoPrice", "maxPrice is \(limit) and the cluster has no price")

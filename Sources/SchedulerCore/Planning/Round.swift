@@ -84,7 +84,7 @@ struct Round {
 
   /// Keeps room for a gang that finds none now: where it will be first, of the clusters that want nothing but room for it.
   func reserve(_ pass: inout PlacementPass) {
-    guard requirement.hints.gangSize > 1 else { return }
+    guard requirement.hints.gangSize > 1, requirement.hints.priorityClass != .idle else { return }
     let found = pass.clusters.indices.compactMap { index -> (index: Int, reservation: GangReservation)? in
       guard rejections[index]?.code == Rejection.full, passedOver[index] == nil, pass.reservations[index] == nil,
         let reservation = GangReservation(for: requirement, on: pass.clusters[index])

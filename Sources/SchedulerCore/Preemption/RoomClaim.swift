@@ -40,7 +40,10 @@ extension ClusterView {
       withheld.resources += claim.requirement.resources
       withheld.slots += 1
     }
-    guard let headroom, requirement.hints.priorityClass.leavesHeadroom else { return withheld }
+    // Whoever made its own room takes nobody's.
+    guard let headroom, requirement.hints.priorityClass.leavesHeadroom,
+      !claims.contains(where: { $0.requirement == requirement })
+    else { return withheld }
     withheld.resources += headroom.resources
     withheld.slots += headroom.slots
     withheld.isHeadroom = true

@@ -29,6 +29,13 @@ struct ProjectQuota: AsyncParsableCommand {
     @Option(help: "The priority classes that it may use: offline,idle; none: all.") var classes: String?
     @Option(help: "Labels of the clusters where its work and data may be: region=eu,zone=b; none: everywhere.")
     var residency: String?
+    @Option(
+      help: "What nobody takes from it, and what it takes back from borrowers: cpu=16,gpu=2,memory=64GiB,runs=20; none."
+    )
+    var guarantee: String?
+    @Option(help: "What it may use beyond its guarantee: cpu=64,gpu=8; none: no bound.") var borrowLimit: String?
+    @Option(help: "Labels of clusters that serve only the projects that reserve them: pool=gold; none.")
+    var reserve: String?
     @OptionGroup var output: OutputOption
 
     func run() async throws {
@@ -85,6 +92,11 @@ struct ProjectQuota: AsyncParsableCommand {
           try Dictionary(pairs.map(Self.label)) { $1 }
         }
       }
+      if let guarantee { limits.guarantee = try Self.quota(guarantee, "--guarantee") }
+      if let borrowLimit { limits.borrowLimit = try Self.quota(borrowLimit, "--borrow-limit") }
+      if let reserve {
+        limits.reserves = try Self.list(reserve).map { pairs in try Dictionary(pairs.map(Self.label)) { $1 } }
+      }
       return limits
     }
 
@@ -95,9 +107,27 @@ struct ProjectQuota: AsyncParsableCommand {
       return names
     }
 
+    /// `cpu=16,gpu=2`; nil for `none`.
+    static func quota(_ text: String, _ option: String) throws -> ResourceQuota? {
+      guard let pairs = list(text) else { return nil }
+      var quota = ResourceQuota()
+      for (name, amount) in try pairs.map(label) {
+        switch name {
+        case "cpu", "cpus": quota.cpuMillicores = try value(amount, option, millicores)
+        case "gpu", "gpus": quota.gpus = try value(amount, option) { Int64($0) }
+        case "memory": quota.memoryBytes = try value(amount, option) { bytes($0) }
+        case "runs": quota.runs = try value(amount, option) { Int64($0) }
+        default:
+          throw CommandFailure(
+            .usage, "\(option) takes cpu, gpu, memory and runs with = and a number, not \"\(name)\".")
+        }
+      }
+      return quota.isEmpty ? nil : quota
+    }
+
     private static func label(_ text: String) throws -> (String, String) {
       guard let equals = text.firstIndex(of: "="), equals > text.startIndex else {
-        throw CommandFailure(.usage, "--residency takes labels KEY=VALUE, not \"\(text)\".")
+        throw CommandFailure(.usage, "Write pairs KEY=VALUE, not \"\(text)\".")
       }
       return (String(text[..<equals]), String(text[text.index(after: equals)...]))
     }
@@ -165,6 +195,19 @@ struct ProjectQuota: AsyncParsableCommand {
         let labels = residency.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
         text += "only on clusters with \(labels)\n"
       }
+      func amounts(_ quota: ResourceQuota) -> String {
+        [
+          quota.cpuMillicores.map { "\(cores($0)) cores" }, quota.gpus.map { "\($0) GPUs" },
+          quota.memoryBytes.map { "\(bytes($0)) of memory" }, quota.runs.map { "\($0) runs" },
+        ].compactMap { $0 }.joined(separator: ", ")
+      }
+      if let guarantee = limits.guarantee { text += "guaranteed: \(amounts(guarantee))\n" }
+      if let borrowLimit = limits.borrowLimit { text += "may borrow: \(amounts(borrowLimit))\n" }
+      if let reserves = limits.reserves, !reserves.isEmpty {
+        let labels = reserves.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")
+        text += "has clusters with \(labels) for itself\n"
+      }
+      for warning in quota.warnings ?? [] { text += "warning: \(warning)\n" }
       return text
     }
   }

@@ -26,7 +26,8 @@ extension APIServer {
   }
 
   private func quota(of name: ProjectName) async throws -> QuotaDocument {
-    guard let project = try await services.store.projects().first(where: { $0.name == name }) else {
+    let projects = try await services.store.projects()
+    guard let project = projects.first(where: { $0.name == name }) else {
       throw FederationError(
         .notFound, "there is no project \(name); an administrator makes it: fubini project create \(name)")
     }
@@ -34,6 +35,26 @@ extension APIServer {
     return QuotaDocument(
       project: name.text, limits: project.limits, used: uses.values.reduce(into: ResourceUse()) { $0 += $1 },
       usedByCluster: Dictionary(uniqueKeysWithValues: uses.map { ($0.key.text, $0.value) }),
-      storageBytes: try await services.store.datasetStorage(of: name))
+      storageBytes: try await services.store.datasetStorage(of: name),
+      warnings: project.limits.guarantee == nil ? nil : await overcommitment(of: projects))
+  }
+
+  /// Whether more is guaranteed to all projects than all clusters that are known have.
+  private func overcommitment(of projects: [ProjectRow]) async -> [String]? {
+    let guarantees = projects.filter { $0.archivedAt == nil }.compactMap(\.limits.guarantee)
+    let capacity = await services.commands.clusterStatuses().values.reduce(into: Resources.zero) {
+      $0 += $1.inventory.capacity
+    }
+    // Without a word of the agents nothing can be compared.
+    guard capacity != .zero else { return nil }
+    func sum(_ part: KeyPath<ResourceQuota, Int64?>) -> Int64 { guarantees.reduce(0) { $0 + ($1[keyPath: part] ?? 0) } }
+    let kinds: [(name: String, guaranteed: Int64, there: Int64)] = [
+      ("millicores", sum(\.cpuMillicores), capacity.cpuMillicores), ("GPUs", sum(\.gpus), capacity.gpus),
+      ("bytes of memory", sum(\.memoryBytes), capacity.memory.bytes),
+    ]
+    let warnings = kinds.filter { $0.guaranteed > $0.there }.map {
+      "\($0.guaranteed) \($0.name) are guaranteed to all projects together, and all clusters have \($0.there)"
+    }
+    return warnings.isEmpty ? nil : warnings
   }
 }

@@ -1,0 +1,36 @@
+import FederationModel
+import SchedulerCore
+
+/// Room for realtime work that has not come yet: held by a quantile of what it wanted lately, and lent to idle work meanwhile, which
+/// leaves at once.
+extension ControlPlaneCore {
+  /// A tick: what realtime work has, and what is being made for it. Clusters without any learn nothing.
+  mutating func observeDemand() {
+    for name in clusters.keys {
+      var (resources, slots) = clusters[name]!.use(of: .realtime)
+      for claim in preemption.claims(on: name) where claim.requirement.hints.priorityClass == .realtime {
+        resources += claim.requirement.resources
+        slots += 1
+      }
+      clusters[name]!.demand.observe(resources, slots: slots, at: now)
+      clusters[name]!.expectedDemand = clusters[name]!.demand.headroom(at: now)
+    }
+  }
+}
+
+extension ClusterEntry {
+  /// Of the free room, what those may not take that leave slowly: what is expected to be wanted, less what realtime work has already and
+  /// what idle work would leave.
+  var headroom: Headroom? {
+    guard let expected = expectedDemand else { return nil }
+    let (realtime, idle) = (use(of: .realtime), use(of: .idle))
+    func rest(_ part: KeyPath<Resources, Int64>) -> Int64 {
+      max(0, expected.resources[keyPath: part] - realtime.resources[keyPath: part] - idle.resources[keyPath: part])
+    }
+    let held = Headroom(
+      resources: Resources(
+        cpuMillicores: rest(\.cpuMillicores), memory: ByteCount(rest(\.memory.bytes)), gpus: rest(\.gpus)),
+      slots: max(0, expected.slots - realtime.slots - idle.slots))
+    return held.slots == 0 && held.resources == .zero ? nil : held
+  }
+}
