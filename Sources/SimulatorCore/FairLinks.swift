@@ -14,13 +14,13 @@ public struct FairLinks: Sendable {
     var number: Int
   }
 
-  private let fair: FairShare
+  private let fair: MaxMinRates
   public private(set) var transfers: [Transfer] = []
   private var started = 0
   private var isStale = false
 
   public init(capacityIn: [Double], capacityOut: [Double], paths: PathLimits = PathLimits()) {
-    fair = FairShare(capacityIn: capacityIn, capacityOut: capacityOut, paths: paths)
+    fair = MaxMinRates(capacityIn: capacityIn, capacityOut: capacityOut, paths: paths)
   }
 
   public mutating func start(_ datum: Int, from: Int, to: Int, bytes: Double) {

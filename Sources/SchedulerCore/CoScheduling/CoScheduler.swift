@@ -168,7 +168,7 @@ public struct CoScheduler: Sendable {
   var ends = ExpectedEnds()
   /// Copies that were asked for and have neither come nor failed.
   var flows: [LinkRoom.Flow] = []
-  let fair: FairShare
+  let fair: MaxMinRates
   var room: LinkRoom
   /// All tasks by rank, as long as none was added, and how many at its front are past waiting.
   var byRank: [Int] = []
@@ -207,7 +207,7 @@ public struct CoScheduler: Sendable {
         bandwidthIn: sites.map(\.bandwidthIn), bandwidthOut: sites.map(\.bandwidthOut), paths: paths
       ),
       slots: [])
-    fair = FairShare(
+    fair = MaxMinRates(
       capacityIn: sites.map(\.bandwidthIn), capacityOut: sites.map(\.bandwidthOut), paths: paths)
     room = LinkRoom(fair, [])
   }

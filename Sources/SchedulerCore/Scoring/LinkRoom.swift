@@ -14,7 +14,7 @@ struct LinkRoom: Sendable {
   /// The part of what its links carry that a transfer must find free.
   private static let least = 0.5
 
-  private let fair: FairShare
+  private let fair: MaxMinRates
   /// What flows take of paths that have limits.
   private var onPath: [PathLimits.Path: (urgent: Double, all: Double)] = [:]
   /// Beside those that somebody waits for.
@@ -33,7 +33,7 @@ struct LinkRoom: Sendable {
   }
 
   /// - Complexity: O(flows x (flows + sites)).
-  init(_ fair: FairShare, _ flows: [Flow]) {
+  init(_ fair: MaxMinRates, _ flows: [Flow]) {
     self.fair = fair
     urgent = Rest(into: fair.capacityIn, out: fair.capacityOut)
     all = urgent

@@ -2,7 +2,7 @@
 /// A transfer uses the link out of its source, the link into its destination, and the path between the two where that has a limit.
 ///
 /// - Source: Bertsekas and Gallager, "Data Networks", 2nd edition, section 6.5.2 (progressive filling).
-public struct FairShare: Sendable {
+public struct MaxMinRates: Sendable {
   public let capacityIn: [Double]
   public let capacityOut: [Double]
   public let paths: PathLimits
