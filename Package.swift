@@ -120,6 +120,7 @@ let package = Package(
         .embedInCode("V0007__data_lifecycle.sql"),
         .embedInCode("V0008__input_bytes.sql"), .embedInCode("V0009__artifact_garbage.sql"),
         .embedInCode("V0010__ledger.sql"), .embedInCode("V0011__access.sql"),
+        .embedInCode("V0012__shares.sql"),
         .embedInCode("V0013__allowances.sql"),
         .embedInCode("V0014__data.sql"),
         .embedInCode("V0015__preemption.sql"),

@@ -20,6 +20,7 @@ public enum EmbeddedMigrations {
       ("V0009__artifact_garbage.sql", String(decoding: PackageResources.V0009__artifact_garbage_sql, as: UTF8.self)),
       ("V0010__ledger.sql", String(decoding: PackageResources.V0010__ledger_sql, as: UTF8.self)),
       ("V0011__access.sql", String(decoding: PackageResources.V0011__access_sql, as: UTF8.self)),
+      ("V0012__shares.sql", String(decoding: PackageResources.V0012__shares_sql, as: UTF8.self)),
       ("V0013__allowances.sql", String(decoding: PackageResources.V0013__allowances_sql, as: UTF8.self)),
       ("V0014__data.sql", String(decoding: PackageResources.V0014__data_sql, as: UTF8.self)),
       ("V0015__preemption.sql", String(decoding: PackageResources.V0015__preemption_sql, as: UTF8.self)),

@@ -191,6 +191,7 @@ extension ControlPlaneCore {
     }
     runs[event.run] = run
     output.runs[event.run] = run.row
+    if before.row.startedAt == nil, run.row.startedAt != nil { chargeStart(of: run) }
     if event.phase == .running, before.row.phase != .running {
       if let expected = history.runtime(of: run.template, reading: run.row.inputBytes) {
         clusters[name]!.started(event.run, at: now, expected: expected.median)
@@ -285,6 +286,7 @@ extension ControlPlaneCore {
     preemption.ended(entry.priorityClass)
     preemption.left(row.id, at: now)
     countOut(row)
+    chargeEnd(of: entry, ran: row.wallMilliseconds)
     leaveStaging(entry, isReady: false)
     clusters[row.cluster]?.remove(entry)
     output.runs[row.id] = row

@@ -18,9 +18,11 @@ extension ControlPlaneCore {
   // MARK: Commands
 
   mutating func perform(_ command: ProjectCommand, on name: ProjectName, _ principal: Principal) throws -> Reply {
-    if case .create(let description) = command {
+    if case .create(let description, let weight) = command {
+      let weight = try Self.checked(weight: weight)
       try create(name, description)
-      note(principal, "project.create", name.text)
+      projects[name]!.weight = weight
+      note(principal, "project.create", name.text, weight == 1 ? "" : "weight \(weight)")
       return .project(name)
     }
     let project = try project(name)
@@ -30,6 +32,9 @@ extension ControlPlaneCore {
       projects[name]!.description = try Self.checked(text)
       output.projects.insert(name)
       note(principal, "project.update", name.text)
+    case .setWeight(let weight):
+      try setWeight(weight, of: name)
+      note(principal, "project.weight", name.text, "\(weight)")
     case .archive(let isArchived):
       guard !isArchived || name != Self.defaultProject else {
         throw FederationError(.failedPrecondition, "project \(name) is where work goes that names none: it stays")

@@ -8,7 +8,7 @@ extension ControlPlaneCore {
   /// What a placement pass needs, or nil when a pass could place nothing: nothing waits, nothing changed, or no cluster has room.
   ///
   /// The caller plans outside the loop and brings the plan back as `Input.plan`. However much waits, it costs a bounded time: a pass
-  /// sees some groups only, and all of them in turn (`PendingTasks.next`).
+  /// sees some groups only, and all of them in turn (`PendingTasks.select`).
   public mutating func takeSnapshot() -> SchedulingSnapshot? {
     // What an open plan places still waits; it must not be planned a second time.
     guard wantsPlacement || groupsToSweep > 0, !pending.isEmpty || !upcoming.isEmpty, openPlans.isEmpty else {
@@ -16,7 +16,9 @@ extension ControlPlaneCore {
     }
     wantsPlacement = false
     let views = views()
-    let selection = pending.select()
+    let tree = shareTree()
+    let chosen = select(in: tree)
+    let selection = chosen.keys
     groupsToSweep = max(0, groupsToSweep - selection.count)
     let room = room(in: views, for: selection)
     let ahead = upcomingGroups()
@@ -32,27 +34,12 @@ extension ControlPlaneCore {
       workflows[task.workflow]?.tasks[task.node]?.group == group
     }
     refreshTails(of: groups.compactMap { $0.tasks.first?.workflow })
-    let seen = groups.compactMap { key, tasks in tasks.isEmpty ? nil : pendingGroup(key, tasks) }
-    var snapshot = situation(of: Self.orderedByRank(seen), ahead, on: views)
+    let seen = groups.filter { !$0.tasks.isEmpty }.sorted { $0.key < $1.key }.map { pendingGroup($0.key, $0.tasks) }
+    let ordered = TaskOrder.sorted(seen)
+    var snapshot = situation(of: ordered, ahead, on: views)
+    snapshot.turns = turns(of: ordered.map(\.key), in: tree, aged: chosen.aged)
     tellReleases(&snapshot.clusters, for: seen)
     return snapshot
-  }
-
-  /// Of the groups of one workflow the one with the longest way behind it goes first; between workflows the order is as it was.
-  private static func orderedByRank(_ groups: [PendingGroup]) -> [PendingGroup] {
-    struct Peers: Hashable {
-      var workflow: WorkflowID
-      var priority: PriorityClass
-    }
-    let peers = Dictionary(grouping: groups.indices) {
-      Peers(workflow: groups[$0].tasks[0].workflow, priority: groups[$0].requirement.hints.priorityClass)
-    }
-    var ordered = groups
-    for places in peers.values where places.count > 1 {
-      let ranked = places.sorted { (-groups[$0].rank, $0) < (-groups[$1].rank, $1) }
-      for (place, group) in zip(places, ranked) { ordered[place] = groups[group] }
-    }
-    return ordered
   }
 
   /// Brings the tails of workflows up to date that a pass is about to look at: now and then, because they follow what is learnt, and
@@ -109,7 +96,7 @@ extension ControlPlaneCore {
   /// What explains why a group waits: with the gangs for which room is kept before it. `views` learn what these need, so that it is
   /// looked at once for all groups that are asked for together.
   func situation(explaining group: PendingGroup, _ key: Int64, on views: inout [ClusterView]) -> SchedulingSnapshot {
-    let gangs = pending.gangs(before: key).map { pendingGroup($0, []) }
+    let gangs = pending.gangs(before: key, in: projectOrder(in: shareTree())).map { pendingGroup($0, []) }
     tellReleases(&views, for: gangs)
     var snapshot = situation(of: [group] + gangs, on: views)
     snapshot.groups = [group]
@@ -121,7 +108,7 @@ extension ControlPlaneCore {
   func pendingGroup(_ key: Int64, _ tasks: [TaskID]) -> PendingGroup {
     let group = pending.groups[key]!
     var view = PendingGroup(
-      requirement: group.requirement, tasks: tasks, waiting: group.count,
+      key: key, requirement: group.requirement, tasks: tasks, waiting: group.count,
       expectedRuntime: expectedRuntime(of: group.requirement), runtimeSpread: runtimeSpread(of: group.requirement),
       isRuntimeKnown: history.knows(group.requirement.template))
     view.budget = budgetView(of: group.requirement.project, for: group.requirement.member)
@@ -192,6 +179,7 @@ extension ControlPlaneCore {
   /// Takes a plan that was made on an older snapshot: what still holds is placed, the rest waits on.
   mutating func adopt(_ plan: PlacementPlan) {
     isHolding = plan.isHolding
+    if plan.isCutShort { wantsPlacement = true }
     for staging in plan.stagings where staging.isSpeculative { warm(staging) }
     openPlans.append(OpenPlan(plan))
     proceedWithPlan()
@@ -274,7 +262,8 @@ extension ControlPlaneCore {
       row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,
       template: requirement.template, priced: requirement.priced)
-    run.isShort = expectedRuntime(of: requirement) < ClusterView.shortTask
+    run.expectedSeconds = expectedRuntime(of: requirement).seconds
+    run.isShort = run.expectedSeconds < ClusterView.shortTask.seconds
     run.priorityClass = requirement.hints.priorityClass
     if let group = workflows[task.workflow]!.tasks[task.node]!.group { preemption.placed(group, on: cluster) }
     leaveQueue(task)
@@ -298,6 +287,8 @@ extension ControlPlaneCore {
     countIn(row, of: requirement.project)
     preemption.began(run.priorityClass)
     backlog.placed(run.priorityClass)
+    charge(run, to: requirement.project)
+    noteTurn(of: requirement.project, isAged: placement.isAged)
     clusters[cluster]!.add(run)
     awaitInputs(of: id, assignment.spec)
     output.runs[id] = row

@@ -21,9 +21,11 @@ extension ControlPlaneCore {
         // Of a workflow that cannot say it any more, what was set aside for the run counts, as for one copy.
         priced: spec.map { $0.resources.priced(copies: $0.federation.gangSize) } ?? row.resources.priced(copies: 1))
       run.priorityClass = row.priorityClass ?? spec?.federation.priorityClass ?? .interruptible
+      run.expectedSeconds = expectedSeconds(run.template, row.inputBytes, walltime: spec?.federation.walltime)
       runs[row.id] = run
       preemption.began(run.priorityClass)
       countIn(row, of: entry.row.project)
+      charge(run, to: entry.row.project)
       clusters[row.cluster]?.add(run)
       restoreInputs(of: row.id, spec)
       workflows[row.task.workflow]!.tasks[row.task.node, default: TaskEntry(epoch: row.epoch)].run = row.id

@@ -43,6 +43,10 @@ public struct ControlPlaneCore: Sendable {
   var projects: [ProjectName: ProjectRow] = [:]
   /// What the runs of each project have now; derived from `runs`.
   var uses: [ProjectName: QuotaView] = [:]
+  /// What each project has used and is charged.
+  var shares: [ProjectName: ShareAccount] = [:]
+  /// Placements until one goes by age (`ProjectTurns`). Soft.
+  var untilAged = ProjectTurns.agedPeriod
   /// The projects' money.
   var ledger: Ledger
   /// The last group of waiting tasks that was asked whether it can be paid for.
@@ -117,6 +121,7 @@ public struct ControlPlaneCore: Sendable {
       projects[row.name] = row
       noteReserves(of: row.name)
     }
+    for row in state.shares { shares[row.project] = ShareAccount(ended: row.used, at: row.at) }
     for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
     for row in state.agents { setAgent(row, of: row.cluster) }
     for row in state.idempotency.sorted(by: { $0.at < $1.at }) {
@@ -195,6 +200,9 @@ public struct ControlPlaneCore: Sendable {
     delta.alerts = output.alerts
     collectData(into: &delta)
     delta.projects = output.projects.sorted().compactMap { projects[$0] }
+    delta.shares = output.shares.sorted().compactMap { name in
+      shares[name].map { ShareRow(project: name, used: $0.ended, at: $0.endedAt) }
+    }
     if ledger.hasChanges { delta.ledger = ledger.takeChanges() }
     delta.deletedWorkflows = output.deletedWorkflows.sorted()
     delta.deletedClusters = output.deletedClusters.sorted()

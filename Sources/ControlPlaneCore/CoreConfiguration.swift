@@ -45,6 +45,8 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var remakeLimit: Int
   /// When a copy into the repository that failed is tried again.
   public var stageOutRetry: Duration
+  /// After it what a project has used counts half in its share.
+  public var shareHalfLife: Duration
 
   /// Realtime work that is a minute late is of no use; the others' queues are as long as people look ahead.
   public static let defaultBacklogLimits: [PriorityClass: Duration] = [
@@ -61,7 +63,8 @@ public struct CoreConfiguration: Hashable, Sendable {
     weights: PlacementWeights = PlacementWeights(), stageOutAfter: Duration = .seconds(300),
     stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3, queuePatience: Duration = .seconds(600),
     restartProtection: Duration = .seconds(30), restartProtectionMax: Duration = .seconds(3600),
-    holdsHeadroom: Bool = true, backlogLimits: [PriorityClass: Duration] = CoreConfiguration.defaultBacklogLimits
+    holdsHeadroom: Bool = true, backlogLimits: [PriorityClass: Duration] = CoreConfiguration.defaultBacklogLimits,
+    shareHalfLife: Duration = .seconds(7 * 86_400)
   ) {
     self.backlogLimits = backlogLimits
     self.holdsHeadroom = holdsHeadroom
@@ -84,5 +87,8 @@ public struct CoreConfiguration: Hashable, Sendable {
     self.stageOutRetry = stageOutRetry
     self.remakeLimit = remakeLimit
     self.queuePatience = queuePatience
+    self.shareHalfLife = shareHalfLife
   }
+
+  var usageDecay: UsageDecay { UsageDecay(halfLife: shareHalfLife.seconds) }
 }

@@ -98,8 +98,10 @@ public enum Command: Sendable {
 
 /// What can be asked of a project.
 public enum ProjectCommand: Hashable, Sendable, Codable {
-  case create(description: String)
+  case create(description: String, weight: Double = 1)
   case describe(String)
+  /// Its part of what is shared, compared with the other projects'.
+  case setWeight(Double)
   /// Takes nothing new any more, or again.
   case archive(Bool)
   /// What it may use at once, and where; all of it anew.

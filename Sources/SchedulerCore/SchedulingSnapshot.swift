@@ -4,12 +4,14 @@ public import FederationModel
 public struct SchedulingSnapshot: Sendable {
   /// By name, so that equal scores are broken the same way everywhere.
   public var clusters: [ClusterView]
-  /// In order of precedence.
+  /// Those of a project in order of precedence; without `turns`, all of them.
   public var groups: [PendingGroup]
   /// Tasks whose parents all run: what they read may be brought to where they would go, but they are not placed.
   public var upcoming: [PendingGroup]
   /// Of an explanation: gangs that wait before the group which is explained.
   public var gangsAhead: [PendingGroup] = []
+  /// Whose turn it is; nil: the groups go one after the other.
+  public var turns: ProjectTurns?
   /// What the groups read by name (`Requirement.data`). A name that is missing here can be read nowhere.
   public var data: [DataKey: DataView]
   public init(
@@ -24,6 +26,8 @@ public struct SchedulingSnapshot: Sendable {
 
 /// Tasks with one requirement, first come first.
 public struct PendingGroup: Sendable {
+  /// Names it in who made the snapshot; 0: it has no name.
+  public var key: Int64
   public var requirement: Requirement
   public var tasks: [TaskID]
   /// All that wait with this requirement; `tasks` may be the first of them only.
@@ -44,9 +48,10 @@ public struct PendingGroup: Sendable {
   /// What its project may use; nil: it is not limited.
   public var quota: QuotaView?
   public init(
-    requirement: Requirement, tasks: [TaskID], waiting: Int? = nil, expectedRuntime: Duration,
+    key: Int64 = 0, requirement: Requirement, tasks: [TaskID], waiting: Int? = nil, expectedRuntime: Duration,
     runtimeSpread: Duration = .zero, isRuntimeKnown: Bool = false, tail: Double = 0, deadline: Double? = nil
   ) {
+    self.key = key
     self.requirement = requirement
     self.tasks = tasks
     self.waiting = max(tasks.count, waiting ?? 0)

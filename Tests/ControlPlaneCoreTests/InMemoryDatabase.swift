@@ -22,6 +22,7 @@ struct InMemoryDatabase: Equatable {
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
   var projects: [ProjectName: ProjectRow] = ["default": ProjectRow(name: "default", createdAt: .epoch)]
+  var usage: [ProjectName: ShareRow] = [:]
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
   var allowances: [Allowance.Name: Allowance] = [:]
@@ -70,6 +71,7 @@ struct InMemoryDatabase: Equatable {
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
     for row in delta.projects { projects[row.name] = row }
+    for row in delta.shares { usage[row.project] = row }
     for budget in delta.ledger.budgets { budgets[budget.project] = budget }
     for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
     for run in delta.ledger.ended { reservations[run] = nil }
@@ -95,6 +97,7 @@ struct InMemoryDatabase: Equatable {
       agents: agents.values.sorted { $0.cluster < $1.cluster }, idempotency: Array(idempotency.values),
       lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
     state.projects = projects.values.sorted { $0.name < $1.name }
+    state.shares = usage.values.sorted { $0.project < $1.project }
     state.budgets = budgets.values.sorted { $0.project < $1.project }
     state.reservations = reservations.values.sorted { $0.run < $1.run }
     state.allowances = allowances.values.sorted { $0.name < $1.name }

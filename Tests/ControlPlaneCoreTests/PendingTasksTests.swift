@@ -25,7 +25,7 @@ struct PendingTasksTests {
     let idle = pending.add(Self.task(6000), requirement: Self.requirement(6000, .idle))
     var seen: Set<Int64> = []
     for _ in 0..<8 {
-      let selection = pending.select()
+      let selection = pending.select(in: ["p"]) { _, _ in true }.keys
       #expect(selection.count == PendingTasks.selectionLimit && Set(selection).count == selection.count)
       #expect(selection.first == urgent && Array(selection[1...100]) == Array(keys[..<100]))
       seen.formUnion(selection)
@@ -43,12 +43,12 @@ struct PendingTasksTests {
     var last: Int64 = 0
     for index in 501..<1000 { last = pending.add(Self.task(index), requirement: Self.requirement(index)) }
     for _ in 0..<8 {
-      let selection = pending.select()
+      let selection = pending.select(in: ["p"]) { _, _ in true }.keys
       #expect(selection.contains(key) && selection == selection.sorted())
     }
-    #expect(pending.gangs(before: last) == [key] && pending.gangs(before: key).isEmpty)
+    #expect(pending.gangs(before: last, in: ["p"]) == [key] && pending.gangs(before: key, in: ["p"]).isEmpty)
     pending.leave(key)
-    #expect(!pending.select().contains(key) && pending.gangs(before: last).isEmpty)
+    #expect(!pending.select(in: ["p"]) { _, _ in true }.keys.contains(key) && pending.gangs(before: last, in: ["p"]).isEmpty)
   }
 
   @Test("groups that come and go leave the order of the others as it is", arguments: 1...5)
@@ -65,7 +65,7 @@ struct PendingTasksTests {
       }
       let expected = alive.sorted { ($0.value.class, $0.value.order) < ($1.value.class, $1.value.order) }.map(\.key)
       guard index % 50 == 0 else { continue }
-      #expect(pending.select() == expected, "seed \(seed), step \(index)")
+      #expect(pending.select(in: ["p"]) { _, _ in true }.keys == expected, "seed \(seed), step \(index)")
     }
   }
 

@@ -22,6 +22,7 @@ private struct Mirror {
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
   var projects: [ProjectName: ProjectRow] = [:]
+  var usage: [ProjectName: ShareRow] = [:]
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
   var allowances: [Allowance.Name: Allowance] = [:]
@@ -63,6 +64,7 @@ private struct Mirror {
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
     for row in delta.projects { projects[row.name] = row }
+    for row in delta.shares { usage[row.project] = row }
     for budget in delta.ledger.budgets { budgets[budget.project] = budget }
     for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
     for run in delta.ledger.ended { reservations[run] = nil }
@@ -88,6 +90,7 @@ private struct Mirror {
       idempotency: idempotency.values.sorted { ($0.principal, $0.key) < ($1.principal, $1.key) },
       lastWorkflowID: lastWorkflow, lastExplanationID: lastExplanation)
     state.projects = projects.values.sorted { $0.name < $1.name }
+    state.shares = usage.values.sorted { $0.project < $1.project }
     state.budgets = budgets.values.sorted { $0.project < $1.project }
     state.reservations = reservations.values.sorted { $0.run < $1.run }
     state.allowances = allowances.values.sorted { $0.name < $1.name }

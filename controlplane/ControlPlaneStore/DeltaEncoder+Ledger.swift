@@ -2,6 +2,7 @@ import ControlPlaneCore
 import FederationModel
 import LedgerCore
 import Postgres
+import SchedulerCore
 
 /// Projects and their money.
 extension DeltaEncoder {
@@ -9,7 +10,7 @@ extension DeltaEncoder {
     "projects", key: ["name"], fixed: ["organisation", "created_ms"],
     [
       ("name", "text"), ("organisation", "text"), ("description", "text"), ("created_ms", "int8"),
-      ("archived_ms", "int8"), ("limits", "text"),
+      ("archived_ms", "int8"), ("limits", "text"), ("weight", "float8"),
     ])
 
   static func projects(_ rows: [ProjectRow]) throws -> [PostgresStatement] {
@@ -20,7 +21,24 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.createdAt.milliseconds }
     p.append(column: rows) { $0.archivedAt?.milliseconds }
     try p.append(column: rows) { try RowJSON.encode($0.limits) }
+    p.append(column: rows) { $0.weight }
     return [PostgresStatement(projectSQL, p)]
+  }
+
+  static let shareColumns: [(name: String, type: String)] = [
+    ("project", "text"), ("cpu_seconds", "float8"), ("gibibyte_seconds", "float8"), ("gpu_seconds", "float8"),
+    ("at_ms", "int8"),
+  ]
+  private static let shareSQL = upsert("project_usage", key: ["project"], shareColumns)
+
+  static func shares(_ rows: [ShareRow]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.project.text }
+    p.append(column: rows) { $0.used.cpu }
+    p.append(column: rows) { $0.used.memory }
+    p.append(column: rows) { $0.used.gpu }
+    p.append(column: rows) { $0.at.milliseconds }
+    return PostgresStatement(shareSQL, p)
   }
 
   static let budgetColumns: [(name: String, type: String)] = [

@@ -2,14 +2,26 @@ import ControlPlaneCore
 import FederationModel
 import LedgerCore
 import Postgres
+import SchedulerCore
 
 extension RowDecoder {
-  static let projects = "SELECT name, description, created_ms, archived_ms, limits FROM projects ORDER BY name"
+  static let projects = "SELECT name, description, created_ms, archived_ms, limits, weight FROM projects ORDER BY name"
 
   static func project(_ row: PostgresRow) throws -> ProjectRow {
     ProjectRow(
       name: ProjectName(try row.text(0)), description: try row.text(1), createdAt: try time(row, 2),
-      archivedAt: try moment(row, 3), limits: try RowJSON.decode(ProjectLimits.self, try row.text(4)))
+      archivedAt: try moment(row, 3), limits: try RowJSON.decode(ProjectLimits.self, try row.text(4)),
+      weight: try row.double(5))
+  }
+
+  static let shares =
+    "SELECT \(DeltaEncoder.shareColumns.map(\.name).joined(separator: ", ")) FROM project_usage ORDER BY project"
+
+  static func share(_ row: PostgresRow) throws -> ShareRow {
+    ShareRow(
+      project: ProjectName(try row.text(0)),
+      used: ResourceSeconds(cpu: try row.double(1), memory: try row.double(2), gpu: try row.double(3)),
+      at: try time(row, 4))
   }
 
   static let budgets =

@@ -24,6 +24,7 @@ public struct DurableDelta: Hashable, Sendable {
   public var replicas: [ReplicaRow] = []
   public var transfers: [TransferRow] = []
   public var projects: [ProjectRow] = []
+  public var shares: [ShareRow] = []
   public var ledger = LedgerChanges()
   /// With their versions.
   public var deletedDatasets: [DatasetReference] = []
@@ -48,7 +49,7 @@ public struct DurableDelta: Hashable, Sendable {
     workflows.count + nodes.count + runs.count + clusters.count + agents.count + artifacts.count + explanations.count
       + events.count + idempotency.count
       + audit.count + alerts.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
-      + projects.count + ledger.budgets.count + ledger.reservations.count + ledger.allowances.count
+      + projects.count + shares.count + ledger.budgets.count + ledger.reservations.count + ledger.allowances.count
       + ledger.entries.count
   }
 
@@ -59,6 +60,7 @@ public struct DurableDelta: Hashable, Sendable {
       && deletedWorkflows.isEmpty && deletedClusters.isEmpty
       && datasets.isEmpty && datasetVersions.isEmpty && replicas.isEmpty && transfers.isEmpty
       && deletedDatasets.isEmpty && deletedVersions.isEmpty && deletedReplicas.isEmpty && projects.isEmpty
+      && shares.isEmpty
       && ledger.isEmpty
   }
 }
@@ -87,6 +89,8 @@ public struct DurableState: Hashable, Sendable {
   /// Outputs of `workflows` that took the place of lost ones.
   public var remadeArtifacts: [ArtifactRow] = []
   public var projects: [ProjectRow] = []
+  /// By project.
+  public var shares: [ShareRow] = []
   public var budgets: [Budget] = []
   /// By run.
   public var reservations: [Reservation] = []

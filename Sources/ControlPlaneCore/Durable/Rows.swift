@@ -1,4 +1,5 @@
 public import FederationModel
+public import SchedulerCore
 public import WorkflowCore
 
 /// The durable state, row by row. Soft state (bandwidths, sessions, explanations of what waits) has no row here.
@@ -292,15 +293,32 @@ public struct ProjectRow: Hashable, Sendable {
   public var archivedAt: Timestamp?
   /// What it may use at once, and where.
   public var limits: ProjectLimits
+  /// Its part of what is shared, compared with the other projects'. Above zero.
+  public var weight: Double
   public init(
     name: ProjectName, description: String = "", createdAt: Timestamp, archivedAt: Timestamp? = nil,
-    limits: ProjectLimits = ProjectLimits()
+    limits: ProjectLimits = ProjectLimits(), weight: Double = 1
   ) {
+    self.weight = weight
     self.limits = limits
     self.name = name
     self.description = description
     self.createdAt = createdAt
     self.archivedAt = archivedAt
+  }
+}
+
+/// What a project's ended runs have used, with decay. Key: `project`. Written with the ends of its runs, once in a unit; that of live
+/// runs follows from their own rows.
+public struct ShareRow: Hashable, Sendable {
+  public var project: ProjectName
+  /// As it was at `at`.
+  public var used: ResourceSeconds
+  public var at: Timestamp
+  public init(project: ProjectName, used: ResourceSeconds, at: Timestamp) {
+    self.project = project
+    self.used = used
+    self.at = at
   }
 }
 

@@ -84,10 +84,11 @@ extension ControlPlaneCore {
 
   /// What waits already, in order, and how many more there are.
   private func othersWaiting() -> (groups: [PendingGroup], beyond: Int) {
-    var pending = pending
     var groups: [PendingGroup] = []
     var left = Self.forecastWaitingLimit
-    for key in pending.select() where left > 0 {
+    // On a copy: to look does not change whose turn it is.
+    var core = self
+    for key in core.select(in: shareTree()).keys where left > 0 {
       guard let group = pending.groups[key] else { continue }
       let tasks = Array(
         group.queue.lazy.filter { self.workflows[$0.workflow]?.tasks[$0.node]?.group == key }.prefix(left))

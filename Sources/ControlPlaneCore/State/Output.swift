@@ -26,6 +26,8 @@ struct Output: Sendable {
   var replicas: [ReplicaName: ReplicaRow] = [:] { didSet { isDirty = true } }
   var transfers: [TransferID: TransferRow] = [:] { didSet { isDirty = true } }
   var projects: Set<ProjectName> = [] { didSet { isDirty = true } }
+  /// Projects of whose runs some ended: what these used.
+  var shares: Set<ProjectName> = [] { didSet { isDirty = true } }
   var deletedDatasets: Set<DatasetReference> = [] { didSet { isDirty = true } }
   var deletedVersions: Set<DataKey> = [] { didSet { isDirty = true } }
   /// Those of them that are there again are not deleted.

@@ -6,6 +6,24 @@ import SchedulerCore
 ///
 /// A task leaves a group lazily: the queue may hold tasks that no longer wait, and whoever reads it asks `isWaiting`.
 struct PendingTasks: Sendable {
+  /// A project's part of what waits.
+  struct Lane: Sendable {
+    fileprivate var lines: [PriorityClass: Line] = [:]
+    /// Tasks that really wait.
+    fileprivate(set) var count = 0
+    /// Of these: those whose class has a share.
+    fileprivate(set) var shared = 0
+    fileprivate var arrivals = Arrivals()
+    fileprivate var isInRotation = false
+  }
+
+  /// What one pass sees.
+  struct Selection: Hashable, Sendable {
+    var keys: [Int64] = []
+    /// Of those the ones whose first task waits longest in its project, in the order of the projects' turns by age.
+    var aged: [Int64] = []
+  }
+
   struct Group: Sendable {
     var requirement: Requirement
     var queue: Deque<TaskID> = []
@@ -28,10 +46,16 @@ struct PendingTasks: Sendable {
   private static let gangsMax = 16
   /// Groups that one pass sees at most.
   static let selectionLimit = 256
+  /// Projects whose turn by age is near, of which a pass sees what waits longest.
+  private static let agedMax = 32
   /// By key: older groups have lower ones, and those of a class go first in that order.
   private(set) var groups: [Int64: Group] = [:]
   private(set) var artifacts: [DataKey: Artifact] = [:]
   private var lines: [PriorityClass: Line] = [:]
+  /// What waits of each project.
+  private(set) var lanes: [ProjectName: Lane] = [:]
+  /// The projects in the order of their turns by age: who had one last is last.
+  private(set) var rotation: Deque<ProjectName> = []
   /// The last group that was seen in turn.
   private var cursor: (line: PriorityClass, key: Int64) = (.realtime, 0)
   private var keys: [Requirement: Int64] = [:]
@@ -78,13 +102,44 @@ struct PendingTasks: Sendable {
       groups[key] = Group(requirement: requirement)
       if requirement.hints.gangSize > 1 { gangs[requirement.hints.priorityClass, default: Line()].append(key) }
       lines[requirement.hints.priorityClass, default: Line()].append(key)
+      lanes[requirement.project, default: Lane()].lines[requirement.hints.priorityClass, default: Line()].append(key)
       hold(requirement.data, artifacts)
     }
+    arrive(task, in: key, requirement, first: first)
     if first { groups[key]!.queue.prepend(task) } else { groups[key]!.queue.append(task) }
     groups[key]!.count += 1
     count += 1
     note(requirement.data, 1)
     return key
+  }
+
+  private mutating func arrive(_ task: TaskID, in key: Int64, _ requirement: Requirement, first: Bool) {
+    lanes[requirement.project, default: Lane()].count += 1
+    guard requirement.hints.priorityClass != .idle else { return }
+    lanes[requirement.project]!.arrivals.add(Arrivals.Entry(task: task, group: key), first: first)
+    lanes[requirement.project]!.shared += 1
+    guard !lanes[requirement.project]!.isInRotation else { return }
+    lanes[requirement.project]!.isInRotation = true
+    rotation.append(requirement.project)
+  }
+
+  /// The project had its turn by age: it is last now.
+  mutating func rotate(_ project: ProjectName) {
+    guard let place = rotation.firstIndex(of: project) else { return }
+    rotation.append(rotation.remove(at: place))
+  }
+
+  private mutating func leaveLane(_ requirement: Requirement, isLast: Bool) {
+    let (project, priority) = (requirement.project, requirement.hints.priorityClass)
+    lanes[project]!.count -= 1
+    if priority != .idle { lanes[project]!.shared -= 1 }
+    if isLast {
+      let groups = groups
+      lanes[project]!.lines[priority]!.left { groups[$0] != nil }
+    }
+    if lanes[project]!.shared == 0 { lanes[project]!.arrivals = Arrivals() }
+    // While it is in the rotation it keeps its lane, so that it is not there twice.
+    if lanes[project]!.count == 0, !lanes[project]!.isInRotation { lanes[project] = nil }
   }
 
   /// One task of the group no longer waits.
@@ -94,8 +149,10 @@ struct PendingTasks: Sendable {
     note(groups[key]!.requirement.data, -1)
     if waiting > 1 {
       groups[key]!.count = waiting - 1
+      leaveLane(groups[key]!.requirement, isLast: false)
     } else if let group = groups.removeValue(forKey: key) {
       keys[group.requirement] = nil
+      leaveLane(group.requirement, isLast: true)
       let groups = groups
       lines[group.requirement.hints.priorityClass]!.left { groups[$0] != nil }
       if group.requirement.hints.gangSize > 1 {
@@ -121,24 +178,24 @@ struct PendingTasks: Sendable {
     }
   }
 
-  /// Groups for one pass, in order of precedence: the first ones, and of the others as many in turn, because the first ones may fit
-  /// nowhere; and always the first gangs, because room is kept for them only in a pass that sees them. All of them when they are not
-  /// more than `selectionLimit`.
+  /// Groups for one pass: the first ones of the projects, which take turns; of the projects whose turn by age is near the one whose
+  /// task waits longest; the first gangs, because room is kept for them only in a pass that sees them; and of the others as many in
+  /// turn, because all these may fit nowhere. All of them when they are not more than `selectionLimit`.
   ///
-  /// - Complexity: O(selectionLimit), however many there are.
-  mutating func select() -> [Int64] {
+  /// - Parameters:
+  ///   - order: the projects that have something waiting, the one that goes first first.
+  ///   - isWaiting: whether a task still waits in a group.
+  /// - Complexity: O(projects + selectionLimit), however many groups there are.
+  mutating func select(in order: [ProjectName], isWaiting: (TaskID, Int64) -> Bool) -> Selection {
     let half = Self.selectionLimit / 2
-    var head: [Int64] = []
-    for line in PriorityClass.allCases {
-      guard head.count < half else { break }
-      lines[line]?.forEach(after: 0) { key in
-        if groups[key] != nil { head.append(key) }
-        return head.count < half
-      }
-    }
-    guard groups.count > head.count else { return head }
+    let head = head(order, limit: half)
+    let aged = eldest(isWaiting)
+    guard groups.count > head.count else { return Selection(keys: head, aged: aged) }
     var chosen = Set(head)
     var rest: [(line: PriorityClass, key: Int64)] = []
+    for key in aged where chosen.insert(key).inserted {
+      rest.append((groups[key]!.requirement.hints.priorityClass, key))
+    }
     for (line, key) in firstGangs() where chosen.insert(key).inserted { rest.append((line, key)) }
     let limit = half + rest.count
     let classes = PriorityClass.allCases
@@ -154,7 +211,50 @@ struct PendingTasks: Sendable {
         return rest.count < limit
       }
     }
-    return head + rest.sorted { ($0.line, $0.key) < ($1.line, $1.key) }.map(\.key)
+    return Selection(
+      keys: head + rest.sorted { ($0.line, $0.key) < ($1.line, $1.key) }.map(\.key), aged: aged)
+  }
+
+  /// The first groups, band by band, of the projects in turn; those of a project are together, by class and age.
+  private func head(_ order: [ProjectName], limit: Int) -> [Int64] {
+    var head: [Int64] = []
+    for band in TurnBand.allCases where head.count < limit {
+      var places = order.compactMap { lanes[$0].map { LanePlace($0, band) } }
+      var left = limit - head.count
+      var open = Array(places.indices)
+      while left > 0, !open.isEmpty {
+        let count = max(1, left / open.count)
+        open = open.filter { index in
+          guard left > 0 else { return false }
+          let taken = places[index].take(min(count, left)) { groups[$0] != nil }
+          left -= taken
+          return taken > 0
+        }
+      }
+      for place in places { head += place.keys }
+    }
+    return head
+  }
+
+  /// The group of the task that waits longest of each of the first projects in the rotation; leaves those out of it that have none.
+  private mutating func eldest(_ isWaiting: (TaskID, Int64) -> Bool) -> [Int64] {
+    var eldest: [Int64] = []
+    var place = 0
+    while place < rotation.count, place < Self.agedMax {
+      let project = rotation[place]
+      guard lanes[project]!.shared > 0 else {
+        rotation.remove(at: place)
+        lanes[project]!.isInRotation = false
+        if lanes[project]!.count == 0 { lanes[project] = nil }
+        continue
+      }
+      place += 1
+      let entry = lanes[project]!.arrivals.eldest(of: lanes[project]!.shared) {
+        groups[$0.group] != nil && isWaiting($0.task, $0.group)
+      }
+      if let entry { eldest.append(entry.group) }
+    }
+    return eldest
   }
 
   /// The first gangs in order of precedence, as many as room is kept for.
@@ -171,9 +271,18 @@ struct PendingTasks: Sendable {
   }
 
   /// Those of the first gangs that precede a group: what a pass keeps room for before it comes to that.
-  func gangs(before key: Int64) -> [Int64] {
-    guard let own = groups[key]?.requirement.hints.priorityClass else { return [] }
-    return firstGangs().filter { ($0.line, $0.key) < (own, key) }.map(\.key)
+  ///
+  /// - Parameter order: as that of `select`.
+  func gangs(before key: Int64, in order: [ProjectName]) -> [Int64] {
+    guard let own = groups[key]?.requirement else { return [] }
+    let places = Dictionary(order.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+    func precedence(_ requirement: Requirement, _ key: Int64) -> (Int, Int, PriorityClass, Int64) {
+      let priority = requirement.hints.priorityClass
+      return (TurnBand(priority).rawValue, places[requirement.project] ?? .max, priority, key)
+    }
+    return firstGangs().map(\.key).filter {
+      precedence(groups[$0]!.requirement, $0) < precedence(own, key)
+    }
   }
 
   /// The next groups by age, whatever their class, after one of them. O(limit) for each class.
@@ -194,27 +303,62 @@ struct PendingTasks: Sendable {
 
   /// The first waiting tasks of some groups; drops what no longer waits from the queues' fronts.
   ///
-  /// At most `limit` tasks altogether, but a few of each group however much waits before it: what is before it may fit nowhere.
+  /// Of the project that goes first at most `limit` tasks altogether, of others as many as a pass may come to choose of them, and a few
+  /// of each group however much waits before it: what is before it may fit nowhere.
   mutating func tasks(of selection: [Int64], limit: Int, isWaiting: (TaskID, Int64) -> Bool) -> [(
     key: Int64, tasks: [TaskID]
   )] {
-    var left = limit
-    return selection.map { key in
+    let projects = selection.map { groups[$0]!.requirement.project }
+    let part = min(limit, max(Self.leastOfGroup, 4 * limit / max(1, Set(projects).count)))
+    var left = Dictionary(projects.map { ($0, part) }, uniquingKeysWith: { first, _ in first })
+    if let first = projects.first { left[first] = limit }
+    return zip(selection, projects).map { key, project in
       while let front = groups[key]!.queue.first, !isWaiting(front, key) { groups[key]!.queue.removeFirst() }
       var tasks: [TaskID] = []
-      let share = max(left, min(limit, Self.leastOfGroup))
+      let share = max(left[project]!, min(limit, Self.leastOfGroup))
       for task in groups[key]!.queue where isWaiting(task, key) {
         tasks.append(task)
         if tasks.count == share { break }
       }
-      left -= tasks.count
+      left[project]! -= tasks.count
       return (key, tasks)
     }
   }
 }
 
+/// How far the first groups of a project's lane in one band are taken.
+private struct LanePlace {
+  private let lane: PendingTasks.Lane
+  private let classes: [PriorityClass]
+  private var line = 0
+  private var last: Int64 = 0
+  private(set) var keys: [Int64] = []
+
+  init(_ lane: PendingTasks.Lane, _ band: TurnBand) {
+    self.lane = lane
+    classes = band.classes
+  }
+
+  /// Takes the next ones; returns how many there were.
+  mutating func take(_ count: Int, isThere: (Int64) -> Bool) -> Int {
+    var taken = 0
+    while taken < count, line < classes.count {
+      lane.lines[classes[line]]?.forEach(after: last) { key in
+        last = key
+        if isThere(key) {
+          keys.append(key)
+          taken += 1
+        }
+        return taken < count
+      }
+      if taken < count { (line, last) = (line + 1, 0) }
+    }
+    return taken
+  }
+}
+
 /// The groups of one priority class by age, with gaps where some have gone.
-private struct Line: Sendable {
+struct Line: Sendable {
   private var keys: Deque<Int64> = []
   private var gaps = 0
 

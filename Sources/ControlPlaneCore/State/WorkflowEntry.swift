@@ -57,6 +57,8 @@ struct RunEntry: Hashable, Sendable {
   var priorityClass = PriorityClass.interruptible
   /// It was expected to be over in a moment when it was bound (`ClusterView.shortTask`).
   var isShort = false
+  /// What it was expected to take when it was bound, or read back: what its project is charged ahead (`ShareAccount`).
+  var expectedSeconds = 0.0
   /// Followed inputs, with their sizes: pinned where it runs until it ends (invariant I4).
   var inputs: [DataKey: ByteCount] = [:]
 

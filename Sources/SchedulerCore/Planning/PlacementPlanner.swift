@@ -41,6 +41,8 @@ public struct PlacementPlan: Sendable {
   /// Whether tasks were left waiting for a slot that is worth more than one they could have now. When it does not come as expected
   /// nothing else may happen, so a pass is due again before long.
   public var isHolding: Bool
+  /// Whether a group had its turn and could have placed more: another pass is due as soon as this one is taken.
+  public var isCutShort = false
   public init(
     placements: [Placement] = [], tables: [CandidateTable] = [], stagings: [Staging] = [], isHolding: Bool = false
   ) {
@@ -63,6 +65,8 @@ public struct Placement: Hashable, Sendable {
   public var sources: [ClusterName: ByteCount]
   /// It has no slot yet, and does not need one: its inputs take longer than a slot takes to become free.
   public var isAhead: Bool
+  /// It went by age: see `ProjectTurns.agedPeriod`.
+  public var isAged = false
 }
 
 /// One scheduling pass: filter, score, commit at once.
@@ -79,9 +83,11 @@ public struct PlacementPlanner: Sendable {
 
   public func plan(_ snapshot: SchedulingSnapshot) -> PlacementPlan {
     var pass = PlacementPass(snapshot, weights)
-    for group in snapshot.groups {
-      pass.withhold(from: group.requirement)
-      place(group, &pass)
+    var order = PassOrder(snapshot)
+    var open = OpenRounds(snapshot.groups)
+    while let turn = order.next() {
+      pass.withhold(from: open.groups[turn.group].requirement)
+      take(turn, &order, &open, &pass)
       pass.giveBack()
     }
     for group in snapshot.upcoming {
@@ -118,21 +124,43 @@ public struct PlacementPlanner: Sendable {
     return round.table(pass, chosen: nil)
   }
 
-  private func place(_ group: PendingGroup, _ pass: inout PlacementPass) {
-    var round = Round(group, &pass)
+  /// One turn of a group.
+  private func take(
+    _ turn: PassOrder.Turn, _ order: inout PassOrder, _ open: inout OpenRounds, _ pass: inout PlacementPass
+  ) {
+    let group = open.groups[turn.group]
     if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
-      return place(group, by: tiers, &round, &pass)
+      // What a tier keeps is counted once: the group has one turn in a pass.
+      order.end(turn.group)
+      open.active = nil
+      var round = Round(group, &pass)
+      return place(group, by: tiers, turn, &order, &round, &pass)
     }
-    for (place, task) in group.tasks.enumerated() {
+    var round = open.take(turn.group, &pass)
+    while order.mayContinue(turn) {
+      guard let task = open.next(of: turn.group) else { return order.end(turn.group) }
       guard let best = round.best(&pass) else {
         // There is no room, and nobody knows when there will be: what it reads need not wait for that (I5).
+        order.end(turn.group)
         round.reserve(&pass)
-        var rest = group
-        rest.tasks.removeFirst(place)
-        return foresee(rest, &pass)
+        open.active = nil
+        return foresee(open.rest(of: turn.group), &pass)
       }
-      round.put(task, on: best, &pass)
+      open.advance(turn.group)
+      put(task, on: best, turn, &order, &round, &pass)
     }
+    open.put(round, of: turn.group)
+  }
+
+  private func put(
+    _ task: TaskID, on index: Int, _ turn: PassOrder.Turn, _ order: inout PassOrder, _ round: inout Round,
+    _ pass: inout PlacementPass
+  ) {
+    let before = pass.plan.placements.count
+    round.put(task, on: index, &pass)
+    guard pass.plan.placements.count > before else { return }
+    pass.plan.placements[before].isAged = turn.isAged
+    order.placed(turn)
   }
 
   /// Keeps room for a gang that waits before what is explained.
@@ -157,7 +185,8 @@ public struct PlacementPlanner: Sendable {
 
   /// Tier by tier; see `LocalFirst`.
   private func place(
-    _ group: PendingGroup, by tiers: LocalFirst, _ round: inout Round, _ pass: inout PlacementPass
+    _ group: PendingGroup, by tiers: LocalFirst, _ turn: PassOrder.Turn, _ order: inout PassOrder,
+    _ round: inout Round, _ pass: inout PlacementPass
   ) {
     var tasks = group.tasks[...]
     var waiting = group.waiting
@@ -165,7 +194,8 @@ public struct PlacementPlanner: Sendable {
     for tier in Tier.allCases where waiting > 0 {
       round.open(tier, tiers, pass)
       while waiting > 0, let task = tasks.first, let best = round.best(&pass) {
-        round.put(task, on: best, &pass)
+        guard order.mayContinue(turn) else { return pass.plan.isCutShort = true }
+        put(task, on: best, turn, &order, &round, &pass)
         round.passOver(best, tiers, pass)
         tasks.removeFirst()
         waiting -= 1
@@ -180,10 +210,48 @@ public struct PlacementPlanner: Sendable {
     // More than all tiers get through in time: then whatever has room is sooner than to wait here.
     if waiting > 0 { round.openAll(tiers) }
     while waiting > 0, let task = tasks.first, let best = round.best(&pass) {
-      round.put(task, on: best, &pass)
+      guard order.mayContinue(turn) else { return pass.plan.isCutShort = true }
+      put(task, on: best, turn, &order, &round, &pass)
       tasks.removeFirst()
       waiting -= 1
     }
     if !tasks.isEmpty { round.reserve(&pass) }
+  }
+}
+
+/// The groups of a pass between their turns.
+private struct OpenRounds {
+  let groups: [PendingGroup]
+  private var rounds: [Round?]
+  /// By group: its first task that was not looked at.
+  private var places: [Int]
+  /// The group that the ledger and its columns know of; nil: none of them.
+  var active: Int?
+
+  init(_ groups: [PendingGroup]) {
+    self.groups = groups
+    rounds = groups.map { _ in nil }
+    places = groups.map { _ in 0 }
+  }
+
+  mutating func take(_ group: Int, _ pass: inout PlacementPass) -> Round {
+    defer { (rounds[group], active) = (nil, group) }
+    guard var round = rounds[group] else { return Round(groups[group], &pass) }
+    if active != group { round.resume(&pass) }
+    return round
+  }
+
+  mutating func put(_ round: Round, of group: Int) { rounds[group] = round }
+
+  func next(of group: Int) -> TaskID? {
+    places[group] < groups[group].tasks.count ? groups[group].tasks[places[group]] : nil
+  }
+
+  mutating func advance(_ group: Int) { places[group] += 1 }
+
+  func rest(of group: Int) -> PendingGroup {
+    var rest = groups[group]
+    rest.tasks.removeFirst(places[group])
+    return rest
   }
 }

@@ -56,6 +56,26 @@ struct Round {
 
   private var requirement: Requirement { group.requirement }
 
+  /// Others have had their turn: looks again at what they may have changed. Room only becomes less in a pass, so what was rejected
+  /// stays so.
+  mutating func resume(_ pass: inout PlacementPass) {
+    for index in pass.clusters.indices {
+      if rejections[index] == nil { review(index, pass) }
+      describe(index, &pass)
+    }
+    (isStale, isFilterStale) = (true, true)
+  }
+
+  /// Asks a cluster again what depends on the moment.
+  private mutating func review(_ index: Int, _ pass: PlacementPass) {
+    rejections[index] =
+      Filter.moment(
+        pass.clusters[index], requirement, missing: pass.missing(inputs, on: index),
+        expectedRuntime: group.expectedRuntime)
+    keepForOthers(index, pass)
+    keepForGang(index, pass)
+  }
+
   // MARK: Preemption
 
   /// Says of a cluster that would have room, were it not kept for others, that it is.
@@ -233,12 +253,7 @@ struct Round {
 
   /// Looks again at a cluster after a choice.
   private mutating func follow(_ index: Int, hasMoved: Bool, _ missing: ByteCount, _ pass: inout PlacementPass) {
-    rejections[index] =
-      Filter.moment(
-        pass.clusters[index], requirement, missing: pass.missing(inputs, on: index),
-        expectedRuntime: group.expectedRuntime)
-    keepForOthers(index, pass)
-    keepForGang(index, pass)
+    review(index, pass)
     pass.ledger.refresh(index, at: 0)
     describe(index, &pass)
     setFeasible(index, pass)
