@@ -48,7 +48,8 @@ struct PendingTasksTests {
     }
     #expect(pending.gangs(before: last, in: ["p"]) == [key] && pending.gangs(before: key, in: ["p"]).isEmpty)
     pending.leave(key)
-    #expect(!pending.select(in: ["p"]) { _, _ in true }.keys.contains(key) && pending.gangs(before: last, in: ["p"]).isEmpty)
+    #expect(
+      !pending.select(in: ["p"]) { _, _ in true }.keys.contains(key) && pending.gangs(before: last, in: ["p"]).isEmpty)
   }
 
   @Test("groups that come and go leave the order of the others as it is", arguments: 1...5)

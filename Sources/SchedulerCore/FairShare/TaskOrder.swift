@@ -46,7 +46,9 @@ public enum TaskOrder {
     }
     var ordered = groups
     for places in peers.values where places.count > 1 {
-      let ranked = places.sorted { (slack(groups[$0]), -groups[$0].rank, $0) < (slack(groups[$1]), -groups[$1].rank, $1) }
+      let ranked = places.sorted {
+        (slack(groups[$0]), -groups[$0].rank, $0) < (slack(groups[$1]), -groups[$1].rank, $1)
+      }
       for (place, group) in zip(places, ranked) { ordered[place] = groups[group] }
     }
     return ordered

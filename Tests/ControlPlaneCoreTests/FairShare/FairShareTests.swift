@@ -136,7 +136,8 @@ struct FairShareTests {
       let last = try #require(starts.map(\.number).max(), "seed \(seed): \(task) never started")
       // The last of the workflow has so many of its project before it, itself included.
       let bound = task.before * projects.count * ProjectTurns.agedPeriod
-      #expect(last - task.starts <= bound, "seed \(seed), \(slots) slots: \(task) waited for \(last - task.starts) starts")
+      #expect(
+        last - task.starts <= bound, "seed \(seed), \(slots) slots: \(task) waited for \(last - task.starts) starts")
       let seconds = Double((bound + slots - 1) / slots) * Double(longest + 1)
       let latest = starts.map(\.at).max()!
       #expect((latest - task.at).seconds <= seconds, "seed \(seed): \(task) waited for \(latest - task.at)")
