@@ -179,7 +179,8 @@ extension ControlPlaneCore {
     return settlement.charged
   }
 
-  private mutating func tell(_ alert: Int, of project: ProjectName, _ task: TaskID) {
+  /// - Parameter task: whose end it was; nil: pinned data.
+  mutating func tell(_ alert: Int, of project: ProjectName, _ task: TaskID? = nil) {
     let budget = ledger.budgets[project]!
     output.alerts.append(
       AlertRow(
@@ -188,7 +189,7 @@ extension ControlPlaneCore {
     let message =
       "project \(project) has spent \(alert) % of its budget: \(budget.spent) of \(budget.granted) \(budget.spec.currency)"
     output.events.append(
-      EventRow(at: now, workflow: task.workflow, node: task.node, reason: "BudgetAlert", message: message))
+      EventRow(at: now, workflow: task?.workflow, node: task?.node, reason: "BudgetAlert", message: message))
     output.audit.append(
       AuditRow(at: now, actor: "fubini", action: "budget.alert", object: project.text, detail: message))
   }

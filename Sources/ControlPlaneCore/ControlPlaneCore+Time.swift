@@ -14,6 +14,7 @@ extension ControlPlaneCore {
     forgetOldReplies()
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
     beginBudgetPeriods()
+    reviewPins()
     stopUnpayable()
     reviewPlacement()
     moveStalledRuns()

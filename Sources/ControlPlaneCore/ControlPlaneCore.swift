@@ -49,6 +49,10 @@ public struct ControlPlaneCore: Sendable {
   var untilAged = ProjectTurns.agedPeriod
   /// The projects' money.
   var ledger: Ledger
+  /// When what users have pinned was looked through for what is to be paid for anew.
+  var pinsReviewedAt = Timestamp.epoch
+  /// Pins whose next while cannot be paid for, and whose project was told.
+  var warnedPins: Set<ReplicaName> = []
   /// The last group of waiting tasks that was asked whether it can be paid for.
   var stopCursor: Int64 = 0
   /// By project: labels of the clusters that are reserved to it; derived from `projects`.
@@ -116,7 +120,9 @@ public struct ControlPlaneCore: Sendable {
     lastExplanation = state.lastExplanationID
     now = state.now
     output = Output(now: state.now)
-    ledger = Ledger(budgets: state.budgets, reservations: state.reservations, allowances: state.allowances)
+    ledger = Ledger(
+      budgets: state.budgets, reservations: state.reservations, allowances: state.allowances,
+      storage: state.storageHolds)
     for row in state.projects {
       projects[row.name] = row
       noteReserves(of: row.name)

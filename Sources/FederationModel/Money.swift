@@ -50,19 +50,22 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   public var gpuHour: Double
   /// Minor units for one GiB that leaves this cluster's export for another cluster; see `EgressQuote`.
   public var egressGibibyte: Double
+  /// Minor units for one GiB that a user keeps pinned here for one hour; nil: nothing.
+  public var storageGibibyteHour: Double?
   /// Factors on the three hourly prices for runs of a priority class, by its name; a class that is not named pays them whole. nil: none
   /// is named.
   public var classFactors: [String: Double]?
 
   public init(
     currency: String, coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0, egressGibibyte: Double = 0,
-    classFactors: [String: Double]? = nil
+    storageGibibyteHour: Double? = nil, classFactors: [String: Double]? = nil
   ) {
     self.currency = currency
     self.coreHour = coreHour
     self.gibibyteHour = gibibyteHour
     self.gpuHour = gpuHour
     self.egressGibibyte = egressGibibyte
+    self.storageGibibyteHour = storageGibibyteHour
     self.classFactors = classFactors
   }
 
@@ -72,7 +75,7 @@ public struct PriceSheet: Hashable, Sendable, Codable {
     let factor = classFactors[priorityClass.rawValue] ?? 1
     return PriceSheet(
       currency: currency, coreHour: coreHour * factor, gibibyteHour: gibibyteHour * factor, gpuHour: gpuHour * factor,
-      egressGibibyte: egressGibibyte)
+      egressGibibyte: egressGibibyte, storageGibibyteHour: storageGibibyteHour)
   }
 
   /// The highest price that is taken, in minor units: far above any real one, and sums of products of it are still exact enough.
@@ -83,7 +86,11 @@ public struct PriceSheet: Hashable, Sendable, Codable {
     guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else {
       return "the currency is three capital letters like CNY, not \"\(currency.prefix(20))\""
     }
-    guard [coreHour, gibibyteHour, gpuHour, egressGibibyte].allSatisfy({ (0...Self.priceMax).contains($0) }) else {
+    guard
+      [coreHour, gibibyteHour, gpuHour, egressGibibyte, storageGibibyteHour ?? 0].allSatisfy({
+        (0...Self.priceMax).contains($0)
+      })
+    else {
       return "prices are numbers from 0 to \(Int64(Self.priceMax)) minor units"
     }
     for (name, factor) in (classFactors ?? [:]).sorted(by: { $0.key < $1.key }) {
@@ -103,5 +110,10 @@ public struct PriceSheet: Hashable, Sendable, Codable {
     return hours
       * (coreHour * Double(resources.cpuMillicores) / 1000 + gibibyteHour * Double(resources.memory.bytes) / gibibyte
         + gpuHour * Double(resources.gpus))
+  }
+
+  /// Minor units, not yet rounded, for keeping `size` pinned for `duration`.
+  public func cost(ofKeeping size: ByteCount, for duration: Duration) -> Double {
+    (storageGibibyteHour ?? 0) * Double(size.bytes) / 1_073_741_824 * max(0, duration.seconds) / 3600
   }
 }

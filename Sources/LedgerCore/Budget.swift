@@ -90,6 +90,40 @@ public struct Reservation: Hashable, Sendable {
   }
 }
 
+/// Money held for a replica that a user has pinned: for a while ahead, after which it is charged, and held anew. Its key is `name`.
+public struct StorageHold: Hashable, Sendable {
+  /// What is kept and where, as the ledger's entries show it.
+  public var name: String
+  public var project: ProjectName
+  /// Whose pin it is; empty: of nobody who is known.
+  public var member: String
+  public var currency: String
+  /// For all of `from..<until`.
+  public var amount: Amount
+  public var from: Timestamp
+  public var until: Timestamp
+
+  public init(
+    name: String, project: ProjectName, member: String, currency: String, amount: Amount, from: Timestamp,
+    until: Timestamp
+  ) {
+    self.name = name
+    self.project = project
+    self.member = member
+    self.currency = currency
+    self.amount = amount
+    self.from = from
+    self.until = until
+  }
+
+  /// What has been used of it by `now`: as much of the amount as has passed of its time, rounded down.
+  public func used(at now: Timestamp) -> Amount {
+    let (whole, passed) = ((until - from).seconds, (now - from).seconds)
+    guard whole > 0, passed < whole else { return amount }
+    return Amount(micros: min(amount.micros, max(0, Int64(Double(amount.micros) * passed / whole))))
+  }
+}
+
 /// One movement of money: from one account to another, so that the sum of all balances is always 0. Never changed.
 public struct LedgerEntry: Hashable, Sendable {
   public enum Kind: String, Hashable, Sendable, Codable, CaseIterable {
@@ -112,13 +146,16 @@ public struct LedgerEntry: Hashable, Sendable {
   public var amount: Amount
   /// nil where no run is concerned.
   public var run: RunID?
+  /// What is kept, where that is concerned; empty elsewhere.
+  public var subject: String
   /// The user who asked for it; empty for what follows by itself.
   public var actor: String
 
   public init(
     at: Timestamp, kind: Kind, from: LedgerAccount, to: LedgerAccount, amount: Amount, run: RunID? = nil,
-    actor: String = ""
+    subject: String = "", actor: String = ""
   ) {
+    self.subject = subject
     self.at = at
     self.kind = kind
     self.from = from

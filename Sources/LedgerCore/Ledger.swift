@@ -15,6 +15,8 @@ public struct Ledger: Hashable, Sendable {
   public private(set) var budgets: [ProjectName: Budget]
   /// Of runs that are not over.
   public private(set) var reservations: [RunID: Reservation]
+  /// Of what users have pinned.
+  public private(set) var storage: [String: StorageHold]
   /// Of the members of projects with budgets.
   public private(set) var allowances: [Allowance.Name: Allowance]
   private var changes = LedgerChanges()
@@ -22,8 +24,13 @@ public struct Ledger: Hashable, Sendable {
   private var changedReservations: Set<RunID> = []
   private var changedAllowances: Set<Allowance.Name> = []
   private var ended: Set<RunID> = []
+  private var changedStorage: Set<String> = []
+  private var endedStorage: Set<String> = []
 
-  public init(budgets: [Budget] = [], reservations: [Reservation] = [], allowances: [Allowance] = []) {
+  public init(
+    budgets: [Budget] = [], reservations: [Reservation] = [], allowances: [Allowance] = [], storage: [StorageHold] = []
+  ) {
+    self.storage = Dictionary(uniqueKeysWithValues: storage.map { ($0.name, $0) })
     self.allowances = Dictionary(uniqueKeysWithValues: allowances.map { ($0.name, $0) })
     self.budgets = Dictionary(uniqueKeysWithValues: budgets.map { ($0.project, $0) })
     self.reservations = Dictionary(uniqueKeysWithValues: reservations.map { ($0.run, $0) })
@@ -32,7 +39,8 @@ public struct Ledger: Hashable, Sendable {
   // MARK: Changes
 
   public var hasChanges: Bool {
-    !changedBudgets.isEmpty || !changedAllowances.isEmpty || !ended.isEmpty || !changes.entries.isEmpty
+    !changedBudgets.isEmpty || !changedAllowances.isEmpty || !ended.isEmpty || !changedStorage.isEmpty
+      || !endedStorage.isEmpty || !changes.entries.isEmpty
   }
 
   /// What was changed since the last call: whole images by key, and entries in order.
@@ -42,24 +50,28 @@ public struct Ledger: Hashable, Sendable {
     taken.reservations = changedReservations.sorted().compactMap { reservations[$0] }
     taken.allowances = changedAllowances.sorted().compactMap { allowances[$0] }
     taken.ended = ended.sorted()
+    taken.storage = changedStorage.sorted().compactMap { storage[$0] }
+    taken.endedStorage = endedStorage.sorted()
     changes = LedgerChanges()
     changedBudgets = []
     changedReservations = []
     changedAllowances = []
     ended = []
+    changedStorage = []
+    endedStorage = []
     return taken
   }
 
   private mutating func move(
     _ kind: LedgerEntry.Kind, _ amount: Amount, from: LedgerAccount, to: LedgerAccount, at now: Timestamp,
-    run: RunID? = nil, actor: String = ""
+    run: RunID? = nil, subject: String = "", actor: String = ""
   ) {
     guard amount != .zero else { return }
     let isBack = amount < .zero
     changes.entries.append(
       LedgerEntry(
         at: now, kind: kind, from: isBack ? to : from, to: isBack ? from : to,
-        amount: Amount(micros: Int64(amount.micros.magnitude)), run: run, actor: actor))
+        amount: Amount(micros: Int64(amount.micros.magnitude)), run: run, subject: subject, actor: actor))
   }
 
   private func account(_ kind: LedgerAccount.Kind, _ budget: Budget) -> LedgerAccount {
@@ -110,6 +122,11 @@ public struct Ledger: Hashable, Sendable {
           .failedPrecondition,
           "runs of project \(project) are reserved in \(old.spec.currency): its currency can change when they have ended"
         )
+      }
+      guard !storage.values.contains(where: { $0.project == project }) else {
+        throw FederationError(
+          .failedPrecondition,
+          "pinned data of project \(project) is paid for in \(old.spec.currency): unpin it before the currency changes")
       }
       guard !allowances.values.contains(where: { $0.name.project == project && $0.limit != nil }) else {
         throw FederationError(
@@ -275,7 +292,7 @@ public struct Ledger: Hashable, Sendable {
     reservations[run] = Reservation(
       run: run, project: project, member: member, currency: budget.spec.currency, amount: amount, bound: bound)
     changedReservations.insert(run)
-    hold(amount, .reserve, run, of: Allowance.Name(project, member), at: now)
+    hold(amount, .reserve, of: Allowance.Name(project, member), at: now, run: run)
   }
 
   /// Holds more for a run that may take longer.
@@ -289,11 +306,12 @@ public struct Ledger: Hashable, Sendable {
     reservations[run]!.amount += amount
     reservations[run]!.bound = max(bound, reservation.bound)
     changedReservations.insert(run)
-    hold(amount, .extend, run, of: Allowance.Name(reservation.project, reservation.member), at: now)
+    hold(amount, .extend, of: Allowance.Name(reservation.project, reservation.member), at: now, run: run)
   }
 
   private mutating func hold(
-    _ amount: Amount, _ kind: LedgerEntry.Kind, _ run: RunID, of name: Allowance.Name, at now: Timestamp
+    _ amount: Amount, _ kind: LedgerEntry.Kind, of name: Allowance.Name, at now: Timestamp, run: RunID? = nil,
+    subject: String = ""
   ) {
     let budget = budgets[name.project]!
     budgets[name.project]!.reserved += amount
@@ -302,7 +320,9 @@ public struct Ledger: Hashable, Sendable {
       allowances[name, default: Allowance(name: name)].reserved += amount
       changedAllowances.insert(name)
     }
-    move(kind, amount, from: account(.available, budget), to: account(.reserved, budget), at: now, run: run)
+    move(
+      kind, amount, from: account(.available, budget), to: account(.reserved, budget), at: now, run: run,
+      subject: subject)
   }
 
   /// A run is over: what it used is charged, at most what was reserved, and the rest comes back. What it used beyond is borne by
@@ -317,23 +337,60 @@ public struct Ledger: Hashable, Sendable {
     }
     changedReservations.remove(run)
     ended.insert(run)
-    changedBudgets.insert(budget.project)
     let charged = max(.zero, min(used, reservation.amount))
-    let reserved = account(.reserved, budget)
-    move(.charge, charged, from: reserved, to: account(.spent, budget), at: now, run: run)
-    move(.refund, reservation.amount - charged, from: reserved, to: account(.available, budget), at: now, run: run)
+    charge(charged, of: reservation.amount, Allowance.Name(budget.project, reservation.member), at: now, run: run)
     move(
       .overrun, max(.zero, used - charged), from: LedgerAccount(.bearer, cluster.text, budget.spec.currency),
       to: LedgerAccount(.overrun, cluster.text, budget.spec.currency), at: now, run: run)
-    budgets[budget.project]!.reserved -= reservation.amount
-    budgets[budget.project]!.spent += charged
-    let name = Allowance.Name(budget.project, reservation.member)
-    if allowances[name] != nil {
-      allowances[name]!.reserved -= reservation.amount
-      allowances[name]!.spent += charged
-      changedAllowances.insert(name)
-    }
     return Settlement(charged: charged, alert: alert(of: budget.project))
+  }
+
+  /// Charges a part of what is held, and gives back the rest.
+  private mutating func charge(
+    _ charged: Amount, of held: Amount, _ name: Allowance.Name, at now: Timestamp, run: RunID? = nil,
+    subject: String = ""
+  ) {
+    let budget = budgets[name.project]!
+    let reserved = account(.reserved, budget)
+    move(.charge, charged, from: reserved, to: account(.spent, budget), at: now, run: run, subject: subject)
+    move(
+      .refund, held - charged, from: reserved, to: account(.available, budget), at: now, run: run, subject: subject)
+    budgets[name.project]!.reserved -= held
+    budgets[name.project]!.spent += charged
+    changedBudgets.insert(name.project)
+    guard allowances[name] != nil else { return }
+    allowances[name]!.reserved -= held
+    allowances[name]!.spent += charged
+    changedAllowances.insert(name)
+  }
+
+  // MARK: Storage
+
+  /// Holds the money for keeping something for a while. Nothing happens where the project has no budget.
+  ///
+  /// - Throws: `.budgetDenied`; nothing has changed then.
+  public mutating func keep(_ hold: StorageHold, at now: Timestamp) throws {
+    guard let budget = budgets[hold.project] else { return }
+    if let refusal = refusal(of: hold.amount, for: hold.project, by: hold.member) { throw refusal }
+    precondition(storage[hold.name] == nil, "what is kept is held for once")
+    precondition(hold.currency == budget.spec.currency, "a budget holds its own currency")
+    storage[hold.name] = hold
+    changedStorage.insert(hold.name)
+    endedStorage.remove(hold.name)
+    self.hold(
+      hold.amount, .reserve, of: Allowance.Name(hold.project, hold.member), at: now, subject: hold.name)
+  }
+
+  /// Something is not kept any more, or its while is over: what was used is charged, and the rest comes back.
+  ///
+  /// - Returns: what is charged; nil when nothing was held.
+  public mutating func release(_ name: String, at now: Timestamp) -> Settlement? {
+    guard let hold = storage.removeValue(forKey: name), budgets[hold.project] != nil else { return nil }
+    changedStorage.remove(name)
+    endedStorage.insert(name)
+    let charged = hold.used(at: now)
+    charge(charged, of: hold.amount, Allowance.Name(hold.project, hold.member), at: now, subject: name)
+    return Settlement(charged: charged, alert: alert(of: hold.project))
   }
 
   /// The alert that spending has just reached.
@@ -366,6 +423,13 @@ public struct Ledger: Hashable, Sendable {
       if !reservation.member.isEmpty {
         byMember[Allowance.Name(reservation.project, reservation.member), default: .zero] += reservation.amount
       }
+    }
+    for hold in storage.values {
+      guard let budget = budgets[hold.project], budget.spec.currency == hold.currency else {
+        return "what project \(hold.project) keeps has no budget in \(hold.currency)"
+      }
+      held[hold.project, default: .zero] += hold.amount
+      if !hold.member.isEmpty { byMember[Allowance.Name(hold.project, hold.member), default: .zero] += hold.amount }
     }
     for (name, allowance) in allowances {
       guard allowance.reserved == byMember.removeValue(forKey: name) ?? .zero, allowance.available ?? .zero >= .zero
@@ -408,10 +472,14 @@ public struct LedgerChanges: Hashable, Sendable {
   public var allowances: [Allowance] = []
   /// Runs whose reservations are over.
   public var ended: [RunID] = []
+  public var storage: [StorageHold] = []
+  /// What is not kept any more, by name.
+  public var endedStorage: [String] = []
   /// In the order in which they were made.
   public var entries: [LedgerEntry] = []
   public init() {}
   public var isEmpty: Bool {
     budgets.isEmpty && reservations.isEmpty && allowances.isEmpty && ended.isEmpty && entries.isEmpty
+      && storage.isEmpty && endedStorage.isEmpty
   }
 }

@@ -53,7 +53,8 @@ extension InMemoryDatabase {
       return "nothing is held for run \(run.id)"
     }
     return Ledger(
-      budgets: Array(budgets.values), reservations: Array(reservations.values), allowances: Array(allowances.values)
+      budgets: Array(budgets.values), reservations: Array(reservations.values), allowances: Array(allowances.values),
+      storage: Array(storage.values)
     ).violation
   }
 }

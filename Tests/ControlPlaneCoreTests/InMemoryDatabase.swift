@@ -26,6 +26,7 @@ struct InMemoryDatabase: Equatable {
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
   var allowances: [Allowance.Name: Allowance] = [:]
+  var storage: [String: StorageHold] = [:]
   var entries: [LedgerEntry] = []
 
   mutating func commit(_ delta: DurableDelta) {
@@ -75,6 +76,8 @@ struct InMemoryDatabase: Equatable {
     for budget in delta.ledger.budgets { budgets[budget.project] = budget }
     for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
     for run in delta.ledger.ended { reservations[run] = nil }
+    for hold in delta.ledger.storage { storage[hold.name] = hold }
+    for name in delta.ledger.endedStorage { storage[name] = nil }
     for allowance in delta.ledger.allowances { allowances[allowance.name] = allowance }
     entries += delta.ledger.entries
   }
@@ -100,6 +103,7 @@ struct InMemoryDatabase: Equatable {
     state.shares = usage.values.sorted { $0.project < $1.project }
     state.budgets = budgets.values.sorted { $0.project < $1.project }
     state.reservations = reservations.values.sorted { $0.run < $1.run }
+    state.storageHolds = storage.values.sorted { $0.name < $1.name }
     state.allowances = allowances.values.sorted { $0.name < $1.name }
     state.datasets = datasets.values.sorted { $0.reference < $1.reference }
     state.datasetVersions = versions.values.sorted { $0.key < $1.key }

@@ -114,10 +114,17 @@ struct LedgerContest {
     )
   }
 
-  /// Money for everything that waits for it.
-  mutating func lift(_ project: ProjectName) {
-    setBudget("100", of: project)
-    command(.project(project, .limitMember("u", nil)))
+  /// Money for everything that waits for it. It is asked for until it is there, as by a user who gets no answer: a leader that was deposed
+  /// and does not know it takes commands, and none of them is ever committed.
+  mutating func lift() async throws {
+    repeat {
+      try await lead()
+      for project in projects {
+        setBudget("100", of: project)
+        command(.project(project, .limitMember("u", nil)))
+      }
+      try await settle()
+    } while try await problem == nil && number("SELECT count(*) FROM budgets WHERE limit_micros < 100000000") > 0
   }
 
   // MARK: Leaders
@@ -243,6 +250,28 @@ struct LedgerContest {
 
   func number(_ sql: String) async throws -> Int64 {
     try await watcher.query(sql).rows.first.map { try $0.int(0) } ?? 0
+  }
+
+  /// What is not over, and why, for a failing test's message.
+  func remains() async throws -> String {
+    var lines = [leader.map { "plane \($0) leads" } ?? "nobody leads"]
+    for row in try await watcher.query(
+      "SELECT project, phase FROM workflows WHERE phase IN ('Pending', 'Running') ORDER BY project"
+    ).rows {
+      let project = ProjectName(try row.text(0))
+      let reason = leader.flatMap {
+        planes[$0].core?.standstill(of: WorkflowReference(project: project, name: "fan"))?.reason
+      }
+      lines.append("\(project) is \(try row.text(1)): \(reason ?? "nothing stands still")")
+    }
+    for row in try await watcher.query("SELECT project, granted, reserved, spent FROM budgets ORDER BY project").rows {
+      lines.append(
+        "\(try row.text(0)): \(try row.int(1)) granted, \(try row.int(2)) reserved, \(try row.int(3)) spent")
+    }
+    for row in try await watcher.query("SELECT run_id, cluster, phase FROM runs WHERE phase < 5").rows {
+      lines.append("run \(RunID(try row.int(0))) on \(try row.text(1)) in phase \(try row.int(2))")
+    }
+    return lines.joined(separator: "; ")
   }
 
   /// What is wrong when everything is over.

@@ -24,6 +24,51 @@ struct LedgerStoreTests {
     return ledger
   }
 
+  @Test("What is held for pinned data is read back and reviewed, its entries name it, and its end leaves nothing")
+  func storage() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      var ledger = try Self.held()
+      try ledger.keep(
+        StorageHold(
+          name: "x in cache a", project: "p", member: "u", currency: "CNY", amount: Amount("2")!, from: Sample.now,
+          until: Sample.now + .seconds(86_400)), at: Sample.now)
+      var delta = Self.delta(ledger.takeChanges())
+      delta.runs = [Sample.run(7, 1, 0)]
+      try await fixture.commit(delta)
+      #expect(try await fixture.store.loadDurable().storageHolds == [ledger.storage["x in cache a"]!])
+      #expect(try await fixture.store.reviewLedger().differences == [])
+      _ = ledger.release("x in cache a", at: Sample.now + .seconds(43_200))
+      try await fixture.commit(Self.delta(ledger.takeChanges()))
+      #expect(try await fixture.store.loadDurable().storageHolds == [])
+      #expect(try await fixture.store.reviewLedger().differences == [])
+      let history = try await fixture.store.ledgerEntries(of: "p", before: nil, limit: 4)
+      #expect(history.map(\.kind) == ["refund", "charge", "reserve", "reserve"])
+      #expect(history.map(\.subject) == ["x in cache a", "x in cache a", "x in cache a", ""])
+      try await fixture.script("INSERT INTO storage_holds VALUES ('y', 'p', '', 'CNY', 5, 0, 1)")
+      #expect(try await fixture.store.reviewLedger().differences.count == 1, "nothing was entered for it")
+    }
+  }
+
+  @Test("A project's storage is its uploads and its outputs in the repository, not what is in caches or deleted")
+  func keptHere() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      var delta = DurableDelta(now: Sample.now)
+      delta.workflows = [Sample.workflow(1)]
+      delta.nodes = [Sample.node(1, 0), Sample.node(1, 1), Sample.node(1, 2)]
+      delta.artifacts = (0..<3).map { Sample.artifactRow(1, Int32($0), "out") }
+      delta.artifacts[1].stored.isUnstored = true
+      try await fixture.commit(delta)
+      let size = Sample.artifact.size.bytes
+      #expect(size > 0)
+      var kept = try await fixture.store.storage(of: "p")
+      #expect(kept.datasets == 0 && kept.outputs == 2 * size)
+      try await fixture.script("UPDATE artifacts SET deleted_ms = 1 WHERE ordinal = 2")
+      kept = try await fixture.store.storage(of: "p")
+      #expect(kept.outputs == size)
+      #expect(try await fixture.store.storage(of: "q").outputs == 0)
+    }
+  }
+
   @Test("What is written is read back, and the review finds nothing")
   func roundTrip() async throws {
     try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in

@@ -26,6 +26,7 @@ private struct Mirror {
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
   var allowances: [Allowance.Name: Allowance] = [:]
+  var storage: [String: StorageHold] = [:]
   var lastWorkflow = WorkflowID(0)
   var lastExplanation: Int64 = 0
 
@@ -68,6 +69,8 @@ private struct Mirror {
     for budget in delta.ledger.budgets { budgets[budget.project] = budget }
     for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
     for run in delta.ledger.ended { reservations[run] = nil }
+    for hold in delta.ledger.storage { storage[hold.name] = hold }
+    for name in delta.ledger.endedStorage { storage[name] = nil }
     for allowance in delta.ledger.allowances { allowances[allowance.name] = allowance }
   }
 
@@ -93,6 +96,7 @@ private struct Mirror {
     state.shares = usage.values.sorted { $0.project < $1.project }
     state.budgets = budgets.values.sorted { $0.project < $1.project }
     state.reservations = reservations.values.sorted { $0.run < $1.run }
+    state.storageHolds = storage.values.sorted { $0.name < $1.name }
     state.allowances = allowances.values.sorted { $0.name < $1.name }
     state.datasets = datasets.values.sorted { $0.reference < $1.reference }
     state.datasetVersions = versions.values.sorted { $0.key < $1.key }
@@ -186,7 +190,8 @@ private struct RandomLife {
     case 6: command(.workflow(workflow, .stop(message: "why \"not\" \u{1F9EA}")))
     case 7: command(.workflow(workflow, random.next(upTo: 2) == 0 ? .terminate : .delete))
     case 8:
-      let prices = random.next(upTo: 2) == 0 ? PriceSheet(currency: "EUR", coreHour: 1.25) : nil
+      let prices =
+        random.next(upTo: 2) == 0 ? PriceSheet(currency: "EUR", coreHour: 1.25, storageGibibyteHour: 0.9) : nil
       let spec = ClusterSpec(name: cluster, kind: .process, labels: ["n": "\(random.next(upTo: 9))"], prices: prices)
       command(core.clusterNames.contains(cluster) ? .updateCluster(spec) : .createCluster(spec))
     case 9: command(.cordon(cluster, reason: random.next(upTo: 2) == 0 ? "disks" : nil))
@@ -404,6 +409,7 @@ struct RandomDeltaTests {
     #expect(a.projects.filter { $0.name != "default" } == b.projects, "\(place)")
     #expect(a.budgets == b.budgets, "\(place)")
     #expect(a.reservations == b.reservations, "\(place)")
+    #expect(a.storageHolds == b.storageHolds, "\(place)")
     #expect(a.allowances == b.allowances, "\(place)")
     #expect(a.lastWorkflowID == b.lastWorkflowID, "\(place)")
     #expect(a.lastExplanationID == b.lastExplanationID, "\(place)")

@@ -44,4 +44,24 @@ struct RetentionTests {
       #expect(try await store.audit().count == 1)
     }
   }
+
+  @Test("tokens that were revoked or have expired go when they have been listed for long enough; valid ones stay")
+  func tokens() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      let store = fixture.store
+      let audit = AuditRow(at: Sample.now, actor: "root", action: "", object: "")
+      let day = Duration.seconds(86_400)
+      for (label, expiry) in [("valid", nil), ("ended", Sample.now + .seconds(60)), ("revoked", nil)]
+        as [(String, Timestamp?)]
+      {
+        let hash = Array(repeating: UInt8(label.utf8.first!), count: 32)
+        try await store.createToken(NewToken(hash: hash, user: "u", label: label, expiresAt: expiry), audit: audit)
+      }
+      let revoked = try #require(try await store.tokens(of: .user("u")).first { $0.label == "revoked" })
+      #expect(try await store.revokeToken(revoked.id, audit: audit))
+      #expect(try await store.expire(RetentionPolicy(), at: Sample.now + day * 29) == 0)
+      #expect(try await store.expire(RetentionPolicy(), at: Sample.now + day * 31) == 2)
+      #expect(try await store.tokens(of: .user("u")).map(\.label) == ["valid"])
+    }
+  }
 }

@@ -16,7 +16,8 @@ struct RoundTripTests {
       delta.nodes = [Sample.bareNode(1, 0), Sample.node(1, 1), Sample.node(1, 2), Sample.bareNode(2, 0)]
       delta.runs = [Sample.run(11, 1, 1), Sample.run(12, 1, 2, phase: .succeeded), Sample.bareRun(13, 1, 2, epoch: 2)]
       delta.clusters = [
-        Sample.cluster("a", prices: PriceSheet(currency: "EUR", coreHour: 1.5)), Sample.cluster("b"),
+        Sample.cluster("a", prices: PriceSheet(currency: "EUR", coreHour: 1.5, storageGibibyteHour: 0.25)),
+        Sample.cluster("b"),
         ClusterRow(spec: ClusterSpec(name: "c", kind: .process), createdAt: Sample.now),
         ClusterRow(
           spec: ClusterSpec(

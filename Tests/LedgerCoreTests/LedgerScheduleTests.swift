@@ -8,6 +8,7 @@ private struct Books {
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
   var allowances: [Allowance.Name: Allowance] = [:]
+  var storage: [String: StorageHold] = [:]
   var balances: [LedgerAccount: Int64] = [:]
   var charges: [RunID: Amount] = [:]
 
@@ -15,18 +16,21 @@ private struct Books {
     for budget in changes.budgets { budgets[budget.project] = budget }
     for reservation in changes.reservations { reservations[reservation.run] = reservation }
     for run in changes.ended { reservations[run] = nil }
+    for hold in changes.storage { storage[hold.name] = hold }
+    for name in changes.endedStorage { storage[name] = nil }
     for allowance in changes.allowances { allowances[allowance.name] = allowance }
     for entry in changes.entries {
       balances[entry.from, default: 0] -= entry.amount.micros
       balances[entry.to, default: 0] += entry.amount.micros
-      if entry.kind == .charge { charges[entry.run!, default: .zero] += entry.amount }
+      if entry.kind == .charge, let run = entry.run { charges[run, default: .zero] += entry.amount }
     }
   }
 
   /// What the next leader begins with.
   var ledger: Ledger {
     Ledger(
-      budgets: Array(budgets.values), reservations: Array(reservations.values), allowances: Array(allowances.values))
+      budgets: Array(budgets.values), reservations: Array(reservations.values), allowances: Array(allowances.values),
+      storage: Array(storage.values))
   }
 
   /// What the entries say against what the images say.
@@ -67,7 +71,12 @@ private struct Schedule {
 
   mutating func step() {
     now = now + .seconds(random.next(upTo: 40_000))
-    switch random.next(upTo: 20) {
+    switch random.next(upTo: 22) {
+    case 20: keep()
+    case 21:
+      if let name = ledger.storage.keys.sorted().randomElement(using: &random) {
+        _ = ledger.release(name, at: now)
+      }
     case 0: set()
     case 1:
       let (amount, source, target) = (amount(60), project(), project())
@@ -129,6 +138,17 @@ private struct Schedule {
     let settlement = ledger.settle(run, used: used, on: "site", at: now)
     settled += settlement.map { $0.charged <= held } == true ? 1 : 0
     if random.next(upTo: 3) == 0, ledger.settle(run, used: .max, on: "site", at: now) != nil { settled = -1_000_000 }
+  }
+
+  /// Something is pinned for a day.
+  private mutating func keep() {
+    let name = "x\(random.next(upTo: 5))"
+    let project = project()
+    guard ledger.storage[name] == nil, let currency = ledger.budgets[project]?.spec.currency else { return }
+    try? ledger.keep(
+      StorageHold(
+        name: name, project: project, member: Self.members[random.next(upTo: 3)], currency: currency,
+        amount: amount(60), from: now, until: now + .seconds(86_400)), at: now)
   }
 
   private mutating func extend() {

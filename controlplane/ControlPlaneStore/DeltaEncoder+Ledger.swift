@@ -54,6 +54,11 @@ extension DeltaEncoder {
   static let allowanceColumns: [(name: String, type: String)] = [
     ("project", "text"), ("member", "text"), ("limit_micros", "int8"), ("reserved", "int8"), ("spent", "int8"),
   ]
+  static let storageColumns: [(name: String, type: String)] = [
+    ("name", "text"), ("project", "text"), ("member", "text"), ("currency", "text"), ("amount", "int8"),
+    ("from_ms", "int8"), ("until_ms", "int8"),
+  ]
+  private static let storageSQL = upsert("storage_holds", key: ["name"], storageColumns)
   private static let allowanceSQL = upsert("allowances", key: ["project", "member"], allowanceColumns)
   private static let budgetSQL = upsert("budgets", key: ["project"], budgetColumns)
   private static let reservationSQL = upsert("reservations", key: ["run_id"], reservationColumns)
@@ -65,6 +70,10 @@ extension DeltaEncoder {
     if !changes.budgets.isEmpty { unit.append(try budgets(changes.budgets)) }
     if !changes.reservations.isEmpty { unit.append(reservations(changes.reservations)) }
     if !changes.allowances.isEmpty { unit.append(allowances(changes.allowances)) }
+    if !changes.storage.isEmpty { unit.append(storage(changes.storage)) }
+    if !changes.endedStorage.isEmpty {
+      unit.append(PostgresStatement("DELETE FROM storage_holds WHERE name = ANY ($1)", .texts(changes.endedStorage)))
+    }
     if !changes.ended.isEmpty {
       unit.append(
         PostgresStatement("DELETE FROM reservations WHERE run_id = ANY ($1)", .int8s(changes.ended.map(\.number))))
@@ -102,6 +111,18 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.bound.milliseconds }
     p.append(column: rows) { $0.member }
     return PostgresStatement(reservationSQL, p)
+  }
+
+  private static func storage(_ rows: [StorageHold]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.name }
+    p.append(column: rows) { $0.project.text }
+    p.append(column: rows) { $0.member }
+    p.append(column: rows) { $0.currency }
+    p.append(column: rows) { $0.amount.micros }
+    p.append(column: rows) { $0.from.milliseconds }
+    p.append(column: rows) { $0.until.milliseconds }
+    return PostgresStatement(storageSQL, p)
   }
 
   private static func allowances(_ rows: [Allowance]) -> PostgresStatement {
@@ -144,12 +165,13 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.amount.micros }
     p.append(column: rows) { $0.run?.number }
     p.append(column: rows) { $0.actor }
+    p.append(column: rows) { $0.subject }
     return PostgresStatement(
       """
-      INSERT INTO ledger_entries (at_ms, kind, from_account, to_account, amount, run_id, actor)
-      SELECT a, k, f, t, m, r, w
-      FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int8[], $7::text[])
-      WITH ORDINALITY AS x (a, k, f, t, m, r, w, position) ORDER BY position
+      INSERT INTO ledger_entries (at_ms, kind, from_account, to_account, amount, run_id, actor, subject)
+      SELECT a, k, f, t, m, r, w, s
+      FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::int8[], $7::text[], $8::text[])
+      WITH ORDINALITY AS x (a, k, f, t, m, r, w, s, position) ORDER BY position
       """, p)
   }
 }

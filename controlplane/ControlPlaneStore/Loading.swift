@@ -46,7 +46,7 @@ extension ControlPlaneStore {
           Self.ofOpenWorkflows(
             "\(RowDecoder.artifacts) WHERE workflow_id = w.id AND is_remade", order: "workflow_id, ordinal, name"),
           RowDecoder.projects, RowDecoder.budgets, RowDecoder.reservations,
-          "\(RowDecoder.allowances) ORDER BY project, member", RowDecoder.shares,
+          "\(RowDecoder.allowances) ORDER BY project, member", RowDecoder.shares, RowDecoder.storageHolds,
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
@@ -83,6 +83,7 @@ extension ControlPlaneStore {
     state.reservations = try results[16].rows.map(RowDecoder.reservation)
     state.allowances = try results[17].rows.map(RowDecoder.allowance)
     state.shares = try results[18].rows.map(RowDecoder.share)
+    state.storageHolds = try results[19].rows.map(RowDecoder.storageHold)
     state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
     state.lastExplanationID = try results[0][0].int(2)
     return state

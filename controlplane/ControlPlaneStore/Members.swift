@@ -98,7 +98,7 @@ extension ControlPlaneStore {
     ])
   }
 
-  /// Takes a role from a user. The last administrator of the organisation stays.
+  /// Takes a role from a user. The last administrator of the organisation who is not disabled stays.
   ///
   /// - Returns: false when the user has not had it, or is the last.
   public func removeMember(_ user: String, _ role: Role, from project: ProjectName?, audit: AuditRow) async throws
@@ -110,12 +110,12 @@ extension ControlPlaneStore {
       PostgresStatement(
         """
         WITH gone AS (
-          DELETE FROM \(Self.memberTable(project)) = $1 AND user_name = $2 AND role = $3
-            AND ($3 <> 'org-admin' OR (SELECT count(*) FROM organisation_members WHERE role = 'org-admin') > 1)
+          DELETE FROM \(Self.memberTable(project)) = $2 AND user_name = $1 AND role = $3
+            AND ($3 <> 'org-admin' OR \(Self.hasOtherAdministrator))
           RETURNING 1)
         INSERT INTO audit (at_ms, actor, address, action, object, detail)
-        SELECT $4, $5, $6, 'member.remove', $1, $2 || ' ' || $3 FROM gone
-        """, .text(project?.text ?? Self.organisation), .text(user), .text(role.rawValue),
+        SELECT $4, $5, $6, 'member.remove', $2, $1 || ' ' || $3 FROM gone
+        """, .text(user), .text(project?.text ?? Self.organisation), .text(role.rawValue),
         .int8(audit.at.milliseconds), .text(audit.actor), .text(audit.address)),
       Self.accessChanged,
     ])

@@ -1,3 +1,4 @@
+internal import ControlPlaneCore
 public import FederationModel
 import Postgres
 
@@ -20,11 +21,20 @@ extension ControlPlaneStore {
       })
   }
 
-  /// Bytes of all versions of a project's data sets that are kept here, not at an origin.
-  public func datasetStorage(of project: ProjectName) async throws -> Int64 {
-    try await run(
-      "SELECT coalesce(sum(bytes), 0)::int8 FROM dataset_versions WHERE project = $1 AND origin IS NULL",
-      .text(project.text)
-    )[0].int(0)
+  /// Bytes that a project keeps here: all versions of its data sets but those at an origin, and the outputs of its runs that are in the
+  /// repository.
+  public func storage(of project: ProjectName) async throws -> (datasets: Int64, outputs: Int64) {
+    let row = try await run(
+      """
+      SELECT (SELECT coalesce(sum(bytes), 0)::int8 FROM dataset_versions WHERE project = $1 AND origin IS NULL),
+        (SELECT coalesce(sum(size_bytes), 0)::int8 FROM artifacts
+          WHERE project = $1 AND NOT is_unstored AND deleted_ms IS NULL)
+      """, .text(project.text))[0]
+    return (try row.int(0), try row.int(1))
+  }
+
+  /// What a project may keep here; nil: there is no limit.
+  public func storageLimit(of project: ProjectName) async throws -> Int64? {
+    try await projects().first { $0.name == project }?.limits.storageBytes
   }
 }

@@ -12,6 +12,8 @@ public struct NumberedLedgerEntry: Hashable, Sendable {
   public var to: String
   public var amount: Amount
   public var run: RunID?
+  /// What else it was for; empty: nothing.
+  public var subject: String
   public var actor: String
 }
 
@@ -93,7 +95,7 @@ extension ControlPlaneStore {
     // Two searches through an index each, instead of one through all of history.
     let rows = try await run(
       """
-      SELECT seq, at_ms, kind, from_account, to_account, amount, run_id, actor FROM (
+      SELECT seq, at_ms, kind, from_account, to_account, amount, run_id, actor, subject FROM (
         (SELECT * FROM ledger_entries WHERE from_account = ANY ($1) AND seq < $2 ORDER BY seq DESC LIMIT $3)
         UNION (SELECT * FROM ledger_entries WHERE to_account = ANY ($1) AND seq < $2 ORDER BY seq DESC LIMIT $3)
       ) AS entries ORDER BY seq DESC LIMIT $3
@@ -102,7 +104,7 @@ extension ControlPlaneStore {
       NumberedLedgerEntry(
         sequence: try $0.int(0), at: try RowDecoder.time($0, 1), kind: try $0.text(2), from: try $0.text(3),
         to: try $0.text(4), amount: Amount(micros: try $0.int(5)), run: try $0.optionalInt(6).map { RunID($0) },
-        actor: try $0.text(7))
+        subject: try $0.text(8), actor: try $0.text(7))
     }
   }
 
@@ -171,7 +173,7 @@ extension ControlPlaneStore {
           SELECT v.run_id FROM reservations v LEFT JOIN runs r ON r.run_id = v.run_id
           WHERE r.run_id IS NULL OR r.phase >= \(RunPhase.succeeded.rawValue) ORDER BY 1 LIMIT 100
           """,
-          RowDecoder.allowances,
+          RowDecoder.allowances, RowDecoder.storageHolds,
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     let budgets = try results[1].rows.map(RowDecoder.budget)
@@ -190,7 +192,9 @@ extension ControlPlaneStore {
       "money is held for run \(RunID(try $0.int(0)).hexadecimal), which is over"
     }
     let allowances = try results[7].rows.map(RowDecoder.allowance)
-    if let violation = Ledger(budgets: budgets, reservations: reservations, allowances: allowances).violation {
+    let storage = try results[8].rows.map(RowDecoder.storageHold)
+    let ledger = Ledger(budgets: budgets, reservations: reservations, allowances: allowances, storage: storage)
+    if let violation = ledger.violation {
       differences.append(violation)
     }
     return LedgerReview(

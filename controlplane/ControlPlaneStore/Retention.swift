@@ -10,13 +10,16 @@ public struct RetentionPolicy: Hashable, Sendable {
   public var eventsPerWorkflow: Int
   /// How long events are kept that belong to no workflow (clusters, leadership), and candidate tables of unknown workflows.
   public var history: Duration
+  /// How long tokens are listed that were revoked or have expired.
+  public var tokens: Duration
   /// How long artifacts of workflows that are over are kept in the repository; nil: as long as their workflows.
   public var artifacts: Duration?
 
   public init(
     explanationsPerWorkflow: Int = 1000, eventsPerWorkflow: Int = 10_000, history: Duration = .seconds(30 * 86_400),
-    artifacts: Duration? = nil
+    artifacts: Duration? = nil, tokens: Duration = .seconds(30 * 86_400)
   ) {
+    self.tokens = tokens
     self.artifacts = artifacts
     self.explanationsPerWorkflow = explanationsPerWorkflow
     self.eventsPerWorkflow = eventsPerWorkflow
@@ -43,6 +46,13 @@ extension ControlPlaneStore {
         """, .int8(oldest), .int8(Int64(batch))
       ).affectedRows
     }
+    // What they did stays in the audit log.
+    deleted += try await run(
+      """
+      DELETE FROM tokens WHERE hash = ANY (ARRAY(
+        SELECT hash FROM tokens WHERE revoked_ms < $1 OR expires_ms < $1 ORDER BY created_ms LIMIT $2))
+      """, .int8((now + (.zero - policy.tokens)).milliseconds), .int8(Int64(batch))
+    ).affectedRows
     return deleted
   }
 

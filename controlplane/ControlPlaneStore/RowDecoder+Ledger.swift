@@ -51,6 +51,15 @@ extension RowDecoder {
       spent: Amount(micros: try row.int(4)))
   }
 
+  static let storageHolds =
+    "SELECT \(DeltaEncoder.storageColumns.map(\.name).joined(separator: ", ")) FROM storage_holds ORDER BY name"
+
+  static func storageHold(_ row: PostgresRow) throws -> StorageHold {
+    StorageHold(
+      name: try row.text(0), project: ProjectName(try row.text(1)), member: try row.text(2), currency: try row.text(3),
+      amount: Amount(micros: try row.int(4)), from: try time(row, 5), until: try time(row, 6))
+  }
+
   static func reservation(_ row: PostgresRow) throws -> Reservation {
     Reservation(
       run: RunID(try row.int(0)), project: ProjectName(try row.text(1)), member: try row.text(5),

@@ -150,7 +150,7 @@ enum RowDecoder {
   static let clusters = """
     SELECT name, kind, labels, project, created_ms, cordon_reason, is_draining, revoked_ms, journal, acked_sequence,
       is_adopting, currency, core_hour, gibibyte_hour, gpu_hour, egress_gibibyte, class_factors,
-      price_periods
+      price_periods, storage_gibibyte_hour
     FROM clusters LEFT JOIN price_sheets ON cluster = name ORDER BY name
     """
 
@@ -158,7 +158,7 @@ enum RowDecoder {
     let prices = try row.optionalText(11).map {
       PriceSheet(
         currency: $0, coreHour: try row.double(12), gibibyteHour: try row.double(13), gpuHour: try row.double(14),
-        egressGibibyte: try row.double(15),
+        egressGibibyte: try row.double(15), storageGibibyteHour: try row.optionalDouble(18),
         classFactors: try row.optionalText(16).map { try RowJSON.decode([String: Double].self, $0) })
     }
     let spec = ClusterSpec(

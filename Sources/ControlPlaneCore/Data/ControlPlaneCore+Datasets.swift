@@ -153,6 +153,7 @@ extension ControlPlaneCore {
         .failedPrecondition,
         "\(reference.name) version \(version.number) is not on \(cluster); bring it there with `fubini prefetch` first")
     }
+    if isPinned { try holdPin(row, for: principal.user) } else { releasePin(name) }
     row.isPinned = isPinned
     data.insert(row)
     output.replicas[name] = row

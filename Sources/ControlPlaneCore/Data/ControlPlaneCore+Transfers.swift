@@ -165,6 +165,7 @@ extension ControlPlaneCore {
   /// A replica is no longer there.
   mutating func vanished(_ key: DataKey, from cache: String, because reason: String) {
     guard let row = data.remove(key, from: cache) else { return }
+    if row.isPinned { releasePin(ReplicaName(key: key, cache: cache)) }
     staleValues.insert(key)
     data.checkHome(of: key)
     if isLost(key) {

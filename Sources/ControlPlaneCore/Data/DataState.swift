@@ -34,6 +34,8 @@ struct DataState: Sendable {
   /// Files of one cluster on their way into caches of others, which read them from that cluster's cache.
   private(set) var abroad: [DataKey: AbroadEntry] = [:]
   private var pins: [ReplicaName: Int] = [:]
+  /// What users have pinned.
+  private(set) var userPins: Set<ReplicaName> = []
   /// The one copy of a key into the repository.
   private(set) var outward: [DataKey: TransferID] = [:]
   /// Outputs that are nowhere but in caches, by content: several tasks may have made the same.
@@ -218,6 +220,7 @@ struct DataState: Sendable {
     let wasPinned = replicas[row.key]?[row.cache]?.isPinned ?? false
     replicas[row.key, default: [:]][row.cache] = row
     books[row.cache, default: CacheBook()].insert(row.key, row.size)
+    if row.isPinned { userPins.insert(name) } else { userPins.remove(name) }
     if row.isPinned != wasPinned { pin(name, row.isPinned) } else { settle(name) }
   }
 
@@ -225,6 +228,7 @@ struct DataState: Sendable {
     books[cache]?.remove(key)
     guard let row = replicas[key]?.removeValue(forKey: cache) else { return nil }
     if replicas[key]!.isEmpty { replicas[key] = nil }
+    userPins.remove(ReplicaName(key: key, cache: cache))
     if row.isPinned { pin(ReplicaName(key: key, cache: cache), false) }
     return row
   }

@@ -50,7 +50,7 @@ public struct DurableDelta: Hashable, Sendable {
       + events.count + idempotency.count
       + audit.count + alerts.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
       + projects.count + shares.count + ledger.budgets.count + ledger.reservations.count + ledger.allowances.count
-      + ledger.entries.count
+      + ledger.entries.count + ledger.storage.count
   }
 
   public var isEmpty: Bool {
@@ -96,6 +96,8 @@ public struct DurableState: Hashable, Sendable {
   public var reservations: [Reservation] = []
   /// By project and member.
   public var allowances: [Allowance] = []
+  /// By name.
+  public var storageHolds: [StorageHold] = []
   /// The greatest ever used; 0 for none.
   public var lastWorkflowID: WorkflowID
   /// The greatest ever used; 0 for none.

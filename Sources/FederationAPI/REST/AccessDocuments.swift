@@ -11,6 +11,42 @@ public struct MemberRequest: Hashable, Sendable, Codable {
   }
 }
 
+/// A person or a service account.
+public struct KnownUserDocument: Hashable, Sendable, Codable {
+  /// Of a service account `PROJECT/NAME`.
+  public var name: String
+  /// Of a service account; nil: a person.
+  public var project: String?
+  public var createdAt: WireTime
+  /// Since when no token of theirs is taken; nil: they are.
+  public var disabledAt: WireTime?
+  /// Tokens that are neither revoked nor expired.
+  public var tokens: Int64
+  public init(name: String, project: String?, createdAt: WireTime, disabledAt: WireTime?, tokens: Int64) {
+    self.name = name
+    self.project = project
+    self.createdAt = createdAt
+    self.disabledAt = disabledAt
+    self.tokens = tokens
+  }
+}
+
+public struct KnownUserList: Hashable, Sendable, Codable {
+  /// By name.
+  public var items: [KnownUserDocument]
+  /// Pass as `continue` for the next page; nil: there is none.
+  public var next: String?
+  public init(items: [KnownUserDocument], next: String?) {
+    self.items = items
+    self.next = next
+  }
+}
+
+public struct KnownUserRequest: Hashable, Sendable, Codable {
+  public var disabled: Bool
+  public init(disabled: Bool) { self.disabled = disabled }
+}
+
 /// A role that a user has.
 public struct MemberDocument: Hashable, Sendable, Codable {
   public var user: String
@@ -113,7 +149,7 @@ public struct QuotaDocument: Hashable, Sendable, Codable {
   public var used: ResourceUse
   /// By cluster.
   public var usedByCluster: [String: ResourceUse]
-  /// Of all versions of its data sets.
+  /// Of uploaded versions of its data sets, and of its outputs in the repository.
   public var storageBytes: Int64
   /// What an administrator should know: more is guaranteed than there is. nil: nothing.
   public var warnings: [String]?

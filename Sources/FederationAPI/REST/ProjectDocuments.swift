@@ -145,12 +145,15 @@ public struct LedgerEntryDocument: Hashable, Sendable, Codable {
   public var amount: MoneyDocument
   /// 16 hexadecimal digits; nil where no run is concerned.
   public var run: String?
+  /// The pinned data that it was for; nil: none.
+  public var subject: String?
   /// Empty for what follows by itself.
   public var actor: String
   public init(
     sequence: Int64, at: WireTime, kind: String, from: String, to: String, amount: MoneyDocument, run: String?,
-    actor: String
+    subject: String? = nil, actor: String
   ) {
+    self.subject = subject
     self.sequence = sequence
     self.at = at
     self.kind = kind

@@ -50,7 +50,7 @@ public struct ProjectLimits: Hashable, Sendable, Codable {
   public var overall: ResourceQuota?
   /// By cluster.
   public var clusters: [String: ResourceQuota]?
-  /// Of all versions of its data sets.
+  /// Of what is kept here for it: uploaded versions of its data sets, and outputs in the repository.
   public var storageBytes: Int64?
   /// The clusters that it may use.
   public var allowedClusters: [ClusterName]?

@@ -17,7 +17,8 @@ struct ClusterCommand: AsyncParsableCommand {
     @Argument var name: String
     @Option(help: "process or slurm.") var kind: String = "process"
     @Option(help: "k=v,k=v") var labels: String?
-    @Option(help: "\"core-hour=4 CNY,egress-gib=0.10 CNY\"; also gib-hour and gpu-hour.") var price: String?
+    @Option(help: "\"core-hour=4 CNY,egress-gib=0.10 CNY\"; also gib-hour, gpu-hour and storage-gib-hour.") var price:
+      String?
     @Option(help: "Only this project may use it.") var onlyProject: String?
     @Flag(help: "Print the one line to paste on the cluster, and nothing else. It holds the one-time token.")
     var printJoinCommand = false
@@ -220,8 +221,10 @@ enum ClusterText {
       case "gib-hour": next.gibibyteHour = amount * 100
       case "gpu-hour": next.gpuHour = amount * 100
       case "egress-gib": next.egressGibibyte = amount * 100
+      case "storage-gib-hour": next.storageGibibyteHour = amount * 100
       default:
-        throw CommandFailure(.usage, "Prices are core-hour, gib-hour, gpu-hour and egress-gib, not \"\(halves[0])\".")
+        throw CommandFailure(
+          .usage, "Prices are core-hour, gib-hour, gpu-hour, egress-gib and storage-gib-hour, not \"\(halves[0])\".")
       }
       sheet = next
     }

@@ -258,7 +258,11 @@ struct DatasetCommand: AsyncParsableCommand {
 
   struct Pin: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Keep a version in a cluster's cache, whatever else needs the room.")
+      abstract: "Keep a version in a cluster's cache, whatever else needs the room.",
+      discussion: """
+        Where the cluster asks money for it (`fubini price list`), a day is held ahead of the project's budget, and charged as it passes. \
+        The pin lapses when the next day cannot be paid for; the audit log says so six hours before.
+        """)
     @Argument var name: String
     @Option(help: "The cluster.") var cluster: String
     @OptionGroup var project: ProjectOption

@@ -20,7 +20,8 @@ struct Fubini: AsyncParsableCommand {
       Logs.self,
       Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,
       DatasetCommand.self, Prefetch.self, TransferCommand.self, LinkCommand.self, SecretCommand.self,
-      ProjectCommand.self, OrganisationCommand.self, TokenCommand.self, BudgetCommand.self, Usage.self, Cost.self,
+      ProjectCommand.self, OrganisationCommand.self, UserCommand.self, TokenCommand.self, BudgetCommand.self,
+      Usage.self, Cost.self,
       LedgerCommand.self,
       ClusterCommand.self, PriceCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
     ])

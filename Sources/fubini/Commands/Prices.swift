@@ -20,6 +20,7 @@ struct PriceCommand: AsyncParsableCommand {
     @Option(help: "One GiB of memory for one hour.") var gibHour: String?
     @Option(help: "One GPU for one hour.") var gpuHour: String?
     @Option(help: "One GiB that another cluster fetches from its export.") var egressGib: String?
+    @Option(help: "One GiB that a user keeps pinned for an hour.") var storageGibHour: String?
     @Option(name: .customLong("class"), help: "CLASS=FACTOR on the hourly prices, as idle=0.4; may be repeated.")
     var classes: [String] = []
     @Option(help: "From this moment: 2026-03-01T00:00:00Z") var from: String?
@@ -37,7 +38,8 @@ struct PriceCommand: AsyncParsableCommand {
     func request() throws -> PriceRequest {
       var sheet = PriceSheet(
         currency: currency, coreHour: try Self.amount(coreHour), gibibyteHour: try Self.amount(gibHour),
-        gpuHour: try Self.amount(gpuHour), egressGibibyte: try Self.amount(egressGib))
+        gpuHour: try Self.amount(gpuHour), egressGibibyte: try Self.amount(egressGib),
+        storageGibibyteHour: try storageGibHour.map { try Self.amount($0) })
       var factors: [String: Double] = [:]
       for text in classes {
         let halves = text.split(separator: "=", maxSplits: 1)
@@ -82,13 +84,17 @@ struct PriceCommand: AsyncParsableCommand {
 
     static func table(_ items: [PriceDocument]) -> String {
       var table = Table(
-        headings: ["CLUSTER", "NOW", "CORE-HOUR", "GIB-HOUR", "GPU-HOUR", "EGRESS/GiB", "CLASSES", "FROM", "UNTIL"])
+        headings: [
+          "CLUSTER", "NOW", "CORE-HOUR", "GIB-HOUR", "GPU-HOUR", "EGRESS/GiB", "PIN/GiB-HOUR", "CLASSES", "FROM",
+          "UNTIL",
+        ])
       for item in items {
         let sheet = item.prices
         let factors = (sheet.classFactors ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         table.rows.append(
           [item.cluster, item.isInForce ? "*" : ""]
-            + [sheet.coreHour, sheet.gibibyteHour, sheet.gpuHour, sheet.egressGibibyte].map {
+            + [sheet.coreHour, sheet.gibibyteHour, sheet.gpuHour, sheet.egressGibibyte, sheet.storageGibibyteHour ?? 0]
+            .map {
               Display.price($0, sheet.currency)
             } + [
               factors.isEmpty ? "-" : factors.joined(separator: ","), item.from?.description ?? "-",

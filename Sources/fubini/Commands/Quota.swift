@@ -23,7 +23,8 @@ struct ProjectQuota: AsyncParsableCommand {
     @Option(help: "Such as 64GiB.") var memory: String?
     @Option(help: "Runs.") var runs: String?
     @Option(help: "Limit these four on this cluster, not on all together.") var cluster: String?
-    @Option(help: "Of all versions of its data sets together, such as 2TiB.") var storage: String?
+    @Option(help: "Of its uploaded data sets and its outputs in the repository together, such as 2TiB.")
+    var storage: String?
     @Option(help: "The clusters that it may use, and no others: a,b; none: all.") var clusters: String?
     @Option(help: "One more cluster that it may use, when they are limited.") var allowCluster: String?
     @Option(help: "The priority classes that it may use: offline,idle; none: all.") var classes: String?
@@ -186,7 +187,7 @@ struct ProjectQuota: AsyncParsableCommand {
       for name in Swift.Set(quota.usedByCluster.keys).union((quota.limits.clusters ?? [:]).keys).sorted() {
         add(name, quota.usedByCluster[name] ?? ResourceUse(), quota.limits.clusters?[name])
       }
-      var text = table.render() + "\ndata sets: \(cell(quota.storageBytes, quota.limits.storageBytes, bytes))\n"
+      var text = table.render() + "\nkept here: \(cell(quota.storageBytes, quota.limits.storageBytes, bytes))\n"
       let limits = quota.limits
       let clusters = limits.allowedClusters.map { $0.map(\.text).sorted().joined(separator: ", ") } ?? "all"
       let classes = limits.allowedClasses.map { $0.sorted().map(\.rawValue).joined(separator: ", ") } ?? "all"

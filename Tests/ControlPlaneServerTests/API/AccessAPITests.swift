@@ -49,6 +49,48 @@ import Testing
     }
   }
 
+  @Test("A disabled user's tokens are refused at once and taken again when enabled; the last administrator stays")
+  func disabling() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let admin = fixture.admin
+        func set(_ user: String, _ isDisabled: Bool, by token: String) async throws -> TestResponse {
+          try await client.send(.put, "/v1/users/\(user)", token: token, body: #"{"disabled":\#(isDisabled)}"#)
+        }
+        func member(_ user: String, _ role: String) async throws -> String {
+          _ = try await client.send(
+            .post, "/v1/members", token: admin, body: #"{"user":"\#(user)","role":"\#(role)"}"#)
+          let made = try await client.send(.post, "/v1/tokens", token: admin, body: #"{"user":"\#(user)"}"#)
+          return try #require(try made.json["token"]?.stringValue)
+        }
+        let aldo = try await member("aldo", "auditor")
+        #expect(try await client.send(.get, "/v1/audit", token: aldo).status == .ok)
+        #expect(try await set("aldo", true, by: admin).status == .ok)
+        #expect(try await client.send(.get, "/v1/audit", token: aldo).status == .unauthorized)
+        let listed = try await client.send(.get, "/v1/users", token: admin)
+        let row = try #require(try listed.json["items"]?.arrayValue?.first { $0["name"] == "aldo" })
+        #expect(row["disabledAt"] != nil && row["tokens"] == 1)
+        #expect(try await set("aldo", false, by: admin).status == .ok)
+        #expect(try await client.send(.get, "/v1/audit", token: aldo).status == .ok)
+        #expect(try await set("aldo", true, by: aldo).status == .forbidden)
+        #expect(try await set("nobody-here", true, by: admin).status == .notFound)
+        let log = String(buffer: try await client.send(.get, "/v1/audit", token: admin).body)
+        #expect(log.contains("user.disable") && log.contains("user.enable"))
+
+        // Two administrators: neither disables themselves, and one stays whatever happens.
+        let ada = try await member("ada", "org-admin")
+        #expect(try await set("ada", true, by: ada).status == .conflict)
+        let who = try #require(try await client.send(.get, "/v1/userinfo", token: admin).json["user"]?.stringValue)
+        #expect(try await set(who, true, by: ada).status == .ok)
+        #expect(try await client.send(.get, "/v1/userinfo", token: admin).status == .unauthorized)
+        let removal = try await client.send(.delete, "/v1/members?user=ada&role=org-admin", token: ada)
+        #expect(removal.status == .conflict, "the other one is disabled")
+        #expect(try await set(who, false, by: ada).status == .ok)
+        #expect(try await client.send(.get, "/v1/userinfo", token: admin).status == .ok)
+      }
+    }
+  }
+
   @Test("A token of a limited one is as limited: its project, its scopes and its end")
   func narrowing() async throws {
     try await APIFixture.use { fixture in

@@ -68,7 +68,7 @@ struct APIServer: Sendable {
 
   private var dataRoutes: [Route] {
     datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes + projectRoutes + memberRoutes
-      + tokenRoutes + quotaRoutes + budgetMemberRoutes + alertHookRoutes
+      + userRoutes + tokenRoutes + quotaRoutes + budgetMemberRoutes + alertHookRoutes
   }
 
   func router() -> Router<APIContext> {

@@ -218,11 +218,26 @@ extension APIServer {
     default:
       throw FederationError(.invalidArgument, "a version is made of one of manifest, origin and copyOf")
     }
+    if case .uploaded(_, _, let size) = content { try await admitStorage(size, to: reference.project) }
     let reply = try await send(.dataset(reference, .addVersion(content)), bytes, request, context)
     guard case .dataset(_, let number?) = reply else {
       throw FederationError(.internal, "the new version was answered with something else")
     }
     return try .json(DatasetVersionDocument(try await version(number, of: reference)), .created)
+  }
+
+  /// Whether what is uploaded fits beside what the project keeps, outputs of runs included. The core looks again at data sets alone.
+  ///
+  /// - Throws: `.resourceExhausted` with what there is and who can allow more.
+  private func admitStorage(_ size: ByteCount, to project: ProjectName) async throws {
+    guard let limit = try await services.store.storageLimit(of: project) else { return }
+    let used = try await services.store.storage(of: project)
+    guard used.datasets + used.outputs + size.bytes > limit else { return }
+    throw FederationError(
+      .resourceExhausted,
+      "project \(project) may keep \(ByteCount(limit)) and has \(ByteCount(used.datasets)) in data sets and "
+        + "\(ByteCount(used.outputs)) in outputs of runs; \(size) more do not fit: remove versions or delete workflows, or let "
+        + "an administrator allow more: fubini project quota set \(project) --storage SIZE")
   }
 
   private static func uploaded(_ manifest: ArtifactStat, _ header: DatasetManifest.Header) -> VersionContent {

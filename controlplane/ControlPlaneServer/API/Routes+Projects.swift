@@ -239,7 +239,8 @@ extension LedgerEntryDocument {
     let currency = entry.from.split(separator: "/").last.map { String($0) } ?? ""
     self.init(
       sequence: entry.sequence, at: entry.at.wire, kind: entry.kind, from: entry.from, to: entry.to,
-      amount: MoneyDocument(entry.amount, currency), run: entry.run?.hexadecimal, actor: entry.actor)
+      amount: MoneyDocument(entry.amount, currency), run: entry.run?.hexadecimal,
+      subject: entry.subject.isEmpty ? nil : entry.subject, actor: entry.actor)
   }
 }
 

@@ -32,10 +32,11 @@ extension APIServer {
         .notFound, "there is no project \(name); an administrator makes it: fubini project create \(name)")
     }
     let uses = try await services.store.resourceUse(of: name)
+    let storage = try await services.store.storage(of: name)
     return QuotaDocument(
       project: name.text, limits: project.limits, used: uses.values.reduce(into: ResourceUse()) { $0 += $1 },
       usedByCluster: Dictionary(uniqueKeysWithValues: uses.map { ($0.key.text, $0.value) }),
-      storageBytes: try await services.store.datasetStorage(of: name),
+      storageBytes: storage.datasets + storage.outputs,
       warnings: project.limits.guarantee == nil ? nil : await overcommitment(of: projects))
   }
 

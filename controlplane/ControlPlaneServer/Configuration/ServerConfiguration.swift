@@ -130,6 +130,7 @@ extension ServerConfiguration {
         try section.count("explanationsPerWorkflow") ?? retention.explanationsPerWorkflow
       retention.eventsPerWorkflow = try section.count("eventsPerWorkflow") ?? retention.eventsPerWorkflow
       retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
+      retention.tokens = try section.count("tokenDays").map { .seconds($0 * 86_400) } ?? retention.tokens
       retention.artifacts = try section.count("artifactDays").map { .seconds($0 * 86_400) }
     }
     try reader.section("webhooks") { section in

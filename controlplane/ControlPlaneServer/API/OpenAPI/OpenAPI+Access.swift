@@ -5,6 +5,8 @@ extension OpenAPI {
   /// Members, tokens and quotas.
   static let accessOperations: [String: Operation] = {
     var all = [
+      "GET /v1/users": Operation(query: ["limit", "continue"], response: KnownUserList.self),
+      "PUT /v1/users/:u": Operation(request: KnownUserRequest.self, response: AcceptedDocument.self),
       "GET /v1/tokens": Operation(query: ["user", "project", "all"], response: TokenList.self),
       "POST /v1/tokens": Operation(request: TokenRequest.self, response: TokenCreated.self, status: 201),
       "DELETE /v1/tokens/:id": Operation(response: AcceptedDocument.self),
