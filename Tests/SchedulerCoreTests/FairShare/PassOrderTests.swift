@@ -25,7 +25,7 @@ struct PassOrderTests {
       key: number,
       requirement: Requirement(
         project: project, image: "any", copy: Resources(cpuMillicores: cores * 1000, memory: .gibibytes(memory)),
-        hints: hints, template: "\(project)/\(number)"),
+        hints: hints, template: TemplateKey(project: project, name: "\(number)", program: 1)),
       tasks: (0..<tasks).map { TaskID(workflow: WorkflowID(number), node: NodeID(Int32($0))) },
       expectedRuntime: .seconds(seconds), isRuntimeKnown: true, tail: tail, deadline: deadline)
   }
