@@ -42,7 +42,7 @@ extension ControlPlaneCore {
   }
 
   /// What a run is expected to take when it is placed or read back.
-  func expectedSeconds(_ template: String, _ inputs: ByteCount?, walltime: Duration?) -> Double {
+  func expectedSeconds(_ template: TemplateKey, _ inputs: ByteCount?, walltime: Duration?) -> Double {
     history.runtime(of: template, reading: inputs)?.median ?? (walltime ?? configuration.defaultRuntime).seconds
   }
 
