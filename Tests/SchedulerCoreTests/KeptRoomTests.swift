@@ -7,7 +7,8 @@ struct KeptRoomTests {
   private static func requirement(_ priorityClass: PriorityClass, cores: Int64 = 1, copies: Int = 1) -> Requirement {
     Requirement(
       project: "p", image: "any", copy: Resources(cpuMillicores: cores * 1000),
-      hints: FederationHints(priorityClass: priorityClass, gangSize: copies), template: TemplateKey(project: "p", name: "t", program: 1))
+      hints: FederationHints(priorityClass: priorityClass, gangSize: copies),
+      template: TemplateKey(project: "p", name: "t", program: 1))
   }
 
   private static func cluster(free: Int64, claims: [Requirement] = [], headroom: Int64? = nil) -> ClusterView {

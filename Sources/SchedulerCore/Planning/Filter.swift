@@ -21,7 +21,8 @@ enum Filter {
     let over = quota?.rejection(of: cluster.spec, for: requirement)
     if let over, !over.isTemporary { return over }
     let money =
-      price(cluster, requirement, egress, expectedRuntime) ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
+      price(cluster, requirement, egress, expectedRuntime)
+      ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
     if let money, !money.isTemporary { return money }
     return over ?? money
       ?? moment(cluster, requirement, missing: missing, expectedRuntime: expectedRuntime)
