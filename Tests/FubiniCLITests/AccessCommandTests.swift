@@ -36,6 +36,25 @@ import Testing
     }
   }
 
+  @Test("Guarantees, borrowing and reserved clusters are set and lifted by themselves")
+  func guarantees() throws {
+    var limits = try changed(
+      ProjectLimits(), "--guarantee", "cpu=16,gpu=2,memory=64GiB", "--borrow-limit", "runs=20", "--reserve",
+      "pool=gold")
+    #expect(limits.guarantee == ResourceQuota(cpuMillicores: 16_000, gpus: 2, memoryBytes: 68_719_476_736))
+    #expect(limits.borrowLimit == ResourceQuota(runs: 20) && limits.reserves == ["pool": "gold"])
+    limits = try changed(limits, "--guarantee", "none", "--reserve", "none")
+    #expect(limits.guarantee == nil && limits.reserves == nil && limits.borrowLimit?.runs == 20)
+    for wrong in ["cores=4", "cpu", "cpu=-1"] {
+      #expect(throws: (any Error).self) { try self.changed(ProjectLimits(), "--guarantee", wrong) }
+    }
+    let text = ProjectQuota.Get.table(
+      QuotaDocument(
+        project: "lab", limits: ProjectLimits(guarantee: ResourceQuota(cpuMillicores: 16_000, gpus: 2)),
+        used: ResourceUse(), usedByCluster: [:], storageBytes: 0, warnings: ["too much"]))
+    #expect(text.contains("guaranteed: 16 cores, 2 GPUs") && text.contains("warning: too much"), "\(text)")
+  }
+
   @Test("A table of quotas says what is used of what, and where")
   func quotaTable() {
     var use = ResourceUse()
