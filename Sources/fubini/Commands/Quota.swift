@@ -96,7 +96,9 @@ struct ProjectQuota: AsyncParsableCommand {
       if let guarantee { limits.guarantee = try Self.quota(guarantee, "--guarantee") }
       if let borrowLimit { limits.borrowLimit = try Self.quota(borrowLimit, "--borrow-limit") }
       if let reserve {
-        limits.reserves = try Self.list(reserve).map { pairs in try Dictionary(pairs.map(Self.label)) { $1 } }
+        limits.reserves = try Self.list(reserve, "--reserve").map { pairs in
+          try Dictionary(pairs.map(Self.label)) { $1 }
+        }
       }
       return limits
     }
@@ -110,7 +112,7 @@ struct ProjectQuota: AsyncParsableCommand {
 
     /// `cpu=16,gpu=2`; nil for `none`.
     static func quota(_ text: String, _ option: String) throws -> ResourceQuota? {
-      guard let pairs = list(text) else { return nil }
+      guard let pairs = try list(text, option) else { return nil }
       var quota = ResourceQuota()
       for (name, amount) in try pairs.map(label) {
         switch name {
