@@ -152,8 +152,10 @@ extension ControlPlaneCore {
       throw FederationError(.internal, "the task waits in no queue")
     }
     var views = views()
-    let table = candidates(of: pendingGroup(group, [task]), group, on: &views)
+    let waiting = pendingGroup(group, [task])
+    let table = candidates(of: waiting, group, on: &views)
     guard case .object(var members) = table.json else { return table.json }
+    members["priority"] = priority(of: waiting, since: entry.since)
     members["state"] = "Waiting"
     members["message"] = .string(roomBeingMade(for: group) ?? summary(of: table))
     return .object(members)

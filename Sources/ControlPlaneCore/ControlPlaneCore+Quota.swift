@@ -96,6 +96,8 @@ extension ProjectLimits {
       parts.append(
         "reserves \(reserves.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ","))")
     }
+    add("pendingTasks", pendingTasks)
+    add("submissionsPerMinute", submissionsPerMinute)
     if let allowedClusters { parts.append("clusters \(allowedClusters.map(\.text).sorted().joined(separator: ","))") }
     if let allowedClasses { parts.append("classes \(allowedClasses.sorted().map(\.rawValue).joined(separator: ","))") }
     if let residency, !residency.isEmpty {

@@ -12,6 +12,9 @@ extension ControlPlaneCore {
     for loaded in state.workflows {
       do { try insert(RestoredWorkflow(loaded)) } catch { quarantine(loaded.row, error) }
     }
+    for entry in workflows.values.sorted(by: { $0.row.createdAt < $1.row.createdAt }) {
+      noteSubmission(to: entry.row.project, at: entry.row.createdAt)
+    }
     for row in state.runs {
       guard let entry = workflows[row.task.workflow] else { continue }
       let spec = try? entry.machine.taskSpec(for: row.task.node)
@@ -83,6 +86,7 @@ extension ControlPlaneCore {
       name: submission.name, uid: submission.uid, project: submission.project, createdAt: now)
     try admit(to: submission.project)
     try admitClasses(of: submission.definition)
+    try admitSubmission(to: submission.project)
     let machine: WorkflowMachine
     do {
       machine = try WorkflowMachine(program: try submission.program.get(), identity: identity)
@@ -99,6 +103,7 @@ extension ControlPlaneCore {
       document: submission.definition.canonicalJSON,
       labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user,
       datasetVersions: versions.isEmpty ? nil : versions)
+    noteSubmission(to: submission.project, at: now)
     workflows[id] = WorkflowEntry(row: row, machine: machine, isRowChanged: true)
     workflowByName[name] = id
     workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
@@ -256,7 +261,7 @@ extension ControlPlaneCore {
       group, requirement.hints.priorityClass,
       isGuaranteed: projects[requirement.project]?.limits.guarantee?.isEmpty == false)
     workflows[task.workflow]!.tasks[task.node] = TaskEntry(
-      epoch: epoch, run: nil, group: group, avoids: avoids, isRemaking: before?.isRemaking ?? false)
+      epoch: epoch, run: nil, group: group, avoids: avoids, isRemaking: before?.isRemaking ?? false, since: now)
     wantsPlacement = true
   }
 

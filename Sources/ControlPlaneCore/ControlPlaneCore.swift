@@ -45,6 +45,10 @@ public struct ControlPlaneCore: Sendable {
   var uses: [ProjectName: QuotaView] = [:]
   /// What each project has used and is charged.
   var shares: [ProjectName: ShareAccount] = [:]
+  /// Of projects whose submissions are limited. Soft.
+  var submissions: [ProjectName: SubmissionWindow] = [:]
+  /// Of projects whose waiting tasks are limited. Soft.
+  var startRates: [ProjectName: StartRate] = [:]
   /// Placements until one goes by age (`ProjectTurns`). Soft.
   var untilAged = ProjectTurns.agedPeriod
   /// The projects' money.

@@ -108,11 +108,34 @@ extension ControlPlaneCore {
 
   /// A placement is taken.
   mutating func noteTurn(of project: ProjectName, isAged: Bool) {
+    if projects[project]?.limits.pendingTasks != nil {
+      startRates[project, default: StartRate()].started(at: now)
+    } else if !startRates.isEmpty {
+      startRates[project] = nil
+    }
     if isAged {
       untilAged = ProjectTurns.agedPeriod - 1
       pending.rotate(project)
     } else {
       untilAged = max(0, untilAged - 1)
     }
+  }
+
+  // MARK: Explaining
+
+  /// What a waiting task's place in the order is made of. JSON members as `PriorityDocument` of the API has them.
+  func priority(of group: PendingGroup, since: Timestamp) -> JSONValue {
+    let status = fairShare()
+    let own = status.projects.first { $0.project == group.requirement.project }
+    let slack = TaskOrder.slack(group)
+    var members: [String: JSONValue] = [
+      "priorityClass": .string(group.requirement.hints.priorityClass.rawValue),
+      "sharePlace": .integer(Int64(own?.place ?? 0)),
+      "shareProjects": .integer(Int64(status.projects.count { $0.place != nil })),
+      "shareFactor": .number(own?.factor ?? 1), "rankSeconds": .number(group.rank),
+      "ageSeconds": .number((now - since).seconds),
+    ]
+    if slack < .infinity { members["slackSeconds"] = .number(slack) }
+    return .object(members)
   }
 }

@@ -41,6 +41,8 @@ struct TaskEntry: Hashable, Sendable {
   var isLooking = false
   /// Its node has ended; it runs again because what it made is lost.
   var isRemaking = false
+  /// Since when it waits, as this leader knows. Soft.
+  var since = Timestamp.epoch
 }
 
 /// A run that is not over, in memory.

@@ -11,10 +11,14 @@ public struct ExplanationDocument: Hashable, Sendable, Codable {
   public var node: String?
   /// Of a node that waits: whether every cluster rejects it, and none only for now.
   public var unplaceable: Bool?
+  /// Of a node that waits: what its place in the order is made of.
+  public var priority: PriorityDocument?
   public init(
     message: String? = nil, decidedAt: WireTime? = nil, candidates: [CandidateDocument],
-    history: [DecisionDocument]? = nil, node: String? = nil, unplaceable: Bool? = nil
+    history: [DecisionDocument]? = nil, node: String? = nil, unplaceable: Bool? = nil,
+    priority: PriorityDocument? = nil
   ) {
+    self.priority = priority
     self.message = message
     self.decidedAt = decidedAt
     self.candidates = candidates

@@ -4,7 +4,10 @@ public import FederationModel
 public struct ProjectRequest: Hashable, Sendable, Codable {
   public var name: String?
   public var description: String?
-  public init(name: String? = nil, description: String? = nil) {
+  /// Of `POST` alone: its part of what is shared, compared with the other projects'; nil: 1.
+  public var weight: Double?
+  public init(name: String? = nil, description: String? = nil, weight: Double? = nil) {
+    self.weight = weight
     self.name = name
     self.description = description
   }
@@ -18,9 +21,13 @@ public struct ProjectDocument: Hashable, Sendable, Codable {
   public var archivedAt: WireTime?
   /// nil: what it may spend is not limited, and nothing is held for its runs.
   public var budget: BudgetDocument?
+  /// Its part of what is shared, compared with the other projects'; nil from an older control plane.
+  public var weight: Double?
   public init(
-    name: String, description: String, createdAt: WireTime, archivedAt: WireTime?, budget: BudgetDocument?
+    name: String, description: String, createdAt: WireTime, archivedAt: WireTime?, budget: BudgetDocument?,
+    weight: Double? = nil
   ) {
+    self.weight = weight
     self.name = name
     self.description = description
     self.createdAt = createdAt

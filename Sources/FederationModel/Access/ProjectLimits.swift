@@ -63,15 +63,22 @@ public struct ProjectLimits: Hashable, Sendable, Codable {
   public var borrowLimit: ResourceQuota?
   /// Labels of the clusters that serve no other projects than those that reserve them. nil: none.
   public var reserves: [String: String]?
+  /// While so many of its tasks wait, nothing more is submitted.
+  public var pendingTasks: Int64?
+  /// Workflows that it may submit in any minute.
+  public var submissionsPerMinute: Int64?
 
   public init(
     overall: ResourceQuota? = nil, clusters: [String: ResourceQuota]? = nil, storageBytes: Int64? = nil,
     allowedClusters: [ClusterName]? = nil, allowedClasses: [PriorityClass]? = nil, residency: [String: String]? = nil,
-    guarantee: ResourceQuota? = nil, borrowLimit: ResourceQuota? = nil, reserves: [String: String]? = nil
+    guarantee: ResourceQuota? = nil, borrowLimit: ResourceQuota? = nil, reserves: [String: String]? = nil,
+    pendingTasks: Int64? = nil, submissionsPerMinute: Int64? = nil
   ) {
     self.guarantee = guarantee
     self.borrowLimit = borrowLimit
     self.reserves = reserves
+    self.pendingTasks = pendingTasks
+    self.submissionsPerMinute = submissionsPerMinute
     self.overall = overall
     self.clusters = clusters
     self.storageBytes = storageBytes
@@ -85,11 +92,17 @@ public struct ProjectLimits: Hashable, Sendable, Codable {
     (allowedClusters?.contains(cluster) ?? true) && (residency ?? [:]).allSatisfy { labels[$0.key] == $0.value }
   }
 
+  /// Each is remembered for a minute.
+  private static let submissionsMax: Int64 = 100_000
+
   /// What makes no sense; nil: nothing.
   public var problem: String? {
     let quotas = [overall, guarantee, borrowLimit].compactMap { $0 } + (clusters ?? [:]).values
     let numbers = quotas.flatMap { [$0.cpuMillicores, $0.gpus, $0.memoryBytes, $0.runs] } + [storageBytes]
     guard numbers.allSatisfy({ $0 ?? 0 >= 0 }) else { return "a quota is a number from 0" }
+    guard pendingTasks ?? 0 >= 0, (0...Self.submissionsMax).contains(submissionsPerMinute ?? 0) else {
+      return "tasks that may wait are a number from 0, submissions in a minute one from 0 to \(Self.submissionsMax)"
+    }
     let names = (clusters ?? [:]).keys.map { $0 } + (allowedClusters ?? []).map(\.text)
     guard names.count <= 1000, names.allSatisfy({ ClusterName($0).isDNSLabel }) else {
       return "limits name at most 1000 clusters, by their names"

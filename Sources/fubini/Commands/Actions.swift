@@ -138,8 +138,10 @@ struct Explain: AsyncParsableCommand {
   static func table(_ document: ExplanationDocument) -> String {
     let node = document.node.map { "\($0): " } ?? ""
     let message = document.message.map { Terminal.printable(node + $0) + "\n" } ?? ""
+    let priority = document.priority.map { priorityLine($0) + "\n" } ?? ""
     // What waits for a person, or for other nodes, has no clusters to compare.
-    let text = document.candidates.isEmpty && !message.isEmpty ? message : message + table(document.candidates)
+    let text =
+      document.candidates.isEmpty && !message.isEmpty ? message : message + priority + table(document.candidates)
     // The table above is that of the only decision, when there was one alone.
     guard let history = document.history, history.count > 2 else { return text }
     var table = Table(headings: ["WHEN", "WHAT", "CLUSTER", "ATTEMPT", "WHY"])
@@ -151,6 +153,14 @@ struct Explain: AsyncParsableCommand {
       ])
     }
     return text + "\n" + table.render()
+  }
+
+  /// What its place in the order is made of, the first first.
+  static func priorityLine(_ priority: PriorityDocument) -> String {
+    let slack = priority.slackSeconds.map { "\(Display.duration($0)) of slack" } ?? "no deadline"
+    return "priority: class \(Terminal.printable(priority.priorityClass)); share \(priority.sharePlace) of "
+      + "\(priority.shareProjects) (factor \(FairShareCommand.decimal(priority.shareFactor, 3))); \(slack); rank "
+      + "\(Display.duration(priority.rankSeconds)); has waited \(Display.duration(priority.ageSeconds))"
   }
 
   static func table(_ candidates: [CandidateDocument]) -> String {

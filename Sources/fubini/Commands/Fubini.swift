@@ -22,6 +22,7 @@ struct Fubini: AsyncParsableCommand {
       DatasetCommand.self, Prefetch.self, TransferCommand.self, LinkCommand.self, SecretCommand.self,
       ProjectCommand.self, OrganisationCommand.self, UserCommand.self, TokenCommand.self, BudgetCommand.self,
       Usage.self, Cost.self,
+      FairShareCommand.self,
       LedgerCommand.self,
       ClusterCommand.self, PriceCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
     ])

@@ -17,10 +17,11 @@ struct ProjectCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a project.")
     @Argument(help: "1 to 63 of a-z, 0-9 and -.") var name: String
     @Option(help: "For people.") var description: String?
+    @Option(help: "Its part of what is shared, compared with the other projects'; 1.") var weight: Double?
     func run() async throws {
       try await withClient { client in
         let answer: AcceptedDocument = try await client.post(
-          ["v1", "projects"], body: ProjectRequest(name: name, description: description))
+          ["v1", "projects"], body: ProjectRequest(name: name, description: description, weight: weight))
         Terminal.line("\(answer.name): created. Limit what it may spend: fubini budget set \(answer.name) 5000 CNY")
       }
     }
@@ -38,11 +39,13 @@ struct ProjectCommand: AsyncParsableCommand {
     }
 
     static func table(_ items: [ProjectDocument]) -> String {
-      var table = Table(headings: ["NAME", "STATE", "SPENT", "RESERVED", "AVAILABLE", "DESCRIPTION"])
+      var table = Table(headings: ["NAME", "STATE", "WEIGHT", "SPENT", "RESERVED", "AVAILABLE", "DESCRIPTION"])
       for item in items {
         let money =
           item.budget.map { [$0.spent.text, $0.reserved.text, $0.available.text] } ?? ["-", "-", "no budget"]
-        table.rows.append([item.name, item.archivedAt == nil ? "Active" : "Archived"] + money + [item.description])
+        let weight = item.weight.map { FairShareCommand.decimal($0, 3) } ?? "-"
+        let state = item.archivedAt == nil ? "Active" : "Archived"
+        table.rows.append([item.name, state, weight] + money + [item.description])
       }
       return table.render()
     }
@@ -61,14 +64,28 @@ struct ProjectCommand: AsyncParsableCommand {
   }
 
   struct Update: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Change a project's description.")
+    static let configuration = CommandConfiguration(
+      abstract: "Change a project's description, or its weight.",
+      discussion: "The weight is set by who may set quotas: an administrator of the organisation.")
     @Argument var name: String
-    @Option(help: "For people.") var description: String
+    @Option(help: "For people.") var description: String?
+    @Option(help: "Its part of what is shared, compared with the other projects'.") var weight: Double?
+
+    func validate() throws {
+      guard description != nil || weight != nil else { throw ValidationError("Say --description or --weight.") }
+    }
+
     func run() async throws {
       try await withClient { client in
-        let answer: AcceptedDocument = try await client.post(
-          ["v1", "projects", name], body: ProjectRequest(description: description), method: .PUT)
-        Terminal.line("\(answer.name): changed.")
+        if let weight {
+          let _: AcceptedDocument = try await client.post(
+            ["v1", "projects", name, "weight"], body: WeightRequest(weight: weight), method: .PUT)
+        }
+        if let description {
+          let _: AcceptedDocument = try await client.post(
+            ["v1", "projects", name], body: ProjectRequest(description: description), method: .PUT)
+        }
+        Terminal.line("\(name): changed.")
       }
     }
   }

@@ -25,6 +25,8 @@ struct ProjectQuota: AsyncParsableCommand {
     @Option(help: "Limit these four on this cluster, not on all together.") var cluster: String?
     @Option(help: "Of its uploaded data sets and its outputs in the repository together, such as 2TiB.")
     var storage: String?
+    @Option(help: "Tasks that may wait: while there are as many nothing more is submitted.") var pending: String?
+    @Option(help: "Workflows that it may submit in any minute.") var submissionsPerMinute: String?
     @Option(help: "The clusters that it may use, and no others: a,b; none: all.") var clusters: String?
     @Option(help: "One more cluster that it may use, when they are limited.") var allowCluster: String?
     @Option(help: "The priority classes that it may use: offline,idle; none: all.") var classes: String?
@@ -75,6 +77,10 @@ struct ProjectQuota: AsyncParsableCommand {
         limits.overall = quota.isEmpty ? nil : quota
       }
       if let storage { limits.storageBytes = try Self.value(storage, "--storage") { Self.bytes($0) } }
+      if let pending { limits.pendingTasks = try Self.value(pending, "--pending") { Int64($0) } }
+      if let submissionsPerMinute {
+        limits.submissionsPerMinute = try Self.value(submissionsPerMinute, "--submissions-per-minute") { Int64($0) }
+      }
       if let clusters { limits.allowedClusters = try Self.list(clusters, "--clusters")?.map { ClusterName($0) } }
       if let allowCluster, let allowed = limits.allowedClusters, !allowed.contains(ClusterName(allowCluster)) {
         limits.allowedClusters = allowed + [ClusterName(allowCluster)]
@@ -193,6 +199,8 @@ struct ProjectQuota: AsyncParsableCommand {
       let limits = quota.limits
       let clusters = limits.allowedClusters.map { $0.map(\.text).sorted().joined(separator: ", ") } ?? "all"
       let classes = limits.allowedClasses.map { $0.sorted().map(\.rawValue).joined(separator: ", ") } ?? "all"
+      if let most = limits.pendingTasks { text += "tasks that may wait: \(most)\n" }
+      if let most = limits.submissionsPerMinute { text += "submissions in a minute: \(most)\n" }
       text += "clusters: \(clusters)\npriority classes: \(classes)\n"
       if let residency = limits.residency, !residency.isEmpty {
         let labels = residency.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ", ")

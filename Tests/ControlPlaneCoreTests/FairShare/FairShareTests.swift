@@ -26,7 +26,7 @@ struct FairShareTests {
       try machine.submit(
         SharedMachine.Load(
           project: name, tasks: Int(entitled / task * (index == 0 ? 4 : 1.5)), cores: Int64(cores),
-          priority: index % 4 == 0 ? .offline : .interruptible, seconds: seconds, walltime: index % 2 == 0 ? 30 : 300))
+          seconds: seconds, walltime: index % 2 == 0 ? 30 : 300))
     }
     machine.run(for: Int64(time))
     let used = machine.usedByNow()

@@ -3,6 +3,7 @@ import Crypto
 import FederationAPI
 import FederationModel
 import FederationPKI
+import Foundation
 import HTTPTypes
 import Hummingbird
 import HummingbirdCore
@@ -31,6 +32,7 @@ struct APIServices: Sendable {
   let denials: DenialLog
   let sessions: SessionRegistry
   let forecasts = ForecastDesk()
+  let submissions = SubmissionGate(places: ProcessInfo.processInfo.activeProcessorCount)
   let logger: Logger
   /// Where agents dial, `host:port`, for join commands. Known once the agent port is bound.
   let agentAddress: @Sendable () async throws -> String
@@ -68,7 +70,7 @@ struct APIServer: Sendable {
 
   private var dataRoutes: [Route] {
     datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes + projectRoutes + memberRoutes
-      + userRoutes + tokenRoutes + quotaRoutes + budgetMemberRoutes + alertHookRoutes
+      + userRoutes + tokenRoutes + quotaRoutes + budgetMemberRoutes + alertHookRoutes + fairShareRoutes
   }
 
   func router() -> Router<APIContext> {

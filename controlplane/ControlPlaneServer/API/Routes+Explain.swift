@@ -69,7 +69,8 @@ extension APIServer {
     }
     let table = try JSONDecoder().decode(CandidateList.self, from: Data(text.utf8))
     return ExplanationDocument(
-      message: table.message, candidates: table.candidates ?? [], unplaceable: table.unplaceable)
+      message: table.message, candidates: table.candidates ?? [], unplaceable: table.unplaceable,
+      priority: table.priority)
   }
 
   /// What was decided about a task: its placements with their tables, how their runs ended, and what happened in between.

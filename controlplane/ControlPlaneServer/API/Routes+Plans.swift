@@ -21,7 +21,7 @@ extension APIServer {
 
   private func plan(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
-    let (definition, submission, _) = try await submission(request)
+    let (definition, submission, _) = try await submission(request, of: try Self.submitter(request, context))
     let project = ProjectName(
       try context.parameters.get("p") != nil
         ? context.parameter("p")

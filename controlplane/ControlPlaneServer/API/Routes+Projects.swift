@@ -21,8 +21,12 @@ extension APIServer {
         try .json(try await project(ProjectName(try context.parameter("p"))))
       },
       Route(.put, one, .project(.update, .project), "Changes a project's description.") { request, context in
-        let text = try await request.document(ProjectRequest.self).description ?? ""
-        return try await change(.describe(text), request, context)
+        let body = try await request.document(ProjectRequest.self)
+        guard body.name == nil, body.weight == nil else {
+          throw FederationError(
+            .invalidArgument, "a name stays, and a weight has a route of its own: PUT \(one)/weight")
+        }
+        return try await change(.describe(body.description ?? ""), request, context)
       },
       Route(.post, "\(one)/archive", .federation(.delete, .project), "Takes nothing new for a project.") {
         try await change(.archive(true), $0, $1)
@@ -160,7 +164,7 @@ extension APIServer {
     let body = try JSONBody.decode(ProjectRequest.self, from: bytes)
     guard let name = body.name else { throw FederationError(.invalidArgument, "name is missing") }
     _ = try await services.commands.perform(
-      .project(ProjectName(name), .create(description: body.description ?? "")),
+      .project(ProjectName(name), .create(description: body.description ?? "", weight: body.weight ?? 1)),
       as: try context.signedIn().principal, idempotency: try Self.idempotency(request, bytes))
     return try .json(AcceptedDocument(name: name, project: name), .created)
   }
@@ -204,7 +208,7 @@ extension ProjectDocument {
   init(_ row: ProjectRow, _ budget: Budget?, at now: Timestamp) {
     self.init(
       name: row.name.text, description: row.description, createdAt: row.createdAt.wire,
-      archivedAt: row.archivedAt?.wire, budget: budget.map { BudgetDocument($0, at: now) })
+      archivedAt: row.archivedAt?.wire, budget: budget.map { BudgetDocument($0, at: now) }, weight: row.weight)
   }
 }
 

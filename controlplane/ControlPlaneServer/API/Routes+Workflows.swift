@@ -49,17 +49,34 @@ extension APIServer {
   // MARK: Submitting
 
   private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
-    let (definition, submission, bytes) = try await submission(request)
+    let (definition, submission, bytes) = try await submission(request, of: try Self.submitter(request, context))
     return try await submit(definition, submission, bytes, request, context)
   }
 
   /// The document of a native submission with what the caller sets in it, and the body as it came.
+  ///
+  /// - Parameter submitter: whose turn it has to be.
   func submission(
-    _ request: Request
+    _ request: Request, of submitter: String
   ) async throws -> (definition: WorkflowDefinition, submission: SubmitRequest, bytes: [UInt8]) {
     let isWrapped = request.headers[.contentType]?.hasPrefix(SubmitRequest.contentType) == true
     let bytes = try await request.bytes(limit: isWrapped ? APIContext.submissionSizeLimit : APIContext.sizeLimit)
     let isStrict = request.query("strict") != "false"
+    return try await services.submissions.run(for: submitter) {
+      try Self.submission(bytes, isWrapped: isWrapped, isStrict: isStrict)
+    }
+  }
+
+  /// Who takes turns with others: the project, as far as the request names it outside its document, else the user.
+  static func submitter(_ request: Request, _ context: APIContext) throws -> String {
+    let caller = try context.signedIn()
+    let named = context.parameters.get("p") ?? context.parameters.get("namespace") ?? request.query("project")
+    return (named ?? caller.project?.text).map { "project \($0)" } ?? "user \(caller.user)"
+  }
+
+  private static func submission(_ bytes: [UInt8], isWrapped: Bool, isStrict: Bool) throws -> (
+    definition: WorkflowDefinition, submission: SubmitRequest, bytes: [UInt8]
+  ) {
     var submission = SubmitRequest(document: "")
     let definition: WorkflowDefinition
     if isWrapped {
@@ -71,7 +88,7 @@ extension APIServer {
     } else {
       definition = try WorkflowDefinition.decode(bytes, strict: isStrict)
     }
-    return (try Self.overridden(definition, submission), submission, bytes)
+    return (try overridden(definition, submission), submission, bytes)
   }
 
   static func overridden(_ definition: WorkflowDefinition, _ submission: SubmitRequest) throws -> WorkflowDefinition {
@@ -100,7 +117,9 @@ extension APIServer {
       let document = try JSONDecoder().decode(JSONValue.self, from: Data(definition.canonicalJSON.utf8))
       return try .json(SubmitResponse(project: project.text, name: name, uid: "", dryRun: true, document: document))
     }
-    let command = Command.submit(Submission(definition: definition, project: project, name: name, uid: uid))
+    let command = try await services.submissions.run(for: "project \(project)") {
+      Command.submit(Submission(definition: definition, project: project, name: name, uid: uid))
+    }
     let reply = try await services.commands.perform(
       command, as: caller.principal, idempotency: try Self.idempotency(request, bytes, project))
     guard case .submitted(let project, let name, let uid) = reply else {
@@ -276,6 +295,7 @@ struct CandidateList: Decodable {
   var message: String?
   var candidates: [CandidateDocument]?
   var unplaceable: Bool?
+  var priority: PriorityDocument?
 }
 
 extension WorkflowCommand {

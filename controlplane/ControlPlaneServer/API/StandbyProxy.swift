@@ -59,7 +59,8 @@ struct StandbyProxy: RouterMiddleware {
     switch request.method {
     case .get, .head:
       let path = request.uri.path
-      return path.hasSuffix("/explain") || path == "/v1/clusters" || path.hasPrefix("/v1/clusters/")
+      return path.hasSuffix("/explain") || path.hasSuffix("/fairshare") || path == "/v1/clusters"
+        || path.hasPrefix("/v1/clusters/")
     case .options: return false
     default: return true
     }

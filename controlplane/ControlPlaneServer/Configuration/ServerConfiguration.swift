@@ -125,6 +125,9 @@ extension ServerConfiguration {
       core.disconnectLimit = try section.seconds("disconnectLimitSeconds") ?? core.disconnectLimit
       core.fenceMargin = try section.seconds("fenceMarginSeconds") ?? core.fenceMargin
     }
+    try reader.section("fairShare") { section in
+      core.shareHalfLife = try section.seconds("halfLifeSeconds") ?? core.shareHalfLife
+    }
     try reader.section("retention") { section in
       retention.explanationsPerWorkflow =
         try section.count("explanationsPerWorkflow") ?? retention.explanationsPerWorkflow
@@ -148,7 +151,7 @@ extension ServerConfiguration {
   private static let keys: Set<String> = [
     "database", "ownerDatabase", "dataDirectory", "http", "gateway", "federation", "secrets", "artifacts", "logs",
     "holder",
-    "advertiseURL", "logLevel", "readyFile", "leases", "retention", "webhooks",
+    "advertiseURL", "logLevel", "readyFile", "leases", "retention", "webhooks", "fairShare",
   ]
 
   /// Takes keys out of a YAML map; what is left at the end was not known.

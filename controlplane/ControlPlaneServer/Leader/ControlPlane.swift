@@ -265,6 +265,11 @@ extension ControlPlane: CommandPort {
 
   public func links() async -> [LinkStatus] { await leader?.links() ?? [] }
 
+  public func fairShare() async throws -> FairShareStatus {
+    guard let leader else { throw FederationError.notLeading }
+    return await leader.fairShare()
+  }
+
   public func forecastBasis(
     of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput]
   ) async throws -> ForecastBasis {

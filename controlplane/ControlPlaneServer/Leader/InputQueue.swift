@@ -7,10 +7,11 @@ import Synchronization
 /// a flood of submissions never delays the news of what runs.
 ///
 /// Both lanes are bounded. A full user lane answers at once (429); a full agent lane makes the caller wait, and so the agent's stream.
+/// Commands of different projects take turns (`CommandLanes`).
 final class InputQueue: Sendable {
   fileprivate struct State {
     var urgent: Deque<Input> = []
-    var commands: Deque<Input> = []
+    var commands = CommandLanes()
     var isClosed = false
     var consumer: CheckedContinuation<Void, Never>?
     var producers: Deque<CheckedContinuation<Bool, Never>> = []
@@ -30,12 +31,11 @@ final class InputQueue: Sendable {
   func offer(command: Input) throws {
     let consumer = try state.withLock { state in
       if state.isClosed { throw FederationError.notLeading }
-      guard state.commands.count < commandLimit else {
+      guard state.commands.append(command, limit: commandLimit) else {
         throw FederationError(
           .resourceExhausted, "the control plane has more requests than it can take just now; try again",
           retryAfter: .seconds(1))
       }
-      state.commands.append(command)
       return state.takeConsumer()
     }
     consumer?.resume()
@@ -128,9 +128,8 @@ final class InputQueue: Sendable {
   func close() -> [Input] {
     let (rest, consumer, producers) = state.withLock { state in
       state.isClosed = true
-      let rest = Array(state.urgent) + Array(state.commands)
+      let rest = Array(state.urgent) + state.commands.removeAll()
       state.urgent = []
-      state.commands = []
       let producers = state.producers
       state.producers = []
       return (rest, state.takeConsumer(), producers)

@@ -252,6 +252,8 @@ actor Leader {
 
   func links() -> [LinkStatus] { core.linkStatuses() }
 
+  func fairShare() -> FairShareStatus { core.fairShare() }
+
   func reasons(in reference: WorkflowReference, of nodes: [NodeID]) -> [NodeID: String] {
     core.reasons(in: reference, of: nodes)
   }

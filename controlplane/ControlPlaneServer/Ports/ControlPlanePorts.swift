@@ -31,6 +31,10 @@ public protocol CommandPort: Sendable {
   func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress]
   /// What is known of links, by cluster and source. Empty on a standby.
   func links() async -> [LinkStatus]
+  /// Whose turn it is.
+  ///
+  /// - Throws: `.unavailable` when this process does not lead.
+  func fairShare() async throws -> FairShareStatus
 }
 
 /// A port that knows nothing soft: a standby's.
@@ -38,6 +42,7 @@ extension CommandPort {
   public func standstill(of workflows: [WorkflowReference]) async -> [WorkflowReference: Standstill] { [:] }
   public func transferProgress(of project: ProjectName) async -> [TransferID: TransferProgress] { [:] }
   public func links() async -> [LinkStatus] { [] }
+  public func fairShare() async throws -> FairShareStatus { throw FederationError.notLeading }
   public func forecastBasis(
     of definition: WorkflowDefinition, in project: ProjectName, reading inputs: [UnseenInput]
   ) async throws -> ForecastBasis {

@@ -85,12 +85,16 @@ extension APIServer {
     let caller = try context.signedIn()
     let project = ProjectName(try context.parameter("namespace"))
     let bytes = try await request.bytes()
-    let (definition, isDryRun) = try Self.argoDefinition(bytes, project, request)
+    let (definition, isDryRun) = try await services.submissions.run(for: "project \(project)") {
+      try Self.argoDefinition(bytes, project, request)
+    }
     let (name, uid) = try await identity(of: definition, SubmitRequest(document: ""), project, request, caller)
     if isDryRun { return try Self.argoDryRun(definition, project, name: name, uid: uid) }
+    let command = try await services.submissions.run(for: "project \(project)") {
+      Command.submit(Submission(definition: definition, project: project, name: name, uid: uid))
+    }
     let reply = try await services.commands.perform(
-      .submit(Submission(definition: definition, project: project, name: name, uid: uid)),
-      as: caller.principal,
+      command, as: caller.principal,
       idempotency: try Self.idempotency(request, bytes))
     guard case .submitted(_, let accepted, _) = reply else {
       throw FederationError(.internal, "the submission was answered with something else")

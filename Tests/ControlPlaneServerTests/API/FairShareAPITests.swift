@@ -1,0 +1,162 @@
+import ControlPlaneCore
+import FederationModel
+import Foundation
+import HTTPTypes
+import Hummingbird
+import HummingbirdTesting
+import Synchronization
+import Testing
+
+@testable import ControlPlaneServer
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct FairShareAPITests {
+  @Test("Weights are set by the organisation alone; members see their own share, and of others not even the name")
+  func shares() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let weight = "/v1/projects/a/weight"
+        #expect(try await client.send(.put, weight, token: fixture.userA, body: #"{"weight":9}"#).status == .forbidden)
+        #expect(
+          try await client.send(.put, "/v1/projects/a", token: fixture.userA, body: #"{"weight":9}"#).status
+            == .badRequest)
+        #expect(try await client.send(.put, weight, token: fixture.admin, body: #"{"weight":0}"#).status == .badRequest)
+        #expect(try await client.send(.put, weight, token: fixture.admin, body: #"{"weight":3}"#).status == .ok)
+        let made = try await client.send(
+          .post, "/v1/projects", token: fixture.admin, body: #"{"name":"heavy","weight":12.5}"#)
+        #expect(made.status == .created)
+        #expect(
+          try await client.send(.get, "/v1/projects/heavy", token: fixture.admin).json["weight"] == .number(12.5))
+
+        for (token, project) in [(fixture.userA, "a"), (fixture.userB, "b")] {
+          let submitted = try await client.send(
+            .post, "/v1/projects/\(project)/workflows", token: token, body: Documents.task("t"))
+          #expect(submitted.status == .created)
+        }
+        let all = try await client.send(.get, "/v1/fairshare", token: fixture.admin).json
+        let names = all["items"]?.arrayValue?.compactMap { $0["project"]?.stringValue } ?? []
+        #expect(Set(names).isSuperset(of: ["a", "b", "heavy", "default"]), "\(names)")
+        let a = try #require(all["items"]?.arrayValue?.first { $0["project"] == "a" })
+        #expect(a["weight"] == 3 && a["waiting"] == 1 && a["factor"] == 1 && all["waitingProjects"] == 2)
+        let own = try await client.send(.get, "/v1/fairshare", token: fixture.userB)
+        let text = String(buffer: own.body)
+        #expect(try own.json["items"]?.arrayValue?.count == 1 && own.json["waitingProjects"] == 2)
+        #expect(!text.contains("heavy") && !text.contains("\"a\"") && text.contains("is next"), "\(text)")
+        #expect(try await client.send(.get, "/v1/projects/a/fairshare", token: fixture.userB).status == .notFound)
+        #expect(try await client.send(.get, "/v1/projects/none/fairshare", token: fixture.admin).status == .notFound)
+        let one = try await client.send(.get, "/v1/projects/b/fairshare", token: fixture.userB).json
+        #expect(one["items"]?.arrayValue?.map { $0["project"] } == ["b"])
+        for role in [Role.operator, .auditor] {
+          let token = try await fixture.token(role, in: nil)
+          let seen = try await client.send(.get, "/v1/fairshare", token: token).json
+          #expect(seen["items"]?.arrayValue?.count == names.count, "\(role)")
+        }
+
+        let why = try await client.send(.get, "/v1/projects/a/workflows/t/explain?node=t", token: fixture.userA).json
+        let priority = try #require(why["priority"])
+        #expect(priority["priorityClass"] == "interruptible" && priority["shareProjects"] == 2)
+        #expect(priority["slackSeconds"] == nil && priority["ageSeconds"] != nil && priority["shareFactor"] == 1)
+        let audit = String(buffer: try await client.send(.get, "/v1/audit", token: fixture.admin).body)
+        #expect(audit.contains("project.weight"))
+      }
+    }
+  }
+
+  @Test("Limits of submissions are answered with 429, the reason, and when to come again")
+  func limits() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        func submit(_ name: String, _ project: String, _ token: String) async throws -> TestResponse {
+          try await client.send(
+            .post, "/v1/projects/\(project)/workflows", token: token, body: Documents.task(name))
+        }
+        let quota = "/v1/projects/a/quota"
+        let set = try await client.send(.put, quota, token: fixture.admin, body: #"{"submissionsPerMinute":2}"#)
+        #expect(set.status == .ok)
+        for name in ["one", "two"] { #expect(try await submit(name, "a", fixture.userA).status == .created) }
+        let refused = try await submit("three", "a", fixture.userA)
+        #expect(refused.status == .tooManyRequests)
+        let wait = try #require(refused.headers[.retryAfter].flatMap { Int($0) })
+        #expect((50...60).contains(wait), "\(wait)")
+        #expect(String(buffer: refused.body).contains("may submit 2"))
+        #expect(try await submit("three", "b", fixture.userB).status == .created)
+        _ = try await client.send(.put, quota, token: fixture.admin, body: #"{"pendingTasks":2}"#)
+        let full = try await submit("three", "a", fixture.userA)
+        #expect(full.status == .tooManyRequests && full.headers[.retryAfter] != nil)
+        #expect(String(buffer: full.body).contains("2 tasks of project a wait"))
+        _ = try await client.send(.put, quota, token: fixture.admin, body: "{}")
+        #expect(try await submit("three", "a", fixture.userA).status == .created)
+      }
+    }
+  }
+
+  /// A bounded form of the figure in the ADR: the machine that runs the tests has other work, too.
+  @Test("A flood from one project hardly slows another's submissions, through HTTP and Postgres")
+  func flood() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.live) { client in
+        var quiet: [Double] = []
+        var flooded: [Double] = []
+        let taken = FloodCount()
+        // In turns, so that what else the machine does falls on both.
+        for phase in 0..<6 {
+          if phase % 2 == 0 {
+            quiet += try await Self.submissions(client, fixture.userB, "q\(phase)", 60)
+            continue
+          }
+          let flood = Task {
+            await withTaskGroup(of: Void.self) { group in
+              for worker in 0..<16 {
+                group.addTask {
+                  var number = 0
+                  while !Task.isCancelled {
+                    number += 1
+                    let answer = try? await client.send(
+                      .post, "/v1/projects/a/workflows", token: fixture.userA,
+                      body: Documents.suspended("f\(phase)-\(worker)-\(number)"))
+                    if answer?.status == .created { taken.add() }
+                  }
+                }
+              }
+            }
+          }
+          try await Task.sleep(for: .milliseconds(200))
+          flooded += try await Self.submissions(client, fixture.userB, "q\(phase)", 60)
+          flood.cancel()
+          await flood.value
+        }
+        let (calm, under) = (Self.quantile(quiet, 0.99), Self.quantile(flooded, 0.99))
+        print(
+          "submission p99: quiet \(calm) ms, with a flood of \(taken.count) others \(under) ms, \(under / calm) times; medians "
+            + "\(Self.quantile(quiet, 0.5)) and \(Self.quantile(flooded, 0.5)) ms")
+        #expect(taken.count > 300, "that was no flood: \(taken.count)")
+        #expect(under <= 4 * calm + 20, "\(under) ms with a flood, \(calm) ms without")
+      }
+    }
+  }
+
+  private final class FloodCount: Sendable {
+    private let number = Mutex(0)
+    func add() { number.withLock { $0 += 1 } }
+    var count: Int { number.withLock { $0 } }
+  }
+
+  /// Milliseconds of each.
+  private static func submissions(
+    _ client: some TestClientProtocol, _ token: String, _ name: String, _ count: Int
+  ) async throws -> [Double] {
+    var times: [Double] = []
+    for index in 0..<count {
+      let start = ContinuousClock.now
+      let answer = try await client.send(
+        .post, "/v1/projects/b/workflows", token: token, body: Documents.suspended("\(name)-\(index)"))
+      times.append((ContinuousClock.now - start).seconds * 1000)
+      #expect(answer.status == .created)
+    }
+    return times
+  }
+
+  private static func quantile(_ values: [Double], _ part: Double) -> Double {
+    let sorted = values.sorted()
+    return sorted[min(sorted.count - 1, Int(Double(sorted.count) * part))]
+  }
+}
