@@ -145,7 +145,9 @@ extension ControlPlaneCore {
 
   /// What clusters charge for what they send for a placement, at the prices of now.
   func egressQuotes(of placement: Placement) -> [EgressQuote] {
-    guard let sheet = clusters[placement.cluster]?.row.spec.prices(at: now) else { return [] }
+    guard !placement.sources.isEmpty, let sheet = clusters[placement.cluster]?.row.spec.prices(at: now) else {
+      return []
+    }
     return placement.sources.keys.sorted().compactMap { source in
       let gibibyte = egressGibibyte(of: source, in: sheet.currency)
       guard gibibyte > 0 else { return nil }
