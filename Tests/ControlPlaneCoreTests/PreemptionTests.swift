@@ -346,3 +346,75 @@ struct PreemptionTests {
     }
   }
 }
+
+extension PreemptionTests {
+  @Test(
+    "A run that waits in a cluster's own queue is given the cores of those of lower classes, and of who waits before it"
+  )
+  func queued() throws {
+    var federation = Federation(
+      seed: 3, clusters: ["a"], configuration: CoreConfiguration(holdsHeadroom: false))
+    federation.disconnect("a")
+    federation.agents["a"]!.queues = true
+    federation.connect("a")
+    federation.settle()
+    func told(_ phase: RunPhase, _ count: Int) -> [RunID] {
+      let fresh = federation.agents["a"]!.runs.filter { $0.value.phase == .dispatched }.keys.sorted().prefix(count)
+      for run in fresh {
+        federation.agents["a"]!.sequence += 1
+        federation.agents["a"]!.runs[run]!.phase = phase
+        federation.apply(
+          .agentEvents(
+            "a", federation.agents["a"]!.session!,
+            [AgentEvent(sequence: federation.agents["a"]!.sequence, run: run, phase: phase, at: .epoch)]))
+      }
+      federation.settle()
+      return Array(fresh)
+    }
+    func submit(_ name: String, _ yaml: String) throws {
+      _ = try federation.submit(name, yaml)
+      federation.settle()
+      federation.plan()
+      federation.settle()
+      while !federation.agents["a"]!.inbox.isEmpty { federation.deliver("a") }
+    }
+    // One run has all 64 cores, one of its class waits behind it, and then the realtime one.
+    let whole = { (name: String) in
+      tasks(name).replacing("requests: {cpu: \"1\"}", with: "requests: {cpu: \"64\"}")
+    }
+    try submit("first", whole("offline"))
+    let running = told(.running, 1)
+    try submit("second", whole("offline"))
+    let waiting = told(.queued, 1)
+    try submit("high", tasks("realtime"))
+    for _ in 0..<8 {
+      federation.clock = federation.clock + .seconds(1)
+      federation.apply(.tick(silence: [:]))
+      federation.settle()
+      federation.plan()
+      federation.settle()
+      while !federation.agents["a"]!.inbox.isEmpty { federation.deliver("a") }
+      _ = told(.queued, 9)
+      for run in waiting
+      where federation.agents["a"]!.runs[run]?.isCancelWanted == true
+        && federation.agents["a"]!.runs[run]?.phase == .queued
+      {
+        federation.agents["a"]!.sequence += 1
+        federation.agents["a"]!.runs[run]!.phase = .cancelled
+        federation.apply(
+          .agentEvents(
+            "a", federation.agents["a"]!.session!,
+            [
+              AgentEvent(
+                sequence: federation.agents["a"]!.sequence, run: run, phase: .cancelled, at: .epoch,
+                outcome: TaskOutcome(phase: .cancelled))
+            ]))
+        federation.settle()
+      }
+    }
+    #expect(running.count == 1 && waiting.count == 1)
+    #expect(federation.agents["a"]!.runs[running[0]]!.isCancelWanted, "the running one keeps its cores")
+    #expect(federation.database.runs[waiting[0]]?.phase == .preempted)
+    #expect(federation.database.runs.values.contains { $0.priorityClass == .realtime && $0.cancelReason == nil })
+  }
+}

@@ -60,7 +60,7 @@ struct KeptRoomTests {
 
   @Test("Headroom follows what was wanted lately, with a margin, and is given back when nobody comes any more")
   func forecast() {
-    var forecast = DemandForecast(window: .seconds(60), quantile: 0.9, margin: 1.5)
+    var forecast = DemandForecast(window: .seconds(60), quantile: 0.9, margin: 1.5, recurring: 5)
     var now = Timestamp(milliseconds: 1_000_000)
     #expect(forecast.headroom(at: now) == nil)
     func wait(_ seconds: Int, _ slots: Int) {
@@ -71,7 +71,10 @@ struct KeptRoomTests {
     }
     wait(20, 0)
     #expect(forecast.headroom(at: now) == nil)
-    wait(10, 4)
+    wait(4, 4)
+    now = now + .seconds(3)
+    #expect(forecast.headroom(at: now) == nil, "what came once is no demand")
+    wait(6, 4)
     #expect(forecast.headroom(at: now) == Headroom(resources: Resources(cpuMillicores: 12_000), slots: 6))
     // One moment of eight in sixty is beyond the quantile.
     wait(1, 8)

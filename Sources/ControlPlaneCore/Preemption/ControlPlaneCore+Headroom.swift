@@ -27,10 +27,14 @@ extension ClusterEntry {
     func rest(_ part: KeyPath<Resources, Int64>) -> Int64 {
       max(0, expected.resources[keyPath: part] - realtime.resources[keyPath: part] - idle.resources[keyPath: part])
     }
+    // Others keep a tenth, a slot at least: what is held for longer than it is used must not stop them.
+    let all = inventory.slots ?? .max
+    let most = all == .max ? .max : max(0, all - max(1, all / 10) - realtime.slots)
+    guard most > 0 else { return nil }
     let held = Headroom(
       resources: Resources(
         cpuMillicores: rest(\.cpuMillicores), memory: ByteCount(rest(\.memory.bytes)), gpus: rest(\.gpus)),
-      slots: max(0, expected.slots - realtime.slots - idle.slots))
+      slots: min(most, max(0, expected.slots - realtime.slots - idle.slots)))
     return held.slots == 0 && held.resources == .zero ? nil : held
   }
 }

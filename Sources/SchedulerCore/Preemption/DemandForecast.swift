@@ -18,6 +18,8 @@ public struct DemandForecast: Sendable {
   public var quantile: Double
   /// So much more than the quantile: demand that grows is not in its past.
   public var margin: Double
+  /// Of the window's samples, how many must have wanted something: what comes once is no reason to keep others out for minutes.
+  public var recurring: Int
   private var samples: [Sample] = []
   private var next = 0
   /// Samples that are kept: the oldest makes place for the newest.
@@ -26,8 +28,9 @@ public struct DemandForecast: Sendable {
   /// How long an answer holds.
   private static let holds = Duration.seconds(2)
 
-  public init(window: Duration = .seconds(240), quantile: Double = 0.995, margin: Double = 1.25) {
+  public init(window: Duration = .seconds(240), quantile: Double = 0.995, margin: Double = 1.25, recurring: Int = 24) {
     self.margin = margin
+    self.recurring = recurring
     self.window = window
     self.quantile = quantile
   }
@@ -54,6 +57,10 @@ public struct DemandForecast: Sendable {
     if let known, now - known.at < Self.holds { return known.headroom }
     let recent = samples.filter { now - $0.at <= window }
     if recent.isEmpty { samples = [] }
+    guard recent.count(where: { $0.slots > 0 }) >= recurring else {
+      known = (now, nil)
+      return nil
+    }
     func most(_ values: [Int64]) -> Int64 {
       guard !values.isEmpty else { return 0 }
       let sorted = values.sorted()
