@@ -96,7 +96,9 @@ extension ControlPlaneCore {
   /// What explains why a group waits: with the gangs for which room is kept before it. `views` learn what these need, so that it is
   /// looked at once for all groups that are asked for together.
   func situation(explaining group: PendingGroup, _ key: Int64, on views: inout [ClusterView]) -> SchedulingSnapshot {
-    let gangs = pending.gangs(before: key, in: projectOrder(in: shareTree())).map { pendingGroup($0, []) }
+    // Whose turn it is matters where a gang waits alone.
+    let order = pending.hasGangs ? projectOrder(in: shareTree()) : []
+    let gangs = pending.gangs(before: key, in: order).map { pendingGroup($0, []) }
     tellReleases(&views, for: gangs)
     var snapshot = situation(of: [group] + gangs, on: views)
     snapshot.groups = [group]

@@ -47,8 +47,10 @@ extension ControlPlaneCore {
     let group = pendingGroup(key, [])
     var views = views()
     let table = candidates(of: group, key, on: &views)
-    // It has room, or knows of better, or a gang is served first.
-    guard table.candidates.allSatisfy({ $0.rejection != nil }) else { return }
+    // It has room, or rather waits for better.
+    guard table.candidates.allSatisfy({ $0.rejection.map { $0.code != Rejection.heldForBetter } ?? false }) else {
+      return
+    }
     let full = Set(
       table.candidates.filter { [Rejection.full, Rejection.kept].contains($0.rejection!.code) }.map(\.cluster))
     guard !full.isEmpty, let claimant = waiting(in: key) else { return }
@@ -59,7 +61,8 @@ extension ControlPlaneCore {
       for run in choice.runs { preempt(run, for: claimant, group.requirement.hints.priorityClass) }
       preemption.add(
         PreemptionState.Claim(
-          group: key, requirement: group.requirement, cluster: cluster, victims: leaving(cluster), since: now))
+          group: key, requirement: group.requirement, cluster: cluster,
+          victims: choice.choice.map { Set($0.runs) } ?? leaving(cluster), since: now))
     }
   }
 
@@ -97,6 +100,12 @@ extension ControlPlaneCore {
   private func choice(for requirement: Requirement, on view: ClusterView) -> Room? {
     let missing = missing(for: requirement, on: view)
     guard !missing.isNone else { return Room(choice: nil) }
+    let entry = clusters[view.spec.name]!
+    let asking = requirement.hints.priorityClass
+    // Most often nothing lower runs there: that is known without looking at each run.
+    guard
+      mayReclaim(requirement) || PriorityClass.allCases.contains(where: { $0 > asking && entry.use(of: $0).slots > 0 })
+    else { return nil }
     let victims = victims(
       below: requirement.hints.priorityClass, on: view.spec.name, bandwidth: view.bandwidth, for: requirement.project,
       reclaims: mayReclaim(requirement))

@@ -165,11 +165,13 @@ extension ControlPlaneCore {
       guard row.status.phase != .succeeded || restartSuccessful else {
         throw FederationError(.failedPrecondition, "workflow \(row.name) succeeded; there is nothing to retry")
       }
+      try admitSubmission(to: row.project)
       let id = try insert(restored)
       workflows[id]!.isRowChanged = true
       workflows[id]!.row.generation += 1
       workflows[id]!.row.deletionRequested = false
       generations[id] = workflows[id]!.row.generation
+      noteSubmission(to: row.project, at: now)
       output.workflows.insert(id)
       output.events.append(EventRow(at: now, workflow: id, reason: "Retried", message: "retried by \(principal.user)"))
       handle(.retry(restartSuccessful: restartSuccessful, selector: selector), in: id)

@@ -34,7 +34,7 @@ public struct PreemptionHook: Hashable, Sendable, Codable {
   }
 
   /// The longest grace: room that is being made is no use to anybody.
-  public static let graceMax = Duration.seconds(3600)
+  public static let graceMax = Duration.seconds(600)
   /// How often the task has been preempted, in the environment of its program; only when it has been, or has a hook.
   public static let restartCountVariable = "FUBINI_RESTART_COUNT"
 }

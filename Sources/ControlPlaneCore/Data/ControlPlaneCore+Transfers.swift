@@ -181,7 +181,12 @@ extension ControlPlaneCore {
       EventRow(
         at: now, cluster: clusters(sharing: cache).first, reason: "ReplicaLost",
         message: "\(key) is no longer in the cache \(cache): \(reason)"))
-    if let pinned, let cluster = clusters(sharing: cache).first {
+    // A copy that went because its data may not be there any more is not brought back.
+    if let pinned, let cluster = clusters(sharing: cache).first,
+      clusters(sharing: cache).allSatisfy({
+        clusters[$0]!.row.spec.has(data.datasets[pinned.dataset]?.row.spec.allowedClusters ?? [:])
+      })
+    {
       want(key, pinned.size, of: pinned.dataset.project, on: cluster, .pin)
     }
   }

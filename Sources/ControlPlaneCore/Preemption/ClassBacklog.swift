@@ -12,8 +12,10 @@ struct ClassBacklog: Sendable {
 
   private var lines: [PriorityClass: Line] = [:]
   private var lastTick: Timestamp?
-  /// After so long a placement counts for a third of a new one.
-  private static let memory = 60.0
+  /// Seconds after which a placement counts for a third of a new one.
+  private static let memory = 600.0
+  /// Fewer placements than these, as far as they are remembered, say nothing of a rate: work of many hours is placed seldom.
+  private static let placedMin = 10.0
 
   mutating func came(_ priorityClass: PriorityClass) { lines[priorityClass, default: Line()].waiting += 1 }
   mutating func left(_ priorityClass: PriorityClass) { lines[priorityClass]?.waiting -= 1 }
@@ -29,7 +31,7 @@ struct ClassBacklog: Sendable {
     guard let lastTick, now > lastTick else { return }
     let seconds = (now - lastTick).seconds
     let kept = max(0, 1 - seconds / Self.memory)
-    for line in lines.keys where lines[line]!.isServed && (lines[line]!.waiting > 0 || lines[line]!.placed > 0) {
+    for line in lines.keys where lines[line]!.isServed && lines[line]!.waiting > 0 {
       lines[line]!.placed *= kept
       lines[line]!.seconds = lines[line]!.seconds * kept + seconds
     }
@@ -39,7 +41,7 @@ struct ClassBacklog: Sendable {
 
   /// Until all that wait now are placed, at the pace of the last minutes; nil while nobody knows.
   func expectedWait(_ priorityClass: PriorityClass) -> Duration? {
-    guard let line = lines[priorityClass], line.seconds >= 1, line.placed > 0 else { return nil }
+    guard let line = lines[priorityClass], line.seconds >= 1, line.placed >= Self.placedMin else { return nil }
     return .seconds(min(1e9, Double(line.waiting) * line.seconds / line.placed))
   }
 }

@@ -17,8 +17,8 @@ extension ControlPlaneCore {
       else { continue }
       throw FederationError(
         .resourceExhausted,
-        "\(backlog.waiting(priorityClass)) tasks of class \(priorityClass.rawValue) wait, and the last of them for about "
-          + "\(Int64(wait.seconds)) s; more of that class is taken when that is under \(Int64(limit.seconds)) s",
+        "so many tasks of class \(priorityClass.rawValue) wait that the last of them waits for about \(Int64(wait.seconds)) s; "
+          + "more of that class is taken when that is under \(Int64(limit.seconds)) s",
         retryAfter: min(max(wait - limit, .seconds(1)), Self.retryAfterMax))
     }
   }

@@ -21,7 +21,7 @@ extension ControlPlaneCore {
     for claim in preemption.claims where claim.requirement.project == requirement.project {
       use += ResourceUse(claim.requirement.resources)
     }
-    return limits.guarantees(use)
+    return limits.guarantees(ResourceUse(requirement.resources), within: use)
   }
 
   /// Of these runs those that may leave for another project: never one that takes from a project what is guaranteed to it. The least

@@ -24,10 +24,13 @@ extension ClusterEntry {
   var headroom: Headroom? {
     guard let expected = expectedDemand else { return nil }
     let (realtime, idle) = (use(of: .realtime), use(of: .idle))
-    func rest(_ part: KeyPath<Resources, Int64>) -> Int64 {
-      max(0, expected.resources[keyPath: part] - realtime.resources[keyPath: part] - idle.resources[keyPath: part])
-    }
     // Others keep a tenth, a slot at least: what is held for longer than it is used must not stop them.
+    let capacity = inventory.capacity
+    func rest(_ part: KeyPath<Resources, Int64>) -> Int64 {
+      let wanted = expected.resources[keyPath: part] - realtime.resources[keyPath: part] - idle.resources[keyPath: part]
+      let most = capacity[keyPath: part] - capacity[keyPath: part] / 10 - realtime.resources[keyPath: part]
+      return max(0, min(wanted, most))
+    }
     let all = inventory.slots ?? .max
     let most = all == .max ? .max : max(0, all - max(1, all / 10) - realtime.slots)
     guard most > 0 else { return nil }

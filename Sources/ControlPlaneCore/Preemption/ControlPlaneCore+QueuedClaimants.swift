@@ -18,7 +18,12 @@ extension ControlPlaneCore {
         $0.row.phase == .queued && $0.priorityClass.preempts && $0.row.cancelReason == nil
           && now - $0.row.boundAt >= Self.queuedFor
       }.sorted { ($0.priorityClass, $0.row.id) < ($1.priorityClass, $1.row.id) }
-      for run in asking.prefix(Self.queuedAskersPerTurn) { makeRoom(inQueueOf: name, for: run, among: here) }
+      // The first always, and the others in turn: one that nobody can help is not in the way of the rest.
+      let turn = Int(now.milliseconds / 1000) % max(1, asking.count)
+      let others = (asking.dropFirst().dropFirst(turn) + asking.dropFirst().prefix(turn))
+      for run in asking.prefix(1) + others.prefix(Self.queuedAskersPerTurn - 1) {
+        makeRoom(inQueueOf: name, for: run, among: here)
+      }
     }
   }
 

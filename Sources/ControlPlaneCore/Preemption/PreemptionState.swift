@@ -29,6 +29,8 @@ struct PreemptionState: Sendable {
   /// Groups of classes that preempt, in the order in which they began to wait; some may have gone.
   private var lines: [PriorityClass: Deque<Int64>] = [:]
   private var inLine: Set<Int64> = []
+  /// Where in a line the next look begins.
+  private var starts: [PriorityClass: Int] = [:]
   /// When room was last looked for in vain.
   private var triedAt: [Int64: Timestamp] = [:]
 
@@ -63,9 +65,10 @@ struct PreemptionState: Sendable {
     }
   }
 
-  /// The first groups that may ask now, higher classes first; lets go of those that have gone.
+  /// The next groups that may ask, higher classes first; lets go of those that have gone. Of a class that has more than may ask at
+  /// once others come next time: some that nobody can help must not be in the way of the rest.
   ///
-  /// - Complexity: O(limit), and of what has gone each once.
+  /// - Complexity: O(limit), what has gone each once, and what has gone amid a line until it is tidied.
   mutating func askers(limit: Int, isThere: (Int64) -> Bool) -> [Int64] {
     var found: [Int64] = []
     for line in PriorityClass.allCases where hasVictims(for: line) {
@@ -74,7 +77,15 @@ struct PreemptionState: Sendable {
         inLine.remove(first)
         triedAt[first] = nil
       }
-      for group in lines[line] ?? [] where found.count < limit && isThere(group) { found.append(group) }
+      let groups = lines[line] ?? []
+      let start = starts[line, default: 0] < groups.count ? starts[line, default: 0] : 0
+      var looked = 0
+      while looked < groups.count, found.count < limit {
+        let group = groups[(start + looked) % groups.count]
+        looked += 1
+        if isThere(group) { found.append(group) }
+      }
+      starts[line] = looked < groups.count ? (start + looked) % groups.count : 0
     }
     return found
   }

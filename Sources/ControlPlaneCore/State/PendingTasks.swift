@@ -270,6 +270,8 @@ struct PendingTasks: Sendable {
     return first
   }
 
+  var hasGangs: Bool { !firstGangs().isEmpty }
+
   /// Those of the first gangs that precede a group: what a pass keeps room for before it comes to that.
   ///
   /// - Parameter order: as that of `select`.

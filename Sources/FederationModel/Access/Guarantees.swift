@@ -4,25 +4,29 @@ extension ProjectLimits {
   public var borrowCeiling: ResourceQuota? {
     guard let borrowLimit, !borrowLimit.isEmpty else { return nil }
     func sum(_ part: KeyPath<ResourceQuota, Int64?>) -> Int64? {
-      borrowLimit[keyPath: part].map { $0 + (guarantee?[keyPath: part] ?? 0) }
+      borrowLimit[keyPath: part].map { limit in
+        let (sum, isTooLarge) = limit.addingReportingOverflow(guarantee?[keyPath: part] ?? 0)
+        return isTooLarge ? .max : sum
+      }
     }
     return ResourceQuota(
       cpuMillicores: sum(\.cpuMillicores), gpus: sum(\.gpus), memoryBytes: sum(\.memoryBytes), runs: sum(\.runs))
   }
 
-  /// Whether so much is within what is guaranteed; false where nothing is.
-  public func guarantees(_ use: ResourceUse) -> Bool {
-    guard let guarantee, !guarantee.isEmpty else { return false }
+  /// Whether a task is within what is guaranteed when its project then uses so much. One that takes nothing of what the guarantee
+  /// names is not: who is guaranteed GPUs has no claim to cores for other work, and nobody to GPUs who is guaranteed cores.
+  public func guarantees(_ task: ResourceUse, within use: ResourceUse) -> Bool {
+    guard let guarantee, guarantee.names(some: task), task.gpus == 0 || guarantee.gpus != nil else { return false }
     return guarantee.holds(use)
   }
 
-  /// Whether a project that uses so much, and less a run, still has what is guaranteed to it. Without a guarantee all that it has is
-  /// borrowed.
+  /// Whether a project that uses so much, and less a run, still has what is guaranteed to it of what the run takes. Without a
+  /// guarantee all that it has is borrowed.
   public func canSpare(_ run: ResourceUse, of use: ResourceUse) -> Bool {
     guard let guarantee, !guarantee.isEmpty else { return true }
     var rest = use
     rest -= run
-    return guarantee.isReached(by: rest)
+    return guarantee.isReached(by: rest, without: run)
   }
 }
 
@@ -34,8 +38,17 @@ extension ResourceQuota {
   /// Whether so much is not more than it, in what it names.
   func holds(_ use: ResourceUse) -> Bool { pairs(use).allSatisfy { pair in pair.limit.map { pair.use <= $0 } ?? true } }
 
-  /// Whether so much is not less than it, in what it names.
-  func isReached(by use: ResourceUse) -> Bool {
-    pairs(use).allSatisfy { pair in pair.limit.map { pair.use >= $0 } ?? true }
+  /// Whether it names anything of what a run takes: cores, GPUs or memory; or runs alone.
+  func names(some run: ResourceUse) -> Bool {
+    zip(pairs(run), [true, true, true, cpuMillicores == nil && gpus == nil && memoryBytes == nil]).contains {
+      $0.limit != nil && $0.use > 0 && $1
+    }
+  }
+
+  /// Whether so much is not less than it, in what it names and a run takes.
+  func isReached(by use: ResourceUse, without run: ResourceUse) -> Bool {
+    zip(pairs(use), pairs(run)).allSatisfy { rest, part in
+      part.use == 0 || rest.limit.map { rest.use >= $0 } ?? true
+    }
   }
 }

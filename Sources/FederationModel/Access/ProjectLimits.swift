@@ -95,11 +95,16 @@ public struct ProjectLimits: Hashable, Sendable, Codable {
   /// Each is remembered for a minute.
   private static let submissionsMax: Int64 = 100_000
 
+  /// More than any federation has, and small enough that sums are numbers still: 64 PiB.
+  private static let amountMax: Int64 = 1 << 56
+
   /// What makes no sense; nil: nothing.
   public var problem: String? {
     let quotas = [overall, guarantee, borrowLimit].compactMap { $0 } + (clusters ?? [:]).values
     let numbers = quotas.flatMap { [$0.cpuMillicores, $0.gpus, $0.memoryBytes, $0.runs] } + [storageBytes]
-    guard numbers.allSatisfy({ $0 ?? 0 >= 0 }) else { return "a quota is a number from 0" }
+    guard numbers.allSatisfy({ (0...Self.amountMax).contains($0 ?? 0) }) else {
+      return "a quota is a number from 0 to \(Self.amountMax); leave out what is not to be limited"
+    }
     guard pendingTasks ?? 0 >= 0, (0...Self.submissionsMax).contains(submissionsPerMinute ?? 0) else {
       return "tasks that may wait are a number from 0, submissions in a minute one from 0 to \(Self.submissionsMax)"
     }

@@ -83,6 +83,8 @@ public struct Rejection: Hashable, Sendable {
   public static let kept = "KeptForHigherClass"
   /// What is free is held for realtime work to come.
   public static let headroom = "HeldForRealtime"
+  /// It could start there now, and ends sooner where a slot is expected to become free.
+  public static let heldForBetter = "HeldForBetter"
   /// The project's budget does not hold what a run may cost.
   public static let overBudget = "OverBudget"
   /// The project uses as much at once as it may.

@@ -91,7 +91,9 @@ struct Round {
 
   /// Rejects a cluster whose room is kept for a gang that would have to wait for this.
   private mutating func keepForGang(_ index: Int, _ pass: PlacementPass) {
+    // Room that others left for this task is its own: they would have left for nothing.
     guard rejections[index] == nil, let reservation = pass.reservations[index],
+      !pass.clusters[index].claims.contains(where: { $0.requirement == requirement }),
       !reservation.admits(requirement.resources, until: end(on: index, pass))
     else { return }
     rejections[index] = reservation.rejection
@@ -276,7 +278,7 @@ struct Round {
     for index in pass.clusters.indices where isOpenNow(index) {
       let other = pass.ledger.kernel.terms(index, request, pass.weights.scoring, pass.ledger.columns)
       passedOver[index] = Rejection(
-        "HeldForBetter",
+        Rejection.heldForBetter,
         "it would end in about \(LocalFirst.text(Double(other.finish))) here, and in "
           + "\(LocalFirst.text(Double(terms.finish))) on \(pass.clusters[best].spec.name), where a slot is expected in "
           + "\(LocalFirst.text(wait.seconds))", isTemporary: true)
@@ -292,10 +294,16 @@ struct Round {
         let isPossible = rejections[index]?.isTemporary ?? true
         return Candidate(
           cluster: pass.clusters[index].spec.name,
-          rejection: index == chosen ? nil : rejections[index] ?? passedOver[index],
+          rejection: index == chosen ? nil : reason(index),
           estimate: isPossible ? estimate(index, ledger, pass) : nil,
           isChosen: index == chosen, note: index == chosen ? notes[index] ?? aheadNote(index) : nil)
       })
+  }
+
+  /// Of a cluster that is full and that the policy passes over anyway, the policy's word: room there would not help.
+  private func reason(_ index: Int) -> Rejection? {
+    if rejections[index]?.code == Rejection.full, let policy = passedOver[index] { return policy }
+    return rejections[index] ?? passedOver[index]
   }
 
   private func aheadNote(_ index: Int) -> String? {

@@ -60,7 +60,7 @@ extension DocumentReader {
       case "grace":
         guard let grace = reader.fixedDuration(value) else { return }
         guard grace <= PreemptionHook.graceMax else {
-          return reader.report("must be at most an hour: somebody waits for the room", at: value.mark)
+          return reader.report("must be at most ten minutes: somebody waits for the room", at: value.mark)
         }
         hook.grace = grace
       default: hook.checkpoint = reader.text(value)

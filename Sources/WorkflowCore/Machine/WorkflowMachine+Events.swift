@@ -45,6 +45,8 @@ extension WorkflowMachine {
     guard let index = liveTask(node), outcome.phase.isTerminal else { return }
     nodes[index].outputs = outcome.outputs
     nodes[index].exitCode = outcome.exitCode
+    // What it had reached on the way is of no use to a run that makes its outputs anew.
+    if outcome.phase == .succeeded { nodes[index].checkpoints = [:] }
     let reason = nodes[index].cancelReason
     switch outcome.phase {
     case .succeeded: end(node.ordinal, .succeeded, outcome.message)

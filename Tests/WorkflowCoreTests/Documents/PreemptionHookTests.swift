@@ -39,7 +39,7 @@ struct PreemptionHookTests {
   @Test(
     "What cannot be honoured is refused, with its place",
     arguments: [
-      ("{signal: SIGKILL}", "signal"), ("{signal: USR1}", "signal"), ("{grace: 2h}", "at most an hour"),
+      ("{signal: SIGKILL}", "signal"), ("{signal: USR1}", "signal"), ("{grace: 2h}", "at most ten minutes"),
       ("{checkpoint: stat}", "there is none called \"stat\""), ("{command: [save]}", "command"),
     ])
   func refuses(hook text: String, reason: String) throws {

@@ -48,13 +48,16 @@ extension APIServer {
     }
     // Without a word of the agents nothing can be compared.
     guard capacity != .zero else { return nil }
-    func sum(_ part: KeyPath<ResourceQuota, Int64?>) -> Int64 { guarantees.reduce(0) { $0 + ($1[keyPath: part] ?? 0) } }
+    func sum(_ part: KeyPath<ResourceQuota, Int64?>) -> Int64 {
+      guarantees.reduce(0) { min(1 << 61, $0) + min(1 << 61, $1[keyPath: part] ?? 0) }
+    }
     let kinds: [(name: String, guaranteed: Int64, there: Int64)] = [
       ("millicores", sum(\.cpuMillicores), capacity.cpuMillicores), ("GPUs", sum(\.gpus), capacity.gpus),
       ("bytes of memory", sum(\.memoryBytes), capacity.memory.bytes),
     ]
+    // What others are guaranteed is theirs to know.
     let warnings = kinds.filter { $0.guaranteed > $0.there }.map {
-      "\($0.guaranteed) \($0.name) are guaranteed to all projects together, and all clusters have \($0.there)"
+      "more \($0.name) are guaranteed to all projects together than all clusters have"
     }
     return warnings.isEmpty ? nil : warnings
   }
