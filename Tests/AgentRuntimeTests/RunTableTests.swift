@@ -213,6 +213,16 @@ import Testing
     #expect(turn(&table, .logAcknowledged(RunID(7), offset: 10, isComplete: true)).actions.contains(.erase([RunID(7)])))
   }
 
+  @Test("I2: the log of a run that had ended for the leader before is kept until its successor holds it")
+  func logBeforeTakeover() {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assignment(7)]))
+    _ = turn(&table, .observed([RunObservation(id: RunID(7), phase: .succeeded, exitCode: 0, logBytes: 10)]))
+    // Its end is durable, so the new leader does not name it; that its log is, nobody has said.
+    #expect(!turn(&table, welcome()).actions.contains(.erase([RunID(7)])))
+    #expect(turn(&table, .logAcknowledged(RunID(7), offset: 10, isComplete: true)).actions.contains(.erase([RunID(7)])))
+  }
+
   @Test("I4, I10: a run that is queued ahead stays in staging, says so, and is submitted only when its inputs are here")
   func queuedAhead() throws {
     var table = RunTable(restoring: emptyJournal())

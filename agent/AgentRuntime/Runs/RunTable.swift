@@ -284,7 +284,9 @@ extension RunTable {
       erase(id)
     case .submitted where run.heldEnd != nil: erase(id)
     case .submitted: actions.append(.cancel(id, grace: run.request?.spec.terminationGrace ?? .seconds(30)))
-    case .collecting, .ended: erase(id)
+    case .collecting: erase(id)
+    // A leader that took over does not name what had ended for the one before it, and may not have its log yet.
+    case .ended: forgetRequested(id)
     }
   }
 
