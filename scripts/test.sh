@@ -2,13 +2,13 @@
 # Runs every test of what is built, and repeats at the end what failed.
 #
 # In two halves beside each other: those on Slurm, end-to-end ones among them, wait for its timers most of the time, and the others need
-# the cores that leaves free. Within a half one at a time: many tests watch clocks (a fence, a half-open connection, a revocation within 2 s), and would
+# the cores that leaves free. Some of the others go with the first, so that both halves take about as long. Within a half one at a time: many tests watch clocks (a fence, a half-open connection, a revocation within 2 s), and would
 # watch each other's load.
 set -u
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|/(MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|SlurmOverlapTests|SiteDefaultTests|GangTests|ApptainerTests|MolecularDynamicsTests)/'
+on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|^ControlPlaneCoreTests\.FairShareTests/|/(ForeignDataTests|PreemptionTests|MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|SlurmOverlapTests|SiteDefaultTests|GangTests|ApptainerTests|MolecularDynamicsTests)/'
 tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
 
 # half NAME PORTS OPTION PATTERN: each half draws the ports of its servers from a range of its own, below those that Slurm's are drawn from.
