@@ -6,27 +6,11 @@ import WorkflowCore
 
 @Suite("Admission by class")
 struct AdmissionTests {
-  private func tasks(_ priorityClass: String, _ count: Int) -> String {
-    """
-    apiVersion: argoproj.io/v1alpha1
-    kind: Workflow
-    metadata: {name: w}
-    spec:
-      entrypoint: main
-      templates:
-      - name: main
-        steps: [[{name: s, template: one, withSequence: {count: "\(count)"}}]]
-      - name: one
-        federation: {priorityClass: \(priorityClass)}
-        container: {image: any, command: ["true"], resources: {requests: {cpu: "1"}}}
-    """
-  }
-
   @Test("A class with more waiting than is served in its time takes no more, says when, and others are not touched")
   func refuses() throws {
     var federation = Federation(
       seed: 4, clusters: ["a"], configuration: CoreConfiguration(backlogLimits: [.realtime: .seconds(60)]))
-    _ = try federation.submit("flood", tasks("realtime", 1100))
+    _ = try federation.submit("flood", classTasks("realtime", 1100))
     federation.settle()
     // Four slots, and runs of about two seconds.
     for _ in 0..<20 {
@@ -41,8 +25,8 @@ struct AdmissionTests {
       federation.apply(.tick(silence: [:]))
       federation.settle()
     }
-    let refused = try federation.submit("more", tasks("realtime", 1))
-    let other = try federation.submit("other", tasks("offline", 1))
+    let refused = try federation.submit("more", classTasks("realtime", 1))
+    let other = try federation.submit("other", classTasks("offline", 1))
     federation.settle()
     guard case .failure(let error)? = federation.replies[refused] else { return #expect(Bool(false), "it was taken") }
     #expect(error.code == .resourceExhausted && error.publicMessage.contains("of class realtime"))

@@ -45,3 +45,24 @@ let single = """
     - name: main
       container: {image: any, command: ["true"]}
   """
+
+/// `count` tasks of a core each, of one class.
+func classTasks(
+  _ priorityClass: String, _ count: Int = 1, _ federation: String = "", outputs: String = "", retries: Int = 0
+) -> String {
+  """
+  apiVersion: argoproj.io/v1alpha1
+  kind: Workflow
+  metadata: {name: w}
+  spec:
+    entrypoint: main
+    templates:
+    - name: main
+      steps: [[{name: s, template: one, withSequence: {count: "\(count)"}}]]
+    - name: one
+      federation: {priorityClass: \(priorityClass)\(federation.isEmpty ? "" : ", " + federation)}
+      \(retries == 0 ? "" : "retryStrategy: {limit: \"\(retries)\"}")
+      container: {image: any, command: ["true"], resources: {requests: {cpu: "1"}}}
+      \(outputs)
+  """
+}

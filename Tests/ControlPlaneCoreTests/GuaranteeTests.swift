@@ -6,22 +6,6 @@ import WorkflowCore
 
 @Suite("Guarantees, borrowing and reserved clusters")
 struct GuaranteeTests {
-  private func tasks(_ priorityClass: String, _ count: Int) -> String {
-    """
-    apiVersion: argoproj.io/v1alpha1
-    kind: Workflow
-    metadata: {name: w}
-    spec:
-      entrypoint: main
-      templates:
-      - name: main
-        steps: [[{name: s, template: one, withSequence: {count: "\(count)"}}]]
-      - name: one
-        federation: {priorityClass: \(priorityClass)}
-        container: {image: any, command: ["true"], resources: {requests: {cpu: "1"}}}
-    """
-  }
-
   /// A cluster of four slots, and projects with guarantees of so many runs.
   private func federation(_ guarantees: [ProjectName: Int64], clusters: [String] = ["a"]) -> Federation {
     var federation = Federation(seed: 9, clusters: clusters)
@@ -42,7 +26,7 @@ struct GuaranteeTests {
     federation.command(
       .submit(
         Submission(
-          definition: try Federation.definition(tasks(priorityClass, count)), project: project, name: name,
+          definition: try Federation.definition(classTasks(priorityClass, count)), project: project, name: name,
           uid: "uid-\(name)")))
     federation.settle()
     step(&federation)

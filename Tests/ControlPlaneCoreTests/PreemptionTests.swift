@@ -5,24 +5,9 @@ import SchedulerCore
 import Testing
 import WorkflowCore
 
-/// `count` tasks of a core each, of one class.
 private func tasks(_ priorityClass: String, _ count: Int = 1, _ federation: String = "", outputs: String = "") -> String
 {
-  """
-  apiVersion: argoproj.io/v1alpha1
-  kind: Workflow
-  metadata: {name: w}
-  spec:
-    entrypoint: main
-    templates:
-    - name: main
-      steps: [[{name: s, template: one, withSequence: {count: "\(count)"}}]]
-    - name: one
-      federation: {priorityClass: \(priorityClass)\(federation.isEmpty ? "" : ", " + federation)}
-      retryStrategy: {limit: "1"}
-      container: {image: any, command: ["true"], resources: {requests: {cpu: "1"}}}
-      \(outputs)
-  """
+  classTasks(priorityClass, count, federation, outputs: outputs, retries: 1)
 }
 
 @Suite("Preemption in the core")
@@ -189,7 +174,7 @@ struct PreemptionTests {
   func checkpoint() throws {
     var federation = try contest(
       "offline", "realtime", "onPreempt: {signal: SIGUSR1, grace: 5s, checkpoint: state}",
-      outputs: "outputs: {artifacts: [{name: state, path: /work/state, archive: {none: {}}}]}")
+      outputs: "outputs: {artifacts: [{name: state, path: /data/state, archive: {none: {}}}]}")
     let victim = try #require(leaving(federation).first)
     #expect(
       federation.agents["a"]!.runs[victim]!.assignment.spec.environment.contains(
@@ -210,7 +195,7 @@ struct PreemptionTests {
     tick(&federation)
     let again = try #require(federation.agents["a"]!.runs.values.first { $0.assignment.epoch == 2 }).assignment.spec
     #expect(again.environment.contains(EnvironmentVariable(name: "FUBINI_RESTART_COUNT", value: "1")))
-    #expect(again.inputs.count == 1 && again.inputs[0].path == "/work/state")
+    #expect(again.inputs.count == 1 && again.inputs[0].path == "/data/state")
     guard case .stored(let input)? = again.inputs.first?.source else { return #expect(Bool(false), "no checkpoint") }
     #expect(input.key == "low/state" && input.sha256 == stored.sha256)
   }

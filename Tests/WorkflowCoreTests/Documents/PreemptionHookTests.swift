@@ -15,7 +15,7 @@ struct PreemptionHookTests {
       templates:
       - name: main
         \(hook.isEmpty ? "" : "federation: {onPreempt: \(hook)}")
-        outputs: {artifacts: [{name: state, path: /work/state}]}
+        outputs: {artifacts: [{name: state, path: /data/state}]}
         container: {image: any, command: ["true"]}
     """
   }
