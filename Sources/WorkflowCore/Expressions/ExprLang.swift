@@ -53,11 +53,16 @@ enum ExprLang {
     var reference: String? { if case .path(let name) = operand { name } else { nil } }
   }
 
-  static func evaluate(_ text: String, lookup: (String) -> String?) throws -> Result {
+  static func evaluate(_ text: String, constants: [String: JSONValue] = [:], lookup: (String) -> String?) throws
+    -> Result
+  {
     let node = try ExpressionParser.parse(text, .exprLang)
     return try withoutActuallyEscaping(lookup) { lookup in
-      var evaluator = ExpressionEvaluator(lookup: lookup)
+      var evaluator = ExpressionEvaluator(constants: constants, lookup: lookup)
       let operand = try evaluator.evaluate(node)
+      if case .path(let name) = operand, let value = constants[name] {
+        return Result(operand: .value(value), lookup: nil)
+      }
       if case .path(let name) = operand { return Result(operand: operand, lookup: lookup(name)) }
       return Result(operand: operand, lookup: nil)
     }
@@ -75,11 +80,15 @@ struct ExpressionEvaluator {
     case path(String)
   }
 
+  let constants: [String: JSONValue]
   let lookup: (String) -> String?
   var elements: [JSONValue] = []
   private var steps = 0
 
-  init(lookup: @escaping (String) -> String?) { self.lookup = lookup }
+  init(constants: [String: JSONValue] = [:], lookup: @escaping (String) -> String?) {
+    self.constants = constants
+    self.lookup = lookup
+  }
 
   func failure(_ what: String) -> FederationError { FederationError(.invalidArgument, "expression: \(what)") }
 
@@ -87,7 +96,7 @@ struct ExpressionEvaluator {
   mutating func json(_ node: ExpressionNode) throws -> JSONValue {
     switch try evaluate(node) {
     case .value(let value): return value
-    case .path(let name): return lookup(name).map { .string($0) } ?? .null
+    case .path(let name): return constants[name] ?? lookup(name).map { .string($0) } ?? .null
     }
   }
 

@@ -20,7 +20,9 @@ enum Tags {
   /// Replaces every tag by its value. An unclosed `{{` stays as it is.
   ///
   /// - Throws: `FederationError` (`invalidArgument`) for an unknown name or an expression that fails.
-  static func substitute(_ text: String, _ lookup: (String) -> TagValue) throws -> String {
+  static func substitute(_ text: String, constants: [String: JSONValue] = [:], _ lookup: (String) -> TagValue) throws
+    -> String
+  {
     var output: [UInt8] = []
     for part in parts(of: text) {
       switch part {
@@ -28,7 +30,8 @@ enum Tags {
       case .tag(let content, let whole):
         if content.first == UInt8(ascii: "=") {
           let expression = String(decoding: content.dropFirst(), as: UTF8.self)
-          output.append(contentsOf: try ExprLang.evaluate(expression) { lookup($0).string }.text().utf8)
+          output.append(
+            contentsOf: try ExprLang.evaluate(expression, constants: constants) { lookup($0).string }.text().utf8)
         } else {
           let name = trimmed(content)
           switch lookup(name) {
