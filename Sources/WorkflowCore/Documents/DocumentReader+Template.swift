@@ -6,7 +6,7 @@ extension DocumentReader {
 
   /// A template; `inlineName` names one that stands inside a step.
   mutating func readTemplate(_ node: DocumentNode, inlineName: String? = nil) -> WorkflowTemplate {
-    let name = inlineName ?? node["name"]?.scalarText ?? ""
+    let name = inlineName ?? scope.qualified(node["name"]?.scalarText ?? "")
     var template = WorkflowTemplate(
       name: name, isInline: inlineName != nil, body: .container(ContainerTemplate()))
     var annotationBlock: FederationBlock?
@@ -16,7 +16,8 @@ extension DocumentReader {
     }
     fields(of: node, FieldTables.template) { reader, key, value in
       switch key {
-      case "name": if let text = reader.text(value), inlineName == nil { template.name = text }
+      case "name":
+        if let text = reader.text(value), inlineName == nil { template.name = reader.scope.qualified(text) }
       case "container", "script", "steps", "dag", "suspend":
         if !value.isNull { template.body = reader.readBody(value, key: key, template: name) }
       case "metadata":
@@ -166,7 +167,10 @@ extension DocumentReader {
       switch key {
       case "name": step.name = reader.text(value) ?? ""
       case "template":
-        step.template = reader.text(value) ?? ""
+        step.template = reader.readTemplateName(value)
+        templateCount += 1
+      case "templateRef":
+        step.template = reader.readTemplateRef(value) ?? ""
         templateCount += 1
       case "inline":
         let inline = reader.readTemplate(value, inlineName: "\(template).\(name)")
@@ -180,8 +184,8 @@ extension DocumentReader {
       }
     }
     if case .mapping = node.value {
-      if templateCount != 1, node["templateRef"] == nil {
-        report("a step or task names one template, by template or inline", at: node.mark)
+      if templateCount != 1 {
+        report("a step or task names one template, by template, templateRef or inline", at: node.mark)
       }
       if loopCount > 1 { report("takes one of withItems, withParam and withSequence, not \(loopCount)", at: node.mark) }
       if step.depends != nil, !step.dependencies.isEmpty {
@@ -236,11 +240,59 @@ extension DocumentReader {
     }
   }
 
+  // MARK: Names of templates
+
+  /// A template of the document that is being read.
+  private mutating func readTemplateName(_ node: DocumentNode) -> String {
+    guard let name = text(node), !name.isEmpty else { return "" }
+    if let reference = scope.reference { mention(reference, template: name, at: node.mark) }
+    return scope.qualified(name)
+  }
+
+  /// A template of another document: what it is called in the workflow. nil, reported, when it names none.
+  private mutating func readTemplateRef(_ node: DocumentNode) -> String? {
+    guard let (reference, template) = readTemplateReference(node, FieldTables.templateRef) else { return nil }
+    mention(reference, template: template, at: node.mark)
+    return TemplateScope(reference: reference).qualified(template)
+  }
+
+  /// `templateRef` or `workflowTemplateRef`: the other document, and the template in it (empty for the latter).
+  mutating func readTemplateReference(
+    _ node: DocumentNode, _ table: FieldTable
+  ) -> (reference: TemplateReference, template: String)? {
+    var reference = TemplateReference(name: "")
+    var template = ""
+    fields(of: node, table) { reader, key, value in
+      switch key {
+      case "name": reference.name = reader.text(value) ?? ""
+      case "template": template = reader.text(value) ?? ""
+      default: reference.isClusterScope = reader.bool(value) ?? false
+      }
+    }
+    guard case .mapping = node.value else { return nil }
+    let needsTemplate = table.honoured.contains("template")
+    guard !reference.name.isEmpty, !needsTemplate || !template.isEmpty else {
+      report(
+        needsTemplate ? "needs the name of a workflow template and a template in it" : "needs a name", at: node.mark)
+      return nil
+    }
+    guard !reference.name.hasTags, !template.hasTags else {
+      report("tags in the names of templates are not supported yet: name the template itself", at: node.mark)
+      return nil
+    }
+    guard NamePattern.subdomain.matches(reference.name), !needsTemplate || NamePattern.field.matches(template) else {
+      report("\"\(reference.name)\" and \"\(template)\" name no template", at: node.mark)
+      return nil
+    }
+    return (reference, template)
+  }
+
   // MARK: Hooks
 
   /// `onExit: template`; an empty name means none.
   mutating func readOnExit(_ node: DocumentNode) -> ExitHook? {
-    text(node).flatMap { $0.isEmpty ? nil : ExitHook(template: $0) }
+    let name = readTemplateName(node)
+    return name.isEmpty ? nil : ExitHook(template: name)
   }
 
   /// `hooks`: only `exit` among them.
@@ -259,7 +311,8 @@ extension DocumentReader {
         var hook = ExitHook(template: "")
         reader.fields(of: member.value, FieldTables.hook) { reader, key, value in
           switch key {
-          case "template": hook.template = reader.text(value) ?? ""
+          case "template": hook.template = reader.readTemplateName(value)
+          case "templateRef": hook.template = reader.readTemplateRef(value) ?? ""
           case "expression": hook.expression = reader.text(value)
           default: hook.arguments = reader.readArguments(value)
           }

@@ -5,8 +5,12 @@ extension DocumentReader {
   struct Workflow {
     var metadata = WorkflowMetadata()
     var spec = WorkflowSpec(entrypoint: "")
-    /// Of `spec.templates[i]`, the lifted ones included.
+    /// Of `spec.templates[i]`, the lifted ones and those of other documents included.
     var templatePaths: [DocumentPath] = []
+    /// Where `spec` stands.
+    var specPath = DocumentPath() / "spec"
+    /// Whether the spec is taken from another document that is not here.
+    var isOpen = false
   }
 
   mutating func readWorkflow(_ root: DocumentNode) -> Workflow {
@@ -14,31 +18,41 @@ extension DocumentReader {
     var annotationBlock: FederationBlock?
     fields(of: root, FieldTables.workflow) { reader, key, value in
       switch key {
-      case "apiVersion":
-        if let text = reader.text(value), text != Self.apiVersion {
-          reader.report("must be \(Self.apiVersion), not \"\(text)\"", at: value.mark)
-        }
+      case "apiVersion": reader.checkAPIVersion(value)
       case "kind": break
       case "metadata":
+        let added = workflow.metadata
         workflow.metadata = reader.readMetadata(value)
+        workflow.metadata.labels.merge(added.labels) { $1 }
+        workflow.metadata.annotations.merge(added.annotations) { $1 }
         annotationBlock = reader.readFederationAnnotation(
           workflow.metadata.annotations, at: value["annotations"]?.mark ?? value.mark)
       default:
-        let defaults = reader.readTemplateDefaults(value["templateDefaults"])
-        reader.readSpec(value, templateDefaults: defaults, into: &workflow)
+        reader.readSpec(value, into: &workflow)
       }
     }
-    if root["apiVersion"] == nil {
-      report("apiVersion is missing: write apiVersion: \(Self.apiVersion)", at: root.mark)
-    }
-    if root["spec"]?.isNull ?? true { report("spec is missing", at: root.mark) }
+    reportMissingParts(of: root)
+    readStoredTemplates(root, into: &workflow)
     if let annotationBlock {
       workflow.spec.federation = (workflow.spec.federation ?? FederationBlock()).filled(from: annotationBlock)
     }
     return workflow
   }
 
-  private mutating func readMetadata(_ node: DocumentNode) -> WorkflowMetadata {
+  mutating func checkAPIVersion(_ node: DocumentNode) {
+    if let text = text(node), text != Self.apiVersion {
+      report("must be \(Self.apiVersion), not \"\(text)\"", at: node.mark)
+    }
+  }
+
+  mutating func reportMissingParts(of root: DocumentNode) {
+    if root["apiVersion"] == nil {
+      report("apiVersion is missing: write apiVersion: \(Self.apiVersion)", at: root.mark)
+    }
+    if root["spec"]?.isNull ?? true { report("spec is missing", at: root.mark) }
+  }
+
+  mutating func readMetadata(_ node: DocumentNode) -> WorkflowMetadata {
     var metadata = WorkflowMetadata()
     fields(of: node, FieldTables.metadata) { reader, key, value in
       switch key {
@@ -58,7 +72,35 @@ extension DocumentReader {
     return name
   }
 
-  private mutating func readSpec(_ node: DocumentNode, templateDefaults: DocumentNode?, into workflow: inout Workflow) {
+  /// Replaces a spec that another document gave by what was made of both.
+  static func effective(_ root: DocumentNode) -> DocumentNode {
+    guard let merged = root["status"]?["storedWorkflowTemplateSpec"] else { return root }
+    var root = root
+    root.set("spec", to: merged)
+    return root
+  }
+
+  /// Templates of other documents, as the resolution put them into `status.storedTemplates`. What a user writes there never comes
+  /// this far.
+  mutating func readStoredTemplates(_ root: DocumentNode, into workflow: inout Workflow) {
+    guard case .mapping(let stored)? = root["status"]?["storedTemplates"]?.value else { return }
+    let defaults = root["spec"]?["templateDefaults"]
+    for member in stored.sorted(by: { $0.key < $1.key }) {
+      let start = inlineTemplates.count
+      scope = TemplateScope.split(member.key).scope
+      path = DocumentPath() / "status" / "storedTemplates" / member.key
+      workflow.spec.templates.append(readTemplate(defaults.map { Self.merge(member.value, over: $0) } ?? member.value))
+      workflow.templatePaths.append(path)
+      for (template, path) in inlineTemplates[start...] {
+        workflow.spec.templates.append(template)
+        workflow.templatePaths.append(path)
+      }
+    }
+    (scope, path) = (.local, DocumentPath())
+  }
+
+  mutating func readSpec(_ node: DocumentNode, into workflow: inout Workflow) {
+    let templateDefaults = readTemplateDefaults(node["templateDefaults"])
     var result = workflow
     fields(of: node, FieldTables.spec) { reader, key, value in
       switch key {
@@ -77,6 +119,11 @@ extension DocumentReader {
       case "federation": result.spec.federation = reader.readFederation(value)
       case "artifactGC":
         result.spec.collection = reader.readCollection(value, FieldTables.workflowArtifactGC)
+      case "workflowTemplateRef":
+        if let reference = reader.readTemplateReference(value, FieldTables.workflowTemplateRef)?.reference {
+          reader.mention(reference, template: nil, at: value.mark)
+          result.isOpen = true
+        }
       case "workflowMetadata":
         let added = reader.readObjectLabels(value, FieldTables.workflowMetadata)
         result.metadata.labels.merge(added.labels) { $1 }

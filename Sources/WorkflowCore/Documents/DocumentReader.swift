@@ -10,7 +10,11 @@ struct DocumentReader {
   let isStrict: Bool
   private(set) var problems: [DocumentProblem] = []
   private(set) var omittedCount = 0
-  private(set) var path = DocumentPath()
+  var path = DocumentPath()
+  /// Of the templates that are being read.
+  var scope = TemplateScope.local
+  /// Templates of other documents that were spoken of; within another document's scope, those of its own, too.
+  private(set) var mentions: [TemplateMention] = []
   /// Lifted `inline` templates with their places.
   var inlineTemplates: [(template: WorkflowTemplate, path: DocumentPath)] = []
 
@@ -33,6 +37,13 @@ struct DocumentReader {
       return
     }
     problems.append(DocumentProblem(path: path.description, mark: mark, message: message, suggestion: suggestion()))
+  }
+
+  mutating func mention(_ reference: TemplateReference, template: String?, at mark: SourceMark) {
+    mentions.append(
+      TemplateMention(
+        reference: reference, template: template, path: path.description, line: mark.line > 0 ? Int(mark.line) : nil,
+        column: mark.line > 0 ? Int(mark.column) : nil))
   }
 
   /// Runs `body` one step further down the path.

@@ -39,6 +39,7 @@ enum FieldTables {
       "activeDeadlineSeconds", "arguments", "artifactGC", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
       "parallelism",
       "retryStrategy", "suspend", "templateDefaults", "templates", "volumes", "workflowMetadata",
+      "workflowTemplateRef",
     ],
     accepted: [
       "archiveLogs", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
@@ -57,8 +58,16 @@ enum FieldTables {
       "shutdown": "a workflow is shut down by the stop and terminate commands, not by its document",
       "synchronization": "mutexes and semaphores are not supported yet",
       "volumeClaimTemplates": "persistent volume claims are not supported yet; use emptyDir volumes and artifacts",
-      "workflowTemplateRef": "workflow templates are not supported yet; submit the whole workflow",
     ])
+
+  static let cronSpec = FieldTable([
+    "concurrencyPolicy", "failedJobsHistoryLimit", "schedule", "schedules", "startingDeadlineSeconds", "stopStrategy",
+    "successfulJobsHistoryLimit", "suspend", "timezone", "when", "workflowMetadata", "workflowSpec",
+  ])
+  static let stopStrategy = FieldTable(["expression"])
+  /// Kubernetes' whole metadata; names and owners of the workflows are the schedule's own.
+  static let cronWorkflowMetadata = FieldTable(
+    ["annotations", "labels"], accepted: ["finalizers", "generateName", "name", "namespace"])
 
   static let template = FieldTable(
     [
@@ -128,19 +137,18 @@ enum FieldTables {
   static let emptyDir = FieldTable([], accepted: ["medium", "sizeLimit"])
 
   private static let stepFields: Set<String> = [
-    "arguments", "continueOn", "hooks", "inline", "name", "onExit", "template", "when", "withItems", "withParam",
-    "withSequence",
+    "arguments", "continueOn", "hooks", "inline", "name", "onExit", "template", "templateRef", "when", "withItems",
+    "withParam", "withSequence",
   ]
-  private static let stepRefused = [
-    "templateRef": "templates of other documents are not supported yet; copy them into this one"
-  ]
-  static let step = FieldTable(stepFields, refused: stepRefused)
-  static let task = FieldTable(stepFields.union(["dependencies", "depends"]), refused: stepRefused)
+  static let step = FieldTable(stepFields)
+  static let task = FieldTable(stepFields.union(["dependencies", "depends"]))
+  static let templateRef = FieldTable(["clusterScope", "name", "template"])
+  static let workflowTemplateRef = FieldTable(["clusterScope", "name"])
   static let dag = FieldTable(["failFast", "target", "tasks"])
   static let suspend = FieldTable(["duration"])
   static let continueOn = FieldTable(["error", "failed"])
   static let sequence = FieldTable(["count", "end", "format", "start"])
-  static let hook = FieldTable(["arguments", "expression", "template"], refused: stepRefused)
+  static let hook = FieldTable(["arguments", "expression", "template", "templateRef"])
 
   static let retryStrategy = FieldTable(
     ["backoff", "expression", "limit", "retryPolicy"],

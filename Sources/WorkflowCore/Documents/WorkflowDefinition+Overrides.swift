@@ -8,34 +8,63 @@ extension WorkflowDefinition {
   public func withArguments(_ parameters: [String: String]) throws(DocumentErrors) -> WorkflowDefinition {
     if parameters.isEmpty { return self }
     try checkArguments(parameters)
-    var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    var root = try editable()
+    var open = parameters
     root.update(["spec", "arguments", "parameters"]) { list in
       guard case .sequence(var items) = list.value else { return }
       for index in items.indices {
-        guard let name = items[index]["name"]?.scalarText, let value = parameters[name] else { continue }
+        guard let name = items[index]["name"]?.scalarText, let value = open.removeValue(forKey: name) else { continue }
         items[index].set("value", to: DocumentNode(.string(value)))
         items[index].remove("valueFrom")
       }
       list.value = .sequence(items)
     }
-    return try WorkflowDefinition(json: root.canonicalJSON)
+    if !open.isEmpty { root.update(["spec"]) { Self.append(open, to: &$0) } }
+    return try WorkflowDefinition(trusted: root)
   }
+
+  /// Parameters of the template that the workflow takes whole.
+  private static func append(_ parameters: [String: String], to spec: inout DocumentNode) {
+    var arguments = spec["arguments"].flatMap { $0.isNull ? nil : $0 } ?? DocumentNode(.mapping([]))
+    var items: [DocumentNode] = []
+    if case .sequence(let written)? = arguments["parameters"]?.value { items = written }
+    for (name, value) in parameters.sorted(by: { $0.key < $1.key }) {
+      items.append(DocumentNode(.mapping([.init("name", .string(name)), .init("value", .string(value))])))
+    }
+    arguments.set("parameters", to: DocumentNode(.sequence(items)))
+    spec.set("arguments", to: arguments)
+  }
+
+  /// The tree of the document, with its lines where they are still needed.
+  func editable() throws(DocumentErrors) -> DocumentNode {
+    if let tree { return tree }
+    let root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    // What was made of two documents would have to be made again.
+    guard root["status"] == nil else {
+      throw DocumentErrors.syntax("a workflow is changed before the templates of other documents are put into it")
+    }
+    return root
+  }
+
+  /// Whether the spec is to be taken from another document, which is not here yet.
+  var isOpen: Bool { references.contains { $0.template == nil } }
 
   /// The same workflow begun at another template.
   ///
   /// - Throws: `DocumentErrors` when there is no such template.
   public func withEntrypoint(_ name: String) throws(DocumentErrors) -> WorkflowDefinition {
-    guard let template = template(named: name), !template.isInline else {
-      let names = spec.templates.filter { !$0.isInline }.map(\.name)
+    let template = template(named: name)
+    guard isOpen || template.map({ !$0.isInline && TemplateScope.split($0.name).scope == .local }) == true else {
+      let names = spec.templates.filter { !$0.isInline && TemplateScope.split($0.name).scope == .local }.map(\.name)
       throw DocumentErrors(problems: [
         DocumentProblem(
           path: "spec.entrypoint", message: "there is no template \"\(name)\"; there are \(Self.listing(names))",
           suggestion: NearestName.find(name, among: names))
       ])
     }
-    var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    var root = try editable()
     root.update(["spec"]) { $0.set("entrypoint", to: DocumentNode(.string(name))) }
-    return try WorkflowDefinition(json: root.canonicalJSON)
+    return try WorkflowDefinition(trusted: root)
   }
 
   /// The same workflow with more labels; of one key the value given here holds.
@@ -55,12 +84,13 @@ extension WorkflowDefinition {
         ))
     }
     guard problems.isEmpty else { throw DocumentErrors(problems: problems) }
-    var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    var root = try editable()
     let members = metadata.labels.merging(labels) { $1 }.sorted { $0.key < $1.key }.map {
       DocumentNode.Member(key: $0.key, keyMark: .none, value: DocumentNode(.string($0.value)))
     }
+    if root["metadata"] == nil { root.set("metadata", to: DocumentNode(.mapping([]))) }
     root.update(["metadata"]) { $0.set("labels", to: DocumentNode(.mapping(members))) }
-    return try WorkflowDefinition(json: root.canonicalJSON)
+    return try WorkflowDefinition(trusted: root)
   }
 
   private static func isLabel(_ key: String, _ value: String) -> Bool {
@@ -89,6 +119,8 @@ extension WorkflowDefinition {
     let known = spec.arguments.parameters
     for (name, value) in parameters.sorted(by: { $0.key < $1.key }) {
       guard let position = known.firstIndex(where: { $0.name == name }) else {
+        // It is the other document's to have; Argo takes it whether or not it does.
+        if isOpen, NamePattern.parameter.matches(name), !value.utf8.contains(0) { continue }
         let names = known.map(\.name)
         let listing = names.isEmpty ? "the workflow has none" : "there are \(Self.listing(names))"
         problems.append(

@@ -13,15 +13,30 @@ public struct WorkflowDefinition: Sendable {
   public let spec: WorkflowSpec
   /// The whole document as compact JSON with sorted keys: the same document always gives the same bytes.
   ///
-  /// It keeps what this version accepts without effect, too, so nothing that the author wrote is lost.
+  /// It keeps what this version accepts without effect, too, so nothing that the author wrote is lost. Of a resolved workflow it holds
+  /// the templates of other documents as well, in Argo's `status.storedTemplates` and `status.storedWorkflowTemplateSpec`: it says
+  /// all that there is to know of the workflow.
   public let canonicalJSON: String
+  /// The mentions of templates of other documents, as long as they are not resolved: such a definition cannot run.
+  public let references: [TemplateMention]
+  /// With its lines; only while there are references.
+  let tree: DocumentNode?
   /// Position in `spec.templates` by name.
   private let positions: [String: Int]
 
   public init(metadata: WorkflowMetadata, spec: WorkflowSpec, canonicalJSON: String) {
+    self.init(metadata: metadata, spec: spec, canonicalJSON: canonicalJSON, references: [], tree: nil)
+  }
+
+  init(
+    metadata: WorkflowMetadata, spec: WorkflowSpec, canonicalJSON: String, references: [TemplateMention],
+    tree: DocumentNode?
+  ) {
     self.metadata = metadata
     self.spec = spec
     self.canonicalJSON = canonicalJSON
+    self.references = references
+    self.tree = tree
     var positions: [String: Int] = [:]
     positions.reserveCapacity(spec.templates.count)
     for (index, template) in spec.templates.enumerated() where positions[template.name] == nil {
@@ -29,6 +44,9 @@ public struct WorkflowDefinition: Sendable {
     }
     self.positions = positions
   }
+
+  /// Whether every template that it needs is in it.
+  public var isResolved: Bool { references.isEmpty }
 
   /// The template called `name`, or nil. O(1).
   public func template(named name: String) -> WorkflowTemplate? {

@@ -189,7 +189,7 @@ extension WorkflowMachine {
     case .all: true
     case .name(let text): record.name == text || argoID(of: node) == text
     case .displayName(let text): record.displayName == text
-    case .templateName(let text): record.templateName == text
+    case .templateName(let text): record.templateName == text || TemplateScope.split(record.templateName).name == text
     }
   }
 

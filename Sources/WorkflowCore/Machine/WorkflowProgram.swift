@@ -15,6 +15,8 @@ public struct WorkflowProgram: Sendable {
 
   /// - Throws: `DocumentErrors` when a template cannot be made ready.
   public init(_ definition: WorkflowDefinition) throws {
+    // Nobody looked them up, so nobody has them.
+    let definition = try definition.resolved(with: LoadedTemplates())
     var problems: [DocumentProblem] = []
     var plans: [TemplatePlan] = []
     plans.reserveCapacity(definition.spec.templates.count)

@@ -11,7 +11,8 @@ public enum ArgoStatus {
     object["apiVersion"] = object["apiVersion"] ?? "argoproj.io/v1alpha1"
     object["kind"] = object["kind"] ?? "Workflow"
     object["metadata"] = metadata(machine, written: object["metadata"]?.objectValue ?? [:])
-    object["status"] = status(machine)
+    let stored = object["status"]?.objectValue ?? [:]
+    object["status"] = .object((status(machine).objectValue ?? [:]).merging(stored) { $1 })
     return .object(object)
   }
 
@@ -80,9 +81,8 @@ public enum ArgoStatus {
       "displayName": .string(record.displayName), "type": .string(record.type.rawValue),
       "phase": .string(record.phase.rawValue), "startedAt": time(record.startedAt),
       "finishedAt": time(record.finishedAt),
-      "templateScope": .string("local/\(machine.identity.name)"),
     ]
-    if !record.templateName.isEmpty { object["templateName"] = .string(record.templateName) }
+    object.merge(template(of: record, machine)) { $1 }
     if !record.message.isEmpty { object["message"] = .string(record.message) }
     if let boundary = record.boundary { object["boundaryID"] = .string(machine.argoID(of: boundary.ordinal)) }
     if let cluster = record.hostCluster { object["hostNodeName"] = .string(cluster.text) }
@@ -99,6 +99,25 @@ public enum ArgoStatus {
     let outputs = outputs(record.outputs, exitCode: record.exitCode)
     if outputs != .object([:]) { object["outputs"] = outputs }
     return .object(object)
+  }
+
+  /// Which template the node runs, and where that name was written.
+  ///
+  /// - Source: Argo Workflows v3.7, `workflow/controller/operator.go`, `initializeNode`: the scope is that of the template that
+  ///   mentions this one.
+  private static func template(of record: NodeRecord, _ machine: WorkflowMachine) -> [String: JSONValue] {
+    let outer = record.boundary.map { TemplateScope.split(machine[$0].templateName).scope } ?? .local
+    var object: [String: JSONValue] = ["templateScope": .string(outer.text(workflow: machine.identity.name))]
+    guard !record.templateName.isEmpty else { return object }
+    let (scope, name) = TemplateScope.split(record.templateName)
+    if let reference = scope.reference, scope != outer {
+      var mention: [String: JSONValue] = ["name": .string(reference.name), "template": .string(name)]
+      if reference.isClusterScope { mention["clusterScope"] = true }
+      object["templateRef"] = .object(mention)
+    } else {
+      object["templateName"] = .string(name)
+    }
+    return object
   }
 
   private static func ids(_ nodes: [NodeID], _ machine: WorkflowMachine) -> JSONValue {

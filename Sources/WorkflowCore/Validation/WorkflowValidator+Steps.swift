@@ -85,7 +85,9 @@ extension WorkflowValidator {
   ) {
     // An empty name was reported when the step was read.
     if name.isEmpty { return }
-    guard let index = positions[name] else { return reportMissingTemplate(name, at: path / key) }
+    guard let index = positions[name] else {
+      return isElsewhere(name) ? () : reportMissingTemplate(name, at: path / key)
+    }
     let inputs = workflow.spec.templates[index].inputs
     let given = Dictionary(
       arguments.parameters.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })

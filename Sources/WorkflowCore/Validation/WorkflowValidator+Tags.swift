@@ -117,6 +117,9 @@ extension WorkflowValidator {
   private func workflowProblem(_ parts: [String], in scope: TagScope) -> TagProblem? {
     guard parts.count > 1 else { return TagProblem("say which field of the workflow") }
     let rest = parts.dropFirst(2).joined(separator: ".")
+    // A template is used by workflows that may have more of these than it names itself.
+    let isOpen = kind.isTemplate || workflow.isOpen
+    if isOpen, parts.count > 2, ["parameters", "labels", "annotations", "outputs"].contains(parts[1]) { return nil }
     switch parts[1] {
     case "status", "failures":
       return scope.isInExitHandler && parts.count == 2

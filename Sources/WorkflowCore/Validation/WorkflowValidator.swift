@@ -10,6 +10,7 @@ import FederationModel
 struct WorkflowValidator {
   let workflow: DocumentReader.Workflow
   let root: DocumentNode
+  let kind: ArgoKind
   /// Positions in `spec.templates`.
   let positions: [String: Int]
   /// Of `spec.templates[i]`: the names that tags may use.
@@ -22,9 +23,10 @@ struct WorkflowValidator {
   private(set) var problems: [DocumentProblem] = []
   private(set) var omittedCount = 0
 
-  init(workflow: DocumentReader.Workflow, root: DocumentNode) {
+  init(workflow: DocumentReader.Workflow, root: DocumentNode, kind: ArgoKind) {
     self.workflow = workflow
     self.root = root
+    self.kind = kind
     positions = Dictionary(
       workflow.spec.templates.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
     names = workflow.spec.templates.map(TemplateNames.init)
@@ -33,7 +35,7 @@ struct WorkflowValidator {
   }
 
   mutating func validate() {
-    let spec = DocumentPath() / "spec"
+    let spec = workflow.specPath
     exitTemplates = templatesReached(from: workflow.spec.onExit?.template)
     validateEntrypoint(at: spec)
     if let onExit = workflow.spec.onExit {
@@ -63,10 +65,19 @@ struct WorkflowValidator {
   // MARK: Entrypoint and reach
 
   private mutating func validateEntrypoint(at spec: DocumentPath) {
-    // Refused by the reader; the entrypoint would be the other document's.
-    if let reference = root["spec"]?["workflowTemplateRef"], !reference.isNull { return }
+    if let reference = (spec / "workflowTemplateRef").node(in: root), !reference.isNull {
+      if kind.isTemplate {
+        report("a workflow template cannot take another one whole", at: spec / "workflowTemplateRef")
+      }
+      if workflow.isOpen, !workflow.spec.templates.isEmpty {
+        report("templates cannot be given beside workflowTemplateRef", at: spec / "templates")
+      }
+    }
+    if kind == .cronWorkflow, !workflow.isOpen { validateValues(at: spec / "arguments" / "parameters") }
+    if workflow.isOpen { return }
     let name = workflow.spec.entrypoint
     guard !name.isEmpty else {
+      if kind.isTemplate { return }
       report("entrypoint is missing: name the template to begin with", at: spec)
       return
     }
@@ -74,6 +85,8 @@ struct WorkflowValidator {
       reportMissingTemplate(name, at: spec / "entrypoint")
       return
     }
+    // Whoever makes a workflow of it gives what is missing.
+    if kind.isTemplate { return }
     let template = workflow.spec.templates[index]
     let path = workflow.templatePaths[index] / "inputs"
     let artifacts = Set(workflow.spec.arguments.artifacts.map(\.name))
@@ -91,11 +104,23 @@ struct WorkflowValidator {
     }
   }
 
+  /// Nobody is there to give an argument of a scheduled workflow.
+  private mutating func validateValues(at path: DocumentPath) {
+    for (index, parameter) in workflow.spec.arguments.parameters.enumerated() where parameter.isRequired {
+      report(
+        "the parameter \"\(parameter.name)\" needs a value: nobody gives one at the scheduled time", at: path / index)
+    }
+  }
+
+  /// Whether a template that is not here may be believed in: another document has it, and the resolution looks there.
+  func isElsewhere(_ template: String) -> Bool { workflow.isOpen || template.contains("/") }
+
   mutating func reportMissingTemplate(_ name: String, at path: DocumentPath) {
     let workflow = workflow
     report(
       "there is no template \"\(name)\"", at: path,
-      suggestion: NearestName.find(name, among: workflow.spec.templates.lazy.filter { !$0.isInline }.map(\.name)))
+      suggestion: NearestName.find(
+        name, among: workflow.spec.templates.lazy.filter { !$0.isInline && !$0.name.contains("/") }.map(\.name)))
   }
 
   private func templatesReached(from name: String?) -> Set<Int> {
@@ -162,7 +187,7 @@ struct WorkflowValidator {
     }
     if container.volumeMounts.isEmpty { return }
     // Refused by the reader; the volumes that are mounted may be theirs.
-    let hasClaims = root["spec"]?["volumeClaimTemplates"] != nil
+    let hasClaims = (workflow.specPath / "volumeClaimTemplates").node(in: root) != nil
     let volumes = Set(workflow.spec.volumes + template.volumes)
     for (index, mount) in container.volumeMounts.enumerated() {
       check(mount.mountPath, scope, at: path / "volumeMounts" / index / "mountPath")

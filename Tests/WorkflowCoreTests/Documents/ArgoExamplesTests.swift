@@ -30,7 +30,7 @@ private enum Corpus {
 struct ArgoExamplesTests {
   /// What a refusal of a genuine Argo document may be about; anything else is a defect of the decoder.
   private static let unsupportedMarks = [
-    "not supported", "only documents of kind Workflow", "exactly one Workflow", "only the exit hook", "supported yet",
+    "not supported", "only documents of kind", "only the exit hook", "supported yet",
     "go to the project's own repository", "cannot be taken yet", "never share the host's network",
   ]
 
@@ -43,9 +43,18 @@ struct ArgoExamplesTests {
     for entry in try Corpus.entries() {
       let bytes = try Data(contentsOf: folder.appending(path: entry.path))
       do throws(DocumentErrors) {
-        let definition = try WorkflowDefinition.decode(bytes)
-        let restored = try WorkflowDefinition(json: definition.canonicalJSON)
-        #expect(restored.spec == definition.spec, "\(entry.path)")
+        for document in try ArgoDocument.decodeAll(bytes) {
+          switch document {
+          case .workflow(let definition):
+            #expect(try WorkflowDefinition(json: definition.canonicalJSON).spec == definition.spec, "\(entry.path)")
+          case .template(let definition):
+            let restored = try WorkflowTemplateDefinition(json: definition.canonicalJSON)
+            #expect(restored.spec == definition.spec, "\(entry.path)")
+          case .cronWorkflow(let definition):
+            let restored = try CronWorkflowDefinition(json: definition.canonicalJSON)
+            #expect(restored.spec == definition.spec, "\(entry.path)")
+          }
+        }
         decoded.append(entry.path)
       } catch {
         // A link that was stored as the text of its target holds no document.
@@ -63,6 +72,39 @@ struct ArgoExamplesTests {
       }
     }
     print("decoded: \(decoded.count): \(decoded.joined(separator: ", "))")
-    #expect(decoded.count >= 20)
+    #expect(decoded.count >= 35)
+  }
+
+  @Test(
+    "what mentions templates of other examples is resolved with them",
+    .enabled(if: Corpus.folder != nil, "the corpus of Argo's examples is not beside the repository"))
+  func references() throws {
+    let folder = try #require(Corpus.folder)
+    var documents: [ArgoDocument] = []
+    for entry in try Corpus.entries() {
+      guard let found = try? ArgoDocument.decodeAll(Data(contentsOf: folder.appending(path: entry.path))) else {
+        continue
+      }
+      documents += found
+    }
+    let templates = LoadedTemplates(
+      documents.compactMap { if case .template(let template) = $0 { template } else { nil } })
+    var resolved = 0
+    for document in documents where !document.references.isEmpty {
+      guard templates.missing(for: document.references).isEmpty else {
+        print("not in the corpus: \(templates.missing(for: document.references)) of \(document.metadata)")
+        continue
+      }
+      resolved += 1
+      switch document {
+      case .workflow(let definition):
+        let whole = try definition.resolved(with: templates)
+        #expect(try WorkflowDefinition(json: whole.canonicalJSON).spec == whole.spec)
+        _ = try WorkflowProgram(whole)
+      case .template(let template): try template.check(with: templates)
+      case .cronWorkflow(let cron): try cron.check(with: templates)
+      }
+    }
+    #expect(resolved >= 5)
   }
 }
