@@ -125,6 +125,7 @@ let package = Package(
         .embedInCode("V0014__data.sql"),
         .embedInCode("V0015__preemption.sql"),
         .embedInCode("V0016__egress.sql"),
+        .embedInCode("V0017__slices.sql"),
       ],
       swiftSettings: settings),
     .target(

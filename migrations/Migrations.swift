@@ -25,6 +25,7 @@ public enum EmbeddedMigrations {
       ("V0014__data.sql", String(decoding: PackageResources.V0014__data_sql, as: UTF8.self)),
       ("V0015__preemption.sql", String(decoding: PackageResources.V0015__preemption_sql, as: UTF8.self)),
       ("V0016__egress.sql", String(decoding: PackageResources.V0016__egress_sql, as: UTF8.self)),
+      ("V0017__slices.sql", String(decoding: PackageResources.V0017__slices_sql, as: UTF8.self)),
     ]
   }
 }

@@ -16,6 +16,7 @@ extension ControlPlaneCore {
     }
     clusters[name]!.session = session
     clusters[name]!.takesOrders = hello.takesOrders
+    clusters[name]!.renewsSlices = hello.renewsSlices
     note(hello, of: name)
     clusters[name]!.highestSeen = hello.highestSeen
     clusters[name]!.isSilent = false
@@ -36,6 +37,7 @@ extension ControlPlaneCore {
       if runs[id]!.row.cancelReason != nil { cancels.append(id) }
     }
     welcome(name, session, hello, runs: live, cancels: cancels)
+    for id in live { planRenewal(of: id) }
     sendOrders(to: name, session)
   }
 
@@ -191,7 +193,10 @@ extension ControlPlaneCore {
     }
     runs[event.run] = run
     output.runs[event.run] = run.row
-    if before.row.startedAt == nil, run.row.startedAt != nil { chargeStart(of: run) }
+    if before.row.startedAt == nil, run.row.startedAt != nil {
+      chargeStart(of: run)
+      noteBegin(of: event)
+    }
     if event.phase == .running, before.row.phase != .running {
       if let expected = history.runtime(of: run.template, reading: run.row.inputBytes) {
         clusters[name]!.started(event.run, at: now, expected: expected.median)
@@ -227,6 +232,8 @@ extension ControlPlaneCore {
     row.wallMilliseconds = event.usage.wallMilliseconds
     row.stagingMilliseconds = event.usage.stagingMilliseconds
     row.egress = metered(row, event.usage)
+    // Asked for before its own money comes back.
+    let shortage = event.isUnpaid ? entry.lapse ?? refusalToRenew(event.run) : nil
     row.charge = settle(row, entry.priced)
     // What is followed was measured when it arrived, without the time that the run waited for room.
     if entry.inputs.isEmpty {
@@ -237,6 +244,10 @@ extension ControlPlaneCore {
     output.forget(event.run, on: name, session)
     index(outcome.outputs.artifacts, of: row)
     if hasLeft { notePreempted(row, outcome.outputs) }
+    if event.isUnpaid, row.cancelReason == nil || isRebinding(row) {
+      row.cancelReason = nil
+      return endUnpaid(row, outcome, because: shortage)
+    }
     if event.phase == .lost, entry.isReplaceable {
       if isPreempted(row) { row.cancelReason = nil }
       if replace(row) { return }
@@ -315,7 +326,7 @@ extension ControlPlaneCore {
   }
 
   /// Lets the task of a lost run wait for another cluster. False when it must not: its end is wanted, or it was lost too often.
-  private mutating func replace(_ row: RunRow) -> Bool {
+  mutating func replace(_ row: RunRow) -> Bool {
     guard row.cancelReason == nil, losses(of: row) < configuration.epochLimit,
       workflows[row.task.workflow]?.tasks[row.task.node] != nil
     else { return false }

@@ -7,8 +7,10 @@ import WorkflowCore
 enum Hold: Hashable, Sendable {
   /// The project has no budget.
   case nothing
-  /// - Parameter bound: how long the run may take.
-  case amount(Amount, bound: Duration)
+  /// - Parameters:
+  ///   - bound: how long the run may take.
+  ///   - slice: how much of that the amount pays for.
+  case amount(Amount, bound: Duration, slice: Duration)
   /// There is not as much, or the cluster has no price in the budget's currency any more.
   case refused
 }
@@ -116,13 +118,25 @@ extension ControlPlaneCore {
 
   // MARK: Placement
 
+  /// What a task's budget allows. What runs of its template have taken is held at once: a run that is expected to take longer than a
+  /// slice is not begun on the hope that the rest of its money will be there.
+  func budgetView(of requirement: Requirement, without run: RunID? = nil) -> BudgetView? {
+    guard var view = budgetView(of: requirement.project, for: requirement.member, without: run) else { return nil }
+    guard let slice = view.slice, slice < requirement.bound ?? view.defaultWalltime,
+      let known = history.runtime(of: requirement.template, reading: inputSize(of: requirement))
+    else { return view }
+    view.slice = max(slice, .seconds(known.upper))
+    return view
+  }
+
   /// - Parameter run: what is held for this one counts as available: it is to end, so that its task can go elsewhere.
   func budgetView(of project: ProjectName, for member: String, without run: RunID? = nil) -> BudgetView? {
     guard let budget = ledger.budgets[project] else { return nil }
     let held = run.flatMap { ledger.reservations[$0]?.amount } ?? .zero
     var view = BudgetView(
       currency: budget.spec.currency, available: budget.spec.isHard ? budget.available + held : nil,
-      unspent: budget.unspent, defaultWalltime: budget.spec.defaultWalltime)
+      unspent: budget.unspent, defaultWalltime: budget.spec.defaultWalltime,
+      slice: sliceLength(budget.spec))
     guard let allowance = ledger.allowances[Allowance.Name(project, member)], let limit = allowance.limit,
       let left = allowance.available.map({ $0 + held }), left < view.available ?? .max
     else { return view }
@@ -134,13 +148,14 @@ extension ControlPlaneCore {
 
   /// What a placement must hold.
   func hold(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Hold {
-    guard let budget = budgetView(of: requirement.project, for: requirement.member) else { return .nothing }
+    guard let budget = budgetView(of: requirement) else { return .nothing }
     let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
     let egress = egressQuotes(of: placement).plannedCost
     guard let amount = budget.reservation(for: requirement, on: view, egress: egress),
       ledger.refusal(of: amount, for: requirement.project, by: requirement.member) == nil
     else { return .refused }
-    return .amount(amount, bound: budget.bound(of: requirement, on: view))
+    return .amount(
+      amount, bound: budget.bound(of: requirement, on: view), slice: budget.slice(of: requirement, on: view))
   }
 
   /// What clusters charge for what they send for a placement, at the prices of now.
@@ -232,7 +247,7 @@ extension ControlPlaneCore {
     return table.candidates.first { $0.rejection?.code == Rejection.overBudget }?.rejection?.message
   }
 
-  private mutating func stop(_ id: WorkflowID, _ message: String) {
+  mutating func stop(_ id: WorkflowID, _ message: String) {
     guard let entry = workflows[id] else { return }
     let text = "the budget is exhausted: \(message)"
     output.events.append(EventRow(at: now, workflow: id, reason: "BudgetExhausted", message: text))
@@ -257,5 +272,5 @@ extension ControlPlaneCore {
 }
 
 extension Budget {
-  fileprivate var stopsWhenExhausted: Bool { spec.isHard && spec.onExhausted == .stop }
+  var stopsWhenExhausted: Bool { spec.isHard && spec.onExhausted == .stop }
 }

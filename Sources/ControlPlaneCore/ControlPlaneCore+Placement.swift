@@ -113,7 +113,7 @@ extension ControlPlaneCore {
       key: key, requirement: group.requirement, tasks: tasks, waiting: group.count,
       expectedRuntime: expectedRuntime(of: group.requirement), runtimeSpread: runtimeSpread(of: group.requirement),
       isRuntimeKnown: history.knows(group.requirement.template))
-    view.budget = budgetView(of: group.requirement.project, for: group.requirement.member)
+    view.budget = budgetView(of: group.requirement)
     view.quota = quotaView(of: group.requirement.project)
     // Its tasks differ in what is behind them; the first one is the next to be placed.
     if let first = tasks.first, let entry = workflows[first.workflow] {
@@ -271,9 +271,10 @@ extension ControlPlaneCore {
     leaveQueue(task)
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
     workflows[task.workflow]!.tasks[task.node]!.run = id
-    if case .amount(let amount, let bound) = hold {
+    if case .amount(let amount, let bound, let slice) = hold {
       do {
-        try ledger.reserve(amount, for: id, of: requirement.project, by: requirement.member, bound: bound, at: now)
+        try ledger.reserve(
+          amount, for: id, of: requirement.project, by: requirement.member, bound: bound, slice: slice, at: now)
       } catch {
         // What was asked for above has been refused meanwhile: nothing may start that is not reserved (I3).
         end(task, TaskOutcome(phase: .error, message: (error as? FederationError)?.publicMessage ?? "\(error)"))
@@ -302,10 +303,18 @@ extension ControlPlaneCore {
     guard let workflow = workflows[row.task.workflow]?.row, let spec = try? spec(of: row.task, for: row.cluster) else {
       return nil
     }
+    let held = ledger.reservations[row.id]
+    var walltime = spec.federation.walltime ?? (spec.activeDeadline == nil ? held?.bound : nil)
+    var slice = held.flatMap { $0.isRenewable ? $0.slice : nil }
+    // An agent that does not know of slices must not let the run go on beyond what is held for it.
+    if clusters[row.cluster]?.renewsSlices == false, let most = slice {
+      walltime = min(walltime ?? most, most)
+      slice = nil
+    }
     return RunAssignment(
       run: row.id, epoch: row.epoch, project: workflow.project, workflowName: workflow.name, workflowUID: workflow.uid,
       nodeName: workflows[row.task.workflow]!.machine[row.task.node].name, spec: spec,
       disconnectLimit: spec.federation.onDisconnect == .replace ? configuration.disconnectLimit : nil,
-      walltime: spec.federation.walltime ?? (spec.activeDeadline == nil ? ledger.reservations[row.id]?.bound : nil))
+      walltime: walltime, slice: slice)
   }
 }

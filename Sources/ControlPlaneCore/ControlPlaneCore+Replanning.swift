@@ -38,9 +38,10 @@ extension ControlPlaneCore {
     else { return false }
     var requirement = Requirement(template: template(of: row.task), spec: spec)
     requirement.member = workflows[row.task.workflow]!.row.createdBy
+    requirement.isHeldWhole = workflows[row.task.workflow]!.machine[row.task.node].isHeldWhole
     var group = PendingGroup(
       requirement: requirement, tasks: [], waiting: 1, expectedRuntime: expectedRuntime(of: requirement))
-    group.budget = budgetView(of: project, for: requirement.member, without: id)
+    group.budget = budgetView(of: requirement, without: id)
     group.quota = quotaView(of: project, without: id)
     let table = PlacementPlanner(weights: configuration.weights).explain(group, in: situation(of: [group], on: views()))
     let promised = table.candidates.first { $0.cluster == row.cluster }?.estimate

@@ -15,6 +15,7 @@ extension ControlPlaneCore {
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
     beginBudgetPeriods()
     reviewPins()
+    renewSlices()
     stopUnpayable()
     reviewPlacement()
     moveStalledRuns()

@@ -54,7 +54,7 @@ extension ControlPlaneCore {
         tasks: [TaskID(workflow: entry.name.workflow, node: entry.name.task.container)],
         expectedRuntime: expectedRuntime(of: entry.requirement),
         isRuntimeKnown: history.knows(entry.requirement.template))
-      group.budget = budgetView(of: entry.requirement.project, for: entry.requirement.member)
+      group.budget = budgetView(of: entry.requirement)
       group.quota = quotaView(of: entry.requirement.project)
       return group
     }

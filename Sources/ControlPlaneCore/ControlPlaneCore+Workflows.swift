@@ -256,6 +256,7 @@ extension ControlPlaneCore {
     spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
     var requirement = Requirement(template: template(of: task), spec: spec)
     requirement.member = workflows[task.workflow]!.row.createdBy
+    requirement.isHeldWhole = workflows[task.workflow]!.machine[task.node].isHeldWhole
     let group = pending.add(
       task, requirement: requirement, artifacts: Self.artifacts(spec, requirement), first: first)
     backlog.came(requirement.hints.priorityClass)

@@ -13,7 +13,8 @@ import WorkflowCore
 /// besides.
 ///
 /// The parts: `+Workflows` (submissions and the machines' actions), `+Placement` (what waits, plans), `+Agents` (sessions and
-/// events), `+Money` (projects and what they may spend), `+Quota` (what they may use, and where), `+Clusters` (operators' commands), `+Time` (leases, deadlines), `Data/` (data sets, replicas, transfers).
+/// events), `+Money` (projects and what they may spend), `+Slices` (how runs are paid for as they go on), `+Quota` (what they may use,
+/// and where), `+Clusters` (operators' commands), `+Time` (leases, deadlines), `Data/` (data sets, replicas, transfers).
 public struct ControlPlaneCore: Sendable {
   public let configuration: CoreConfiguration
   /// The last committed position that the leader knows of: set by the loop, compared with what agents have seen.
@@ -57,6 +58,8 @@ public struct ControlPlaneCore: Sendable {
   var pinsReviewedAt = Timestamp.epoch
   /// Pins whose next while cannot be paid for, and whose project was told.
   var warnedPins: Set<ReplicaName> = []
+  /// Runs whose slices are to be renewed, by when; those whose `renewalAt` says otherwise are dropped in their turn. Soft.
+  var renewals = Heap<Renewal>()
   /// The last group of waiting tasks that was asked whether it can be paid for.
   var stopCursor: Int64 = 0
   /// By project: labels of the clusters that are reserved to it; derived from `projects`.
@@ -171,7 +174,8 @@ public struct ControlPlaneCore: Sendable {
 
   /// Whether inputs so far have left something undone, so that `Input.proceed` would do something.
   public var isUnfinished: Bool {
-    !unfinished.isEmpty || !openPlans.isEmpty || !openWelcomes.isEmpty || !openForgets.isEmpty || preemption.isWanted
+    !unfinished.isEmpty || isRenewalDue || !openPlans.isEmpty || !openWelcomes.isEmpty || !openForgets.isEmpty
+      || preemption.isWanted
   }
 
   /// One more slice of what was left undone.
@@ -180,6 +184,7 @@ public struct ControlPlaneCore: Sendable {
     if !isWorkflowNext || unfinished.isEmpty {
       if !openWelcomes.isEmpty { return proceedWithWelcome() }
       if !openForgets.isEmpty { return proceedWithForget() }
+      if isRenewalDue { return renewSlices() }
       if !openPlans.isEmpty { return proceedWithPlan() }
       if preemption.isWanted { return makeRoom() }
     }

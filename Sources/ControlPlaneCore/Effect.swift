@@ -20,6 +20,8 @@ public enum AgentCommand: Sendable {
   /// - Parameter isPreemption: their tasks go on elsewhere: they get the hook of their templates.
   case cancel([RunID], reason: String, isPreemption: Bool = false)
   case forget([RunID])
+  /// More is held for these: they may run so long since their start.
+  case extend([RunID: Duration])
   case acknowledge(sequence: Int64)
   case drain(Bool)
   case data(DataOrders)
@@ -63,11 +65,14 @@ public struct RunAssignment: Sendable {
   /// nil: the run is left alone however long its agent is away.
   public var disconnectLimit: Duration?
   public var walltime: Duration?
+  /// How much of its bound is held: the run is ended there unless it is told to go on. nil: all of it.
+  public var slice: Duration?
   public init(
     run: RunID, epoch: Int32, project: ProjectName, workflowName: String, workflowUID: String, nodeName: String,
     spec: TaskSpec,
-    disconnectLimit: Duration?, walltime: Duration?
+    disconnectLimit: Duration?, walltime: Duration?, slice: Duration? = nil
   ) {
+    self.slice = slice
     self.run = run
     self.epoch = epoch
     self.project = project

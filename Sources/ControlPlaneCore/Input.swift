@@ -234,11 +234,15 @@ public struct AgentHello: Hashable, Sendable {
   public var agentVersion: String
   /// The session has the capability `data`.
   public var takesOrders: Bool
+  /// The session has the capability `slices`.
+  public var renewsSlices: Bool
   public init(
     journal: String, lastSequence: Int64, highestSeen: CommitPosition, runs: [RunID: RunPhase],
     inventory: ClusterInventory,
-    protocolVersion: UInt32, agentVersion: String = "", takesOrders: Bool = false
+    protocolVersion: UInt32, agentVersion: String = "", takesOrders: Bool = false,
+    renewsSlices: Bool = false
   ) {
+    self.renewsSlices = renewsSlices
     self.takesOrders = takesOrders
     self.agentVersion = agentVersion
     self.journal = journal
@@ -274,10 +278,13 @@ public struct AgentEvent: Hashable, Sendable {
   public var outcome: TaskOutcome?
   public var runsAs: String
   public var usage: RunUsage
+  /// With a terminal phase: it was ended because what is held for it was used up.
+  public var isUnpaid: Bool
   public init(
     sequence: Int64, run: RunID, phase: RunPhase, at: Timestamp, message: String = "", outcome: TaskOutcome? = nil,
-    runsAs: String = "", usage: RunUsage = RunUsage()
+    runsAs: String = "", usage: RunUsage = RunUsage(), isUnpaid: Bool = false
   ) {
+    self.isUnpaid = isUnpaid
     self.sequence = sequence
     self.run = run
     self.phase = phase

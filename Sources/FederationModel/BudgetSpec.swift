@@ -14,11 +14,16 @@ public struct BudgetSpec: Hashable, Sendable, Codable {
   public var carriesOver: Bool
   /// The bound of runs whose author gives neither `walltime` nor `activeDeadlineSeconds`; enforced beside the run.
   public var defaultWalltime: Duration
+  /// How much of a run's time is held at once, and each time that it is renewed. A run whose bound is no longer is held whole; so are
+  /// all runs with a slice that no bound exceeds.
+  public var slice: Duration
 
   public init(
     limit: Amount, currency: String, period: BudgetPeriod = .monthly, isHard: Bool = true, alerts: [Int] = [],
-    onExhausted: ExhaustionPolicy = .deny, carriesOver: Bool = false, defaultWalltime: Duration = .seconds(86_400)
+    onExhausted: ExhaustionPolicy = .deny, carriesOver: Bool = false, defaultWalltime: Duration = .seconds(86_400),
+    slice: Duration = .seconds(3600)
   ) {
+    self.slice = slice
     self.limit = limit
     self.currency = currency
     self.period = period
@@ -41,6 +46,9 @@ public struct BudgetSpec: Hashable, Sendable, Codable {
     guard defaultWalltime >= .seconds(60), defaultWalltime <= .seconds(366 * 86_400) else {
       return "the default walltime is from a minute to 366 days"
     }
+    guard slice >= .seconds(10), slice <= .seconds(366 * 86_400) else {
+      return "the slice is from 10 seconds to 366 days"
+    }
     return nil
   }
 }
@@ -55,11 +63,14 @@ public struct BudgetChange: Hashable, Sendable, Codable {
   public var onExhausted: ExhaustionPolicy?
   public var carriesOver: Bool?
   public var defaultWalltime: Duration?
+  public var slice: Duration?
 
   public init(
     limit: Amount, currency: String, period: BudgetPeriod? = nil, isHard: Bool? = nil, alerts: [Int]? = nil,
-    onExhausted: ExhaustionPolicy? = nil, carriesOver: Bool? = nil, defaultWalltime: Duration? = nil
+    onExhausted: ExhaustionPolicy? = nil, carriesOver: Bool? = nil, defaultWalltime: Duration? = nil,
+    slice: Duration? = nil
   ) {
+    self.slice = slice
     self.limit = limit
     self.currency = currency
     self.period = period
@@ -81,6 +92,7 @@ public struct BudgetChange: Hashable, Sendable, Codable {
     if let onExhausted { spec.onExhausted = onExhausted }
     if let carriesOver { spec.carriesOver = carriesOver }
     if let defaultWalltime { spec.defaultWalltime = defaultWalltime }
+    if let slice { spec.slice = slice }
     return spec
   }
 }

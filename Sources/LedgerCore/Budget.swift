@@ -67,7 +67,8 @@ public struct Allowance: Hashable, Sendable {
   public var available: Amount? { limit.map { $0 - reserved - spent } }
 }
 
-/// Money held for one run until it is over. Its key is `run`.
+/// Money held for one run until it is over: for what may be charged once, and for a slice of its running time, which is renewed as
+/// long as it runs and its bound allows. Its key is `run`.
 public struct Reservation: Hashable, Sendable {
   public var run: RunID
   public var project: ProjectName
@@ -75,12 +76,19 @@ public struct Reservation: Hashable, Sendable {
   public var member: String
   public var currency: String
   public var amount: Amount
-  /// How long the run may take: enforced beside it, so that it cannot outspend `amount` while nobody hears of it.
+  /// How long the run may take at most, since its start.
   public var bound: Duration
+  /// How much of that is held: enforced beside the run, so that it cannot outspend `amount` while nobody hears of it. At most `bound`.
+  public var slice: Duration
+  /// The earliest moment at which it may have begun to run; nil before, and where the first slice is all.
+  public var since: Timestamp?
 
   public init(
-    run: RunID, project: ProjectName, member: String, currency: String, amount: Amount, bound: Duration
+    run: RunID, project: ProjectName, member: String, currency: String, amount: Amount, bound: Duration,
+    slice: Duration? = nil, since: Timestamp? = nil
   ) {
+    self.slice = slice.map { min($0, bound) } ?? bound
+    self.since = since
     self.run = run
     self.project = project
     self.member = member
@@ -88,6 +96,12 @@ public struct Reservation: Hashable, Sendable {
     self.amount = amount
     self.bound = bound
   }
+
+  /// Whether it may run longer than what is held for it.
+  public var isRenewable: Bool { slice < bound }
+
+  /// The earliest moment at which its slice may be over; nil before it runs.
+  public var sliceEnd: Timestamp? { since.map { $0 + slice } }
 }
 
 /// Money held for a replica that a user has pinned: for a while ahead, after which it is charged, and held anew. Its key is `name`.

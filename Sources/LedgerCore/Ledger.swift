@@ -39,8 +39,8 @@ public struct Ledger: Hashable, Sendable {
   // MARK: Changes
 
   public var hasChanges: Bool {
-    !changedBudgets.isEmpty || !changedAllowances.isEmpty || !ended.isEmpty || !changedStorage.isEmpty
-      || !endedStorage.isEmpty || !changes.entries.isEmpty
+    !changedBudgets.isEmpty || !changedReservations.isEmpty || !changedAllowances.isEmpty || !ended.isEmpty
+      || !changedStorage.isEmpty || !endedStorage.isEmpty || !changes.entries.isEmpty
   }
 
   /// What was changed since the last call: whole images by key, and entries in order.
@@ -279,32 +279,44 @@ public struct Ledger: Hashable, Sendable {
         + "grant more with `fubini budget set \(budget.project) AMOUNT \(currency)` or `fubini budget transfer`\(next)")
   }
 
-  /// Holds the most that a run can cost. Nothing happens where the project has no budget.
+  /// Holds the most that a run can cost in its first slice. Nothing happens where the project has no budget.
   ///
+  /// - Parameters:
+  ///   - bound: how long the run may take at most.
+  ///   - slice: how much of that `amount` pays for; nil: all of it.
   /// - Throws: `.budgetDenied`; nothing has changed then.
   public mutating func reserve(
     _ amount: Amount, for run: RunID, of project: ProjectName, by member: String = "", bound: Duration,
-    at now: Timestamp
+    slice: Duration? = nil, at now: Timestamp
   ) throws {
     guard let budget = budgets[project] else { return }
     if let refusal = refusal(of: amount, for: project, by: member) { throw refusal }
     precondition(reservations[run] == nil, "a run is reserved for once")
     reservations[run] = Reservation(
-      run: run, project: project, member: member, currency: budget.spec.currency, amount: amount, bound: bound)
+      run: run, project: project, member: member, currency: budget.spec.currency, amount: amount, bound: bound,
+      slice: slice)
     changedReservations.insert(run)
     hold(amount, .reserve, of: Allowance.Name(project, member), at: now, run: run)
   }
 
-  /// Holds more for a run that may take longer.
+  /// Notes when a run may have begun to run, from which its slice counts. Nothing happens where the first slice is all.
+  public mutating func began(_ run: RunID, at moment: Timestamp) {
+    guard let reservation = reservations[run], reservation.isRenewable, reservation.since == nil else { return }
+    reservations[run]!.since = moment
+    changedReservations.insert(run)
+  }
+
+  /// Holds more for a run that is to go on.
   ///
+  /// - Parameter slice: how long the run may take with what is held then; never shorter than before, at most its bound.
   /// - Throws: `.budgetDenied`, `.notFound`; nothing has changed then.
-  public mutating func extend(_ run: RunID, by amount: Amount, bound: Duration, at now: Timestamp) throws {
+  public mutating func extend(_ run: RunID, by amount: Amount, to slice: Duration, at now: Timestamp) throws {
     guard let reservation = reservations[run] else {
       throw FederationError(.notFound, "nothing is reserved for the run")
     }
     if let refusal = refusal(of: amount, for: reservation.project, by: reservation.member) { throw refusal }
     reservations[run]!.amount += amount
-    reservations[run]!.bound = max(bound, reservation.bound)
+    reservations[run]!.slice = max(reservation.slice, min(slice, reservation.bound))
     changedReservations.insert(run)
     hold(amount, .extend, of: Allowance.Name(reservation.project, reservation.member), at: now, run: run)
   }

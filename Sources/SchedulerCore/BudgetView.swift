@@ -12,8 +12,13 @@ public struct BudgetView: Hashable, Sendable {
   public var member: String?
   /// Bounds the runs whose authors give no limit.
   public var defaultWalltime: Duration
+  /// How much of a run's time is held at first, on a cluster whose agent can be told to let it go on; nil: all of it.
+  public var slice: Duration?
 
-  public init(currency: String, available: Amount?, unspent: Amount, defaultWalltime: Duration) {
+  public init(
+    currency: String, available: Amount?, unspent: Amount, defaultWalltime: Duration, slice: Duration? = nil
+  ) {
+    self.slice = slice
     self.currency = currency
     self.available = available
     self.unspent = unspent
@@ -27,16 +32,29 @@ public struct BudgetView: Hashable, Sendable {
     return limit.map { min($0, defaultWalltime) } ?? defaultWalltime
   }
 
-  /// The most that a run can cost on a cluster, which is what is reserved for it; nil when the cluster has no price in the budget's
-  /// currency.
+  /// How much of a run's bound is held when it is placed on a cluster.
+  public func slice(of requirement: Requirement, on cluster: ClusterView) -> Duration {
+    let bound = bound(of: requirement, on: cluster)
+    guard cluster.renewsSlices, !requirement.isHeldWhole, let slice else { return bound }
+    return min(slice, bound)
+  }
+
+  /// The most that a run can cost on a cluster before its reservation is renewed, which is what is reserved for it; nil when the
+  /// cluster has no price in the budget's currency.
   ///
   /// - Parameter egress: minor units that the sources of its inputs charge.
   public func reservation(for requirement: Requirement, on cluster: ClusterView, egress: Double) -> Amount? {
+    amount(for: requirement, on: cluster, lasting: slice(of: requirement, on: cluster), egress: egress)
+  }
+
+  /// The most that a run of so long can cost on a cluster; nil when the cluster has no price in the budget's currency.
+  public func amount(
+    for requirement: Requirement, on cluster: ClusterView, lasting time: Duration, egress: Double
+  ) -> Amount? {
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass), sheet.currency == currency
     else {
       return nil
     }
-    return Amount(
-      reserving: sheet.cost(of: requirement.priced, for: bound(of: requirement, on: cluster)) + egress)
+    return Amount(reserving: sheet.cost(of: requirement.priced, for: time) + egress)
   }
 }

@@ -38,6 +38,8 @@ public struct ClusterView: Sendable {
   public var claims: [RoomClaim] = []
   /// Of its free room, what realtime work will probably want; nil: nothing is held.
   public var headroom: Headroom?
+  /// Its agent can be told that what is held for a run is more than it was: a placement need not hold the whole bound.
+  public var renewsSlices = false
   /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
   var heldSeconds = 0.0
 

@@ -20,6 +20,8 @@ public struct Requirement: Hashable, Sendable {
   public var template: TemplateKey
   /// Whose task it is, because a project's budget may bound each of its members; empty: nobody's limit counts.
   public var member = ""
+  /// All that it may take is held before it begins: an earlier run of it was ended because more could not be held.
+  public var isHeldWhole = false
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],

@@ -35,7 +35,7 @@ private func budget(_ limit: String, _ onExhausted: ExhaustionPolicy? = nil) -> 
 
 extension InMemoryDatabase {
   /// What the committed rows say against each other.
-  fileprivate var imbalance: String? {
+  var imbalance: String? {
     var balances: [LedgerAccount: Int64] = [:]
     for entry in entries {
       balances[entry.from, default: 0] -= entry.amount.micros

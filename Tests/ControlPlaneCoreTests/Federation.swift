@@ -156,6 +156,7 @@ struct Federation {
   mutating func work(_ name: ClusterName) {
     let live = agents[name]!.runs.filter { !$0.value.phase.isTerminal }.keys.sorted()
     guard !live.isEmpty else { return }
+    agents[name]!.clock = clock
     agents[name]!.step(live[random.next(upTo: live.count)], using: &random, world: &world)
   }
 
@@ -200,6 +201,7 @@ struct Federation {
       var moved = false
       for name in agents.keys.sorted() {
         while agents[name]!.session != nil, !agents[name]!.inbox.isEmpty { deliver(name) }
+        agents[name]!.clock = clock
         for id in agents[name]!.runs.filter({ !$0.value.phase.isTerminal }).keys.sorted() {
           agents[name]!.step(id, using: &random, world: &world)
           moved = true

@@ -280,7 +280,7 @@ struct PreemptionTests {
     try submit("high", tasks("realtime", 1, "walltime: 1h"), &federation)
     plan(&federation)
     let victim = try #require(leaving(federation).first)
-    #expect(federation.database.reservations[victim]?.amount == Amount("10"))
+    #expect(federation.database.reservations[victim]?.amount == Amount("1"), "an hour of ten")
     end(victim, TaskOutcome(phase: .cancelled), &federation)
     // 36 s of a core at 1 CNY an hour.
     #expect(federation.database.runs[victim]?.charge == Amount("0.01"))

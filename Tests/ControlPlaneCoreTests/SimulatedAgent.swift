@@ -7,6 +7,9 @@ struct SimulatedAgent {
     var assignment: RunAssignment
     var phase: RunPhase
     var isCancelWanted = false
+    /// How long it may run with what is held for it, as the agent was told; nil: as long as its bound allows.
+    var slice: Duration?
+    var began: Timestamp?
   }
 
   let cluster: ClusterName
@@ -31,6 +34,11 @@ struct SimulatedAgent {
   /// What it says of itself beyond that.
   var closed: String?
   var executor: String?
+  /// It can be told that more is held for a run.
+  var renewsSlices = true
+  /// It meters how long its runs really take.
+  var measuresTime = false
+  var clock = Timestamp.epoch
   /// What it meters of each run that ends.
   var wallMilliseconds: Int64 = 0
   var bytesIn = ByteCount.zero
@@ -54,7 +62,8 @@ struct SimulatedAgent {
   var hello: AgentHello {
     AgentHello(
       journal: journal, lastSequence: sequence, highestSeen: highestSeen, runs: runs.mapValues(\.phase),
-      inventory: inventory, protocolVersion: 1, takesOrders: cache != nil)
+      inventory: inventory, protocolVersion: 1, takesOrders: cache != nil,
+      renewsSlices: renewsSlices)
   }
 
   mutating func read(_ command: AgentCommand) {
@@ -73,6 +82,8 @@ struct SimulatedAgent {
     case .assign(let assignments): for assignment in assignments { accept(assignment) }
     case .cancel(let ids, _, _): cancel(ids)
     case .forget(let ids): for id in ids where runs[id]?.phase.isTerminal == true { runs[id] = nil }
+    case .extend(let slices):
+      for (id, slice) in slices { runs[id]?.extend(to: slice) }
     case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
     case .data(let more): take(more)
     case .drain: break
@@ -101,8 +112,11 @@ struct SimulatedAgent {
 
   private mutating func accept(_ assignment: RunAssignment) {
     awaited.remove(assignment.run)
-    guard runs[assignment.run] == nil else { return }
-    runs[assignment.run] = Run(assignment: assignment, phase: .dispatched)
+    guard runs[assignment.run] == nil else {
+      if let slice = assignment.slice { runs[assignment.run]!.extend(to: slice) }
+      return
+    }
+    runs[assignment.run] = Run(assignment: assignment, phase: .dispatched, slice: assignment.slice)
     runs[assignment.run]!.isCancelWanted = awaitedCancels.contains(assignment.run)
     report(assignment.run, .dispatched)
   }
@@ -121,9 +135,22 @@ struct SimulatedAgent {
         &world)
     } else {
       runs[id]!.phase = .running
+      runs[id]!.began = clock
       world.started(id, run.assignment, on: cluster)
       started.insert(id)
       report(id, .running)
+    }
+  }
+
+  /// Ends what has run as long as it is paid for, as the fence beside it does whether or not anybody is reached.
+  mutating func endUnpaid(_ world: inout World) {
+    for id in runs.keys.sorted() {
+      guard let run = runs[id], run.phase == .running, let slice = run.slice, let began = run.began,
+        clock - began >= slice
+      else { continue }
+      runs[id]!.phase = .failed
+      world.ended(id)
+      report(id, .failed, TaskOutcome(phase: .failed, message: "used up"), isUnpaid: true)
     }
   }
 
@@ -133,14 +160,26 @@ struct SimulatedAgent {
     report(id, outcome.phase, outcome)
   }
 
-  private mutating func report(_ id: RunID, _ phase: RunPhase, _ outcome: TaskOutcome? = nil) {
+  private mutating func report(
+    _ id: RunID, _ phase: RunPhase, _ outcome: TaskOutcome? = nil, isUnpaid: Bool = false
+  ) {
     sequence += 1
+    var wall = wallMilliseconds
+    if measuresTime {
+      wall = runs[id]?.began.map { min(clock - $0, runs[id]!.slice ?? .seconds(86_400)).milliseconds } ?? 0
+    }
     unacknowledged.append(
       AgentEvent(
-        sequence: sequence, run: id, phase: phase, at: .epoch, outcome: outcome, runsAs: "host",
+        sequence: sequence, run: id, phase: phase, at: clock, outcome: outcome, runsAs: "host",
         usage: outcome == nil
-          ? RunUsage() : RunUsage(bytesIn: bytesIn, bytesFrom: bytesFrom, wallMilliseconds: wallMilliseconds)))
+          ? RunUsage() : RunUsage(bytesIn: bytesIn, bytesFrom: bytesFrom, wallMilliseconds: wall),
+        isUnpaid: isUnpaid))
   }
+}
+
+extension SimulatedAgent.Run {
+  /// An end only moves later.
+  mutating func extend(to slice: Duration) { self.slice = max(self.slice ?? .zero, slice) }
 }
 
 /// What really happened, seen from outside: the checker of I1.

@@ -26,6 +26,10 @@ struct LedgerContest {
   /// What a run takes of its minute, in milliseconds.
   var use: (inout SeededGenerator) -> Int64 = { Int64($0.next(upTo: 61_000)) }
   var fails = true
+  /// Tasks may take ten minutes, of which one is held at a time, and take as long as it pleases them.
+  var renewsSlices = false
+  /// The most that was ever held for one run.
+  private(set) var heldMost: Int64 = 0
   /// Agents that are away, and since when.
   private var away: [ClusterName: Timestamp] = [:]
   private var lastNumber: Int64 = 0
@@ -69,7 +73,7 @@ struct LedgerContest {
     projects = limits.keys.sorted()
     try await lead()
     for name in ["a", "b", "c"] as [ClusterName] {
-      agents[name] = ContestAgent(name: name, slots: slots)
+      agents[name] = ContestAgent(name: name, slots: slots, renewsSlices: renewsSlices)
       command(.createCluster(ClusterSpec(name: name, kind: .process)))
       guard name != "c" else { continue }
       command(.setPrices(name, PricePeriod(prices: PriceSheet(currency: "CNY", coreHour: 3600))))
@@ -81,20 +85,20 @@ struct LedgerContest {
     try await settle()
     for name in agents.keys.sorted() { connect(name) }
     for project in projects {
-      let text = Self.fan(tasks)
+      let text = Self.fan(tasks, walltime: renewsSlices ? 600 : 60)
       let definition = try WorkflowDefinition.decode(Array(text.utf8))
       command(.submit(Submission(definition: definition, project: project, name: "fan", uid: "uid-\(project)")))
     }
   }
 
-  private static func fan(_ tasks: Int) -> String {
+  private static func fan(_ tasks: Int, walltime: Int) -> String {
     """
     apiVersion: argoproj.io/v1alpha1
     kind: Workflow
     metadata: {name: fan}
     spec:
       entrypoint: main
-      federation: {walltime: 60s}
+      federation: {walltime: \(walltime)s}
       templates:
       - name: main
         steps: [[{name: s, template: one, withSequence: {count: "\(tasks)"}}]]
@@ -110,7 +114,8 @@ struct LedgerContest {
         project,
         .setBudget(
           BudgetChange(
-            limit: Amount(limit)!, currency: "CNY", period: .monthly, isHard: true, alerts: [50], onExhausted: .drain)))
+            limit: Amount(limit)!, currency: "CNY", period: .monthly, isHard: true, alerts: [50], onExhausted: .drain,
+            slice: .seconds(60))))
     )
   }
 
@@ -236,7 +241,8 @@ struct LedgerContest {
           AND NOT EXISTS (SELECT FROM reservations v WHERE v.run_id = r.run_id)),
         (SELECT count(*) FROM budgets b
           WHERE reserved <> (SELECT coalesce(sum(amount), 0) FROM reservations v WHERE v.project = b.project)),
-        (SELECT count(*) FROM budgets WHERE granted - reserved - spent < 600000)
+        (SELECT count(*) FROM budgets WHERE granted - reserved - spent < 600000),
+        (SELECT coalesce(max(amount), 0) FROM reservations)
       """)[0]
     let names = [
       "overspent budgets", "budgets beside their entries", "the sum of all accounts", "runs without money",
@@ -247,6 +253,7 @@ struct LedgerContest {
       if count != 0, problem == nil { problem = "\(name): \(count)" }
     }
     if try row.int(5) > 0 { waits += 1 }
+    heldMost = max(heldMost, try row.int(6))
   }
 
   func number(_ sql: String) async throws -> Int64 {
@@ -281,8 +288,8 @@ struct LedgerContest {
     if try await number("SELECT count(*) FROM reservations") != 0 { wrong.append("money is held still") }
     let unsettled = try await number(
       """
-      SELECT count(*) FROM (SELECT sum(CASE kind WHEN 'reserve' THEN amount ELSE -amount END) AS rest FROM ledger_entries
-        WHERE kind IN ('reserve', 'charge', 'refund') GROUP BY run_id) AS x WHERE rest <> 0
+      SELECT count(*) FROM (SELECT sum(CASE WHEN kind IN ('reserve', 'extend') THEN amount ELSE -amount END) AS rest FROM ledger_entries
+        WHERE kind IN ('reserve', 'extend', 'charge', 'refund') GROUP BY run_id) AS x WHERE rest <> 0
       """)
     if unsettled != 0 { wrong.append("\(unsettled) runs were not settled exactly once") }
     let difference = try await number(
@@ -292,6 +299,10 @@ struct LedgerContest {
       """)
     if difference != 0 { wrong.append("runs and entries differ by \(difference)") }
     if try await number("SELECT count(*) FROM runs WHERE cluster = 'c'") != 0 { wrong.append("c has no price") }
+    // Its fence ends a run where its slice ends, wherever its agent is.
+    if renewsSlices, try await number("SELECT count(*) FROM ledger_entries WHERE kind = 'overrun'") != 0 {
+      wrong.append("a run used more than was held for it")
+    }
     return wrong
   }
 
@@ -356,7 +367,9 @@ struct LedgerContest {
     case 16..<20: agents[name]!.read()
     case 20..<25: agents[name]!.work(&random, use, fails: fails, at: clock)
     case 25..<29: report(name)
-    case 29: tick()
+    case 29:
+      if renewsSlices { clock = clock + .seconds(random.next(upTo: 40)) }
+      tick()
     case 30..<33: for plane in believers { apply(.proceed, to: plane) }
     default: try await commit()
     }
@@ -406,11 +419,14 @@ struct LedgerContest {
     try await place()
     for name in agents.keys.sorted() {
       agents[name]!.readAll()
-      while agents[name]!.isBusy { agents[name]!.work(&random, use, fails: fails, at: clock) }
+      // Some at a time, where they are to be renewed meanwhile.
+      for _ in 0..<(renewsSlices ? 3 : 10_000) where agents[name]!.isBusy {
+        agents[name]!.work(&random, use, fails: fails, at: clock)
+      }
       report(name)
       try await settle()
     }
-    clock = clock + .seconds(1)
+    clock = clock + .seconds(renewsSlices ? 25 : 1)
     tick()
     try await settle()
   }
@@ -438,9 +454,14 @@ struct ContestAgent {
   private var sequence: Int64 = 0
   private var runs: [RunID: RunPhase] = [:]
   private var cancelled: Set<RunID> = []
+  private let renewsSlices: Bool
+  /// How long runs may take with what is held for them, and when they began.
+  private var slices: [RunID: Duration] = [:]
+  private var began: [RunID: Timestamp] = [:]
 
-  init(name: ClusterName, slots: Int) {
+  init(name: ClusterName, slots: Int, renewsSlices: Bool) {
     self.name = name
+    self.renewsSlices = renewsSlices
     self.slots = slots
   }
 
@@ -451,7 +472,8 @@ struct ContestAgent {
       journal: "journal-of-\(name)", lastSequence: sequence, highestSeen: highestSeen, runs: runs,
       inventory: ClusterInventory(
         capacity: Resources(cpuMillicores: Int64(slots) * 1000, memory: .gibibytes(64)), slots: slots,
-        images: [ImageRule(pattern: "*", runsAs: "host")], canFence: true), protocolVersion: 1)
+        images: [ImageRule(pattern: "*", runsAs: "host")], canFence: true), protocolVersion: 1,
+      renewsSlices: renewsSlices)
   }
 
   mutating func hangUp() {
@@ -471,16 +493,21 @@ struct ContestAgent {
       for id in runs.keys where !desired.contains(id) { runs[id] = nil }
       cancelled.formUnion(welcome.cancels)
     case .assign(let assignments):
-      for assignment in assignments where runs[assignment.run] == nil {
+      for assignment in assignments {
+        if let slice = assignment.slice { extend(assignment.run, to: slice) }
+        guard runs[assignment.run] == nil else { continue }
         runs[assignment.run] = .dispatched
         report(assignment.run, .dispatched, .zero, at: .epoch)
       }
     case .cancel(let ids, _, _): cancelled.formUnion(ids)
     case .forget(let ids): for id in ids where runs[id]?.isTerminal == true { runs[id] = nil }
     case .acknowledge(let sequence): unacknowledged.removeAll { $0.sequence <= sequence }
+    case .extend(let more): for (id, slice) in more { extend(id, to: slice) }
     case .drain, .data: break
     }
   }
+
+  private mutating func extend(_ id: RunID, to slice: Duration) { slices[id] = max(slices[id] ?? .zero, slice) }
 
   /// One of its runs starts or ends.
   mutating func work(
@@ -491,20 +518,39 @@ struct ContestAgent {
     let id = live[random.next(upTo: live.count)]
     guard runs[id] == .running || cancelled.contains(id) else {
       runs[id] = .running
+      began[id] = now
       return report(id, .running, .zero, at: now)
     }
+    if let slice = slices[id], !cancelled.contains(id) { return work(slice, id, &random, fails: fails, at: now) }
     let phase: RunPhase =
       cancelled.contains(id) ? .cancelled : fails && random.next(upTo: 8) == 0 ? .failed : .succeeded
     runs[id] = phase
     report(id, phase, .milliseconds(use(&random)), at: now)
   }
 
-  private mutating func report(_ run: RunID, _ phase: RunPhase, _ wall: Duration, at now: Timestamp) {
+  /// As `work`, of a run that is paid for by the slice: it is ended at its end, and takes its time before.
+  private mutating func work(
+    _ slice: Duration, _ id: RunID, _ random: inout SeededGenerator, fails: Bool, at now: Timestamp
+  ) {
+    let wall = began[id].map { now - $0 } ?? .zero
+    guard wall < slice else {
+      runs[id] = .failed
+      return report(id, .failed, slice, at: now, isUnpaid: true)
+    }
+    guard random.next(upTo: 12) == 0 else { return }
+    let phase: RunPhase = fails && random.next(upTo: 8) == 0 ? .failed : .succeeded
+    runs[id] = phase
+    report(id, phase, wall, at: now)
+  }
+
+  private mutating func report(
+    _ run: RunID, _ phase: RunPhase, _ wall: Duration, at now: Timestamp, isUnpaid: Bool = false
+  ) {
     sequence += 1
     let outcome = phase.isTerminal ? TaskOutcome(phase: phase, exitCode: phase == .succeeded ? 0 : 1) : nil
     unacknowledged.append(
       AgentEvent(
         sequence: sequence, run: run, phase: phase, at: now, outcome: outcome, runsAs: "host",
-        usage: RunUsage(wallMilliseconds: wall.milliseconds)))
+        usage: RunUsage(wallMilliseconds: wall.milliseconds), isUnpaid: isUnpaid))
   }
 }

@@ -106,6 +106,34 @@ struct LedgerStoreTests {
     }
   }
 
+  @Test("A slice, when it began, and what renewed it are read back; a reservation of an earlier release is held whole")
+  func slices() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      var ledger = Ledger()
+      var spec = Self.spec
+      spec.slice = .seconds(30)
+      try ledger.set(spec, for: "p", at: Sample.now, by: "root")
+      try ledger.reserve(
+        Amount("2")!, for: RunID(7), of: "p", bound: .seconds(90), slice: .seconds(30), at: Sample.now)
+      var delta = Self.delta(ledger.takeChanges())
+      delta.runs = [Sample.run(7, 1, 0)]
+      try await fixture.commit(delta)
+      #expect(try await fixture.store.loadDurable().reservations == [ledger.reservations[RunID(7)]!])
+      #expect(try await fixture.store.loadDurable().budgets.map(\.spec) == [spec])
+      ledger.began(RunID(7), at: Sample.now + .seconds(1))
+      try await fixture.commit(Self.delta(ledger.takeChanges()))
+      #expect(try await fixture.store.loadDurable().reservations.map(\.since) == [Sample.now + .seconds(1)])
+      try ledger.extend(RunID(7), by: Amount("2")!, to: .seconds(60), at: Sample.now)
+      try await fixture.commit(Self.delta(ledger.takeChanges()))
+      #expect(try await fixture.store.loadDurable().reservations == [ledger.reservations[RunID(7)]!])
+      #expect(try await fixture.store.reviewLedger().differences == [])
+      #expect(
+        try await fixture.store.ledgerEntries(of: "p", before: nil, limit: 2).map(\.kind) == ["extend", "reserve"])
+      try await fixture.script("UPDATE reservations SET slice_ms = NULL, since_ms = NULL")
+      #expect(try await fixture.store.loadDurable().reservations.map(\.isRenewable) == [false])
+    }
+  }
+
   @Test("I3: the database refuses a unit that overspends a hard budget, or whose entries and budgets do not agree")
   func refuses() async throws {
     try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in

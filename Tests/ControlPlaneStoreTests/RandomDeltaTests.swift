@@ -216,7 +216,8 @@ private struct RandomLife {
     let change = BudgetChange(
       limit: Amount(micros: Int64(random.next(upTo: 90_000))), currency: random.next(upTo: 9) == 0 ? "CNY" : "EUR",
       period: BudgetPeriod.allCases[random.next(upTo: 3)], isHard: random.next(upTo: 2) == 0, alerts: [10, 50],
-      carriesOver: random.next(upTo: 2) == 0, defaultWalltime: .seconds(60))
+      carriesOver: random.next(upTo: 2) == 0, defaultWalltime: .seconds(600),
+      slice: .seconds(60 + random.next(upTo: 120)))
     let project: ProjectName = random.next(upTo: 3) == 0 ? "q" : "p"
     switch random.next(upTo: 7) {
     case 6:
@@ -301,7 +302,7 @@ private struct RandomLife {
         AgentHello(
           journal: "j-\(cluster)", lastSequence: 0, highestSeen: CommitPosition(term: 0, sequence: 0),
           runs: known[cluster] ?? [:], inventory: inventory, protocolVersion: 1, agentVersion: "1.\(lastNumber)",
-          takesOrders: true)),
+          takesOrders: true, renewsSlices: random.next(upTo: 4) > 0)),
       at: clock)
   }
 

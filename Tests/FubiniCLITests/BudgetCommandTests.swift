@@ -12,13 +12,13 @@ import Testing
     #expect(plain == BudgetRequest(amount: "5000", currency: "CNY"))
     let full = try BudgetCommand.Set.parse([
       "lab", "0.25", "EUR", "--period", "quarterly", "--soft", "--alert", "50,80,100", "--on-exhausted", "drain",
-      "--no-carry-over", "--default-walltime", "12h",
+      "--no-carry-over", "--default-walltime", "12h", "--slice", "30m",
     ]).request()
     #expect(
       full
         == BudgetRequest(
           amount: "0.25", currency: "EUR", period: .quarterly, hard: false, alerts: [50, 80, 100], onExhausted: .drain,
-          carryOver: false, defaultWalltimeSeconds: 43_200))
+          carryOver: false, defaultWalltimeSeconds: 43_200, sliceSeconds: 1800))
     #expect(try BudgetCommand.Set.parse(["lab", "1", "CNY", "--alert", "none", "--hard"]).request().alerts == [])
   }
 
@@ -28,7 +28,7 @@ import Testing
       ["5.0000001", "CNY"], ["much", "CNY"], ["1e3", "CNY"], ["5", "CNY", "--alert", "50,"],
       ["5", "CNY", "--alert", "half"],
       ["5", "CNY", "--period", "weekly"], ["5", "CNY", "--hard", "--soft"], ["5", "CNY", "--on-exhausted", "kill"],
-      ["5", "CNY", "--default-walltime", "long"],
+      ["5", "CNY", "--default-walltime", "long"], ["5", "CNY", "--slice", "0s"],
     ])
   func refusals(arguments: [String]) {
     #expect(throws: (any Error).self) { try BudgetCommand.Set.parse(["lab"] + arguments).request() }

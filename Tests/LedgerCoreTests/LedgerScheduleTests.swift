@@ -123,7 +123,8 @@ private struct Schedule {
       do {
         let member = Self.members[random.next(upTo: 3)]
         try ledger.reserve(
-          plan.amount, for: RunID(lastRun), of: plan.project, by: member, bound: .seconds(60), at: now)
+          plan.amount, for: RunID(lastRun), of: plan.project, by: member, bound: .seconds(60),
+          slice: random.next(upTo: 2) == 0 ? nil : .seconds(random.next(upTo: 70)), at: now)
       } catch {
         denied += 1
       }
@@ -154,7 +155,12 @@ private struct Schedule {
   private mutating func extend() {
     guard let run = ledger.reservations.keys.sorted().randomElement(using: &random) else { return }
     let more = amount(30)
-    try? ledger.extend(run, by: more, bound: .seconds(120), at: now)
+    let before = ledger.reservations[run]!
+    ledger.began(run, at: now)
+    let slice = Duration.seconds(random.next(upTo: 90))
+    try? ledger.extend(run, by: more, to: slice, at: now)
+    let after = ledger.reservations[run]!
+    if after.slice < before.slice || after.slice > after.bound || after.amount < before.amount { settled = -1_000_000 }
   }
 }
 

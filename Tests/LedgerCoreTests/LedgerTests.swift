@@ -103,6 +103,32 @@ struct LedgerTests {
     #expect(throws: FederationError.self) { try ledger.transfer(amount("3"), from: "q", to: "p", at: now, by: "x") }
   }
 
+  @Test("A slice is renewed within its bound and the budget, never shortened, and settled as one reservation")
+  func slices() throws {
+    var ledger = try ledger(spec("10"))
+    try ledger.reserve(amount("2"), for: RunID(1), of: "p", bound: .seconds(60), slice: .seconds(20), at: now)
+    _ = ledger.takeChanges()
+    ledger.began(RunID(1), at: now)
+    #expect(ledger.hasChanges && ledger.takeChanges().reservations.first?.sliceEnd == now + .seconds(20))
+    ledger.began(RunID(1), at: now + .seconds(5))
+    #expect(!ledger.hasChanges, "it began once")
+    try ledger.extend(RunID(1), by: amount("2"), to: .seconds(40), at: now)
+    try ledger.extend(RunID(1), by: .zero, to: .seconds(30), at: now)
+    #expect(ledger.reservations[RunID(1)]?.slice == .seconds(40) && ledger.budgets["p"]?.reserved == amount("4"))
+    #expect(throws: FederationError.self) { try ledger.extend(RunID(1), by: amount("7"), to: .seconds(60), at: now) }
+    #expect(ledger.reservations[RunID(1)]?.slice == .seconds(40), "nothing has changed")
+    try ledger.extend(RunID(1), by: amount("2"), to: .seconds(99), at: now)
+    #expect(ledger.reservations[RunID(1)]?.slice == .seconds(60) && ledger.reservations[RunID(1)]?.isRenewable == false)
+    #expect(ledger.violation == nil)
+    let settlement = ledger.settle(RunID(1), used: amount("5"), on: "c", at: now)
+    #expect(settlement?.charged == amount("5") && ledger.budgets["p"]?.available == amount("5"))
+    // A run that is held whole never says when it began: nothing is written for it.
+    try ledger.reserve(amount("1"), for: RunID(2), of: "p", bound: .seconds(9), at: now)
+    _ = ledger.takeChanges()
+    ledger.began(RunID(2), at: now)
+    #expect(!ledger.hasChanges)
+  }
+
   @Test("A limit cannot be set below what is used, and a currency not changed while something is reserved")
   func bounds() throws {
     var ledger = try ledger(spec("10"))
@@ -110,10 +136,10 @@ struct LedgerTests {
     #expect(throws: FederationError.self) { try ledger.set(spec("2.99"), for: "p", at: now, by: "admin") }
     #expect(throws: FederationError.self) { try ledger.set(spec("10", "EUR"), for: "p", at: now, by: "admin") }
     try ledger.set(spec("3"), for: "p", at: now, by: "admin")
-    #expect(throws: FederationError.self) { try ledger.extend(RunID(1), by: amount("1"), bound: .seconds(9), at: now) }
+    #expect(throws: FederationError.self) { try ledger.extend(RunID(1), by: amount("1"), to: .seconds(9), at: now) }
     try ledger.set(spec("4"), for: "p", at: now, by: "admin")
-    try ledger.extend(RunID(1), by: amount("1"), bound: .seconds(20), at: now)
-    #expect(ledger.reservations[RunID(1)]?.bound == .seconds(20))
+    try ledger.extend(RunID(1), by: amount("1"), to: .seconds(20), at: now)
+    #expect(ledger.reservations[RunID(1)]?.slice == .seconds(9), "never beyond the bound")
     _ = ledger.settle(RunID(1), used: amount("4"), on: "c", at: now)
     // A run on a cluster that is free of charge holds nothing, and is settled in its currency all the same.
     try ledger.reserve(.zero, for: RunID(2), of: "p", bound: .seconds(9), at: now)

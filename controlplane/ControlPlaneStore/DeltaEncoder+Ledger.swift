@@ -45,11 +45,11 @@ extension DeltaEncoder {
     ("project", "text"), ("currency", "text"), ("limit_micros", "int8"), ("period", "text"), ("is_hard", "bool"),
     ("alerts", "text"), ("on_exhausted", "text"), ("carries_over", "bool"), ("default_walltime_ms", "int8"),
     ("period_start_ms", "int8"), ("period_end_ms", "int8"), ("granted", "int8"), ("reserved", "int8"),
-    ("spent", "int8"), ("alerted", "int4"),
+    ("spent", "int8"), ("alerted", "int4"), ("slice_ms", "int8"),
   ]
   static let reservationColumns: [(name: String, type: String)] = [
     ("run_id", "int8"), ("project", "text"), ("currency", "text"), ("amount", "int8"), ("bound_ms", "int8"),
-    ("member", "text"),
+    ("member", "text"), ("slice_ms", "int8"), ("since_ms", "int8"),
   ]
   static let allowanceColumns: [(name: String, type: String)] = [
     ("project", "text"), ("member", "text"), ("limit_micros", "int8"), ("reserved", "int8"), ("spent", "int8"),
@@ -99,6 +99,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.reserved.micros }
     p.append(column: rows) { $0.spent.micros }
     p.append(column: rows) { Int32(clamping: $0.alerted) }
+    p.append(column: rows) { $0.spec.slice.milliseconds }
     return PostgresStatement(budgetSQL, p)
   }
 
@@ -110,6 +111,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.amount.micros }
     p.append(column: rows) { $0.bound.milliseconds }
     p.append(column: rows) { $0.member }
+    p.append(column: rows) { $0.slice.milliseconds }
+    p.append(column: rows) { $0.since?.milliseconds }
     return PostgresStatement(reservationSQL, p)
   }
 

@@ -35,7 +35,7 @@ extension RowDecoder {
       limit: try amount(2), currency: try row.text(1), period: try word(try row.text(3), BudgetPeriod.self),
       isHard: try row.bool(4), alerts: try RowJSON.decode([Int].self, try row.text(5)),
       onExhausted: try word(try row.text(6), ExhaustionPolicy.self), carriesOver: try row.bool(7),
-      defaultWalltime: .milliseconds(try row.int(8)))
+      defaultWalltime: .milliseconds(try row.int(8)), slice: .milliseconds(try row.int(15)))
     return Budget(
       project: ProjectName(try row.text(0)), spec: spec, periodStart: try time(row, 9), periodEnd: try moment(row, 10),
       granted: try amount(11), reserved: try amount(12), spent: try amount(13), alerted: Int(try row.int(14)))
@@ -64,6 +64,7 @@ extension RowDecoder {
     Reservation(
       run: RunID(try row.int(0)), project: ProjectName(try row.text(1)), member: try row.text(5),
       currency: try row.text(2),
-      amount: Amount(micros: try row.int(3)), bound: .milliseconds(try row.int(4)))
+      amount: Amount(micros: try row.int(3)), bound: .milliseconds(try row.int(4)),
+      slice: try row.optionalInt(6).map { .milliseconds($0) }, since: try moment(row, 7))
   }
 }

@@ -7,6 +7,8 @@ extension ForecastSimulation {
   /// What is held for a task's run.
   struct Hold {
     var amount: Amount
+    /// What is charged at most.
+    var most: Amount
     /// Minor units that the sources of its inputs charge.
     var egress: Double
   }
@@ -15,14 +17,22 @@ extension ForecastSimulation {
   mutating func hold(_ index: Int, on site: Int, egress: Double) -> Bool {
     let requirement = groups[tasks[index].group].pending.requirement
     guard let budget, requirement.project == basis.project else { return true }
-    guard let amount = budget.reservation(for: requirement, on: sites[site].view(at: time), egress: egress) else {
-      return false
-    }
+    let view = sites[site].view(at: time)
+    // As if it were renewed as far as it is expected to run: in the course nobody is ended for want of money.
+    let expected = Duration.seconds(
+      groups[tasks[index].group].pending.expectedRuntime.seconds / max(0.001, sites[site].base.speed))
+    let slice = budget.slice(of: requirement, on: view)
+    let bound = budget.bound(of: requirement, on: view)
+    guard
+      let amount = budget.amount(
+        for: requirement, on: view, lasting: max(slice, min(bound, expected)), egress: egress),
+      let most = budget.amount(for: requirement, on: view, lasting: bound, egress: egress)
+    else { return false }
     if let available = budget.available {
       guard amount <= available else { return false }
       self.budget!.available = available - amount
     }
-    holds[index] = Hold(amount: amount, egress: egress)
+    holds[index] = Hold(amount: amount, most: most, egress: egress)
     return true
   }
 
@@ -32,7 +42,7 @@ extension ForecastSimulation {
     let requirement = groups[tasks[index].group].pending.requirement
     let sheet = sites[tasks[index].site].base.spec.prices?.quoted(to: requirement.hints.priorityClass)
     let cost = (sheet?.cost(of: requirement.priced, for: .seconds(seconds)) ?? 0) + hold.egress
-    let used = min(hold.amount, Amount(charging: cost))
+    let used = min(hold.most, Amount(charging: cost))
     if let available = budget?.available { budget!.available = available + hold.amount - used }
     budget?.unspent -= used
   }

@@ -12,6 +12,8 @@ struct ClusterEntry: Sendable {
   var inventory: ClusterInventory { agent?.inventory ?? ClusterInventory() }
   /// The session has the capability `data`.
   var takesOrders = false
+  /// The session has the capability `slices`.
+  var renewsSlices = false
   /// What the agent's hello claimed to have seen.
   var highestSeen = CommitPosition(term: 0, sequence: 0)
   /// Silence at the last tick was longer than the lease.
@@ -92,6 +94,7 @@ struct ClusterEntry: Sendable {
       bandwidth: limited(measuredBandwidth) ?? defaultBandwidth, backlogIn: backlogIn, bandwidthOut: bandwidthOut,
       firstEnd: ends.min.map { $0.seconds(from: now) }, meanRun: meanRun)
     view.longRuns = longRuns
+    view.renewsSlices = renewsSlices
     view.headroom = headroom
     return view
   }

@@ -39,6 +39,7 @@ struct Output: Sendable {
   private var batches: [(cluster: ClusterName, session: SessionID, runs: [RunAssignment])] = []
   /// The batch that the next assignment of a cluster joins.
   private var openBatch: [ClusterName: Int] = [:]
+  private var extended: [ClusterName: (session: SessionID, slices: [RunID: Duration])] = [:]
   private var forgotten: [ClusterName: (session: SessionID, runs: [RunID])] = [:]
   private var orders: [ClusterName: (session: SessionID, orders: DataOrders)] = [:]
   private var acknowledged: [ClusterName: (session: SessionID, sequence: Int64)] = [:]
@@ -68,6 +69,12 @@ struct Output: Sendable {
     }
   }
 
+  mutating func extend(_ run: RunID, to slice: Duration, on cluster: ClusterName, _ session: SessionID) {
+    isDirty = true
+    if extended[cluster]?.session != session { extended[cluster] = (session, [:]) }
+    extended[cluster]!.slices[run] = slice
+  }
+
   mutating func forget(_ run: RunID, on cluster: ClusterName, _ session: SessionID) {
     isDirty = true
     forgotten[cluster, default: (session, [])].session = session
@@ -89,6 +96,7 @@ struct Output: Sendable {
   /// A welcome follows: it says all that was collected for the cluster before, and what comes after it must come after it.
   mutating func dropCollected(for cluster: ClusterName) {
     openBatch[cluster] = nil
+    extended[cluster] = nil
     forgotten[cluster] = nil
     orders[cluster] = nil
     acknowledged[cluster] = nil
@@ -101,6 +109,9 @@ struct Output: Sendable {
       case .effect(let effect): effect
       case .batch(let index): .send(batches[index].cluster, batches[index].session, .assign(batches[index].runs))
       }
+    }
+    for cluster in extended.keys.sorted() {
+      all.append(.send(cluster, extended[cluster]!.session, .extend(extended[cluster]!.slices)))
     }
     for cluster in orders.keys.sorted() where !orders[cluster]!.orders.isEmpty {
       all.append(.send(cluster, orders[cluster]!.session, .data(orders[cluster]!.orders)))

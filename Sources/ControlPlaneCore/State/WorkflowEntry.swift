@@ -63,6 +63,10 @@ struct RunEntry: Hashable, Sendable {
   var expectedSeconds = 0.0
   /// Followed inputs, with their sizes: pinned where it runs until it ends (invariant I4).
   var inputs: [DataKey: ByteCount] = [:]
+  /// When its slice is to be renewed; nil: nothing is planned. Soft.
+  var renewalAt: Timestamp?
+  /// Why its slice could not be renewed, and until when it may run. Soft.
+  var lapse: String?
 
   /// Waiting for data holds no slot (invariant I5).
   var holdsSlot: Bool { row.phase != .staging }

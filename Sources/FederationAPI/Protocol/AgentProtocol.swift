@@ -17,6 +17,8 @@ public enum AgentProtocol {
     case resumableUploads = "resumable-uploads"
     /// Orders to a cache and reports of it, data sets in assignments, outputs that stay where they were made, secrets on request.
     case data
+    /// What is held for a run grows while it runs: it is ended where its slice ends, and is told when that is later.
+    case slices
   }
 
   /// What a session between a hello and us uses.

@@ -56,10 +56,14 @@ public struct BudgetRequest: Hashable, Sendable, Codable {
   public var carryOver: Bool?
   /// Bounds runs whose authors give no limit.
   public var defaultWalltimeSeconds: Int64?
+  /// How much of a run's time is held at once, and each time that it is renewed.
+  public var sliceSeconds: Int64?
   public init(
     amount: String, currency: String, period: BudgetPeriod? = nil, hard: Bool? = nil, alerts: [Int]? = nil,
-    onExhausted: ExhaustionPolicy? = nil, carryOver: Bool? = nil, defaultWalltimeSeconds: Int64? = nil
+    onExhausted: ExhaustionPolicy? = nil, carryOver: Bool? = nil, defaultWalltimeSeconds: Int64? = nil,
+    sliceSeconds: Int64? = nil
   ) {
+    self.sliceSeconds = sliceSeconds
     self.amount = amount
     self.currency = currency
     self.period = period
@@ -82,6 +86,8 @@ public struct BudgetDocument: Hashable, Sendable, Codable {
   public var onExhausted: ExhaustionPolicy
   public var carryOver: Bool
   public var defaultWalltimeSeconds: Int64
+  /// How much of a run's time is held at once, and each time that it is renewed; absent from earlier releases.
+  public var sliceSeconds: Int64?
   public var periodStart: WireTime
   /// The first moment of the next period; nil: there is none.
   public var periodEnd: WireTime?
@@ -101,8 +107,9 @@ public struct BudgetDocument: Hashable, Sendable, Codable {
     project: String, limit: MoneyDocument, period: BudgetPeriod, hard: Bool, alerts: [Int],
     onExhausted: ExhaustionPolicy, carryOver: Bool, defaultWalltimeSeconds: Int64, periodStart: WireTime,
     periodEnd: WireTime?, granted: MoneyDocument, reserved: MoneyDocument, spent: MoneyDocument,
-    available: MoneyDocument, alerted: Int, exhaustedAt: WireTime?
+    available: MoneyDocument, alerted: Int, exhaustedAt: WireTime?, sliceSeconds: Int64? = nil
   ) {
+    self.sliceSeconds = sliceSeconds
     self.project = project
     self.limit = limit
     self.period = period

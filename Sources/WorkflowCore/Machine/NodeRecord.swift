@@ -127,10 +127,12 @@ public struct NodeRecord: Hashable, Sendable {
   public var expansion: NodeExpansion?
   /// When time alone changes it: a task's deadline, the end of a suspend's duration, a Retry node's next attempt.
   public var wakeAt: Timestamp?
-  /// How often it had to leave its cluster to a task of a higher class.
+  /// How often it had to leave its cluster: to a task of a higher class, or because its budget was exhausted.
   public var restarts: Int32 = 0
   /// What its last run had reached when it left, by the output artifact's name: the next run begins with it.
   public var checkpoints: [String: StoredArtifact] = [:]
+  /// A run of it was ended for want of money: the next one begins only when all that it may cost is held.
+  public var isHeldWhole = false
 
   public init(
     id: NodeID, name: String, displayName: String, type: NodeType, role: NodeRole, phase: NodePhase,
@@ -163,7 +165,7 @@ extension NodeRecord: Codable {
   private enum CodingKeys: String, CodingKey {
     case id, name, displayName, type, role, phase, hasBegun, isSuperseded, templateName, message, startedAt, finishedAt
     case parent, boundary, step, item, itemJSON, upstream, inputs, outputs, exitCode, hostCluster, runsAs, cancelReason
-    case isEndPending, expansion, wakeAt, restarts, checkpoints
+    case isEndPending, expansion, wakeAt, restarts, checkpoints, isHeldWhole
   }
 
   public init(from decoder: any Decoder) throws {
@@ -196,6 +198,7 @@ extension NodeRecord: Codable {
     wakeAt = try container.decodeIfPresent(Timestamp.self, forKey: .wakeAt)
     restarts = try container.decodeIfPresent(Int32.self, forKey: .restarts) ?? 0
     checkpoints = try container.decodeIfPresent([String: StoredArtifact].self, forKey: .checkpoints) ?? [:]
+    isHeldWhole = try container.decodeIfPresent(Bool.self, forKey: .isHeldWhole) ?? false
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -229,6 +232,7 @@ extension NodeRecord: Codable {
     try container.encodeIfPresent(wakeAt, forKey: .wakeAt)
     if restarts > 0 { try container.encode(restarts, forKey: .restarts) }
     if !checkpoints.isEmpty { try container.encode(checkpoints, forKey: .checkpoints) }
+    if isHeldWhole { try container.encode(true, forKey: .isHeldWhole) }
   }
 }
 

@@ -41,6 +41,14 @@ extension WorkflowMachine {
     markChanged(node.ordinal)
   }
 
+  /// As `taskPreempted`, of a run that was ended because more could not be held for it. What it may take is held whole from now on, so
+  /// that this happens to a task once.
+  public mutating func taskUnpaid(_ node: NodeID, _ checkpoints: [String: StoredArtifact]) {
+    guard nodes.indices.contains(Int(node.ordinal)) else { return }
+    nodes[Int(node.ordinal)].isHeldWhole = true
+    taskPreempted(node, checkpoints)
+  }
+
   mutating func taskEnded(_ node: NodeID, _ outcome: TaskOutcome) {
     guard let index = liveTask(node), outcome.phase.isTerminal else { return }
     nodes[index].outputs = outcome.outputs

@@ -38,6 +38,11 @@ struct BudgetCommand: AsyncParsableCommand {
     @Flag(inversion: .prefixedNo, help: "Add what a period leaves to the next.") var carryOver: Bool?
     @Option(help: "The limit of runs whose authors give none, as 12h: reserved, and enforced.")
     var defaultWalltime: String?
+    @Option(
+      help:
+        "How much of a run's time is reserved at once, as 1h, and again while it runs. 366d: all of it before it begins."
+    )
+    var slice: String?
 
     enum Kind: String, EnumerableFlag { case hard, soft }
 
@@ -55,7 +60,7 @@ struct BudgetCommand: AsyncParsableCommand {
       BudgetRequest(
         amount: try Self.checked(amount), currency: currency, period: period, hard: kind.map { $0 == .hard },
         alerts: try alert.map(Self.percentages), onExhausted: onExhausted, carryOver: carryOver,
-        defaultWalltimeSeconds: try defaultWalltime.map(Period.seconds))
+        defaultWalltimeSeconds: try defaultWalltime.map(Period.seconds), sliceSeconds: try slice.map(Period.seconds))
     }
 
     static func checked(_ amount: String) throws -> String {
@@ -100,6 +105,9 @@ struct BudgetCommand: AsyncParsableCommand {
         ("carry-over", budget.carryOver ? "yes" : "no"),
         ("walltime", "\(Display.duration(Double(budget.defaultWalltimeSeconds))) where an author gives none"),
       ]
+      if let slice = budget.sliceSeconds {
+        lines.append(("slice", "\(Display.duration(Double(slice))) of a run's time are reserved at once"))
+      }
       if let end = budget.exhaustedAt { lines.append(("forecast", "at this period's rate it is spent on \(end)")) }
       return lines.map { "\($0.0):" + String(repeating: " ", count: 12 - $0.0.count) + "\($0.1)\n" }.joined()
     }

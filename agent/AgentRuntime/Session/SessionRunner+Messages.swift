@@ -48,7 +48,7 @@ extension SessionRunner {
       $0.protocolMin = protocols.lowerBound
       $0.protocolMax = protocols.upperBound
       if protocols.upperBound >= AgentProtocol.capabilitiesVersion {
-        $0.capabilities = AgentProtocol.Capability.allCases.map(\.rawValue)
+        $0.capabilities = AgentProtocol.Capability.allCases.filter { $0 != .slices }.map(\.rawValue)
       }
       $0.agentVersion = Self.version
       $0.journalID = ports.journal.id
@@ -122,6 +122,8 @@ extension SessionRunner {
       feed(.messageReceived)
     case .refused(let refused):
       feed(.refused(code: refused.code, message: refused.message, leaderAddress: refused.leaderAddress))
+    case .extend:
+      feed(.messageReceived)
     case nil:
       // A later control plane's message: within the agreed protocol it may be left out.
       feed(.messageReceived)

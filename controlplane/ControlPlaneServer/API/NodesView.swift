@@ -30,7 +30,12 @@ struct NodesView: Sendable {
 
   /// What waits has a reason (invariant I10), also when the leader could not be asked for the particulars.
   func message(of record: NodeRecord) -> String {
-    guard record.message.isEmpty, record.phase == .pending else { return record.message }
+    guard record.message.isEmpty else { return record.message }
+    guard record.phase == .pending else {
+      // What the control plane says of a run: that it is not paid for much longer.
+      guard record.phase == .running, let run = latest[record.id], run.phase == .running else { return "" }
+      return run.message
+    }
     if let run = latest[record.id], !run.phase.isTerminal, !run.message.isEmpty {
       // What the agent says about a run that it has and cannot start: a full disk, an input that does not come.
       return "\(run.phase.name) on \(run.cluster): \(run.message)"

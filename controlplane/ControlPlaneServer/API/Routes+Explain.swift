@@ -26,7 +26,9 @@ extension APIServer {
       let reason = await reasons(head, [node.id])[node.id]
       return try .json(
         ExplanationDocument(
-          message: reason ?? "\(run.phase.name) on \(run.cluster)",
+          message: reason
+            ?? "\(run.phase.name) on \(run.cluster)"
+            + (run.phase.isTerminal || run.message.isEmpty ? "" : ": \(run.message)"),
           decidedAt: run.explanation == 0 ? nil : placed?.at, candidates: placed?.candidates ?? [], history: history))
     }
     if node.phase.isTerminal || !node.type.isTask {

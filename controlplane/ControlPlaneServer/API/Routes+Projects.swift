@@ -197,9 +197,13 @@ extension BudgetRequest {
       if let seconds = defaultWalltimeSeconds, !(60...366 * 86_400).contains(seconds) {
         throw FederationError(.invalidArgument, "defaultWalltimeSeconds is from a minute to 366 days")
       }
+      if let seconds = sliceSeconds, !(10...366 * 86_400).contains(seconds) {
+        throw FederationError(.invalidArgument, "sliceSeconds is from 10 seconds to 366 days")
+      }
       return BudgetChange(
         limit: try APIServer.amount(amount), currency: currency, period: period, isHard: hard, alerts: alerts,
-        onExhausted: onExhausted, carriesOver: carryOver, defaultWalltime: defaultWalltimeSeconds.map { .seconds($0) })
+        onExhausted: onExhausted, carriesOver: carryOver, defaultWalltime: defaultWalltimeSeconds.map { .seconds($0) },
+        slice: sliceSeconds.map { .seconds($0) })
     }
   }
 }
@@ -222,7 +226,7 @@ extension BudgetDocument {
       defaultWalltimeSeconds: spec.defaultWalltime.components.seconds, periodStart: budget.periodStart.wire,
       periodEnd: budget.periodEnd?.wire, granted: money(budget.granted), reserved: money(budget.reserved),
       spent: money(budget.spent), available: money(budget.available), alerted: budget.alerted,
-      exhaustedAt: budget.exhaustion(at: now)?.wire)
+      exhaustedAt: budget.exhaustion(at: now)?.wire, sliceSeconds: spec.slice.components.seconds)
   }
 }
 

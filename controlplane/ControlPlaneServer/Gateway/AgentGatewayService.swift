@@ -77,7 +77,8 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     let session = try await port.connect(
       cluster,
       try AgentHello(
-        hello, protocolVersion: agreement.version, takesOrders: agreement.capabilities.contains(.data)),
+        hello, protocolVersion: agreement.version, takesOrders: agreement.capabilities.contains(.data),
+        renewsSlices: agreement.capabilities.contains(.slices)),
       version: version, outbox: outbox)
     opened.set(session)
     logger.info(
@@ -175,10 +176,24 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
         }
       ]
     case .command(.forget(let runs), _): return [.with { $0.forget = .with { $0.runIds = runs.map(\.number) } }]
+    case .command(.extend(let slices), let position): return extensions(slices, position)
     case .command(.acknowledge(let sequence), _): return [.with { $0.ack = .with { $0.sequence = UInt64(sequence) } }]
     case .command(.data(let orders), _): return [.with { $0.data = Fubini_Agent_V1_DataOrders(orders) }]
     case .command(.drain(let isDraining), _): return [.with { $0.drain = .with { $0.draining = isDraining } }]
     }
+  }
+
+  private func extensions(_ slices: [RunID: Duration], _ position: CommitPosition) -> [Fubini_Agent_V1_ControlMessage] {
+    [
+      .with {
+        $0.extend = .with {
+          $0.slices = slices.sorted { $0.key < $1.key }.map { run, slice in
+            .with { ($0.runID, $0.sliceMs) = (run.number, slice.milliseconds) }
+          }
+          $0.position = position.message
+        }
+      }
+    ]
   }
 
   private func assignments(_ runs: [RunAssignment], _ position: CommitPosition) -> [Fubini_Agent_V1_ControlMessage] {

@@ -23,7 +23,7 @@ extension ByteCount {
 extension AgentHello {
   /// - Throws: `.invalidArgument` for what no agent of ours would send.
   init(
-    _ hello: Fubini_Agent_V1_Hello, protocolVersion: UInt32, takesOrders: Bool = false
+    _ hello: Fubini_Agent_V1_Hello, protocolVersion: UInt32, takesOrders: Bool = false, renewsSlices: Bool = false
   ) throws(FederationError) {
     guard (8...128).contains(hello.journalID.utf8.count), !hello.journalID.utf8.contains(0) else {
       throw FederationError(.invalidArgument, "the journal id is missing or too long")
@@ -33,7 +33,8 @@ extension AgentHello {
     self.init(
       journal: hello.journalID, lastSequence: Int64(clamping: hello.lastSequence),
       highestSeen: CommitPosition(term: hello.highestSeen.term, sequence: hello.highestSeen.commitSeq), runs: runs,
-      inventory: ClusterInventory(hello.inventory), protocolVersion: protocolVersion, takesOrders: takesOrders)
+      inventory: ClusterInventory(hello.inventory), protocolVersion: protocolVersion, takesOrders: takesOrders,
+      renewsSlices: renewsSlices)
   }
 }
 
@@ -146,7 +147,7 @@ extension AgentEvent {
       sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase,
       at: Timestamp(milliseconds: event.atMs),
       message: message, outcome: outcome, runsAs: event.runsAs.told(256),
-      usage: RunUsage(event.outcome))
+      usage: RunUsage(event.outcome), isUnpaid: phase.isTerminal && event.outcome.unpaid)
   }
 }
 
@@ -214,6 +215,7 @@ extension Fubini_Agent_V1_Assignment {
     spec = Fubini_Agent_V1_TaskSpec(assignment.spec)
     disconnectLimitMs = assignment.disconnectLimit?.milliseconds ?? 0
     walltimeMs = assignment.walltime?.milliseconds ?? 0
+    sliceMs = assignment.slice?.milliseconds ?? 0
   }
 }
 

@@ -345,6 +345,15 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
     set {message = .data(newValue)}
   }
 
+  /// Capability `slices`.
+  public var extend: Fubini_Agent_V1_ExtendRuns {
+    get {
+      if case .extend(let v)? = message {return v}
+      return Fubini_Agent_V1_ExtendRuns()
+    }
+    set {message = .extend(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -360,6 +369,8 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
     case refused(Fubini_Agent_V1_Refused)
     /// Capability `data`.
     case data(Fubini_Agent_V1_DataOrders)
+    /// Capability `slices`.
+    case extend(Fubini_Agent_V1_ExtendRuns)
 
   }
 
@@ -874,11 +885,55 @@ public nonisolated struct Fubini_Agent_V1_Assignment: Sendable {
   /// The upper bound of the run's wall time, enforced beside it. 0: none.
   public var walltimeMs: Int64 = 0
 
+  /// Capability `slices`: of its wall time, what is held for it now: it is ended there, beside the run, unless ExtendRuns or a later
+  /// assignment of the same run says a longer one. 0: its bounds alone count.
+  public var sliceMs: Int64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _spec: Fubini_Agent_V1_TaskSpec? = nil
+}
+
+/// More is held for these runs: they may go on. Journaled before anything is done about it, and repeated by the assignments after
+/// every welcome.
+public nonisolated struct Fubini_Agent_V1_ExtendRuns: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var slices: [Fubini_Agent_V1_RunSlice] = []
+
+  public var position: Fubini_Agent_V1_CommitPosition {
+    get {_position ?? Fubini_Agent_V1_CommitPosition()}
+    set {_position = newValue}
+  }
+  /// Returns true if `position` has been explicitly set.
+  public var hasPosition: Bool {self._position != nil}
+  /// Clears the value of `position`. Subsequent reads from it will return its default value.
+  public mutating func clearPosition() {self._position = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _position: Fubini_Agent_V1_CommitPosition? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_RunSlice: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var runID: Int64 = 0
+
+  /// Of its wall time since its start. One that is shorter than what was said before changes nothing.
+  public var sliceMs: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
@@ -2145,6 +2200,9 @@ public nonisolated struct Fubini_Agent_V1_Outcome: Sendable {
   /// nothing of an agent that does not meter it.
   public var bytesFrom: Dictionary<String,Int64> = [:]
 
+  /// Capability `slices`: it was ended because what was held for it was used up.
+  public var unpaid: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2608,7 +2666,7 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
 
 nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ControlMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}heartbeat\0\u{1}ack\0\u{1}assign\0\u{1}cancel\0\u{1}forget\0\u{1}drain\0\u{1}rotate\0\u{1}refused\0\u{1}data\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}heartbeat\0\u{1}ack\0\u{1}assign\0\u{1}cancel\0\u{1}forget\0\u{1}drain\0\u{1}rotate\0\u{1}refused\0\u{1}data\0\u{1}extend\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2746,6 +2804,19 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
           self.message = .data(v)
         }
       }()
+      case 11: try {
+        var v: Fubini_Agent_V1_ExtendRuns?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .extend(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .extend(v)
+        }
+      }()
       default: break
       }
     }
@@ -2796,6 +2867,10 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
     case .data?: try {
       guard case .data(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    }()
+    case .extend?: try {
+      guard case .extend(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
     }()
     case nil: break
     }
@@ -3540,7 +3615,7 @@ nonisolated extension Fubini_Agent_V1_Assignments: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Assignment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}epoch\0\u{1}project\0\u{3}workflow_name\0\u{3}workflow_uid\0\u{3}node_name\0\u{1}spec\0\u{3}disconnect_limit_ms\0\u{3}walltime_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{1}epoch\0\u{1}project\0\u{3}workflow_name\0\u{3}workflow_uid\0\u{3}node_name\0\u{1}spec\0\u{3}disconnect_limit_ms\0\u{3}walltime_ms\0\u{3}slice_ms\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3557,6 +3632,7 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
       case 7: try { try decoder.decodeSingularMessageField(value: &self._spec) }()
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.disconnectLimitMs) }()
       case 9: try { try decoder.decodeSingularInt64Field(value: &self.walltimeMs) }()
+      case 10: try { try decoder.decodeSingularInt64Field(value: &self.sliceMs) }()
       default: break
       }
     }
@@ -3594,6 +3670,9 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
     if self.walltimeMs != 0 {
       try visitor.visitSingularInt64Field(value: self.walltimeMs, fieldNumber: 9)
     }
+    if self.sliceMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.sliceMs, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -3607,6 +3686,81 @@ nonisolated extension Fubini_Agent_V1_Assignment: SwiftProtobuf.Message, SwiftPr
     if lhs._spec != rhs._spec {return false}
     if lhs.disconnectLimitMs != rhs.disconnectLimitMs {return false}
     if lhs.walltimeMs != rhs.walltimeMs {return false}
+    if lhs.sliceMs != rhs.sliceMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ExtendRuns: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ExtendRuns"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}slices\0\u{1}position\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.slices) }()
+      case 2: try { try decoder.decodeSingularMessageField(value: &self._position) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.slices.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.slices, fieldNumber: 1)
+    }
+    try { if let v = self._position {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ExtendRuns, rhs: Fubini_Agent_V1_ExtendRuns) -> Bool {
+    if lhs.slices != rhs.slices {return false}
+    if lhs._position != rhs._position {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_RunSlice: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RunSlice"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}run_id\0\u{3}slice_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularInt64Field(value: &self.runID) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self.sliceMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.runID != 0 {
+      try visitor.visitSingularInt64Field(value: self.runID, fieldNumber: 1)
+    }
+    if self.sliceMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.sliceMs, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_RunSlice, rhs: Fubini_Agent_V1_RunSlice) -> Bool {
+    if lhs.runID != rhs.runID {return false}
+    if lhs.sliceMs != rhs.sliceMs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5900,7 +6054,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Outcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0\u{1}unpaid\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5917,6 +6071,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
       case 7: try { try decoder.decodeSingularInt64Field(value: &self.wallMs) }()
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.stagingMs) }()
       case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: &self.bytesFrom) }()
+      case 10: try { try decoder.decodeSingularBoolField(value: &self.unpaid) }()
       default: break
       }
     }
@@ -5954,6 +6109,9 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if !self.bytesFrom.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: self.bytesFrom, fieldNumber: 9)
     }
+    if self.unpaid != false {
+      try visitor.visitSingularBoolField(value: self.unpaid, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5967,6 +6125,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if lhs.wallMs != rhs.wallMs {return false}
     if lhs.stagingMs != rhs.stagingMs {return false}
     if lhs.bytesFrom != rhs.bytesFrom {return false}
+    if lhs.unpaid != rhs.unpaid {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
