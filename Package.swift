@@ -126,6 +126,8 @@ let package = Package(
         .embedInCode("V0015__preemption.sql"),
         .embedInCode("V0016__egress.sql"),
         .embedInCode("V0017__slices.sql"),
+        .embedInCode("V0020__objects.sql"),
+        .embedInCode("V0021__cron_states.sql"),
       ],
       swiftSettings: settings),
     .target(

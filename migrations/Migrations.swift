@@ -26,6 +26,8 @@ public enum EmbeddedMigrations {
       ("V0015__preemption.sql", String(decoding: PackageResources.V0015__preemption_sql, as: UTF8.self)),
       ("V0016__egress.sql", String(decoding: PackageResources.V0016__egress_sql, as: UTF8.self)),
       ("V0017__slices.sql", String(decoding: PackageResources.V0017__slices_sql, as: UTF8.self)),
+      ("V0020__objects.sql", String(decoding: PackageResources.V0020__objects_sql, as: UTF8.self)),
+      ("V0021__cron_states.sql", String(decoding: PackageResources.V0021__cron_states_sql, as: UTF8.self)),
     ]
   }
 }

@@ -9,9 +9,14 @@ public struct WorkflowFilter: Hashable, Sendable {
   public var projects: Set<ProjectName>?
   public var phases: [NodePhase]
   public var labels: [String: String]
+  /// On labels, beyond equality.
+  public var conditions: [LabelCondition] = []
   public var namePrefix: String?
   /// Created at this moment or later.
   public var createdSince: Timestamp?
+  /// Created before this moment.
+  public var createdBefore: Timestamp?
+  public var name: String?
   public init(
     project: ProjectName? = nil, phases: [NodePhase] = [], labels: [String: String] = [:], namePrefix: String? = nil,
     createdSince: Timestamp? = nil
@@ -28,6 +33,15 @@ public struct WorkflowFilter: Hashable, Sendable {
 public struct NumberedEvent: Hashable, Sendable {
   public var sequence: Int64
   public var row: EventRow
+}
+
+/// An event with the workflow that it is about.
+public struct WorkflowEventRecord: Hashable, Sendable {
+  public var sequence: Int64
+  public var row: EventRow
+  /// Its name.
+  public var workflow: String
+  public var uid: String
 }
 
 extension ControlPlaneStore {
@@ -55,12 +69,59 @@ extension ControlPlaneStore {
       WHERE ($1::text IS NULL OR project = $1) AND (cardinality($2) = 0 OR phase = ANY ($2)) AND labels @> $3::jsonb
         AND ($4::text IS NULL OR starts_with(name, $4)) AND ($5::int8 IS NULL OR id < $5)
         AND ($7::int8 IS NULL OR created_ms >= $7) AND ($8 OR project = ANY ($9))
+        AND ($11::int8 IS NULL OR created_ms < $11) AND ($12::text IS NULL OR name = $12) AND \(Self.conditions("$10"))
       ORDER BY id DESC LIMIT $6
       """, .text(filter.project?.text), .texts(phases), .text(try RowJSON.encode(filter.labels)),
       .text(filter.namePrefix),
       .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))),
       .int8(filter.createdSince?.milliseconds), .bool(filter.projects == nil),
-      .texts((filter.projects ?? []).map(\.text).sorted()))
+      .texts((filter.projects ?? []).map(\.text).sorted()), .text(try RowJSON.encode(filter.conditions)),
+      .int8(filter.createdBefore?.milliseconds), .text(filter.name))
+  }
+
+  /// The keys of labels of finished workflows, in order; at most 1,000.
+  ///
+  /// - Parameter projects: nil: all.
+  public func labelKeys(in projects: Set<ProjectName>?) async throws -> [String] {
+    try await run(
+      """
+      SELECT DISTINCT jsonb_object_keys(labels) AS key FROM workflows
+      WHERE phase IN ('Succeeded', 'Failed', 'Error') AND ($1 OR project = ANY ($2)) ORDER BY key LIMIT 1000
+      """, .bool(projects == nil), .texts((projects ?? []).map(\.text).sorted())
+    ).rows.map { try $0.text(0) }
+  }
+
+  /// The values of a label of finished workflows, in order; at most 1,000.
+  public func labelValues(of key: String, in projects: Set<ProjectName>?) async throws -> [String] {
+    try await run(
+      """
+      SELECT DISTINCT labels ->> $3 AS value FROM workflows
+      WHERE phase IN ('Succeeded', 'Failed', 'Error') AND labels ? $3 AND ($1 OR project = ANY ($2))
+      ORDER BY value LIMIT 1000
+      """, .bool(projects == nil), .texts((projects ?? []).map(\.text).sorted()), .text(key)
+    ).rows.map { try $0.text(0) }
+  }
+
+  /// Workflows that a pod of this name may belong to: those whose names it begins with, the longest first.
+  public func workflowHeads(ofPod name: String, in project: ProjectName) async throws -> [WorkflowHead] {
+    try await run(
+      """
+      SELECT \(RowDecoder.heads) FROM workflows WHERE project = $1 AND (name = $2 OR starts_with($2, name || '-'))
+      ORDER BY length(name) DESC LIMIT 5
+      """, .text(project.text), .text(name)
+    ).rows.map(RowDecoder.head)
+  }
+
+  /// SQL that holds where every `LabelCondition` of the JSON list in a parameter holds for the column `labels`.
+  static func conditions(_ parameter: String) -> String {
+    """
+    NOT EXISTS (SELECT 1 FROM jsonb_array_elements(\(parameter)::jsonb) AS condition WHERE NOT CASE condition ->> 'relation'
+      WHEN 'in' THEN labels ? (condition ->> 'key') AND (condition -> 'values') ? (labels ->> (condition ->> 'key'))
+      WHEN 'notin' THEN NOT (labels ? (condition ->> 'key')
+        AND (condition -> 'values') ? (labels ->> (condition ->> 'key')))
+      WHEN 'exists' THEN labels ? (condition ->> 'key')
+      ELSE NOT labels ? (condition ->> 'key') END)
+    """
   }
 
   /// All runs of a workflow, by task and epoch.
@@ -103,6 +164,26 @@ extension ControlPlaneStore {
       "\(RowDecoder.events) WHERE seq > $1 AND ($2::int8 IS NULL OR workflow_id = $2) ORDER BY seq LIMIT $3",
       .int8(sequence), .int8(workflow?.number), .int8(Int64(min(max(limit, 1), 1000)))
     ).rows.map(RowDecoder.event)
+  }
+
+  /// Events of a project's workflows after `sequence`, oldest first; at most 1,000.
+  public func events(in project: ProjectName, after sequence: Int64, limit: Int) async throws -> [WorkflowEventRecord] {
+    try await run(
+      """
+      SELECT e.seq, e.at_ms, e.workflow_id, e.ordinal, e.cluster, e.reason, e.message, w.name, w.uid
+      FROM events e JOIN workflows w ON w.id = e.workflow_id
+      WHERE e.seq > $1 AND w.project = $2 ORDER BY e.seq LIMIT $3
+      """, .int8(sequence), .text(project.text), .int8(Int64(min(max(limit, 1), 1000)))
+    ).rows.map { row in
+      let event = try RowDecoder.event(row)
+      return WorkflowEventRecord(
+        sequence: event.sequence, row: event.row, workflow: try row.text(7), uid: try row.text(8))
+    }
+  }
+
+  /// The sequence of the newest event; 0 without one.
+  public func lastEvent() async throws -> Int64 {
+    try await run("SELECT coalesce(max(seq), 0) FROM events")[0].int(0)
   }
 
   /// The newest events of one task, oldest first; at most 100.

@@ -4,8 +4,10 @@ public import FederationModel
 public struct SubmitRequest: Hashable, Sendable, Codable {
   public static let contentType = "application/vnd.fubini.submission+json"
 
-  /// YAML or JSON text of one Argo `Workflow`.
+  /// YAML or JSON text of one Argo `Workflow`; empty where `from` is given.
   public var document: String
+  /// Instead of a document: `template/NAME`, `cluster-template/NAME` or `cron/NAME`.
+  public var from: String?
   /// Values for `spec.arguments.parameters`.
   public var parameters: [String: String]?
   /// Replaces `spec.entrypoint`.
@@ -18,9 +20,10 @@ public struct SubmitRequest: Hashable, Sendable, Codable {
   public var labels: [String: String]?
   public init(
     document: String, parameters: [String: String]? = nil, entrypoint: String? = nil, name: String? = nil,
-    generateName: String? = nil, labels: [String: String]? = nil
+    generateName: String? = nil, labels: [String: String]? = nil, from: String? = nil
   ) {
     self.document = document
+    self.from = from
     self.parameters = parameters
     self.entrypoint = entrypoint
     self.name = name

@@ -10,6 +10,12 @@ public enum AccessResource: String, Hashable, Sendable, Codable, CaseIterable {
   /// A forecast of a workflow that is not submitted.
   case plan
   case artifact
+  /// Workflow templates of a project.
+  case template
+  /// Those of the federation, for every project.
+  case clusterTemplate = "cluster-template"
+  case cronWorkflow = "cron-workflow"
+  case configMap = "config-map"
   case dataset
   case transfer
   /// Names and fields; values are never shown to anybody.

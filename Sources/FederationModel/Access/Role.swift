@@ -25,19 +25,25 @@ public enum Role: String, Hashable, Sendable, Codable, CaseIterable {
 
   private static let table: [Role: Set<Permission>] = {
     let viewer = reading(
-      .workflow, .artifact, .dataset, .transfer, .project, .member, .quota, .budget, .usage, .cluster, .price, .link
+      .workflow, .artifact, .template, .clusterTemplate, .cronWorkflow, .configMap, .dataset, .transfer, .project,
+      .member, .quota, .budget, .usage, .cluster, .price, .link
     ).union(on(.plan, .create))
     let submitter = viewer.union(on(.workflow, .create, .update, .delete)).union(on(.artifact, .create, .update))
       .union(on(.dataset, .create, .update, .delete)).union(on(.transfer, .delete)).union(reading(.secret))
+      .union(on(.template, .create, .update, .delete)).union(on(.cronWorkflow, .create, .update, .delete))
+      .union(on(.configMap, .create, .update, .delete))
     let projectAdmin = submitter.union(on(.secret, .update, .delete)).union(on(.project, .update))
       .union(on(.member, .update, .delete)).union(on(.token, .read, .create, .delete))
-    let money = reading(.project, .member, .quota, .budget, .usage, .cluster, .price, .ledger).union(
-      on(.budget, .update))
+    let money = reading(
+      .clusterTemplate, .project, .member, .quota, .budget, .usage, .cluster, .price, .ledger
+    ).union(on(.budget, .update))
     let operating = reading(.project, .quota, .usage, .server, .audit).union(
       on(.cluster, .read, .create, .update, .delete)
-    ).union(on(.price, .read, .update)).union(reading(.link))
+    ).union(on(.price, .read, .update)).union(reading(.link)).union(
+      on(.clusterTemplate, .read, .create, .update, .delete))
     let auditing = reading(
-      .project, .member, .token, .quota, .budget, .usage, .cluster, .price, .link, .ledger, .audit, .server)
+      .clusterTemplate, .project, .member, .token, .quota, .budget, .usage, .cluster, .price, .link, .ledger, .audit,
+      .server)
     return [
       .viewer: viewer, .submitter: submitter, .projectAdmin: projectAdmin, .budgetAdmin: money, .operator: operating,
       .auditor: auditing, .orgAdmin: Permission.all,

@@ -23,6 +23,9 @@ public struct DocumentLimits: Hashable, Sendable {
   /// 2 MiB of source, 64 levels, 500,000 values, 8 MiB of text.
   public static let standard = DocumentLimits(bytes: 2 << 20, depth: 64, nodes: 500_000, expandedBytes: 8 << 20)
 
+  /// For what was accepted once and is sent again: its canonical text may be longer than its source.
+  public static let accepted = stored
+
   /// For what was accepted once and is read back: the canonical text may be longer than its source, because aliases are
   /// expanded and characters escaped.
   static let stored = DocumentLimits(bytes: 64 << 20, depth: 64, nodes: 600_000, expandedBytes: 64 << 20)

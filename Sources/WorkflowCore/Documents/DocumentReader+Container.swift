@@ -27,7 +27,14 @@ extension DocumentReader {
   private mutating func readEnvironmentVariable(_ node: DocumentNode) -> EnvironmentVariable {
     var variable = EnvironmentVariable(name: "", value: "")
     fields(of: node, FieldTables.environmentVariable) { reader, key, value in
-      if key == "name" { variable.name = reader.text(value) ?? "" } else { variable.value = reader.text(value) ?? "" }
+      switch key {
+      case "name": variable.name = reader.text(value) ?? ""
+      case "value": variable.value = reader.text(value) ?? ""
+      default:
+        reader.fields(of: value, FieldTables.environmentValueFrom) { reader, _, source in
+          reader.readConfigMapKey(source)
+        }
+      }
     }
     if variable.name.isEmpty || variable.name.utf8.contains(where: { $0 == UInt8(ascii: "=") || $0 == 0 }) {
       report("an environment variable needs a name without \"=\"", at: node.mark)

@@ -77,11 +77,28 @@ extension DocumentReader {
       case "path": valueFrom.source = reader.absolutePath(value).map { .path($0) }
       case "parameter": valueFrom.source = reader.text(value).map { .parameter($0) }
       case "expression": valueFrom.source = reader.text(value).map { .expression($0) }
+      case "configMapKeyRef":
+        // The value takes its place when the workflow is submitted (`withConfigMaps`).
+        reader.readConfigMapKey(value)
+        valueFrom.source = .supplied
       default: valueFrom.source = .supplied
       }
     }
     if sourceCount > 1 { report("takes one source, not \(sourceCount)", at: node.mark) }
     return valueFrom
+  }
+
+  /// A value of a config map. It is looked up when a workflow is submitted, so that its name can hold no tags.
+  mutating func readConfigMapKey(_ node: DocumentNode) {
+    var given: Set<String> = []
+    fields(of: node, FieldTables.configMapKey) { reader, key, value in
+      given.insert(key)
+      guard key != "optional" else { return _ = reader.bool(value) }
+      if reader.text(value)?.contains("{{") == true {
+        reader.report("is looked up when the workflow is submitted, and can hold no tags", at: value.mark)
+      }
+    }
+    if !given.isSuperset(of: ["name", "key"]) { report("needs the name of a config map and a key in it", at: node.mark) }
   }
 
   mutating func readArtifacts(_ node: DocumentNode) -> [WorkflowArtifact] {

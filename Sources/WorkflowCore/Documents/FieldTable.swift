@@ -113,9 +113,16 @@ enum FieldTables {
   static let script = FieldTable(
     containerFields.union(["source"]), accepted: containerAccepted, refused: containerRefused)
 
-  static let environmentVariable = FieldTable(
-    ["name", "value"],
-    refused: ["valueFrom": "environment variables from secrets, config maps and fields are not supported yet"])
+  static let environmentVariable = FieldTable(["name", "value", "valueFrom"])
+  static let environmentValueFrom = FieldTable(
+    ["configMapKeyRef"],
+    refused: [
+      "fieldRef": "fields of Kubernetes pods do not exist here; use tags such as {{pod.name}}",
+      "fileKeyRef": "values from files of pods are not supported",
+      "resourceFieldRef": "fields of Kubernetes pods do not exist here",
+      "secretKeyRef": "environment variables from secrets are not supported yet",
+    ])
+  static let configMapKey = FieldTable(["key", "name", "optional"])
   static let resources = FieldTable(
     ["limits", "requests"], refused: ["claims": "Kubernetes resource claims are not supported yet"])
   static let volumeMount = FieldTable(
@@ -160,9 +167,8 @@ enum FieldTables {
   static let parameter = FieldTable(
     ["default", "enum", "globalName", "name", "value", "valueFrom"], accepted: ["description"])
   static let valueFrom = FieldTable(
-    ["default", "expression", "parameter", "path", "supplied"],
+    ["configMapKeyRef", "default", "expression", "parameter", "path", "supplied"],
     refused: [
-      "configMapKeyRef": "values from config maps are not supported yet",
       "event": "values from events are not supported",
       "jqFilter": "jq filters belong to resource templates, which are not supported yet",
       "jsonPath": "JSON paths belong to resource templates, which are not supported yet",

@@ -19,6 +19,7 @@ struct Fubini: AsyncParsableCommand {
       Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, Plan.self, List.self, Get.self, Watch.self,
       Logs.self,
       Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,
+      TemplateCommand.self, ClusterTemplateCommand.self, CronCommand.self, ConfigMapCommand.self,
       DatasetCommand.self, Prefetch.self, TransferCommand.self, LinkCommand.self, SecretCommand.self,
       ProjectCommand.self, OrganisationCommand.self, UserCommand.self, TokenCommand.self, BudgetCommand.self,
       Usage.self, Cost.self,

@@ -24,6 +24,14 @@ enum WorkflowFile {
     return text
   }
 
+  /// Whether a text is to be submitted as a workflow. What cannot be told is: the server says what is wrong with it.
+  static func isOneWorkflow(_ text: String) -> Bool {
+    let kinds = text.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("kind:") }.map { line in
+      line.dropFirst(5).filter { !$0.isWhitespace && $0 != "\"" && $0 != "'" }
+    }
+    return kinds.count <= 1 && kinds.allSatisfy { $0.prefix { $0 != "#" } == "Workflow" }
+  }
+
   /// The project that the caller names; nil where the document's namespace may say it.
   static func namedProject(_ option: String?) -> String? {
     option ?? ProcessInfo.processInfo.environment["FUBINI_PROJECT"].flatMap { $0.isEmpty ? nil : $0 }
@@ -43,13 +51,22 @@ enum WorkflowFile {
 }
 
 struct Submit: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(abstract: "Submit a workflow (Argo's YAML or JSON).")
-  @Option(name: [.customShort("f"), .long], help: "The document, or - for standard input.") var file: String
+  static let configuration = CommandConfiguration(
+    abstract: "Submit a workflow (Argo's YAML or JSON), of a file or of what is stored.",
+    discussion: """
+      A file may hold several documents, also templates, cron workflows and config maps: those are stored first, in place of what is
+      there, and then the workflows are submitted. What is set by options needs a single workflow.
+      """)
+  @Option(name: [.customShort("f"), .customLong("file")], help: "The document, or - for standard input.")
+  var fileOption: String?
+  @Argument(help: "The same.") var fileArgument: String?
+  @Option(help: "Instead of a file: template/NAME, cluster-template/NAME or cron/NAME.") var from: String?
   @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters:
     [String] = []
   @Option(help: "The project.") var project: String?
   @Option(help: "Replaces spec.entrypoint.") var entrypoint: String?
   @Option(help: "Replaces metadata.name.") var name: String?
+  @Option(help: "Replaces metadata.generateName.") var generateName: String?
   @Option(name: [.customShort("l"), .customLong("label")], help: "KEY=VALUE, added to the labels; as often as needed.")
   var labels: [String] = []
   @Flag(help: "Wait until it ends; with exit code 3 when no cluster would take it for a minute.") var wait = false
@@ -60,25 +77,54 @@ struct Submit: AsyncParsableCommand {
   @Option(help: "Refuse unknown fields.") var strict = true
   @OptionGroup var output: OutputOption
 
-  func request() throws -> APIClient.Request {
+  func validate() throws {
+    guard [fileOption, fileArgument, from].compactMap({ $0 }).count == 1 else {
+      throw CommandFailure(.usage, "Say what to submit, once: a file, or --from.")
+    }
+  }
+
+  private var file: String? { fileOption ?? fileArgument }
+
+  func request(_ document: String) throws -> APIClient.Request {
     let values = try WorkflowFile.values(parameters)
     var marks: [String: String] = [:]
     for label in labels { marks.merge(try ClusterText.labels(label)) { $1 } }
     let body = SubmitRequest(
-      document: try WorkflowFile.read(file), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint,
-      name: name,
-      labels: marks.isEmpty ? nil : marks)
+      document: document, parameters: values.isEmpty ? nil : values, entrypoint: entrypoint, name: name,
+      generateName: generateName, labels: marks.isEmpty ? nil : marks, from: from)
     var query: [(String, String)] = []
     if !strict { query.append(("strict", "false")) }
     if dryRun { query.append(("dryRun", "true")) }
     return APIClient.Request(
       method: .POST, path: ["v1", "workflows"], query: query, body: Array(try JSONEncoder().encode(body)),
-      contentType: SubmitRequest.contentType, file: file == "-" ? "stdin" : file)
+      contentType: SubmitRequest.contentType, file: file == "-" ? "stdin" : file ?? from)
+  }
+
+  /// Several documents, or others than workflows.
+  private func apply(_ document: String, _ client: APIClient) async throws {
+    guard
+      parameters.isEmpty, labels.isEmpty, entrypoint == nil, name == nil, generateName == nil, !wait, !watch, !logs
+    else {
+      throw CommandFailure(
+        .usage, "The file holds several documents, or others than a Workflow: submit it without options that need one.")
+    }
+    var query: [(String, String)] = []
+    if let named = WorkflowFile.namedProject(project) { query.append(("project", named)) }
+    if !strict { query.append(("strict", "false")) }
+    if dryRun { query.append(("dryRun", "true")) }
+    let applied: AppliedList = try await client.decode(
+      .init(
+        method: .POST, path: ["v1", "documents"], query: query, body: Array(document.utf8),
+        contentType: "application/yaml", file: file == "-" ? "stdin" : file))
+    if nameOnly { return applied.items.forEach { Terminal.line($0.name) } }
+    try output.format.print(applied, names: applied.items.map(\.name)) { _ in AppliedText.of(applied) }
   }
 
   func run() async throws {
     try await withClient(project: project) { client in
-      var request = try request()
+      let document = try file.map { try WorkflowFile.read($0) } ?? ""
+      if file != nil, !WorkflowFile.isOneWorkflow(document) { return try await apply(document, client) }
+      var request = try request(document)
       if let named = WorkflowFile.namedProject(project) { request.query.append(("project", named)) }
       let answer: SubmitResponse = try await client.decode(request)
       if dryRun {

@@ -24,6 +24,7 @@ struct APIServices: Sendable {
   var datasets: DatasetRepository {
     DatasetRepository(store: store, artifacts: artifacts, verified: verifiedPacks)
   }
+  var objects: ObjectDesk { ObjectDesk(store: store) }
   let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier
@@ -65,6 +66,7 @@ struct APIServer: Sendable {
   /// Every route there is.
   var routes: [Route] {
     let described = serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
+      + argoObjectRoutes + argoSubmitRoutes + argoArchiveRoutes + argoArtifactRoutes + kubernetesRoutes + objectRoutes
     return described + [documentRoute(describing: described)]
   }
 

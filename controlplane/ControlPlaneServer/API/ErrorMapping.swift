@@ -21,6 +21,9 @@ struct ErrorMapping: RouterMiddleware {
       response = try await next(request, context)
     } catch {
       response = try Self.response(to: error, request: context)
+      if request.uri.path.hasPrefix(APIServer.kubernetesRoot) {
+        response = KubernetesStatus.response(to: error, instead: response)
+      }
     }
     response.headers[.requestID] = context.id
     let seconds = (ContinuousClock.now - started).seconds
@@ -40,12 +43,15 @@ struct ErrorMapping: RouterMiddleware {
   static func response(to error: any Error, request context: APIContext) throws -> Response {
     let document: ErrorDocument
     var status: HTTPResponse.Status
+    // Argo's clients show nothing but the message.
+    let isArgo = context.endpointPath?.hasPrefix("/api/v1") == true
     switch error {
     case let error as DocumentErrors:
       let count = error.problems.count + error.omittedCount
       document = ErrorDocument(
         reason: .invalidArgument,
-        message: "the workflow document has \(count) problem\(count == 1 ? "" : "s")",
+        message: "the workflow document has \(count) problem\(count == 1 ? "" : "s")"
+          + (isArgo ? error.problems.first.map(Self.describe) ?? "" : ""),
         problems: error.problems.map {
           ProblemDocument(
             path: $0.path, line: $0.line, column: $0.column, message: $0.message, suggestion: $0.suggestion)
@@ -83,6 +89,10 @@ struct ErrorMapping: RouterMiddleware {
     if status == .unauthorized { response.headers[.wwwAuthenticate] = "Bearer" }
     return response
   }
+
+  private static func describe(_ problem: DocumentProblem) -> String {
+    ": \(problem.path.isEmpty ? "" : "\(problem.path): ")\(problem.message)"
+  }
 }
 
 extension HTTPField.Name {
@@ -91,4 +101,35 @@ extension HTTPField.Name {
   static let lastEventID = HTTPField.Name("Last-Event-ID")!
   static let artifactSHA256 = HTTPField.Name("X-Artifact-SHA256")!
   static let artifactArchive = HTTPField.Name("X-Artifact-Archive")!
+}
+
+/// Failures as Kubernetes' clients read them.
+///
+/// - Source: Kubernetes API conventions, "Response Status Kind".
+private enum KubernetesStatus {
+  static func response(to error: any Error, instead response: Response) -> Response {
+    let failure = error as? FederationError
+    let reason =
+      switch failure?.code {
+      case .notFound: "NotFound"
+      case .alreadyExists: "AlreadyExists"
+      case .failedPrecondition: "Conflict"
+      case .invalidArgument, .unplaceable: "BadRequest"
+      case .unauthenticated: "Unauthorized"
+      case .permissionDenied: "Forbidden"
+      case .resourceExhausted: "TooManyRequests"
+      case .unavailable: "ServiceUnavailable"
+      case .deadlineExceeded: "Timeout"
+      default: (error as? HTTPError)?.status == .notFound ? "NotFound" : "InternalError"
+      }
+    let status = Response.json(
+      [
+        "kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Failure",
+        "message": .string(failure?.publicMessage ?? "the request failed"), "reason": .string(reason),
+        "code": .integer(Int64(response.status.code)),
+      ], response.status)
+    var headers = response.headers
+    for name in [HTTPField.Name.contentType, .contentLength] { headers[name] = status.headers[name] }
+    return Response(status: response.status, headers: headers, body: status.body)
+  }
 }

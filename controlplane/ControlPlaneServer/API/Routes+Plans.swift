@@ -21,12 +21,13 @@ extension APIServer {
 
   private func plan(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
-    let (definition, submission, _) = try await submission(request, of: try Self.submitter(request, context))
+    let (sent, submission, _) = try await submission(request, context)
     let project = ProjectName(
       try context.parameters.get("p") != nil
         ? context.parameter("p")
-        : request.query("project") ?? definition.metadata.namespace ?? caller.project?.text ?? "default")
+        : request.query("project") ?? sent.metadata.namespace ?? caller.project?.text ?? "default")
     try Authorisation.require(Permission(.create, .plan), in: project, caller)
+    let definition = try await services.objects.resolved(sent, in: project)
     let fanOut = try request.query("fanOut").map { text in
       guard let count = Int(text), Self.fanOuts.contains(count) else {
         throw FederationError(.invalidArgument, "fanOut is a whole number from 1 to \(Self.fanOuts.upperBound)")

@@ -39,16 +39,19 @@ extension APIServer {
   private func removeSecret(_ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("p"))
     let name = try context.parameter("s")
+    try await removeSecret(name, of: project, as: try context.signedIn())
+    return try .json(AcceptedDocument(name: name, project: project.text))
+  }
+
+  func removeSecret(_ name: String, of project: ProjectName, as caller: Caller) async throws {
     if let user = try await services.store.user(ofSecret: name, in: project) {
       throw FederationError(
         .failedPrecondition, "\(user) is opened with secret \(name); change or remove it first")
     }
-    let caller = try context.signedIn()
     guard
       try await services.store.removeSecret(
         name, of: project, by: caller.user, from: caller.address, at: .wallClock)
     else { throw FederationError(.notFound, "project \(project) has no secret \(name)") }
-    return try .json(AcceptedDocument(name: name, project: project.text))
   }
 }
 

@@ -1,5 +1,6 @@
 import ControlPlaneCore
 import ControlPlaneStore
+import DequeModule
 import FederationAPI
 import FederationModel
 import FoundationEssentials
@@ -184,22 +185,37 @@ extension APIServer {
 
   private func artifact(_ request: Request, _ context: APIContext) async throws -> Response {
     let head = try await workflow(context)
-    let name = try context.parameter("name")
     let artifact = try await storedArtifact(of: head, context)
-    let key = try ArtifactKey(project: head.project, path: artifact.key)
     let offset = try request.query("offset").map { try Cursor.number($0, "offset") } ?? 0
+    return try await download(artifact, named: try context.parameter("name"), of: head.project, from: offset)
+  }
+
+  /// An artifact's stored bytes as an answer.
+  ///
+  /// - Parameter isAttachment: with the name of a file, as browsers and Argo's clients take it.
+  func download(
+    _ artifact: StoredArtifact, named name: String, of project: ProjectName, from offset: Int64 = 0,
+    isAttachment: Bool = false
+  ) async throws -> Response {
+    let key = try ArtifactKey(project: project, path: artifact.key)
     let download: any ArtifactDownload
     do { download = try await services.artifacts.get(key, from: offset) } catch let error as FederationError
       where error.code == .notFound
     {
-      throw try await missing(artifact, named: name, of: head.project) ?? error
+      throw try await missing(artifact, named: name, of: project) ?? error
+    }
+    var headers: HTTPFields = [
+      .contentType: "application/octet-stream", .artifactSHA256: artifact.sha256,
+      .artifactArchive: artifact.archive.rawValue,
+    ]
+    if isAttachment {
+      let ending = artifact.archive == .none ? "" : artifact.archive == .tar ? ".tgz" : ".zip"
+      let file = (artifact.key.split(separator: "/").last.map(String.init) ?? name).filter { $0 != "\"" && $0 != "\\" }
+      headers[.contentDisposition] =
+        "attachment; filename=\"\(file.hasSuffix(ending) ? file : file + ending)\""
     }
     return Response(
-      status: .ok,
-      headers: [
-        .contentType: "application/octet-stream", .artifactSHA256: artifact.sha256,
-        .artifactArchive: artifact.archive.rawValue,
-      ],
+      status: .ok, headers: headers,
       body: ResponseBody { writer in
         do {
           while let bytes = try await download.next() { try await writer.write(ByteBuffer(bytes: bytes)) }
@@ -284,10 +300,28 @@ private struct RunChoice: Sendable {
 }
 
 /// One run's log as a reader sees it: what is stored, then what arrives, to its end.
-private struct LogSource: Sendable {
+struct LogSource: Sendable {
   let services: APIServices
   let run: RunID
   let isFollowing: Bool
+
+  /// Where the last lines of what is there now begin.
+  func beginning(ofLast lines: Int) async throws -> Int64 {
+    var starts: Deque<Int64> = [0]
+    var offset: Int64 = 0
+    while true {
+      let slice = try await services.logs.read(run, from: offset, count: 64 << 10)
+      guard !slice.bytes.isEmpty else { break }
+      for (index, byte) in slice.bytes.enumerated() where byte == UInt8(ascii: "\n") {
+        starts.append(slice.offset + Int64(index) + 1)
+        if starts.count > lines + 1 { starts.removeFirst() }
+      }
+      offset = slice.offset + Int64(slice.bytes.count)
+    }
+    // A line that has ended is followed by the beginning of one that is not there yet.
+    if starts.last == offset { starts.removeLast() }
+    return starts.suffix(lines).first ?? offset
+  }
 
   /// Returns why it ended: `finished`, `shutdown`, or (without following) `finished` at what is there now.
   ///

@@ -49,22 +49,45 @@ extension APIServer {
   // MARK: Submitting
 
   private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
-    let (definition, submission, bytes) = try await submission(request, of: try Self.submitter(request, context))
+    let (definition, submission, bytes) = try await submission(request, context)
     return try await submit(definition, submission, bytes, request, context)
   }
 
-  /// The document of a native submission with what the caller sets in it, and the body as it came.
-  ///
-  /// - Parameter submitter: whose turn it has to be.
+  /// The document of a native submission with what the caller sets in it, and the body as it came. What it takes from templates is
+  /// not in it yet.
   func submission(
-    _ request: Request, of submitter: String
+    _ request: Request, _ context: APIContext
   ) async throws -> (definition: WorkflowDefinition, submission: SubmitRequest, bytes: [UInt8]) {
     let isWrapped = request.headers[.contentType]?.hasPrefix(SubmitRequest.contentType) == true
     let bytes = try await request.bytes(limit: isWrapped ? APIContext.submissionSizeLimit : APIContext.sizeLimit)
     let isStrict = request.query("strict") != "false"
-    return try await services.submissions.run(for: submitter) {
+    let (definition, submission) = try await services.submissions.run(for: try Self.submitter(request, context)) {
       try Self.submission(bytes, isWrapped: isWrapped, isStrict: isStrict)
     }
+    if let definition { return (definition, submission, bytes) }
+    let stored = try await stored(submission.from ?? "", request, context)
+    return (try Self.overridden(stored, submission), submission, bytes)
+  }
+
+  /// The workflow of `template/NAME`, `cluster-template/NAME` or `cron/NAME`.
+  private func stored(
+    _ from: String, _ request: Request, _ context: APIContext
+  ) async throws -> WorkflowDefinition {
+    let caller = try context.signedIn()
+    let project = ProjectName(
+      try context.parameters.get("p") != nil
+        ? context.parameter("p") : request.query("project") ?? caller.project?.text ?? "default")
+    let halves = from.split(separator: "/", maxSplits: 1).map(String.init)
+    let kinds: [String: StoredObjectKind] = [
+      "template": .workflowTemplate, "cluster-template": .clusterWorkflowTemplate, "cron": .cronWorkflow,
+    ]
+    guard halves.count == 2, let kind = kinds[halves[0]] else {
+      throw FederationError(
+        .invalidArgument, "from is template/NAME, cluster-template/NAME or cron/NAME, not \"\(from.prefix(80))\"")
+    }
+    let reading = Permission(.read, kind.resource)
+    if !kind.isFederal { try Authorisation.require(reading, in: project, caller) }
+    return try await workflow(of: kind, halves[1], in: project)
   }
 
   /// Who takes turns with others: the project, as far as the request names it outside its document, else the user.
@@ -74,8 +97,9 @@ extension APIServer {
     return (named ?? caller.project?.text).map { "project \($0)" } ?? "user \(caller.user)"
   }
 
+  /// Without a definition the submission says what it is made from.
   private static func submission(_ bytes: [UInt8], isWrapped: Bool, isStrict: Bool) throws -> (
-    definition: WorkflowDefinition, submission: SubmitRequest, bytes: [UInt8]
+    definition: WorkflowDefinition?, submission: SubmitRequest
   ) {
     var submission = SubmitRequest(document: "")
     let definition: WorkflowDefinition
@@ -84,11 +108,17 @@ extension APIServer {
       do { submission = try JSONDecoder().decode(SubmitRequest.self, from: Data(bytes)) } catch {
         throw FederationError(.invalidArgument, "the body is not a submission document", cause: error)
       }
+      if submission.from != nil {
+        guard submission.document.isEmpty else {
+          throw FederationError(.invalidArgument, "a submission has a document or from, not both")
+        }
+        return (nil, submission)
+      }
       definition = try WorkflowDefinition.decode(Array(submission.document.utf8), strict: isStrict)
     } else {
       definition = try WorkflowDefinition.decode(bytes, strict: isStrict)
     }
-    return (try overridden(definition, submission), submission, bytes)
+    return (try overridden(definition, submission), submission)
   }
 
   static func overridden(_ definition: WorkflowDefinition, _ submission: SubmitRequest) throws -> WorkflowDefinition {
@@ -112,6 +142,7 @@ extension APIServer {
         ? context.parameter("p")
         : request.query("project") ?? definition.metadata.namespace ?? caller.project?.text ?? "default")
     try Authorisation.require(Permission(.create, .workflow), in: project, caller)
+    let definition = try await services.objects.resolved(definition, in: project)
     let (name, uid) = try await identity(of: definition, submission, project, request, caller)
     if request.query("dryRun") == "true" {
       let document = try JSONDecoder().decode(JSONValue.self, from: Data(definition.canonicalJSON.utf8))
@@ -133,11 +164,12 @@ extension APIServer {
     of definition: WorkflowDefinition, _ submission: SubmitRequest, _ project: ProjectName, _ request: Request,
     _ caller: Caller
   ) async throws -> (name: String, uid: String) {
-    var random = SystemRandomNumberGenerator()
-    var bytes = (0..<16).map { _ in UInt8.random(in: .min ... .max, using: &random) }
-    if let key = request.headers[.idempotencyKey] {
-      bytes = Array(SHA256.hash(data: Data("\(caller.user)\n\(project)\n\(key)".utf8)).prefix(16))
-    }
+    try await identity(of: definition, submission, project, Self.identityBytes(request, caller, project))
+  }
+
+  func identity(
+    of definition: WorkflowDefinition, _ submission: SubmitRequest, _ project: ProjectName, _ bytes: [UInt8]
+  ) async throws -> (name: String, uid: String) {
     let uid = WorkflowName.uuid(bytes)
     if submission.generateName == nil, let name = submission.name ?? definition.metadata.name {
       try WorkflowName.check(name)
@@ -155,6 +187,12 @@ extension APIServer {
     let name = (submission.generateName ?? definition.metadata.generateName ?? "workflow-") + WorkflowName.suffix(bytes)
     try WorkflowName.check(name)
     return (name, uid)
+  }
+
+  /// What the UID of something new is made of: random, or what follows from the idempotency key.
+  static func identityBytes(_ request: Request, _ caller: Caller, _ project: ProjectName) -> [UInt8] {
+    guard let key = request.headers[.idempotencyKey] else { return randomBytes() }
+    return Array(SHA256.hash(data: Data("\(caller.user)\n\(project)\n\(key)".utf8)).prefix(16))
   }
 
   /// - Parameter project: where the path does not name it: the same request to another project is another request.
@@ -370,15 +408,15 @@ enum WorkflowName {
     return parts.joined(separator: "-")
   }
 
-  static func check(_ name: String) throws {
+  static func check(_ name: String, of word: String = "workflow", bytesMax: Int = 253) throws {
     let isValid =
-      (1...253).contains(name.utf8.count)
+      (1...bytesMax).contains(name.utf8.count)
       && name.utf8.allSatisfy { (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d || $0 == 0x2e }
       && name.first != "-" && name.last != "-" && name.first != "." && name.last != "."
     guard isValid else {
       throw FederationError(
         .invalidArgument,
-        "a workflow's name has 1 to 253 lower-case letters, digits, '-' and '.', not \"\(name.prefix(80))\"")
+        "a \(word)'s name has 1 to \(bytesMax) lower-case letters, digits, '-' and '.', not \"\(name.prefix(80))\"")
     }
   }
 }

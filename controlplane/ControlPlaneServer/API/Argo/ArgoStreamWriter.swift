@@ -39,9 +39,9 @@ struct ArgoStreamWriter {
 }
 
 extension Response {
-  static func json(_ value: JSONValue) -> Response {
+  static func json(_ value: JSONValue, _ status: HTTPResponse.Status = .ok) -> Response {
     Response(
-      status: .ok, headers: [.contentType: "application/json; charset=utf-8"],
+      status: status, headers: [.contentType: "application/json; charset=utf-8"],
       body: .init(byteBuffer: ByteBuffer(string: value.description)))
   }
 }

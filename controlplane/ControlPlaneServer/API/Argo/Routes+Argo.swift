@@ -38,6 +38,17 @@ extension APIServer {
         try await argoLogs($0, $1)
       },
       Route(
+        .get, "\(workflows)/:name/:pod/log", .project(.read, .workflow), "The output of one task, as a stream."
+      ) {
+        try await argoLogs($0, $1)
+      },
+      Route(
+        .get, "/api/v1/stream/events/:namespace", .project(.read, .workflow),
+        "Events of a namespace's workflows, as a stream."
+      ) {
+        try await argoEvents($0, $1)
+      },
+      Route(
         .get, "/api/v1/workflow-events/:namespace", .project(.read, .workflow), "Changes of workflows, as a stream."
       ) {
         try await argoWatch($0, $1)
@@ -88,28 +99,19 @@ extension APIServer {
     let (definition, isDryRun) = try await services.submissions.run(for: "project \(project)") {
       try Self.argoDefinition(bytes, project, request)
     }
-    let (name, uid) = try await identity(of: definition, SubmitRequest(document: ""), project, request, caller)
-    if isDryRun { return try Self.argoDryRun(definition, project, name: name, uid: uid) }
-    let command = try await services.submissions.run(for: "project \(project)") {
-      Command.submit(Submission(definition: definition, project: project, name: name, uid: uid))
-    }
-    let reply = try await services.commands.perform(
-      command, as: caller.principal,
-      idempotency: try Self.idempotency(request, bytes))
-    guard case .submitted(_, let accepted, _) = reply else {
-      throw FederationError(.internal, "the submission was answered with something else")
-    }
-    return try await argoShow(WorkflowReference(project: project, name: accepted), request)
+    return try await argoAccept(
+      definition, SubmitRequest(document: ""), in: project, isDryRun: isDryRun, bytes, request, caller)
   }
 
   private func argoLint(_ request: Request, _ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("namespace"))
-    let (definition, _) = try Self.argoDefinition(try await request.bytes(), project, request)
+    let (sent, _) = try Self.argoDefinition(try await request.bytes(), project, request)
+    let definition = try await services.objects.resolved(sent, in: project)
     let name = definition.metadata.name ?? (definition.metadata.generateName ?? "workflow-") + "lint"
     return try Self.argoDryRun(definition, project, name: name, uid: "")
   }
 
-  private static func argoDryRun(
+  static func argoDryRun(
     _ definition: WorkflowDefinition, _ project: ProjectName, name: String, uid: String
   ) throws -> Response {
     let identity = WorkflowIdentity(name: name, uid: uid, project: project, createdAt: .wallClock)
@@ -158,7 +160,7 @@ extension APIServer {
     return loaded
   }
 
-  private func argoShow(_ reference: WorkflowReference, _ request: Request) async throws -> Response {
+  func argoShow(_ reference: WorkflowReference, _ request: Request) async throws -> Response {
     let sequence = try await services.store.position().sequence
     guard let loaded = try await services.store.workflow(reference) else {
       throw FederationError(.notFound, "there is no workflow \(reference.name) in namespace \(reference.project)")
@@ -202,6 +204,7 @@ extension APIServer {
     if selector.isContradictory { return ([], nil) }
     var filter = selector.filter
     filter.project = project
+    if let namespace = selector.namespace, namespace != project { return ([], nil) }
     if let name = selector.name {
       switch request.query("nameFilter") ?? "" {
       case "", "Exact":
@@ -218,7 +221,7 @@ extension APIServer {
   }
 
   /// Argo's clients take no limit, or 0, for everything. They get as much as one page holds, and a `continue`, as Kubernetes may do, too.
-  private static func argoLimit(_ text: String?) throws -> Int {
+  static func argoLimit(_ text: String?) throws -> Int {
     guard let text, !text.isEmpty, text != "0" else { return 500 }
     guard let limit = Int(text), limit > 0 else {
       throw FederationError(.invalidArgument, "listOptions.limit is a positive number, not \"\(text.prefix(20))\"")
@@ -237,6 +240,12 @@ extension APIServer {
   }
 
   private func argoAct(_ verb: String, _ request: Request, _ context: APIContext) async throws -> Response {
+    try await argoAct(verb, on: try await workflow(context).reference, request, context)
+  }
+
+  func argoAct(
+    _ verb: String, on reference: WorkflowReference, _ request: Request, _ context: APIContext
+  ) async throws -> Response {
     let caller = try context.signedIn()
     let bytes = try await request.bytes()
     var body = ActionRequest()
@@ -247,7 +256,6 @@ extension APIServer {
       }
     }
     let command = try Self.argoCommand(verb, body)
-    let reference = try await workflow(context).reference
     _ = try await services.commands.perform(
       .workflow(reference, command), as: caller.principal, idempotency: try Self.idempotency(request, bytes)
     )

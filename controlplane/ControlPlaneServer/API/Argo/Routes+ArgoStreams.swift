@@ -90,12 +90,49 @@ extension APIServer {
     }.sorted { $0.head.id < $1.head.id }
   }
 
+  // MARK: Events
+
+  /// What happens to a namespace's workflows, from now on, as Kubernetes tells events.
+  func argoEvents(_ request: Request, _ context: APIContext) async throws -> Response {
+    let project = ProjectName(try context.parameter("namespace"))
+    guard (request.query("listOptions.labelSelector") ?? "").isEmpty else {
+      throw FederationError(.invalidArgument, "events have no labels: leave listOptions.labelSelector out")
+    }
+    let name = try ArgoSelector(
+      fields: (request.query("listOptions.fieldSelector") ?? "").split(separator: ",")
+        .filter { $0 != "involvedObject.kind=Workflow" }.joined(separator: ",")
+        .replacing("involvedObject.name=", with: "metadata.name=")
+    ).name
+    var last = try await services.store.lastEvent()
+    return ArgoStreamWriter.response(to: request) { stream in
+      try services.changes.enter()
+      defer { services.changes.leave() }
+      while true {
+        let version = services.changes.version
+        let events = try await services.store.events(in: project, after: last, limit: 500)
+        for event in events {
+          last = event.sequence
+          guard name.map({ $0 == event.workflow }) ?? true else { continue }
+          try await stream.send(event.rendered(in: project))
+        }
+        if services.changes.isClosed { return }
+        guard events.count < 500 else { continue }
+        let waited = ContinuousClock.now
+        await services.changes.wait(after: version, timeout: .seconds(15))
+        if .now - waited >= .seconds(15) { try await stream.comment() }
+        // A busy federation commits all the time; there are at most five looks a second.
+        try await Task.sleep(for: .milliseconds(200))
+      }
+    }
+  }
+
   // MARK: Logs
 
   /// The lines of one pod, or of all, until they are complete; with `logOptions.follow` also what comes, from before the first run
   /// exists to the end of the workflow.
   func argoLogs(_ request: Request, _ context: APIContext) async throws -> Response {
-    let options = try ArgoLogOptions(request)
+    let podName = context.parameters.get("pod") == nil ? nil : try context.parameter("pod")
+    let options = try ArgoLogOptions(request, podName: podName)
     let first = try await argoLoaded(context)
     // Of a workflow that still runs, the pod may come later.
     if let pod = options.pod, first.row.status.phase.isTerminal,
@@ -108,15 +145,18 @@ extension APIServer {
       try services.changes.enter()
       defer { services.changes.leave() }
       var follower = ArgoLogFollower(services: services, tailLines: options.tailLines)
+      var bytesLeft = options.bytesMax ?? .max
       var known = first
       var version = services.changes.version
       var quietSince = ContinuousClock.now
       while true {
         let isComplete = try await follower.pull(known, options.pod) { line in
+          guard bytesLeft > 0, options.pattern?.isFound(in: line.content) ?? true else { return }
+          bytesLeft -= Int64(line.content.utf8.count) + 1
           try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
           quietSince = .now
         }
-        if isComplete || !options.isFollowing || services.changes.isClosed { return }
+        if bytesLeft <= 0 || isComplete || !options.isFollowing || services.changes.isClosed { return }
         await services.changes.wait(after: version, timeout: .milliseconds(500))
         if .now - quietSince > .seconds(15) {
           try await stream.comment()
@@ -137,22 +177,34 @@ struct ArgoLogOptions: Sendable, Hashable {
   var pod: String?
   var isFollowing: Bool
   var tailLines: Int?
+  /// Only lines in which this is found.
+  var pattern: LinePattern?
+  /// The stream ends when it has had so many bytes of lines.
+  var bytesMax: Int64?
   static let tailLinesMax = 10_000
 
-  init(_ request: Request) throws {
+  /// - Parameter podName: where the path names it.
+  init(_ request: Request, podName: String? = nil) throws {
     func given(_ name: String) -> String? { request.query(name).flatMap { $0.isEmpty ? nil : $0 } }
-    for name in ["sinceSeconds", "sinceTime", "limitBytes", "timestamps", "previous"] {
+    for name in ["sinceSeconds", "sinceTime", "timestamps", "previous"] {
       if let value = given("logOptions.\(name)"), value != "false" {
         throw FederationError(.invalidArgument, "logOptions.\(name) is not supported")
       }
     }
-    for name in ["grep", "selector"] where given(name) != nil {
-      throw FederationError(.invalidArgument, "\(name) is not supported: filter what the stream returns")
+    if given("selector") != nil {
+      throw FederationError(.invalidArgument, "selector is not supported: say podName, or filter what the stream returns")
+    }
+    pattern = try given("grep").map { try LinePattern($0) }
+    bytesMax = try given("logOptions.limitBytes").map { text in
+      guard let count = Int64(text), count > 0 else {
+        throw FederationError(.invalidArgument, "logOptions.limitBytes is a positive number")
+      }
+      return count
     }
     if let container = given("logOptions.container"), container != "main" {
       throw FederationError(.invalidArgument, "tasks have one container, main, and none called \(container.prefix(80))")
     }
-    pod = given("podName")
+    pod = podName ?? given("podName")
     isFollowing = given("logOptions.follow") == "true"
     tailLines = try given("logOptions.tailLines").map { text in
       guard let count = Int(text), (0...Self.tailLinesMax).contains(count) else {
@@ -173,5 +225,24 @@ extension NodeRecord {
     if name == id || name == self.name || name == displayName { return true }
     guard id != workflow else { return false }
     return name == "\(workflow)-\(templateName)\(id.dropFirst(workflow.count))"
+  }
+}
+
+extension WorkflowEventRecord {
+  /// - Source: Kubernetes API reference, `v1`, Event.
+  fileprivate func rendered(in project: ProjectName) -> JSONValue {
+    let at = RFC3339.format(row.at)
+    return [
+      "metadata": [
+        "name": .string("\(workflow).\(sequence)"), "namespace": .string(project.text), "creationTimestamp": .string(at),
+      ],
+      "involvedObject": [
+        "kind": "Workflow", "apiVersion": "argoproj.io/v1alpha1", "name": .string(workflow), "uid": .string(uid),
+        "namespace": .string(project.text),
+      ],
+      "type": .string(row.reason == "Error" || row.reason == "Failed" ? "Warning" : "Normal"),
+      "reason": .string(row.reason), "message": .string(row.message), "count": 1, "firstTimestamp": .string(at),
+      "lastTimestamp": .string(at), "source": ["component": "fubini"],
+    ]
   }
 }

@@ -1,0 +1,202 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationModel
+import FoundationEssentials
+import WorkflowCore
+
+/// Stored objects as users change them, and what submissions take from them (ADR 25).
+struct ObjectDesk: Sendable {
+  let store: ControlPlaneStore
+
+  // MARK: Changing
+
+  /// - Parameter uid: of a new object; the same again answers as the first time.
+  /// - Throws: `.alreadyExists`, `DocumentErrors` for templates that are referred to and missing.
+  func create(
+    _ draft: ObjectDraft, in project: ProjectName, uid: String, as author: Principal,
+    beside others: [WorkflowTemplateDefinition] = []
+  ) async throws -> StoredObject {
+    try await check(draft, in: project, beside: others)
+    let object = StoredObject(
+      kind: draft.kind, project: project, name: draft.name, uid: uid, labels: draft.labels, document: draft.document,
+      createdAt: .wallClock, createdBy: author.user)
+    do { return try await store.create(object, from: author.address) } catch let refusal as ObjectRefusal {
+      if case .exists(let there) = refusal, there.uid == uid { return there }
+      throw Self.error(refusal, draft.kind, draft.name, project)
+    }
+  }
+
+  /// Replaces what there is, unless the draft names another version of it.
+  func update(
+    _ draft: ObjectDraft, in project: ProjectName, as author: Principal
+  ) async throws -> StoredObject {
+    try await check(draft, in: project)
+    do {
+      return try await store.replace(
+        draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document, revision: draft.revision,
+        uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
+    } catch let refusal as ObjectRefusal { throw Self.error(refusal, draft.kind, draft.name, project) }
+  }
+
+  /// Makes it, or replaces what there is.
+  func apply(
+    _ draft: ObjectDraft, in project: ProjectName, uid: String, as author: Principal,
+    beside others: [WorkflowTemplateDefinition] = []
+  ) async throws -> (object: StoredObject, isNew: Bool) {
+    try await check(draft, in: project, beside: others)
+    let object = StoredObject(
+      kind: draft.kind, project: project, name: draft.name, uid: uid, labels: draft.labels, document: draft.document,
+      createdAt: .wallClock, createdBy: author.user)
+    // Between looking and writing somebody may have made or removed it: then it is looked at again.
+    for _ in 0..<3 {
+      do {
+        if try await store.object(draft.kind, draft.name, in: project) == nil {
+          return (try await store.create(object, from: author.address), true)
+        }
+        let changed = try await store.replace(
+          draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document,
+          revision: draft.revision, uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
+        return (changed, false)
+      } catch ObjectRefusal.exists, ObjectRefusal.missing {
+        continue
+      } catch let refusal as ObjectRefusal { throw Self.error(refusal, draft.kind, draft.name, project) }
+    }
+    throw FederationError(
+      .unavailable, "\(draft.kind.word) \(draft.name) is being changed by others; try again", retryAfter: .seconds(1))
+  }
+
+  func remove(
+    _ kind: StoredObjectKind, _ name: String, in project: ProjectName, revision: Int64? = nil, uid: String? = nil,
+    as author: Principal
+  ) async throws {
+    do {
+      try await store.removeObject(
+        kind, name, in: project, revision: revision, uid: uid, by: author.user, from: author.address, at: .wallClock)
+    } catch let refusal as ObjectRefusal { throw Self.error(refusal, kind, name, project) }
+  }
+
+  /// - Throws: `.notFound`.
+  func object(_ kind: StoredObjectKind, _ name: String, in project: ProjectName) async throws -> StoredObject {
+    guard let object = try await store.object(kind, name, in: project) else {
+      throw Self.error(.missing, kind, name, project)
+    }
+    return object
+  }
+
+  /// Everything that is wrong with a draft beyond what it says by itself.
+  func check(
+    _ draft: ObjectDraft, in project: ProjectName, beside others: [WorkflowTemplateDefinition] = []
+  ) async throws {
+    if !draft.kind.isFederal, let namespace = draft.namespace, namespace != project.text {
+      throw FederationError(
+        .invalidArgument,
+        "the \(draft.kind.word)'s metadata.namespace is \(namespace), but it was sent to namespace \(project)")
+    }
+    switch draft.content {
+    case .template(let definition):
+      let known = others.filter { $0.reference != definition.reference } + [definition]
+      try definition.check(with: try await templates(for: definition.references, in: project, beside: known))
+    case .cron(let definition):
+      _ = try CronPlan(definition.spec)
+      try definition.check(with: try await templates(for: definition.references, in: project, beside: others))
+    case .configMap: break
+    }
+  }
+
+  private static func error(
+    _ refusal: ObjectRefusal, _ kind: StoredObjectKind, _ name: String, _ project: ProjectName
+  ) -> FederationError {
+    let place = kind.isFederal ? "" : " in project \(project)"
+    return switch refusal {
+    case .exists: FederationError(.alreadyExists, "\(kind.word) \(name) exists already\(place)")
+    case .missing: FederationError(.notFound, "there is no \(kind.word) \(name)\(place)")
+    case .stale(let there):
+      FederationError(
+        .failedPrecondition,
+        "\(kind.word) \(name) has changed meanwhile: it has resourceVersion \(there.revision) and uid \(there.uid); "
+          + "read it and apply your change to that")
+    case .tooMany:
+      FederationError(
+        .failedPrecondition,
+        "there are \(kind.countMax) \(kind.word)s\(place) already; remove one first")
+    case .noProject: FederationError(.notFound, "there is no project \(project) that takes anything new")
+    }
+  }
+
+  // MARK: Taking
+
+  /// The workflow with all that it takes from stored objects in it: templates of others and values of config maps. What is changed
+  /// there later does not touch it.
+  ///
+  /// - Parameter known: templates that are about to be stored.
+  /// - Throws: `DocumentErrors` for what is not there.
+  func resolved(
+    _ definition: WorkflowDefinition, in project: ProjectName, beside known: [WorkflowTemplateDefinition] = []
+  ) async throws -> WorkflowDefinition {
+    var definition = definition
+    if !definition.references.isEmpty {
+      let templates = try await templates(for: definition.references, in: project, beside: known)
+      definition = try definition.resolved(with: templates)
+    }
+    let references = definition.configMapReferences
+    guard !references.isEmpty else { return definition }
+    var maps: [String: [String: String]] = [:]
+    for name in Set(references.map(\.name)).sorted() {
+      maps[name] = try await configMap(name, in: project)
+    }
+    return try definition.withConfigMaps(maps)
+  }
+
+  /// The documents behind mentions, and those behind these.
+  func templates(
+    for mentions: [TemplateMention], in project: ProjectName, beside known: [WorkflowTemplateDefinition] = []
+  ) async throws -> LoadedTemplates {
+    var templates = LoadedTemplates(known)
+    while case let missing = templates.missing(for: mentions), !missing.isEmpty {
+      for reference in missing { templates.note(reference, try await template(reference, in: project)) }
+    }
+    return templates
+  }
+
+  func template(
+    _ reference: TemplateReference, in project: ProjectName
+  ) async throws -> WorkflowTemplateDefinition? {
+    let kind: StoredObjectKind = reference.isClusterScope ? .clusterWorkflowTemplate : .workflowTemplate
+    return try await store.object(kind, reference.name, in: project).map {
+      try WorkflowTemplateDefinition(json: $0.document)
+    }
+  }
+
+  /// Its texts; nil: there is none.
+  func configMap(_ name: String, in project: ProjectName) async throws -> [String: String]? {
+    guard let object = try await store.object(.configMap, name, in: project) else { return nil }
+    return Self.data(of: object)
+  }
+
+  static func data(of configMap: StoredObject) -> [String: String] {
+    let value = try? JSONDecoder().decode(JSONValue.self, from: Data(configMap.document.utf8))
+    return (value?["data"]?.objectValue ?? [:]).compactMapValues(\.stringValue)
+  }
+}
+
+extension StoredObject {
+  /// As Argo and Kubernetes show it.
+  ///
+  /// - Parameter status: what the system knows of it; nil: nothing.
+  func rendered(status: JSONValue? = nil) -> JSONValue {
+    let value = (try? JSONDecoder().decode(JSONValue.self, from: Data(document.utf8))) ?? [:]
+    var object = value.objectValue ?? [:]
+    object["apiVersion"] = .string(kind.apiVersion)
+    object["kind"] = .string(kind.rawValue)
+    var metadata = object["metadata"]?.objectValue ?? [:]
+    metadata["name"] = .string(name)
+    if !kind.isFederal { metadata["namespace"] = .string(project.text) }
+    metadata["uid"] = .string(uid)
+    metadata["resourceVersion"] = .string(String(revision))
+    metadata["generation"] = .integer(generation)
+    metadata["creationTimestamp"] = .string(RFC3339.format(createdAt))
+    object["metadata"] = .object(metadata)
+    if let status { object["status"] = status }
+    return .object(object)
+  }
+}

@@ -1,0 +1,142 @@
+public import FederationModel
+import Postgres
+
+/// Why a change of a stored object was not made.
+public enum ObjectRefusal: Error, Hashable, Sendable {
+  /// With what is there.
+  case exists(StoredObject)
+  case missing
+  /// It has changed since; with what is there now.
+  case stale(StoredObject)
+  case tooMany
+  case noProject
+}
+
+/// Objects do not pass through the core: a submission takes from them what it needs, and nothing that runs reads them (ADR 25). Each
+/// change is one statement, with its line of the audit log.
+extension ControlPlaneStore {
+  /// Adds an object.
+  ///
+  /// - Returns: as it is stored.
+  /// - Throws: `ObjectRefusal`.
+  public func create(_ object: StoredObject, from address: String = "") async throws -> StoredObject {
+    let made = try await run(
+      """
+      WITH room AS (SELECT count(*) < $10 AS is_there FROM objects WHERE kind = $1 AND project = $2),
+      made AS (
+        INSERT INTO objects (kind, project, name, uid, revision, generation, labels, document, created_ms, created_by,
+          changed_ms, changed_by)
+        SELECT $1, $2, $3, $4, nextval('object_revisions'), 1, $5::jsonb, $6, $7, $8, $7, $8 FROM room
+        WHERE is_there AND ($2 = '' OR EXISTS (SELECT 1 FROM projects WHERE name = $2 AND archived_ms IS NULL))
+        ON CONFLICT DO NOTHING RETURNING *),
+      noted AS (
+        INSERT INTO audit (at_ms, actor, action, object, detail, address)
+        SELECT $7, $8, $11, CASE WHEN $2 = '' THEN $3 ELSE $2 || '/' || $3 END, '', $9 FROM made)
+      SELECT \(Self.objectColumns) FROM made
+      """, .text(object.kind.rawValue), .text(object.project.text), .text(object.name), .text(object.uid),
+      .text(try RowJSON.encode(object.labels)), .text(object.document), .int8(object.createdAt.milliseconds),
+      .text(object.createdBy), .text(address), .int8(Int64(object.kind.countMax)),
+      .text("\(object.kind.resource.rawValue).create"))
+    if let row = made.rows.first { return try Self.object(row) }
+    if let there = try await self.object(object.kind, object.name, in: object.project) {
+      throw ObjectRefusal.exists(there)
+    }
+    let isFull = try await run(
+      "SELECT count(*) >= $3 FROM objects WHERE kind = $1 AND project = $2", .text(object.kind.rawValue),
+      .text(object.project.text), .int8(Int64(object.kind.countMax))
+    )[0].bool(0)
+    throw isFull ? ObjectRefusal.tooMany : ObjectRefusal.noProject
+  }
+
+  /// Replaces an object's document and labels.
+  ///
+  /// - Parameters:
+  ///   - revision: what it must have still; nil: any.
+  ///   - uid: what it must have; nil: any.
+  /// - Throws: `ObjectRefusal`.
+  public func replace(
+    _ kind: StoredObjectKind, _ name: String, in project: ProjectName, labels: [String: String], document: String,
+    revision: Int64? = nil, uid: String? = nil, by user: String, from address: String = "", at now: Timestamp
+  ) async throws -> StoredObject {
+    let place = kind.isFederal ? "" : project.text
+    let changed = try await run(
+      """
+      WITH changed AS (
+        UPDATE objects SET generation = generation + CASE WHEN document = $5 THEN 0 ELSE 1 END,
+          revision = CASE WHEN document = $5 AND labels = $4::jsonb THEN revision ELSE nextval('object_revisions') END,
+          labels = $4::jsonb, document = $5, changed_ms = $6, changed_by = $7
+        WHERE kind = $1 AND project = $2 AND name = $3 AND ($8::int8 IS NULL OR revision = $8)
+          AND ($9::text IS NULL OR uid = $9) RETURNING *),
+      noted AS (
+        INSERT INTO audit (at_ms, actor, action, object, detail, address)
+        SELECT $6, $7, $11, CASE WHEN $2 = '' THEN $3 ELSE $2 || '/' || $3 END, '', $10 FROM changed)
+      SELECT \(Self.objectColumns) FROM changed
+      """, .text(kind.rawValue), .text(place), .text(name), .text(try RowJSON.encode(labels)), .text(document),
+      .int8(now.milliseconds), .text(user), .int8(revision), .text(uid), .text(address),
+      .text("\(kind.resource.rawValue).update"))
+    if let row = changed.rows.first { return try Self.object(row) }
+    throw try await refusal(kind, name, project)
+  }
+
+  /// Removes an object.
+  ///
+  /// - Throws: `ObjectRefusal`.
+  public func removeObject(
+    _ kind: StoredObjectKind, _ name: String, in project: ProjectName, revision: Int64? = nil, uid: String? = nil,
+    by user: String, from address: String = "", at now: Timestamp
+  ) async throws {
+    let gone = try await run(
+      """
+      WITH gone AS (
+        DELETE FROM objects WHERE kind = $1 AND project = $2 AND name = $3 AND ($6::int8 IS NULL OR revision = $6)
+          AND ($7::text IS NULL OR uid = $7) RETURNING 1)
+      INSERT INTO audit (at_ms, actor, action, object, detail, address)
+      SELECT $4, $5, $9, CASE WHEN $2 = '' THEN $3 ELSE $2 || '/' || $3 END, '', $8 FROM gone
+      """, .text(kind.rawValue), .text(kind.isFederal ? "" : project.text), .text(name), .int8(now.milliseconds),
+      .text(user), .int8(revision), .text(uid), .text(address), .text("\(kind.resource.rawValue).delete"))
+    if gone.affectedRows != 1 { throw try await refusal(kind, name, project) }
+  }
+
+  private func refusal(_ kind: StoredObjectKind, _ name: String, _ project: ProjectName) async throws -> ObjectRefusal {
+    try await object(kind, name, in: project).map { .stale($0) } ?? .missing
+  }
+
+  public func object(_ kind: StoredObjectKind, _ name: String, in project: ProjectName) async throws -> StoredObject? {
+    try await run(
+      "SELECT \(Self.objectColumns) FROM objects WHERE kind = $1 AND project = $2 AND name = $3", .text(kind.rawValue),
+      .text(kind.isFederal ? "" : project.text), .text(name)
+    ).rows.first.map(Self.object)
+  }
+
+  /// By name, after `name`; at most 500.
+  ///
+  /// - Parameter prefix: of the names; empty: any.
+  public func objects(
+    _ kind: StoredObjectKind, in project: ProjectName, where conditions: [LabelCondition] = [], prefix: String = "",
+    after name: String = "", limit: Int
+  ) async throws -> [StoredObject] {
+    try await run(
+      """
+      SELECT \(Self.objectColumns) FROM objects
+      WHERE kind = $1 AND project = $2 AND name > $3 AND starts_with(name, $5) AND \(Self.conditions("$6"))
+      ORDER BY name LIMIT $4
+      """, .text(kind.rawValue), .text(kind.isFederal ? "" : project.text), .text(name),
+      .int8(Int64(min(max(limit, 1), 500))), .text(prefix), .text(try RowJSON.encode(conditions))
+    ).rows.map(Self.object)
+  }
+
+  static let objectColumns = """
+    kind, project, name, uid, revision, generation, labels::text, document, created_ms, created_by, changed_ms, changed_by
+    """
+
+  static func object(_ row: PostgresRow) throws -> StoredObject {
+    var object = StoredObject(
+      kind: try RowDecoder.word(try row.text(0), StoredObjectKind.self), project: ProjectName(try row.text(1)),
+      name: try row.text(2), uid: try row.text(3), revision: try row.int(4), generation: try row.int(5),
+      labels: try RowJSON.decode([String: String].self, try row.text(6)), document: try row.text(7),
+      createdAt: try RowDecoder.time(row, 8), createdBy: try row.text(9))
+    object.changedAt = try RowDecoder.time(row, 10)
+    object.changedBy = try row.text(11)
+    return object
+  }
+}
