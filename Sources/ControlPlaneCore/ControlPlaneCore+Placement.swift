@@ -182,6 +182,7 @@ extension ControlPlaneCore {
   mutating func adopt(_ plan: PlacementPlan) {
     isHolding = plan.isHolding
     if plan.isCutShort { wantsPlacement = true }
+    pending.note(plan.obstructions)
     for staging in plan.stagings where staging.isSpeculative { warm(staging) }
     openPlans.append(OpenPlan(plan))
     proceedWithPlan()

@@ -70,6 +70,24 @@ struct PendingTasksTests {
     }
   }
 
+  @Test("What room cannot help has no turn by age: who comes after it has, until it is free to start and has its place again")
+  func obstructed() {
+    var pending = PendingTasks()
+    let keys = (0..<3).map { pending.add(Self.task($0), requirement: Self.requirement($0)) }
+    func aged() -> [Int64] { pending.select(in: ["p"]) { _, _ in true }.aged }
+    #expect(aged() == [keys[0]])
+    pending.note([keys[0]: true, keys[1]: true])
+    #expect(aged() == [keys[2]])
+    pending.note([keys[2]: true])
+    #expect(aged().isEmpty)
+    pending.note([keys[0]: true, keys[1]: false])
+    #expect(aged() == [keys[1]])
+    pending.note([keys[0]: false, keys[2]: false])
+    #expect(aged() == [keys[0]])
+    pending.leave(keys[0])
+    #expect(aged() == [keys[1]])
+  }
+
   @Test("what is known of an input lasts as long as a group reads it")
   func artifacts() {
     var pending = PendingTasks()

@@ -48,6 +48,8 @@ struct PendingTasks: Sendable {
   static let selectionLimit = 256
   /// Projects whose turn by age is near, of which a pass sees what waits longest.
   private static let agedMax = 32
+  /// Projects that are looked at for that.
+  private static let agedLooks = 128
   /// By key: older groups have lower ones, and those of a class go first in that order.
   private(set) var groups: [Int64: Group] = [:]
   private(set) var artifacts: [DataKey: Artifact] = [:]
@@ -62,6 +64,8 @@ struct PendingTasks: Sendable {
   /// Those of `groups` whose copies start together.
   private var gangs: [PriorityClass: Line] = [:]
   private var lastKey: Int64 = 0
+  /// Groups of which the last pass that looked at them found that something other than room keeps them waiting.
+  private var obstructed: Set<Int64> = []
   /// How many waiting tasks read a key.
   private var readers: [DataKey: Int] = [:]
   /// Keys of which that changed, and nobody has looked since.
@@ -129,6 +133,18 @@ struct PendingTasks: Sendable {
     rotation.append(rotation.remove(at: place))
   }
 
+  /// What a pass found of the groups that it looked at: whether something other than room keeps them waiting.
+  mutating func note(_ obstructions: [Int64: Bool]) {
+    for (key, isObstructed) in obstructions.sorted(by: { $0.key > $1.key }) {
+      guard let project = groups[key]?.requirement.project else { continue }
+      if isObstructed {
+        obstructed.insert(key)
+      } else if obstructed.remove(key) != nil {
+        lanes[project]!.arrivals.restore(key)
+      }
+    }
+  }
+
   private mutating func leaveLane(_ requirement: Requirement, isLast: Bool) {
     let (project, priority) = (requirement.project, requirement.hints.priorityClass)
     lanes[project]!.count -= 1
@@ -152,6 +168,8 @@ struct PendingTasks: Sendable {
       leaveLane(groups[key]!.requirement, isLast: false)
     } else if let group = groups.removeValue(forKey: key) {
       keys[group.requirement] = nil
+      obstructed.remove(key)
+      lanes[group.requirement.project]!.arrivals.forget(key)
       leaveLane(group.requirement, isLast: true)
       let groups = groups
       lines[group.requirement.hints.priorityClass]!.left { groups[$0] != nil }
@@ -236,11 +254,12 @@ struct PendingTasks: Sendable {
     return head
   }
 
-  /// The group of the task that waits longest of each of the first projects in the rotation; leaves those out of it that have none.
+  /// The group of the task that waits longest for room, of each of the first projects in the rotation. Who has none that could use room
+  /// goes to the end; who has none at all leaves the rotation.
   private mutating func eldest(_ isWaiting: (TaskID, Int64) -> Bool) -> [Int64] {
     var eldest: [Int64] = []
     var place = 0
-    while place < rotation.count, place < Self.agedMax {
+    for _ in 0..<min(rotation.count, Self.agedLooks) where place < Self.agedMax {
       let project = rotation[place]
       guard lanes[project]!.shared > 0 else {
         rotation.remove(at: place)
@@ -248,11 +267,15 @@ struct PendingTasks: Sendable {
         if lanes[project]!.count == 0 { lanes[project] = nil }
         continue
       }
-      place += 1
-      let entry = lanes[project]!.arrivals.eldest(of: lanes[project]!.shared) {
-        groups[$0.group] != nil && isWaiting($0.task, $0.group)
+      let entry = lanes[project]!.arrivals.eldest(
+        of: lanes[project]!.shared, isWaiting: { groups[$0.group] != nil && isWaiting($0.task, $0.group) },
+        isObstructed: obstructed.contains)
+      if let entry {
+        eldest.append(entry.group)
+        place += 1
+      } else {
+        rotation.append(rotation.remove(at: place))
       }
-      if let entry { eldest.append(entry.group) }
     }
     return eldest
   }

@@ -83,6 +83,8 @@ public struct Rejection: Hashable, Sendable {
   public static let kept = "KeptForHigherClass"
   /// What is free is held for realtime work to come.
   public static let headroom = "HeldForRealtime"
+  /// What is free is kept for a gang.
+  static let keptForGang = "KeptForGang"
   /// It could start there now, and ends sooner where a slot is expected to become free.
   public static let heldForBetter = "HeldForBetter"
   /// The project's budget does not hold what a run may cost.
@@ -96,6 +98,8 @@ public struct Rejection: Hashable, Sendable {
   public var message: String
   /// Whether the cluster may take it later as both are now (it is full, or closed for a while).
   public var isTemporary: Bool
+  /// Whether it ends when others give back their room.
+  var isForRoom: Bool { [Self.full, Self.kept, Self.headroom, Self.keptForGang].contains(code) }
   public init(_ code: String, _ message: String, isTemporary: Bool = false) {
     self.code = code
     self.message = message

@@ -62,7 +62,7 @@ struct GangReservation: Hashable, Sendable {
   /// Why another may not.
   var rejection: Rejection {
     Rejection(
-      "KeptForGang",
+      Rejection.keptForGang,
       "\(Double(resources.cpuMillicores) / 1000) cores are kept for a gang of \(copies) that can start in about "
         + "\(LocalFirst.text(start)); this would end after that", isTemporary: true)
   }

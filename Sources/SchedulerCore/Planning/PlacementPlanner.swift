@@ -43,6 +43,8 @@ public struct PlacementPlan: Sendable {
   public var isHolding: Bool
   /// Whether a group had its turn and could have placed more: another pass is due as soon as this one is taken.
   public var isCutShort = false
+  /// By the key of each group that was looked at: whether something other than room keeps it waiting, on every cluster.
+  public var obstructions: [Int64: Bool] = [:]
   public init(
     placements: [Placement] = [], tables: [CandidateTable] = [], stagings: [Staging] = [], isHolding: Bool = false
   ) {
@@ -134,9 +136,11 @@ public struct PlacementPlanner: Sendable {
       order.end(turn.group)
       open.active = nil
       var round = Round(group, &pass)
+      pass.plan.obstructions[group.key] = round.isObstructed
       return place(group, by: tiers, turn, &order, &round, &pass)
     }
     var round = open.take(turn.group, &pass)
+    if pass.plan.obstructions[group.key] == nil { pass.plan.obstructions[group.key] = round.isObstructed }
     while order.mayContinue(turn) {
       guard let task = open.next(of: turn.group) else { return order.end(turn.group) }
       guard let best = round.best(&pass) else {

@@ -226,6 +226,9 @@ struct Round {
     follow(index, hasMoved: !commitment.moves.isEmpty, missing, &pass)
   }
 
+  /// Whether something other than room keeps it from every cluster: then room that others give back is of no use to it now.
+  var isObstructed: Bool { rejections.allSatisfy { $0.map { !$0.isForRoom } ?? false } }
+
   private func isOpenNow(_ index: Int) -> Bool { rejections[index] == nil && passedOver[index] == nil }
 
   private func isDue(_ terms: ScoredTerms, _ wait: (seconds: Double, isForSlot: Bool)) -> Bool {

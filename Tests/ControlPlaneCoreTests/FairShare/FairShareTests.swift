@@ -143,4 +143,22 @@ struct FairShareTests {
       #expect((latest - task.at).seconds <= seconds, "seed \(seed): \(task) waited for \(latest - task.at)")
     }
   }
+
+  @Test("A task that nothing can help takes no turn by age, from its own project or from others")
+  func hopeless() throws {
+    let others = (0..<40).map { (name: ProjectName("stuck\($0)"), weight: 1.0) }
+    var machine = SharedMachine(
+      seed: 1, slots: 4, projects: [(name: "urgent", weight: 1), (name: "patient", weight: 1)] + others)
+    for project in others.map(\.name) + ["patient"] {
+      try machine.submit(SharedMachine.Load(project: project, tasks: 1, cores: 1000, seconds: 1...1))
+    }
+    machine.run(for: 1)
+    // Goes before everything else whatever the shares are, but for turns by age.
+    try machine.submit(SharedMachine.Load(project: "urgent", tasks: 1000, priority: .realtime, seconds: 5...5))
+    try machine.submit(SharedMachine.Load(project: "patient", tasks: 1, priority: .offline, seconds: 5...5))
+    let task = machine.lastName
+    machine.run(for: 2000)
+    let start = try #require(machine.starts.first { $0.workflow == task })
+    #expect(start.number <= 2 * ProjectTurns.agedPeriod)
+  }
 }
