@@ -8,6 +8,12 @@ struct Arrivals: Sendable {
   struct Entry: Hashable, Sendable {
     var task: TaskID
     var group: Int64
+    /// Its place: lower ones came before. Set by `add`.
+    fileprivate(set) var number: Int64 = 0
+    init(task: TaskID, group: Int64) {
+      self.task = task
+      self.group = group
+    }
   }
 
   /// Entries that are dropped or moved at once.
@@ -17,11 +23,17 @@ struct Arrivals: Sendable {
   private var fresh: Deque<Entry> = []
   /// By group, each in its order.
   private var aside: [Int64: Deque<Entry>] = [:]
+  /// The numbers of the first and the last.
+  private var first: Int64 = 0
+  private var last: Int64 = 0
 
   private var count: Int { kept.count + fresh.count }
 
   /// - Parameter first: it has waited before, and goes before the others.
   mutating func add(_ entry: Entry, first: Bool) {
+    var entry = entry
+    if first { self.first -= 1 } else { last += 1 }
+    entry.number = first ? self.first : last
     switch (first, kept.isEmpty) {
     case (false, _): fresh.append(entry)
     case (true, true): fresh.prepend(entry)
@@ -54,7 +66,9 @@ struct Arrivals: Sendable {
 
   /// Nothing but room keeps the tasks of a group waiting now: they have their places before the others again.
   mutating func restore(_ group: Int64) {
-    for entry in aside.removeValue(forKey: group)?.reversed() ?? [] { kept.prepend(entry) }
+    guard let entries = aside.removeValue(forKey: group) else { return }
+    // All that is aside stood before what is fresh.
+    kept = Deque((kept + entries).sorted { $0.number < $1.number })
   }
 
   /// Nothing of a group waits any more.
