@@ -268,7 +268,7 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: [
         "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "LocalSlurm", "Postgres",
-        "TestSupport", "fubini", "fubini-agent", "fubini-controlplane",
+        "TestSupport", "fubini", "fubini-agent", "fubini-controlplane", subprocess,
       ],
       path: "Tests/Integration", swiftSettings: settings),
     .executableTarget(

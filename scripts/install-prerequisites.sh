@@ -9,7 +9,7 @@ set -eu
 toolchain="g++ make pkg-config libncurses6 libcurl4 libxml2 libedit2 tzdata"
 libraries="libpq-dev libsqlite3-dev zlib1g-dev"
 programs="postgresql bubblewrap rclone"
-tests="python3 openssl unzip iptables"
+tests="python3 python3-venv python-is-python3 openssl unzip iptables"
 all="$toolchain $libraries $programs $tests $*"
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then

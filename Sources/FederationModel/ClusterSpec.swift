@@ -107,9 +107,12 @@ public struct ImageRule: Hashable, Sendable, Codable {
   public var pattern: String
   /// What runs instead: `host`, or a root file system's name.
   public var runsAs: String
-  public init(pattern: String, runsAs: String) {
+  /// What the image runs when a template gives no command, as its entry point would be; nil: templates have to.
+  public var command: [String]?
+  public init(pattern: String, runsAs: String, command: [String]? = nil) {
     self.pattern = pattern
     self.runsAs = runsAs
+    self.command = command
   }
 
   /// Whether `image` matches `pattern`. Linear in the product of the lengths, without recursion.

@@ -258,7 +258,7 @@ final class AgentProcess: Sendable {
           stateDirectory: configuration.stateDirectory, supervisorExecutable: Self.executablePath,
           sandbox: configuration.sandbox == .none ? .none : .bubblewrap,
           network: .init(rawValue: configuration.network.rawValue) ?? .auto,
-          images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
+          images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs, command: $0.command) },
           rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
           // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
           capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000)),
@@ -317,7 +317,7 @@ final class AgentProcess: Sendable {
       federationID: federationID, cluster: cluster, slurmConfiguration: slurm.slurmConf,
       programs: programs, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
       accounts: slurm.accounts, defaults: slurm.defaults.map(SiteDefault.init), partitions: slurm.partitions,
-      images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs) },
+      images: configuration.images.map { ImageRule(pattern: $0.pattern, runsAs: $0.runsAs, command: $0.command) },
       rootFileSystems: configuration.rootFileSystems, allowedHostPaths: configuration.allowedHostPaths,
       apptainer: slurm.apptainer, scriptTemplate: slurm.script, extraOptions: slurm.options,
       pollInterval: slurm.pollInterval, defaultWalltime: slurm.defaultWalltime, maxJobs: slurm.maxJobs,

@@ -83,8 +83,11 @@ package struct RunPreparation {
     let enclosing = try enclosing(runsAs)
     let account = try account(of: run.project)
     // The host's own tools may be named by the first argument; an option names none, and was meant for an entry point.
+    var command = run.spec.command
+    // As an entry point would be; a script brings its interpreter.
+    if command.isEmpty, run.spec.script == nil { command = images.first { $0.matches(run.spec.image) }?.command ?? [] }
     let isNamed =
-      !run.spec.command.isEmpty || runsAs == "host" && run.spec.arguments.first.map { !$0.hasPrefix("-") } ?? false
+      !command.isEmpty || runsAs == "host" && run.spec.arguments.first.map { !$0.hasPrefix("-") } ?? false
     guard isNamed else {
       throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
     }
@@ -92,7 +95,6 @@ package struct RunPreparation {
     let layout = try RunLayout(run)
     // A run that was started has its files already, and may be writing them.
     let isNew = !HostFiles.exists(workspace.directory + "/started")
-    var command = run.spec.command
     if let script = run.spec.script {
       let path = workspace.root + RunLayout.scriptPath
       if isNew { try HostFiles.write(path, script.utf8, mode: 0o755) }

@@ -1,4 +1,3 @@
-public import ControlPlaneCore
 public import FederationModel
 import Postgres
 

@@ -43,6 +43,8 @@ struct DocumentNode: Sendable {
     return members.first { $0.key == key }?.value
   }
 
+  var isEmptyList: Bool { if case .sequence(let items) = value { items.isEmpty } else { false } }
+
   var isNull: Bool { if case .null = value { true } else { false } }
 
   /// A scalar's text, as Argo's IntOrString takes it; nil for null and for collections.

@@ -69,7 +69,8 @@ struct DocumentReader {
       if table.honoured.contains(member.key) {
         visit(&self, member.key, member.value)
       } else if let reason = table.refused[member.key] {
-        if !member.value.isNull { report(reason, at: member.keyMark) }
+        // Typed clients send lists of nothing where nothing was asked for.
+        if !member.value.isNull, !member.value.isEmptyList { report(reason, at: member.keyMark) }
       } else if isStrict, !table.accepted.contains(member.key) {
         report("unknown field", at: member.keyMark, suggestion: table.nearest(to: member.key))
       }

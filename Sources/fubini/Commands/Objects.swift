@@ -47,17 +47,17 @@ enum StoredObjects {
     try await withClient(project: project.project) { client in
       let filter = selector.map { [("labelSelector", $0)] } ?? []
       let found = try await client.pages(limit: limit) { query in
-        let page: ObjectList = try await client.get(path(kind, client), filter + query)
+        let page: StoredDocumentList = try await client.get(path(kind, client), filter + query)
         return (page.items, page.next)
       }
-      let list = ObjectList(items: found.items)
+      let list = StoredDocumentList(items: found.items)
       try output.format.print(list, names: list.items.map(\.name)) { isWide in
         table(list.items, kind, isWide: isWide).render() + (found.isCut ? "There are more: raise --limit.\n" : "")
       }
     }
   }
 
-  private static func table(_ items: [ObjectDocument], _ kind: StoredObjectKind, isWide: Bool) -> Table {
+  private static func table(_ items: [StoredDocument], _ kind: StoredObjectKind, isWide: Bool) -> Table {
     let now = Display.now
     let isCron = kind == .cronWorkflow
     var table = Table(
@@ -88,7 +88,7 @@ enum StoredObjects {
     _ kind: StoredObjectKind, _ name: String, _ project: ProjectOption, _ output: OutputOption
   ) async throws {
     try await withClient(project: project.project) { client in
-      let object: ObjectDocument = try await client.get(path(kind, client) + [name])
+      let object: StoredDocument = try await client.get(path(kind, client) + [name])
       try output.format.print(object, names: [object.name]) { isWide in
         var text = table([object], kind, isWide: isWide).render()
         if kind == .configMap {
@@ -168,7 +168,7 @@ struct CronCommand: AsyncParsableCommand {
 
   private static func act(_ verb: String, _ done: String, _ name: String, _ project: ProjectOption) async throws {
     try await withClient(project: project.project) { client in
-      let object: ObjectDocument = try await client.decode(
+      let object: StoredDocument = try await client.decode(
         .init(method: .POST, path: StoredObjects.path(.cronWorkflow, client) + [name, verb]))
       Terminal.line("\(object.name): \(done).")
     }
@@ -203,7 +203,7 @@ struct ConfigMapCommand: AsyncParsableCommand {
       for label in labels { marks.merge(try ClusterText.labels(label)) { $1 } }
       let request = ConfigMapRequest(data: values, labels: marks.isEmpty ? nil : marks)
       try await withClient(project: project.project) { client in
-        let object: ObjectDocument = try await client.post(
+        let object: StoredDocument = try await client.post(
           StoredObjects.path(.configMap, client) + [name], body: request, method: .PUT)
         Terminal.line("\(object.name): set (\(request.data.keys.sorted().joined(separator: ", "))).")
       }

@@ -23,7 +23,10 @@ import Testing
       }
     }
     // What would stream for ever names a workflow that is not there.
-    let query = route.path.contains("workflow-events") ? "?listOptions.fieldSelector=metadata.name%3Dnone" : ""
+    let query =
+      route.path.contains("workflow-events")
+      ? "?listOptions.fieldSelector=metadata.name%3Dnone"
+      : route.path.contains("stream/events") ? "?listOptions.labelSelector=refused" : ""
     return "/" + path.joined(separator: "/") + query
   }
 

@@ -18,6 +18,8 @@ public struct AgentConfiguration: Sendable, Equatable {
   public struct Image: Sendable, Equatable {
     public var pattern: String
     public var runsAs: String
+    /// `command`: for templates that give none; nil: they have to.
+    public var command: [String]?
   }
 
   /// `controlPlane`: `host:port` of every replica.

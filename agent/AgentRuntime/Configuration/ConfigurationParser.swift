@@ -13,7 +13,7 @@ enum ConfigurationParser {
     "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
-  static let imageKeys = ["pattern", "runsAs"]
+  static let imageKeys = ["command", "pattern", "runsAs"]
 
   /// Variables that override single keys; lists are separated by commas.
   static let variables = [
@@ -112,7 +112,11 @@ enum ConfigurationParser {
         guard let mapping = node.mapping else { throw invalid(key, "a list of {pattern, runsAs}", node) }
         for (name, value) in mapping {
           let name = try self.name(name, in: imageKeys, of: "images.")
-          if name == "pattern" { image.pattern = try text(name, value) } else { image.runsAs = try text(name, value) }
+          switch name {
+          case "pattern": image.pattern = try text(name, value)
+          case "command": image.command = try list(name, value) { try text(name, $0) }
+          default: image.runsAs = try text(name, value)
+          }
         }
         guard !image.pattern.isEmpty, !image.runsAs.isEmpty else {
           throw invalid(key, "a list of {pattern, runsAs}", node)

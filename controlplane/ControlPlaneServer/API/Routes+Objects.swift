@@ -47,9 +47,9 @@ extension APIServer {
     return [
       Route(.get, path, reading, "Lists \(kind.word)s, by name.") { request, context in
         let page = try await objectPage(kind, in: try Self.project(context), request)
-        var items: [ObjectDocument] = []
+        var items: [StoredDocument] = []
         for object in page.items { items.append(try await document(object, isWhole: false)) }
-        return try .json(ObjectList(items: items, next: page.next))
+        return try .json(StoredDocumentList(items: items, next: page.next))
       },
       Route(.get, "\(path)/:name", reading, "A \(kind.word).") { _, context in
         let object = try await services.objects.object(
@@ -72,10 +72,10 @@ extension APIServer {
   }
 
   /// - Parameter isWhole: with what its author wrote.
-  func document(_ object: StoredObject, isWhole: Bool = true) async throws -> ObjectDocument {
+  func document(_ object: StoredObject, isWhole: Bool = true) async throws -> StoredDocument {
     let written = isWhole ? object.rendered() : nil
-    guard object.kind == .cronWorkflow else { return ObjectDocument(object, document: written) }
-    return ObjectDocument(object, document: written, cron: try await cron(object))
+    guard object.kind == .cronWorkflow else { return StoredDocument(object, document: written) }
+    return StoredDocument(object, document: written, cron: try await cron(object))
   }
 
   private func setConfigMap(_ request: Request, _ context: APIContext) async throws -> Response {

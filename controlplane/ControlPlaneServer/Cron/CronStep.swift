@@ -164,7 +164,7 @@ struct CronStep {
       do {
         let workflow = try await submit(scheduled)
         try await submitted()
-        state.active.append(workflow)
+        if !state.active.contains(workflow) { state.active.append(workflow) }
         if let head = try await store.workflowHead(uid: workflow.uid) {
           state.seenWorkflow = max(state.seenWorkflow, head.id)
         }

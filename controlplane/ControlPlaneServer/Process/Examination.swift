@@ -53,6 +53,15 @@ struct Examination: Sendable {
   func findings() async -> [FindingDocument] {
     let version = Finding(.ok, "version", "fubini-controlplane \(ProductVersion.current)")
     return [version] + (await database()) + certificates() + (await agents()) + disks() + (await buckets())
+      + [timeZones]
+  }
+
+  private var timeZones: FindingDocument {
+    FileManager.default.fileExists(atPath: "\(TimeZones.directory)/Europe/Berlin")
+      ? Finding(.ok, "time zones", "there are rules in \(TimeZones.directory)")
+      : Finding(
+        .warning, "time zones",
+        "there are no rules in \(TimeZones.directory), so that cron workflows with a timezone are refused: install tzdata")
   }
 
   // MARK: Database

@@ -42,8 +42,12 @@ struct ArgoSelector: Sendable, Hashable {
     case "workflows.argoproj.io/phase":
       restrict { phase in condition.holds(for: [condition.key: phase.rawValue]) }
     case "workflows.argoproj.io/completed":
-      // Argo has the label only on what has finished.
-      restrict { phase in condition.holds(for: phase.isTerminal ? [condition.key: "true"] : [:]) }
+      // Argo's clients ask for "false" and for no label alike, and mean what has not finished.
+      let isAboutValue = condition.relation == .among || condition.relation == .notAmong
+      restrict { phase in
+        let value = phase.isTerminal ? "true" : isAboutValue ? "false" : ""
+        return condition.holds(for: value.isEmpty ? [:] : [condition.key: value])
+      }
     default: labels.append(condition)
     }
   }

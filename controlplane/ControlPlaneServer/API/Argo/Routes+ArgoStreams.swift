@@ -103,10 +103,11 @@ extension APIServer {
         .filter { $0 != "involvedObject.kind=Workflow" }.joined(separator: ",")
         .replacing("involvedObject.name=", with: "metadata.name=")
     ).name
-    var last = try await services.store.lastEvent()
+    let first = try await services.store.lastEvent()
     return ArgoStreamWriter.response(to: request) { stream in
       try services.changes.enter()
       defer { services.changes.leave() }
+      var last = first
       while true {
         let version = services.changes.version
         let events = try await services.store.events(in: project, after: last, limit: 500)
@@ -172,7 +173,7 @@ extension APIServer {
 }
 
 /// What a client wants of a log. Options that cannot be obeyed are refused.
-struct ArgoLogOptions: Sendable, Hashable {
+struct ArgoLogOptions: Sendable {
   /// A node's id, pod name, full name or display name; nil: every pod of the workflow.
   var pod: String?
   var isFollowing: Bool

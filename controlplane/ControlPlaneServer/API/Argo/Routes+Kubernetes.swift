@@ -144,7 +144,7 @@ extension APIServer {
     guard case .object(let changes) = patch else { return patch }
     var members = value.objectValue ?? [:]
     for (key, change) in changes {
-      members[key] = change == .null ? nil : merged(members[key] ?? [:], change)
+      if change == .null { members.removeValue(forKey: key) } else { members[key] = merged(members[key] ?? [:], change) }
     }
     return .object(members)
   }

@@ -150,6 +150,7 @@ enum OpenAPI {
     all.merge(dataOperations) { first, _ in first }
     all.merge(projectOperations) { first, _ in first }
     all.merge(accessOperations) { first, _ in first }
+    all.merge(objectOperations) { first, _ in first }
     let argo = "/api/v1/workflows/:namespace"
     let options = ["listOptions.labelSelector", "listOptions.fieldSelector", "fields"]
     let argoList = options + ["listOptions.limit", "listOptions.continue", "nameFilter"]
@@ -160,8 +161,7 @@ enum OpenAPI {
     all["GET \(argo)"] = Operation(query: argoList)
     all["GET \(argo)/:name"] = Operation(query: ["fields"])
     all["DELETE \(argo)/:name"] = Operation()
-    all["GET \(argo)/:name/log"] = Operation(
-      query: ["podName", "logOptions.container", "logOptions.follow", "logOptions.tailLines"], contentType: stream)
+    all["GET \(argo)/:name/log"] = Operation(query: argoLogOptions, contentType: stream)
     all["GET /api/v1/workflow-events/:namespace"] = Operation(query: options, contentType: stream)
     return all
   }()

@@ -58,6 +58,7 @@ extension SchemaEnumeration {
     (["type": "string", "enum": .array(allCases.map { .string($0.rawValue) })], allCases.first!)
   }
 }
+extension AppliedDocument.Outcome: SchemaEnumeration {}
 extension ArchiveFormat: SchemaEnumeration {}
 extension BudgetPeriod: SchemaEnumeration {}
 extension ClusterKind: SchemaEnumeration {}

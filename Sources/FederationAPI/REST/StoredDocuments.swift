@@ -1,7 +1,7 @@
 public import FederationModel
 
 /// A template, a cron workflow or a config map.
-public struct ObjectDocument: Hashable, Sendable, Codable {
+public struct StoredDocument: Hashable, Sendable, Codable {
   /// `WorkflowTemplate`, `ClusterWorkflowTemplate`, `CronWorkflow` or `ConfigMap`.
   public var kind: String
   /// nil: of the federation.
@@ -75,12 +75,12 @@ public struct CronDocument: Hashable, Sendable, Codable {
   }
 }
 
-public struct ObjectList: Hashable, Sendable, Codable {
+public struct StoredDocumentList: Hashable, Sendable, Codable {
   /// By name.
-  public var items: [ObjectDocument]
+  public var items: [StoredDocument]
   /// `continue` of the next page; nil: this is the last.
   public var next: String?
-  public init(items: [ObjectDocument], next: String? = nil) {
+  public init(items: [StoredDocument], next: String? = nil) {
     self.items = items
     self.next = next
   }
@@ -106,7 +106,7 @@ public struct AppliedList: Hashable, Sendable, Codable {
 }
 
 public struct AppliedDocument: Hashable, Sendable, Codable {
-  public enum Outcome: String, Hashable, Sendable, Codable {
+  public enum Outcome: String, Hashable, Sendable, Codable, CaseIterable {
     case created, changed, unchanged, submitted
     /// Only checked.
     case valid
