@@ -80,7 +80,7 @@ import Testing
       let hello = plane.state.withLock { $0.hellos[0] }
       #expect(
         hello.protocolMin == 1 && hello.protocolMax == 2
-          && hello.capabilities == ["clock", "resumable-uploads", "data"])
+          && hello.capabilities == ["clock", "resumable-uploads", "data", "slices"])
       try await waitUntil { plane.state.withLock { $0.heartbeatWalls.last ?? 0 > 0 } }
       // It knows that its clock is behind, and says so to both who may mend it.
       try await waitUntil { (await agent.report().clockSkewMilliseconds ?? 0) < -100_000 }

@@ -32,6 +32,22 @@ import Testing
     #expect(try await second.events(after: 1, limit: 10) == [Data([8])])
   }
 
+  @Test("I3: what was held for a run is there after reopening, the longest counts, and it goes with its run")
+  func slices() async throws {
+    let directory = try TemporaryDirectory()
+    let first = try open(directory)
+    try await first.write([
+      .assigned(RunID(1), assignment: Data([1])), .assigned(RunID(2), assignment: Data([2])),
+      .extended(RunID(1), milliseconds: 7000), .extended(RunID(1), milliseconds: 5000),
+      .assigned(RunID(1), assignment: Data([3])),
+    ])
+    first.close()
+    let second = try open(directory)
+    #expect(try await second.contents().runs.map(\.sliceMilliseconds) == [7000, nil])
+    try await second.write([.forgotten(RunID(1)), .assigned(RunID(1), assignment: Data([1]))])
+    #expect(try await second.contents().runs.map(\.sliceMilliseconds) == [nil, nil])
+  }
+
   @Test("sequences are remembered when all events are acknowledged, and forgotten runs are gone")
   func acknowledged() async throws {
     let directory = try TemporaryDirectory()

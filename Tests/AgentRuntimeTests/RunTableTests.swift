@@ -81,6 +81,36 @@ import Testing
     #expect(again.actions.isEmpty)
   }
 
+  @Test(
+    "I3: an extension is journaled before the executor hears of it, only moves an end later, and is said again after a restart"
+  )
+  func slices() throws {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assignment(7) { $0.sliceMs = 1000 }, assignment(8)]))
+    #expect(table.runs[RunID(7)]?.request?.slice == .seconds(1))
+    let more = turn(&table, .extended([RunID(7): .seconds(3), RunID(8): .seconds(3), RunID(9): .seconds(3)]))
+    #expect(more.changes == [.extended(RunID(7), milliseconds: 3000)], "8 has no such end, 9 is not there")
+    #expect(more.actions == [.extend([RunID(7): .seconds(3)])])
+    let less = turn(
+      &table, .extended([RunID(7): .seconds(2)]), welcome([assignment(7) { $0.sliceMs = 1000 }, assignment(8)]))
+    #expect(less.changes.isEmpty && less.actions.isEmpty && table.isExtended(RunID(7), to: .seconds(3)))
+    // What a lost message said is in the assignment that follows the next welcome.
+    let told = turn(&table, welcome([assignment(7) { $0.sliceMs = 5000 }, assignment(8)]))
+    #expect(told.changes == [.extended(RunID(7), milliseconds: 5000)])
+    #expect(told.actions == [.extend([RunID(7): .seconds(5)])] && !table.isExtended(RunID(7), to: .seconds(3)))
+    var journaled = try journaled(7, submitted: true)
+    journaled.assignment = try assignment(7) { $0.sliceMs = 1000 }.serializedBytes() as Data
+    journaled.sliceMilliseconds = 5000
+    var restarted = RunTable(restoring: emptyJournal([journaled]))
+    restarted.resume()
+    #expect(restarted.takeTurn().actions == [.extend([RunID(7): .seconds(5)])])
+    let ended = turn(
+      &restarted, welcome([assignment(7) { $0.sliceMs = 5000 }]),
+      .observed([RunObservation(id: RunID(7), phase: .failed, exitCode: 143, message: "m", isUnpaid: true)]))
+    #expect(try events(ended.changes).last?.outcome.unpaid == true)
+    #expect(turn(&restarted, .extended([RunID(7): .seconds(9)])).changes.isEmpty, "it is over")
+  }
+
   @Test("I1: a run that was not begun before a restart begins only when a welcome confirms it")
   func heldUntilConfirmed() throws {
     var table = RunTable(restoring: emptyJournal([try journaled(7, submitted: false)]))

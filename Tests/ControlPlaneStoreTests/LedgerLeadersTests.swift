@@ -48,6 +48,35 @@ struct LedgerLeadersTests {
     )
   }
 
+  @Test(
+    "I3: runs that are renewed while leaders change and agents are cut off use no more than is held for them, and all end"
+  )
+  func renews() async throws {
+    var (held, fenced, days) = (Int64(0), 0, 0)
+    for seed in 100..<(100 + UInt64(Self.schedules)) {
+      try await LedgerContest.use(seed: seed) { contest in
+        contest.renewsSlices = true
+        try await contest.begin(limits: ["default": "7", "lab": "3"], tasks: 6, slots: 4)
+        for step in 0..<200 where contest.problem == nil {
+          // Now and then long enough for a run to be renewed.
+          if step % 8 == 7 { try await contest.round() }
+          try await contest.step()
+          #expect(contest.problem == nil, "seed \(seed), step \(step)")
+        }
+        guard contest.problem == nil else { return }
+        try await contest.lift()
+        let isOver = try await contest.finish()
+        let remains = isOver ? "" : try await contest.remains()
+        #expect(isOver && contest.problem == nil, "seed \(seed): \(contest.problem ?? "not over: \(remains)")")
+        #expect(try await contest.closing() == [], "seed \(seed)")
+        held = max(held, contest.heldMost)
+        fenced += contest.fenced
+        days += contest.days
+      }
+    }
+    #expect(held > 600_000 && fenced > 0 && days > 0, "some were renewed: \(held) held, \(fenced) fenced, \(days) days")
+  }
+
   @Test("I3: of 1,000 tasks that race for the last 10 units ten start at once, through every change of leaders")
   func race() async throws {
     try await LedgerContest.use(seed: 7) { contest in

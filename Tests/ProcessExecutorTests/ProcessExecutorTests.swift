@@ -142,6 +142,34 @@ struct ProcessExecutorTests {
     }
   }
 
+  @Test("I3: a run outlives its first slice when it is extended; another one is ended there though its agent is gone")
+  func slices() async throws {
+    try await with { fixture in
+      #expect(await fixture.executor.canExtend())
+      for (id, script) in [(41 as Int64, "sleep 3; exit 4"), (42, "sleep 300")] {
+        try await fixture.executor.submit(
+          RunRequest(
+            id: RunID(id), epoch: 1, project: "p", spec: .shell(script), walltime: .seconds(300), slice: .seconds(2)))
+      }
+      try await fixture.executor.extend([RunID(41): .seconds(60), RunID(77): .seconds(60)])
+      // The agent dies, and its next process finds both ended.
+      await fixture.executor.close()
+      try await Task.sleep(for: .seconds(3))
+      let next = try await ProcessExecutor(
+        configuration: .init(stateDirectory: fixture.directory, supervisorExecutable: ExecutorFixture.supervisor))
+      fixture.watch(next)
+      var found: [RunObservation] = []
+      try await fixture.waitUntil("both are over") {
+        found = try await next.reattach(known: [RunID(41), RunID(42)])
+        return found.allSatisfy(\.phase.isTerminal)
+      }
+      #expect(found[0].exitCode == 4 && !found[0].isUnpaid && found[0].wallTime! >= .seconds(3), "\(found[0])")
+      #expect(found[1].isUnpaid && found[1].phase == .failed, "\(found[1])")
+      #expect(found[1].wallTime! >= .seconds(2) && found[1].message.contains("used up"), "\(found[1])")
+      await next.close()
+    }
+  }
+
   @Test("I1: a run that is submitted twice, also by the agent's next process, runs once and its exit code is exact")
   func reattach() async throws {
     try await with { fixture in

@@ -125,6 +125,21 @@ struct BatchStepTests {
     #expect(fixture.text(10, "marker") == "")
   }
 
+  @Test("I3: a slice ends the program unless the file beside it says that it may go on, which is never taken back")
+  func slices() throws {
+    try fixture.request(21, "sleep 300") { ($0.sliceMs, $0.walltimeMs) = (700, 300_000) }
+    try fixture.request(22, "sleep 300") { ($0.sliceMs, $0.walltimeMs) = (700, 300_000) }
+    try fixture.files.raiseSlice(toMs: 700, of: 22)
+    let steps = [fixture.start(21), fixture.start(22)]
+    try fixture.files.raiseSlice(toMs: 2500, of: 22)
+    try fixture.files.raiseSlice(toMs: 900, of: 22)
+    #expect(fixture.files.slice(of: 22) == 2500 && fixture.files.slice(of: 21) == nil)
+    for step in steps { #expect(try fixture.wait(step) == 143) }
+    let ends = try [21, 22].map { try #require(fixture.files.readEnd($0)) }
+    #expect(ends.allSatisfy { $0.reason == .slice }, "\(ends)")
+    #expect(ends[0].wallMs >= 700 && ends[0].wallMs < 2500 && ends[1].wallMs >= 2500, "\(ends)")
+  }
+
   @Test("walltime ends the program, and what cannot be started is told")
   func limits() throws {
     try fixture.request(11, "sleep 300") { $0.walltimeMs = 200 }

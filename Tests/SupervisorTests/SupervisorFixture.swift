@@ -179,6 +179,14 @@ final class SupervisorClient {
     #expect(try #require(next()).kind == SupervisorReply.done.rawValue)
   }
 
+  func extend(_ id: UInt64, toMs milliseconds: UInt64) throws {
+    var writer = WireWriter()
+    writer.put(id)
+    writer.put(milliseconds)
+    send(.extend, writer.bytes)
+    #expect(try #require(next()).kind == SupervisorReply.done.rawValue)
+  }
+
   /// Whether the supervisor says that the kernel kills its runs with it.
   func isEnclosed() throws -> Bool {
     send(.status)

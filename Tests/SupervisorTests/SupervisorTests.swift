@@ -210,6 +210,35 @@ struct SupervisorTests {
     #expect(try client.waitForEnd(14).reason == .activeDeadline)
   }
 
+  @Test("I3: a run is ended where its slice is, and goes on where it was extended; an end only moves later")
+  func slices() throws {
+    var run = shell(31, "sleep 300")
+    (run.sliceMs, run.walltimeMs) = (1500, 300_000)
+    _ = try client.start(run)
+    run.id = 32
+    _ = try client.start(run)
+    // Its own end comes first.
+    (run.id, run.walltimeMs) = (33, 500)
+    _ = try client.start(run)
+    run = shell(34, "sleep 300")
+    _ = try client.start(run)
+    try client.extend(32, toMs: 3500)
+    try client.extend(32, toMs: 100)
+    try client.extend(34, toMs: 100)
+    try client.extend(99, toMs: 100)
+    let written = try #require(Files.read(fixture.path(32, "spec"), limit: 1 << 16))
+    var reader = WireReader(written[...])
+    #expect(try SupervisedRun(from: &reader).sliceMs == 3500, "for people")
+    let first = try client.waitForEnd(31)
+    #expect(first.reason == .slice && first.wallMs >= 1500 && first.wallMs < 3500, "\(first)")
+    #expect(try client.list().live.isSuperset(of: [32, 34]), "one has more, one has no such end")
+    let second = try client.waitForEnd(32)
+    #expect(second.reason == .slice && second.wallMs >= 3500, "\(second)")
+    #expect(try client.waitForEnd(33).reason == .walltime)
+    #expect(try client.list().live == [34])
+    try client.cancel(34, graceMs: 0)
+  }
+
   @Test("without a sandbox, what a run leaves in the background ends with it, in another session too")
   func leftovers() throws {
     let heart = fixture.directory + "/heart"

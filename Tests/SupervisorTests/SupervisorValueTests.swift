@@ -10,17 +10,21 @@ struct SupervisorValueTests {
     var run = SupervisedRun(
       id: .max, arguments: ["a", "", "ü"], environment: ["A=b"], mounts: ["/x"], user: 1, group: 2)
     run.disconnectLimitMs = 5
-    run.processesMax = 7
+    (run.processesMax, run.sliceMs) = (7, 8)
     var writer = WireWriter()
     run.encode(into: &writer)
     var reader = WireReader(writer.bytes[...])
     #expect(try SupervisedRun(from: &reader) == run)
-    // The last field is younger than the protocol: without it a run has none.
-    for count in 0..<(writer.bytes.count - 8) {
+    // The last two fields are younger than the protocol: without them a run has none.
+    let size = writer.bytes.count
+    for count in 0..<size where count != size - 8 && count != size - 16 {
       var short = WireReader(writer.bytes[..<count])
       #expect(throws: WireReader.Malformed.self) { try SupervisedRun(from: &short) }
     }
-    var older = WireReader(writer.bytes[..<(writer.bytes.count - 8)])
+    var older = WireReader(writer.bytes[..<(size - 8)])
+    run.sliceMs = 0
+    #expect(try SupervisedRun(from: &older) == run)
+    older = WireReader(writer.bytes[..<(size - 16)])
     run.processesMax = 0
     #expect(try SupervisedRun(from: &older) == run)
   }

@@ -43,6 +43,15 @@ public protocol Executor: Sendable {
   /// - Parameter signal: what the program has asked to be told by, should it have to leave; nil: SIGTERM, as at every other end.
   func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws
 
+  /// More is held for these runs: each may go on until so long after its start. An end only moves later, so that a repetition, and one
+  /// that comes after a longer one, change nothing; a run that has ended, or is unknown, is left alone.
+  ///
+  /// - Throws: when it may not have arrived: it is then said again.
+  func extend(_ slices: [RunID: Duration]) async throws
+
+  /// Whether it can do that for every run that it takes: then runs may have slices that are shorter than their bounds.
+  func canExtend() async -> Bool
+
   /// Everything that happens to runs from now on. One stream at a time: a new one ends the one before.
   ///
   /// Never drops a phase. Holds at most a few entries per run that is not forgotten, which bounds it by the cluster's slots.
@@ -78,6 +87,8 @@ public struct AwaitedRun: Hashable, Sendable, Codable {
 extension Executor {
   /// A cluster without a queue of its own has no place to give.
   public func queueAhead(_ runs: [AwaitedRun]) async -> [RunID] { runs.map(\.request.id) }
+  public func extend(_ slices: [RunID: Duration]) async throws {}
+  public func canExtend() async -> Bool { false }
   public func cancel(_ id: RunID, grace: Duration) async throws { try await cancel(id, grace: grace, signal: nil) }
   public func submit(_ run: RunRequest) async throws { try await submit([run]) }
   public func forget(_ id: RunID) async throws { try await forget([id]) }
@@ -96,16 +107,21 @@ public struct RunRequest: Hashable, Sendable, Codable {
   public var disconnectLimit: Duration?
   /// Upper bound of the program's wall time. nil: none.
   public var walltime: Duration?
+  /// How much of its wall time is held for it: it is ended there unless `Executor.extend` says that it may go on. nil: as long as its
+  /// bounds allow.
+  public var slice: Duration?
   /// Values that must reach the program and appear in no file that outlives it, in no argument and in no log (I9).
   /// They are added to the environment.
   public var secrets: [EnvironmentVariable]
 
-  private enum CodingKeys: String, CodingKey { case id, epoch, project, spec, inputs, disconnectLimit, walltime }
+  private enum CodingKeys: String, CodingKey { case id, epoch, project, spec, inputs, disconnectLimit, walltime, slice }
 
   public init(
     id: RunID, epoch: Int32, project: ProjectName, spec: TaskSpec, inputs: [StagedInput] = [],
-    disconnectLimit: Duration? = nil, walltime: Duration? = nil, secrets: [EnvironmentVariable] = []
+    disconnectLimit: Duration? = nil, walltime: Duration? = nil, slice: Duration? = nil,
+    secrets: [EnvironmentVariable] = []
   ) {
+    self.slice = slice
     self.id = id
     self.epoch = epoch
     self.project = project
@@ -126,6 +142,7 @@ public struct RunRequest: Hashable, Sendable, Codable {
     inputs = try values.decode([StagedInput].self, forKey: .inputs)
     disconnectLimit = try values.decodeIfPresent(Duration.self, forKey: .disconnectLimit)
     walltime = try values.decodeIfPresent(Duration.self, forKey: .walltime)
+    slice = try values.decodeIfPresent(Duration.self, forKey: .slice)
     secrets = []
   }
 }
@@ -177,11 +194,19 @@ public struct RunObservation: Hashable, Sendable, Codable {
   public var logBytes: Int64
   /// The program's wall time; set at a terminal phase if it ran.
   public var wallTime: Duration?
+  /// At a terminal phase: it was ended because what was held for it was used up.
+  public var isUnpaid: Bool {
+    get { unpaid ?? false }
+    set { unpaid = newValue ? true : nil }
+  }
+  /// Left out of what is encoded where it says nothing.
+  private var unpaid: Bool?
 
   public init(
     id: RunID, phase: RunPhase, exitCode: Int32? = nil, message: String = "", runsAs: String? = nil,
-    logBytes: Int64 = 0, wallTime: Duration? = nil
+    logBytes: Int64 = 0, wallTime: Duration? = nil, isUnpaid: Bool = false
   ) {
+    unpaid = isUnpaid ? true : nil
     self.id = id
     self.phase = phase
     self.exitCode = exitCode

@@ -38,6 +38,9 @@ public final class NullExecutor: Executor {
 
   public func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {}
 
+  /// Nothing here lasts.
+  public func canExtend() async -> Bool { true }
+
   public func observe() -> AsyncStream<RunObservation> {
     let (stream, continuation) = AsyncStream.makeStream(of: RunObservation.self)
     let previous = state.withLock { state in

@@ -69,6 +69,7 @@ extension ProcessExecutor {
     _ = try (status.number(UInt32.self), status.number(UInt32.self))
     supervisorNotices = try status.texts()
     supervisorIsEnclosed = try !status.isAtEnd && status.flag()
+    supervisorKnowsSlices = try !status.isAtEnd && status.flag()
   }
 
   private func startSupervisor() throws {

@@ -24,6 +24,8 @@ public actor ProcessExecutor: Executor {
   var generation = 0
   /// Whether the kernel kills every run with the supervisor.
   var supervisorIsEnclosed = false
+  /// Whether the supervisor ends runs where their slices end; one that an earlier release has started does not.
+  var supervisorKnowsSlices = false
   /// What the supervisor says of limits that it cannot enforce.
   var supervisorNotices: [String] = []
   /// Whether the supervisor was asked to leave: its going is then no accident.
@@ -144,6 +146,21 @@ public actor ProcessExecutor: Executor {
     writer.put(UInt64(max(0, grace.milliseconds)))
     if let signal { writer.put(UInt32(signal.number)) }
     _ = try await connected().send([(.cancel, writer.bytes)])
+  }
+
+  public func canExtend() async -> Bool { supervisorKnowsSlices }
+
+  public func extend(_ slices: [RunID: Duration]) async throws {
+    let commands = slices.sorted { $0.key < $1.key }.map { id, slice in
+      var writer = WireWriter()
+      writer.put(UInt64(bitPattern: id.number))
+      writer.put(UInt64(max(0, slice.milliseconds)))
+      return (SupervisorCommand.extend, writer.bytes)
+    }
+    let answers = try await connected().send(commands)
+    guard answers.allSatisfy({ $0.last?.reply == .done }) else {
+      throw FederationError(.failedPrecondition, "the supervisor that runs here does not know slices")
+    }
   }
 
   public func reattach(known: [RunID]) async throws -> [RunObservation] {

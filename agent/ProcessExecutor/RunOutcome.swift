@@ -20,6 +20,9 @@ package enum RunOutcome {
     case .fenced:
       (result.phase, result.message) = (.lost, "fenced: the agent had no contact for longer than the disconnect limit")
     case .walltime: (result.phase, result.message) = (.failed, "the walltime has passed")
+    case .slice:
+      (result.phase, result.message) = (.failed, "what was held for it has been used up")
+      result.isUnpaid = true
     case .activeDeadline: (result.phase, result.message) = (.failed, "activeDeadlineSeconds has passed")
     case .terminated: (result.phase, result.message) = (.failed, "ended by the batch system")
     case .lost: (result.phase, result.message, result.wallTime) = (.lost, "lost", nil)

@@ -117,7 +117,7 @@ package struct RunPreparation {
       logBytesMax: UInt64(max(0, logLimit.bytes)),
       memoryBytesMax: UInt64(max(0, run.spec.limits?.memory.bytes ?? 0)),
       cpuMillicoresMax: UInt64(max(0, run.spec.limits?.cpuMillicores ?? 0)),
-      processesMax: UInt64(max(0, processLimit)))
+      processesMax: UInt64(max(0, processLimit)), sliceMs: Self.milliseconds(run.slice))
     switch enclosing {
     case .none:
       // Without a sandbox a run sees the host's paths, and its own below its root: there are links to what it is shown.

@@ -28,6 +28,19 @@ extension SlurmExecutor {
     await sendCancellations()
   }
 
+  public func canExtend() async -> Bool { true }
+
+  /// Its batch step looks for it where its slice ends. A run whose files are gone has been forgotten.
+  public func extend(_ slices: [RunID: Duration]) async throws {
+    for (id, slice) in slices where HostFiles.exists(records.directory(id)) {
+      do throws(SystemFailure) {
+        try files.raiseSlice(toMs: UInt64(max(0, slice.milliseconds)), of: UInt64(id))
+      } catch {
+        throw HostFiles.failure("write the slice of a run", error.code)
+      }
+    }
+  }
+
   private func wantEnd(of id: RunID) {
     guard runs[id] != nil else { return }
     runs[id]!.isCancelRequested = true

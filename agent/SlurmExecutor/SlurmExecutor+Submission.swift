@@ -111,6 +111,7 @@ extension SlurmExecutor {
     }
     do throws(SystemFailure) {
       try files.writeRequest(supervised)
+      if supervised.sliceMs > 0 { try files.raiseSlice(toMs: supervised.sliceMs, of: supervised.id) }
       if !request.secrets.isEmpty {
         try files.writeSecrets(request.secrets.map { "\($0.name)=\($0.value)" }, of: supervised.id)
       }

@@ -61,6 +61,23 @@ public struct BatchFiles: Sendable {
     if fsync(file) != 0 { throw SystemFailure("sync the state of a run's inputs") }
   }
 
+  /// Says how long a run may go on with what is held for it, never less than before. Written in place, and the file is there before the
+  /// job, as with the inputs.
+  public func raiseSlice(toMs milliseconds: UInt64, of id: UInt64) throws(SystemFailure) {
+    guard milliseconds > slice(of: id) ?? 0 else { return }
+    let file = try Files.open(path(id) + "/slice", O_WRONLY | O_CREAT)
+    defer { close(file) }
+    let digits = String(milliseconds)
+    try Files.writeAll(file, Array((String(repeating: "0", count: max(0, 20 - digits.utf8.count)) + digits).utf8))
+    if fsync(file) != 0 { throw SystemFailure("sync the slice of a run") }
+  }
+
+  /// Milliseconds since its start; nil where none was written, or the file cannot be read.
+  public func slice(of id: UInt64) -> UInt64? {
+    guard let bytes = Files.read(path(id) + "/slice", limit: 20), bytes.count == 20 else { return nil }
+    return UInt64(String(decoding: bytes, as: UTF8.self))
+  }
+
   private static let inputsAreHere = UInt8(ascii: "1")
 
   /// False also while nobody has said so, or the file cannot be read.

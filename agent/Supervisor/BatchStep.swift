@@ -235,6 +235,12 @@ final class BatchStep: RunLoop {
     return min(nextBeat, nextLook)
   }
 
+  /// Looked at only where the slice that is known here is over: what was said later than that is there long before, and a file that was
+  /// not looked at is in no cache.
+  override func lookForExtension(of run: LiveRun) {
+    if let milliseconds = files.slice(of: run.run.id) { _ = run.extend(toMs: milliseconds) }
+  }
+
   /// What the batch system says about the place that the run got: programs look there for their devices, nodes and cores, and
   /// `srun` for its job. And what the operator's batch script names in `FUBINI_EXPORT`: what modules have set. Nothing else of
   /// this environment is the program's.

@@ -3,6 +3,8 @@ internal import Glibc
 /// A run that lives.
 final class LiveRun {
   let run: SupervisedRun
+  /// Of `run` at first.
+  private(set) var sliceMs: UInt64
   let directory: RunDirectory
   let pid: Int32
   let startedAt: UInt64
@@ -35,6 +37,7 @@ final class LiveRun {
   ) {
     self.report = report
     self.run = run
+    sliceMs = run.sliceMs
     self.directory = directory
     self.pid = pid
     self.startedAt = startedAt
@@ -68,7 +71,7 @@ final class LiveRun {
     if let ending {
       if !ending.killed { next = min(next, ending.killAt) }
     } else {
-      for limit in [run.walltimeMs, run.activeDeadlineMs] where limit > 0 { next = min(next, after(limit)) }
+      for limit in [run.walltimeMs, run.activeDeadlineMs, sliceMs] where limit > 0 { next = min(next, after(limit)) }
     }
     if logBytes > hintedBytes { next = min(next, hintedAt + RunLoop.hintIntervalNs) }
     if waitStatus != nil { next = min(next, reapedAt + RunLoop.lingerNs) }
@@ -85,7 +88,17 @@ final class LiveRun {
     guard ending == nil, waitStatus == nil else { return nil }
     if run.activeDeadlineMs > 0, now >= after(run.activeDeadlineMs) { return .activeDeadline }
     if run.walltimeMs > 0, now >= after(run.walltimeMs) { return .walltime }
+    if isSliceOver(now: now) { return .slice }
     return nil
+  }
+
+  func isSliceOver(now: UInt64) -> Bool { sliceMs > 0 && now >= after(sliceMs) }
+
+  /// More is paid for. Returns whether its slice ends later than before.
+  func extend(toMs milliseconds: UInt64) -> Bool {
+    guard sliceMs > 0, milliseconds > sliceMs else { return false }
+    sliceMs = milliseconds
+    return true
   }
 
   /// Takes what the program wrote. Beyond the limit, or when the disk is full, it is counted and dropped: the program

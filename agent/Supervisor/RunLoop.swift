@@ -58,6 +58,8 @@ class RunLoop {
   func ready(_ file: Int32) {}
   /// What a kind of loop must do at its own times; returns when to be called again.
   func checkOwnDeadlines(now: UInt64) -> UInt64 { .max }
+  /// The slice of a run seems to be over: where a kind of loop is not told of later ends, it looks for one.
+  func lookForExtension(of run: LiveRun) {}
   /// Everything of a turn has been handled.
   func turnEnded() {}
 
@@ -158,6 +160,7 @@ class RunLoop {
       if now >= moment { finishIfOver(run) }
       return
     }
+    if run.ending == nil, run.isSliceOver(now: now) { lookForExtension(of: run) }
     let limit = run.run.disconnectLimitMs
     if limit > 0, now >= lease.expiry(limitMs: limit, now: now), run.waitStatus == nil, run.ending?.reason != .fenced {
       run.ending = (.fenced, now, false)

@@ -98,7 +98,11 @@ extension Server {
       writer.put(UInt32(ended.count))
       writer.put(groups.notices)
       writer.put(enclosure != nil)
+      writer.put(true)
       client.answer(.status, tag: tag, writer.bytes)
+    case .extend:
+      extend(try reader.number(), toMs: try reader.number())
+      client.answer(.done, tag: tag)
     case .shutdownWhenIdle:
       isLeaving = true
       client.answer(.done, tag: tag)

@@ -80,6 +80,14 @@ final class Server: RunLoop {
     return false
   }
 
+  /// What is paid for outlives this process as little as the run does; on disk it is for people.
+  func extend(_ id: UInt64, toMs milliseconds: UInt64) {
+    guard let run = live[id], run.extend(toMs: milliseconds) else { return }
+    var changed = run.run
+    changed.sliceMs = milliseconds
+    try? run.directory.writeSpec(changed)
+  }
+
   private func acceptClients() {
     while true {
       let socket = csupervisor_accept(listener)

@@ -66,6 +66,9 @@ public enum SupervisorCommand: UInt8, Sendable {
   case status = 7
   /// The supervisor leaves as soon as nothing runs; new starts are refused.
   case shutdownWhenIdle = 8
+  /// Body: run id (8), milliseconds since its start (8): its slice ends there, unless it ended later before. Answered by `.done` also
+  /// for a run that does not live. Only for a supervisor whose status says that it knows slices.
+  case extend = 9
 }
 
 /// What the supervisor says. Raw values are on the wire.
@@ -78,7 +81,7 @@ public enum SupervisorReply: UInt8, Sendable {
   /// To `start`. Body: 1 if the run was started before, else 0.
   case accepted = 0x83
   /// Body: runs alive (4), runs kept (4), notice texts, 1 if the kernel kills every run with the supervisor (a PID
-  /// namespace of its own) else 0. The last is missing from supervisors that do not know it.
+  /// namespace of its own) else 0, 1 if it knows slices. The last two are missing from supervisors that do not know them.
   case status = 0x84
   /// Event and list entry. Body: run id (8), log bytes (8).
   case started = 0x90
@@ -122,14 +125,17 @@ public struct SupervisedRun: Hashable, Sendable {
   public var memoryBytesMax: UInt64
   public var cpuMillicoresMax: UInt64
   public var processesMax: UInt64
+  /// Milliseconds since the start that are paid for; 0 for no such limit. May grow while the run lives.
+  public var sliceMs: UInt64
 
   public init(
     id: UInt64, arguments: [String], environment: [String] = [], workingDirectory: String? = nil, mounts: [String] = [],
     stage: String = "/tmp", user: UInt32? = nil, group: UInt32? = nil, isSandboxed: Bool = false,
     capturesStandardOutput: Bool = false, walltimeMs: UInt64 = 0, activeDeadlineMs: UInt64 = 0,
     disconnectLimitMs: UInt64 = 0, graceMs: UInt64 = 30_000, logBytesMax: UInt64 = 64 << 20, memoryBytesMax: UInt64 = 0,
-    cpuMillicoresMax: UInt64 = 0, processesMax: UInt64 = 0
+    cpuMillicoresMax: UInt64 = 0, processesMax: UInt64 = 0, sliceMs: UInt64 = 0
   ) {
+    self.sliceMs = sliceMs
     self.id = id
     self.arguments = arguments
     self.environment = environment
@@ -164,7 +170,7 @@ public struct SupervisedRun: Hashable, Sendable {
     writer.put(capturesStandardOutput)
     for limit in [
       walltimeMs, activeDeadlineMs, disconnectLimitMs, graceMs, logBytesMax, memoryBytesMax, cpuMillicoresMax,
-      processesMax,
+      processesMax, sliceMs,
     ] {
       writer.put(limit)
     }
@@ -193,6 +199,7 @@ public struct SupervisedRun: Hashable, Sendable {
     cpuMillicoresMax = try reader.number()
     // Agents before this limit existed end here.
     processesMax = reader.isAtEnd ? 0 : try reader.number()
+    sliceMs = reader.isAtEnd ? 0 : try reader.number()
     guard !arguments.isEmpty, mounts.count <= 300 else { throw WireReader.Malformed() }
   }
 }
@@ -213,6 +220,8 @@ public struct RunEnd: Hashable, Sendable {
     case notStarted = 6
     /// The batch system asked it to end: a limit of its own, a preemption, or an administrator.
     case terminated = 7
+    /// What was paid for was used up.
+    case slice = 8
   }
   public var reason: Reason
   /// As wait(2) gives it; meaningless for `.lost` and `.notStarted`.

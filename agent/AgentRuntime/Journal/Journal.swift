@@ -76,7 +76,16 @@ final class Journal: Sendable {
         .failedPrecondition,
         "The journal was written by a later fubini-agent (schema \(version)): install that version again")
     }
-    guard version < 1 else { return }
+    if version < 1 { try makeTables(db) }
+    // What an earlier release does not know it need not know: it never lets a run go on for longer.
+    try db.execute(
+      sql: """
+        CREATE TABLE IF NOT EXISTS slices (run INTEGER PRIMARY KEY, milliseconds INTEGER NOT NULL);
+        DELETE FROM slices WHERE run NOT IN (SELECT id FROM runs);
+        """)
+  }
+
+  private static func makeTables(_ db: Database) throws {
     try db.execute(
       sql: """
         CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -122,6 +131,11 @@ final class Journal: Sendable {
       let sql =
         "INSERT INTO runs (id, assignment) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET assignment = excluded.assignment"
       try execute(sql, [run.number, assignment])
+    case .extended(let run, let milliseconds):
+      let sql =
+        "INSERT INTO slices (run, milliseconds) VALUES (?, ?) ON CONFLICT (run) DO UPDATE SET milliseconds = "
+        + "MAX(milliseconds, excluded.milliseconds)"
+      try execute(sql, [run.number, milliseconds])
     case .cancelRequested(let run):
       try execute("UPDATE runs SET cancel = 1 WHERE id = ?", [run.number])
     case .submitted(let run):
@@ -135,6 +149,7 @@ final class Journal: Sendable {
         "UPDATE runs SET end_phase = ?, log_bytes = ? WHERE id = ?", [Int(phase.rawValue), logBytes, run.number])
     case .forgotten(let run):
       try execute("DELETE FROM runs WHERE id = ?", [run.number])
+      try execute("DELETE FROM slices WHERE run = ?", [run.number])
     case .acknowledged(let sequence):
       // The last event ever written stays known by its number, so that numbers never come twice.
       let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES ('last_acknowledged', ?)"
@@ -158,9 +173,10 @@ final class Journal: Sendable {
       }
       let acknowledged = UInt64(try meta("last_acknowledged"))
       let last = UInt64(try Int64.fetchOne(db, sql: "SELECT MAX(sequence) FROM events") ?? 0)
-      let runs = try Row.fetchAll(db, sql: "SELECT * FROM runs ORDER BY id").map { row in
+      let runs = try Row.fetchAll(db, sql: "SELECT * FROM runs LEFT JOIN slices ON run = id ORDER BY id").map { row in
         JournaledRun(
-          id: RunID(row["id"]), assignment: row["assignment"], isCancelRequested: row["cancel"],
+          id: RunID(row["id"]), assignment: row["assignment"], sliceMilliseconds: row["milliseconds"],
+          isCancelRequested: row["cancel"],
           isSubmitted: row["submitted"], endPhase: (row["end_phase"] as Int?).flatMap { RunPhase(rawValue: Int16($0)) },
           logBytes: row["log_bytes"], logAcknowledged: row["log_acked"], isLogComplete: row["log_complete"])
       }

@@ -5,6 +5,8 @@ internal import FoundationEssentials
 enum JournalChange: Sendable, Equatable {
   /// A run was assigned. What is known of its progress stays as it is when it was assigned before.
   case assigned(RunID, assignment: Data)
+  /// More is held for it: milliseconds since its start. Never less than before.
+  case extended(RunID, milliseconds: Int64)
   /// Its end is wanted.
   case cancelRequested(RunID)
   /// It was handed to the executor at least once: from now on only the executor knows what became of it.
@@ -22,6 +24,8 @@ enum JournalChange: Sendable, Equatable {
 struct JournaledRun: Sendable, Equatable {
   var id: RunID
   var assignment: Data
+  /// Milliseconds since its start that are held for it, where more is than its assignment says.
+  var sliceMilliseconds: Int64?
   var isCancelRequested: Bool
   var isSubmitted: Bool
   /// Terminal; nil while its end is not journaled.

@@ -114,6 +114,7 @@ final class Broker: Sendable {
       case .queueAhead(let runs): return (.runs(await executor.queueAhead(runs)), nil)
       case .cancel(let run, let grace, let signal):
         try await executor.cancel(run, grace: .milliseconds(grace), signal: signal)
+      case .extend(let slices): try await executor.extend(slices)
       case .reattach(let known): return (.observations(try await executor.reattach(known: known)), nil)
       case .forget(let runs): try await executor.forget(runs)
       case .inventory: return (.inventory(await executor.inventory()), nil)

@@ -128,6 +128,9 @@ actor BrokerClient {
     }
   }
 
+  /// Not remembered: whoever asks does so again until it is done.
+  func extend(_ slices: [RunID: Duration]) async throws { _ = try await ask(.extend(slices)) }
+
   func forget(_ ids: [RunID]) async throws {
     forgotten.formUnion(ids)
     do {

@@ -15,6 +15,7 @@ enum BrokerRequest: Sendable, Codable {
   /// Answered with the runs that need not be offered again.
   case queueAhead([AwaitedRun])
   case cancel(RunID, graceMilliseconds: Int64, signal: PreemptionHook.Signal? = nil)
+  case extend([RunID: Duration])
   case reattach([RunID])
   case forget([RunID])
   case inventory

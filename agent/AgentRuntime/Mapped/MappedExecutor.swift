@@ -166,6 +166,14 @@ final class MappedExecutor: Executor, RunFileAccess {
     try await client(of: id).cancel(id, grace: grace, signal: signal)
   }
 
+  func canExtend() async -> Bool { true }
+
+  func extend(_ slices: [RunID: Duration]) async throws {
+    var parts: [String: [RunID: Duration]] = [:]
+    for (id, slice) in slices { if let user = owners.user(of: id) { parts[user, default: [:]][id] = slice } }
+    for (user, part) in parts { try await client(user).extend(part) }
+  }
+
   func observe() -> AsyncStream<RunObservation> { observers.open() }
 
   /// A user whose broker cannot be had just now keeps the others waiting for a minute at most; that user's runs are told later.

@@ -193,6 +193,7 @@ final class RunDriver: Sendable {
             "a run could not be asked to end", metadata: ["run": "\(id.hexadecimal)", "error": "\(error)"])
         }
       }
+    case .extend(let slices): extend(slices)
     case .collect(let id, let observation): collect(id, observation)
     case .shipLog(let id, let length, let isFinal):
       let acknowledged = table.withLock { $0.runs[id]?.logAcknowledged ?? 0 }
@@ -261,6 +262,26 @@ final class RunDriver: Sendable {
     QueueingAhead(
       executor: executor, cache: cache,
       staging: { [self] in stagings.withLock { $0.keys.sorted() }.compactMap { request($0) } })
+  }
+
+  /// A run whose executor is not told ends too early: it is asked until it answers.
+  private func extend(_ slices: [RunID: Duration]) {
+    Task { [self] in
+      var rest = slices
+      var attempt = 0
+      while !Task.isCancelled, !rest.isEmpty {
+        do {
+          return try await executor.extend(rest)
+        } catch {
+          attempt += 1
+          logger.warning(
+            "runs could not be told that they may go on; trying again",
+            metadata: ["runs": "\(rest.count)", "error": "\(error)"])
+          try? await Task.sleep(for: min(.seconds(2), Self.pause(attempt)))
+        }
+        rest = table.withLock { table in rest.filter { table.isExtended($0.key, to: $0.value) } }
+      }
+    }
   }
 
   private func collect(_ id: RunID, _ observation: RunObservation) {

@@ -78,6 +78,7 @@ struct RunTable: Sendable {
   private var actions: [RunTableAction] = []
   private var submissions: [RunID] = []
   private var hasNewEvents = false
+  private var extensions: [RunID: Duration] = [:]
 
   /// - Parameter keptLogBytesMax: logs of runs that may be forgotten wait for the control plane to store them, up to so
   ///   many bytes in all; then the oldest go.
@@ -92,8 +93,10 @@ struct RunTable: Sendable {
       let wire = try? Wire.Assignment(serializedBytes: journaled.assignment)
       let state: State =
         if let end = journaled.endPhase { .ended(end) } else { journaled.isSubmitted ? .submitted(.queued) : .held }
+      var request = try? wire?.request()
+      if let slice = journaled.sliceMilliseconds { _ = request?.extend(to: .milliseconds(slice)) }
       runs[journaled.id] = Run(
-        request: try? wire?.request(), state: state, isCancelled: journaled.isCancelRequested,
+        request: request, state: state, isCancelled: journaled.isCancelRequested,
         pauseReason: wire == nil && journaled.endPhase == nil ? Self.damagedReason : nil,
         logLength: journaled.logBytes,
         logAcknowledged: journaled.logAcknowledged, isLogComplete: journaled.isLogComplete)
@@ -105,12 +108,14 @@ struct RunTable: Sendable {
 
   /// What this turn made durable and asks for. Empties both.
   mutating func takeTurn() -> (changes: [JournalChange], actions: [RunTableAction]) {
+    if !extensions.isEmpty { actions.append(.extend(extensions)) }
     if !submissions.isEmpty { actions.append(.submit(submissions)) }
     if hasNewEvents { actions.append(.eventsJournaled(through: lastSequence)) }
     defer {
       changes = []
       actions = []
       submissions = []
+      extensions = [:]
       hasNewEvents = false
     }
     return (changes, actions)
@@ -120,6 +125,7 @@ struct RunTable: Sendable {
     switch input {
     case .welcomed(let welcome): welcomed(welcome, at: now)
     case .assigned(let assignments): for assignment in assignments { assigned(assignment, at: now) }
+    case .extended(let slices): for id in slices.keys.sorted() { extended(id, to: slices[id]!) }
     case .cancelRequested(let ids, let isPreemption):
       for id in ids { cancelRequested(id, isPreemption: isPreemption, at: now) }
     case .forgetRequested(let ids): for id in ids { forgetRequested(id) }
@@ -186,6 +192,7 @@ extension RunTable {
       runs[id]!.isConfirmed = true
       runs[id]!.isUnwanted = false
       if run.request == nil { assignedAgain(id, run, assignment, at: now) }
+      if assignment.sliceMs > 0 { extended(id, to: .milliseconds(assignment.sliceMs)) }
       return
     }
     // Serializing a message that was just parsed does not fail.
@@ -201,6 +208,15 @@ extension RunTable {
       runs[id] = Run(request: nil, state: .held, isConfirmed: true)
       end(id, .error, message: (error as? FederationError)?.publicMessage ?? "\(error)", at: now)
     }
+  }
+
+  /// More is held for a run. What it was told before stays where that is longer.
+  private mutating func extended(_ id: RunID, to slice: Duration) {
+    guard !isAdopting, let run = runs[id], var request = run.request, request.extend(to: slice) else { return }
+    if case .ended = run.state { return }
+    runs[id]!.request = request
+    changes.append(.extended(id, milliseconds: slice.milliseconds))
+    if case .submitted = run.state { extensions[id] = slice }
   }
 
   /// A stray, or a run whose journal entry is damaged, is whole again; if it has ended meanwhile, its end is told now.
@@ -454,6 +470,7 @@ extension RunTable {
     outcome.bytesOut = collected.bytesOut
     outcome.wallMs = observation.wallTime?.milliseconds ?? 0
     outcome.stagingMs = run.stagingMilliseconds
+    outcome.unpaid = observation.isUnpaid
     end(id, collected.phase, message: collected.message, outcome: outcome, logBytes: observation.logBytes, at: now)
   }
 
@@ -525,11 +542,28 @@ extension RunTable {
     runs.filter { if case .submitted = $0.value.state { true } else { false } }.keys.sorted()
   }
 
-  /// Work that a restart has to take up again: logs of ended runs that are not stored yet.
+  /// Whether a run lives that may go on for so long: then its executor is to know it.
+  func isExtended(_ id: RunID, to slice: Duration) -> Bool {
+    guard let run = runs[id], case .submitted = run.state, !run.isUnwanted else { return false }
+    return run.request?.slice == slice
+  }
+
+  /// Work that a restart has to take up again: logs of ended runs that are not stored yet, and what is held for those that live, which
+  /// the executor may not have been told.
   mutating func resume() {
+    for (id, run) in runs { if case .submitted = run.state, let slice = run.request?.slice { extensions[id] = slice } }
     for id in runs.keys.sorted() {
       guard let run = runs[id], case .ended = run.state, run.logLength > 0, !run.isLogComplete else { continue }
       actions.append(.shipLog(id, length: run.logLength, isFinal: true))
     }
+  }
+}
+
+extension RunRequest {
+  /// More is held for it. Returns whether that changes anything: an end only moves later, and one that never was comes never.
+  fileprivate mutating func extend(to slice: Duration) -> Bool {
+    guard let before = self.slice, slice > before else { return false }
+    self.slice = slice
+    return true
   }
 }

@@ -7,6 +7,8 @@ enum RunTableInput: Sendable {
   /// A session began; the message holds the complete desired set.
   case welcomed(Wire.Welcome)
   case assigned([Wire.Assignment])
+  /// More is held for these: how long since their starts they may run.
+  case extended([RunID: Duration])
   /// - Parameter isPreemption: they leave for others: the hooks of their specs say how.
   case cancelRequested([RunID], isPreemption: Bool = false)
   /// The control plane holds these runs' ends durably.
@@ -55,6 +57,8 @@ enum RunTableAction: Sendable, Equatable {
   case stopStaging(RunID)
   /// In order. Answered by `submissionAccepted` or `submissionFailed`, after as many attempts as it takes.
   case submit([RunID])
+  /// Said again until the executor has it, or the run is over.
+  case extend([RunID: Duration])
   /// - Parameter signal: nil: SIGTERM.
   case cancel(RunID, grace: Duration, signal: PreemptionHook.Signal? = nil)
   case collect(RunID, RunObservation)

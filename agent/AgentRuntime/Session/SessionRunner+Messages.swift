@@ -42,13 +42,14 @@ extension SessionRunner {
 
   private func hello() async -> Wire.Hello {
     let inventory = await ports.inventory()
+    let canExtend = await ports.executor.canExtend()
     told(inventory)
     let snapshot = ports.driver.snapshot()
     return .with {
       $0.protocolMin = protocols.lowerBound
       $0.protocolMax = protocols.upperBound
       if protocols.upperBound >= AgentProtocol.capabilitiesVersion {
-        $0.capabilities = AgentProtocol.Capability.allCases.filter { $0 != .slices }.map(\.rawValue)
+        $0.capabilities = AgentProtocol.Capability.allCases.filter { $0 != .slices || canExtend }.map(\.rawValue)
       }
       $0.agentVersion = Self.version
       $0.journalID = ports.journal.id
@@ -122,7 +123,11 @@ extension SessionRunner {
       feed(.messageReceived)
     case .refused(let refused):
       feed(.refused(code: refused.code, message: refused.message, leaderAddress: refused.leaderAddress))
-    case .extend:
+    case .extend(let extend):
+      let slices = extend.slices.map { (RunID($0.runID), Duration.milliseconds(max(0, $0.sliceMs))) }
+      await ports.driver.tell(.extended(Dictionary(slices, uniquingKeysWith: { max($0, $1) })))
+      await ports.driver.tell(
+        .positionSeen(term: extend.position.term, commitSequence: extend.position.commitSeq))
       feed(.messageReceived)
     case nil:
       // A later control plane's message: within the agreed protocol it may be left out.

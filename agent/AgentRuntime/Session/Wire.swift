@@ -174,7 +174,7 @@ extension Fubini_Agent_V1_Assignment {
     RunRequest(
       id: RunID(runID), epoch: epoch, project: ProjectName(project), spec: try spec.model,
       disconnectLimit: disconnectLimitMs > 0 ? .milliseconds(disconnectLimitMs) : nil,
-      walltime: walltimeMs > 0 ? .milliseconds(walltimeMs) : nil)
+      walltime: walltimeMs > 0 ? .milliseconds(walltimeMs) : nil, slice: sliceMs > 0 ? .milliseconds(sliceMs) : nil)
   }
 }
 
