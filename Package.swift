@@ -128,6 +128,8 @@ let package = Package(
         .embedInCode("V0017__slices.sql"),
         .embedInCode("V0020__objects.sql"),
         .embedInCode("V0021__cron_states.sql"),
+        .embedInCode("V0023__gates.sql"),
+        .embedInCode("V0024__ttl.sql"),
       ],
       swiftSettings: settings),
     .target(

@@ -28,6 +28,8 @@ public enum EmbeddedMigrations {
       ("V0017__slices.sql", String(decoding: PackageResources.V0017__slices_sql, as: UTF8.self)),
       ("V0020__objects.sql", String(decoding: PackageResources.V0020__objects_sql, as: UTF8.self)),
       ("V0021__cron_states.sql", String(decoding: PackageResources.V0021__cron_states_sql, as: UTF8.self)),
+      ("V0023__gates.sql", String(decoding: PackageResources.V0023__gates_sql, as: UTF8.self)),
+      ("V0024__ttl.sql", String(decoding: PackageResources.V0024__ttl_sql, as: UTF8.self)),
     ]
   }
 }

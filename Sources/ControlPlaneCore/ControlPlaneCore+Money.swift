@@ -57,6 +57,8 @@ extension ControlPlaneCore {
       try ledger.transfer(amount, from: name, to: target, at: now, by: principal.user)
       wantsPlacement = true
       note(principal, "budget.transfer", name.text, "\(amount) to \(target)")
+    case .setSemaphores(let map, let limits): try setSemaphores(of: map, limits, name, principal)
+    case .setSemaphore(let key, let limit): try setSemaphore(key, limit, name, principal)
     case .limitMember(let member, let limit):
       try ledger.setLimit(limit, of: Allowance.Name(name, member))
       wantsPlacement = true

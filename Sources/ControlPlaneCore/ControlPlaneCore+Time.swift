@@ -11,6 +11,7 @@ extension ControlPlaneCore {
     note(silence)
     replaceUnreachableRuns(silence)
     wakeWorkflows()
+    expireWorkflows()
     forgetOldReplies()
     for name in Array(clusters.keys) { clusters[name]!.postponeLateEnds(at: now, limit: configuration.sliceLimit) }
     beginBudgetPeriods()

@@ -69,6 +69,7 @@ extension ControlPlaneCore {
     workflowByName[WorkflowReference(project: row.project, name: row.uid)] = row.id
     noteReading(by: row.id, true)
     scheduleWake(row.id)
+    restoreLocks(of: row.id)
     return row.id
   }
 
@@ -129,6 +130,12 @@ extension ControlPlaneCore {
     case .resumeNodes(let selector, let parameters):
       if let refusal = workflows[id]!.machine.refusalToResume(selector, parameters) { throw refusal }
       handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
+    case .set(let selector, let phase, let message, let parameters):
+      if phase == nil || !parameters.isEmpty, let refusal = workflows[id]!.machine.refusalToSet(selector, parameters) {
+        throw refusal
+      }
+      handle(.setNodes(selector: selector, phase: phase, message: message, parameters: parameters), in: id)
+    case .expire: throw FederationError(.failedPrecondition, "workflow \(row.name) still runs")
     case .stop(let message): handle(.stop(message: message), in: id)
     case .terminate: handle(.terminate, in: id)
     case .retry:
@@ -177,7 +184,15 @@ extension ControlPlaneCore {
       handle(.retry(restartSuccessful: restartSuccessful, selector: selector), in: id)
       note(principal, "workflow.retry", "\(row.project)/\(row.name)")
       return .workflow(project: row.project, name: row.name, uid: row.uid)
-    case .suspend, .resume, .resumeNodes, .stop, .terminate:
+    case .expire:
+      guard let moment = row.status.expiresAt, moment <= now else {
+        throw FederationError(.failedPrecondition, "workflow \(row.name) is kept")
+      }
+      forgetUnstored(of: row.id)
+      output.deletedWorkflows.insert(row.id)
+      note(principal, "workflow.expire", "\(row.project)/\(row.name)")
+      return .deleted
+    case .suspend, .resume, .resumeNodes, .set, .stop, .terminate:
       throw FederationError(
         .failedPrecondition, "workflow \(row.name) has already finished (\(row.status.phase.rawValue))")
     }
@@ -203,6 +218,10 @@ extension ControlPlaneCore {
           if let ended = cancel(TaskID(workflow: id, node: node), reason: reason) {
             events.append(.taskEnded(node, ended))
           }
+        case .acquire(let node): events.append(askForLocks(LockHolder(workflow: id, node: node)))
+        case .release(let node): giveBackLocks(LockHolder(workflow: id, node: node))
+        case .recall(let node, let maxAge): events.append(recall(node, maxAge: maxAge, in: id))
+        case .remember(let node): remember(node, in: id)
         case .finished:
           finish(id)
         }
@@ -210,6 +229,7 @@ extension ControlPlaneCore {
     }
     scheduleWake(id)
     putInLine(id)
+    if !lockGrants.isEmpty { passOnLocks() }
   }
 
   /// A workflow whose machine has more to do waits for its next slice.
@@ -241,7 +261,12 @@ extension ControlPlaneCore {
     // Read in place: a copy of the entry would be copied again by the mutation below.
     var spec = try spec(of: task, for: nil)
     let before = workflows[task.workflow]!.tasks[task.node]
-    let avoids = before?.avoids ?? []
+    var avoids = before?.avoids ?? []
+    // A further attempt of a task goes to a cluster that has not had it, unless all have.
+    let tried = workflows[task.workflow]!.machine.triedClusters(of: task.node)
+    if !tried.isEmpty, clusters.keys.contains(where: { !tried.contains($0) && !spec.federation.exclude.contains($0) }) {
+      avoids.formUnion(tried)
+    }
     if spec.inputs.contains(where: \.isUnseen) {
       workflows[task.workflow]!.tasks[task.node] = TaskEntry(
         epoch: epoch, run: nil, group: nil, avoids: avoids, isLooking: true, isRemaking: before?.isRemaking ?? false)
@@ -316,7 +341,25 @@ extension ControlPlaneCore {
       EventRow(
         at: now, workflow: id, reason: entry.machine.status.phase.rawValue, message: entry.machine.status.message))
     output.retired.insert(id)
+    if let moment = entry.machine.status.expiresAt {
+      expiries.insert(
+        Expiry(at: moment, workflow: WorkflowReference(project: entry.row.project, name: entry.row.name)))
+    }
   }
+
+  /// Deletes workflows whose time is up (`ttlStrategy`), some at a time: each has to be read first.
+  mutating func expireWorkflows() {
+    for _ in 0..<Self.expiriesPerTick {
+      guard let next = expiries.min, next.at <= now else { return }
+      expiries.removeMin()
+      output.add(
+        .load(next.workflow, .workflow(next.workflow, .expire), Self.noRequest, Principal(user: "ttl"), nil))
+    }
+  }
+
+  private static let expiriesPerTick = 100
+  /// Nobody waits for the answer.
+  private static let noRequest = RequestID(0)
 
   /// - Precondition: the task's workflow is in memory.
   func template(of task: TaskID) -> TemplateKey {
@@ -384,6 +427,8 @@ extension WorkflowCommand {
     case .resumeNodes: "resumeNodes"
     case .stop: "stop"
     case .terminate: "terminate"
+    case .set: "set"
+    case .expire: "expire"
     case .retry: "retry"
     case .delete: "delete"
     }

@@ -42,6 +42,14 @@ public struct ControlPlaneCore: Sendable {
   /// Plans of which not every placement has been looked at.
   var openPlans: Deque<OpenPlan> = []
   var projects: [ProjectName: ProjectRow] = [:]
+  /// Who holds and who waits for mutexes and semaphores; derived from the machines, but for the limits.
+  var lockBook = LockBook()
+  /// Those that have got their locks and were not told.
+  var lockGrants: Deque<LockHolder> = []
+  var isPassingOnLocks = false
+  var memos = MemoBook()
+  /// Workflows that are over and are to be deleted.
+  var expiries = Heap<Expiry>()
   /// What the runs of each project have now; derived from `runs`.
   var uses: [ProjectName: QuotaView] = [:]
   /// What each project has used and is charged.
@@ -134,6 +142,11 @@ public struct ControlPlaneCore: Sendable {
       projects[row.name] = row
       noteReserves(of: row.name)
     }
+    for row in state.semaphores {
+      _ = lockBook.setLimit(row.limit, of: ProjectLock(project: row.project, name: row.lock))
+    }
+    for (reference, moment) in state.expiring { expiries.insert(Expiry(at: moment, workflow: reference)) }
+    for row in state.memos { _ = memos.keep(row) }
     for row in state.shares { shares[row.project] = ShareAccount(ended: row.used, at: row.at) }
     for row in state.clusters { clusters[row.spec.name] = ClusterEntry(row: row) }
     for row in state.agents { setAgent(row, of: row.cluster) }
@@ -218,6 +231,9 @@ public struct ControlPlaneCore: Sendable {
     delta.shares = output.shares.sorted().compactMap { name in
       shares[name].map { ShareRow(project: name, used: $0.ended, at: $0.endedAt) }
     }
+    delta.semaphores = output.semaphores.values.sorted { ($0.project, $0.lock) < ($1.project, $1.lock) }
+    delta.memos = output.memos.values.sorted { $0.name < $1.name }
+    delta.forgottenMemos = output.forgottenMemos.sorted()
     if ledger.hasChanges { delta.ledger = ledger.takeChanges() }
     delta.deletedWorkflows = output.deletedWorkflows.sorted()
     delta.deletedClusters = output.deletedClusters.sorted()
@@ -309,6 +325,15 @@ struct ReplyKey: Hashable, Sendable {
     self.key = key
   }
   init(_ row: IdempotencyRow) { self.init(principal: row.principal, key: row.key) }
+}
+
+/// When a finished workflow goes. One that was retried or deleted meanwhile is left alone when its moment comes.
+struct Expiry: Comparable, Sendable {
+  var at: Timestamp
+  var workflow: WorkflowReference
+  static func < (a: Self, b: Self) -> Bool {
+    (a.at, a.workflow.project, a.workflow.name) < (b.at, b.workflow.project, b.workflow.name)
+  }
 }
 
 /// A workflow's next moment. Entries are dropped lazily: a machine is asked again when its moment comes.

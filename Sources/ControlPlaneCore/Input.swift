@@ -111,6 +111,10 @@ public enum ProjectCommand: Hashable, Sendable, Codable {
   case transferBudget(Amount, to: ProjectName)
   /// Bounds what one member may use of the budget in each period; nil: no longer.
   case limitMember(String, Amount?)
+  /// How many may hold the semaphores of a config map, by key: these semaphores and no others.
+  case setSemaphores(configMap: String, limits: [String: Int])
+  /// How many may hold a semaphore of the database; nil: there is none any more.
+  case setSemaphore(key: String, limit: Int?)
 }
 
 /// What can be asked of a data set.
@@ -197,6 +201,10 @@ public enum WorkflowCommand: Hashable, Sendable, Codable {
   case suspend
   case resume
   case resumeNodes(NodeSelector, parameters: [String: String])
+  /// Outputs, a message or an end for suspend nodes that wait; see `WorkflowEvent.setNodes`.
+  case set(NodeSelector, phase: NodePhase?, message: String, parameters: [String: String])
+  /// Its time is up (`ttlStrategy`): the system's own.
+  case expire
   case stop(message: String)
   case terminate
   case retry(restartSuccessful: Bool, NodeSelector?)

@@ -22,6 +22,8 @@ struct InMemoryDatabase: Equatable {
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
   var projects: [ProjectName: ProjectRow] = ["default": ProjectRow(name: "default", createdAt: .epoch)]
+  var semaphores: [String: SemaphoreRow] = [:]
+  var memos: [MemoName: MemoRow] = [:]
   var usage: [ProjectName: ShareRow] = [:]
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
@@ -72,6 +74,9 @@ struct InMemoryDatabase: Equatable {
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
     for row in delta.projects { projects[row.name] = row }
+    for row in delta.semaphores { semaphores["\(row.project)/\(row.lock)"] = row.limit == nil ? nil : row }
+    for row in delta.memos { memos[row.name] = row }
+    for name in delta.forgottenMemos { memos[name] = nil }
     for row in delta.shares { usage[row.project] = row }
     for budget in delta.ledger.budgets { budgets[budget.project] = budget }
     for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
@@ -100,6 +105,11 @@ struct InMemoryDatabase: Equatable {
       agents: agents.values.sorted { $0.cluster < $1.cluster }, idempotency: Array(idempotency.values),
       lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
     state.projects = projects.values.sorted { $0.name < $1.name }
+    state.semaphores = semaphores.values.sorted { ($0.project, $0.lock) < ($1.project, $1.lock) }
+    for row in workflows.values {
+      state.expiring[WorkflowReference(project: row.project, name: row.name)] = row.status.expiresAt
+    }
+    state.memos = memos.values.sorted { $0.name < $1.name }
     state.shares = usage.values.sorted { $0.project < $1.project }
     state.budgets = budgets.values.sorted { $0.project < $1.project }
     state.reservations = reservations.values.sorted { $0.run < $1.run }

@@ -22,6 +22,8 @@ private struct Mirror {
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
   var projects: [ProjectName: ProjectRow] = [:]
+  var semaphores: [String: SemaphoreRow] = [:]
+  var memos: [MemoName: MemoRow] = [:]
   var usage: [ProjectName: ShareRow] = [:]
   var budgets: [ProjectName: Budget] = [:]
   var reservations: [RunID: Reservation] = [:]
@@ -65,6 +67,9 @@ private struct Mirror {
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
     for row in delta.projects { projects[row.name] = row }
+    for row in delta.semaphores { semaphores["\(row.project)/\(row.lock)"] = row.limit == nil ? nil : row }
+    for row in delta.memos { memos[row.name] = row }
+    for name in delta.forgottenMemos { memos[name] = nil }
     for row in delta.shares { usage[row.project] = row }
     for budget in delta.ledger.budgets { budgets[budget.project] = budget }
     for reservation in delta.ledger.reservations { reservations[reservation.run] = reservation }
@@ -93,6 +98,11 @@ private struct Mirror {
       idempotency: idempotency.values.sorted { ($0.principal, $0.key) < ($1.principal, $1.key) },
       lastWorkflowID: lastWorkflow, lastExplanationID: lastExplanation)
     state.projects = projects.values.sorted { $0.name < $1.name }
+    state.semaphores = semaphores.values.sorted { ($0.project, $0.lock) < ($1.project, $1.lock) }
+    for row in workflows.values {
+      state.expiring[WorkflowReference(project: row.project, name: row.name)] = row.status.expiresAt
+    }
+    state.memos = memos.values.sorted { $0.name < $1.name }
     state.shares = usage.values.sorted { $0.project < $1.project }
     state.budgets = budgets.values.sorted { $0.project < $1.project }
     state.reservations = reservations.values.sorted { $0.run < $1.run }
@@ -142,6 +152,25 @@ private struct RandomLife {
         timeout: 100s
         container: {image: any, command: ["true"]}
     """,
+    """
+    spec:
+      entrypoint: main
+      ttlStrategy: {secondsAfterCompletion: 20}
+      synchronization: {semaphore: {configMapKeyRef: {name: limits, key: all}}}
+      hooks: {up: {template: work, expression: 'workflow.status == "Running"'}}
+      templates:
+      - name: main
+        steps:
+        - - {name: a, template: kept, withItems: [u, v, u]}
+        - - {name: b, template: work, withSequence: {count: "4"}}
+      - name: kept
+        memoize: {key: "k\"é", maxAge: 500s, cache: {configMap: {name: store}}}
+        outputs: {parameters: [{name: o, value: "ü"}]}
+        suspend: {duration: "5"}
+      - name: work
+        synchronization: {mutexes: [{name: door}], semaphores: [{database: {key: db}}]}
+        container: {image: any, command: ["true"]}
+    """,
   ]
   static let clusters: [ClusterName] = ["a", "b"]
 
@@ -158,6 +187,8 @@ private struct RandomLife {
     core = Self.core(DurableState(now: .epoch), CommitPosition(term: 1, sequence: 0), 1)
     command(.project("p", .create(description: "é")))
     command(.project("q", .create(description: "")))
+    command(.project("p", .setSemaphores(configMap: "limits", limits: ["all": 2])))
+    command(.project("p", .setSemaphore(key: "db", limit: 2)))
   }
 
   static func core(_ state: DurableState, _ position: CommitPosition, _ incarnation: UInt32) -> ControlPlaneCore {
@@ -197,6 +228,7 @@ private struct RandomLife {
     case 9: command(.cordon(cluster, reason: random.next(upTo: 2) == 0 ? "disks" : nil))
     case 10 where random.next(upTo: 6) == 0: command(.forgetCluster(cluster, confirmStopped: true))
     case 27: money()
+    case 2: semaphores()
     case 11..<14: connect(cluster)
     case 14:
       if let session = sessions.removeValue(forKey: cluster) {
@@ -209,6 +241,16 @@ private struct RandomLife {
     case 40..<44: dataCommand(cluster)
     case 44..<50: dataEvent(cluster)
     default: report(cluster)
+    }
+  }
+
+  private mutating func semaphores() {
+    if random.next(upTo: 2) == 0 {
+      let limits = random.next(upTo: 4) == 0 ? [:] : ["all": 1 + random.next(upTo: 4), "more": 1]
+      command(.project("p", .setSemaphores(configMap: "limits", limits: limits)))
+    } else {
+      command(
+        .project("p", .setSemaphore(key: "db", limit: random.next(upTo: 5) == 0 ? nil : 1 + random.next(upTo: 3))))
     }
   }
 

@@ -38,6 +38,19 @@ struct RoundTripTests {
         IdempotencyRow(principal: "u", key: "k", requestHash: "h", reply: "{\"r\":\"\\u0000\"}", at: Sample.now)
       ]
       delta.audit = [AuditRow(at: Sample.now, actor: "u", action: "cluster.cordon", object: "a", detail: "d")]
+      delta.nodes[1].record.gate = NodeGate(
+        locks: NodeLocks(names: [LockName(kind: .configMap, name: "a", key: "é")], isHeld: true),
+        memo: NodeMemo(cache: "c", key: "k", isAnswered: true, isHit: true))
+      delta.workflows[1].status.locks = NodeLocks(names: [LockName(kind: .mutex, name: "m")])
+      delta.semaphores = [
+        SemaphoreRow(project: "p", lock: LockName(kind: .configMap, name: "a", key: "é"), limit: 0),
+        SemaphoreRow(project: "p", lock: LockName(kind: .database, name: "a"), limit: 3),
+      ]
+      delta.memos = [
+        MemoRow(
+          name: MemoName(project: "p", cache: "c", key: "k\"é"), outputs: TaskOutputs(result: "ü"), node: "n",
+          workflow: "w", createdAt: Sample.now, hitAt: Sample.now + .seconds(1))
+      ]
       try await fixture.commit(delta)
 
       var state = try await fixture.store.loadDurable()
@@ -50,6 +63,8 @@ struct RoundTripTests {
       #expect(state.epochs == [delta.runs[0].task: 1, delta.runs[2].task: 2])
       #expect(state.clusters == delta.clusters)
       #expect(state.agents == delta.agents)
+      #expect(state.semaphores == delta.semaphores)
+      #expect(state.memos == delta.memos)
       #expect(state.idempotency == delta.idempotency)
       #expect(state.lastWorkflowID == WorkflowID(2))
       #expect(state.lastExplanationID == 9)

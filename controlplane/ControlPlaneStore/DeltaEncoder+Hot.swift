@@ -9,6 +9,7 @@ extension DeltaEncoder {
     ("id", "int8"), ("uid", "text"), ("project", "text"), ("name", "text"), ("document", "text"), ("labels", "text"),
     ("phase", "text"), ("status", "text"), ("created_ms", "int8"), ("created_by", "text"), ("generation", "int4"),
     ("deletion_requested", "bool"), ("dataset_versions", "text"),
+    ("expires_ms", "int8"),
   ]
 
   static let nodeColumns: [(name: String, type: String)] = [
@@ -19,6 +20,7 @@ extension DeltaEncoder {
     ("outputs", "text"), ("exit_code", "int4"), ("host_cluster", "text"), ("runs_as", "text"),
     ("cancel_reason", "text"),
     ("wake_ms", "int8"), ("end_pending", "bool"), ("expansion", "text"), ("restarts", "int4"), ("checkpoints", "text"),
+    ("gate", "text"),
   ]
 
   static let runColumns: [(name: String, type: String)] = [
@@ -72,6 +74,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.generation }
     p.append(column: rows) { $0.deletionRequested }
     try p.append(column: rows) { try $0.datasetVersions.map { try RowJSON.encode($0) } }
+    p.append(column: rows) { $0.status.expiresAt?.milliseconds }
     return PostgresStatement(workflowSQL, p)
   }
 
@@ -108,6 +111,7 @@ extension DeltaEncoder {
     try p.append(column: rows) { try $0.record.expansion.map { try RowJSON.encode($0) } }
     p.append(column: rows) { $0.record.restarts }
     try p.append(column: rows) { $0.record.checkpoints.isEmpty ? nil : try RowJSON.encode($0.record.checkpoints) }
+    try p.append(column: rows) { try $0.record.gate.map { try RowJSON.encode($0) } }
     for _ in nodeCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(nodeSQL, p)
   }

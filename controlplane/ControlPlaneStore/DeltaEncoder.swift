@@ -29,6 +29,7 @@ enum DeltaEncoder {
     unit += try data(delta)
     if !delta.projects.isEmpty { unit += try projects(delta.projects) }
     if !delta.shares.isEmpty { unit.append(shares(delta.shares)) }
+    unit += try locks(delta)
     if !delta.ledger.isEmpty { unit += try ledger(delta.ledger) }
     unit += deletions(delta)
     unit.append(PostgresStatement("SELECT pg_notify('fubini', $1)", .text(String(fence.next))))

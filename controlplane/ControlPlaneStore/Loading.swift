@@ -47,6 +47,8 @@ extension ControlPlaneStore {
             "\(RowDecoder.artifacts) WHERE workflow_id = w.id AND is_remade", order: "workflow_id, ordinal, name"),
           RowDecoder.projects, RowDecoder.budgets, RowDecoder.reservations,
           "\(RowDecoder.allowances) ORDER BY project, member", RowDecoder.shares, RowDecoder.storageHolds,
+          RowDecoder.semaphores, RowDecoder.memos,
+          "SELECT project, name, expires_ms FROM workflows WHERE expires_ms IS NOT NULL",
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
@@ -84,6 +86,12 @@ extension ControlPlaneStore {
     state.allowances = try results[17].rows.map(RowDecoder.allowance)
     state.shares = try results[18].rows.map(RowDecoder.share)
     state.storageHolds = try results[19].rows.map(RowDecoder.storageHold)
+    state.semaphores = try results[20].rows.map(RowDecoder.semaphore)
+    state.memos = try results[21].rows.map(RowDecoder.memo)
+    for row in results[22].rows {
+      let reference = WorkflowReference(project: ProjectName(try row.text(0)), name: try row.text(1))
+      state.expiring[reference] = try RowDecoder.time(row, 2)
+    }
     state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
     state.lastExplanationID = try results[0][0].int(2)
     return state

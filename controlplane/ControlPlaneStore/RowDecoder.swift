@@ -78,6 +78,7 @@ enum RowDecoder {
     record.expansion = try row.optionalText(27).map { try RowJSON.decode(NodeExpansion.self, $0) }
     record.restarts = Int32(clamping: try row.int(28))
     record.checkpoints = try row.optionalText(29).map { try RowJSON.decode([String: StoredArtifact].self, $0) } ?? [:]
+    record.gate = try row.optionalText(30).map { try RowJSON.decode(NodeGate.self, $0) }
     return NodeRow(workflow: WorkflowID(try row.int(0)), record: record)
   }
 

@@ -25,6 +25,10 @@ public struct DurableDelta: Hashable, Sendable {
   public var transfers: [TransferRow] = []
   public var projects: [ProjectRow] = []
   public var shares: [ShareRow] = []
+  public var semaphores: [SemaphoreRow] = []
+  public var memos: [MemoRow] = []
+  /// None of `memos`.
+  public var forgottenMemos: [MemoName] = []
   public var ledger = LedgerChanges()
   /// With their versions.
   public var deletedDatasets: [DatasetReference] = []
@@ -49,7 +53,8 @@ public struct DurableDelta: Hashable, Sendable {
     workflows.count + nodes.count + runs.count + clusters.count + agents.count + artifacts.count + explanations.count
       + events.count + idempotency.count
       + audit.count + alerts.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
-      + projects.count + shares.count + ledger.budgets.count + ledger.reservations.count + ledger.allowances.count
+      + projects.count + shares.count + semaphores.count + memos.count + ledger.budgets.count
+      + ledger.reservations.count + ledger.allowances.count
       + ledger.entries.count + ledger.storage.count
   }
 
@@ -60,7 +65,7 @@ public struct DurableDelta: Hashable, Sendable {
       && deletedWorkflows.isEmpty && deletedClusters.isEmpty
       && datasets.isEmpty && datasetVersions.isEmpty && replicas.isEmpty && transfers.isEmpty
       && deletedDatasets.isEmpty && deletedVersions.isEmpty && deletedReplicas.isEmpty && projects.isEmpty
-      && shares.isEmpty
+      && shares.isEmpty && semaphores.isEmpty && memos.isEmpty && forgottenMemos.isEmpty
       && ledger.isEmpty
   }
 }
@@ -91,6 +96,12 @@ public struct DurableState: Hashable, Sendable {
   public var projects: [ProjectRow] = []
   /// By project.
   public var shares: [ShareRow] = []
+  /// With a limit, by project and lock.
+  public var semaphores: [SemaphoreRow] = []
+  /// By name.
+  public var memos: [MemoRow] = []
+  /// Workflows that are over and go at a moment.
+  public var expiring: [WorkflowReference: Timestamp] = [:]
   public var budgets: [Budget] = []
   /// By run.
   public var reservations: [Reservation] = []

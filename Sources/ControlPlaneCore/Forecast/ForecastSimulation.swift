@@ -193,7 +193,10 @@ struct ForecastSimulation {
         switch action {
         case .launch(let node): if let ended = launch(node) { events.append(ended) }
         case .cancel(let node, let reason): if let ended = cancel(node, reason) { events.append(ended) }
-        case .finished: break
+        // A plan knows nothing of other workflows, so every lock is free, and nothing of caches.
+        case .acquire(let node): events.append(.locksAcquired(node))
+        case .recall(let node, _): events.append(.recalled(node, outputs: nil))
+        case .release, .remember, .finished: break
         }
       }
       trace.work += 1

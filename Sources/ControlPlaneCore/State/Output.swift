@@ -28,6 +28,9 @@ struct Output: Sendable {
   var projects: Set<ProjectName> = [] { didSet { isDirty = true } }
   /// Projects of whose runs some ended: what these used.
   var shares: Set<ProjectName> = [] { didSet { isDirty = true } }
+  var semaphores: [ProjectLock: SemaphoreRow] = [:] { didSet { isDirty = true } }
+  var memos: [MemoName: MemoRow] = [:] { didSet { isDirty = true } }
+  var forgottenMemos: Set<MemoName> = [] { didSet { isDirty = true } }
   var deletedDatasets: Set<DatasetReference> = [] { didSet { isDirty = true } }
   var deletedVersions: Set<DataKey> = [] { didSet { isDirty = true } }
   /// Those of them that are there again are not deleted.

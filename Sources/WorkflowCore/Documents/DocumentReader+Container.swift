@@ -42,7 +42,7 @@ extension DocumentReader {
     return variable
   }
 
-  private mutating func readResources(_ node: DocumentNode) -> ResourceRequirements {
+  mutating func readResources(_ node: DocumentNode) -> ResourceRequirements {
     var resources = ResourceRequirements()
     fields(of: node, FieldTables.resources) { reader, key, value in
       let amounts = reader.textMap(value)

@@ -51,6 +51,8 @@ extension DocumentReader {
     case "parallelism":
       template.parallelism = integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
     case "failFast": template.failFast = bool(value)
+    case "synchronization": template.synchronization = readSynchronization(value)
+    case "memoize": template.memoize = value.isNull ? nil : readMemoization(value)
     case "onExit": template.onExit = readOnExit(value)
     case "nodeSelector": template.nodeSelector = textMap(value)
     case "volumes": template.volumes = readVolumes(value)
@@ -85,6 +87,10 @@ extension DocumentReader {
       case "limit": strategy.limit = reader.integerText(value, in: 0...Self.retryLimitMax)
       case "retryPolicy": strategy.policy = reader.choice(value)
       case "expression": strategy.expression = reader.text(value)
+      case "affinity":
+        reader.fields(of: value, FieldTables.retryAffinity) { _, _, value in
+          if !value.isNull { strategy.avoidsTriedClusters = true }
+        }
       default: strategy.backoff = reader.readBackoff(value)
       }
     }
@@ -210,7 +216,10 @@ extension DocumentReader {
       }
       step.continueOn = continueOn
     case "onExit": step.onExit = readOnExit(value) ?? step.onExit
-    case "hooks": step.onExit = readHooks(value) ?? step.onExit
+    case "hooks":
+      let hooks = readHooks(value)
+      step.onExit = hooks.exit ?? step.onExit
+      step.hooks = hooks.others
     case "depends": step.depends = text(value).flatMap { $0.isEmpty ? nil : $0 }
     case "dependencies": step.dependencies = texts(value)
     default: break
@@ -295,32 +304,50 @@ extension DocumentReader {
     return name.isEmpty ? nil : ExitHook(template: name)
   }
 
-  /// `hooks`: only `exit` among them.
-  mutating func readHooks(_ node: DocumentNode) -> ExitHook? {
+  /// `hooks`: what runs at the end, and what runs as soon as its condition holds, by name.
+  mutating func readHooks(_ node: DocumentNode) -> (exit: ExitHook?, others: [LifecycleHook]) {
     guard case .mapping(let members) = node.value else {
       if !node.isNull { report("must be a map, not \(node.kindName)", at: node.mark) }
-      return nil
+      return (nil, [])
     }
     var exit: ExitHook?
+    var others: [LifecycleHook] = []
     for member in members {
       at(member.key) { reader in
-        guard member.key == "exit" else {
-          reader.report("only the exit hook is supported yet", at: member.keyMark)
+        let hook = reader.readHook(member.value)
+        if member.key == "exit" {
+          exit = hook
           return
         }
-        var hook = ExitHook(template: "")
-        reader.fields(of: member.value, FieldTables.hook) { reader, key, value in
-          switch key {
-          case "template": hook.template = reader.readTemplateName(value)
-          case "templateRef": hook.template = reader.readTemplateRef(value) ?? ""
-          case "expression": hook.expression = reader.text(value)
-          default: hook.arguments = reader.readArguments(value)
-          }
+        if !NamePattern.parameter.matches(member.key) {
+          reader.report("the hook's name must consist of \(NamePattern.parameter.rule)", at: member.keyMark)
         }
-        if hook.template.isEmpty { reader.report("a hook names a template", at: member.value.mark) }
-        exit = hook
+        if hook.expression?.isEmpty ?? true {
+          reader.report("a hook other than exit needs an expression that says when it runs", at: member.keyMark)
+        }
+        others.append(LifecycleHook(name: member.key, hook: hook))
       }
     }
-    return exit
+    return (exit, others.sorted { $0.name < $1.name })
+  }
+
+  private mutating func readHook(_ node: DocumentNode) -> ExitHook {
+    var hook = ExitHook(template: "")
+    var templateCount = 0
+    fields(of: node, FieldTables.hook) { reader, key, value in
+      if value.isNull { return }
+      switch key {
+      case "template":
+        hook.template = reader.readTemplateName(value)
+        templateCount += 1
+      case "templateRef":
+        hook.template = reader.readTemplateRef(value) ?? ""
+        templateCount += 1
+      case "expression": hook.expression = reader.text(value)
+      default: hook.arguments = reader.readArguments(value)
+      }
+    }
+    if templateCount != 1 { report("a hook names one template, by template or templateRef", at: node.mark) }
+    return hook
   }
 }

@@ -108,10 +108,18 @@ extension DocumentReader {
       case "arguments": result.spec.arguments = reader.readArguments(value)
       case "templates": reader.readTemplates(value, defaults: templateDefaults, into: &result)
       case "onExit": result.spec.onExit = reader.readOnExit(value) ?? result.spec.onExit
-      case "hooks": result.spec.onExit = reader.readHooks(value) ?? result.spec.onExit
+      case "hooks":
+        let hooks = reader.readHooks(value)
+        result.spec.onExit = hooks.exit ?? result.spec.onExit
+        result.spec.hooks = hooks.others
       case "parallelism":
         result.spec.parallelism = reader.integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
       case "activeDeadlineSeconds": result.spec.activeDeadlineSeconds = reader.integer(value, in: 1...Self.secondsMax)
+      case "priority": result.spec.priority = reader.integer(value, in: -2_147_483_648...2_147_483_647) ?? 0
+      case "synchronization": result.spec.synchronization = reader.readSynchronization(value)
+      case "podResources": result.spec.podResources = reader.readResources(value)
+      case "shutdown": if value.scalarText != "" { result.spec.shutdown = reader.choice(value) }
+      case "ttlStrategy": result.spec.ttl = value.isNull ? nil : reader.readTTL(value)
       case "suspend": result.spec.suspend = reader.bool(value) ?? false
       case "retryStrategy": result.spec.retryStrategy = value.isNull ? nil : reader.readRetryStrategy(value)
       case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
@@ -148,6 +156,19 @@ extension DocumentReader {
       return template
     }
     workflow.templatePaths = paths
+  }
+
+  private mutating func readTTL(_ node: DocumentNode) -> TTLStrategy {
+    var ttl = TTLStrategy()
+    fields(of: node, FieldTables.ttlStrategy) { reader, key, value in
+      let seconds = reader.integer(value, in: 0...Self.secondsMax)
+      switch key {
+      case "secondsAfterSuccess": ttl.secondsAfterSuccess = seconds
+      case "secondsAfterFailure": ttl.secondsAfterFailure = seconds
+      default: ttl.secondsAfterCompletion = seconds
+      }
+    }
+    return ttl
   }
 
   // MARK: templateDefaults

@@ -38,25 +38,20 @@ enum FieldTables {
     [
       "activeDeadlineSeconds", "arguments", "artifactGC", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
       "parallelism",
-      "retryStrategy", "suspend", "templateDefaults", "templates", "volumes", "workflowMetadata",
-      "workflowTemplateRef",
+      "podResources", "priority", "retryStrategy", "shutdown", "suspend", "synchronization", "templateDefaults",
+      "templates",
+      "ttlStrategy", "volumes", "workflowMetadata", "workflowTemplateRef",
     ],
     accepted: [
       "archiveLogs", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
       "imagePullSecrets", "metrics", "podDisruptionBudget", "podGC", "podMetadata", "podPriority",
-      "podPriorityClassName",
-      "priority", "schedulerName", "securityContext", "serviceAccountName", "tolerations", "ttlStrategy",
-      "volumeClaimGC",
+      "podPriorityClassName", "podSpecPatch", "resourceClaims",
+      "schedulerName", "securityContext", "serviceAccountName", "tolerations", "volumeClaimGC",
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
       "artifactRepositoryRef": "artifacts always go to the project's own repository",
       "hostNetwork": "runs never share the host's network identity",
-      "podResources": "resources of a whole pod are not supported yet; give resources to the container",
-      "podSpecPatch": "patches of Kubernetes pods are not supported yet",
-      "resourceClaims": "Kubernetes resource claims are not supported yet",
-      "shutdown": "a workflow is shut down by the stop and terminate commands, not by its document",
-      "synchronization": "mutexes and semaphores are not supported yet",
       "volumeClaimTemplates": "persistent volume claims are not supported yet; use emptyDir volumes and artifacts",
     ])
 
@@ -71,13 +66,15 @@ enum FieldTables {
 
   static let template = FieldTable(
     [
-      "activeDeadlineSeconds", "container", "dag", "failFast", "federation", "inputs", "metadata", "name",
+      "activeDeadlineSeconds", "container", "dag", "failFast", "federation", "inputs", "memoize", "metadata", "name",
       "nodeSelector",
-      "onExit", "outputs", "parallelism", "retryStrategy", "script", "steps", "suspend", "timeout", "volumes",
+      "onExit", "outputs", "parallelism", "retryStrategy", "script", "steps", "suspend", "synchronization", "timeout",
+      "volumes",
     ],
     accepted: [
-      "archiveLocation", "automountServiceAccountToken", "executor", "hostAliases", "metrics", "priority",
-      "priorityClassName", "schedulerName", "securityContext", "serviceAccountName", "tolerations",
+      "archiveLocation", "automountServiceAccountToken", "executor", "hostAliases", "metrics", "podSpecPatch",
+      "priority",
+      "priorityClassName", "resourceClaims", "schedulerName", "securityContext", "serviceAccountName", "tolerations",
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
@@ -87,13 +84,9 @@ enum FieldTables {
       "data": "data templates are not supported yet",
       "http": "http templates are not supported yet; use a container with an HTTP client",
       "initContainers": "init containers are not supported yet; use an earlier step",
-      "memoize": "memoization is not supported yet",
       "plugin": "plugin templates are not supported",
-      "podSpecPatch": "patches of Kubernetes pods are not supported yet",
       "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
-      "resourceClaims": "Kubernetes resource claims are not supported yet",
       "sidecars": "sidecars are not supported yet",
-      "synchronization": "mutexes and semaphores are not supported yet",
     ])
 
   private static let containerFields: Set<String> = [
@@ -152,14 +145,23 @@ enum FieldTables {
   static let templateRef = FieldTable(["clusterScope", "name", "template"])
   static let workflowTemplateRef = FieldTable(["clusterScope", "name"])
   static let dag = FieldTable(["failFast", "target", "tasks"])
+  static let synchronization = FieldTable(["mutex", "mutexes", "semaphore", "semaphores"])
+  static let mutex = FieldTable(["database", "name", "namespace"])
+  static let semaphore = FieldTable(["configMapKeyRef", "database", "namespace"])
+  static let configMapKey = FieldTable(["key", "name"], accepted: ["optional"])
+  static let databaseSemaphore = FieldTable(["key"])
+  static let memoize = FieldTable(["cache", "key", "maxAge"])
+  static let memoCache = FieldTable(["configMap"])
+  static let memoConfigMap = FieldTable(["name"], accepted: ["key", "optional"])
   static let suspend = FieldTable(["duration"])
   static let continueOn = FieldTable(["error", "failed"])
   static let sequence = FieldTable(["count", "end", "format", "start"])
   static let hook = FieldTable(["arguments", "expression", "template", "templateRef"])
 
   static let retryStrategy = FieldTable(
-    ["backoff", "expression", "limit", "retryPolicy"],
-    refused: ["affinity": "retrying on another host or cluster by affinity is not supported yet"])
+    ["affinity", "backoff", "expression", "limit", "retryPolicy"])
+  static let retryAffinity = FieldTable(["nodeAntiAffinity"])
+  static let ttlStrategy = FieldTable(["secondsAfterCompletion", "secondsAfterFailure", "secondsAfterSuccess"])
   static let backoff = FieldTable(["cap", "duration", "factor", "maxDuration"])
 
   static let arguments = FieldTable(["artifacts", "parameters"])

@@ -93,6 +93,26 @@ extension WorkflowDefinition {
     return try WorkflowDefinition(trusted: root)
   }
 
+  /// The author's document for a further run of the workflow called `name`, as Argo's `resubmit` makes it: under a generated name, with a
+  /// label that says of which it is. Templates of other documents are to be resolved anew.
+  ///
+  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `FormulateResubmitWorkflow`.
+  public func resubmitted(from name: String) throws(DocumentErrors) -> WorkflowDefinition {
+    var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    root.remove("status")
+    var written = root["metadata"] ?? DocumentNode(.mapping([]))
+    if written["generateName"]?.scalarText?.isEmpty ?? true {
+      written.set("generateName", to: DocumentNode(.string(name + "-")))
+    }
+    written.remove("name")
+    var labels = written["labels"].flatMap { $0.isNull ? nil : $0 } ?? DocumentNode(.mapping([]))
+    labels.set("workflows.argoproj.io/resubmitted-from-workflow", to: DocumentNode(.string(name)))
+    written.set("labels", to: labels)
+    root.set("metadata", to: written)
+    root.update(["spec"]) { $0.remove("shutdown") }
+    return try WorkflowDefinition(trusted: root.marked(.none))
+  }
+
   private static func isLabel(_ key: String, _ value: String) -> Bool {
     let parts = key.split(separator: "/", omittingEmptySubsequences: false)
     guard parts.count <= 2, let name = parts.last, isLabelText(name), value.isEmpty || isLabelText(value[...]) else {

@@ -122,6 +122,8 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var templates: [WorkflowTemplate]
   /// Runs after everything else, whatever the outcome (`onExit` or `hooks.exit`).
   public var onExit: ExitHook?
+  /// What runs beside the workflow once its condition holds, by name.
+  public var hooks: [LifecycleHook]
   /// Task nodes that may run at once; nil for no bound.
   public var parallelism: Int?
   /// Seconds that the whole workflow may take, from its start.
@@ -138,13 +140,27 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   /// When outputs go from the repository that do not say so themselves (`artifactGC`); nil: those whose keys were made for the workflow
   /// go when it is deleted.
   public var collection: ArtifactGCStrategy?
+  /// Locks of the whole workflow.
+  public var synchronization: Synchronization?
+  /// Of its waiting for locks, among those of its project: the greatest comes first.
+  public var priority: Int64
+  /// For what containers leave open of their own resources.
+  public var podResources = ResourceRequirements()
+  /// Ends before it begins.
+  public var shutdown: Shutdown?
+  /// nil: it stays until somebody deletes it.
+  public var ttl: TTLStrategy?
 
   public init(
     entrypoint: String, arguments: WorkflowArguments = WorkflowArguments(), templates: [WorkflowTemplate] = [],
     onExit: ExitHook? = nil, parallelism: Int? = nil, activeDeadlineSeconds: Int64? = nil, suspend: Bool = false,
     retryStrategy: RetryStrategy? = nil, nodeSelector: [String: String] = [:], volumes: [String] = [],
-    federation: FederationBlock? = nil, collection: ArtifactGCStrategy? = nil
+    federation: FederationBlock? = nil, collection: ArtifactGCStrategy? = nil, hooks: [LifecycleHook] = [],
+    synchronization: Synchronization? = nil, priority: Int64 = 0
   ) {
+    self.hooks = hooks
+    self.synchronization = synchronization
+    self.priority = priority
     self.collection = collection
     self.entrypoint = entrypoint
     self.arguments = arguments
@@ -157,6 +173,38 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
     self.nodeSelector = nodeSelector
     self.volumes = volumes
     self.federation = federation
+  }
+}
+
+/// How long a workflow is kept once it is over, in seconds, by its outcome.
+public struct TTLStrategy: Hashable, Sendable, Codable {
+  /// Where the outcome's own is nil.
+  public var secondsAfterCompletion: Int64?
+  public var secondsAfterSuccess: Int64?
+  public var secondsAfterFailure: Int64?
+  public init(
+    secondsAfterCompletion: Int64? = nil, secondsAfterSuccess: Int64? = nil, secondsAfterFailure: Int64? = nil
+  ) {
+    self.secondsAfterCompletion = secondsAfterCompletion
+    self.secondsAfterSuccess = secondsAfterSuccess
+    self.secondsAfterFailure = secondsAfterFailure
+  }
+
+  /// nil: for ever.
+  func seconds(after phase: NodePhase) -> Int64? {
+    (phase == .succeeded ? secondsAfterSuccess : secondsAfterFailure) ?? secondsAfterCompletion
+  }
+}
+
+/// A template to run beside a workflow, step or task, once, as soon as its condition holds while that exists.
+public struct LifecycleHook: Hashable, Sendable, Codable {
+  /// Its key in `hooks`; never `exit`, which is an `ExitHook` alone.
+  public var name: String
+  /// With an expression.
+  public var hook: ExitHook
+  public init(name: String, hook: ExitHook) {
+    self.name = name
+    self.hook = hook
   }
 }
 

@@ -38,14 +38,19 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var labels: [String: String]
   public var annotations: [String: String]
   public var federation: FederationBlock?
+  public var synchronization: Synchronization?
+  public var memoize: Memoization?
 
   public init(
     name: String, isInline: Bool = false, body: Body, inputs: TemplateInputs = TemplateInputs(),
     outputs: TemplateOutputs = TemplateOutputs(), retryStrategy: RetryStrategy? = nil, timeout: String? = nil,
     activeDeadlineSeconds: String? = nil, parallelism: Int? = nil, failFast: Bool? = nil, onExit: ExitHook? = nil,
     nodeSelector: [String: String] = [:], volumes: [String] = [], labels: [String: String] = [:],
-    annotations: [String: String] = [:], federation: FederationBlock? = nil
+    annotations: [String: String] = [:], federation: FederationBlock? = nil,
+    synchronization: Synchronization? = nil, memoize: Memoization? = nil
   ) {
+    self.synchronization = synchronization
+    self.memoize = memoize
     self.name = name
     self.isInline = isInline
     self.body = body
@@ -108,6 +113,15 @@ public struct ResourceRequirements: Hashable, Sendable, Codable {
   }
 }
 
+extension ResourceRequirements {
+  /// With what it leaves open taken from `base`.
+  func filled(from base: ResourceRequirements) -> ResourceRequirements {
+    ResourceRequirements(
+      requests: requests.merging(base.requests) { own, _ in own }, limits: limits.merging(base.limits) { own, _ in own }
+    )
+  }
+}
+
 /// Where an `emptyDir` volume appears in the container.
 public struct VolumeMount: Hashable, Sendable, Codable {
   public var name: String
@@ -144,6 +158,8 @@ public struct WorkflowStep: Hashable, Sendable, Codable {
   public var loop: Loop?
   public var continueOn: ContinueOn
   public var onExit: ExitHook?
+  /// What runs beside it once its condition holds, by name.
+  public var hooks: [LifecycleHook]
   /// Of a dag task; nil when `dependencies` or nothing is given.
   public var depends: String?
   /// Of a dag task: names of the tasks that must end well first.
@@ -152,8 +168,9 @@ public struct WorkflowStep: Hashable, Sendable, Codable {
   public init(
     name: String, template: String, arguments: WorkflowArguments = WorkflowArguments(), when: String? = nil,
     loop: Loop? = nil, continueOn: ContinueOn = ContinueOn(), onExit: ExitHook? = nil, depends: String? = nil,
-    dependencies: [String] = []
+    dependencies: [String] = [], hooks: [LifecycleHook] = []
   ) {
+    self.hooks = hooks
     self.name = name
     self.template = template
     self.arguments = arguments
@@ -208,6 +225,8 @@ public struct RetryStrategy: Hashable, Sendable, Codable {
     case onError = "OnError"
     case onTransientError = "OnTransientError"
   }
+  /// With `affinity`: a further attempt goes to another cluster, where there is one.
+  public var avoidsTriedClusters = false
   public struct Backoff: Hashable, Sendable, Codable {
     /// Before the first retry: seconds or a Go duration. May hold tags.
     public var duration: String?

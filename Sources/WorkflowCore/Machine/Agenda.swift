@@ -68,7 +68,7 @@ extension WorkflowMachine {
 
   /// Whether an admitted node may begin now.
   func canBegin(isTask: Bool) -> Bool {
-    guard !status.isSuspended else { return false }
+    guard !status.isSuspended, status.locks?.isHeld != false else { return false }
     guard isTask, let limit = definition.spec.parallelism, limit > 0 else { return true }
     return activeTasks < limit
   }

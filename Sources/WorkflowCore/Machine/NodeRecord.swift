@@ -30,6 +30,8 @@ public enum NodeRole: UInt8, Hashable, Sendable, Codable {
   case attempt
   /// The exit handler of its parent.
   case exitHandler
+  /// A lifecycle hook of its parent (of the entrypoint's node: the workflow's); `step` is its position among the hooks.
+  case hook
 }
 
 /// A name and its text.
@@ -133,6 +135,8 @@ public struct NodeRecord: Hashable, Sendable {
   public var checkpoints: [String: StoredArtifact] = [:]
   /// A run of it was ended for want of money: the next one begins only when all that it may cost is held.
   public var isHeldWhole = false
+  /// What it had to pass before it began; nil for most.
+  public var gate: NodeGate?
 
   public init(
     id: NodeID, name: String, displayName: String, type: NodeType, role: NodeRole, phase: NodePhase,
@@ -165,7 +169,7 @@ extension NodeRecord: Codable {
   private enum CodingKeys: String, CodingKey {
     case id, name, displayName, type, role, phase, hasBegun, isSuperseded, templateName, message, startedAt, finishedAt
     case parent, boundary, step, item, itemJSON, upstream, inputs, outputs, exitCode, hostCluster, runsAs, cancelReason
-    case isEndPending, expansion, wakeAt, restarts, checkpoints, isHeldWhole
+    case isEndPending, expansion, wakeAt, restarts, checkpoints, isHeldWhole, gate
   }
 
   public init(from decoder: any Decoder) throws {
@@ -199,6 +203,7 @@ extension NodeRecord: Codable {
     restarts = try container.decodeIfPresent(Int32.self, forKey: .restarts) ?? 0
     checkpoints = try container.decodeIfPresent([String: StoredArtifact].self, forKey: .checkpoints) ?? [:]
     isHeldWhole = try container.decodeIfPresent(Bool.self, forKey: .isHeldWhole) ?? false
+    gate = try container.decodeIfPresent(NodeGate.self, forKey: .gate)
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -233,6 +238,7 @@ extension NodeRecord: Codable {
     if restarts > 0 { try container.encode(restarts, forKey: .restarts) }
     if !checkpoints.isEmpty { try container.encode(checkpoints, forKey: .checkpoints) }
     if isHeldWhole { try container.encode(true, forKey: .isHeldWhole) }
+    try container.encodeIfPresent(gate, forKey: .gate)
   }
 }
 

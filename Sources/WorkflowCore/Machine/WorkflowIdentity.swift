@@ -41,6 +41,10 @@ public struct WorkflowStatus: Hashable, Sendable, Codable {
   public var isPastDeadline: Bool
   /// The workflow's global outputs (`globalName`).
   public var outputs: TaskOutputs
+  /// The workflow's own locks; nil once they are given back.
+  public var locks: NodeLocks?
+  /// When it is to be deleted (`ttlStrategy`); set at its end.
+  public var expiresAt: Timestamp?
 
   public init(
     phase: NodePhase = .pending, message: String = "", startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil,

@@ -4,11 +4,27 @@ public import FederationModel
 extension WorkflowMachine {
   mutating func start() {
     guard status.phase == .pending else { return }
+    if let shutdown = definition.spec.shutdown { return shutDown(shutdown, message: "") }
+    guard status.locks?.isHeld == true || !askForWorkflowLocks() else { return }
     status.phase = .running
     status.startedAt = now
     if definition.spec.suspend { status.isSuspended = true }
     statusChanged = true
     invokeEntrypoint()
+  }
+
+  /// Asks for the locks of the workflow as a whole; whether it has any, or cannot have them.
+  mutating func askForWorkflowLocks() -> Bool {
+    guard let synchronization = definition.spec.synchronization else { return false }
+    statusChanged = true
+    do {
+      status.locks = NodeLocks(names: try lockNames(of: synchronization, in: .workflow))
+      actions.append(.acquire(nil))
+    } catch {
+      status.startedAt = status.startedAt ?? now
+      finish(.error, Self.message(of: error))
+    }
+    return true
   }
 
   mutating func invokeEntrypoint() {
@@ -19,6 +35,7 @@ extension WorkflowMachine {
     } catch {
       add(place.record(.skipped, .error, template: spec.entrypoint, message: Self.message(of: error)))
     }
+    setOffWorkflowHooks()
   }
 
   mutating func taskStarted(_ node: NodeID, _ cluster: ClusterName, _ runsAs: String) {
@@ -27,6 +44,7 @@ extension WorkflowMachine {
     nodes[index].runsAs = runsAs
     nodes[index].phase = .running
     markChanged(node.ordinal)
+    setOffHooks(of: node.ordinal)
   }
 
   /// A task's run had to leave: it waits again, and begins with what it had reached.
@@ -183,6 +201,20 @@ extension WorkflowMachine {
     return FederationError(.invalidArgument, "\(first) waits for a value of \(names): give it with --set NAME=VALUE")
   }
 
+  /// Why `setNodes` would set nothing, or would drop a value; nil when it does what is asked for.
+  public func refusalToSet(_ selector: NodeSelector, _ parameters: [String: String]) -> FederationError? {
+    let chosen = nodes.indices.filter {
+      nodes[$0].type == .suspend && nodes[$0].phase == .running && !nodes[$0].isSuperseded
+        && matches(selector, Int32($0))
+    }
+    guard !chosen.isEmpty else {
+      return FederationError(.failedPrecondition, "no node that waits to be resumed matches")
+    }
+    let known = Set(chosen.flatMap { suppliedOutputs(of: Int32($0)).map(\.name) })
+    guard let unknown = parameters.keys.sorted().first(where: { !known.contains($0) }) else { return nil }
+    return FederationError(.invalidArgument, "\(unknown) is no output of the nodes that match")
+  }
+
   mutating func resumeNodes(_ selector: NodeSelector, _ parameters: [String: String]) {
     for index in nodes.indices where nodes[index].type == .suspend && nodes[index].phase == .running {
       if !nodes[index].isSuperseded, matches(selector, Int32(index)) {
@@ -191,9 +223,31 @@ extension WorkflowMachine {
     }
   }
 
+  /// Gives suspend nodes that wait outputs, a message or an end. Outputs stay until the node is resumed.
+  ///
+  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `updateSuspendedNode`.
+  mutating func setNodes(
+    _ selector: NodeSelector, _ phase: NodePhase?, _ message: String, _ parameters: [String: String]
+  ) {
+    for index in nodes.indices where nodes[index].type == .suspend && nodes[index].phase == .running {
+      let node = Int32(index)
+      guard !nodes[index].isSuperseded, matches(selector, node) else { continue }
+      for (name, value) in parameters where suppliedOutputs(of: node).contains(where: { $0.name == name }) {
+        nodes[index].outputs.parameters[name] = value
+      }
+      if !message.isEmpty { nodes[index].message = message }
+      markChanged(node)
+      if let phase, phase.isTerminal { end(node, phase, message) }
+    }
+  }
+
   func matches(_ selector: NodeSelector, _ node: Int32) -> Bool {
     let record = nodes[Int(node)]
     return switch selector {
+    case .every(let selectors): selectors.allSatisfy { matches($0, node) }
+    case .phase(let phase): record.phase == phase
+    case .templateRef(let name, let template): matchesReference(record, name, template)
+    case .input(let name, let value): record.inputs.parameter(name) == value
     case .all: true
     case .name(let text): record.name == text || argoID(of: node) == text
     case .displayName(let text): record.displayName == text
@@ -201,11 +255,17 @@ extension WorkflowMachine {
     }
   }
 
+  private func matchesReference(_ record: NodeRecord, _ name: String?, _ template: String?) -> Bool {
+    let (scope, own) = TemplateScope.split(record.templateName)
+    guard let reference = scope.reference else { return false }
+    return (name ?? reference.name) == reference.name && (template ?? own) == own
+  }
+
   /// Ends a suspend node with what was supplied. Without a value for every output it stays suspended, unless its time is up.
   private mutating func finishSuspend(_ node: Int32, supplied: [String: String], isForced: Bool) {
     for parameter in plan(of: node)?.template.outputs.parameters ?? [] {
       let fallback = parameter.value ?? parameter.valueFrom?.defaultValue ?? parameter.defaultValue
-      if let value = supplied[parameter.name] ?? fallback {
+      if let value = supplied[parameter.name] ?? nodes[Int(node)].outputs.parameters[parameter.name] ?? fallback {
         nodes[Int(node)].outputs.parameters[parameter.name] = value
       } else {
         nodes[Int(node)].outputs = TaskOutputs()
@@ -303,79 +363,5 @@ extension WorkflowMachine {
     if let steps = stepsFrames[node] { return steps.groups }
     if let group = groupFrames[node] { return Array(group.members.joined()) }
     return liveAttempts(of: node)
-  }
-
-  // MARK: The workflow's own end
-
-  mutating func entrypointEnded(_ node: Int32) {
-    guard status.phase == .running else { return }
-    if node == exitHandler { return finishAfterExitHandler() }
-    guard node == root else { return }
-    guard let hook = definition.spec.onExit, status.shutdown != .terminate, holds(hook, in: .workflow) else {
-      return finishAfterRoot()
-    }
-    let name = identity.name + ".onExit"
-    let place = NodePlace(name: name, displayName: name, role: .entrypoint)
-    do {
-      invoke(hook.template, with: try resolve(hook.arguments, in: .workflow), at: place)
-    } catch {
-      add(place.record(.skipped, .error, template: hook.template, message: Self.message(of: error)))
-    }
-  }
-
-  private mutating func finishAfterRoot() {
-    let record = nodes[Int(root)]
-    if let shutdown = status.shutdown, record.phase != .succeeded {
-      return finish(record.phase == .error ? .error : .failed, "Stopped with strategy '\(shutdown.rawValue)'")
-    }
-    switch record.phase {
-    case .failed, .error: finish(record.phase, record.message)
-    case .succeeded, .skipped, .omitted, .pending, .running: finish(.succeeded, "")
-    }
-  }
-
-  /// A workflow whose exit handler failed has failed.
-  private mutating func finishAfterExitHandler() {
-    let (main, exit) = (nodes[Int(root)], nodes[Int(exitHandler)])
-    if main.phase.isFulfilledWell, exit.phase == .failed || exit.phase == .error {
-      return finish(exit.phase, exit.message)
-    }
-    finishAfterRoot()
-  }
-
-  private mutating func finish(_ phase: NodePhase, _ message: String) {
-    status.phase = phase
-    status.message = message
-    status.finishedAt = now
-    statusChanged = true
-  }
-
-  // MARK: Exit handlers of steps and tasks
-
-  /// Starts the exit handler of a step that has ended, if it has one; whether it did.
-  mutating func startExitHandler(of node: Int32) -> Bool {
-    let record = nodes[Int(node)]
-    guard record.type != .skipped, record.type != .taskGroup, record.startedAt != nil, exitNodes[node] == nil,
-      let boundary = record.boundary, let hook = step(of: node)?.onExit ?? plan(of: node)?.template.onExit,
-      status.shutdown != .terminate
-    else { return false }
-    let item = record.itemJSON.flatMap { try? JSONText.parse($0) }
-    let context = TagContext(owner: boundary.ordinal, item: item)
-    guard holds(hook, in: context) else { return false }
-    let place = NodePlace(
-      name: record.name + ".onExit", displayName: record.displayName + ".onExit", role: .exitHandler, parent: record.id,
-      boundary: boundary, upstream: [record.id])
-    do {
-      invoke(hook.template, with: try resolve(hook.arguments, in: context), at: place)
-    } catch {
-      add(place.record(.skipped, .error, template: hook.template, message: Self.message(of: error)))
-    }
-    return true
-  }
-
-  private func holds(_ hook: ExitHook, in context: TagContext) -> Bool {
-    guard let expression = hook.expression, !expression.isEmpty else { return true }
-    let result = try? ExprLang.evaluate(expression) { lookup($0, in: context).string }
-    return (try? result?.value()) == .bool(true)
   }
 }

@@ -126,7 +126,9 @@ extension WorkflowMachine {
         return
       }
     }
-    if let item, let hook = call.step.onExit, hook.mentionsItem { place.itemJSON = item.description }
+    if let item, ([call.step.onExit].compactMap(\.self) + call.step.hooks.map(\.hook)).contains(where: \.mentionsItem) {
+      place.itemJSON = item.description
+    }
     invoke(call.step.template, with: try resolve(call.step.arguments, in: context), at: place)
   }
 

@@ -16,7 +16,12 @@ extension WorkflowMachine {
     nodes.append(record)
     attach(ordinal)
     markChanged(ordinal)
-    if isTerminal { agenda.ended.push(ordinal) } else { admit(ordinal) }
+    if isTerminal {
+      agenda.ended.push(ordinal)
+    } else {
+      admit(ordinal)
+      setOffHooks(of: ordinal)
+    }
     return ordinal
   }
 
@@ -40,7 +45,7 @@ extension WorkflowMachine {
     }
     guard let parent = nodes[index].parent?.ordinal else { return }
     let boundary = nodes[index].boundary?.ordinal ?? parent
-    let entersTemplate = role == .step || role == .exitHandler
+    let entersTemplate = role == .step || role == .exitHandler || role == .hook
     depths[index] = depths[Int(boundary)] + (entersTemplate ? 1 : 0)
     if role == .exitHandler || flags[Int(parent)].contains(.isExitHandler) { flags[index].insert(.isExitHandler) }
     guard !isSuperseded else { return }
@@ -49,6 +54,7 @@ extension WorkflowMachine {
       stepsFrames[parent, default: StepsFrame()].groups.append(ordinal)
       groupFrames[ordinal] = GroupFrame(steps: stepGroup(of: parent, at: step).count)
     case .exitHandler: exitNodes[parent] = ordinal
+    case .hook: hookNodes[parent, default: []].append(ordinal)
     case .step:
       if dagFrames[parent] != nil {
         dagFrames[parent]!.nodes[Int(step)] = ordinal
@@ -109,6 +115,8 @@ extension WorkflowMachine {
 
   /// An admitted node begins when its turn comes.
   mutating func ready(_ node: Int32) {
+    // One that has asked for locks begins with the answer.
+    if isWaitingForLocks(node) { return }
     if nodes[Int(node)].type.isTask { agenda.readyTasks.push(node) } else { agenda.readyOthers.push(node) }
   }
 
@@ -138,6 +146,7 @@ extension WorkflowMachine {
       end(node, .failed, reason)
       return 1
     }
+    guard passesGate(node) else { return 1 }
     if nodes[index].type.isTask {
       activeTasks += 1
       flags[index].insert(.holdsTaskSlot)
@@ -146,7 +155,10 @@ extension WorkflowMachine {
     nodes[index].startedAt = now
     markChanged(node)
     let type = nodes[index].type
-    if type != .pod { nodes[index].phase = .running }
+    if type != .pod {
+      nodes[index].phase = .running
+      setOffHooks(of: node)
+    }
     switch type {
     case .pod: launch(node)
     case .suspend: beginSuspend(node)
@@ -226,6 +238,7 @@ extension WorkflowMachine {
     nodes[index].isEndPending = true
     openLoops[node] = nil
     if phase == .succeeded { publishOutputs(of: node) }
+    leaveGate(node)
     freeSlots(of: node)
     agenda.ended.push(node)
   }
@@ -241,13 +254,21 @@ extension WorkflowMachine {
     case .group: groupEnded(node, of: record.parent!.ordinal)
     case .attempt: attemptEnded(node, of: record.parent!.ordinal)
     case .exitHandler: settle(record.parent!.ordinal)
+    case .hook: hookEnded(of: record.parent!.ordinal)
     case .step:
-      if !startExitHandler(of: node) { settle(node) }
+      setOffHooks(of: node)
+      stepEnded(node)
     }
   }
 
+  /// The step has ended, and so have its hooks, or one of these: its exit handler comes next.
+  mutating func stepEnded(_ node: Int32) {
+    guard hooksAreDone(of: node) else { return }
+    if !startExitHandler(of: node) { settle(node) }
+  }
+
   /// The node and its exit handler have ended: its parent counts it off.
-  private mutating func settle(_ node: Int32) {
+  mutating func settle(_ node: Int32) {
     guard !flags[Int(node)].contains(.isSettled) else { return }
     flags[Int(node)].insert(.isSettled)
     refuseSiblings(of: node)

@@ -6,7 +6,7 @@ extension WorkflowMachine {
   mutating func rebuild() throws {
     flags = []
     depths = []
-    (stepsFrames, groupFrames, dagFrames, slotFrames, exitNodes) = ([:], [:], [:], [:], [:])
+    (stepsFrames, groupFrames, dagFrames, slotFrames, exitNodes, hookNodes) = ([:], [:], [:], [:], [:], [:])
     (root, exitHandler, activeTasks) = (-1, -1, 0)
     (wakes, openLoops) = (MinHeap(), [:])
     flags.reserveCapacity(nodes.count)
@@ -43,6 +43,7 @@ extension WorkflowMachine {
       // Its parent has not taken note of its end, or of its exit handler's; the agenda has it.
       if node.isEndPending { continue }
       if let exit = exitNodes[ordinal], !nodes[Int(exit)].phase.isTerminal || nodes[Int(exit)].isEndPending { continue }
+      guard hooksAreDone(of: ordinal) else { continue }
       flags[index].insert(.isSettled)
       if dagFrames[parent] != nil, let dag = plan(of: parent)?.dag {
         countOff(node.step, of: parent, in: dag)
@@ -90,12 +91,15 @@ extension WorkflowMachine {
         nodes[index].isEndPending = false
         nodes[index].expansion = nil
         nodes[index].outputs = TaskOutputs()
+        nodes[index].gate?.locks = nil
       }
       markChanged(Int32(index))
     }
     let outputs = status.outputs
     status = WorkflowStatus(phase: .running, startedAt: now, outputs: outputs)
     statusChanged = true
+    _ = askForWorkflowLocks()
+    if status.phase.isTerminal { return }
     let listed = changedNodes
     try? rebuild()
     for node in listed { flags[Int(node)].insert(.isChanged) }
@@ -131,11 +135,12 @@ extension WorkflowMachine {
     for index in nodes.indices where !nodes[index].isSuperseded { fates[index] = ownFate(Int32(index), selector) }
     // Upwards: whatever contains something to redo runs again, unless it is itself made anew.
     for index in nodes.indices.reversed() where !nodes[index].isSuperseded && fates[index] != .keep {
-      guard nodes[index].role != .exitHandler, let parent = nodes[index].parent?.ordinal else { continue }
+      guard nodes[index].role != .exitHandler, nodes[index].role != .hook, let parent = nodes[index].parent?.ordinal
+      else { continue }
       if nodes[Int(parent)].type == .retry {
         fates[Int(parent)] = .drop
       } else if fates[Int(parent)] == .keep {
-        fates[Int(parent)] = .reset
+        fates[Int(parent)] = again(parent)
       }
     }
     for index in nodes.indices where fates[index] == .reset { dropFollowers(of: Int32(index), in: &fates) }
@@ -155,8 +160,15 @@ extension WorkflowMachine {
     if record.role == .attempt { return .keep }
     switch record.type {
     case .pod, .suspend, .retry, .skipped: return record.phase == .succeeded || record.phase == .skipped ? .keep : .drop
-    case .steps, .dag, .stepGroup, .taskGroup: return record.phase == .succeeded ? .keep : .reset
+    case .steps, .dag, .stepGroup, .taskGroup: return record.phase == .succeeded ? .keep : again(node)
     }
+  }
+
+  /// How what contains something to redo runs again. What gave its locks back does so from its beginning, where it asks for them.
+  private func again(_ node: Int32) -> Fate {
+    let type = nodes[Int(node)].type
+    guard type == .steps || type == .dag, plan(of: node)?.template.synchronization != nil else { return .reset }
+    return .drop
   }
 
   /// Drops the groups after the first one that runs again, and the tasks that wait, near or far, for one that does.

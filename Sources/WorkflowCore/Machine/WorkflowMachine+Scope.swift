@@ -10,6 +10,8 @@ struct TagContext {
   var item: JSONValue?
   /// Whether `owner` is a leaf, which sees its own attempt and paths.
   var isLeaf = false
+  /// The node whose hook reads: what it says of its own step is about this node, also in a loop.
+  var hooked: Int32?
   var cache: TagCache?
 
   static func leaf(_ node: Int32) -> Self { TagContext(owner: node, isLeaf: true) }
@@ -82,7 +84,7 @@ extension WorkflowMachine {
         return .text(value.value)
       }
       return context.owner < 0 ? .unknown : inputValue(rest, of: context.owner)
-    case "steps", "tasks": return context.owner < 0 ? .unknown : stepValue(rest, of: context.owner)
+    case "steps", "tasks": return context.owner < 0 ? .unknown : stepValue(rest, in: context)
     case "outputs", "pod", "node", "retries", "lastRetry":
       return context.isLeaf && context.owner >= 0 ? leafValue(name, of: context.owner) : .unknown
     default: return .unknown
@@ -136,7 +138,7 @@ extension WorkflowMachine {
     var values = [
       "workflow.name": identity.name, "workflow.namespace": identity.project.text, "workflow.uid": identity.uid,
       "workflow.serviceAccountName": "default", "workflow.mainEntrypoint": definition.spec.entrypoint,
-      "workflow.priority": "0",
+      "workflow.priority": String(definition.spec.priority),
     ]
     for (key, value) in definition.metadata.labels { values["workflow.labels.\(key)"] = value }
     for (key, value) in definition.metadata.annotations { values["workflow.annotations.\(key)"] = value }
@@ -247,10 +249,13 @@ extension WorkflowMachine {
     return (step, groupFrames[group[Int(place.group)]]!.members[Int(place.step)])
   }
 
-  private func stepValue(_ path: Substring, of owner: Int32) -> TagValue {
+  private func stepValue(_ path: Substring, in context: TagContext) -> TagValue {
     let name = path.prefix { $0 != "." }
-    guard let (step, members) = members(ofStep: String(name), in: owner) else { return .unknown }
     let field = path.dropFirst(name.count + 1)
+    if let hooked = context.hooked, let own = step(of: hooked), own.name == name {
+      return value(field, of: nodes[Int(hooked)])
+    }
+    guard let (step, members) = members(ofStep: String(name), in: context.owner) else { return .unknown }
     if step.loop != nil { return aggregate(field, of: members) }
     guard let node = members.first.map({ nodes[Int($0)] }) else { return .absent }
     return value(field, of: node)

@@ -13,13 +13,14 @@ extension WorkflowMachine {
     else { throw FederationError(.invalidArgument, "node \(node) runs no container") }
     let context = TagContext.leaf(ordinal)
     func text(_ value: String) throws -> String { try substitute(value, in: context) }
+    let needs = container.resources.filled(from: definition.spec.podResources)
     var spec = TaskSpec(
       image: try text(container.image), command: try container.command.map(text),
       arguments: try container.args.map(text),
       script: try container.source.map(text),
       environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try text($0.value)) },
-      workingDirectory: try container.workingDir.map(text), resources: try resources(container.resources, in: context),
-      limits: try limits(container.resources, in: context))
+      workingDirectory: try container.workingDir.map(text), resources: try resources(needs, in: context),
+      limits: try limits(needs, in: context))
     let scratch = Set(template.volumes + definition.spec.volumes)
     spec.scratchPaths = try container.volumeMounts.filter { scratch.contains($0.name) }.map { try text($0.mountPath) }
     spec.inputs = try template.inputs.artifacts.compactMap { artifact in
@@ -57,6 +58,15 @@ extension WorkflowMachine {
     return spec
   }
 
+  /// Where earlier attempts of the same task ran, when a further one is to run elsewhere (`retryStrategy.affinity`).
+  public func triedClusters(of node: NodeID) -> Set<ClusterName> {
+    let record = nodes[Int(node.ordinal)]
+    guard record.role == .attempt, let parent = record.parent?.ordinal, let template = plan(of: parent)?.template,
+      retryStrategy(of: template)?.avoidsTriedClusters == true
+    else { return [] }
+    return Set(liveAttempts(of: parent).filter { $0 != node.ordinal }.compactMap { nodes[Int($0)].hostCluster })
+  }
+
   /// What an earlier run had reached lies where it was put down, and the program is told how often it was preempted.
   private func continueFromCheckpoint(_ spec: inout TaskSpec, _ record: NodeRecord) {
     guard record.restarts > 0 || spec.federation.onPreempt != nil else { return }
@@ -88,7 +98,10 @@ extension WorkflowMachine {
 
   /// When the outputs of a leaf node go to the repository.
   public func stageOut(of node: NodeID) -> StageOutPolicy {
-    plan(of: node.ordinal).map { definition.federationHints(for: $0.template).stageOut ?? .lazy } ?? .lazy
+    guard let template = plan(of: node.ordinal)?.template else { return .lazy }
+    // What other workflows may take from a cache must be where these can read it.
+    if template.memoize != nil { return .eager }
+    return definition.federationHints(for: template).stageOut ?? .lazy
   }
 
   /// When an output of a leaf node goes from the repository; nil: nothing was said of it.

@@ -98,8 +98,12 @@ extension WorkflowMachine {
     }
     let parts = name.split(separator: ".", maxSplits: 4)
     guard parts.count == 5, parts[0] == "steps" || parts[0] == "tasks", parts[2] == "outputs", parts[3] == "artifacts",
-      context.owner >= 0, let found = members(ofStep: String(parts[1]), in: context.owner), found.nodes.count == 1
+      context.owner >= 0
     else { return nil }
+    if let hooked = context.hooked, let own = step(of: hooked), own.name == parts[1] {
+      return nodes[Int(hooked)].outputs.artifacts[String(parts[4])].map { .stored($0) }
+    }
+    guard let found = members(ofStep: String(parts[1]), in: context.owner), found.nodes.count == 1 else { return nil }
     return nodes[Int(found.nodes[0])].outputs.artifacts[String(parts[4])].map { .stored($0) }
   }
 
@@ -197,6 +201,7 @@ extension WorkflowMachine {
       }
       status.outputs.parameters[global] = value
       statusChanged = true
+      setOffWorkflowHooks()
     }
     for artifact in outputs.artifacts {
       guard let global = artifact.globalName, let value = nodes[Int(node)].outputs.artifacts[artifact.name] else {

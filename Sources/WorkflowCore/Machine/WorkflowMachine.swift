@@ -31,6 +31,8 @@ public struct WorkflowMachine: Sendable {
   var slotFrames: [Int32: SlotFrame] = [:]
   /// `exitNodes[n]`: the exit handler of node n.
   var exitNodes: [Int32: Int32] = [:]
+  /// `hookNodes[n]`: the lifecycle hooks of node n that have been set off.
+  var hookNodes: [Int32: [Int32]] = [:]
   /// The entrypoint's node: 0 until a workflow of a single task is retried.
   var root: Int32 = -1
   /// The workflow's exit handler; -1 while there is none.
@@ -131,8 +133,14 @@ public struct WorkflowMachine: Sendable {
     case .suspend: suspend()
     case .resume: resume()
     case .resumeNodes(let selector, let parameters): resumeNodes(selector, parameters)
+    case .setNodes(let selector, let phase, let message, let parameters):
+      setNodes(selector, phase, message, parameters)
     case .stop(let message): shutDown(.stop, message: message)
     case .terminate: shutDown(.terminate, message: "")
+    case .locksAcquired(let node): locksAcquired(node)
+    case .locksAwaited(let node, let message): locksAwaited(node, message)
+    case .locksRefused(let node, let message): locksRefused(node, message)
+    case .recalled(let node, let outputs): recalled(node, outputs)
     case .retry(let restartSuccessful, let selector): restart(restartSuccessful, selector)
     }
     work(limit: limit)

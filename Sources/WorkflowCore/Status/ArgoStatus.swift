@@ -86,8 +86,16 @@ public enum ArgoStatus {
     if !record.message.isEmpty { object["message"] = .string(record.message) }
     if let boundary = record.boundary { object["boundaryID"] = .string(machine.argoID(of: boundary.ordinal)) }
     if let cluster = record.hostCluster { object["hostNodeName"] = .string(cluster.text) }
-    if record.role == .exitHandler { object["nodeFlag"] = ["hooked": true] }
+    if record.role == .exitHandler || record.role == .hook { object["nodeFlag"] = ["hooked": true] }
     if record.role == .attempt { object["nodeFlag"] = ["retried": true] }
+    if let locks = record.gate?.locks, !locks.isHeld, let first = locks.names.first {
+      object["synchronizationStatus"] = ["waiting": .string(first.text(in: machine.identity.project.text))]
+    }
+    if let memo = record.gate?.memo, memo.isAnswered {
+      object["memoizationStatus"] = [
+        "hit": .bool(memo.isHit), "key": .string(memo.key), "cacheName": .string(memo.cache),
+      ]
+    }
     let children = record.children.filter { !machine[$0].isSuperseded }
     if !children.isEmpty { object["children"] = ids(children, machine) }
     if record.type == .steps || record.type == .dag, record.phase.isTerminal {

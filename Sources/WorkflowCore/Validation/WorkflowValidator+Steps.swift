@@ -44,19 +44,19 @@ extension WorkflowValidator {
     if let when = step.when { check(when, itemScope, at: path / "when") }
     validateArgumentTags(step.arguments, itemScope, at: path / "arguments")
     validateCall(of: step.template, arguments: step.arguments, at: path, key: "template")
-    if let onExit = step.onExit {
-      var hookScope = itemScope
-      hookScope.siblings?.visible[step.name] = outputNames(of: step)
-      validate(onExit, at: path, scope: hookScope)
-    }
+    guard step.onExit != nil || !step.hooks.isEmpty else { return }
+    var hookScope = itemScope
+    hookScope.siblings?.visible[step.name] = outputNames(of: step)
+    if let onExit = step.onExit { validate(onExit, at: path, scope: hookScope) }
+    for hook in step.hooks { validate(hook.hook, named: hook.name, at: path, scope: hookScope) }
   }
 
   /// A hook: its template, arguments and condition. `defaults` are names that fill its inputs without being given.
   mutating func validate(
-    _ hook: ExitHook, at path: DocumentPath, scope: TagScope, defaults: Set<String> = []
+    _ hook: ExitHook, named name: String = "exit", at path: DocumentPath, scope: TagScope, defaults: Set<String> = []
   ) {
-    let isHook = path.node(in: root)?["hooks"]?["exit"] != nil
-    let place = isHook ? path / "hooks" / "exit" : path
+    let isHook = path.node(in: root)?["hooks"]?[name] != nil
+    let place = isHook ? path / "hooks" / name : path
     validateArgumentTags(hook.arguments, scope, at: place / "arguments")
     if let expression = hook.expression { checkExpression(expression, at: place / "expression") }
     validateCall(

@@ -232,6 +232,12 @@ extension WorkflowValidator {
     if let place = artifact.path { check(place, scope, at: path / "path") }
   }
 
+  mutating func validateTags(of synchronization: Synchronization, _ scope: TagScope, at path: DocumentPath) {
+    for text in synchronization.locks.flatMap({ [$0.name, $0.key, $0.namespace ?? ""] }) {
+      check(text, scope, at: path / "synchronization")
+    }
+  }
+
   mutating func validateTags(of retry: RetryStrategy, _ scope: TagScope, at path: DocumentPath) {
     if let limit = retry.limit { check(limit, scope, at: path / "limit") }
     if let text = retry.expression { checkExpression(text, at: path / "expression") }
@@ -255,6 +261,12 @@ extension WorkflowValidator {
       validateTags(of: artifact, scope, at: path / "inputs" / "artifacts" / index)
     }
     if let retry = template.retryStrategy { validateTags(of: retry, scope, at: path / "retryStrategy") }
+    if let synchronization = template.synchronization { validateTags(of: synchronization, scope, at: path) }
+    if let memoize = template.memoize {
+      check(memoize.key, scope, at: path / "memoize" / "key")
+      check(memoize.cache, scope, at: path / "memoize" / "cache" / "configMap" / "name")
+      if let age = memoize.maxAge { check(age, scope, at: path / "memoize" / "maxAge") }
+    }
     if let timeout = template.timeout { check(timeout, scope, at: path / "timeout") }
     if let deadline = template.activeDeadlineSeconds { check(deadline, scope, at: path / "activeDeadlineSeconds") }
     for (name, value) in template.nodeSelector { check(value, scope, at: path / "nodeSelector" / name) }

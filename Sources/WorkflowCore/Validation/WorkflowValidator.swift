@@ -36,10 +36,15 @@ struct WorkflowValidator {
 
   mutating func validate() {
     let spec = workflow.specPath
-    exitTemplates = templatesReached(from: workflow.spec.onExit?.template)
+    exitTemplates = templatesReached(
+      from: [workflow.spec.onExit?.template].compactMap(\.self) + workflow.spec.hooks.map(\.hook.template))
     validateEntrypoint(at: spec)
     if let onExit = workflow.spec.onExit {
       validate(onExit, at: spec, scope: TagScope(isInExitHandler: true), defaults: workflowParameters)
+    }
+    for hook in workflow.spec.hooks {
+      validate(
+        hook.hook, named: hook.name, at: spec, scope: TagScope(isInExitHandler: true), defaults: workflowParameters)
     }
     let scope = TagScope()
     validateArgumentTags(workflow.spec.arguments, scope, at: spec / "arguments")
@@ -49,6 +54,7 @@ struct WorkflowValidator {
     for (name, value) in workflow.spec.nodeSelector.sorted(by: { $0.key < $1.key }) {
       check(value, scope, at: spec / "nodeSelector" / name)
     }
+    if let synchronization = workflow.spec.synchronization { validateTags(of: synchronization, scope, at: spec) }
     validateCommonPreemptionHook(at: spec)
     for index in workflow.spec.templates.indices { validateTemplate(index) }
   }
@@ -123,13 +129,13 @@ struct WorkflowValidator {
         name, among: workflow.spec.templates.lazy.filter { !$0.isInline && !$0.name.contains("/") }.map(\.name)))
   }
 
-  private func templatesReached(from name: String?) -> Set<Int> {
+  private func templatesReached(from names: [String]) -> Set<Int> {
     var reached: Set<Int> = []
-    var open = name.flatMap { positions[$0] }.map { [$0] } ?? []
+    var open = names.compactMap { positions[$0] }
     while let index = open.popLast() {
       guard reached.insert(index).inserted else { continue }
       for step in workflow.spec.templates[index].allSteps {
-        open += [step.template, step.onExit?.template].compactMap { $0.flatMap { positions[$0] } }
+        open += ([step.template] + step.hookTemplates).compactMap { positions[$0] }
       }
     }
     return reached
@@ -262,6 +268,11 @@ extension WorkflowArtifact {
   var isRequired: Bool {
     !optional && raw == nil && key == nil && foreign == nil && from == nil && fromExpression == nil
   }
+}
+
+extension WorkflowStep {
+  /// What its hooks run, the exit handler included.
+  var hookTemplates: [String] { [onExit?.template].compactMap(\.self) + hooks.map(\.hook.template) }
 }
 
 extension WorkflowTemplate {

@@ -30,7 +30,7 @@ private enum Corpus {
 struct ArgoExamplesTests {
   /// What a refusal of a genuine Argo document may be about; anything else is a defect of the decoder.
   private static let unsupportedMarks = [
-    "not supported", "only documents of kind", "only the exit hook", "supported yet",
+    "not supported", "only documents of kind", "supported yet",
     "go to the project's own repository", "cannot be taken yet", "never share the host's network",
   ]
 

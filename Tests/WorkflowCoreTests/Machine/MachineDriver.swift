@@ -12,6 +12,10 @@ struct MachineDriver {
   var launched: [String] = []
   var cancelled: [NodeID] = []
   var finishedCount = 0
+  /// Whether every lock is free.
+  var holdsLocks = true
+  var released: [NodeID?] = []
+  var memos: [String: TaskOutputs] = [:]
   /// Of one slice; see `WorkflowMachine.handle`.
   var limit = Int.max
 
@@ -30,15 +34,23 @@ struct MachineDriver {
   }
 
   mutating func send(_ event: WorkflowEvent) {
+    var answers: [WorkflowEvent] = []
     for action in machine.handle(event, at: now, limit: limit) {
       switch action {
       case .launch(let node):
         open.append(node)
         launched.append(machine[node].name)
       case .cancel(let node, _): cancelled.append(node)
+      case .acquire(let node): answers.append(holdsLocks ? .locksAcquired(node) : .locksAwaited(node, message: "waits"))
+      case .release(let node): released.append(node)
+      case .recall(let node, _):
+        answers.append(.recalled(node, outputs: machine[node].gate?.memo.flatMap { memos["\($0.cache)/\($0.key)"] }))
+      case .remember(let node):
+        if let memo = machine[node].gate?.memo { memos["\(memo.cache)/\(memo.key)"] = machine[node].outputs }
       case .finished: finishedCount += 1
       }
     }
+    for answer in answers { send(answer) }
   }
 
   mutating func end(_ node: NodeID, _ outcome: TaskOutcome) {
@@ -149,6 +161,32 @@ enum SampleWorkflows {
       retryStrategy: {limit: "1"}
       templates:
       - {name: main, container: {image: i, command: [c]}}
+    """,
+    """
+      entrypoint: main
+      onExit: tidy
+      hooks:
+        begun: {template: work, expression: 'workflow.status == "Running"'}
+        bad: {template: nested, expression: 'workflow.status == "Failed"'}
+      templates:
+      - name: main
+        steps:
+        - - {name: a, template: work, withItems: [x, y], hooks: {ran: {template: nested, expression: 'steps.a.status == "Succeeded"'}, exit: {template: tidy}}}
+          - name: b
+            template: retried
+            continueOn: {failed: true}
+            hooks:
+              up: {template: work, expression: 'steps.b.status == "Running"'}
+              down: {template: work, expression: 'steps.b.status == "Failed"'}
+        - - {name: c, template: nested}
+      - name: nested
+        dag:
+          tasks:
+          - {name: p, template: work, hooks: {p: {template: work, expression: 'tasks.p.status == "Running"'}}}
+          - {name: q, template: work, depends: "p.Succeeded || p.Failed"}
+      - {name: work, container: {image: i, command: [c]}}
+      - {name: tidy, container: {image: i, command: [c]}}
+      - {name: retried, retryStrategy: {limit: "1"}, container: {image: i, command: [c]}}
     """,
   ]
 }

@@ -50,10 +50,10 @@ struct WorkflowValidationTests {
       ]),
     BadDocument(
       name: "a field that this version cannot honour",
-      text: workflow(leaf + "\n  sidecars: []\n  memoize: {key: x}"),
+      text: workflow(leaf + "\n  sidecars: []\n  annotations: {key: x}"),
       expected: [
         (10, "spec.templates[0].sidecars", "sidecars are not supported yet"),
-        (11, "spec.templates[0].memoize", "memoization is not supported yet"),
+        (11, "spec.templates[0].annotations", "write annotations below metadata"),
       ]),
     BadDocument(
       name: "a missing entrypoint", text: workflow(leaf).replacing("entrypoint: main", with: "entrypoint: mian"),

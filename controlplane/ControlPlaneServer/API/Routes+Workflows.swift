@@ -356,16 +356,7 @@ extension WorkflowCommand {
 extension NodeSelector {
   /// Reads Argo's `--node-field-selector` as far as it names nodes.
   init(argo text: String) throws {
-    let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-    switch (parts.first, parts.count) {
-    case ("name", 2): self = .name(parts[1])
-    case ("displayName", 2): self = .displayName(parts[1])
-    case ("templateName", 2): self = .templateName(parts[1])
-    default:
-      throw FederationError(
-        .invalidArgument, "a node selector is name=..., displayName=... or templateName=..., not \"\(text.prefix(80))\""
-      )
-    }
+    try self.init(fields: text)
   }
 }
 
