@@ -42,8 +42,11 @@ extension Integration {
         print("skipped: no corpus at \(Self.folder.path)")
         return
       }
-      let entries = try JSONDecoder().decode([Entry].self, from: index).filter { ["A", "B"].contains($0.tier) }
-      try #require(entries.count == 67)
+      let all = try JSONDecoder().decode([Entry].self, from: index).filter { ["A", "B"].contains($0.tier) }
+      try #require(all.count == 67)
+      // Some are links of the repository that they come from, to files that did not come along.
+      let entries = try all.filter { try !Self.text(of: $0).hasPrefix("../") }
+      print("Argo's examples: \(all.count - entries.count) of \(all.count) are links to files that are not there")
       let images = try ShimImages.make()
       defer { images.remove() }
       var options = FederationOptions()
@@ -112,9 +115,13 @@ extension Integration {
       return outcome
     }
 
+    private static func text(of entry: Entry) throws -> String {
+      try String(contentsOf: folder.appending(path: entry.path), encoding: .utf8)
+    }
+
     /// Stores and submits what a document holds. - Returns: the workflows' names.
     private static func submit(_ entry: Entry, _ client: RESTClient) async throws -> [String] {
-      var text = try String(contentsOf: folder.appending(path: entry.path), encoding: .utf8)
+      var text = try text(of: entry)
       // The second of two ways to do the same, through Kubernetes.
       if entry.path.hasSuffix("cron-backfill.yaml") {
         text = text.components(separatedBy: "\n---\n").filter { !$0.contains("backfill-v1") }.joined(separator: "\n---\n")
@@ -138,6 +145,10 @@ extension Integration {
           "POST", "/v1/projects/default/workflows", body: try JSONEncoder().encode(request),
           contentType: SubmitRequest.contentType)
         names.append(try answer.decoded(SubmitResponse.self).name)
+        // Its clock would go on, and forget what is beyond its history.
+        if kind == "cron" {
+          _ = try await client.send("DELETE", "/v1/projects/default/cron-workflows/\(item.name)")
+        }
       }
       return names
     }
