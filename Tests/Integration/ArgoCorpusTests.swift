@@ -124,7 +124,8 @@ extension Integration {
       var text = try text(of: entry)
       // The second of two ways to do the same, through Kubernetes.
       if entry.path.hasSuffix("cron-backfill.yaml") {
-        text = text.components(separatedBy: "\n---\n").filter { !$0.contains("backfill-v1") }.joined(separator: "\n---\n")
+        text = text.components(separatedBy: "\n---\n").filter { !$0.contains("backfill-v1") }.joined(
+          separator: "\n---\n")
       }
       if entry.kinds == ["Workflow"] {
         let answer = try await client.send(
@@ -233,9 +234,9 @@ struct ShimImages {
   var agentKeys: [String: String] {
     [
       "images": """
-        [{pattern: "argoproj/argosay:*", runsAs: shim, command: [/argosay]}, {pattern: "*/argosay:*", runsAs: shim, command: [/argosay]}, \
-        {pattern: "*whalesay*", runsAs: shim}, {pattern: "rancher/cowsay*", runsAs: shim}, {pattern: "*", runsAs: host}]
-        """,
+      [{pattern: "argoproj/argosay:*", runsAs: shim, command: [/argosay]}, {pattern: "*/argosay:*", runsAs: shim, command: [/argosay]}, \
+      {pattern: "*whalesay*", runsAs: shim}, {pattern: "rancher/cowsay*", runsAs: shim}, {pattern: "*", runsAs: host}]
+      """,
       "rootFileSystems": "{shim: \(argosay)}",
     ]
   }

@@ -98,7 +98,9 @@ extension DocumentReader {
         reader.report("is looked up when the workflow is submitted, and can hold no tags", at: value.mark)
       }
     }
-    if !given.isSuperset(of: ["name", "key"]) { report("needs the name of a config map and a key in it", at: node.mark) }
+    if !given.isSuperset(of: ["name", "key"]) {
+      report("needs the name of a config map and a key in it", at: node.mark)
+    }
   }
 
   mutating func readArtifacts(_ node: DocumentNode) -> [WorkflowArtifact] {

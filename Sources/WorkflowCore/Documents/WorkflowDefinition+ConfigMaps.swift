@@ -73,7 +73,8 @@ private struct ConfigMapInsertion {
     if let value = maps[wanted.name]?[wanted.key] ?? fallback {
       node.set("value", to: DocumentNode(.string(value)))
     } else if node["default"] == nil, !isOptional {
-      let what = maps[wanted.name] == nil ? "config map \(wanted.name)" : "value \(wanted.key) in config map \(wanted.name)"
+      let what =
+        maps[wanted.name] == nil ? "config map \(wanted.name)" : "value \(wanted.key) in config map \(wanted.name)"
       problems.append(
         DocumentProblem(
           path: "\(path / "valueFrom" / Self.field)",

@@ -146,7 +146,8 @@ struct ClusterTemplateCommand: AsyncParsableCommand {
 
 struct CronCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cron", abstract: "Workflows that run by the clock: create, apply, list, get, suspend, resume, delete.",
+    commandName: "cron",
+    abstract: "Workflows that run by the clock: create, apply, list, get, suspend, resume, delete.",
     subcommands: [
       CreateObject<CronKind>.self, ApplyObject<CronKind>.self, ListObjects<CronKind>.self, GetObject<CronKind>.self,
       Suspend.self, Resume.self, DeleteObject<CronKind>.self, LintObject<CronKind>.self,
@@ -191,7 +192,8 @@ struct ConfigMapCommand: AsyncParsableCommand {
     @Option(name: [.customShort("d"), .customLong("data")], help: "KEY=VALUE; may be repeated.") var data: [String] = []
     @Option(help: "KEY=FILE: the value is what the file holds, without line ends at its end; may be repeated.")
     var file: [String] = []
-    @Option(name: [.customShort("l"), .customLong("label")], help: "KEY=VALUE; may be repeated.") var labels: [String] = []
+    @Option(name: [.customShort("l"), .customLong("label")], help: "KEY=VALUE; may be repeated.") var labels: [String] =
+      []
     @OptionGroup var project: ProjectOption
 
     func run() async throws {
@@ -231,7 +233,8 @@ struct CreateObject<Kind: StoredKind>: AsyncParsableCommand {
 
 struct ApplyObject<Kind: StoredKind>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
-    CommandConfiguration(commandName: "apply", abstract: "Make what a file says, or put it in the place of what is there.")
+    CommandConfiguration(
+      commandName: "apply", abstract: "Make what a file says, or put it in the place of what is there.")
   }
   @Argument(help: "The documents, or - for standard input.") var file: String
   @OptionGroup var project: ProjectOption
@@ -253,7 +256,8 @@ struct ListObjects<Kind: StoredKind>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
     CommandConfiguration(commandName: "list", abstract: "List them, by name.", aliases: ["ls"])
   }
-  @Option(name: [.customShort("l"), .customLong("selector")], help: "Only with these labels: k=v, k!=v, k in (v, w), k.")
+  @Option(
+    name: [.customShort("l"), .customLong("selector")], help: "Only with these labels: k=v, k!=v, k in (v, w), k.")
   var selector: String?
   @Option(help: "At most so many; 0 for all.") var limit = 100
   @OptionGroup var project: ProjectOption
@@ -273,7 +277,8 @@ struct GetObject<Kind: StoredKind>: AsyncParsableCommand {
 
 struct DeleteObject<Kind: StoredKind>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
-    CommandConfiguration(commandName: "delete", abstract: "Delete them. What was submitted of them goes on.", aliases: ["rm"])
+    CommandConfiguration(
+      commandName: "delete", abstract: "Delete them. What was submitted of them goes on.", aliases: ["rm"])
   }
   @Argument var names: [String]
   @Flag(name: .shortAndLong, help: "Do not ask.") var yes = false

@@ -32,7 +32,8 @@ import WorkflowCore
         let first = try made.json
         #expect(first["kind"] == "WorkflowTemplate" && first["metadata"]?["namespace"] == "a")
         #expect(first["metadata"]?["generation"] == 1 && first["metadata"]?["uid"]?.stringValue?.count == 36)
-        #expect(try await client.send(.post, Self.templates, token: token, body: Self.template("t1")).status == .conflict)
+        #expect(
+          try await client.send(.post, Self.templates, token: token, body: Self.template("t1")).status == .conflict)
         #expect(try await client.send(.get, "\(Self.templates)/t1", token: token).json == first)
 
         let version = try #require(first["metadata"]?["resourceVersion"]?.stringValue)
@@ -104,7 +105,8 @@ import WorkflowCore
         let again = try await client.send(.put, "/api/v1/workflows/a/\(name)/resubmit", token: token, body: "{}")
         #expect(again.status == .ok, "\(String(buffer: again.body))")
         #expect(
-          try again.json["metadata"]?["labels"]?["workflows.argoproj.io/resubmitted-from-workflow"]?.stringValue == name)
+          try again.json["metadata"]?["labels"]?["workflows.argoproj.io/resubmitted-from-workflow"]?.stringValue == name
+        )
         #expect(try again.json["metadata"]?["name"]?.stringValue != name)
         // The native twin, and no template of another project.
         let native = try await client.send(
@@ -135,7 +137,8 @@ import WorkflowCore
         let used = try await client.send(
           .post, "/api/v1/workflows/b", token: fixture.userB,
           body:
-            #"{"workflow":{"metadata":{"name":"w"},"spec":{"workflowTemplateRef":{"name":"shared","clusterScope":true}}}}"#)
+            #"{"workflow":{"metadata":{"name":"w"},"spec":{"workflowTemplateRef":{"name":"shared","clusterScope":true}}}}"#
+        )
         #expect(used.status == .ok, "\(String(buffer: used.body))")
       }
     }
@@ -151,7 +154,8 @@ import WorkflowCore
         #expect(made.status == .created, "\(String(buffer: made.body))")
         let again = try await client.send(.post, maps, token: token, body: body)
         #expect(again.status == .conflict)
-        #expect(try again.json["kind"] == "Status" && again.json["reason"] == "AlreadyExists" && again.json["code"] == 409)
+        #expect(
+          try again.json["kind"] == "Status" && again.json["reason"] == "AlreadyExists" && again.json["code"] == 409)
         let patched = try await client.send(
           .patch, "\(maps)/conf", token: token, body: #"{"data":{"n":null,"more":"yes"}}"#)
         #expect(try patched.json["data"] == ["msg": "hello", "more": "yes"], "\(String(buffer: patched.body))")
@@ -165,7 +169,8 @@ import WorkflowCore
         #expect(secret.status == .created)
         let read = try await client.send(.get, "\(secrets)/s", token: token)
         for answer in [secret, read, try await client.send(.get, secrets, token: token)] {
-          #expect(!String(buffer: answer.body).contains("sehr-geheim") && !String(buffer: answer.body).contains(encoded))
+          #expect(
+            !String(buffer: answer.body).contains("sehr-geheim") && !String(buffer: answer.body).contains(encoded))
         }
         #expect(try await fixture.server.services.secrets.values(of: "s", in: "a") == ["key": "sehr-geheim"])
       }
@@ -193,11 +198,13 @@ import WorkflowCore
         #expect(try early.json["message"]?.stringValue?.contains("config map conf") == true)
         try await set("one")
         let made = try await client.send(.post, "/api/v1/workflows/a", token: token, body: workflow("w1"))
-        #expect(try made.json["spec"]?["arguments"]?["parameters"]?[0]?["value"] == "one", "\(String(buffer: made.body))")
+        #expect(
+          try made.json["spec"]?["arguments"]?["parameters"]?[0]?["value"] == "one", "\(String(buffer: made.body))")
         try await set("two")
         let before = try await client.send(.get, "/api/v1/workflows/a/w1", token: token).json
         #expect(before["spec"]?["arguments"]?["parameters"]?[0]?["value"] == "one")
-        let wrong = try await client.send(.post, "/api/v1/workflows/a", token: token, body: workflow("w2", key: "other"))
+        let wrong = try await client.send(
+          .post, "/api/v1/workflows/a", token: token, body: workflow("w2", key: "other"))
         #expect(wrong.status == .badRequest)
       }
     }
@@ -277,7 +284,8 @@ import WorkflowCore
         #expect(items.compactMap { $0["metadata"]?["name"]?.stringValue } == ["done"])
         let uid = try #require(items.first?["metadata"]?["uid"]?.stringValue)
         #expect(try await client.send(.get, "/api/v1/archived-workflows/\(uid)", token: token).status == .ok)
-        #expect(try await client.send(.get, "/api/v1/archived-workflows/\(uid)", token: fixture.userB).status == .notFound)
+        #expect(
+          try await client.send(.get, "/api/v1/archived-workflows/\(uid)", token: fixture.userB).status == .notFound)
         #expect(try await client.send(.get, "/api/v1/archived-workflows", token: fixture.userB).json["items"] == [])
         let open = try await client.send(.get, "/api/v1/workflows/a/open", token: token).json
         let running = try #require(open["metadata"]?["uid"]?.stringValue)

@@ -65,7 +65,8 @@ struct APIServer: Sendable {
 
   /// Every route there is.
   var routes: [Route] {
-    let described = serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
+    let described =
+      serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
       + argoObjectRoutes + argoSubmitRoutes + argoArchiveRoutes + argoArtifactRoutes + kubernetesRoutes + objectRoutes
     return described + [documentRoute(describing: described)]
   }

@@ -116,7 +116,9 @@ extension APIServer {
     let sent = try sent(stream, request, caller, mayReplace: request.query("create") != "true")
     var applied: [AppliedDocument] = []
     var known: [WorkflowTemplateDefinition] = []
-    for case .object(let draft, _) in sent { if case .template(let definition) = draft.content { known.append(definition) } }
+    for case .object(let draft, _) in sent {
+      if case .template(let definition) = draft.content { known.append(definition) }
+    }
     for (index, item) in sent.enumerated() {
       guard case .object(let draft, let project) = item else { continue }
       applied.append(
@@ -227,7 +229,9 @@ extension APIServer {
     }
     var key = try Self.idempotency(request, Array(definition.canonicalJSON.utf8), project)
     // One key is one submission's; of several in one request each has its own.
-    if let whole = key { key = IdempotencyKey(key: String("\(number).\(whole.key)".prefix(128)), requestHash: whole.requestHash) }
+    if let whole = key {
+      key = IdempotencyKey(key: String("\(number).\(whole.key)".prefix(128)), requestHash: whole.requestHash)
+    }
     guard
       case .submitted(_, let accepted, let acceptedUID) = try await services.commands.perform(
         command, as: caller.principal, idempotency: key)

@@ -42,7 +42,8 @@ actor CronRunner: Service {
       while !Task.isCancelled {
         let pause: Duration
         do { pause = try await self.look(at: .wallClock) } catch is CancellationError { break } catch {
-          self.logger.warning("cron workflows could not be looked at; it is tried again", metadata: ["error": "\(error)"])
+          self.logger.warning(
+            "cron workflows could not be looked at; it is tried again", metadata: ["error": "\(error)"])
           pause = Self.repeatAfter
         }
         try? await Task.sleep(for: pause)

@@ -103,7 +103,8 @@ struct CronStep {
       guard let head else { continue }
       if head.status.phase.isTerminal { Self.count(head, &state) } else { open.append(entry) }
     }
-    for head in heads.reversed() where head.id > state.seenWorkflow && !state.active.contains(where: { $0.uid == head.uid }) {
+    for head in heads.reversed()
+    where head.id > state.seenWorkflow && !state.active.contains(where: { $0.uid == head.uid }) {
       if let scheduled = scheduledTime(of: head.name) {
         state.lastScheduledAt = max(state.lastScheduledAt ?? scheduled, scheduled)
         state.hasNewSchedule = false
@@ -198,7 +199,8 @@ struct CronStep {
     let open = try definition.workflow(name: name, scheduledAt: scheduled)
     let workflow = try await objects.resolved(open, in: object.project)
     let key = IdempotencyKey(
-      key: "cron/\(object.uid)/\(scheduled.milliseconds)", requestHash: Self.hash("\(object.uid)\n\(scheduled.milliseconds)"))
+      key: "cron/\(object.uid)/\(scheduled.milliseconds)",
+      requestHash: Self.hash("\(object.uid)\n\(scheduled.milliseconds)"))
     let reply = try await commands.perform(
       .submit(Submission(definition: workflow, project: object.project, name: name, uid: uid)), as: author,
       idempotency: key)

@@ -119,7 +119,8 @@ struct ObjectDraft: Sendable {
     let uid = metadata?["uid"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 }
     guard let text = metadata?["resourceVersion"]?.stringValue, !text.isEmpty else { return (nil, uid) }
     guard let revision = Int64(text) else {
-      throw FederationError(.invalidArgument, "metadata.resourceVersion is what an answer had, not \"\(text.prefix(40))\"")
+      throw FederationError(
+        .invalidArgument, "metadata.resourceVersion is what an answer had, not \"\(text.prefix(40))\"")
     }
     return (revision, uid)
   }

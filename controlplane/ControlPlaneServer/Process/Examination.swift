@@ -61,7 +61,8 @@ struct Examination: Sendable {
       ? Finding(.ok, "time zones", "there are rules in \(TimeZones.directory)")
       : Finding(
         .warning, "time zones",
-        "there are no rules in \(TimeZones.directory), so that cron workflows with a timezone are refused: install tzdata")
+        "there are no rules in \(TimeZones.directory), so that cron workflows with a timezone are refused: install tzdata"
+      )
   }
 
   // MARK: Database

@@ -56,14 +56,16 @@ struct ArgoSelector: Sendable, Hashable {
   private mutating func addField(_ condition: LabelCondition) throws {
     guard condition.relation == .among, let value = condition.values.first else {
       throw FederationError(
-        .invalidArgument, "a field selector is metadata.name=NAME or metadata.namespace=NAME, not one on \(condition.key)")
+        .invalidArgument,
+        "a field selector is metadata.name=NAME or metadata.namespace=NAME, not one on \(condition.key)")
     }
     switch condition.key {
     case "metadata.name": name = value
     case "metadata.namespace": namespace = ProjectName(value)
     default:
       throw FederationError(
-        .invalidArgument, "a field selector is metadata.name=NAME or metadata.namespace=NAME, not \(condition.key.prefix(80))")
+        .invalidArgument,
+        "a field selector is metadata.name=NAME or metadata.namespace=NAME, not \(condition.key.prefix(80))")
     }
   }
 

@@ -102,7 +102,9 @@ extension APIServer {
     where term.hasPrefix("spec.startedAt") {
       guard let mark = term.firstIndex(where: { $0 == ">" || $0 == "<" }),
         let moment = RFC3339.parse(String(term[term.index(after: mark)...]))
-      else { throw FederationError(.invalidArgument, "spec.startedAt>TIME or spec.startedAt<TIME, not \(term.prefix(80))") }
+      else {
+        throw FederationError(.invalidArgument, "spec.startedAt>TIME or spec.startedAt<TIME, not \(term.prefix(80))")
+      }
       if term[mark] == ">" { filter.createdSince = moment } else { filter.createdBefore = moment }
     }
     if let name = selector.name {

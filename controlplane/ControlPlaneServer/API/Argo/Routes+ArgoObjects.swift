@@ -206,7 +206,9 @@ extension APIServer {
     }
     if let name = fields.name, !isPrefix {
       let object = try await services.store.object(kind, name, in: project)
-      return ([object].compactMap { $0 }.filter { object in conditions.allSatisfy { $0.holds(for: object.labels) } }, nil)
+      return (
+        [object].compactMap { $0 }.filter { object in conditions.allSatisfy { $0.holds(for: object.labels) } }, nil
+      )
     }
     let items = try await services.store.objects(
       kind, in: project, where: conditions, prefix: fields.name ?? "", after: option("continue") ?? "", limit: limit)

@@ -193,7 +193,8 @@ struct ArgoLogOptions: Sendable {
       }
     }
     if given("selector") != nil {
-      throw FederationError(.invalidArgument, "selector is not supported: say podName, or filter what the stream returns")
+      throw FederationError(
+        .invalidArgument, "selector is not supported: say podName, or filter what the stream returns")
     }
     pattern = try given("grep").map { try LinePattern($0) }
     bytesMax = try given("logOptions.limitBytes").map { text in
@@ -235,7 +236,8 @@ extension WorkflowEventRecord {
     let at = RFC3339.format(row.at)
     return [
       "metadata": [
-        "name": .string("\(workflow).\(sequence)"), "namespace": .string(project.text), "creationTimestamp": .string(at),
+        "name": .string("\(workflow).\(sequence)"), "namespace": .string(project.text),
+        "creationTimestamp": .string(at),
       ],
       "involvedObject": [
         "kind": "Workflow", "apiVersion": "argoproj.io/v1alpha1", "name": .string(workflow), "uid": .string(uid),

@@ -147,7 +147,8 @@ extension APIServer {
     guard body.memoized != true else {
       throw FederationError(
         .invalidArgument,
-        "memoized: a new workflow does not take over nodes of another; retry the old one, or use memoize in its templates")
+        "memoized: a new workflow does not take over nodes of another; retry the old one, or use memoize in its templates"
+      )
     }
     var submission = SubmitRequest(document: "")
     submission.parameters = try Self.values(body.parameters ?? [])
@@ -191,7 +192,8 @@ extension APIServer {
     }
     guard body.phase == NodePhase.succeeded.rawValue else {
       throw FederationError(
-        .invalidArgument, "phase is Succeeded: a node that waits is given its outputs and ends; send both in one request")
+        .invalidArgument,
+        "phase is Succeeded: a node that waits is given its outputs and ends; send both in one request")
     }
     var values: [String: String] = [:]
     if let outputs = body.outputParameters, !outputs.isEmpty {

@@ -132,8 +132,8 @@ extension APIServer {
       var draft = try Self.configMap(Self.merged(value, patch), named: name)
       let isConditional = draft.revision != nil
       draft.revision = draft.revision ?? object.revision
-      do { return .json(try await services.objects.update(draft, in: project, as: author).rendered()) } catch
-        let error as FederationError where error.code == .failedPrecondition && !isConditional && attempt < 2
+      do { return .json(try await services.objects.update(draft, in: project, as: author).rendered()) } catch let error
+        as FederationError where error.code == .failedPrecondition && !isConditional && attempt < 2
       { continue }
     }
     throw FederationError(.unavailable, "config map \(name) is being changed by others; try again")
@@ -144,7 +144,11 @@ extension APIServer {
     guard case .object(let changes) = patch else { return patch }
     var members = value.objectValue ?? [:]
     for (key, change) in changes {
-      if change == .null { members.removeValue(forKey: key) } else { members[key] = merged(members[key] ?? [:], change) }
+      if change == .null {
+        members.removeValue(forKey: key)
+      } else {
+        members[key] = merged(members[key] ?? [:], change)
+      }
     }
     return .object(members)
   }
@@ -179,7 +183,9 @@ extension APIServer {
     guard let name = named ?? body.metadata?.name, body.metadata?.name ?? name == name else { throw wrong }
     var values: [String: String] = [:]
     for (key, text) in body.data ?? [:] {
-      guard let bytes = Data(base64Encoded: text), let value = String(validating: bytes, as: UTF8.self) else { throw wrong }
+      guard let bytes = Data(base64Encoded: text), let value = String(validating: bytes, as: UTF8.self) else {
+        throw wrong
+      }
       values[key] = value
     }
     for (key, text) in body.stringData ?? [:] { values[key] = text }
@@ -257,7 +263,10 @@ extension APIServer {
         try services.changes.enter()
         defer { services.changes.leave() }
         let start = try await tail.asyncMap { try await source.beginning(ofLast: $0) } ?? 0
-        _ = try await source.read(from: start) { try await writer.write(ByteBuffer(bytes: $0.bytes)) } idle: {}
+        _ = try await source.read(from: start) {
+          try await writer.write(ByteBuffer(bytes: $0.bytes))
+        } idle: {
+        }
         try await writer.finish(nil)
       })
   }

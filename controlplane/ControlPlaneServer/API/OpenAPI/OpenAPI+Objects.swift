@@ -11,7 +11,8 @@ extension OpenAPI {
         request: ConfigMapRequest.self, response: StoredDocument.self),
     ]
     let page = ["labelSelector", "fieldSelector", "nameFilter", "limit", "continue"]
-    for path in ["/v1/projects/:p/templates", "/v1/cluster-templates", "/v1/projects/:p/cron-workflows",
+    for path in [
+      "/v1/projects/:p/templates", "/v1/cluster-templates", "/v1/projects/:p/cron-workflows",
       "/v1/projects/:p/config-maps",
     ] {
       all["GET \(path)"] = Operation(query: page, response: StoredDocumentList.self)
@@ -26,7 +27,8 @@ extension OpenAPI {
       "listOptions.labelSelector", "listOptions.fieldSelector", "nameFilter", "listOptions.limit",
       "listOptions.continue", "fields",
     ]
-    for path in ["/api/v1/workflow-templates/:namespace", "/api/v1/cluster-workflow-templates",
+    for path in [
+      "/api/v1/workflow-templates/:namespace", "/api/v1/cluster-workflow-templates",
       "/api/v1/cron-workflows/:namespace",
     ] {
       all["POST \(path)"] = Operation(query: ["strict"])
