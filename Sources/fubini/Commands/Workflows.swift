@@ -79,7 +79,7 @@ struct Submit: AsyncParsableCommand {
 
   func validate() throws {
     guard [fileOption, fileArgument, from].compactMap({ $0 }).count == 1 else {
-      throw CommandFailure(.usage, "Say what to submit, once: a file, or --from.")
+      throw ValidationError("Say what to submit, once: a file, or --from.")
     }
   }
 
