@@ -12,12 +12,12 @@ extension Integration {
     private static func python() async throws -> String? {
       let installer = Integration.repositoryFile("scripts/install-argo-clients.sh")
       let result = try await run(
-        .path(.init(installer)), output: .string(limit: 4096), error: .string(limit: 1 << 16))
+        .name("/bin/sh"), arguments: [installer], output: .string(limit: 4096), error: .string(limit: 1 << 16))
       guard result.terminationStatus.isSuccess else {
-        print("skipped: \(result.standardError ?? "the clients cannot be installed")")
+        print("skipped: \(result.standardError)")
         return nil
       }
-      return (result.standardOutput ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
+      return result.standardOutput.trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
     private static func check(_ program: String) async throws {
@@ -27,14 +27,14 @@ extension Integration {
       try await Federation.with(options) { federation in
         let client = try federation.client()
         let result = try await run(
-          .path(.init(python)), arguments: [Integration.repositoryFile("Tests/Clients/\(program)")],
+          .name(python), arguments: [Integration.repositoryFile("Tests/Clients/\(program)")],
           environment: .inherit.updating([
             "ARGO_HOST": client.url, "ARGO_TOKEN": client.token ?? "", "ARGO_NAMESPACE": "default",
             "PYTHONDONTWRITEBYTECODE": "1",
           ]), output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
         #expect(
           result.terminationStatus.isSuccess,
-          "\((result.standardOutput ?? "").suffix(2000))\n\((result.standardError ?? "").suffix(4000))")
+          "\(result.standardOutput.suffix(2000))\n\(result.standardError.suffix(4000))")
       }
     }
 

@@ -109,7 +109,7 @@ extension Integration {
             let fault = try await finish(name, entry, client)
             if !fault.isEmpty { outcome.fault = fault }
           }
-        } catch { outcome.fault = "\(error)".prefix(500).replacing("\n", with: " ") }
+        } catch { outcome.fault = String("\(error)".replacing("\n", with: " ").prefix(500)) }
         if outcome.fault.isEmpty { break }
       }
       return outcome
