@@ -102,7 +102,7 @@ extension ControlPlaneCore {
     let row = WorkflowRow(
       id: id, uid: submission.uid, project: submission.project, name: submission.name,
       document: submission.definition.canonicalJSON,
-      labels: submission.definition.metadata.labels, status: machine.status, createdAt: now, createdBy: principal.user,
+      labels: machine.labels, status: machine.status, createdAt: now, createdBy: principal.user,
       datasetVersions: versions.isEmpty ? nil : versions)
     noteSubmission(to: submission.project, at: now)
     workflows[id] = WorkflowEntry(row: row, machine: machine, isRowChanged: true)

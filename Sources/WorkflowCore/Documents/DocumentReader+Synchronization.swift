@@ -39,7 +39,11 @@ extension DocumentReader {
       case "configMapKeyRef":
         sourceCount += 1
         reader.fields(of: value, FieldTables.configMapKey) { reader, key, value in
-          if key == "name" { lock.name = reader.text(value) ?? "" } else { lock.key = reader.text(value) ?? "" }
+          switch key {
+          case "name": lock.name = reader.text(value) ?? ""
+          case "key": lock.key = reader.text(value) ?? ""
+          default: break  // optional: without a limit there is no lock
+          }
         }
       case "database":
         sourceCount += 1

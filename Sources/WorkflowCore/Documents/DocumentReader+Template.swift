@@ -121,7 +121,11 @@ extension DocumentReader {
     var labels: [String: String] = [:]
     var annotations: [String: String] = [:]
     fields(of: node, table) { reader, key, value in
-      if key == "labels" { labels = reader.textMap(value) } else { annotations = reader.textMap(value) }
+      switch key {
+      case "labels": labels = reader.textMap(value)
+      case "annotations": annotations = reader.textMap(value)
+      default: break  // labelsFrom: read by its owner
+      }
     }
     return (labels, annotations)
   }

@@ -117,6 +117,8 @@ extension DocumentReader {
       case "activeDeadlineSeconds": result.spec.activeDeadlineSeconds = reader.integer(value, in: 1...Self.secondsMax)
       case "priority": result.spec.priority = reader.integer(value, in: -2_147_483_648...2_147_483_647) ?? 0
       case "synchronization": result.spec.synchronization = reader.readSynchronization(value)
+      case "serviceAccountName":
+        result.spec.serviceAccountName = reader.text(value).flatMap { $0.isEmpty ? nil : $0 } ?? "default"
       case "podResources": result.spec.podResources = reader.readResources(value)
       case "shutdown": if value.scalarText != "" { result.spec.shutdown = reader.choice(value) }
       case "ttlStrategy": result.spec.ttl = value.isNull ? nil : reader.readTTL(value)
@@ -134,6 +136,9 @@ extension DocumentReader {
         }
       case "workflowMetadata":
         let added = reader.readObjectLabels(value, FieldTables.workflowMetadata)
+        if let sources = value["labelsFrom"] {
+          result.spec.labelsFrom = reader.at("labelsFrom") { $0.readLabelSources(sources) }
+        }
         result.metadata.labels.merge(added.labels) { $1 }
         result.metadata.annotations.merge(added.annotations) { $1 }
       default: break  // templateDefaults: read before
@@ -156,6 +161,23 @@ extension DocumentReader {
       return template
     }
     workflow.templatePaths = paths
+  }
+
+  private mutating func readLabelSources(_ node: DocumentNode) -> [String: String] {
+    guard case .mapping(let members) = node.value else {
+      if !node.isNull { report("must be a map, not \(node.kindName)", at: node.mark) }
+      return [:]
+    }
+    var sources: [String: String] = [:]
+    for member in members {
+      at(member.key) { reader in
+        reader.fields(of: member.value, FieldTables.labelSource) { reader, _, value in
+          sources[member.key] = reader.expressionText(value)
+        }
+        if sources[member.key] == nil { reader.report("needs an expression", at: member.keyMark) }
+      }
+    }
+    return sources
   }
 
   private mutating func readTTL(_ node: DocumentNode) -> TTLStrategy {

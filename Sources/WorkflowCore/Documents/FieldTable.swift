@@ -38,7 +38,8 @@ enum FieldTables {
     [
       "activeDeadlineSeconds", "arguments", "artifactGC", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
       "parallelism",
-      "podResources", "priority", "retryStrategy", "shutdown", "suspend", "synchronization", "templateDefaults",
+      "podResources", "priority", "retryStrategy", "serviceAccountName", "shutdown", "suspend", "synchronization",
+      "templateDefaults",
       "templates",
       "ttlStrategy", "volumes", "workflowMetadata", "workflowTemplateRef",
     ],
@@ -46,7 +47,7 @@ enum FieldTables {
       "archiveLogs", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
       "imagePullSecrets", "metrics", "podDisruptionBudget", "podGC", "podMetadata", "podPriority",
       "podPriorityClassName", "podSpecPatch", "resourceClaims",
-      "schedulerName", "securityContext", "serviceAccountName", "tolerations", "volumeClaimGC",
+      "schedulerName", "securityContext", "tolerations", "volumeClaimGC",
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
@@ -148,7 +149,6 @@ enum FieldTables {
   static let synchronization = FieldTable(["mutex", "mutexes", "semaphore", "semaphores"])
   static let mutex = FieldTable(["database", "name", "namespace"])
   static let semaphore = FieldTable(["configMapKeyRef", "database", "namespace"])
-  static let configMapKey = FieldTable(["key", "name"], accepted: ["optional"])
   static let databaseSemaphore = FieldTable(["key"])
   static let memoize = FieldTable(["cache", "key", "maxAge"])
   static let memoCache = FieldTable(["configMap"])
@@ -225,8 +225,8 @@ enum FieldTables {
   static let nothing = FieldTable([])
 
   static let objectLabels = FieldTable(["annotations", "labels"])
-  static let workflowMetadata = FieldTable(
-    ["annotations", "labels"], refused: ["labelsFrom": "labels from expressions are not supported yet"])
+  static let workflowMetadata = FieldTable(["annotations", "labels", "labelsFrom"])
+  static let labelSource = FieldTable(["expression"])
 
   static let federation = FieldTable(
     [

@@ -22,7 +22,7 @@ enum SpecMerge {
     switch (node.value, base.value) {
     case (.null, _): return base
     case (.mapping(let members), .mapping(let others)):
-      if path.count == 2, path[0] == "hooks" || path == ["workflowMetadata", "labelsFrom"] { break }
+      if path.count == 2, path[0] == "hooks" { break }
       var result = others
       for member in members {
         if let position = result.firstIndex(where: { $0.key == member.key }) {

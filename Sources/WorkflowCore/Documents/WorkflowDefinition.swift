@@ -150,6 +150,10 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var shutdown: Shutdown?
   /// nil: it stays until somebody deletes it.
   public var ttl: TTLStrategy?
+  /// Labels that are made when the workflow is submitted: expr-lang by the label's key.
+  public var labelsFrom: [String: String] = [:]
+  /// Only told by `workflow.serviceAccountName`.
+  public var serviceAccountName = "default"
 
   public init(
     entrypoint: String, arguments: WorkflowArguments = WorkflowArguments(), templates: [WorkflowTemplate] = [],

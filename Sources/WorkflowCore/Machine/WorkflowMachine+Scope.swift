@@ -137,9 +137,13 @@ extension WorkflowMachine {
   static func constants(_ definition: WorkflowDefinition, _ identity: WorkflowIdentity) -> [String: String] {
     var values = [
       "workflow.name": identity.name, "workflow.namespace": identity.project.text, "workflow.uid": identity.uid,
-      "workflow.serviceAccountName": "default", "workflow.mainEntrypoint": definition.spec.entrypoint,
+      "workflow.serviceAccountName": definition.spec.serviceAccountName,
+      "workflow.mainEntrypoint": definition.spec.entrypoint,
       "workflow.priority": String(definition.spec.priority),
     ]
+    if let scheduled = definition.metadata.annotations[CronWorkflowDefinition.scheduledTimeAnnotation] {
+      values["workflow.scheduledTime"] = scheduled
+    }
     for (key, value) in definition.metadata.labels { values["workflow.labels.\(key)"] = value }
     for (key, value) in definition.metadata.annotations { values["workflow.annotations.\(key)"] = value }
     values["workflow.labels"] = JSONValue.object(definition.metadata.labels.mapValues { .string($0) }).description
@@ -160,7 +164,29 @@ extension WorkflowMachine {
       list.append(["name": .string(parameter.name), "value": .string(value)])
     }
     values["workflow.parameters"] = JSONValue.array(list).description
+    let made = madeLabels(definition, values)
+    if !made.isEmpty {
+      for (key, value) in made { values["workflow.labels.\(key)"] = value }
+      let all = definition.metadata.labels.merging(made) { $1 }
+      values["workflow.labels"] = JSONValue.object(all.mapValues { .string($0) }).description
+    }
     return values
+  }
+
+  /// The labels of `workflowMetadata.labelsFrom` that can be made; `checkArguments` tells of the others.
+  private static func madeLabels(_ definition: WorkflowDefinition, _ values: [String: String]) -> [String: String] {
+    var labels: [String: String] = [:]
+    for (key, expression) in definition.spec.labelsFrom {
+      labels[key] = try? ExprLang.evaluate(expression) { values[$0] }.text()
+    }
+    return labels
+  }
+
+  /// The workflow's labels: the author's, and those that were made for it.
+  public var labels: [String: String] {
+    var labels = definition.metadata.labels
+    for key in definition.spec.labelsFrom.keys { labels[key] = constants["workflow.labels.\(key)"] ?? labels[key] }
+    return labels
   }
 
   // MARK: inputs.*, leaf's own

@@ -155,6 +155,12 @@ extension WorkflowMachine {
           ))
       }
     }
+    for key in spec.labelsFrom.keys.sorted() where constants["workflow.labels.\(key)"] == nil {
+      problems.append(
+        DocumentProblem(
+          path: "spec.workflowMetadata.labelsFrom.\(key)",
+          message: "the label cannot be made: its expression knows workflow.* and its parameters alone"))
+    }
     if let plan = plan(named: spec.entrypoint) {
       do {
         if problems.isEmpty { _ = try bind(try resolve(spec.arguments, in: .workflow), to: plan.template) }

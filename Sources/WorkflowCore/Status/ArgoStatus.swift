@@ -24,7 +24,7 @@ public enum ArgoStatus {
     metadata["namespace"] = .string(machine.identity.project.text)
     metadata["uid"] = .string(machine.identity.uid)
     metadata["creationTimestamp"] = .string(RFC3339.format(machine.identity.createdAt))
-    var labels = written["labels"]?.objectValue ?? [:]
+    var labels = machine.labels.mapValues { JSONValue.string($0) }
     labels["workflows.argoproj.io/phase"] = .string(phase.rawValue)
     if phase.isTerminal { labels["workflows.argoproj.io/completed"] = "true" }
     metadata["labels"] = .object(labels)

@@ -130,7 +130,8 @@ extension WorkflowValidator {
         "the workflow has no parameter \"\(rest)\"",
         suggestion: NearestName.find(rest, among: workflowParameters.sorted()))
     case "labels", "annotations":
-      let values = parts[1] == "labels" ? workflow.metadata.labels : workflow.metadata.annotations
+      let made = workflow.spec.labelsFrom
+      let values = parts[1] == "labels" ? workflow.metadata.labels.merging(made) { $1 } : workflow.metadata.annotations
       if parts.count == 2 || rest == "json" || values[rest] != nil { return nil }
       return TagProblem(
         "the workflow has no \(parts[1].dropLast()) \"\(rest)\"",

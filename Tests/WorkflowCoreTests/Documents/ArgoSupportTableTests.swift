@@ -10,7 +10,9 @@ struct ArgoSupportTableTests {
   /// In the order of the document.
   private static let objects: [(title: String, table: FieldTable)] = [
     ("Workflow", FieldTables.workflow), ("metadata", FieldTables.metadata), ("spec", FieldTables.spec),
-    ("spec.workflowMetadata", FieldTables.workflowMetadata), ("spec.artifactGC", FieldTables.workflowArtifactGC),
+    ("spec.workflowMetadata", FieldTables.workflowMetadata),
+    ("spec.workflowMetadata.labelsFrom", FieldTables.labelSource),
+    ("spec.artifactGC", FieldTables.workflowArtifactGC),
     ("spec.workflowTemplateRef", FieldTables.workflowTemplateRef),
     ("CronWorkflow's spec", FieldTables.cronSpec), ("stopStrategy", FieldTables.stopStrategy),
     ("CronWorkflow's workflowMetadata", FieldTables.cronWorkflowMetadata), ("template", FieldTables.template),

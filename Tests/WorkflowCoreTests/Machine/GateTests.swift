@@ -304,4 +304,35 @@ struct WorkflowTermsTests {
     #expect(again.metadata.labels == ["workflows.argoproj.io/resubmitted-from-workflow": "first"])
     #expect(again.spec == definition.spec)
   }
+
+  @Test("labels are made of the workflow's parameters, and are labels like others")
+  func labelsFrom() throws {
+    let spec = """
+        entrypoint: main
+        serviceAccountName: robot
+        arguments: {parameters: [{name: team, value: blue}]}
+        workflowMetadata: {labels: {a: b}, labelsFrom: {owner: {expression: "workflow.parameters.team + '-' + workflow.name"}}}
+        templates: [{name: main, container: {image: i, command: ["{{workflow.labels.owner}}", "{{workflow.serviceAccountName}}"]}}]
+      """
+    var driver = try MachineDriver(spec: spec)
+    #expect(driver.machine.labels == ["a": "b", "owner": "blue-wf"])
+    let shown = ArgoStatus.render(driver.machine)["metadata"]?["labels"]
+    #expect(shown?["owner"] == "blue-wf" && shown?["a"] == "b")
+    driver.send(.start)
+    #expect(try driver.machine.taskSpec(for: driver.open[0]).command == ["blue-wf", "robot"])
+    #expect(throws: DocumentErrors.self) {
+      try MachineDriver(spec: spec.replacing("workflow.parameters.team + '-'", with: "nobody.knows + 1 +"))
+    }
+  }
+
+  @Test("a scheduled workflow knows the time that it was scheduled for")
+  func scheduledTime() throws {
+    var driver = try MachineDriver(
+      "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\n"
+        + "metadata: {name: wf, annotations: {workflows.argoproj.io/scheduled-time: '2023-11-14T22:13:20Z'}}\n"
+        + "spec: {entrypoint: main, templates: [{name: main, container: {image: i, command: ['{{workflow.scheduledTime}}']}}]}"
+    )
+    driver.send(.start)
+    #expect(try driver.machine.taskSpec(for: driver.open[0]).command == ["2023-11-14T22:13:20Z"])
+  }
 }
