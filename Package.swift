@@ -130,6 +130,7 @@ let package = Package(
         .embedInCode("V0021__cron_states.sql"),
         .embedInCode("V0023__gates.sql"),
         .embedInCode("V0024__ttl.sql"),
+        .embedInCode("V0018__spot.sql"),
       ],
       swiftSettings: settings),
     .target(

@@ -74,7 +74,7 @@ extension ControlPlaneCore {
           AgentWelcome(
             desired: runs, cancels: cancels, isDraining: row.isDraining, isAdopting: row.isAdopting,
             ackedSequence: row.ackedSequence, protocolVersion: hello.protocolVersion,
-            preempted: cancels.filter { self.runs[$0]?.row.preemptedFor != nil }))))
+            preempted: cancels.filter { self.runs[$0]?.row.isLeaving == true }))))
     openWelcomes.removeAll { $0.cluster == name }
     guard !runs.isEmpty else { return }
     openWelcomes.append(OpenWelcome(cluster: name, session: session, runs: runs[...]))

@@ -27,7 +27,7 @@ extension ControlPlaneCore {
         .failedPrecondition, "cluster \(spec.name) is of kind \(old.kind.rawValue); that cannot be changed")
     }
     var spec = spec
-    spec.pricePeriods = old.pricePeriods
+    (spec.pricePeriods, spec.spot) = (old.pricePeriods, old.spot)
     clusters[spec.name]!.row.spec = spec
     return changed(spec.name, principal, "cluster.update")
   }
@@ -35,22 +35,26 @@ extension ControlPlaneCore {
   /// - Parameter period: its prices replace what always holds when it has neither beginning nor end.
   mutating func setPrices(of name: ClusterName, _ period: PricePeriod, _ principal: Principal) throws -> Reply {
     var spec = try entry(name).row.spec
-    if period.from == nil, period.until == nil {
-      spec.prices = period.prices
-    } else {
-      var periods = (spec.pricePeriods ?? []).filter { $0.until.map { now < $0 } ?? true }
-      // The same time again is a correction.
-      periods.removeAll { $0.from == period.from && $0.until == period.until }
-      guard periods.count < ClusterSpec.pricePeriodsMax else {
-        throw FederationError(
-          .failedPrecondition,
-          "cluster \(name) has \(periods.count) periods of prices that are not over; that is the most")
-      }
-      spec.pricePeriods = periods + [period]
-    }
+    (spec.prices, spec.pricePeriods) = try priced(spec.prices, spec.pricePeriods, by: period, name)
     clusters[name]!.row.spec = spec
     wantsPlacement = true
     return changed(name, principal, "cluster.prices", "\(period.prices.currency)")
+  }
+
+  /// Prices with a new period, or with what always holds when it has neither beginning nor end.
+  func priced(_ always: PriceSheet?, _ old: [PricePeriod]?, by period: PricePeriod, _ name: ClusterName) throws -> (
+    PriceSheet?, [PricePeriod]?
+  ) {
+    guard period.from != nil || period.until != nil else { return (period.prices, old) }
+    var periods = (old ?? []).filter { $0.until.map { now < $0 } ?? true }
+    // The same time again is a correction.
+    periods.removeAll { $0.from == period.from && $0.until == period.until }
+    guard periods.count < ClusterSpec.pricePeriodsMax else {
+      throw FederationError(
+        .failedPrecondition,
+        "cluster \(name) has \(periods.count) periods of prices that are not over; that is the most")
+    }
+    return (always, periods + [period])
   }
 
   mutating func cordon(_ name: ClusterName, reason: String?, _ principal: Principal) throws -> Reply {
@@ -157,12 +161,12 @@ extension ControlPlaneCore {
     return .cluster(chosen[0])
   }
 
-  private func entry(_ name: ClusterName) throws -> ClusterEntry {
+  func entry(_ name: ClusterName) throws -> ClusterEntry {
     guard let entry = clusters[name] else { throw FederationError(.notFound, "there is no cluster \(name)") }
     return entry
   }
 
-  private mutating func changed(_ name: ClusterName, _ principal: Principal, _ action: String, _ detail: String = "")
+  mutating func changed(_ name: ClusterName, _ principal: Principal, _ action: String, _ detail: String = "")
     -> Reply
   {
     output.clusters.insert(name)

@@ -76,6 +76,7 @@ extension ControlPlaneCore {
     case .createCluster(let spec): return try create(spec, principal)
     case .updateCluster(let spec): return try update(spec, principal)
     case .setPrices(let cluster, let period): return try setPrices(of: cluster, period, principal)
+    case .spot(let cluster, let command): return try perform(command, on: cluster, principal)
     case .cordon(let cluster, let reason): return try cordon(cluster, reason: reason, principal)
     case .drain(let cluster, let isDraining, let reason):
       return try drain(cluster, isDraining, reason: reason, principal)
@@ -231,7 +232,7 @@ extension ControlPlaneCore {
 
   private func reason(of run: RunEntry) -> String {
     let cluster = clusters[run.row.cluster]
-    var text = "\(run.row.phase.name) on \(run.row.cluster)"
+    var text = "\(run.row.phase.name) on \(run.row.cluster)\(run.row.spot == nil ? "" : " (spot)")"
     if let reason = run.row.cancelReason { text += ", being ended: \(reason)" }
     if run.row.isUnaccounted {
       text +=

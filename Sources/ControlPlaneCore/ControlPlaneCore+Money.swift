@@ -151,7 +151,8 @@ extension ControlPlaneCore {
   /// What a placement must hold.
   func hold(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Hold {
     guard let budget = budgetView(of: requirement) else { return .nothing }
-    let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+    var view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+    view.enter(SpotChoice(isSpot: placement.isSpot))
     let egress = egressQuotes(of: placement).plannedCost
     guard let amount = budget.reservation(for: requirement, on: view, egress: egress),
       ledger.refusal(of: amount, for: requirement.project, by: requirement.member) == nil
@@ -162,9 +163,9 @@ extension ControlPlaneCore {
 
   /// What clusters charge for what they send for a placement, at the prices of now.
   func egressQuotes(of placement: Placement) -> [EgressQuote] {
-    guard !placement.sources.isEmpty, let sheet = clusters[placement.cluster]?.row.spec.prices(at: now) else {
-      return []
-    }
+    guard !placement.sources.isEmpty, let spec = clusters[placement.cluster]?.row.spec,
+      let sheet = placement.isSpot ? spec.spotPrices(at: now) : spec.prices(at: now)
+    else { return [] }
     return placement.sources.keys.sorted().compactMap { source in
       let gibibyte = egressGibibyte(of: source, in: sheet.currency)
       guard gibibyte > 0 else { return nil }
@@ -188,8 +189,11 @@ extension ControlPlaneCore {
   /// What a run is charged for what it really used, at its quoted price and rounded down: at most what was held for it. The hold
   /// is over. nil for a run without a price.
   mutating func settle(_ row: RunRow, _ priced: Resources) -> Amount? {
-    let used = row.quote.map {
-      Amount(charging: $0.cost(of: priced, for: .milliseconds(row.wallMilliseconds)) + row.egress.cost)
+    let used = row.quote.map { quote in
+      let cost = quote.cost(of: priced, for: .milliseconds(row.wallMilliseconds)) + row.egress.cost
+      // A bid is a promise: what takes longer than it was expected to costs no more.
+      guard let bid = row.spot?.bid, bid.currency == quote.currency else { return Amount(charging: cost) }
+      return Amount(charging: min(cost, Double(bid.minorUnits)))
     }
     guard let settlement = ledger.settle(row.id, used: used ?? .zero, on: row.cluster, at: now) else { return used }
     if let alert = settlement.alert, let project = workflows[row.task.workflow]?.row.project {

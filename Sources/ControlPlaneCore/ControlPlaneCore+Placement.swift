@@ -144,7 +144,7 @@ extension ControlPlaneCore {
       var view = clusters[$0]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
       view.cache = cacheView(of: $0)
       view.backlogOut = backlogs[$0] ?? .zero
-      view.claims = preemption.claims(on: $0).map { RoomClaim(requirement: $0.requirement) }
+      view.claims = preemption.claims(on: $0).map { RoomClaim(requirement: $0.requirement, isSpot: $0.isSpot) }
       view.reservedTo = owners(of: view.spec)
       return view
     }
@@ -236,7 +236,12 @@ extension ControlPlaneCore {
   /// Whether a placement still holds. One that is ahead of its slot needs none yet; there are never more of these than slots.
   private func hasRoom(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Bool {
     var view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
-    view.claims = preemption.claims(on: view.spec.name).map { RoomClaim(requirement: $0.requirement) }
+    view.claims = preemption.claims(on: view.spec.name).map {
+      RoomClaim(requirement: $0.requirement, isSpot: $0.isSpot)
+    }
+    // It may have been taken back since the plan was made.
+    guard !placement.isSpot || view.spot.map({ $0.offer.percent > 0 }) == true else { return false }
+    view.enter(SpotChoice(isSpot: placement.isSpot))
     view = view.open(to: requirement)
     // A price may have changed since the plan was made.
     let egress = egressQuotes(of: placement).plannedCost
@@ -255,12 +260,14 @@ extension ControlPlaneCore {
     let (task, cluster) = (placement.task, placement.cluster)
     runCounter += 1
     let id = RunID(incarnation: incarnation, counter: runCounter)
+    let terms = terms(for: placement, requirement)
     var row = RunRow(
       id: id, task: task, epoch: epoch, cluster: cluster, boundAt: now, explanation: explanation,
-      quote: clusters[cluster]!.row.spec.prices(at: now)?.quoted(to: requirement.hints.priorityClass),
+      quote: terms.quote,
       resources: requirement.resources, program: requirement.template.program, inputBytes: inputSize(of: requirement))
     row.egress = egressQuotes(of: placement)
     row.priorityClass = requirement.hints.priorityClass
+    row.spot = terms.spot
     var run = RunEntry(
       row: row, promisedBytes: placement.moving,
       isReplaceable: requirement.hints.onDisconnect == .replace,
@@ -301,9 +308,10 @@ extension ControlPlaneCore {
 
   /// What the agent needs to know about a run; nil when its workflow is gone.
   func assignment(of row: RunRow) -> RunAssignment? {
-    guard let workflow = workflows[row.task.workflow]?.row, let spec = try? spec(of: row.task, for: row.cluster) else {
+    guard let workflow = workflows[row.task.workflow]?.row, let known = try? spec(of: row.task, for: row.cluster) else {
       return nil
     }
+    let spec = withNotice(known, of: row)
     let held = ledger.reservations[row.id]
     var walltime = spec.federation.walltime ?? (spec.activeDeadline == nil ? held?.bound : nil)
     var slice = held.flatMap { $0.isRenewable ? $0.slice : nil }

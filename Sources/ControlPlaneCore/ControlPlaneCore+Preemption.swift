@@ -56,12 +56,15 @@ extension ControlPlaneCore {
     guard !full.isEmpty, let claimant = waiting(in: key) else { return }
     for _ in 0..<tasks {
       let choices = views.filter { full.contains($0.spec.name) }
-        .compactMap { view in choice(for: group.requirement, on: view).map { (view.spec.name, $0) } }
+        .map { $0.part(for: group.requirement, lasting: group.expectedRuntime) }
+        .compactMap { view in
+          choice(for: group.requirement, on: view).map { room in (view.spec.name, room) }
+        }
       guard let (cluster, choice) = choices.min(by: { Self.isFirst($0, $1) }) else { return }
       for run in choice.runs { preempt(run, for: claimant, group.requirement.hints.priorityClass) }
       preemption.add(
         PreemptionState.Claim(
-          group: key, requirement: group.requirement, cluster: cluster,
+          group: key, requirement: group.requirement, cluster: cluster, isSpot: choice.isSpot,
           victims: choice.choice.map { Set($0.runs) } ?? leaving(cluster), since: now))
     }
   }
@@ -84,7 +87,7 @@ extension ControlPlaneCore {
 
   /// Runs that have been asked to leave a cluster and have not left.
   private func leaving(_ cluster: ClusterName) -> Set<RunID> {
-    clusters[cluster]!.runs.filter { runs[$0]!.row.preemptedFor != nil }
+    clusters[cluster]!.runs.filter { runs[$0]!.row.isLeaving }
   }
 
   // MARK: Victims
@@ -93,13 +96,15 @@ extension ControlPlaneCore {
   struct Room {
     /// nil: enough is leaving as it is.
     var choice: VictimChoice?
+    /// Of the cluster's spot capacity.
+    var isSpot: Bool
     var runs: [RunID] { choice?.runs ?? [] }
   }
 
   /// nil when nobody there whose leaving makes the room may leave.
   private func choice(for requirement: Requirement, on view: ClusterView) -> Room? {
     let missing = missing(for: requirement, on: view)
-    guard !missing.isNone else { return Room(choice: nil) }
+    guard !missing.isNone else { return Room(choice: nil, isSpot: view.isSpot) }
     let entry = clusters[view.spec.name]!
     let asking = requirement.hints.priorityClass
     // Most often nothing lower runs there: that is known without looking at each run.
@@ -108,9 +113,10 @@ extension ControlPlaneCore {
     else { return nil }
     let victims = victims(
       below: requirement.hints.priorityClass, on: view.spec.name, bandwidth: view.bandwidth, for: requirement.project,
-      reclaims: mayReclaim(requirement))
+      reclaims: mayReclaim(requirement)
+    ).filter { view.spot == nil || (runs[$0.run]!.row.spot != nil) == view.isSpot }
     return VictimChoice.choose(making: missing, from: victims, capacity: view.inventory.capacity)
-      .map { Room(choice: $0) }
+      .map { Room(choice: $0, isSpot: view.isSpot) }
   }
 
   /// What a cluster lacks for one more task of a requirement when all have left that were asked to, and all have come that room is kept
@@ -120,11 +126,12 @@ extension ControlPlaneCore {
     // As `ClusterView.hasRoom`: a cluster with a queue of its own takes as much again.
     let free = view.inventory.queues ? view.free + view.inventory.capacity : view.free
     var missing = MissingRoom(resources: requirement.resources - free, slots: view.freeSlots.map { 1 - $0 } ?? 0)
-    for claim in preemption.claims(on: view.spec.name) {
+    for claim in preemption.claims(on: view.spec.name) where claim.isSpot == view.isSpot {
       missing.resources += claim.requirement.resources
       if view.freeSlots != nil { missing.slots += 1 }
     }
     for id in entry.runs where runs[id]!.row.cancelReason != nil && runs[id]!.holdsSlot {
+      guard view.spot == nil || (runs[id]!.row.spot != nil) == view.isSpot else { continue }
       missing.resources -= runs[id]!.row.resources
       if view.freeSlots != nil { missing.slots -= 1 }
     }
@@ -147,12 +154,17 @@ extension ControlPlaneCore {
       let isProtected = now < (run.row.startedAt ?? run.row.boundAt) + protection(run.priorityClass, record.restarts)
       // Only realtime work cannot wait until it has done what it was sent away from before.
       guard !isProtected || asking == .realtime else { return nil }
-      return VictimView(
-        run: id, priorityClass: run.priorityClass, resources: run.row.resources,
-        workSeconds: run.row.startedAt.map { (now - $0).seconds } ?? 0,
-        restageSeconds: Double(run.row.inputBytes?.bytes ?? 0) / max(1, bandwidth), isProtected: isProtected)
+      return victim(id, bandwidth: bandwidth, isProtected: isProtected)
     }
     return withoutGuaranteed(found, for: project)
+  }
+
+  func victim(_ id: RunID, bandwidth: Double, isProtected: Bool) -> VictimView {
+    let run = runs[id]!
+    return VictimView(
+      run: id, priorityClass: run.priorityClass, resources: run.row.resources,
+      workSeconds: run.row.startedAt.map { (now - $0).seconds } ?? 0,
+      restageSeconds: Double(run.row.inputBytes?.bytes ?? 0) / max(1, bandwidth), isProtected: isProtected)
   }
 
   /// Whether a run of another project may have to give back what it uses of this one's guarantee.
@@ -169,14 +181,19 @@ extension ControlPlaneCore {
 
   mutating func preempt(_ id: RunID, for claimant: TaskID, _ asking: PriorityClass) {
     let victim = runs[id]!.row
-    let reason = preemptionReason(victim.task, for: claimant, asking)
-    runs[id]!.row.cancelReason = reason
     runs[id]!.row.preemptedFor = claimant
+    askToLeave(id, because: preemptionReason(victim.task, for: claimant, asking), event: "Preempted")
+  }
+
+  /// A run gets its hook, and ends; its task waits again.
+  mutating func askToLeave(_ id: RunID, because reason: String, event: String) {
+    runs[id]!.row.cancelReason = reason
     preemption.asked(id)
-    output.runs[id] = runs[id]!.row
+    let victim = runs[id]!.row
+    output.runs[id] = victim
     output.events.append(
       EventRow(
-        at: now, workflow: victim.task.workflow, node: victim.task.node, cluster: victim.cluster, reason: "Preempted",
+        at: now, workflow: victim.task.workflow, node: victim.task.node, cluster: victim.cluster, reason: event,
         message: reason))
     guard let session = clusters[victim.cluster]!.session, !clusters[victim.cluster]!.row.isAdopting else { return }
     output.add(.send(victim.cluster, session, .cancel([id], reason: reason, isPreemption: true)))
@@ -195,7 +212,7 @@ extension ControlPlaneCore {
   // MARK: Ends
 
   /// Whether a run that ended did so because it had to leave: its task waits again.
-  func isPreempted(_ row: RunRow) -> Bool { row.preemptedFor != nil && isRebinding(row) }
+  func isPreempted(_ row: RunRow) -> Bool { row.isLeaving && isRebinding(row) }
 
   /// A run has left for another: what it had reached is what its task goes on with.
   mutating func notePreempted(_ row: RunRow, _ outputs: TaskOutputs) {
@@ -237,7 +254,7 @@ extension ControlPlaneCore {
 
   /// After a restart: what is being made room for is what the leaving runs say.
   mutating func restoreClaims() {
-    for id in runs.keys where runs[id]!.row.preemptedFor != nil { preemption.asked(id) }
+    for id in runs.keys where runs[id]!.row.isLeaving { preemption.asked(id) }
     for id in runs.keys.sorted() {
       guard let claimant = runs[id]!.row.preemptedFor,
         let group = workflows[claimant.workflow]?.tasks[claimant.node]?.group,
@@ -247,7 +264,8 @@ extension ControlPlaneCore {
       guard !preemption.claims(on: cluster).contains(where: { $0.group == group }) else { continue }
       preemption.add(
         PreemptionState.Claim(
-          group: group, requirement: requirement, cluster: cluster, victims: leaving(cluster), since: now))
+          group: group, requirement: requirement, cluster: cluster, isSpot: runs[id]!.row.spot != nil,
+          victims: leaving(cluster), since: now))
     }
   }
 

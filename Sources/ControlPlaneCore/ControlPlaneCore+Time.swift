@@ -19,6 +19,7 @@ extension ControlPlaneCore {
     renewSlices()
     stopUnpayable()
     reviewPlacement()
+    reviewSpot()
     moveStalledRuns()
     backlog.tick(at: now)
     if configuration.holdsHeadroom { observeDemand() }

@@ -70,10 +70,12 @@ public enum Command: Sendable {
   case submit(Submission)
   case workflow(WorkflowReference, WorkflowCommand)
   case createCluster(ClusterSpec)
-  /// Periods of prices stay as they are.
+  /// Periods of prices and spot capacity stay as they are.
   case updateCluster(ClusterSpec)
   /// What runs that are placed from now on pay; those that are placed already keep their quote.
   case setPrices(ClusterName, PricePeriod)
+  /// What of a cluster is spot capacity, and what it costs.
+  case spot(ClusterName, SpotCommand)
   /// nil reopens it.
   case cordon(ClusterName, reason: String?)
   /// Cordoned, and its agent lets what runs end. False reopens it.
@@ -94,6 +96,20 @@ public enum Command: Sendable {
   case storeArtifact(repositoryKey: String, ProjectName)
   /// Inputs are looked at before anything of the project reads them, for a plan.
   case lookAhead([UnseenInput], ProjectName)
+}
+
+/// What can be asked of a cluster's spot capacity.
+public enum SpotCommand: Hashable, Sendable, Codable {
+  /// So much of the cluster, in per cent; what does not fit any more leaves after its notice.
+  ///
+  /// - Parameters:
+  ///   - notice: nil: as before.
+  ///   - reason: shown to those who leave and wait.
+  case offer(percent: Int, notice: Duration?, reason: String?)
+  /// There is none any more, and its prices are forgotten.
+  case withdraw
+  /// As `Command.setPrices`; who bids less leaves.
+  case setPrices(PricePeriod)
 }
 
 /// What can be asked of a project.

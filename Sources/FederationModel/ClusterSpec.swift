@@ -7,13 +7,16 @@ public struct ClusterSpec: Hashable, Sendable, Codable {
   public var prices: PriceSheet?
   /// Prices that hold for a time, in the order in which they were set; nil: none.
   public var pricePeriods: [PricePeriod]?
+  /// The part that may be taken back; nil: none.
+  public var spot: SpotOffer?
   /// The one project that may use it; nil: whatever its agent's `Tenancy` allows.
   public var project: ProjectName?
 
   public init(
     name: ClusterName, kind: ClusterKind, labels: [String: String] = [:], prices: PriceSheet? = nil,
-    pricePeriods: [PricePeriod]? = nil, project: ProjectName? = nil
+    pricePeriods: [PricePeriod]? = nil, spot: SpotOffer? = nil, project: ProjectName? = nil
   ) {
+    self.spot = spot
     self.name = name
     self.kind = kind
     self.labels = labels

@@ -238,14 +238,17 @@ public struct FederationHints: Hashable, Sendable, Codable {
   public var recompute: RecomputePolicy?
   /// nil: SIGTERM, the template's grace, and no checkpoint.
   public var onPreempt: PreemptionHook?
+  /// Whether it takes capacity that may be taken back, with `maxPrice` as its bid; nil: never.
+  public var spot: SpotPolicy?
 
   public init(
     kinds: [ClusterKind] = [], labels: [String: String] = [:], exclude: [ClusterName] = [], walltime: Duration? = nil,
     priorityClass: PriorityClass = .interruptible, onDisconnect: DisconnectPolicy = .wait, maxPrice: Money? = nil,
     gangSize: Int = 1, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
     datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil,
-    onPreempt: PreemptionHook? = nil
+    onPreempt: PreemptionHook? = nil, spot: SpotPolicy? = nil
   ) {
+    self.spot = spot
     self.onPreempt = onPreempt
     self.kinds = kinds
     self.labels = labels

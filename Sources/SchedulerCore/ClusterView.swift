@@ -40,6 +40,8 @@ public struct ClusterView: Sendable {
   public var headroom: Headroom?
   /// Its agent can be told that what is held for a run is more than it was: a placement need not hold the whole bound.
   public var renewsSlices = false
+  /// The part of it that may be taken back; nil: none.
+  public var spot: SpotView?
   /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
   var heldSeconds = 0.0
 

@@ -150,6 +150,7 @@ private struct RandomLife {
       - name: work
         retryStrategy: {limit: "1", retryPolicy: Always}
         timeout: 100s
+        federation: {spot: allow, maxPrice: "0.02 EUR", walltime: 1h}
         container: {image: any, command: ["true"]}
     """,
     """
@@ -229,6 +230,7 @@ private struct RandomLife {
     case 10 where random.next(upTo: 6) == 0: command(.forgetCluster(cluster, confirmStopped: true))
     case 27: money()
     case 2: semaphores()
+    case 32: spot(cluster)
     case 11..<14: connect(cluster)
     case 14:
       if let session = sessions.removeValue(forKey: cluster) {
@@ -251,6 +253,21 @@ private struct RandomLife {
     } else {
       command(
         .project("p", .setSemaphore(key: "db", limit: random.next(upTo: 5) == 0 ? nil : 1 + random.next(upTo: 3))))
+    }
+  }
+
+  private mutating func spot(_ cluster: ClusterName) {
+    let price = PriceSheet(currency: "EUR", coreHour: Double(random.next(upTo: 4)))
+    switch random.next(upTo: 8) {
+    case 0: command(.spot(cluster, .withdraw))
+    case 1: command(.spot(cluster, .setPrices(PricePeriod(prices: price, until: clock + .seconds(20)))))
+    case 2, 3: command(.spot(cluster, .setPrices(PricePeriod(prices: price))))
+    default:
+      command(
+        .spot(
+          cluster,
+          .offer(percent: random.next(upTo: 5) * 25, notice: .seconds(5), reason: random.next(upTo: 2) == 0 ? "é" : nil)
+        ))
     }
   }
 

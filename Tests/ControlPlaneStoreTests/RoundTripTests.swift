@@ -25,7 +25,11 @@ struct RoundTripTests {
             pricePeriods: [
               PricePeriod(prices: PriceSheet(currency: "EUR"), from: Sample.now, until: Sample.now + .seconds(9)),
               PricePeriod(prices: PriceSheet(currency: "EUR", coreHour: 1), until: Sample.now),
-            ]), createdAt: Sample.now),
+            ],
+            spot: SpotOffer(
+              percent: 40, notice: .seconds(60), prices: PriceSheet(currency: "CNY", gpuHour: 1),
+              pricePeriods: [PricePeriod(prices: PriceSheet(currency: "CNY"), until: Sample.now)],
+              reclaimedAt: Sample.now, reason: "maintenance")), createdAt: Sample.now),
       ]
       delta.explanations = [ExplanationRow(id: 9, workflow: WorkflowID(1), at: Sample.now, document: "{}")]
       delta.agents = [Sample.agent("a"), Sample.agent("b")]

@@ -112,6 +112,7 @@ enum DeltaEncoder {
       ("name", "text"), ("kind", "text"), ("labels", "text"), ("project", "text"), ("created_ms", "int8"),
       ("cordon_reason", "text"), ("is_draining", "bool"), ("revoked_ms", "int8"), ("journal", "text"),
       ("acked_sequence", "int8"), ("is_adopting", "bool"), ("price_periods", "text"),
+      ("spot", "text"),
     ])
   static let priceSQL = upsert(
     "price_sheets", key: ["cluster"],
@@ -135,6 +136,7 @@ enum DeltaEncoder {
     p.append(column: rows) { $0.ackedSequence }
     p.append(column: rows) { $0.isAdopting }
     try p.append(column: rows) { try $0.spec.pricePeriods.map { try RowJSON.encode($0) } }
+    try p.append(column: rows) { try $0.spec.spot.map { try RowJSON.encode($0) } }
     var unit = [PostgresStatement(clusterSQL, p)]
     let free = rows.filter { $0.spec.prices == nil }.map(\.spec.name.text)
     if !free.isEmpty {

@@ -104,6 +104,7 @@ enum RowDecoder {
     run.preemptedFor = try row.optionalInt(29).flatMap { workflow in
       try int32(row, 30).map { TaskID(workflow: WorkflowID(workflow), node: NodeID($0)) }
     }
+    run.spot = try row.optionalText(32).map { try RowJSON.decode(SpotTerms.self, $0) }
     return run
   }
 
@@ -151,7 +152,7 @@ enum RowDecoder {
   static let clusters = """
     SELECT name, kind, labels, project, created_ms, cordon_reason, is_draining, revoked_ms, journal, acked_sequence,
       is_adopting, currency, core_hour, gibibyte_hour, gpu_hour, egress_gibibyte, class_factors,
-      price_periods, storage_gibibyte_hour
+      price_periods, storage_gibibyte_hour, spot
     FROM clusters LEFT JOIN price_sheets ON cluster = name ORDER BY name
     """
 
@@ -166,6 +167,7 @@ enum RowDecoder {
       name: ClusterName(try row.text(0)), kind: try word(try row.text(1), ClusterKind.self),
       labels: try RowJSON.decode([String: String].self, try row.text(2)), prices: prices,
       pricePeriods: try row.optionalText(17).map { try RowJSON.decode([PricePeriod].self, $0) },
+      spot: try row.optionalText(19).map { try RowJSON.decode(SpotOffer.self, $0) },
       project: try row.optionalText(3).map { ProjectName($0) })
     return ClusterRow(
       spec: spec, createdAt: try time(row, 4), cordonReason: try row.optionalText(5), isDraining: try row.bool(6),

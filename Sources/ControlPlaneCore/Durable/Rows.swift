@@ -74,6 +74,8 @@ public struct RunRow: Hashable, Sendable {
   public var cancelReason: String?
   /// The task that it makes room for; nil: none. With it `cancelReason` is set, and it ends preempted.
   public var preemptedFor: TaskID?
+  /// What it has agreed to on spot capacity; nil: it is not on any.
+  public var spot: SpotTerms?
   /// Set while the cluster cannot say whether it runs (a new journal); such a run is neither sent again nor replaced without an operator's word.
   public var isUnaccounted: Bool
   /// Key of the placement's `ExplanationRow`; 0 for none.
@@ -135,6 +137,11 @@ public struct RunRow: Hashable, Sendable {
     self.wallMilliseconds = wallMilliseconds
     self.runsAs = runsAs
   }
+}
+
+extension RunRow {
+  /// It was told to leave, for a task of a higher class or with its spot capacity: its task goes on elsewhere.
+  public var isLeaving: Bool { preemptedFor != nil || spot?.isEvicted == true }
 }
 
 /// The candidate table of one placement decision, shared by every run of one workflow that the same decision placed. Key: `id`.

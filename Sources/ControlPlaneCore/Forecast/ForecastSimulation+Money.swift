@@ -17,7 +17,8 @@ extension ForecastSimulation {
   mutating func hold(_ index: Int, on site: Int, egress: Double) -> Bool {
     let requirement = groups[tasks[index].group].pending.requirement
     guard let budget, requirement.project == basis.project else { return true }
-    let view = sites[site].view(at: time)
+    var view = sites[site].view(at: time)
+    view.enter(SpotChoice(isSpot: tasks[index].isSpot))
     // As if it were renewed as far as it is expected to run: in the course nobody is ended for want of money.
     let expected = Duration.seconds(
       groups[tasks[index].group].pending.expectedRuntime.seconds / max(0.001, sites[site].base.speed))
@@ -40,7 +41,7 @@ extension ForecastSimulation {
   mutating func settle(_ index: Int, lasting seconds: Double) {
     guard let hold = holds.removeValue(forKey: index) else { return }
     let requirement = groups[tasks[index].group].pending.requirement
-    let sheet = sites[tasks[index].site].base.spec.prices?.quoted(to: requirement.hints.priorityClass)
+    let sheet = prices(of: index, on: tasks[index].site)
     let cost = (sheet?.cost(of: requirement.priced, for: .seconds(seconds)) ?? 0) + hold.egress
     let used = min(hold.most, Amount(charging: cost))
     if let available = budget?.available { budget!.available = available + hold.amount - used }
@@ -49,15 +50,24 @@ extension ForecastSimulation {
 
   /// Minor units that the sources of a placement charge.
   func egress(of placement: Placement, to site: Int) -> Double {
-    guard !placement.sources.isEmpty, let currency = sites[site].base.spec.prices?.currency else { return 0 }
+    guard !placement.sources.isEmpty,
+      let currency = (placement.isSpot ? sites[site].base.spot?.prices : sites[site].base.spec.prices)?.currency
+    else { return 0 }
     return sites.reduce(0) { sum, sender in
       let bytes = placement.sources[sender.name] ?? .zero
       return sum + EgressQuote.cost(of: bytes, at: sender.base.egressGibibyte(in: currency))
     }
   }
 
-  mutating func price(_ row: Int, _ requirement: Requirement, _ site: Int, _ seconds: Double, egress: Double) {
-    guard let sheet = sites[site].base.spec.prices?.quoted(to: requirement.hints.priorityClass) else { return }
+  /// What a task's run is quoted: the spot price of now, which nobody knows of another time.
+  private func prices(of index: Int, on site: Int) -> PriceSheet? {
+    let sheet = tasks[index].isSpot ? sites[site].base.spot?.prices : sites[site].base.spec.prices
+    return sheet?.quoted(to: groups[tasks[index].group].pending.requirement.hints.priorityClass)
+  }
+
+  mutating func price(_ index: Int, _ site: Int, _ seconds: Double, egress: Double) {
+    guard let sheet = prices(of: index, on: site) else { return }
+    let (row, requirement) = (tasks[index].row, groups[tasks[index].group].pending.requirement)
     trace.tasks[row].price =
       (sheet.cost(of: requirement.priced, for: .seconds(seconds)) + egress).rounded(.up)
     trace.tasks[row].currency = sheet.currency

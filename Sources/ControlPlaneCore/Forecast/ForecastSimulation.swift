@@ -44,6 +44,8 @@ struct ForecastSimulation {
     /// Index into `trace.tasks`; -1 for somebody else's.
     var row = -1
     var site = -1
+    /// It takes the site's spot capacity.
+    var isSpot = false
     /// Seconds of the run there, expected and in this course.
     var expected = 0.0
     var actual = 0.0
@@ -350,6 +352,7 @@ struct ForecastSimulation {
     let index = Int(placement.task.node.ordinal)
     guard let site = sites.firstIndex(where: { $0.name == placement.cluster }) else { return }
     let egress = egress(of: placement, to: site)
+    tasks[index].isSpot = placement.isSpot
     guard hold(index, on: site, egress: egress) else { return }
     let group = tasks[index].group
     if let place = groups[group].waiting.firstIndex(of: index) { groups[group].waiting.remove(at: place) }
@@ -363,7 +366,7 @@ struct ForecastSimulation {
     }
     sites[site].bind(
       groups[group].pending.requirement.resources, index, isStaging: inputs.at > time,
-      isShort: groups[group].pending.expectedRuntime < ClusterView.shortTask)
+      isShort: groups[group].pending.expectedRuntime < ClusterView.shortTask, isSpot: placement.isSpot)
     events.insert(Event(at: max(inputs.at, time + wait), kind: .staged, task: index))
     let row = tasks[index].row
     guard row >= 0 else { return }
@@ -373,7 +376,7 @@ struct ForecastSimulation {
     trace.tasks[row].moved = inputs.moved
     if trace.tasks[row].readyAt < time, let freed = sites[site].lastEnded { trace.tasks[row].freedBy = freed }
     if trace.groups[groups[group].row].table.candidates.isEmpty { trace.groups[groups[group].row].table = table }
-    price(row, groups[group].pending.requirement, site, tasks[index].actual, egress: egress)
+    price(index, site, tasks[index].actual, egress: egress)
   }
 
   /// When all that a requirement reads is on a site, and what is moved for it.

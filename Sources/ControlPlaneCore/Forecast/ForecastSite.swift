@@ -9,6 +9,8 @@ struct ForecastSite: Sendable {
     var task: Int
     /// Seconds, when it is expected to end.
     var expectedEnd: Double
+    /// It is on spot capacity.
+    var isSpot = false
   }
 
   /// As it was at the beginning.
@@ -23,6 +25,10 @@ struct ForecastSite: Sendable {
   // What passes see as taken: what is bound here and not in staging.
   private var held: Resources
   private var slotsHeld: Int
+  private var spotHeld: Resources
+  private var spotSlotsHeld: Int
+  /// Tasks on spot capacity that are not over.
+  private var spot: Set<Int> = []
   // What really runs.
   private var busy = Resources.zero
   private var staging: Set<Int> = []
@@ -33,7 +39,11 @@ struct ForecastSite: Sendable {
 
   init(_ view: ClusterView, running: [ExpectedRelease]) {
     base = view
-    self.running = running.map { Running(resources: $0.resources, task: -1, expectedEnd: $0.end) }
+    self.running = running.map {
+      Running(resources: $0.resources, task: -1, expectedEnd: $0.end, isSpot: $0.isSpot)
+    }
+    spotHeld = view.spot?.used ?? .zero
+    spotSlotsHeld = view.spot?.slotsUsed ?? 0
     held = view.inventory.capacity - view.free
     slotsHeld = view.freeSlots.map { (view.inventory.slots ?? 0) - $0 } ?? 0
     longRuns = view.longRuns
@@ -48,6 +58,7 @@ struct ForecastSite: Sendable {
 
   mutating func adopt(_ number: Int, as task: Int) {
     running[number].task = task
+    if running[number].isSpot { spot.insert(task) }
     // Which of them are short ones is not told: those that end first.
     if running.count - number <= base.longRuns { long.insert(task) }
   }
@@ -61,12 +72,14 @@ struct ForecastSite: Sendable {
       view.backlogOut = ByteCount(estimated: (linkOutFreeAt - time) * base.bandwidthOut)
     }
     view.longRuns = longRuns
+    view.spot?.used = spotHeld
+    view.spot?.slotsUsed = spotSlotsHeld
     view.cache?.used += brought
     // One that takes longer than expected takes nobody knows how long: as a leader sees it.
     let ends = running.map { $0.expectedEnd > time ? $0.expectedEnd - time : max(1, (time - $0.expectedEnd) / 10) }
     view.firstEnd = ends.min()
     view.meanRun = ends.isEmpty ? 0 : ends.reduce(0, +) / Double(ends.count)
-    view.releases = zip(running, ends).map { ExpectedRelease(resources: $0.resources, end: $1) }
+    view.releases = zip(running, ends).map { ExpectedRelease(resources: $0.resources, end: $1, isSpot: $0.isSpot) }
       .sorted { $0.end < $1.end }
     return view
   }
@@ -89,23 +102,27 @@ struct ForecastSite: Sendable {
 
   // MARK: Runs
 
-  mutating func bind(_ resources: Resources, _ task: Int, isStaging: Bool, isShort: Bool) {
+  mutating func bind(_ resources: Resources, _ task: Int, isStaging: Bool, isShort: Bool, isSpot: Bool) {
+    if isSpot { spot.insert(task) }
     if !isShort {
       long.insert(task)
       longRuns += 1
     }
-    if isStaging { staging.insert(task) } else { hold(resources) }
+    if isStaging { staging.insert(task) } else { hold(resources, task) }
   }
 
   /// Its inputs are there, and the cluster's own queue has let it through.
   mutating func staged(_ resources: Resources, _ task: Int) {
-    if staging.remove(task) != nil { hold(resources) }
+    if staging.remove(task) != nil { hold(resources, task) }
     queue.append(task)
   }
 
-  private mutating func hold(_ resources: Resources) {
+  private mutating func hold(_ resources: Resources, _ task: Int) {
     held += resources
     slotsHeld += 1
+    guard spot.contains(task) else { return }
+    spotHeld += resources
+    spotSlotsHeld += 1
   }
 
   /// Whether it can start now.
@@ -124,16 +141,23 @@ struct ForecastSite: Sendable {
   }
 
   mutating func startNext(_ resources: Resources, expectedEnd: Double) {
-    running.append(Running(resources: resources, task: queue.removeFirst(), expectedEnd: expectedEnd))
+    let task = queue.removeFirst()
+    running.append(
+      Running(resources: resources, task: task, expectedEnd: expectedEnd, isSpot: spot.contains(task)))
     busy += occupied(by: resources)
   }
 
   /// A run is over, or will never be.
   mutating func release(_ task: Int, _ resources: Resources) {
     if long.remove(task) != nil { longRuns -= 1 }
+    let isSpot = spot.remove(task) != nil
     if staging.remove(task) != nil { return }
     held -= resources
     slotsHeld -= 1
+    if isSpot {
+      spotHeld -= resources
+      spotSlotsHeld -= 1
+    }
     if let place = running.firstIndex(where: { $0.task == task }) {
       running.remove(at: place)
       busy -= occupied(by: resources)

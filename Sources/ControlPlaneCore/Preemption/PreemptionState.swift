@@ -11,6 +11,8 @@ struct PreemptionState: Sendable {
     var group: Int64
     var requirement: Requirement
     var cluster: ClusterName
+    /// Of the cluster's spot capacity.
+    var isSpot = false
     /// The runs that leave for it and have not left yet.
     var victims: Set<RunID>
     /// When the last of them had left, or when it was made.

@@ -23,6 +23,13 @@ struct ClusterEntry: Sendable {
   /// Of the runs that hold a slot.
   var used = Resources.zero
   var slotsUsed = 0
+  /// Of the runs on spot capacity that hold a slot.
+  private var spotUsed = Resources.zero
+  private var spotSlotsUsed = 0
+  /// Runs on spot capacity that are not over.
+  private(set) var spotRuns = 0
+  /// The terms under which its spot runs were last looked at; nil: they were not, or not all of them.
+  var spotReviewed: SpotReview?
   /// Of the runs that hold a slot, by class.
   private var useByClass: [PriorityClass: (resources: Resources, slots: Int)] = [:]
   /// What realtime work has wanted here lately.
@@ -96,6 +103,9 @@ struct ClusterEntry: Sendable {
     view.longRuns = longRuns
     view.renewsSlices = renewsSlices
     view.headroom = headroom
+    view.spot = row.spec.spot.map {
+      SpotView(offer: $0, prices: row.spec.spotPrices(at: now), used: spotUsed, slotsUsed: spotSlotsUsed)
+    }
     return view
   }
 
@@ -119,12 +129,14 @@ struct ClusterEntry: Sendable {
   mutating func add(_ run: RunEntry) {
     runs.insert(run.row.id)
     backlogIn += run.promisedBytes
+    if run.row.spot != nil { spotRuns += 1 }
     if run.holdsSlot { take(run) }
   }
 
   mutating func remove(_ run: RunEntry) {
     guard runs.remove(run.row.id) != nil else { return }
     backlogIn -= run.promisedBytes
+    if run.row.spot != nil { spotRuns -= 1 }
     if run.holdsSlot { giveBack(run) }
     while let first = ends.min, !runs.contains(first.run) { ends.removeMin() }
   }
@@ -146,6 +158,9 @@ struct ClusterEntry: Sendable {
   private mutating func note(_ run: RunEntry, _ change: Int) {
     useByClass[run.priorityClass, default: (.zero, 0)].slots += change
     useByClass[run.priorityClass]!.resources += run.row.resources * change
+    guard run.row.spot != nil else { return }
+    spotUsed += run.row.resources * change
+    spotSlotsUsed += change
   }
 
   mutating func giveBack(_ run: RunEntry) {

@@ -70,14 +70,17 @@ public struct ClusterDocument: Hashable, Sendable, Codable {
   public var isDraining: Bool
   public var isAdopting: Bool
   public var revokedAt: WireTime?
+  /// What of it is spot capacity; nil: nothing.
+  public var spot: SpotDocument?
   /// What only the leader knows; nil where it could not be asked.
   public var live: ClusterLiveDocument?
   public init(
     name: String, kind: ClusterKind, labels: [String: String], prices: PriceSheet?, project: String?,
     createdAt: WireTime,
     state: String, reason: String, cordonReason: String?, isDraining: Bool, isAdopting: Bool, revokedAt: WireTime?,
-    live: ClusterLiveDocument?
+    live: ClusterLiveDocument?, spot: SpotDocument? = nil
   ) {
+    self.spot = spot
     self.name = name
     self.kind = kind
     self.labels = labels
@@ -91,6 +94,22 @@ public struct ClusterDocument: Hashable, Sendable, Codable {
     self.isAdopting = isAdopting
     self.revokedAt = revokedAt
     self.live = live
+  }
+}
+
+/// What of a cluster is spot capacity; also the body of `PUT /v1/clusters/{cluster}/spot`.
+public struct SpotDocument: Hashable, Sendable, Codable {
+  /// Of the cluster's capacity and slots, 0 to 100. Made smaller: what does not fit any more leaves after its notice. 0: all of it is
+  /// taken back for now.
+  public var percent: Int
+  /// What a run has at most from being told to leave until it is killed, 1 to 600; when it is set, nil: as before.
+  public var noticeSeconds: Int64?
+  /// Shown to those who leave, and to those who wait while all of it is taken back.
+  public var reason: String?
+  public init(percent: Int, noticeSeconds: Int64? = nil, reason: String? = nil) {
+    self.percent = percent
+    self.noticeSeconds = noticeSeconds
+    self.reason = reason
   }
 }
 

@@ -87,14 +87,17 @@ public struct CandidateDocument: Hashable, Sendable, Codable {
   public var currency: String?
   /// The least wins.
   public var score: Double?
+  /// Whether it is the cluster's spot capacity that was looked at, at the spot price; nil: it is not.
+  public var spot: Bool?
   public init(
     cluster: String, chosen: Bool, rejected: String? = nil, temporary: Bool? = nil, reason: String? = nil,
     bytesToMove: Int64? = nil,
     bytesInFlight: Int64? = nil, source: String? = nil, sources: [String: Int64]? = nil,
     stageSeconds: Double? = nil, waitSeconds: Double? = nil, runSeconds: Double? = nil, finishSeconds: Double? = nil,
     tailSeconds: Double? = nil, priceMinorUnits: Double? = nil, egressMinorUnits: Double? = nil,
-    currency: String? = nil, score: Double? = nil
+    currency: String? = nil, score: Double? = nil, spot: Bool? = nil
   ) {
+    self.spot = spot
     self.cluster = cluster
     self.chosen = chosen
     self.rejected = rejected

@@ -132,12 +132,15 @@ public struct RunDocument: Hashable, Sendable, Codable {
   public var wallSeconds: Double
   /// Settled when the run ended; nil before, and where the cluster has no price.
   public var charge: MoneyDocument?
+  /// On spot capacity; nil: it is not.
+  public var spot: Bool?
   public init(
     id: String, epoch: Int32, cluster: String, phase: String, message: String, boundAt: WireTime,
     dispatchedAt: WireTime?,
     startedAt: WireTime?, finishedAt: WireTime?, exitCode: Int32?, runsAs: String, bytesIn: Int64, bytesOut: Int64,
-    stagingSeconds: Double, wallSeconds: Double, charge: MoneyDocument?
+    stagingSeconds: Double, wallSeconds: Double, charge: MoneyDocument?, spot: Bool? = nil
   ) {
+    self.spot = spot
     self.id = id
     self.epoch = epoch
     self.cluster = cluster

@@ -7,7 +7,10 @@ public struct PriceRequest: Hashable, Sendable, Codable {
   public var from: WireTime?
   /// The first moment at which they do not hold any more; nil: without end.
   public var until: WireTime?
-  public init(prices: PriceSheet, from: WireTime? = nil, until: WireTime? = nil) {
+  /// Of the cluster's spot capacity: its three hourly prices, in the currency of the cluster. nil: false.
+  public var spot: Bool?
+  public init(prices: PriceSheet, from: WireTime? = nil, until: WireTime? = nil, spot: Bool? = nil) {
+    self.spot = spot
     self.prices = prices
     self.from = from
     self.until = until
@@ -22,7 +25,12 @@ public struct PriceDocument: Hashable, Sendable, Codable {
   public var until: WireTime?
   /// Whether a run that is placed now is quoted these.
   public var isInForce: Bool
-  public init(cluster: String, prices: PriceSheet, from: WireTime?, until: WireTime?, isInForce: Bool) {
+  /// Of the cluster's spot capacity; nil: of the rest.
+  public var spot: Bool?
+  public init(
+    cluster: String, prices: PriceSheet, from: WireTime?, until: WireTime?, isInForce: Bool, spot: Bool? = nil
+  ) {
+    self.spot = spot
     self.cluster = cluster
     self.prices = prices
     self.from = from

@@ -207,10 +207,13 @@ public struct RunCostDocument: Hashable, Sendable, Codable {
   public var egress: [EgressCostDocument]?
   /// Settled when it ended; nil before.
   public var charge: MoneyDocument?
+  /// On spot capacity, at the spot price of its placement; nil: it was not.
+  public var spot: Bool?
   public init(
     node: String, run: String, epoch: Int32, cluster: String, phase: String, wallSeconds: Double, bytesIn: Int64,
-    quote: PriceSheet?, egress: [EgressCostDocument]? = nil, charge: MoneyDocument?
+    quote: PriceSheet?, egress: [EgressCostDocument]? = nil, charge: MoneyDocument?, spot: Bool? = nil
   ) {
+    self.spot = spot
     self.egress = egress
     self.node = node
     self.run = run

@@ -28,6 +28,8 @@ public struct Candidate: Hashable, Sendable {
   public var isChosen: Bool
   /// Why it was chosen, where a policy decided that and not the score alone.
   public var note: String?
+  /// Whether it is the cluster's spot capacity that was looked at.
+  public var isSpot = false
   public init(
     cluster: ClusterName, rejection: Rejection? = nil, estimate: Estimate? = nil, isChosen: Bool = false,
     note: String? = nil
@@ -41,6 +43,7 @@ public struct Candidate: Hashable, Sendable {
 
   var json: JSONValue {
     var members: [String: JSONValue] = ["cluster": .string(cluster.text), "chosen": .bool(isChosen)]
+    if isSpot { members["spot"] = true }
     if let rejection {
       members["rejected"] = .string(rejection.code)
       members["reason"] = .string(rejection.message)
@@ -87,6 +90,8 @@ public struct Rejection: Hashable, Sendable {
   static let keptForGang = "KeptForGang"
   /// It could start there now, and ends sooner where a slot is expected to become free.
   public static let heldForBetter = "HeldForBetter"
+  /// Spot capacity costs more than the task bids.
+  public static let spotPrice = "SpotPrice"
   /// The project's budget does not hold what a run may cost.
   public static let overBudget = "OverBudget"
   /// The project uses as much at once as it may.

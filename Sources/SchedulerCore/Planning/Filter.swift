@@ -14,7 +14,9 @@ enum Filter {
     of cluster: ClusterView, for requirement: Requirement, missing: ByteCount, egress: Double,
     confined: [Confinement], expectedRuntime: Duration, budget: BudgetView?, quota: QuotaView? = nil
   ) -> Rejection? {
-    if let never = permission(cluster, requirement) ?? residency(cluster, confined) ?? fitness(cluster, requirement) {
+    if let never = permission(cluster, requirement) ?? residency(cluster, confined) ?? offer(cluster, requirement)
+      ?? fitness(cluster, requirement)
+    {
       return never
     }
     // A quota that is full for now must not hide a price that is never paid.
@@ -90,6 +92,24 @@ enum Filter {
     return nil
   }
 
+  /// Whether the part of the cluster is there that the task takes.
+  private static func offer(_ cluster: ClusterView, _ requirement: Requirement) -> Rejection? {
+    guard let spot = cluster.spot else {
+      guard requirement.hints.spot == .require else { return nil }
+      return Rejection("NoSpot", "the workflow asks for spot capacity, and it has none")
+    }
+    guard cluster.isSpot else {
+      guard spot.offer.percent == 100 else { return nil }
+      return Rejection("SpotOnly", "all of it is spot capacity, which the workflow does not take (`federation.spot`)")
+    }
+    if spot.offer.percent == 0 {
+      let why = spot.offer.reason.map { ": \($0)" } ?? ""
+      return Rejection("SpotReclaimed", "its operator has taken its spot capacity back\(why)", isTemporary: true)
+    }
+    guard spot.prices == nil else { return nil }
+    return Rejection("NoSpotPrice", "its spot capacity has no price yet", isTemporary: true)
+  }
+
   private static func fitness(_ cluster: ClusterView, _ requirement: Requirement) -> Rejection? {
     let inventory = cluster.inventory
     let wanted = requirement.resources
@@ -106,7 +126,9 @@ enum Filter {
     }
     if !wanted.fits(in: inventory.capacity) {
       let short = shortages(of: wanted, in: inventory.capacity)
-      return Rejection("TooLarge", short.map { "\($0.asked) asked for, it has \($0.there)" }.joined(separator: "; "))
+      let part = cluster.spot == nil ? "" : cluster.isSpot ? " of spot capacity" : " besides its spot capacity"
+      return Rejection(
+        "TooLarge", short.map { "\($0.asked) asked for, it has \($0.there)\(part)" }.joined(separator: "; "))
     }
     if requirement.hints.gangSize > 1, !inventory.startsGangs {
       let remedy =
@@ -125,6 +147,7 @@ enum Filter {
         "PaidEgress", "bringing its inputs there would have to be paid for, and idle work gets no paid egress",
         isTemporary: true)
     }
+    if cluster.isSpot { return spotPrice(cluster, requirement, egress, expectedRuntime) }
     guard let limit = requirement.hints.maxPrice else { return nil }
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
       return Rejection("NoPrice", "maxPrice is \(limit) and the cluster has no price")
@@ -140,6 +163,20 @@ enum Filter {
       return Rejection("TooExpensive", "it would cost \(price), maxPrice is \(limit)")
     }
     return nil
+  }
+
+  /// A price that changes is no reason for ever.
+  private static func spotPrice(
+    _ cluster: ClusterView, _ requirement: Requirement, _ egress: Double, _ expectedRuntime: Duration
+  ) -> Rejection? {
+    let hints = requirement.hints
+    guard let sheet = cluster.spec.prices?.quoted(to: hints.priorityClass) else {
+      return Rejection("NoSpotPrice", "its spot capacity has no price yet", isTemporary: true)
+    }
+    return SpotBid.refusal(
+      of: sheet, regular: cluster.regularPrices?.quoted(to: hints.priorityClass), bid: hints.maxPrice,
+      for: requirement.priced, lasting: hints.walltime ?? expectedRuntime, egress: egress
+    ).map { Rejection(Rejection.spotPrice, $0, isTemporary: true) }
   }
 
   /// Whether a project's budget can hold what a run may cost there at most.
@@ -189,16 +226,19 @@ enum Filter {
         isTemporary: true)
     }
     guard !cluster.hasRoom(for: requirement.resources, lasting: expectedRuntime) else { return nil }
+    let part = cluster.isSpot ? " of its spot capacity" : ""
+    let note = cluster.spotNote.map { "; \($0)" } ?? ""
     if let slots = cluster.freeSlots, slots <= 0 {
-      return Rejection(Rejection.full, "all \(cluster.inventory.slots ?? 0) slots are taken", isTemporary: true)
+      return Rejection(
+        Rejection.full, "all \(cluster.inventory.slots ?? 0) slots\(part) are taken\(note)", isTemporary: true)
     }
     let short = shortages(of: requirement.resources, in: cluster.free)
     // What is free now can be promised to others for later.
     let message =
       short.isEmpty
       ? "what is free now is needed by runs before this one"
-      : short.map { "\($0.asked) asked for, \($0.there) free now" }.joined(separator: "; ")
-    return Rejection(Rejection.full, message, isTemporary: true)
+      : short.map { "\($0.asked) asked for, \($0.there)\(part) free now" }.joined(separator: "; ")
+    return Rejection(Rejection.full, message + note, isTemporary: true)
   }
 
   /// Only what does not fit: whoever reads it wants to know what to ask less of.

@@ -5,9 +5,12 @@ public struct ExpectedRelease: Hashable, Sendable {
   public var resources: Resources
   /// Seconds from now.
   public var end: Double
-  public init(resources: Resources, end: Double) {
+  /// It is on spot capacity.
+  public var isSpot: Bool
+  public init(resources: Resources, end: Double, isSpot: Bool = false) {
     self.resources = resources
     self.end = end
+    self.isSpot = isSpot
   }
 }
 
@@ -21,6 +24,8 @@ public struct ExpectedRelease: Hashable, Sendable {
 struct GangReservation: Hashable, Sendable {
   var copies: Int
   var resources: Resources
+  /// Of the cluster's spot capacity; what goes to the rest is not in its way.
+  let isSpot: Bool
   /// Seconds until enough is expected to be free.
   var start: Double
   /// What is free then besides.
@@ -31,12 +36,13 @@ struct GangReservation: Hashable, Sendable {
   /// The soonest that a cluster is expected to have room for it; nil when what is known to end there is not enough.
   init?(for requirement: Requirement, on view: ClusterView) {
     copies = requirement.hints.gangSize
+    isSpot = view.isSpot
     resources = requirement.resources
     // As `ClusterView.hasRoom`: a cluster with a queue of its own takes as much again.
     var free = view.inventory.queues ? view.free + view.inventory.capacity : view.free
     var slots = view.freeSlots
     start = 0
-    for release in view.releases {
+    for release in view.releases where release.isSpot == view.isSpot {
       if resources.fits(in: free), slots.map({ $0 > 0 }) ?? true { break }
       free += release.resources
       slots = slots.map { $0 + 1 }

@@ -21,6 +21,8 @@ struct PlacementPass {
   /// Whether a cluster charges for what others fetch from it.
   let hasEgress: Bool
 
+  /// The clusters as they were when the pass began.
+  private let start: [ClusterView]
   private let siteOfCluster: [ClusterName: Int]
   private let keys: [DataKey]
   private let views: [DataView]
@@ -41,6 +43,7 @@ struct PlacementPass {
   init(_ snapshot: SchedulingSnapshot, _ weights: PlacementWeights) {
     self.weights = weights
     clusters = snapshot.clusters
+    start = snapshot.clusters
     keepsRoom = (snapshot.groups + snapshot.gangsAhead).contains { $0.requirement.hints.gangSize > 1 }
     hasEgress = snapshot.clusters.contains { $0.chargesEgress }
     siteOfCluster = Dictionary(
@@ -122,8 +125,13 @@ struct PlacementPass {
 
   // MARK: What is kept for others
 
-  /// Until `giveBack` the clusters are as tasks of a requirement may count on them.
-  mutating func withhold(from requirement: Requirement) {
+  /// Until `giveBack` the clusters are as tasks of a group may count on them: of those with spot capacity the part that it goes to, which
+  /// is the same in all its turns of a pass.
+  mutating func withhold(from group: PendingGroup) {
+    let requirement = group.requirement
+    for index in clusters.indices where clusters[index].spot != nil {
+      clusters[index].enter(start[index].choice(for: requirement, lasting: group.expectedRuntime))
+    }
     for index in clusters.indices where !clusters[index].claims.isEmpty || clusters[index].headroom != nil {
       let part = clusters[index].withheld(from: requirement)
       guard !part.isNothing else { continue }
@@ -135,6 +143,7 @@ struct PlacementPass {
   mutating func giveBack() {
     for (index, part) in withheld { clusters[index].giveBack(part) }
     withheld = [:]
+    for index in clusters.indices where clusters[index].spot != nil { clusters[index].leave() }
   }
 
   // MARK: What a requirement reads

@@ -67,6 +67,8 @@ public struct Placement: Hashable, Sendable {
   public var sources: [ClusterName: ByteCount]
   /// It has no slot yet, and does not need one: its inputs take longer than a slot takes to become free.
   public var isAhead: Bool
+  /// It takes spot capacity.
+  public var isSpot = false
   /// It went by age: see `ProjectTurns.agedPeriod`.
   public var isAged = false
 }
@@ -88,12 +90,12 @@ public struct PlacementPlanner: Sendable {
     var order = PassOrder(snapshot)
     var open = OpenRounds(snapshot.groups)
     while let turn = order.next() {
-      pass.withhold(from: open.groups[turn.group].requirement)
+      pass.withhold(from: open.groups[turn.group])
       take(turn, &order, &open, &pass)
       pass.giveBack()
     }
     for group in snapshot.upcoming {
-      pass.withhold(from: group.requirement)
+      pass.withhold(from: group)
       foresee(group, &pass)
       pass.giveBack()
     }
@@ -105,11 +107,11 @@ public struct PlacementPlanner: Sendable {
   public func explain(_ group: PendingGroup, in snapshot: SchedulingSnapshot) -> CandidateTable {
     var pass = PlacementPass(snapshot, weights)
     for gang in snapshot.gangsAhead {
-      pass.withhold(from: gang.requirement)
+      pass.withhold(from: gang)
       reserve(for: gang, &pass)
       pass.giveBack()
     }
-    pass.withhold(from: group.requirement)
+    pass.withhold(from: group)
     var round = Round(group, &pass)
     if let tiers = LocalFirst(group.requirement, group.expectedRuntime) {
       round.begin(tiers, pass, waiting: group.waiting)

@@ -93,6 +93,7 @@ struct Round {
   private mutating func keepForGang(_ index: Int, _ pass: PlacementPass) {
     // Room that others left for this task is its own: they would have left for nothing.
     guard rejections[index] == nil, let reservation = pass.reservations[index],
+      reservation.isSpot == pass.clusters[index].isSpot,
       !pass.clusters[index].claims.contains(where: { $0.requirement == requirement }),
       !reservation.admits(requirement.resources, until: end(on: index, pass))
     else { return }
@@ -171,6 +172,8 @@ struct Round {
       pass.heldCount < PlacementPlanner.lookaheadLimit
     else { return false }
     if isUpcoming { return true }
+    // Of its two parts it is not known which the next slot is of.
+    guard pass.clusters[index].spot == nil else { return false }
     return group.isRuntimeKnown && group.expectedRuntime >= .seconds(1) && requirement.hints.gangSize == 1
       && requirement.hints.placementPolicy == nil && wait(index, pass).isForSlot
   }
@@ -215,6 +218,7 @@ struct Round {
         Placement(
           task: task, cluster: pass.clusters[index].spec.name, table: tableOfCluster[index]!, moving: missing,
           sources: sources, isAhead: isAhead))
+      pass.plan.placements[pass.plan.placements.count - 1].isSpot = pass.clusters[index].isSpot
       if isAhead {
         pass.ledger.slots[index].book(until: end)
         pass.reservations[index]?.admit(requirement.resources, until: end)
@@ -250,9 +254,12 @@ struct Round {
     if group.expectedRuntime >= ClusterView.shortTask { pass.clusters[index].longRuns += 1 }
     if pass.clusters[index].firstEnd != nil { pass.ledger.slots[index].add(until: end) }
     let expectedEnd = self.end(on: index, pass)
-    pass.reservations[index]?.admit(requirement.resources, until: expectedEnd)
+    if pass.reservations[index]?.isSpot == pass.clusters[index].isSpot {
+      pass.reservations[index]?.admit(requirement.resources, until: expectedEnd)
+    }
     if pass.keepsRoom {
-      pass.clusters[index].add(ExpectedRelease(resources: requirement.resources, end: expectedEnd))
+      pass.clusters[index].add(
+        ExpectedRelease(resources: requirement.resources, end: expectedEnd, isSpot: pass.clusters[index].isSpot))
     }
   }
 
@@ -295,11 +302,13 @@ struct Round {
     return CandidateTable(
       candidates: pass.clusters.indices.map { index in
         let isPossible = rejections[index]?.isTemporary ?? true
-        return Candidate(
+        var candidate = Candidate(
           cluster: pass.clusters[index].spec.name,
           rejection: index == chosen ? nil : reason(index),
           estimate: isPossible ? estimate(index, ledger, pass) : nil,
           isChosen: index == chosen, note: index == chosen ? notes[index] ?? aheadNote(index) : nil)
+        candidate.isSpot = pass.clusters[index].isSpot
+        return candidate
       })
   }
 

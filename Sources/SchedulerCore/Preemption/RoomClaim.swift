@@ -5,7 +5,12 @@ public import FederationModel
 public struct RoomClaim: Hashable, Sendable {
   /// Tasks with this requirement may take it, and nobody else.
   public var requirement: Requirement
-  public init(requirement: Requirement) { self.requirement = requirement }
+  /// Of the cluster's spot capacity.
+  public var isSpot: Bool
+  public init(requirement: Requirement, isSpot: Bool = false) {
+    self.requirement = requirement
+    self.isSpot = isSpot
+  }
 }
 
 /// What a task may not count on though it is free.
@@ -36,12 +41,12 @@ extension ClusterView {
   /// - Complexity: O(claims), of which there are a few.
   public func withheld(from requirement: Requirement) -> Withheld {
     var withheld = Withheld()
-    for claim in claims where claim.requirement != requirement {
+    for claim in claims where claim.requirement != requirement && claim.isSpot == isSpot {
       withheld.resources += claim.requirement.resources
       withheld.slots += 1
     }
-    // Whoever made its own room takes nobody's.
-    guard let headroom, requirement.hints.priorityClass.leavesHeadroom,
+    // Whoever made its own room takes nobody's. What may be taken back is held for nobody.
+    guard let headroom, !isSpot, requirement.hints.priorityClass.leavesHeadroom,
       !claims.contains(where: { $0.requirement == requirement })
     else { return withheld }
     withheld.resources += headroom.resources

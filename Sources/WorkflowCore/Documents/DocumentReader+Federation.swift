@@ -28,6 +28,7 @@ extension DocumentReader {
       case "datasets": block.datasets = value.isNull ? nil : reader.readDatasetMounts(value)
       case "recompute": block.recompute = reader.choice(value)
       case "stageOut": block.stageOut = reader.choice(value)
+      case "spot": block.spot = reader.choice(value)
       case "onPreempt": block.onPreempt = reader.readPreemptionHook(value)
       default: block.maxPrice = reader.money(value)
       }

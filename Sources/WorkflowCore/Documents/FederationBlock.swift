@@ -18,6 +18,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
   public var stageOut: StageOutPolicy?
   public var recompute: RecomputePolicy?
   public var onPreempt: PreemptionHook?
+  public var spot: SpotPolicy?
 
   public init(
     kinds: [ClusterKind]? = nil, labels: [String: String]? = nil, exclude: [ClusterName]? = nil,
@@ -25,8 +26,9 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     priorityClass: PriorityClass? = nil, onDisconnect: DisconnectPolicy? = nil, maxPrice: Money? = nil,
     gangSize: Int? = nil, gpuType: String? = nil, placementPolicy: PlacementPolicy? = nil, slurm: SlurmHints? = nil,
     datasets: [DatasetMount]? = nil, stageOut: StageOutPolicy? = nil, recompute: RecomputePolicy? = nil,
-    onPreempt: PreemptionHook? = nil
+    onPreempt: PreemptionHook? = nil, spot: SpotPolicy? = nil
   ) {
+    self.spot = spot
     self.onPreempt = onPreempt
     self.kinds = kinds
     self.labels = labels
@@ -53,7 +55,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
       gangSize: gangSize ?? base.gangSize, gpuType: gpuType ?? base.gpuType,
       placementPolicy: placementPolicy ?? base.placementPolicy, slurm: slurm ?? base.slurm,
       datasets: datasets ?? base.datasets, stageOut: stageOut ?? base.stageOut, recompute: recompute ?? base.recompute,
-      onPreempt: onPreempt ?? base.onPreempt)
+      onPreempt: onPreempt ?? base.onPreempt, spot: spot ?? base.spot)
   }
 
   /// The terms, with defaults for what is still open.
@@ -73,6 +75,7 @@ public struct FederationBlock: Hashable, Sendable, Codable {
     hints.stageOut = stageOut
     hints.recompute = recompute
     hints.onPreempt = onPreempt
+    hints.spot = spot
     return hints
   }
 }

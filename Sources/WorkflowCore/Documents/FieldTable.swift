@@ -231,7 +231,7 @@ enum FieldTables {
   static let federation = FieldTable(
     [
       "clusters", "datasets", "gang", "gpuType", "maxPrice", "onDisconnect", "onPreempt", "placementPolicy",
-      "priorityClass", "recompute", "slurm", "stageOut", "walltime",
+      "priorityClass", "recompute", "slurm", "spot", "stageOut", "walltime",
     ])
   static let datasetMount = FieldTable(["mountPath", "name", "version"])
   static let onPreempt = FieldTable(["checkpoint", "grace", "signal"])

@@ -170,11 +170,11 @@ struct Explain: AsyncParsableCommand {
       // The figures of a cluster that cannot take it would say that it could.
       if candidate.rejected != nil {
         let blanks = Array(repeating: "-", count: 6)
-        table.rows.append([candidate.cluster, ""] + blanks + [candidate.reason ?? candidate.rejected ?? ""])
+        table.rows.append([place(candidate), ""] + blanks + [candidate.reason ?? candidate.rejected ?? ""])
         continue
       }
       table.rows.append([
-        candidate.cluster, candidate.chosen ? "CHOSEN" : "",
+        place(candidate), candidate.chosen ? "CHOSEN" : "",
         move(candidate),
         seconds(candidate.stageSeconds), seconds(candidate.waitSeconds), seconds(candidate.runSeconds),
         seconds(candidate.finishSeconds), Display.price(candidate.priceMinorUnits, candidate.currency),
@@ -182,6 +182,10 @@ struct Explain: AsyncParsableCommand {
       ])
     }
     return table.render()
+  }
+
+  private static func place(_ candidate: CandidateDocument) -> String {
+    candidate.spot == true ? "\(candidate.cluster) (spot)" : candidate.cluster
   }
 
   /// What has to be moved and from which cluster, and what is coming already.

@@ -6,9 +6,10 @@ internal import NIOHTTP1
 
 struct ClusterCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "cluster", abstract: "Clusters: create, list, label, cordon, drain, revoke.",
+    commandName: "cluster", abstract: "Clusters: create, list, label, cordon, drain, spot capacity, revoke.",
     subcommands: [
-      Create.self, ListAll.self, Show.self, Label.self, Cordon.self, Uncordon.self, Drain.self, Revoke.self,
+      Create.self, ListAll.self, Show.self, Label.self, Cordon.self, Uncordon.self, Drain.self, Spot.self, Reclaim.self,
+      Revoke.self,
       Forget.self, Token.self,
     ])
 
@@ -66,7 +67,8 @@ struct ClusterCommand: AsyncParsableCommand {
         try output.format.print(cluster, names: [name]) { isWide in
           let notices = cluster.live?.notices ?? []
           let tenancy = cluster.live?.tenancy.map { "tenancy: \(([$0.kind] + $0.projects).joined(separator: " "))\n" }
-          return ClusterText.table([cluster], isWide: true) + (tenancy.map(Terminal.printable) ?? "")
+          return ClusterText.table([cluster], isWide: true) + ClusterText.spot(cluster.spot)
+            + (tenancy.map(Terminal.printable) ?? "")
             + notices.map { "notice: \(Terminal.printable($0))\n" }.joined()
         }
       }
@@ -165,6 +167,14 @@ enum Confirm {
 
 /// Labels, prices and tables of clusters.
 enum ClusterText {
+  /// One line of what is spot capacity; empty where nothing is.
+  static func spot(_ spot: SpotDocument?) -> String {
+    guard let spot else { return "" }
+    let notice = spot.noticeSeconds.map { ", notice \($0) s" } ?? ""
+    let reason = spot.reason.map { ": \(Terminal.printable($0))" } ?? ""
+    return spot.percent == 0 ? "spot: taken back\(reason)\n" : "spot: \(spot.percent) %\(notice)\(reason)\n"
+  }
+
   /// The line to paste on the cluster. The token is set for the command alone: it never is an argument, which everybody on
   /// that machine could see.
   static func joinLine(_ join: JoinDocument) -> String {

@@ -23,6 +23,7 @@ struct PriceCommand: AsyncParsableCommand {
     @Option(help: "One GiB that a user keeps pinned for an hour.") var storageGibHour: String?
     @Option(name: .customLong("class"), help: "CLASS=FACTOR on the hourly prices, as idle=0.4; may be repeated.")
     var classes: [String] = []
+    @Flag(help: "Of its spot capacity: hourly prices alone. Who bids less leaves after its notice.") var spot = false
     @Option(help: "From this moment: 2026-03-01T00:00:00Z") var from: String?
     @Option(help: "Until before this moment.") var until: String?
 
@@ -31,7 +32,10 @@ struct PriceCommand: AsyncParsableCommand {
       try await withClient { client in
         let answer: AcceptedDocument = try await client.post(
           ["v1", "clusters", cluster, "prices"], body: request, method: .PUT)
-        Terminal.line("\(answer.name): prices set. Runs that are placed already keep their quote.")
+        Terminal.line(
+          spot
+            ? "\(answer.name): spot prices set. Runs keep their quote; those that bid less leave after their notice."
+            : "\(answer.name): prices set. Runs that are placed already keep their quote.")
       }
     }
 
@@ -49,7 +53,9 @@ struct PriceCommand: AsyncParsableCommand {
       }
       if !factors.isEmpty { sheet.classFactors = factors }
       if let problem = sheet.problem { throw CommandFailure(.usage, "\(problem).") }
-      return PriceRequest(prices: sheet, from: try from.map(Self.moment), until: try until.map(Self.moment))
+      return PriceRequest(
+        prices: sheet, from: try from.map(Self.moment), until: try until.map(Self.moment),
+        spot: spot ? true : nil)
     }
 
     /// Whole units as minor units.
@@ -89,10 +95,11 @@ struct PriceCommand: AsyncParsableCommand {
           "UNTIL",
         ])
       for item in items {
+        let place = item.spot == true ? "\(item.cluster) (spot)" : item.cluster
         let sheet = item.prices
         let factors = (sheet.classFactors ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
         table.rows.append(
-          [item.cluster, item.isInForce ? "*" : ""]
+          [place, item.isInForce ? "*" : ""]
             + [sheet.coreHour, sheet.gibibyteHour, sheet.gpuHour, sheet.egressGibibyte, sheet.storageGibibyteHour ?? 0]
             .map {
               Display.price($0, sheet.currency)

@@ -109,7 +109,8 @@ struct Cost: AsyncParsableCommand {
         }.joined(separator: "/") + " \(quote.currency)"
       }
       table.rows.append([
-        item.node, "\(item.epoch)", item.cluster, item.phase, "\((item.wallSeconds * 100).rounded() / 100)",
+        item.node, "\(item.epoch)", item.spot == true ? "\(item.cluster) (spot)" : item.cluster, item.phase,
+        "\((item.wallSeconds * 100).rounded() / 100)",
         quote ?? "-", egress(item), item.charge?.text ?? "-",
       ])
     }

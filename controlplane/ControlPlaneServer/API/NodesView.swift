@@ -118,6 +118,7 @@ extension RunDocument {
       finishedAt: row.finishedAt?.wire, exitCode: row.exitCode, runsAs: row.runsAs, bytesIn: row.bytesIn.bytes,
       bytesOut: row.bytesOut.bytes, stagingSeconds: Double(row.stagingMilliseconds) / 1000,
       wallSeconds: Double(row.wallMilliseconds) / 1000,
-      charge: row.charge.flatMap { charge in row.quote.map { MoneyDocument(charge, $0.currency) } })
+      charge: row.charge.flatMap { charge in row.quote.map { MoneyDocument(charge, $0.currency) } },
+      spot: row.spot.map { _ in true })
   }
 }

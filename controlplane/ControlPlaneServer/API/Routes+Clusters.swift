@@ -44,6 +44,21 @@ extension APIServer {
       ) {
         try await revoke($0, $1)
       },
+      Route(
+        .put, "\(cluster)/spot", .federation(.update, .cluster),
+        "Declares a part of a cluster spot capacity, or changes it; what does not fit any more leaves after its notice."
+      ) { request, context in
+        let name = ClusterName(try context.parameter("c"))
+        let body = try await request.document(SpotDocument.self)
+        return try await accepted(.spot(name, body.command), name, request, context)
+      },
+      Route(
+        .delete, "\(cluster)/spot", .federation(.update, .cluster),
+        "Ends a cluster's spot capacity; what runs on it leaves after its notice."
+      ) { request, context in
+        let name = ClusterName(try context.parameter("c"))
+        return try await accepted(.spot(name, .withdraw), name, request, context)
+      },
       action("forget", "Removes a cluster that will not come back.") {
         .forgetCluster($0, confirmStopped: $1.confirmStopped ?? false)
       },
@@ -171,6 +186,18 @@ extension ClusterRequest {
   }
 }
 
+extension SpotDocument {
+  fileprivate init(_ offer: SpotOffer) {
+    self.init(percent: offer.percent, noticeSeconds: Int64(offer.notice.seconds), reason: offer.reason)
+  }
+
+  fileprivate var command: SpotCommand {
+    // Beyond what is allowed anyway, and within what a duration holds.
+    let notice = noticeSeconds.map { Duration.seconds(max(-1, min($0, 86_400))) }
+    return .offer(percent: percent, notice: notice, reason: reason)
+  }
+}
+
 extension ClusterDocument {
   init(_ row: ClusterRow, _ status: ClusterStatus?, _ session: SessionRegistry.View?) {
     let state =
@@ -196,6 +223,6 @@ extension ClusterDocument {
           measuredBandwidth: $0.measuredBandwidth, notices: $0.inventory.notices,
           agentProtocol: session?.agreement.version, clockSkewMilliseconds: session?.clockSkew?.milliseconds,
           tenancy: $0.inventory.tenancy.map(TenancyDocument.init))
-      })
+      }, spot: row.spec.spot.map(SpotDocument.init))
   }
 }

@@ -24,13 +24,15 @@ extension APIServer {
       },
       Route(
         .put, "/v1/clusters/:c/prices", .federation(.update, .price),
-        "Sets a cluster's prices, for always or for a time. Runs that are placed already keep their quote."
+        "Sets a cluster's prices, or those of its spot capacity, for always or for a time. Placed runs keep their quote."
       ) { request, context in
         let name = ClusterName(try context.parameter("c"))
         let bytes = try await request.bytes()
-        let period = try JSONBody.decode(PriceRequest.self, from: bytes).period
+        let body = try JSONBody.decode(PriceRequest.self, from: bytes)
+        let period = try body.period
         _ = try await services.commands.perform(
-          .setPrices(name, period), as: try context.signedIn().principal,
+          body.spot == true ? .spot(name, .setPrices(period)) : .setPrices(name, period),
+          as: try context.signedIn().principal,
           idempotency: try Self.idempotency(request, bytes))
         return try .json(AcceptedDocument(name: name.text))
       },
@@ -40,18 +42,24 @@ extension APIServer {
   private func prices(of clusters: [ClusterRow]) -> [PriceDocument] {
     let now = Timestamp.wallClock
     return clusters.map(\.spec).sorted { $0.name < $1.name }.flatMap { spec -> [PriceDocument] in
-      let periods = spec.pricePeriods ?? []
-      let current = periods.lastIndex { $0.holds(at: now) }
-      let always = spec.prices.map {
-        PriceDocument(cluster: spec.name.text, prices: $0, from: nil, until: nil, isInForce: current == nil)
-      }
-      let timed = periods.enumerated().map { index, period in
-        PriceDocument(
-          cluster: spec.name.text, prices: period.prices, from: period.from?.wire, until: period.until?.wire,
-          isInForce: index == current)
-      }
-      return (always.map { [$0] } ?? []) + timed
+      Self.prices(of: spec.name, spec.prices, spec.pricePeriods ?? [], at: now)
+        + (spec.spot.map { Self.prices(of: spec.name, $0.prices, $0.pricePeriods ?? [], at: now, isSpot: true) } ?? [])
     }
+  }
+
+  private static func prices(
+    of cluster: ClusterName, _ always: PriceSheet?, _ periods: [PricePeriod], at now: Timestamp, isSpot: Bool? = nil
+  ) -> [PriceDocument] {
+    let current = periods.lastIndex { $0.holds(at: now) }
+    let timed = periods.enumerated().map { index, period in
+      PriceDocument(
+        cluster: cluster.text, prices: period.prices, from: period.from?.wire, until: period.until?.wire,
+        isInForce: index == current, spot: isSpot)
+    }
+    guard let always else { return timed }
+    let first = PriceDocument(
+      cluster: cluster.text, prices: always, from: nil, until: nil, isInForce: current == nil, spot: isSpot)
+    return [first] + timed
   }
 }
 
@@ -60,6 +68,11 @@ extension PriceRequest {
   fileprivate var period: PricePeriod {
     get throws {
       if let problem = prices.problem { throw FederationError(.invalidArgument, problem) }
+      if spot == true, prices.egressGibibyte != 0 || prices.storageGibibyteHour != nil {
+        throw FederationError(
+          .invalidArgument,
+          "spot capacity has hourly prices alone: what leaves a cluster or is kept there costs the same")
+      }
       let (from, until) = (from?.timestamp, until?.timestamp)
       if let from, let until, from >= until {
         throw FederationError(.invalidArgument, "`from` must be before `until`")

@@ -258,7 +258,8 @@ extension RunCostDocument {
       node: node, run: run.id.hexadecimal, epoch: run.epoch, cluster: run.cluster.text, phase: run.phase.name,
       wallSeconds: Double(run.wallMilliseconds) / 1000, bytesIn: run.bytesIn.bytes, quote: run.quote,
       egress: run.egress.isEmpty ? nil : run.egress.map(EgressCostDocument.init),
-      charge: run.charge.flatMap { charge in run.quote.map { MoneyDocument(charge, $0.currency) } })
+      charge: run.charge.flatMap { charge in run.quote.map { MoneyDocument(charge, $0.currency) } },
+      spot: run.spot.map { _ in true })
   }
 }
 

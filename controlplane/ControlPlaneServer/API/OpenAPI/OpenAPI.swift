@@ -135,6 +135,8 @@ enum OpenAPI {
       "POST /v1/clusters": Operation(request: ClusterRequest.self, response: ClusterCreated.self, status: 201),
       "GET /v1/clusters/:c": Operation(response: ClusterDocument.self),
       "PUT /v1/clusters/:c": Operation(request: ClusterRequest.self, response: AcceptedDocument.self),
+      "PUT /v1/clusters/:c/spot": Operation(request: SpotDocument.self, response: AcceptedDocument.self),
+      "DELETE /v1/clusters/:c/spot": Operation(response: AcceptedDocument.self),
       "POST /v1/clusters/:c/join-token": Operation(
         request: ClusterActionRequest.self, response: JoinDocument.self, status: 201),
       "POST /v1/recover": Operation(response: AcceptedDocument.self),
