@@ -30,6 +30,20 @@ enum Documents {
     """
   }
 
+  /// Runs until somebody resumes it, and needs no agent.
+  static func gate(_ name: String) -> String {
+    """
+    apiVersion: argoproj.io/v1alpha1
+    kind: Workflow
+    metadata: {name: \(name)}
+    spec:
+      entrypoint: main
+      templates:
+      - name: main
+        suspend: {}
+    """
+  }
+
   /// `count` tasks side by side, each of which does `command`.
   static func fan(_ name: String, _ count: Int, command: [String] = ["true"]) -> String {
     let words = command.map { "\"\($0)\"" }.joined(separator: ", ")

@@ -9,7 +9,7 @@ struct FubiniBench: AsyncParsableCommand {
     commandName: "fubini-bench", abstract: "Measures control plane, agents and PostgreSQL, as real processes.",
     subcommands: [
       DispatchCommand.self, TurnsCommand.self, ProcessCommand.self, SlurmCommand.self, AgentCommand.self,
-      DataCommand.self, StagingCommand.self, CheckDataCommand.self,
+      DataCommand.self, StagingCommand.self, CheckDataCommand.self, FloodCommand.self, FloodLoadCommand.self,
     ])
 }
 

@@ -34,6 +34,7 @@ struct APIServices: Sendable {
   let sessions: SessionRegistry
   let forecasts = ForecastDesk()
   let submissions = SubmissionGate(places: ProcessInfo.processInfo.activeProcessorCount)
+  let flights = FlightLimit(FlightLimit.Limits(cores: ProcessInfo.processInfo.activeProcessorCount))
   let logger: Logger
   /// Where agents dial, `host:port`, for join commands. Known once the agent port is bound.
   let agentAddress: @Sendable () async throws -> String

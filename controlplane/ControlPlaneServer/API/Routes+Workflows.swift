@@ -49,8 +49,10 @@ extension APIServer {
   // MARK: Submitting
 
   private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
-    let (definition, submission, bytes) = try await submission(request, context)
-    return try await submit(definition, submission, bytes, request, context)
+    try await services.flights.run(for: try Self.submitter(request, context)) {
+      let (definition, submission, bytes) = try await submission(request, context)
+      return try await submit(definition, submission, bytes, request, context)
+    }
   }
 
   /// The document of a native submission with what the caller sets in it, and the body as it came. What it takes from templates is

@@ -93,6 +93,12 @@ extension APIServer {
   }
 
   private func argoCreate(_ request: Request, _ context: APIContext) async throws -> Response {
+    try await services.flights.run(for: try Self.submitter(request, context)) {
+      try await argoCreate(taken: request, context)
+    }
+  }
+
+  private func argoCreate(taken request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
     let project = ProjectName(try context.parameter("namespace"))
     let bytes = try await request.bytes()
