@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationAPI
 internal import FederationHarness
 internal import Foundation
+internal import Postgres
 
 /// What a flood of one project costs another: its submissions one after the other, with and without the flood in turns. The flood is a
 /// process of its own, on a core of its own where that is asked for.

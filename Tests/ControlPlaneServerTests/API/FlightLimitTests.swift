@@ -113,7 +113,7 @@ struct FlightLimitTests {
     for index in 3..<6 { tasks.append(start(limit, flights, "one", "\(index)")) }
     try await Task.sleep(for: .milliseconds(50))
     var refusal: FederationError?
-    do { try await limit.run(for: "one") { Issue.record("it was done") } } catch let error as FederationError {
+    do { _ = try await limit.run(for: "one") { Issue.record("it was done") } } catch let error as FederationError {
       refusal = error
     }
     #expect(refusal?.code == .resourceExhausted)
@@ -126,7 +126,7 @@ struct FlightLimitTests {
     }
     for task in tasks { try await task.value }
     await #expect(throws: FederationError.self) {
-      try await limit.run(for: "one") { throw FederationError(.invalidArgument, "no") }
+      let _: Void = try await limit.run(for: "one") { throw FederationError(.invalidArgument, "no") }
     }
     try await limit.run(for: "one") {}
   }
