@@ -131,6 +131,7 @@ let package = Package(
         .embedInCode("V0023__gates.sql"),
         .embedInCode("V0024__ttl.sql"),
         .embedInCode("V0018__spot.sql"),
+        .embedInCode("V0019__organisations.sql"),
       ],
       swiftSettings: settings),
     .target(

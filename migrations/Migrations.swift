@@ -31,6 +31,7 @@ public enum EmbeddedMigrations {
       ("V0023__gates.sql", String(decoding: PackageResources.V0023__gates_sql, as: UTF8.self)),
       ("V0024__ttl.sql", String(decoding: PackageResources.V0024__ttl_sql, as: UTF8.self)),
       ("V0018__spot.sql", String(decoding: PackageResources.V0018__spot_sql, as: UTF8.self)),
+      ("V0019__organisations.sql", String(decoding: PackageResources.V0019__organisations_sql, as: UTF8.self)),
     ]
   }
 }

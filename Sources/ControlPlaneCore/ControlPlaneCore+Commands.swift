@@ -86,6 +86,7 @@ extension ControlPlaneCore {
     case .explain(let reference, let node): return try explain(reference, node)
     case .dataset(let reference, let command): return try perform(command, on: reference, principal)
     case .project(let name, let command): return try perform(command, on: name, principal)
+    case .organisation(let name, let command): return try perform(command, on: name, principal)
     case .cancelTransfer(let id): return try cancel(id, principal)
     case .storeArtifact(let key, let project): return try storeArtifact(key, in: project)
     case .lookAhead(let inputs, let project): return lookAhead(at: inputs, of: project)

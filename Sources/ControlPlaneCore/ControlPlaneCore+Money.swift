@@ -20,11 +20,15 @@ extension ControlPlaneCore {
   // MARK: Commands
 
   mutating func perform(_ command: ProjectCommand, on name: ProjectName, _ principal: Principal) throws -> Reply {
-    if case .create(let description, let weight) = command {
+    if case .create(let description, let weight, let organisation) = command {
       let weight = try Self.checked(weight: weight)
+      try require(organisation)
       try create(name, description)
-      projects[name]!.weight = weight
-      note(principal, "project.create", name.text, weight == 1 ? "" : "weight \(weight)")
+      (projects[name]!.weight, projects[name]!.organisation) = (weight, organisation)
+      let place = organisation == .federation ? [] : ["organisation \(organisation)"]
+      note(
+        principal, "project.create", name.text,
+        (place + (weight == 1 ? [] : ["weight \(weight)"])).joined(separator: ", "))
       return .project(name)
     }
     let project = try project(name)
@@ -53,7 +57,11 @@ extension ControlPlaneCore {
         principal, "budget.set", name.text,
         "\(spec.limit) \(spec.currency) \(spec.period.rawValue) \(spec.isHard ? "hard" : "soft")")
     case .transferBudget(let amount, let target):
-      _ = try self.project(target)
+      guard try self.project(target).organisation == project.organisation else {
+        throw FederationError(
+          .failedPrecondition,
+          "projects \(name) and \(target) are of different organisations: money moves within one alone")
+      }
       try ledger.transfer(amount, from: name, to: target, at: now, by: principal.user)
       wantsPlacement = true
       note(principal, "budget.transfer", name.text, "\(amount) to \(target)")
@@ -80,7 +88,7 @@ extension ControlPlaneCore {
     output.projects.insert(name)
   }
 
-  private static func checked(_ description: String) throws -> String {
+  static func checked(_ description: String) throws -> String {
     guard description.utf8.count <= descriptionBytesMax else {
       throw FederationError(.invalidArgument, "a description has at most \(descriptionBytesMax) bytes")
     }

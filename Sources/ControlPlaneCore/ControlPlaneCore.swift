@@ -50,6 +50,7 @@ public struct ControlPlaneCore: Sendable {
   var memos = MemoBook()
   /// Workflows that are over and are to be deleted.
   var expiries = Heap<Expiry>()
+  var organisations: [OrganisationName: OrganisationRow] = [:]
   /// What the runs of each project have now; derived from `runs`.
   var uses: [ProjectName: QuotaView] = [:]
   /// What each project has used and is charged.
@@ -138,6 +139,7 @@ public struct ControlPlaneCore: Sendable {
     ledger = Ledger(
       budgets: state.budgets, reservations: state.reservations, allowances: state.allowances,
       storage: state.storageHolds)
+    for row in state.organisations { organisations[row.name] = row }
     for row in state.projects {
       projects[row.name] = row
       noteReserves(of: row.name)
@@ -227,6 +229,7 @@ public struct ControlPlaneCore: Sendable {
     delta.audit = output.audit
     delta.alerts = output.alerts
     collectData(into: &delta)
+    delta.organisations = output.organisations.sorted().compactMap { organisations[$0] }
     delta.projects = output.projects.sorted().compactMap { projects[$0] }
     delta.shares = output.shares.sorted().compactMap { name in
       shares[name].map { ShareRow(project: name, used: $0.ended, at: $0.endedAt) }

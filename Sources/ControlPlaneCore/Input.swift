@@ -90,6 +90,7 @@ public enum Command: Sendable {
   case explain(WorkflowReference, node: String)
   case dataset(DatasetReference, DatasetCommand)
   case project(ProjectName, ProjectCommand)
+  case organisation(OrganisationName, OrganisationCommand)
   /// Ends a transfer that no bound run waits for.
   case cancelTransfer(TransferID)
   /// An output of the project that is nowhere but in caches is copied into the repository now.
@@ -112,9 +113,17 @@ public enum SpotCommand: Hashable, Sendable, Codable {
   case setPrices(PricePeriod)
 }
 
+/// What can be asked of an organisation.
+public enum OrganisationCommand: Hashable, Sendable, Codable {
+  case create(description: String, weight: Double = 1)
+  case describe(String)
+  /// Its part of what is shared, compared with the other organisations'.
+  case setWeight(Double)
+}
+
 /// What can be asked of a project.
 public enum ProjectCommand: Hashable, Sendable, Codable {
-  case create(description: String, weight: Double = 1)
+  case create(description: String, weight: Double = 1, organisation: OrganisationName = .federation)
   case describe(String)
   /// Its part of what is shared, compared with the other projects'.
   case setWeight(Double)
@@ -123,7 +132,7 @@ public enum ProjectCommand: Hashable, Sendable, Codable {
   /// What it may use at once, and where; all of it anew.
   case setLimits(ProjectLimits)
   case setBudget(BudgetChange)
-  /// Moves what is neither spent nor reserved in this period to another project's budget.
+  /// Moves what is neither spent nor reserved in this period to the budget of another project of the same organisation.
   case transferBudget(Amount, to: ProjectName)
   /// Bounds what one member may use of the budget in each period; nil: no longer.
   case limitMember(String, Amount?)
@@ -240,6 +249,7 @@ public enum Reply: Hashable, Sendable, Codable {
   /// What moves, or is about to.
   case transfer(TransferID)
   case project(ProjectName)
+  case organisation(OrganisationName)
   /// There is nothing to move: it is where it was wanted.
   case alreadyThere
   /// What was asked about is being looked at, or has been.

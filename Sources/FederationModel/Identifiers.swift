@@ -4,6 +4,15 @@ public struct ProjectName: NameValue {
   public init(_ text: String) { self.text = text }
 }
 
+/// The name of an organisation: who has projects.
+public struct OrganisationName: NameValue {
+  public let text: String
+  public init(_ text: String) { self.text = text }
+
+  /// The one that runs the federation: its roles hold in all organisations, and for what belongs to none.
+  public static let federation = OrganisationName("default")
+}
+
 /// The name of a cluster, unique in the federation and never reused for another agent's identity.
 public struct ClusterName: NameValue {
   public let text: String

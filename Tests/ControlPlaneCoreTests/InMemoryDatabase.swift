@@ -21,6 +21,7 @@ struct InMemoryDatabase: Equatable {
   var versions: [DataKey: DatasetVersionRow] = [:]
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
+  var organisations: [OrganisationName: OrganisationRow] = [:]
   var projects: [ProjectName: ProjectRow] = ["default": ProjectRow(name: "default", createdAt: .epoch)]
   var semaphores: [String: SemaphoreRow] = [:]
   var memos: [MemoName: MemoRow] = [:]
@@ -73,6 +74,7 @@ struct InMemoryDatabase: Equatable {
     }
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
+    for row in delta.organisations { organisations[row.name] = row }
     for row in delta.projects { projects[row.name] = row }
     for row in delta.semaphores { semaphores["\(row.project)/\(row.lock)"] = row.limit == nil ? nil : row }
     for row in delta.memos { memos[row.name] = row }
@@ -104,6 +106,7 @@ struct InMemoryDatabase: Equatable {
       clusters: clusters.values.sorted { $0.spec.name < $1.spec.name },
       agents: agents.values.sorted { $0.cluster < $1.cluster }, idempotency: Array(idempotency.values),
       lastWorkflowID: workflows.keys.max() ?? WorkflowID(0), lastExplanationID: explanations.keys.max() ?? 0)
+    state.organisations = organisations.values.sorted { $0.name < $1.name }
     state.projects = projects.values.sorted { $0.name < $1.name }
     state.semaphores = semaphores.values.sorted { ($0.project, $0.lock) < ($1.project, $1.lock) }
     for row in workflows.values {

@@ -109,7 +109,7 @@ struct IdentityTests {
           hash: hash, user: "u", project: "p", scopes: [.read, .permission(Permission(.update, .budget))], label: "l",
           expiresAt: Sample.now), audit: audit)
       let token = try #require(try await store.token(hash: hash))
-      #expect(token.user == "u" && token.rights.organisation == [.orgAdmin] && token.rights.boundTo == "p")
+      #expect(token.user == "u" && token.rights.federation == [.orgAdmin] && token.rights.boundTo == "p")
       #expect(token.rights.scopes == [.read, .permission(Permission(.update, .budget))])
       #expect(!token.isRevoked && token.expiresAt == Sample.now && token.usedAt == nil)
       #expect(try await store.token(hash: [UInt8](repeating: 8, count: 32)) == nil)

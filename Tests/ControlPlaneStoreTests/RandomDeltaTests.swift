@@ -21,6 +21,9 @@ private struct Mirror {
   var versions: [DataKey: DatasetVersionRow] = [:]
   var replicas: [ReplicaName: ReplicaRow] = [:]
   var transfers: [TransferID: TransferRow] = [:]
+  var organisations: [OrganisationName: OrganisationRow] = [
+    .federation: OrganisationRow(name: .federation, createdAt: .epoch)
+  ]
   var projects: [ProjectName: ProjectRow] = [:]
   var semaphores: [String: SemaphoreRow] = [:]
   var memos: [MemoName: MemoRow] = [:]
@@ -66,6 +69,7 @@ private struct Mirror {
     }
     for key in delta.deletedVersions { versions[key] = nil }
     for name in delta.deletedReplicas { replicas[name] = nil }
+    for row in delta.organisations { organisations[row.name] = row }
     for row in delta.projects { projects[row.name] = row }
     for row in delta.semaphores { semaphores["\(row.project)/\(row.lock)"] = row.limit == nil ? nil : row }
     for row in delta.memos { memos[row.name] = row }
@@ -97,6 +101,7 @@ private struct Mirror {
       agents: agents.values.sorted { $0.cluster < $1.cluster },
       idempotency: idempotency.values.sorted { ($0.principal, $0.key) < ($1.principal, $1.key) },
       lastWorkflowID: lastWorkflow, lastExplanationID: lastExplanation)
+    state.organisations = organisations.values.sorted { $0.name < $1.name }
     state.projects = projects.values.sorted { $0.name < $1.name }
     state.semaphores = semaphores.values.sorted { ($0.project, $0.lock) < ($1.project, $1.lock) }
     for row in workflows.values {
@@ -186,8 +191,9 @@ private struct RandomLife {
   init(seed: UInt64) {
     random = SeededGenerator(seed: seed)
     core = Self.core(DurableState(now: .epoch), CommitPosition(term: 1, sequence: 0), 1)
-    command(.project("p", .create(description: "é")))
-    command(.project("q", .create(description: "")))
+    command(.organisation("o", .create(description: "ü", weight: 2)))
+    command(.project("p", .create(description: "é", organisation: "o")))
+    command(.project("q", .create(description: "", organisation: "o")))
     command(.project("p", .setSemaphores(configMap: "limits", limits: ["all": 2])))
     command(.project("p", .setSemaphore(key: "db", limit: 2)))
   }
@@ -282,6 +288,8 @@ private struct RandomLife {
     case 6:
       let limit = random.next(upTo: 3) == 0 ? nil : Amount(micros: Int64(random.next(upTo: 90_000)))
       command(.project(project, .limitMember(random.next(upTo: 2) == 0 ? "u" : "v", limit)))
+    case 2:
+      command(.organisation("o", .setWeight(Double(1 + random.next(upTo: 9)))))
     case 0: command(.project("q", .transferBudget(Amount(micros: 900), to: "p")))
     case 1: command(.project("q", .archive(random.next(upTo: 2) == 0)))
     default: command(.project(project, .setBudget(change)))

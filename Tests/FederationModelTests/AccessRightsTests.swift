@@ -15,18 +15,47 @@ import Testing
     #expect(rights.projects(allowing: Self.submit) == ["a"])
   }
 
-  @Test("A role of the organisation holds in every project and beyond")
-  func organisation() {
-    let rights = AccessRights(organisation: [.operator])
+  @Test("A role of the federation holds in every project and beyond")
+  func federation() {
+    let rights = AccessRights(federation: [.operator])
     #expect(rights.allows(Permission(.update, .cluster)) && rights.knows("any"))
     #expect(!rights.allows(Self.read, in: "any") && !rights.allowsAnywhere(Self.read))
     #expect(rights.projects(allowing: Permission(.read, .quota)) == nil)
     #expect(rights.projects(allowing: Self.read) == [])
   }
 
+  @Test("A role of an organisation holds in it and its projects alone, and sets nothing that all others pay for")
+  func organisation() {
+    let rights = AccessRights(
+      organisations: ["o": AccessRights.Membership(roles: [.orgAdmin], projects: ["a", "b"])],
+      projects: ["c": [.viewer]])
+    let make = Permission(.create, .project)
+    #expect(rights.allows(Self.submit, in: "a") && !rights.allows(Self.submit, in: "c"))
+    #expect(!rights.allows(Self.read, in: "d") && !rights.knows("d"))
+    #expect(rights.allows(make, inOrganisation: "o") && !rights.allows(make, inOrganisation: "default"))
+    #expect(!rights.allows(make) && rights.allowsInSomeOrganisation(make))
+    #expect(rights.knows(organisation: "o") && !rights.knows(organisation: "q"))
+    #expect(
+      rights.projects(allowing: Self.read) == ["a", "b", "c"] && rights.projects(allowing: Self.submit) == ["a", "b"])
+    let quota = Permission(.update, .quota)
+    #expect(!rights.allows(quota, in: "a") && !rights.allowsAnywhere(quota))
+    #expect(Role.ofProjects.allSatisfy { rights.mayGrant($0, in: "a") && !rights.mayGrant($0, in: "c") })
+    #expect(Role.ofOrganisations.allSatisfy { rights.mayGrant($0, inOrganisation: "o") })
+    #expect(Role.allCases.allSatisfy { !rights.mayGrant($0, in: nil) && !rights.mayGrant($0, inOrganisation: "q") })
+    #expect(!AccessRights(projects: ["a": [.projectAdmin]]).mayGrant(.auditor, inOrganisation: "o"))
+    var bound = rights
+    bound.boundTo = "c"
+    #expect(!bound.allowsAnywhere(Self.submit) && !bound.allowsInSomeOrganisation(make))
+    #expect(!bound.knows(organisation: "o") && !bound.knows("a"))
+    bound.boundTo = "a"
+    #expect(bound.allows(Self.submit, in: "a") && !bound.allows(make, inOrganisation: "o"))
+    let auditor = AccessRights(organisations: ["o": AccessRights.Membership(roles: [.auditor], projects: ["a"])])
+    #expect(!auditor.mayGrant(.orgAdmin, inOrganisation: "o") && auditor.mayGrant(.auditor, inOrganisation: "o"))
+  }
+
   @Test("A bound token is its project's alone, also in an administrator's hand")
   func bound() {
-    let rights = AccessRights(organisation: [.orgAdmin], projects: ["b": [.viewer]], boundTo: "a")
+    let rights = AccessRights(federation: [.orgAdmin], projects: ["b": [.viewer]], boundTo: "a")
     #expect(rights.allows(Self.submit, in: "a"))
     #expect(!rights.knows("b") && !rights.allows(Permission(.create, .project)))
     #expect(rights.projects(allowing: Self.read) == ["a"])
@@ -55,15 +84,15 @@ import Testing
       #expect(Set(Role.ofProjects.filter { rights.mayGrant($0, in: "a") }) == expected[role], "\(role)")
       #expect(Role.allCases.allSatisfy { !rights.mayGrant($0, in: nil) && !rights.mayGrant($0, in: "b") }, "\(role)")
     }
-    let all = AccessRights(organisation: [.orgAdmin])
+    let all = AccessRights(federation: [.orgAdmin])
     #expect(Role.allCases.allSatisfy { all.mayGrant($0, in: nil) && all.mayGrant($0, in: "a") })
-    let narrow = AccessRights(organisation: [.orgAdmin], scopes: [.read])
+    let narrow = AccessRights(federation: [.orgAdmin], scopes: [.read])
     #expect(!narrow.mayGrant(.submitter, in: "a"))
   }
 
   @Test("A token covers only such as may no more than it")
   func covering() {
-    let bound = AccessRights(organisation: [.orgAdmin], boundTo: "a", scopes: [.submit])
+    let bound = AccessRights(federation: [.orgAdmin], boundTo: "a", scopes: [.submit])
     #expect(bound.covers(boundTo: "a", scopes: [.submit]))
     #expect(bound.covers(boundTo: "a", scopes: [.permission(Self.submit)]))
     #expect(!bound.covers(boundTo: nil, scopes: [.submit]) && !bound.covers(boundTo: "b", scopes: [.submit]))

@@ -6,6 +6,19 @@ import SchedulerCore
 
 /// Projects and their money.
 extension DeltaEncoder {
+  private static let organisationSQL = upsert(
+    "organisations", key: ["name"], fixed: ["created_ms"],
+    [("name", "text"), ("description", "text"), ("created_ms", "int8"), ("weight", "float8")])
+
+  static func organisations(_ rows: [OrganisationRow]) -> PostgresStatement {
+    var p = PostgresParameters()
+    p.append(column: rows) { $0.name.text }
+    p.append(column: rows) { $0.description }
+    p.append(column: rows) { $0.createdAt.milliseconds }
+    p.append(column: rows) { $0.weight }
+    return PostgresStatement(organisationSQL, p)
+  }
+
   private static let projectSQL = upsert(
     "projects", key: ["name"], fixed: ["organisation", "created_ms"],
     [
@@ -16,7 +29,7 @@ extension DeltaEncoder {
   static func projects(_ rows: [ProjectRow]) throws -> [PostgresStatement] {
     var p = PostgresParameters()
     p.append(column: rows) { $0.name.text }
-    p.append(column: rows) { _ in "default" }
+    p.append(column: rows) { $0.organisation.text }
     p.append(column: rows) { $0.description }
     p.append(column: rows) { $0.createdAt.milliseconds }
     p.append(column: rows) { $0.archivedAt?.milliseconds }

@@ -27,6 +27,7 @@ enum DeltaEncoder {
     if !delta.audit.isEmpty { unit.append(audit(delta.audit)) }
     if !delta.alerts.isEmpty { unit.append(alerts(delta.alerts)) }
     unit += try data(delta)
+    if !delta.organisations.isEmpty { unit.append(organisations(delta.organisations)) }
     if !delta.projects.isEmpty { unit += try projects(delta.projects) }
     if !delta.shares.isEmpty { unit.append(shares(delta.shares)) }
     unit += try locks(delta)

@@ -49,6 +49,7 @@ extension ControlPlaneStore {
           "\(RowDecoder.allowances) ORDER BY project, member", RowDecoder.shares, RowDecoder.storageHolds,
           RowDecoder.semaphores, RowDecoder.memos,
           "SELECT project, name, expires_ms FROM workflows WHERE expires_ms IS NOT NULL",
+          RowDecoder.organisations,
         ].map { PostgresStatement($0) }, timeout: .seconds(120))
     }
     guard results[0].rowCount == 1 else { throw PostgresError(.decoding, "the leadership row is missing") }
@@ -92,6 +93,7 @@ extension ControlPlaneStore {
       let reference = WorkflowReference(project: ProjectName(try row.text(0)), name: try row.text(1))
       state.expiring[reference] = try RowDecoder.time(row, 2)
     }
+    state.organisations = try results[23].rows.map(RowDecoder.organisation)
     state.lastWorkflowID = WorkflowID(try results[0][0].int(1))
     state.lastExplanationID = try results[0][0].int(2)
     return state

@@ -12,9 +12,6 @@ public struct MemberRow: Hashable, Sendable {
 
 /// Users and what they are members of. Passwords are not kept: a user is a name that has roles and tokens.
 extension ControlPlaneStore {
-  /// The one there is.
-  public static let organisation = "default"
-
   public func ensureUser(_ name: String, isAdmin: Bool, at now: Timestamp) async throws {
     var statements = [
       // An older release, which knows no roles, goes by the column.
@@ -25,12 +22,13 @@ extension ControlPlaneStore {
     ]
     if isAdmin {
       statements += [
-        Self.ensuring(Self.organisation, now),
+        Self.ensuring(OrganisationName.federation.text, now),
         PostgresStatement(
           """
           INSERT INTO organisation_members (organisation, user_name, role, created_ms, created_by)
           VALUES ($1, $2, $3, $4, 'init') ON CONFLICT DO NOTHING
-          """, .text(Self.organisation), .text(name), .text(Role.orgAdmin.rawValue), .int8(now.milliseconds)),
+          """, .text(OrganisationName.federation.text), .text(name), .text(Role.orgAdmin.rawValue),
+          .int8(now.milliseconds)),
       ]
     }
     _ = try await unit(statements + [Self.accessChanged])
@@ -51,12 +49,14 @@ extension ControlPlaneStore {
     ])
   }
 
-  /// By user and role. nil: those of the organisation.
-  public func members(of project: ProjectName?) async throws -> [MemberRow] {
+  /// By user and role. nil: those of an organisation.
+  public func members(
+    of project: ProjectName?, organisation: OrganisationName = .federation
+  ) async throws -> [MemberRow] {
     let rows = try await run(
       """
       SELECT user_name, role, created_ms, created_by FROM \(Self.memberTable(project)) = $1 ORDER BY user_name, role
-      """, .text(project?.text ?? Self.organisation))
+      """, .text(project?.text ?? organisation.text))
     return try rows.rows.compactMap { row in
       // A role of a later release means nothing here.
       guard let role = Role(rawValue: try row.text(1)) else { return nil }
@@ -73,11 +73,12 @@ extension ControlPlaneStore {
   /// Gives a user a role, and makes the user where there is none of that name. Nothing happens where there is the role already.
   ///
   /// - Parameters:
-  ///   - project: nil: in the organisation.
+  ///   - project: nil: in an organisation.
   ///   - isService: an account of the project itself.
   ///   - audit: the line about it; who, when and from where.
   public func addMember(
-    _ user: String, _ role: Role, to project: ProjectName?, isService: Bool = false, audit: AuditRow
+    _ user: String, _ role: Role, to project: ProjectName?, organisation: OrganisationName = .federation,
+    isService: Bool = false, audit: AuditRow
   ) async throws {
     let (table, column) = project == nil ? ("organisation_members", "organisation") : ("members", "project")
     _ = try await unit([
@@ -92,33 +93,38 @@ extension ControlPlaneStore {
           ON CONFLICT DO NOTHING RETURNING 1)
         INSERT INTO audit (at_ms, actor, address, action, object, detail)
         SELECT $4, $5, $6, 'member.add', $1, $2 || ' ' || $3 FROM added
-        """, .text(project?.text ?? Self.organisation), .text(user), .text(role.rawValue),
+        """, .text(project?.text ?? organisation.text), .text(user), .text(role.rawValue),
         .int8(audit.at.milliseconds), .text(audit.actor), .text(audit.address)),
       Self.accessChanged,
     ])
   }
 
-  /// Takes a role from a user. The last administrator of the organisation who is not disabled stays.
+  /// Takes a role from a user. The last administrator of the federation who is not disabled stays.
   ///
   /// - Returns: false when the user has not had it, or is the last.
-  public func removeMember(_ user: String, _ role: Role, from project: ProjectName?, audit: AuditRow) async throws
-    -> Bool
-  {
+  public func removeMember(
+    _ user: String, _ role: Role, from project: ProjectName?, organisation: OrganisationName = .federation,
+    audit: AuditRow
+  ) async throws -> Bool {
     let results = try await unit([
       // One after the other: of two that remove each other one stays.
-      PostgresStatement("SELECT 1 FROM organisations WHERE name = $1 FOR UPDATE", .text(Self.organisation)),
+      PostgresStatement(
+        "SELECT 1 FROM organisations WHERE name = $1 FOR UPDATE", .text(OrganisationName.federation.text)),
       PostgresStatement(
         """
         WITH gone AS (
           DELETE FROM \(Self.memberTable(project)) = $2 AND user_name = $1 AND role = $3
-            AND ($3 <> 'org-admin' OR \(Self.hasOtherAdministrator))
+            AND ($3 <> 'org-admin' OR $2 <> 'default' OR \(Self.hasOtherAdministrator))
           RETURNING 1)
         INSERT INTO audit (at_ms, actor, address, action, object, detail)
         SELECT $4, $5, $6, 'member.remove', $2, $1 || ' ' || $3 FROM gone
-        """, .text(user), .text(project?.text ?? Self.organisation), .text(role.rawValue),
+        """, .text(user), .text(project?.text ?? organisation.text), .text(role.rawValue),
         .int8(audit.at.milliseconds), .text(audit.actor), .text(audit.address)),
       Self.accessChanged,
     ])
     return results[1].affectedRows == 1
   }
+
+  /// Every replica forgets what it remembers of rights: a project came to an organisation.
+  public func announceAccess() async throws { _ = try await unit([Self.accessChanged]) }
 }

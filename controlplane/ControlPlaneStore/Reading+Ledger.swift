@@ -74,6 +74,11 @@ public struct LedgerReview: Hashable, Sendable {
 }
 
 extension ControlPlaneStore {
+  /// By name.
+  public func organisations() async throws -> [OrganisationRow] {
+    try await run(RowDecoder.organisations).rows.map(RowDecoder.organisation)
+  }
+
   public func projects() async throws -> [ProjectRow] {
     try await run(RowDecoder.projects).rows.map(RowDecoder.project)
   }

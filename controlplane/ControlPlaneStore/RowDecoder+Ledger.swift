@@ -5,13 +5,23 @@ import Postgres
 import SchedulerCore
 
 extension RowDecoder {
-  static let projects = "SELECT name, description, created_ms, archived_ms, limits, weight FROM projects ORDER BY name"
+  static let organisations = "SELECT name, description, created_ms, weight FROM organisations ORDER BY name"
+
+  static func organisation(_ row: PostgresRow) throws -> OrganisationRow {
+    OrganisationRow(
+      name: OrganisationName(try row.text(0)), description: try row.text(1), createdAt: try time(row, 2),
+      weight: try row.double(3))
+  }
+
+  static let projects = """
+    SELECT name, description, created_ms, archived_ms, limits, weight, organisation FROM projects ORDER BY name
+    """
 
   static func project(_ row: PostgresRow) throws -> ProjectRow {
     ProjectRow(
       name: ProjectName(try row.text(0)), description: try row.text(1), createdAt: try time(row, 2),
       archivedAt: try moment(row, 3), limits: try RowJSON.decode(ProjectLimits.self, try row.text(4)),
-      weight: try row.double(5))
+      weight: try row.double(5), organisation: OrganisationName(try row.text(6)))
   }
 
   static let shares =

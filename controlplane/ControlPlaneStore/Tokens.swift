@@ -114,9 +114,18 @@ extension ControlPlaneStore {
       """
       SELECT id, user_name, tokens.project, scopes, expires_ms, used_ms,
         revoked_ms IS NOT NULL OR disabled_ms IS NOT NULL, service_project,
-        (SELECT string_agg(role, ' ') FROM organisation_members m WHERE m.user_name = tokens.user_name),
+        (SELECT string_agg(role, ' ') FROM organisation_members m
+          WHERE m.user_name = tokens.user_name AND m.organisation = 'default'),
         (SELECT array_agg(m.project ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name),
-        (SELECT array_agg(m.role ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name)
+        (SELECT array_agg(m.role ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name),
+        (SELECT array_agg(m.organisation ORDER BY m.organisation, m.role) FROM organisation_members m
+          WHERE m.user_name = tokens.user_name AND m.organisation <> 'default'),
+        (SELECT array_agg(m.role ORDER BY m.organisation, m.role) FROM organisation_members m
+          WHERE m.user_name = tokens.user_name AND m.organisation <> 'default'),
+        (SELECT array_agg(p.organisation ORDER BY p.name) FROM projects p WHERE p.organisation <> 'default'
+          AND p.organisation IN (SELECT organisation FROM organisation_members m WHERE m.user_name = tokens.user_name)),
+        (SELECT array_agg(p.name ORDER BY p.name) FROM projects p WHERE p.organisation <> 'default'
+          AND p.organisation IN (SELECT organisation FROM organisation_members m WHERE m.user_name = tokens.user_name))
       FROM tokens JOIN users ON users.name = user_name WHERE hash = $1
       """, .bytes(hash))
     return try rows.rows.first.map { row in
@@ -127,16 +136,32 @@ extension ControlPlaneStore {
           projects[ProjectName(project), default: []].insert(role)
         }
       }
-      let organisation = try (row.optionalText(8) ?? "").split(separator: " ").compactMap { Role(rawValue: "\($0)") }
+      let federation = try (row.optionalText(8) ?? "").split(separator: " ").compactMap { Role(rawValue: "\($0)") }
       // A service account is never more than its project.
       let bound = try row.optionalText(7) ?? row.optionalText(2)
       return TokenRecord(
         id: try row.text(0), user: try row.text(1),
         rights: AccessRights(
-          organisation: Set(organisation), projects: projects, boundTo: bound.map { ProjectName($0) },
+          federation: Set(federation), organisations: try Self.memberships(row), projects: projects,
+          boundTo: bound.map { ProjectName($0) },
           scopes: Set(Self.scopes(try row.text(3)))),
         expiresAt: try RowDecoder.moment(row, 4), usedAt: try RowDecoder.moment(row, 5), isRevoked: try row.bool(6))
     }
+  }
+
+  /// From columns 11 to 14: organisations with roles, and organisations with projects.
+  private static func memberships(_ row: PostgresRow) throws -> [OrganisationName: AccessRights.Membership] {
+    var memberships: [OrganisationName: AccessRights.Membership] = [:]
+    for (name, role) in zip(try row.optionalTexts(11) ?? [], try row.optionalTexts(12) ?? []) {
+      // A role of a later release means nothing here.
+      guard let name, let role = role.flatMap({ Role(rawValue: $0) }) else { continue }
+      memberships[OrganisationName(name), default: AccessRights.Membership(roles: [])].roles.insert(role)
+    }
+    for (name, project) in zip(try row.optionalTexts(13) ?? [], try row.optionalTexts(14) ?? []) {
+      guard let name, let project else { continue }
+      memberships[OrganisationName(name)]?.projects.insert(ProjectName(project))
+    }
+    return memberships
   }
 
   /// Notes a token's use, at most once a minute.

@@ -15,10 +15,10 @@ public struct UserRow: Hashable, Sendable {
 }
 
 extension ControlPlaneStore {
-  /// That somebody else, who is not disabled, administers the organisation. The user is parameter $1.
+  /// That somebody else, who is not disabled, administers the federation. The user is parameter $1.
   static let hasOtherAdministrator = """
     EXISTS (SELECT FROM organisation_members m JOIN users u ON u.name = m.user_name
-      WHERE m.role = 'org-admin' AND m.user_name <> $1 AND u.disabled_ms IS NULL)
+      WHERE m.organisation = 'default' AND m.role = 'org-admin' AND m.user_name <> $1 AND u.disabled_ms IS NULL)
     """
 
   /// By name, after `last`; at most `limit`.
@@ -51,7 +51,8 @@ extension ControlPlaneStore {
   public func setDisabled(_ user: String, _ isDisabled: Bool, audit: AuditRow) async throws -> UserChange {
     let results = try await unit([
       // One after the other: of two that disable each other one stays.
-      PostgresStatement("SELECT 1 FROM organisations WHERE name = $1 FOR UPDATE", .text(Self.organisation)),
+      PostgresStatement(
+        "SELECT 1 FROM organisations WHERE name = $1 FOR UPDATE", .text(OrganisationName.federation.text)),
       PostgresStatement(
         """
         WITH changed AS (

@@ -23,6 +23,7 @@ public struct DurableDelta: Hashable, Sendable {
   public var datasetVersions: [DatasetVersionRow] = []
   public var replicas: [ReplicaRow] = []
   public var transfers: [TransferRow] = []
+  public var organisations: [OrganisationRow] = []
   public var projects: [ProjectRow] = []
   public var shares: [ShareRow] = []
   public var semaphores: [SemaphoreRow] = []
@@ -53,7 +54,8 @@ public struct DurableDelta: Hashable, Sendable {
     workflows.count + nodes.count + runs.count + clusters.count + agents.count + artifacts.count + explanations.count
       + events.count + idempotency.count
       + audit.count + alerts.count + datasets.count + datasetVersions.count + replicas.count + transfers.count
-      + projects.count + shares.count + semaphores.count + memos.count + ledger.budgets.count
+      + organisations.count + projects.count + shares.count + semaphores.count + memos.count
+      + ledger.budgets.count
       + ledger.reservations.count + ledger.allowances.count
       + ledger.entries.count + ledger.storage.count
   }
@@ -65,6 +67,7 @@ public struct DurableDelta: Hashable, Sendable {
       && deletedWorkflows.isEmpty && deletedClusters.isEmpty
       && datasets.isEmpty && datasetVersions.isEmpty && replicas.isEmpty && transfers.isEmpty
       && deletedDatasets.isEmpty && deletedVersions.isEmpty && deletedReplicas.isEmpty && projects.isEmpty
+      && organisations.isEmpty
       && shares.isEmpty && semaphores.isEmpty && memos.isEmpty && forgottenMemos.isEmpty
       && ledger.isEmpty
   }
@@ -93,6 +96,7 @@ public struct DurableState: Hashable, Sendable {
   public var unstoredArtifacts: [ArtifactRow] = []
   /// Outputs of `workflows` that took the place of lost ones.
   public var remadeArtifacts: [ArtifactRow] = []
+  public var organisations: [OrganisationRow] = []
   public var projects: [ProjectRow] = []
   /// By project.
   public var shares: [ShareRow] = []

@@ -291,6 +291,21 @@ public struct IdempotencyRow: Hashable, Sendable {
   }
 }
 
+/// An organisation. Key: `name`.
+public struct OrganisationRow: Hashable, Sendable {
+  public var name: OrganisationName
+  public var description: String
+  public var createdAt: Timestamp
+  /// Its part of what is shared, compared with the other organisations'. Above zero.
+  public var weight: Double
+  public init(name: OrganisationName, description: String = "", createdAt: Timestamp, weight: Double = 1) {
+    self.name = name
+    self.description = description
+    self.createdAt = createdAt
+    self.weight = weight
+  }
+}
+
 /// A project. Key: `name`.
 public struct ProjectRow: Hashable, Sendable {
   public var name: ProjectName
@@ -302,10 +317,13 @@ public struct ProjectRow: Hashable, Sendable {
   public var limits: ProjectLimits
   /// Its part of what is shared, compared with the other projects'. Above zero.
   public var weight: Double
+  /// Whose it is. Written once.
+  public var organisation: OrganisationName
   public init(
     name: ProjectName, description: String = "", createdAt: Timestamp, archivedAt: Timestamp? = nil,
-    limits: ProjectLimits = ProjectLimits(), weight: Double = 1
+    limits: ProjectLimits = ProjectLimits(), weight: Double = 1, organisation: OrganisationName = .federation
   ) {
+    self.organisation = organisation
     self.weight = weight
     self.limits = limits
     self.name = name

@@ -74,15 +74,17 @@ extension ControlPlaneCore {
     }
   }
 
-  /// All projects that have something waiting or have ever used something, below their organisation. There is one organisation now.
+  /// All projects that have something waiting or have ever used something, below their organisation.
   ///
   /// - Parameter others: those that are to be leaves besides.
   func shareTree(with others: some Sequence<ProjectName> = []) -> ShareTree {
     var tree = ShareTree(capacity: shareCapacity())
-    let organisation = tree.add(weight: 1)
+    var places: [OrganisationName: Int] = [:]
     for project in Set(shares.keys).union(pending.lanes.keys).union(others).sorted() {
       let charged = shares[project]?.charged(at: now, configuration.usageDecay) ?? .zero
-      tree.add(to: organisation, weight: weight(of: project), project: project, charged: charged)
+      let organisation = organisation(of: project)
+      if places[organisation] == nil { places[organisation] = tree.add(weight: weight(of: organisation)) }
+      tree.add(to: places[organisation]!, weight: weight(of: project), project: project, charged: charged)
     }
     return tree
   }

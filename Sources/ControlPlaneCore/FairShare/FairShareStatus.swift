@@ -16,7 +16,10 @@ public struct FairShareStatus: Hashable, Sendable {
 /// One project's share.
 public struct ShareStatus: Hashable, Sendable {
   public var project: ProjectName
-  public var organisation: String
+  public var organisation: OrganisationName
+  /// Of the organisation, compared with the others.
+  public var organisationWeight: Double
+  /// Compared with the other projects of the organisation.
   public var weight: Double
   /// The part of everything that is the project's by weight, of all projects: from 0 to 1.
   public var entitled: Double
@@ -57,17 +60,16 @@ extension ControlPlaneCore {
       halfLife: configuration.shareHalfLife, capacity: tree.capacity,
       projects: shown.indices.map { index in
         let (name, lane) = (shown[index], pending.lanes[shown[index]])
+        let organisation = organisation(of: name)
         let entitled = tree.leaf(of: name).map { parts[$0] } ?? 0
         let part = all.charged > 0 ? share(charged[index]) / all.charged : 0
         return ShareStatus(
-          project: name, organisation: Self.organisation, weight: weight(of: name), entitled: entitled,
+          project: name, organisation: organisation, organisationWeight: weight(of: organisation),
+          weight: weight(of: name), entitled: entitled,
           used: used[index], dominant: used[index].dominant(of: tree.capacity).resource,
           usedPart: all.used > 0 ? share(used[index]) / all.used : 0,
           factor: UsageDecay(halfLife: 1).factor(after: entitled > 0 ? part / entitled : 0), place: places[name],
           waiting: lane?.count ?? 0, shared: lane?.shared ?? 0, running: uses[name]?.use.runs ?? 0)
       })
   }
-
-  /// Every project is in it.
-  static var organisation: String { "default" }
 }

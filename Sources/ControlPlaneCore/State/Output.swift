@@ -25,6 +25,7 @@ struct Output: Sendable {
   var datasetVersions: [DataKey: DatasetVersionRow] = [:] { didSet { isDirty = true } }
   var replicas: [ReplicaName: ReplicaRow] = [:] { didSet { isDirty = true } }
   var transfers: [TransferID: TransferRow] = [:] { didSet { isDirty = true } }
+  var organisations: Set<OrganisationName> = [] { didSet { isDirty = true } }
   var projects: Set<ProjectName> = [] { didSet { isDirty = true } }
   /// Projects of whose runs some ended: what these used.
   var shares: Set<ProjectName> = [] { didSet { isDirty = true } }

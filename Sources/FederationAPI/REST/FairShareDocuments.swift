@@ -52,10 +52,14 @@ public struct FairShareDocument: Hashable, Sendable, Codable {
   public var place: Int?
   public var waiting: Int
   public var running: Int64
+  /// Of the organisation, compared with the others; nil from a control plane that knows one alone.
+  public var organisationWeight: Double?
   public init(
     organisation: String, project: String, weight: Double, entitled: Double, usedPart: Double, used: ShareUseDocument,
-    dominant: String, factor: Double, place: Int?, waiting: Int, running: Int64
+    dominant: String, factor: Double, place: Int?, waiting: Int, running: Int64,
+    organisationWeight: Double? = nil
   ) {
+    self.organisationWeight = organisationWeight
     self.organisation = organisation
     self.project = project
     self.weight = weight

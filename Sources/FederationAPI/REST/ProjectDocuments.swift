@@ -6,7 +6,12 @@ public struct ProjectRequest: Hashable, Sendable, Codable {
   public var description: String?
   /// Of `POST` alone: its part of what is shared, compared with the other projects'; nil: 1.
   public var weight: Double?
-  public init(name: String? = nil, description: String? = nil, weight: Double? = nil) {
+  /// Of `POST` alone: whose it is; nil: the only organisation in which the caller may make one, else the federation's own.
+  public var organisation: String?
+  public init(
+    name: String? = nil, description: String? = nil, weight: Double? = nil, organisation: String? = nil
+  ) {
+    self.organisation = organisation
     self.weight = weight
     self.name = name
     self.description = description
@@ -23,10 +28,13 @@ public struct ProjectDocument: Hashable, Sendable, Codable {
   public var budget: BudgetDocument?
   /// Its part of what is shared, compared with the other projects'; nil from an older control plane.
   public var weight: Double?
+  /// Whose it is; nil from an older control plane.
+  public var organisation: String?
   public init(
     name: String, description: String, createdAt: WireTime, archivedAt: WireTime?, budget: BudgetDocument?,
-    weight: Double? = nil
+    weight: Double? = nil, organisation: String? = nil
   ) {
+    self.organisation = organisation
     self.weight = weight
     self.name = name
     self.description = description

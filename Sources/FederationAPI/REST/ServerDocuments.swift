@@ -54,11 +54,11 @@ public struct DoctorDocument: Hashable, Sendable, Codable {
 /// Who a token speaks for, and what it may do.
 public struct UserDocument: Hashable, Sendable, Codable {
   public var user: String
-  /// Of the whole organisation.
+  /// Of the whole federation.
   public var isAdmin: Bool
   /// Projects in which it has a role of its own, or that it is bound to; an administrator may use all.
   public var projects: [String]
-  /// In the organisation; nil, as the following ones, from an earlier release.
+  /// In the federation; nil, as the following ones, from an earlier release.
   public var roles: [Role]?
   /// By project.
   public var projectRoles: [String: [Role]]?
@@ -67,10 +67,14 @@ public struct UserDocument: Hashable, Sendable, Codable {
   /// The token's id.
   public var token: String?
   public var expiresAt: WireTime?
+  /// By organisation, of those that are not the federation's; nil: none.
+  public var organisationRoles: [String: [Role]]?
   public init(
     user: String, isAdmin: Bool, projects: [String], roles: [Role]? = nil, projectRoles: [String: [Role]]? = nil,
-    scopes: [String]? = nil, token: String? = nil, expiresAt: WireTime? = nil
+    scopes: [String]? = nil, token: String? = nil, expiresAt: WireTime? = nil,
+    organisationRoles: [String: [Role]]? = nil
   ) {
+    self.organisationRoles = organisationRoles
     self.user = user
     self.isAdmin = isAdmin
     self.projects = projects

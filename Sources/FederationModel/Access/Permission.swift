@@ -20,6 +20,7 @@ public enum AccessResource: String, Hashable, Sendable, Codable, CaseIterable {
   case transfer
   /// Names and fields; values are never shown to anybody.
   case secret
+  case organisation
   case project
   case member
   /// Tokens of others, and of a project's service accounts; one's own need no permission.

@@ -28,7 +28,8 @@ struct FairShareCommand: AsyncParsableCommand {
       headings: ["PROJECT", "WEIGHT", "ENTITLED", "USED", "MOST OF", "FACTOR", "NEXT", "PENDING", "RUNNING"] + more)
     let organisations = Dictionary(grouping: list.items, by: \.organisation)
     for organisation in organisations.keys.sorted() {
-      table.rows.append([organisation] + Array(repeating: "", count: 8 + more.count))
+      let weight = organisations[organisation]!.first?.organisationWeight.map { decimal($0, 3) } ?? ""
+      table.rows.append([organisation, weight] + Array(repeating: "", count: 7 + more.count))
       for item in organisations[organisation]! {
         let hours = [item.used.cores, item.used.gibibytes, item.used.gpus].map { decimal($0 / 3600, 1) }
         table.rows.append(

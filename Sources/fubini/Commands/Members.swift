@@ -39,43 +39,6 @@ struct ProjectMember: AsyncParsableCommand {
   }
 }
 
-/// `fubini org`.
-struct OrganisationCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "org", abstract: "Who has which role in the whole organisation.", subcommands: [Member.self])
-
-  struct Member: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      commandName: "member", abstract: "Roles in every project, and where no project is concerned: add, remove, list.",
-      discussion: """
-        Roles: org-admin (everything), operator (clusters and prices), auditor (reads the audit log, members, tokens and money),
-        budget-admin (money of every project).
-        """, subcommands: [Add.self, Remove.self, ListAll.self])
-  }
-
-  struct Add: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Give a user a role in the organisation.")
-    @Argument var user: String
-    @Option(help: "org-admin, operator, auditor or budget-admin.") var role: String
-    func run() async throws { try await Members.add(user, role, ["v1", "members"]) }
-  }
-
-  struct Remove: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      abstract: "Take a role in the organisation from a user. It acts at once.")
-    @Argument var user: String
-    @Option(help: "Only this role; all that the user has there when left out.") var role: String?
-    func run() async throws { try await Members.remove(user, role, ["v1", "members"]) }
-  }
-
-  struct ListAll: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      commandName: "list", abstract: "List the members of the organisation.", aliases: ["ls"])
-    @OptionGroup var output: OutputOption
-    func run() async throws { try await Members.list(["v1", "members"], output) }
-  }
-}
-
 /// What both have in common.
 enum Members {
   static func add(_ user: String, _ role: String, _ path: [String]) async throws {

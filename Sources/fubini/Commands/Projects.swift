@@ -17,11 +17,13 @@ struct ProjectCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a project.")
     @Argument(help: "1 to 63 of a-z, 0-9 and -.") var name: String
     @Option(help: "For people.") var description: String?
-    @Option(help: "Its part of what is shared, compared with the other projects'; 1.") var weight: Double?
+    @Option(help: "Its part of what is shared, compared with the organisation's other projects; 1.") var weight: Double?
+    @Option(help: "Whose it is; the one in which you may make projects, else the federation's own.") var org: String?
     func run() async throws {
       try await withClient { client in
         let answer: AcceptedDocument = try await client.post(
-          ["v1", "projects"], body: ProjectRequest(name: name, description: description, weight: weight))
+          ["v1", "projects"],
+          body: ProjectRequest(name: name, description: description, weight: weight, organisation: org))
         Terminal.line("\(answer.name): created. Limit what it may spend: fubini budget set \(answer.name) 5000 CNY")
       }
     }
@@ -39,13 +41,13 @@ struct ProjectCommand: AsyncParsableCommand {
     }
 
     static func table(_ items: [ProjectDocument]) -> String {
-      var table = Table(headings: ["NAME", "STATE", "WEIGHT", "SPENT", "RESERVED", "AVAILABLE", "DESCRIPTION"])
+      var table = Table(headings: ["NAME", "ORG", "STATE", "WEIGHT", "SPENT", "RESERVED", "AVAILABLE", "DESCRIPTION"])
       for item in items {
         let money =
           item.budget.map { [$0.spent.text, $0.reserved.text, $0.available.text] } ?? ["-", "-", "no budget"]
         let weight = item.weight.map { FairShareCommand.decimal($0, 3) } ?? "-"
         let state = item.archivedAt == nil ? "Active" : "Archived"
-        table.rows.append([item.name, state, weight] + money + [item.description])
+        table.rows.append([item.name, item.organisation ?? "-", state, weight] + money + [item.description])
       }
       return table.render()
     }
@@ -66,7 +68,7 @@ struct ProjectCommand: AsyncParsableCommand {
   struct Update: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Change a project's description, or its weight.",
-      discussion: "The weight is set by who may set quotas: an administrator of the organisation.")
+      discussion: "The weight is set by who may set quotas: an administrator of the federation.")
     @Argument var name: String
     @Option(help: "For people.") var description: String?
     @Option(help: "Its part of what is shared, compared with the other projects'.") var weight: Double?

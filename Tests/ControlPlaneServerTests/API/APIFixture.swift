@@ -121,7 +121,15 @@ struct APIFixture: Sendable {
     return token.text
   }
 
-  /// A token of a user who has one role, in a project (nil: in the organisation).
+  /// A token of a user who has one role in an organisation.
+  func token(_ role: Role, of organisation: OrganisationName) async throws -> String {
+    let user = "\(role.rawValue)-of-\(organisation)"
+    try await store.addMember(user, role, to: nil, organisation: organisation, audit: Self.audit)
+    server.services.access.changed()
+    return try await Self.makeToken(store, user, nil)
+  }
+
+  /// A token of a user who has one role, in a project (nil: in the federation).
   func token(_ role: Role, in project: ProjectName?, scopes: [Scope] = [.all]) async throws -> String {
     let user = "\(role.rawValue)-\(project?.text ?? "org")"
     try await store.addMember(user, role, to: project, audit: Self.audit)

@@ -13,10 +13,11 @@ import Testing
 /// Every route with every role, and what the reference says of both.
 @Suite(.serialized, .timeLimit(.minutes(5))) struct RouteWalkTests {
   /// A request of a route: parameters filled in, what it names is not there.
-  static func uri(of route: Route, project: String) -> String {
+  static func uri(of route: Route, project: String, organisation: String = "o") -> String {
     let path = route.path.split(separator: "/").map { part in
       switch part {
       case ":p", ":namespace": project
+      case ":o": organisation
       case "**": "x/y"
       case _ where part.first == ":": "none"
       default: String(part)
@@ -34,34 +35,46 @@ import Testing
     route.path.contains(":p") || route.path.contains(":namespace")
   }
 
-  /// The organisation alone may: whatever project it names, everybody else gets the same 403.
+  /// The federation alone may: whatever project it names, everybody else gets the same 403.
   private static func isOfFederation(_ route: Route) -> Bool {
     if case .federation = route.access { true } else { false }
   }
 
-  /// What a role of project `a`, or of the organisation, is to get from a route that it asks about `a`.
-  private static func isAllowed(_ role: Role, ofOrganisation: Bool, _ route: Route) -> Bool {
-    guard let permission = route.access.permission else { return true }
-    if case .federation = route.access { return ofOrganisation && role.allows(permission) }
-    return role.allows(permission)
+  /// Where a role is held: project `a`, its organisation `o`, or the federation.
+  private enum Place: String { case project, organisation, federation }
+
+  private enum Expected { case allowed, forbidden, hidden }
+
+  /// What a role is to get from a route that it asks about `a` and `o`.
+  private static func expected(_ role: Role, _ place: Place, _ route: Route) -> Expected {
+    guard let permission = route.access.permission else { return .allowed }
+    let allows = place == .organisation ? role.allowsInOrganisation(permission) : role.allows(permission)
+    switch route.access {
+    case .federation: return place == .federation && allows ? .allowed : .forbidden
+    // Of the organisation that has its project a member knows the name alone.
+    case .organisation where place == .project: return route.path.contains(":o") ? .hidden : .forbidden
+    default: return allows ? .allowed : .forbidden
+    }
   }
 
   @Test("Every route answers every role as the table says: what is not given is refused with 403")
   func walk() async throws {
     try await APIFixture.use { fixture in
       try await fixture.application.test(.router) { client in
-        var holders: [(Role, ProjectName?)] = Role.ofProjects.map { ($0, "a") }
-        holders += Role.ofOrganisations.map { ($0, nil) }
-        for (role, project) in holders {
-          let token = try await fixture.token(role, in: project)
+        var holders: [(Role, Place, String)] = []
+        for role in Role.ofProjects { holders.append((role, .project, try await fixture.token(role, in: "a"))) }
+        for role in Role.ofOrganisations {
+          holders.append((role, .organisation, try await fixture.token(role, of: "o")))
+        }
+        for role in Role.ofFederation { holders.append((role, .federation, try await fixture.token(role, in: nil))) }
+        for (role, place, token) in holders {
           for route in fixture.server.routes {
-            let name = "\(role.rawValue) of \(project?.text ?? "the organisation"): \(route.method) \(route.path)"
+            let name = "\(role.rawValue) of \(place.rawValue): \(route.method) \(route.path)"
             let answer = try await client.send(route.method, Self.uri(of: route, project: "a"), token: token)
-            let isDenied = answer.status == .forbidden
-            #expect(
-              isDenied == !Self.isAllowed(role, ofOrganisation: project == nil, route), "\(name): \(answer.status)")
+            let expected = Self.expected(role, place, route)
+            #expect((answer.status == .forbidden) == (expected == .forbidden), "\(name): \(answer.status)")
             #expect(answer.status != .unauthorized, "\(name)")
-            #expect(!String(buffer: answer.body).contains("that you may use"), "\(name)")
+            #expect(String(buffer: answer.body).contains("that you may use") == (expected == .hidden), "\(name)")
           }
         }
       }
@@ -153,7 +166,8 @@ import Testing
         case .authenticated: "any token"
         case .project: "in the project"
         case .anywhere: "in some project: the answer has what may be seen"
-        case .federation: "in the organisation"
+        case .organisation: "in the organisation"
+        case .federation: "in the federation"
         }
       let permission = route.access.permission?.description ?? "-"
       text += "| `\(route.method.rawValue) \(route.path)` | \(permission) | \(place) |\n"

@@ -73,7 +73,9 @@ struct APIServer: Sendable {
   }
 
   private var dataRoutes: [Route] {
-    datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes + projectRoutes + memberRoutes
+    datasetRoutes + datasetObjectRoutes + transferRoutes + secretRoutes + priceRoutes + projectRoutes
+      + organisationRoutes
+      + memberRoutes
       + userRoutes + tokenRoutes + quotaRoutes + budgetMemberRoutes + alertHookRoutes + fairShareRoutes
   }
 
@@ -105,12 +107,14 @@ struct APIServer: Sendable {
       }
       context.caller = caller
       let project = try Self.project(of: request, context)
-      try Authorisation.admit(route.access, in: project, caller)
+      let organisation = try context.parameters.get("o").map { _ in OrganisationName(try context.parameter("o")) }
+      try Authorisation.admit(route.access, in: project, organisation, caller)
       let response = try await route.handler(request, context)
       guard response.body.contentLength == nil else { return response }
       // A stream outlives the moment at which its reader was admitted.
       return response.asking { [authenticator, context] in
-        try Authorisation.admit(route.access, in: project, try await authenticator.caller(of: request, context))
+        try Authorisation.admit(
+          route.access, in: project, organisation, try await authenticator.caller(of: request, context))
       }
     } catch let denial as Denial {
       services.denials.note(

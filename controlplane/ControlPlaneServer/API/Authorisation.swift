@@ -9,8 +9,12 @@ struct Denial: Error {
 enum Authorisation {
   /// Whether a caller may use a route.
   ///
-  /// - Parameter project: the one that path or query name; nil when only the document can, and then its handler asks `require`.
-  static func admit(_ access: Route.Access, in project: ProjectName?, _ caller: Caller) throws {
+  /// - Parameters:
+  ///   - project: the one that path or query name; nil when only the document can, and then its handler asks `require`.
+  ///   - organisation: the one that the path names; nil as for projects.
+  static func admit(
+    _ access: Route.Access, in project: ProjectName?, _ organisation: OrganisationName?, _ caller: Caller
+  ) throws {
     guard let permission = access.permission else { return }
     switch access {
     case .open, .authenticated: break
@@ -24,10 +28,29 @@ enum Authorisation {
       guard caller.rights.allowsAnywhere(permission) else {
         throw denied(permission, Role.allCases, caller.rights.roles, "a project")
       }
+    case .organisation:
+      if let organisation {
+        try require(permission, inOrganisation: organisation, caller)
+      } else if !caller.rights.allowsInSomeOrganisation(permission) {
+        throw denied(permission, Role.ofOrganisations, caller.rights.roles, "an organisation")
+      }
     case .federation:
       guard caller.rights.allows(permission) else {
-        throw denied(permission, Role.ofOrganisations, caller.rights.organisation, "the organisation")
+        throw denied(permission, Role.ofFederation, caller.rights.federation, "the federation")
       }
+    }
+  }
+
+  /// Whether a caller may do this with an organisation. One of others is one that never was.
+  static func require(
+    _ permission: Permission, inOrganisation organisation: OrganisationName, _ caller: Caller
+  ) throws {
+    guard caller.rights.knows(organisation: organisation) else {
+      throw Denial(answer: FederationError(.notFound, "there is no organisation \(organisation) that you may use"))
+    }
+    guard caller.rights.allows(permission, inOrganisation: organisation) else {
+      let held = caller.rights.federation.union(caller.rights.organisations[organisation]?.roles ?? [])
+      throw denied(permission, Role.ofOrganisations, held, "organisation \(organisation)")
     }
   }
 
@@ -41,9 +64,14 @@ enum Authorisation {
     }
   }
 
-  /// Whether a caller may give or take a role in a project (nil: in the organisation).
-  static func requireGrant(of role: Role, in project: ProjectName?, _ caller: Caller) throws {
-    guard !caller.rights.mayGrant(role, in: project) else { return }
+  /// Whether a caller may give or take a role in a project, or else in an organisation.
+  static func requireGrant(
+    of role: Role, in project: ProjectName?, _ organisation: OrganisationName, _ caller: Caller
+  ) throws {
+    let isGiven =
+      project == nil && organisation != .federation
+      ? caller.rights.mayGrant(role, inOrganisation: organisation) : caller.rights.mayGrant(role, in: project)
+    guard !isGiven else { return }
     throw Denial(
       answer: FederationError(
         .permissionDenied, "role \(role.rawValue) is given and taken only by who may do all that it allows"))
@@ -70,5 +98,7 @@ enum Authorisation {
 
 extension AccessRights {
   /// All that there are, wherever they hold.
-  fileprivate var roles: Set<Role> { projects.values.reduce(organisation) { $0.union($1) } }
+  fileprivate var roles: Set<Role> {
+    organisations.values.reduce(projects.values.reduce(federation) { $0.union($1) }) { $0.union($1.roles) }
+  }
 }

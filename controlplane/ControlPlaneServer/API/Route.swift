@@ -14,13 +14,16 @@ struct Route: Sendable {
     case project(AccessVerb, AccessResource)
     /// A token that may do this in some project, or in all: the answer has only what it may see.
     case anywhere(AccessVerb, AccessResource)
-    /// A token whose user has a role in the organisation that allows this.
+    /// A token whose user has a role in the organisation named by path (`o`), or by the document, or in the federation, that allows this.
+    case organisation(AccessVerb, AccessResource)
+    /// A token whose user has a role in the federation that allows this.
     case federation(AccessVerb, AccessResource)
 
     var permission: Permission? {
       switch self {
       case .open, .authenticated: nil
-      case .project(let verb, let resource), .anywhere(let verb, let resource), .federation(let verb, let resource):
+      case .project(let verb, let resource), .anywhere(let verb, let resource),
+        .organisation(let verb, let resource), .federation(let verb, let resource):
         Permission(verb, resource)
       }
     }

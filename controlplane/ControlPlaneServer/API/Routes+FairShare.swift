@@ -66,9 +66,9 @@ extension ShareUseDocument {
 extension FairShareDocument {
   init(_ status: ShareStatus) {
     self.init(
-      organisation: status.organisation, project: status.project.text, weight: status.weight,
+      organisation: status.organisation.text, project: status.project.text, weight: status.weight,
       entitled: status.entitled, usedPart: status.usedPart, used: ShareUseDocument(status.used),
       dominant: status.dominant.rawValue, factor: status.factor, place: status.place, waiting: status.waiting,
-      running: status.running)
+      running: status.running, organisationWeight: status.organisationWeight)
   }
 }

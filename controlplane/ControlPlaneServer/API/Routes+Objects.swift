@@ -152,7 +152,7 @@ extension APIServer {
     func require(_ kind: StoredObjectKind, _ place: ProjectName) throws {
       for verb in mayReplace ? [AccessVerb.create, .update] : [.create] {
         if kind.isFederal {
-          try Authorisation.admit(.federation(verb, kind.resource), in: nil, caller)
+          try Authorisation.admit(.federation(verb, kind.resource), in: nil, nil, caller)
         } else {
           try Authorisation.require(Permission(verb, kind.resource), in: place, caller)
         }

@@ -14,7 +14,7 @@ extension APIServer {
         try .json(
           ProjectList(items: try await projects(of: try context.signedIn(), for: Permission(.read, .project))))
       },
-      Route(.post, "/v1/projects", .federation(.create, .project), "Makes a project.") {
+      Route(.post, "/v1/projects", .organisation(.create, .project), "Makes a project of an organisation.") {
         try await createProject($0, $1)
       },
       Route(.get, one, .project(.read, .project), "One project, with its budget.") { _, context in
@@ -22,16 +22,17 @@ extension APIServer {
       },
       Route(.put, one, .project(.update, .project), "Changes a project's description.") { request, context in
         let body = try await request.document(ProjectRequest.self)
-        guard body.name == nil, body.weight == nil else {
+        guard body.name == nil, body.weight == nil, body.organisation == nil else {
           throw FederationError(
-            .invalidArgument, "a name stays, and a weight has a route of its own: PUT \(one)/weight")
+            .invalidArgument,
+            "a name and an organisation stay, and a weight has a route of its own: PUT \(one)/weight")
         }
         return try await change(.describe(body.description ?? ""), request, context)
       },
-      Route(.post, "\(one)/archive", .federation(.delete, .project), "Takes nothing new for a project.") {
+      Route(.post, "\(one)/archive", .project(.delete, .project), "Takes nothing new for a project.") {
         try await change(.archive(true), $0, $1)
       },
-      Route(.post, "\(one)/restore", .federation(.delete, .project), "Takes work for an archived project again.") {
+      Route(.post, "\(one)/restore", .project(.delete, .project), "Takes work for an archived project again.") {
         try await change(.archive(false), $0, $1)
       },
       Route(.get, "/v1/budgets", .anywhere(.read, .budget), "The budgets of the projects that the caller may use.") {
@@ -163,10 +164,32 @@ extension APIServer {
     let bytes = try await request.bytes()
     let body = try JSONBody.decode(ProjectRequest.self, from: bytes)
     guard let name = body.name else { throw FederationError(.invalidArgument, "name is missing") }
+    let caller = try context.signedIn()
+    let organisation = body.organisation.map { OrganisationName($0) } ?? Self.organisation(of: caller)
+    try Authorisation.require(Permission(.create, .project), inOrganisation: organisation, caller)
+    let weight = body.weight ?? 1
+    // A part of what the organisation's projects share is theirs to divide by the federation's leave alone.
+    if weight != 1, !caller.rights.allows(Permission(.update, .quota)) {
+      throw FederationError(.permissionDenied, "a weight other than 1 is set by an administrator of the federation")
+    }
     _ = try await services.commands.perform(
-      .project(ProjectName(name), .create(description: body.description ?? "", weight: body.weight ?? 1)),
-      as: try context.signedIn().principal, idempotency: try Self.idempotency(request, bytes))
+      .project(
+        ProjectName(name),
+        .create(description: body.description ?? "", weight: weight, organisation: organisation)),
+      as: caller.principal, idempotency: try Self.idempotency(request, bytes))
+    if organisation != .federation {
+      // Whose administrators may use it from now on.
+      try await services.store.announceAccess()
+      services.access.changed()
+    }
     return try .json(AcceptedDocument(name: name, project: name), .created)
+  }
+
+  /// Of a project that is made without naming one: the only one in which the caller may, else the federation's.
+  private static func organisation(of caller: Caller) -> OrganisationName {
+    let create = Permission(.create, .project)
+    let own = caller.rights.organisations.keys.filter { caller.rights.allows(create, inOrganisation: $0) }
+    return !caller.rights.allows(create) && own.count == 1 ? own[0] : .federation
   }
 
   func change(
@@ -212,7 +235,8 @@ extension ProjectDocument {
   init(_ row: ProjectRow, _ budget: Budget?, at now: Timestamp) {
     self.init(
       name: row.name.text, description: row.description, createdAt: row.createdAt.wire,
-      archivedAt: row.archivedAt?.wire, budget: budget.map { BudgetDocument($0, at: now) }, weight: row.weight)
+      archivedAt: row.archivedAt?.wire, budget: budget.map { BudgetDocument($0, at: now) }, weight: row.weight,
+      organisation: row.organisation.text)
   }
 }
 

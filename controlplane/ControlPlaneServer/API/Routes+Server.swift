@@ -89,13 +89,20 @@ extension UserDocument {
   init(_ caller: Caller) {
     let rights = caller.rights
     let projects = rights.projects.filter { rights.knows($0.key) }
+    let organisations = rights.organisations.filter { rights.knows(organisation: $0.key) }
     self.init(
-      user: caller.user, isAdmin: rights.boundTo == nil && rights.organisation.contains(.orgAdmin),
+      user: caller.user, isAdmin: rights.boundTo == nil && rights.federation.contains(.orgAdmin),
       projects: (rights.boundTo.map { [$0.text] } ?? projects.keys.map(\.text)).sorted(),
-      roles: rights.organisation.sorted { $0.rawValue < $1.rawValue },
+      roles: rights.federation.sorted { $0.rawValue < $1.rawValue },
       projectRoles: Dictionary(
         uniqueKeysWithValues: projects.map { ($0.key.text, $0.value.sorted { $0.rawValue < $1.rawValue }) }),
-      scopes: rights.scopes.map(\.description).sorted(), token: caller.tokenID, expiresAt: caller.expiresAt?.wire)
+      scopes: rights.scopes.map(\.description).sorted(), token: caller.tokenID, expiresAt: caller.expiresAt?.wire,
+      organisationRoles: organisations.isEmpty
+        ? nil
+        : Dictionary(
+          uniqueKeysWithValues: organisations.map {
+            ($0.key.text, $0.value.roles.sorted { $0.rawValue < $1.rawValue })
+          }))
   }
 }
 

@@ -83,7 +83,7 @@ extension APIServer {
     }
     guard user.text != caller.user else { return }
     guard let project = user.project else {
-      return try Authorisation.admit(.federation(.create, .token), in: nil, caller)
+      return try Authorisation.admit(.federation(.create, .token), in: nil, nil, caller)
     }
     try Authorisation.require(create, in: project, caller)
     let roles = try await services.store.members(of: project).filter { $0.user == user.text }.map(\.role)
@@ -93,7 +93,7 @@ extension APIServer {
         "project \(project) has no service account \(user.text); make it: fubini project member add \(project) \(user.text) "
           + "--role submitter")
     }
-    for role in roles { try Authorisation.requireGrant(of: role, in: project, caller) }
+    for role in roles { try Authorisation.requireGrant(of: role, in: project, .federation, caller) }
   }
 
   private static func expiry(_ seconds: Int64?, _ caller: Caller) throws -> Timestamp? {
@@ -120,7 +120,7 @@ extension APIServer {
       try Authorisation.require(Permission(.read, .token), in: project, caller)
       owner = .project(project)
     } else if request.query("all") == "true" || user != caller.user {
-      try Authorisation.admit(.federation(.read, .token), in: nil, caller)
+      try Authorisation.admit(.federation(.read, .token), in: nil, nil, caller)
       owner = request.query("all") == "true" ? .everybody : .user(user)
     } else {
       owner = .user(user)

@@ -4,7 +4,7 @@ import FederationAPI
 import FederationModel
 import Hummingbird
 
-/// People and service accounts, for who administers the organisation.
+/// People and service accounts, for who administers the federation.
 extension APIServer {
   var userRoutes: [Route] {
     [
@@ -39,7 +39,7 @@ extension APIServer {
     }
     // Who may not give a role does not take it away in this way either.
     for member in try await services.store.members(of: nil) where member.user == name {
-      try Authorisation.requireGrant(of: member.role, in: nil, caller)
+      try Authorisation.requireGrant(of: member.role, in: nil, .federation, caller)
     }
     let change = try await services.store.setDisabled(
       name, body.disabled, audit: caller.auditing(body.disabled ? "user.disable" : "user.enable", name))
@@ -49,7 +49,7 @@ extension APIServer {
     case .unknown: throw FederationError(.notFound, "there is no user \(name.prefix(128))")
     case .lastAdministrator:
       throw FederationError(
-        .failedPrecondition, "\(name) is the last administrator of the organisation; give the role to another first")
+        .failedPrecondition, "\(name) is the last administrator of the federation; give the role to another first")
     }
   }
 }

@@ -3,7 +3,7 @@ import ControlPlaneStore
 import FederationModel
 
 extension APIServer {
-  /// The clusters that a caller may see, by name: all of them by a role in the organisation, else those that a project may use in which the
+  /// The clusters that a caller may see, by name: all of them by a role in the federation, else those that a project may use in which the
   /// caller has the permission. The others are not there.
   ///
   /// - Parameter statuses: nil: they are asked for.

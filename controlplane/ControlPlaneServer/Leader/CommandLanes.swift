@@ -56,7 +56,8 @@ extension Input {
     case .dataset(let reference, _): return reference.project
     case .project(let name, _): return name
     case .storeArtifact(_, let project), .lookAhead(_, let project): return project
-    case .createCluster, .updateCluster, .setPrices, .spot, .cordon, .drain, .revokeAgent, .forgetCluster, .recover,
+    case .organisation, .createCluster, .updateCluster, .setPrices, .spot, .cordon, .drain, .revokeAgent,
+      .forgetCluster, .recover,
       .cancelTransfer:
       return nil
     }

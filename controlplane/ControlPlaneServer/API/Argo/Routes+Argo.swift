@@ -61,7 +61,7 @@ extension APIServer {
         let caller = try context.signedIn()
         return .json([
           "subject": .string(caller.user), "name": .string(caller.user), "issuer": "fubini",
-          "groups": caller.rights.organisation.contains(.orgAdmin) ? ["admin"] : [],
+          "groups": caller.rights.federation.contains(.orgAdmin) ? ["admin"] : [],
         ])
       },
     ] + actions

@@ -13,7 +13,12 @@ extension OpenAPI {
       "GET /v1/projects/:p/quota": Operation(response: QuotaDocument.self),
       "PUT /v1/projects/:p/quota": Operation(request: ProjectLimits.self, response: QuotaDocument.self),
     ]
-    for members in ["/v1/members", "/v1/projects/:p/members"] {
+    all["GET /v1/organisations"] = Operation(response: OrganisationList.self)
+    all["POST /v1/organisations"] = Operation(
+      request: OrganisationRequest.self, response: AcceptedDocument.self, status: 201)
+    all["GET /v1/organisations/:o"] = Operation(response: OrganisationDocument.self)
+    all["PUT /v1/organisations/:o"] = Operation(request: OrganisationRequest.self, response: AcceptedDocument.self)
+    for members in ["/v1/members", "/v1/projects/:p/members", "/v1/organisations/:o/members"] {
       all["GET \(members)"] = Operation(response: MemberList.self)
       all["POST \(members)"] = Operation(request: MemberRequest.self, response: AcceptedDocument.self, status: 201)
       all["DELETE \(members)"] = Operation(query: ["user", "role"], response: AcceptedDocument.self)

@@ -1,0 +1,37 @@
+/// The body of `POST /v1/organisations` and `PUT /v1/organisations/{organisation}`.
+public struct OrganisationRequest: Hashable, Sendable, Codable {
+  /// Of `POST` alone.
+  public var name: String?
+  public var description: String?
+  /// Its part of what is shared, compared with the other organisations'; of `POST`, nil: 1.
+  public var weight: Double?
+  public init(name: String? = nil, description: String? = nil, weight: Double? = nil) {
+    self.name = name
+    self.description = description
+    self.weight = weight
+  }
+}
+
+/// An organisation, as the caller may see it.
+public struct OrganisationDocument: Hashable, Sendable, Codable {
+  public var name: String
+  public var description: String
+  public var createdAt: WireTime
+  /// Compared with the other organisations'.
+  public var weight: Double
+  /// Of its projects those that the caller may see, by name.
+  public var projects: [String]
+  public init(name: String, description: String, createdAt: WireTime, weight: Double, projects: [String]) {
+    self.name = name
+    self.description = description
+    self.createdAt = createdAt
+    self.weight = weight
+    self.projects = projects
+  }
+}
+
+public struct OrganisationList: Hashable, Sendable, Codable {
+  /// By name.
+  public var items: [OrganisationDocument]
+  public init(items: [OrganisationDocument]) { self.items = items }
+}
