@@ -64,6 +64,13 @@ extension Request {
     }
   }
 
+  /// The same with its whole body, at most `limit` bytes: whoever sends slowly keeps nobody waiting but himself.
+  func received(limit: Int = APIContext.sizeLimit) async throws -> Request {
+    var request = self
+    request.body = RequestBody(buffer: ByteBuffer(bytes: try await bytes(limit: limit)))
+    return request
+  }
+
   private static var tooLarge: FederationError {
     FederationError(.invalidArgument, "a request body has at most \(ByteCount(Int64(APIContext.sizeLimit)))")
   }

@@ -2,12 +2,12 @@ import DequeModule
 import FederationModel
 import Synchronization
 
-/// How many submissions of one submitter are under way at once, from before a body is read until its answer is made: what reading,
+/// How many submissions of one submitter are under way at once, from when a body has come until its answer is made: what reading it,
 /// storing and answering cost this process and its database is what a flood would take from others.
 ///
 /// Who is alone may have many under way, because they are committed together. As soon as somebody else has submitted something
-/// lately, each has half of the cores, and at least one; the others of each wait before their bodies are read, first come first
-/// served.
+/// lately, each has half of the cores, and at least one; the others of each wait before anything is made of their bodies, first come
+/// first served.
 final class FlightLimit: Sendable {
   struct Limits: Sendable {
     var alone = 64

@@ -49,7 +49,8 @@ extension APIServer {
   // MARK: Submitting
 
   private func submit(_ request: Request, _ context: APIContext) async throws -> Response {
-    try await services.flights.run(for: try Self.submitter(request, context)) {
+    let request = try await request.received(limit: APIContext.submissionSizeLimit)
+    return try await services.flights.run(for: try Self.submitter(request, context)) {
       let (definition, submission, bytes) = try await submission(request, context)
       return try await submit(definition, submission, bytes, request, context)
     }

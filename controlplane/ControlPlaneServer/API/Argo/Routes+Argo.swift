@@ -93,7 +93,8 @@ extension APIServer {
   }
 
   private func argoCreate(_ request: Request, _ context: APIContext) async throws -> Response {
-    try await services.flights.run(for: try Self.submitter(request, context)) {
+    let request = try await request.received()
+    return try await services.flights.run(for: try Self.submitter(request, context)) {
       try await argoCreate(taken: request, context)
     }
   }
