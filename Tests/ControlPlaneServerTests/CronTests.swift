@@ -29,7 +29,7 @@ import WorkflowCore
             \(template)
       """
     let draft = try #require(try ObjectDraft(try ArgoDocument.decode(Array(text.utf8)), suffix: "x"))
-    return try await ObjectDesk(store: fixture.store).create(
+    return try await ObjectDesk(store: fixture.store, commands: fixture.controlPlane).create(
       draft, in: "a", uid: WorkflowName.uuid(APIServer.randomBytes()), as: author)
   }
 
@@ -130,7 +130,7 @@ import WorkflowCore
       #expect(first.state.failed == 1 && first.state.condition?.type == "SubmissionError")
       #expect(first.state.condition?.message.contains("config map later") == true, "\(String(describing: first.state))")
       let draft = try ObjectDraft(configMap: ["metadata": ["name": "later"], "data": ["k": "v"]], suffix: "")
-      _ = try await ObjectDesk(store: fixture.store).create(
+      _ = try await ObjectDesk(store: fixture.store, commands: fixture.controlPlane).create(
         draft, in: "a", uid: WorkflowName.uuid(APIServer.randomBytes()), as: Self.author)
       let second = try await Self.step(fixture, object, since: due, now: due + .seconds(300)).run()
       #expect(second.state.condition == nil && second.state.active.count == 1)

@@ -210,6 +210,36 @@ import WorkflowCore
     }
   }
 
+  @Test("The whole numbers of a config map are the limits of the semaphores that it names, as they are now")
+  func semaphores() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let token = fixture.userA
+        func submit(_ name: String) async throws -> JSONValue {
+          let body = """
+            {"workflow":{"metadata":{"name":"\(name)"},"spec":{"entrypoint":"m","synchronization":{"semaphores":[\
+            {"configMapKeyRef":{"name":"conf","key":"width"}}]},"templates":[{"name":"m","suspend":{}}]}}}
+            """
+          let answer = try await client.send(.post, "/api/v1/workflows/a", token: token, body: body)
+          #expect(answer.status == .ok, "\(String(buffer: answer.body))")
+          return try answer.json
+        }
+        func phase(_ name: String) async throws -> String? {
+          try await client.send(.get, "/api/v1/workflows/a/\(name)", token: token).json["status"]?["phase"]?.stringValue
+        }
+        func set(_ data: String) async throws {
+          let answer = try await client.send(.put, "/v1/projects/a/config-maps/conf", token: token, body: data)
+          #expect(answer.status == .ok, "\(String(buffer: answer.body))")
+        }
+        try await set(#"{"data":{"width":"1","title":"x"}}"#)
+        #expect(try await submit("first")["status"]?["phase"] == "Running")
+        #expect(try await submit("second")["status"]?["phase"] == "Pending")
+        try await set(#"{"data":{"width":"2"}}"#)
+        #expect(try await phase("second") == "Running")
+      }
+    }
+  }
+
   @Test("Documents of several kinds in one text are stored and submitted, each by its own permission")
   func documents() async throws {
     try await APIFixture.use { fixture in

@@ -58,7 +58,9 @@ import Testing
     #expect(throws: DocumentErrors.self) {
       try Self.definition("{name: p, valueFrom: {configMapKeyRef: {name: '{{workflow.name}}', key: k}}}")
     }
-    #expect(throws: DocumentErrors.self) { try Self.definition("{name: p, valueFrom: {configMapKeyRef: {name: conf}}}") }
+    #expect(throws: DocumentErrors.self) {
+      try Self.definition("{name: p, valueFrom: {configMapKeyRef: {name: conf}}}")
+    }
   }
 
   @Test("A stream of documents is read with the config maps in it")

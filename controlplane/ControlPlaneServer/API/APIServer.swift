@@ -24,7 +24,7 @@ struct APIServices: Sendable {
   var datasets: DatasetRepository {
     DatasetRepository(store: store, artifacts: artifacts, verified: verifiedPacks)
   }
-  var objects: ObjectDesk { ObjectDesk(store: store) }
+  var objects: ObjectDesk { ObjectDesk(store: store, commands: commands) }
   let authority: LiveAuthority
   let metrics: ControlPlaneMetrics
   let changes: ChangeNotifier

@@ -43,7 +43,7 @@ struct CronStep {
     self.now = now
     self.store = store
     self.commands = commands
-    objects = ObjectDesk(store: store)
+    objects = ObjectDesk(store: store, commands: commands)
     definition = try CronWorkflowDefinition(json: object.document)
     plan = try CronPlan(definition.spec)
   }

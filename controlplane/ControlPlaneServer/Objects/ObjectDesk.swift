@@ -7,6 +7,7 @@ import WorkflowCore
 /// Stored objects as users change them, and what submissions take from them (ADR 25).
 struct ObjectDesk: Sendable {
   let store: ControlPlaneStore
+  let commands: any CommandPort
 
   // MARK: Changing
 
@@ -20,7 +21,11 @@ struct ObjectDesk: Sendable {
     let object = StoredObject(
       kind: draft.kind, project: project, name: draft.name, uid: uid, labels: draft.labels, document: draft.document,
       createdAt: .wallClock, createdBy: author.user)
-    do { return try await store.create(object, from: author.address) } catch let refusal as ObjectRefusal {
+    do {
+      let made = try await store.create(object, from: author.address)
+      if !Self.limits(of: made).isEmpty { try await tellLimits(of: made, as: author) }
+      return made
+    } catch let refusal as ObjectRefusal {
       if case .exists(let there) = refusal, there.uid == uid { return there }
       throw Self.error(refusal, draft.kind, draft.name, project)
     }
@@ -32,9 +37,11 @@ struct ObjectDesk: Sendable {
   ) async throws -> StoredObject {
     try await check(draft, in: project)
     do {
-      return try await store.replace(
+      let changed = try await store.replace(
         draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document, revision: draft.revision,
         uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
+      try await tellLimits(of: changed, as: author)
+      return changed
     } catch let refusal as ObjectRefusal { throw Self.error(refusal, draft.kind, draft.name, project) }
   }
 
@@ -51,11 +58,14 @@ struct ObjectDesk: Sendable {
     for _ in 0..<3 {
       do {
         if try await store.object(draft.kind, draft.name, in: project) == nil {
-          return (try await store.create(object, from: author.address), true)
+          let made = try await store.create(object, from: author.address)
+          if !Self.limits(of: made).isEmpty { try await tellLimits(of: made, as: author) }
+          return (made, true)
         }
         let changed = try await store.replace(
           draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document,
           revision: draft.revision, uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
+        try await tellLimits(of: changed, as: author)
         return (changed, false)
       } catch ObjectRefusal.exists, ObjectRefusal.missing {
         continue
@@ -73,6 +83,28 @@ struct ObjectDesk: Sendable {
       try await store.removeObject(
         kind, name, in: project, revision: revision, uid: uid, by: author.user, from: author.address, at: .wallClock)
     } catch let refusal as ObjectRefusal { throw Self.error(refusal, kind, name, project) }
+    guard kind == .configMap else { return }
+    _ = try await commands.perform(
+      .project(project, .setSemaphores(configMap: name, limits: [:])), as: author, idempotency: nil)
+  }
+
+  // MARK: Semaphores
+
+  /// The whole numbers of a config map: how many may hold the semaphores that are named by its keys.
+  static func limits(of object: StoredObject) -> [String: Int] {
+    guard object.kind == .configMap else { return [:] }
+    let limits = data(of: object).compactMapValues { Int($0) }.filter { (0...1_000_000).contains($0.value) }
+    // So many are data, not limits.
+    return limits.count <= 1000 ? limits : [:]
+  }
+
+  /// The core holds the limits, because it decides by them. Should this fail, the caller hears of it and repeats the change, which
+  /// says the same limits again.
+  private func tellLimits(of object: StoredObject, as author: Principal) async throws {
+    guard object.kind == .configMap else { return }
+    _ = try await commands.perform(
+      .project(object.project, .setSemaphores(configMap: object.name, limits: Self.limits(of: object))), as: author,
+      idempotency: nil)
   }
 
   /// - Throws: `.notFound`.
