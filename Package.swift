@@ -174,14 +174,16 @@ let package = Package(
       name: "AgentRuntime",
       dependencies: [
         "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
-        "ProcessExecutor", "Rclone", "SlurmExecutor", "Supervisor", argumentParser, crypto,
-        deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioPosix, nioSSL,
+        "ProcessExecutor", "Rclone", "SlurmExecutor", "Supervisor", "WorkflowCore", argumentParser, asyncHTTPClient,
+        crypto,
+        deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioHTTP1, nioPosix,
+        nioSSL,
         nioTLS,
         protobuf, serviceLifecycle, subprocess, swiftASN1, systemPackage, x509, yams,
       ],
       path: "agent/AgentRuntime", swiftSettings: settings),
     .executableTarget(
-      name: "fubini-agent", dependencies: ["AgentRuntime", "Supervisor"], path: "agent/fubini-agent",
+      name: "fubini-agent", dependencies: ["AgentRuntime", "ProcessExecutor", "Supervisor"], path: "agent/fubini-agent",
       swiftSettings: settings),
 
     // MARK: Tests

@@ -260,6 +260,15 @@ public struct ControlPlaneCore: Sendable {
       project: workflow.row.project, workflowUID: workflow.row.uid, nodeName: workflow.machine[row.task.node].name)
   }
 
+  /// The project whose secret or config map a run may read now: its template names it, and it has not ended; nil for any other.
+  public func mayRead(_ object: ProjectObject, by run: RunID, on cluster: ClusterName) -> ProjectName? {
+    guard let row = runs[run]?.row, row.cluster == cluster, !row.phase.isTerminal,
+      let workflow = workflows[row.task.workflow],
+      (try? workflow.machine.taskSpec(for: row.task.node))?.objects.contains(object) == true
+    else { return nil }
+    return workflow.row.project
+  }
+
   public var clusterNames: some Sequence<ClusterName> { clusters.keys }
 
   /// The soft side of every cluster.

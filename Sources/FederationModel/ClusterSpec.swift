@@ -56,6 +56,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var executor: String?
   /// Conditions to be shown with the cluster: "memory limits are not enforced here".
   public var notices: [String]
+  /// What its agent can do beyond running a program; nil: nothing (one of an earlier release).
+  public var features: Set<RunFeature>?
 
   public init(
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],

@@ -35,6 +35,16 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public var nodeSelector: [String: String]
   /// `metadata.labels` of the workflow and, over them, of the template: a site's defaults go by them. nil: none.
   public var labels: [String: String]?
+  /// What the environment takes from secrets and config maps; nil: nothing.
+  public var environmentSources: [EnvironmentSource]?
+  /// The run makes this request, and has no program of its author's; nil: it has.
+  public var http: RunHTTP?
+  /// nil: the run is one program, `command`.
+  public var containers: RunContainers?
+  /// nil: none.
+  public var fileVolumes: [FileVolume]?
+  /// Second paths of the run's own directories; nil: none.
+  public var directoryMounts: [DirectoryMount]?
 
   public init(
     image: String = "", command: [String] = [], arguments: [String] = [], script: String? = nil,

@@ -22,6 +22,10 @@ public struct Requirement: Hashable, Sendable {
   public var member = ""
   /// All that it may take is held before it begins: an earlier run of it was ended because more could not be held.
   public var isHeldWhole = false
+  /// What the cluster must be able to do beyond running a program.
+  public var features: Set<RunFeature> = []
+  /// Of the containers beside the one that `image` is of, in order, each once.
+  public var companionImages: [String] = []
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
@@ -61,6 +65,8 @@ public struct Requirement: Hashable, Sendable {
       inputs: volumes.map { InputVolume(cluster: $0.key, size: ByteCount($0.value)) }
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
       data: data.sorted(), template: template, activeDeadline: spec.activeDeadline)
+    features = spec.features
+    companionImages = Set((spec.containers?.list ?? []).map(\.image)).subtracting([spec.image]).sorted()
   }
 
   /// An input of this size and above is worth a name, a replica and a transfer of its own: it takes 10 ms at 100 MB/s.

@@ -2,6 +2,7 @@ internal import Execution
 internal import FederationModel
 internal import Glibc
 internal import LocalSlurm
+internal import Supervisor
 internal import TestSupport
 internal import Testing
 
@@ -79,6 +80,30 @@ struct SecretTests {
       #expect(fixture.log(of: 1) == "\(Self.canary.count)\n")
       try await expectHidden(fixture, job, "after its end")
       #expect(try holders(fixture.shared) == [])
+    }
+  }
+
+  @Test("I9: a secret that is mounted as a file is in the memory of its node alone, while its run lives")
+  func mounted() async throws {
+    try await SlurmExecutorFixture.with(configure: { $0.sandbox = .bubblewrap }) { fixture in
+      for node in 1...2 { try await fixture.cluster.drain(node: node) }
+      try await fixture.submit(1, SlurmExecutorFixture.wait("wc -c < /etc/keys/token")) {
+        $0.spec.fileVolumes = [FileVolume(name: "keys", sources: [], mounts: [.init(path: "/etc/keys")])]
+        $0.privateFiles = [RunFile(path: "0/"), RunFile(path: "0/token", mode: 0o400, bytes: Array(Self.canary.utf8))]
+      }
+      try await expectHidden(fixture, try await fixture.job(of: 1), "while it waits")
+      let workspace = fixture.executor.workspace(for: RunID(1))
+      #expect(try holders(fixture.shared) == [workspace.directory + "/secrets"])
+      for node in 1...2 { try await fixture.cluster.resume(node: node) }
+      try await fixture.running(1)
+      #expect(try holders(fixture.shared) == [])
+      let memory = PrivateFiles.directory(ofRun: workspace.directory)
+      #expect(try holders(memory) == [memory + "/0/token"])
+      try fixture.go(1)
+      let end = try await fixture.end(of: 1)
+      #expect(end.phase == .succeeded, "\(end) \(fixture.log(of: 1))")
+      #expect(fixture.log(of: 1) == "\(Self.canary.utf8.count)\n")
+      #expect(access(memory, F_OK) != 0, "its files in memory go with its end")
     }
   }
 }

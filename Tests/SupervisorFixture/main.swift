@@ -10,5 +10,6 @@ if arguments.first == "daemonise", let executable = realpath("/proc/self/exe", n
     log: arguments[1] + "/supervisor.log")
   exit(0)
 }
+if arguments.first == ContainerPlan.command { exit(ContainerInit.main()) }
 if arguments.first == "batch-step" { exit(Supervisor.batchStep(Array(arguments.dropFirst()))) }
 exit(Supervisor.main(Array(arguments.drop { $0 == "supervisor" })))

@@ -71,6 +71,8 @@ final class AgentProcess: Sendable {
     let driver = RunDriver(
       journal: journal, contents: contents, executor: executor, files: files, cache: data.cache,
       repository: repository, keepsUnstored: { connection.keepsUnstored }, grant: Self.grant(configuration),
+      objects: RunObjects(
+        asking: RemoteSecrets(connection: connection), images: { [executor] in await executor.inventory().images }),
       tenancy: tenancy, logger: logger)
     self.driver = driver
     let logs = LogShipper(files: files) { run, offset, isComplete in

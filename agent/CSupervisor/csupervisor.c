@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <sys/epoll.h>
 #include <sys/auxv.h>
 #include <sys/mount.h>
@@ -194,6 +196,12 @@ int csupervisor_has_attributes(int file) {
   for (const char *name = names; name < names + length; name += strlen(name) + 1)
     if (strncmp(name, "user.", 5) == 0 || strncmp(name, "system.posix_acl", 16) == 0) return 1;
   return 0;
+}
+
+int csupervisor_is_in_memory(const char *path) {
+  struct statfs system;
+  if (statfs(path, &system) < 0) return -errno;
+  return system.f_type == TMPFS_MAGIC ? 1 : 0;
 }
 
 int csupervisor_set_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }
@@ -387,6 +395,7 @@ int csupervisor_signals_create(void) {
   sigaddset(&mask, SIGINT);
   sigaddset(&mask, SIGHUP);
   sigaddset(&mask, SIGUSR1);
+  sigaddset(&mask, SIGUSR2);
   if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0) return -errno;
   signal(SIGPIPE, SIG_IGN);
   int signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

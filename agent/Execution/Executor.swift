@@ -113,6 +113,10 @@ public struct RunRequest: Hashable, Sendable, Codable {
   /// Values that must reach the program and appear in no file that outlives it, in no argument and in no log (I9).
   /// They are added to the environment.
   public var secrets: [EnvironmentVariable]
+  /// The files of `spec.fileVolumes`, each below the number of its volume. Like `secrets` they are in no file that outlives the run.
+  public var privateFiles: [RunFile] = []
+  /// Of `privateFiles` together, bytes.
+  public static let privateBytesMax = 3 << 20
 
   private enum CodingKeys: String, CodingKey { case id, epoch, project, spec, inputs, disconnectLimit, walltime, slice }
 
@@ -144,6 +148,19 @@ public struct RunRequest: Hashable, Sendable, Codable {
     walltime = try values.decodeIfPresent(Duration.self, forKey: .walltime)
     slice = try values.decodeIfPresent(Duration.self, forKey: .slice)
     secrets = []
+  }
+}
+
+/// A small file that is made for a run in the memory of the machine that runs it.
+public struct RunFile: Hashable, Sendable, Codable {
+  /// Relative. With a slash at its end: a directory.
+  public var path: String
+  public var mode: UInt32
+  public var bytes: [UInt8]
+  public init(path: String, mode: UInt32 = 0o644, bytes: [UInt8] = []) {
+    self.path = path
+    self.mode = mode
+    self.bytes = bytes
   }
 }
 

@@ -15,6 +15,8 @@ struct Apptainer {
   var root: String
   var layout: RunLayout
   var inputs: [StagedInput]
+  /// Second paths of the run's own directories.
+  var mounts: [DirectoryMount] = []
   var usesGPUs: Bool
 
   /// - Throws: `.invalidArgument` for a path that Apptainer's syntax of binds cannot express.
@@ -23,6 +25,10 @@ struct Apptainer {
     if usesGPUs { arguments.append("--nv") }
     for directory in layout.directories.sorted() {
       arguments += ["--bind", try bind(root + directory, directory, "rw")]
+    }
+    for mount in mounts {
+      let path = AbsolutePath.normalise(mount.path) ?? mount.path
+      arguments += ["--bind", try bind(root + mount.directory, path, mount.isReadOnly ? "ro" : "rw")]
     }
     for input in inputs {
       arguments += ["--bind", try bind(input.hostPath, AbsolutePath.normalise(input.path) ?? input.path, "ro")]

@@ -81,6 +81,7 @@ public actor ProcessExecutor: Executor {
       account: RunAccount(identity: identity, preparedConfiguration: preparedConfiguration),
       logLimit: configuration.logLimit, processLimit: configuration.processLimit)
     preparation.accounts = try Self.accounts(configuration)
+    if probe != nil { preparation.helper = HelperProgram(path: configuration.supervisorExecutable) }
     if probe != nil { preparation.roots = try RootPool(directory: directory + "/sandbox/roots") }
     self.preparation = preparation
     trash = try Trash(directory: directory + "/trash")
@@ -202,10 +203,12 @@ public actor ProcessExecutor: Executor {
         "this machine gives the supervisor no PID namespace of its own, so nothing proves that runs die with it: this "
           + "cluster offers no `onDisconnect: replace`")
     }
-    return ClusterInventory(
+    var inventory = ClusterInventory(
       capacity: configuration.capacity, slots: configuration.slots, images: configuration.images,
       canFence: probe != nil && supervisorIsEnclosed, disk: preparation.disk?.rounded, executor: "process",
       notices: notices)
+    inventory.features = preparation.features
+    return inventory
   }
 
   public func renewLease(boottimeNanoseconds: UInt64) async throws {

@@ -2,9 +2,9 @@ internal import Execution
 internal import FederationModel
 
 /// The places inside a run that must exist and be writable. Pure.
-struct RunLayout {
+package struct RunLayout {
   static let defaultWorkingDirectory = "/workspace"
-  static let scriptPath = "/argo/staging/script"
+  package static let scriptPath = "/argo/staging/script"
 
   var workingDirectory: String
   /// Normalised, absolute, without the root.
@@ -24,9 +24,11 @@ struct RunLayout {
     workingDirectory = try absolute(run.spec.workingDirectory ?? Self.defaultWorkingDirectory)
     directories = [workingDirectory, "/tmp", Self.defaultWorkingDirectory]
     for path in run.spec.scratchPaths { directories.insert(try absolute(path)) }
-    let files =
+    for mount in run.spec.directoryMounts ?? [] { directories.insert(try absolute(mount.directory)) }
+    var files =
       run.spec.outputArtifacts.map(\.path) + run.spec.outputParameters.map(\.path) + run.spec.inputs.map(\.path)
       + run.inputs.map(\.path) + (run.spec.script == nil ? [] : [Self.scriptPath])
+    files += (run.spec.directoryMounts ?? []).map(\.path)
     paths = []
     for path in files {
       let path = try absolute(path)

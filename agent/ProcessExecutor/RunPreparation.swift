@@ -41,6 +41,8 @@ package struct RunPreparation {
   package var apptainer: String?
   /// Device files that every sandbox shows where they exist.
   package var devices: [String] = []
+  /// The agent's own program for the inside of sandboxes; nil: runs have one program each.
+  package var helper: HelperProgram?
   /// Roots of ended runs for new ones; nil: each run's root is made for it.
   var roots: RootPool?
   /// They change rarely, and every run needs them.
@@ -77,9 +79,11 @@ package struct RunPreparation {
   /// What the supervisor is asked to do for a run; writes the script and hands the workspace to the run's user. Secrets are
   /// part of the environment only if `includesSecrets`.
   package func supervisedRun(
-    _ run: RunRequest, in workspace: RunWorkspace, includesSecrets: Bool = true
+    _ request: RunRequest, in workspace: RunWorkspace, includesSecrets: Bool = true
   ) throws(FederationError) -> SupervisedRun {
-    let runsAs = try resolveImage(run.spec.image)
+    let runsAs = try root(of: request.spec)
+    let directory = PrivateFiles.directory(ofRun: workspace.directory)
+    let run = try showingContainers(try request.showingFileVolumes(in: directory), runsAs, in: directory)
     let enclosing = try enclosing(runsAs)
     let account = try account(of: run.project)
     // The host's own tools may be named by the first argument; an option names none, and was meant for an entry point.
@@ -87,7 +91,8 @@ package struct RunPreparation {
     // As an entry point would be; a script brings its interpreter.
     if command.isEmpty, run.spec.script == nil { command = images.first { $0.matches(run.spec.image) }?.command ?? [] }
     let isNamed =
-      !command.isEmpty || runsAs == "host" && run.spec.arguments.first.map { !$0.hasPrefix("-") } ?? false
+      run.spec.usesHelper || !command.isEmpty
+      || runsAs == "host" && run.spec.arguments.first.map { !$0.hasPrefix("-") } ?? false
     guard isNamed else {
       throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
     }
@@ -101,6 +106,8 @@ package struct RunPreparation {
       if case .none = enclosing { command.append(path) } else { command.append(RunLayout.scriptPath) }
     }
     command += run.spec.arguments
+    if run.spec.containers != nil { command = [ContainerPlan.program, ContainerPlan.command] }
+    if run.spec.http != nil { command = RequestProgram.arguments }
     if isNew {
       try HostFiles.write(workspace.directory + "/runs-as", runsAs.utf8, mode: 0o600)
       if let identity = account.identity { HostFiles.give(workspace.root, to: identity) }
@@ -118,6 +125,12 @@ package struct RunPreparation {
       memoryBytesMax: UInt64(max(0, run.spec.limits?.memory.bytes ?? 0)),
       cpuMillicoresMax: UInt64(max(0, run.spec.limits?.cpuMillicores ?? 0)),
       processesMax: UInt64(max(0, processLimit)), sliceMs: Self.milliseconds(run.slice))
+    if run.spec.fileVolumes?.isEmpty == false || run.spec.usesHelper {
+      supervised.privateDirectory = directory
+      if includesSecrets {
+        supervised.privateFiles = run.privateFiles.map { PrivateFile(path: $0.path, mode: $0.mode, bytes: $0.bytes) }
+      }
+    }
     switch enclosing {
     case .none:
       // Without a sandbox a run sees the host's paths, and its own below its root: there are links to what it is shown.
@@ -138,7 +151,7 @@ package struct RunPreparation {
     case .apptainer(let program, let image):
       supervised.arguments = try Apptainer(
         program: program, image: image, root: workspace.root, layout: layout,
-        inputs: run.inputs, usesGPUs: run.spec.resources.gpus > 0
+        inputs: run.inputs, mounts: run.spec.directoryMounts ?? [], usesGPUs: run.spec.resources.gpus > 0
       ).arguments(command)
       supervised.workingDirectory = workspace.root
     }
@@ -204,6 +217,7 @@ package struct RunPreparation {
       workingDirectory: layout.workingDirectory, command: command,
       disablesUserNamespaces: probe.disablesUserNamespaces, isCopied: isGang)
     sandbox.reachable = reachable
+    sandbox.mounts = run.spec.directoryMounts ?? []
     return sandbox
   }
 
@@ -213,22 +227,80 @@ package struct RunPreparation {
     if let shortage = diskShortage {
       throw FederationError(.resourceExhausted, "nothing is started here: \(shortage)", retryAfter: .seconds(5))
     }
-    let isOwnRoot = probe != nil || (try? resolveImage(run.spec.image))?.hasPrefix(Apptainer.prefix) == true
+    let isOwnRoot = probe != nil || (try? root(of: run.spec))?.hasPrefix(Apptainer.prefix) == true
     if !isOwnRoot, let path = run.spec.scratchPaths.first {
       throw FederationError(
         .unplaceable,
         "the template mounts an empty directory at \(path), which only a sandbox can give a run of its own; this cluster "
           + "has none: use TMPDIR or the working directory, or another cluster")
     }
+    if !isOwnRoot, run.spec.usesHelper {
+      throw FederationError(
+        .unplaceable,
+        "several containers in one run, or a request in place of one, take a sandbox, and this cluster has none")
+    }
+    if !isOwnRoot, let path = run.spec.mountedPath {
+      throw FederationError(
+        .unplaceable,
+        "the template mounts a volume at \(path), which only a sandbox can show a run; this cluster has none: use another"
+      )
+    }
     let layout = try RunLayout(run)
     let identity = try account(of: run.project).identity
     try HostFiles.makeDirectory(workspace.directory, mode: probe == nil && identity != nil ? 0o711 : 0o700)
-    if let roots, !HostFiles.exists(workspace.root), let runsAs = try? resolveImage(run.spec.image) {
+    if let roots, !HostFiles.exists(workspace.root), let runsAs = try? root(of: run.spec) {
       _ = roots.take(RootPool.Kind(run.project, identity, runsAs), to: workspace.root)
     }
     // Where each project has a user of its own, no other one may look inside.
     try HostFiles.makeDirectory(workspace.root, mode: accounts.isEmpty ? 0o755 : 0o700)
     for directory in layout.directories { try HostFiles.makeDirectories(directory, below: workspace.root) }
+  }
+
+  /// What runs may ask for here beyond running a program.
+  package var features: Set<RunFeature> {
+    let showsVolumes = probe != nil || apptainer != nil && images.contains { $0.runsAs.hasPrefix(Apptainer.prefix) }
+    var features: Set<RunFeature> = showsVolumes ? [.objects, .volumes] : [.objects]
+    if probe != nil, helper != nil { features.formUnion([.containers, .http]) }
+    return features
+  }
+
+  /// A run of several containers sees its plan, and the program that starts them.
+  ///
+  /// - Throws: `.unplaceable` where they cannot share a root, or the program does not run in theirs.
+  private func showingContainers(
+    _ request: RunRequest, _ runsAs: String, in directory: String
+  ) throws(FederationError) -> RunRequest {
+    guard request.spec.usesHelper else { return request }
+    guard request.spec.federation.gangSize <= 1 else {
+      throw FederationError(.unplaceable, "the copies of a gang have one container each")
+    }
+    guard let helper, helper.runs(in: runsAs) else {
+      throw FederationError(
+        .unplaceable,
+        "several containers in one run, and requests, take the agent's program inside the root file system \(runsAs), and it "
+          + "does not run there: its operator installs the static build of the agent")
+    }
+    for container in request.spec.containers?.list ?? [] where try resolveImage(container.image) != runsAs {
+      throw FederationError(
+        .unplaceable,
+        "the containers of one run share a root file system, and here \(container.image) runs as another than \(runsAs)"
+      )
+    }
+    var request = request
+    request.inputs += helper.inputs
+    if request.spec.containers != nil {
+      request.inputs.append(
+        StagedInput(hostPath: directory + "/" + ContainerPlan.fileName, path: ContainerPlan.path))
+    } else {
+      request.inputs.append(
+        StagedInput(hostPath: directory + "/" + RequestProgram.fileName, path: RequestProgram.path))
+    }
+    return request
+  }
+
+  /// What a run sees as its root. A request has no image: the agent's program makes it with the host's own tools.
+  private func root(of spec: TaskSpec) throws(FederationError) -> String {
+    spec.http != nil ? "host" : try resolveImage(spec.image)
   }
 
   /// The room in the directory of the runs, and what of it is kept free; nil when nobody can say.
@@ -271,5 +343,37 @@ package struct RunPreparation {
   private static func milliseconds(_ duration: Duration?) -> UInt64 {
     // A limit of nothing is a limit: it must not turn into "none".
     duration.map { UInt64(max(1, $0.milliseconds)) } ?? 0
+  }
+}
+
+extension RunRequest {
+  /// The same run, with the files of its volumes where they will be when it starts.
+  ///
+  /// - Throws: `.unplaceable` for a gang, whose copies may be on several nodes; `.invalidArgument` for a part of a volume that is not there.
+  fileprivate func showingFileVolumes(in directory: String) throws(FederationError) -> RunRequest {
+    guard let volumes = spec.fileVolumes, !volumes.isEmpty else { return self }
+    guard spec.federation.gangSize <= 1 else {
+      throw FederationError(
+        .unplaceable, "the copies of a gang have no volumes of secrets and config maps; use environment variables")
+    }
+    var request = self
+    for (index, volume) in volumes.enumerated() {
+      for mount in volume.mounts {
+        var path = "\(directory)/\(index)"
+        if let part = mount.subPath { path += "/" + part }
+        request.inputs.append(StagedInput(hostPath: path, path: mount.path))
+      }
+    }
+    return request
+  }
+}
+
+extension TaskSpec {
+  /// Whether the agent's own program runs inside the sandbox.
+  fileprivate var usesHelper: Bool { containers != nil || http != nil }
+
+  /// A path at which something is mounted; nil when nothing is.
+  fileprivate var mountedPath: String? {
+    fileVolumes?.first?.mounts.first?.path ?? directoryMounts?.first?.path
   }
 }

@@ -28,6 +28,8 @@ public struct Sandbox: Hashable, Sendable {
   /// Host paths that the operator allows, seen at the same place.
   public var allowedHostPaths: [String]
   public var inputs: [Binding]
+  /// Second paths of directories in the root.
+  public var mounts: [DirectoryMount] = []
   /// Directories inside the run that it must be able to write in, beyond its root itself.
   public var writableDirectories: Set<String>
   /// Device files of the host that the run may use, where they exist.
@@ -122,6 +124,11 @@ public struct Sandbox: Hashable, Sendable {
     builder.arguments += ["--proc", "/proc", "--dev", "/dev"]
     // By their own names, not through the stage: they are everybody's, and may be missing on the node that runs it.
     for device in devices { builder.arguments += ["--dev-bind-try", device, device] }
+    // The outer ones first, or they would cover those inside.
+    for mount in mounts.sorted(by: { $0.path.utf8.count < $1.path.utf8.count }) {
+      builder.bind(
+        root + mount.directory, AbsolutePath.normalise(mount.path) ?? mount.path, writable: !mount.isReadOnly)
+    }
     for input in inputs { builder.bind(input.source, input.path) }
     // What is written elsewhere would be lost without a word.
     if isCopied { builder.arguments += ["--remount-ro", "/"] }

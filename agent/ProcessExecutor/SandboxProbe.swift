@@ -53,30 +53,42 @@ package struct SandboxProbe: Sendable {
 }
 
 /// One short process, waited for; only for probes.
-private enum ProbeProcess {
+enum ProbeProcess {
+  /// What a program writes, line by line; at most 64 KiB.
+  static func lines(of arguments: [String], environment: [String]) -> [String] {
+    run(
+      SupervisedRun(id: 0, arguments: arguments, environment: environment), limit: 64 << 10
+    ).output.split(separator: 0x0a).map { String(decoding: $0, as: UTF8.self) }
+  }
+
   static func run(_ launch: Sandbox.Launch, identity: RunIdentity?) -> (status: Int32, output: String) {
-    var ends: [Int32] = [0, 0]
-    guard csupervisor_pipe(&ends) == 0 else { return (-1, "no pipe") }
-    let null = csupervisor_open("/dev/null", O_RDWR, 0)
-    // What the supervisor's lock is to a run.
-    let kept = csupervisor_open("/dev/null", O_RDONLY, 0)
-    defer { for file in [ends[0], null, kept] { close(file) } }
     let request = SupervisedRun(
       id: 0, arguments: launch.arguments, environment: ["PATH=/usr/bin:/bin"], mounts: launch.mounts,
       user: identity?.user,
       group: identity?.group, isSandboxed: true)
+    let (status, output) = run(request, limit: 4096)
+    return (status, String(decoding: output.filter { $0 != 0x0a }, as: UTF8.self))
+  }
+
+  private static func run(_ request: SupervisedRun, limit: Int) -> (status: Int32, output: [UInt8]) {
+    var ends: [Int32] = [0, 0]
+    guard csupervisor_pipe(&ends) == 0 else { return (-1, Array("no pipe".utf8)) }
+    let null = csupervisor_open("/dev/null", O_RDWR, 0)
+    // What the supervisor's lock is to a run.
+    let kept = csupervisor_open("/dev/null", O_RDONLY, 0)
+    defer { for file in [ends[0], null, kept] { close(file) } }
     let (pid, step) = ProcessSpawn.start(request, input: null, output: ends[1], error: ends[1], kept: kept)
     close(ends[1])
-    guard pid > 0 else { return (-1, "step \(step): \(String(cString: strerror(-pid)))") }
+    guard pid > 0 else { return (-1, Array("step \(step): \(String(cString: strerror(-pid)))".utf8)) }
     var bytes = [UInt8](repeating: 0, count: 4096)
     var text: [UInt8] = []
-    while text.count < 4096 {
+    while text.count < limit {
       let got = read(ends[0], &bytes, bytes.count)
       if got <= 0 { break }
       text += bytes[..<got]
     }
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-    return (status, String(decoding: text.filter { $0 != 0x0a }, as: UTF8.self))
+    return (status, text)
   }
 }

@@ -112,8 +112,10 @@ extension SlurmExecutor {
     do throws(SystemFailure) {
       try files.writeRequest(supervised)
       if supervised.sliceMs > 0 { try files.raiseSlice(toMs: supervised.sliceMs, of: supervised.id) }
-      if !request.secrets.isEmpty {
-        try files.writeSecrets(request.secrets.map { "\($0.name)=\($0.value)" }, of: supervised.id)
+      if !request.secrets.isEmpty || !request.privateFiles.isEmpty {
+        try files.writeSecrets(
+          request.secrets.map { "\($0.name)=\($0.value)" },
+          request.privateFiles.map { PrivateFile(path: $0.path, mode: $0.mode, bytes: $0.bytes) }, of: supervised.id)
       }
     } catch {
       throw HostFiles.failure("write the request of a run", error.code)

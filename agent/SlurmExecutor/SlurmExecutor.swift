@@ -174,6 +174,7 @@ public actor SlurmExecutor: Executor {
       account: RunAccount(identity: identity, preparedConfiguration: etc), logLimit: configuration.logLimit,
       apptainer: configuration.apptainer)
     preparation.devices = Self.devices
+    if probe != nil { preparation.helper = HelperProgram(path: configuration.agentBinary) }
     return (preparation, notices)
   }
 
@@ -221,12 +222,14 @@ public actor SlurmExecutor: Executor {
         "jobs that began before their inputs were here and gave their nodes back after "
           + "\(configuration.inputWait.components.seconds) s, since this agent started: \(putBackCount)")
     }
-    return ClusterInventory(
+    var inventory = ClusterInventory(
       capacity: capacity, slots: configuration.maxJobs, images: configuration.images,
       gpuTypes: Set(usable.flatMap(\.gpus.keys)).subtracting([""]).sorted(), canFence: configuration.canFence,
       queues: true, startsGangs: preparation.account.identity == nil,
       partitions: reportedPartitions, disk: preparation.disk?.rounded, closed: closed, executor: "slurm",
       notices: notices)
+    inventory.features = preparation.features
+    return inventory
   }
 
   /// Why nothing new should come; nil while Slurm answers and has a partition that starts jobs.

@@ -45,10 +45,12 @@ public struct BatchFiles: Sendable {
     try Files.replace(path(run.id) + "/request", with: writer.bytes)
   }
 
-  /// `NAME=value` each. The step reads them once and removes the file before it starts the program (I9).
-  public func writeSecrets(_ secrets: [String], of id: UInt64) throws(SystemFailure) {
+  /// `NAME=value` each, and files. The step reads them once and removes the file before it starts the program (I9).
+  public func writeSecrets(_ secrets: [String], _ privateFiles: [PrivateFile] = [], of id: UInt64) throws(SystemFailure)
+  {
     var writer = WireWriter()
     writer.put(secrets)
+    writer.put(privateFiles)
     try Files.replace(path(id) + "/secrets", with: writer.bytes)
   }
 
@@ -85,13 +87,17 @@ public struct BatchFiles: Sendable {
 
   /// Also removes them where no step will.
   @discardableResult
-  public func takeSecrets(_ id: UInt64) -> [String] {
+  public func takeSecrets(_ id: UInt64) -> (environment: [String], files: [PrivateFile]) {
     let path = path(id) + "/secrets"
-    guard let bytes = Files.read(path, limit: 4 << 20) else { return [] }
+    guard let bytes = Files.read(path, limit: Self.secretBytesMax) else { return ([], []) }
     unlink(path)
     var reader = WireReader(bytes[...])
-    return (try? reader.texts()) ?? []
+    let environment = (try? reader.texts()) ?? []
+    return (environment, reader.isAtEnd ? [] : (try? reader.privateFiles()) ?? [])
   }
+
+  /// Of all values of one run, more than they may be (`RunRequest.privateBytesMax`).
+  private static let secretBytesMax = 8 << 20
 
   /// Says to the step that runs it, before that gets its signal, that this run is meant and no other that it has taken up since.
   ///

@@ -55,6 +55,7 @@ final class BatchStep: RunLoop {
       return complain(error.text, error.code)
     }
     umask(0o077)
+    PrivateFiles.sweep()
     let files = BatchFiles(sharedDirectory: wanted.sharedDirectory, leaseFile: wanted.leaseFile)
     do throws(SystemFailure) {
       let place = place(environment)
@@ -267,7 +268,9 @@ final class BatchStep: RunLoop {
     guard !isLaunched else { return }
     isLaunched = true
     var run = request
-    run.environment += files.takeSecrets(run.id)
+    let secrets = files.takeSecrets(run.id)
+    run.environment += secrets.environment
+    run.privateFiles = secrets.files
     PlainEnvironment.merge(Self.placement, into: &run.environment)
     launch(run, in: files.directory(run.id), lock: claim, place: place, now: now)
   }

@@ -23,6 +23,7 @@ struct Launch {
     var opened: [Int32] = []
     var kept: [Int32] = []
     defer { for file in opened where !kept.contains(file) { close(file) } }
+    var privateFiles: PrivateFiles?
     do throws(SystemFailure) {
       // Before anything is spawned, so that whoever finds the mark knows how to prove the run's death.
       var mark = RunDirectory.Mark(
@@ -31,6 +32,7 @@ struct Launch {
       try directory.writeMark(mark, to: lock)
       // A batch step has been asked by a file that says the same.
       if place.isEmpty { try directory.writeSpec(run) }
+      if !run.privateDirectory.isEmpty { privateFiles = try PrivateFiles.make(run) }
       let log = try Files.open(directory.log, O_WRONLY | O_CREAT | O_APPEND)
       opened.append(log)
       let null = try Files.open("/dev/null", O_RDONLY)
@@ -51,9 +53,15 @@ struct Launch {
       }
       let pipes = run.capturesStandardOutput ? [output.read, error.read] : [output.read]
       kept = pipes + [log] + (report.map { [$0.read] } ?? [])
-      return LiveRun(
-        run: run, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes, report: report?.read)
+      // What has been written need not be remembered.
+      var written = run
+      written.privateFiles = []
+      let live = LiveRun(
+        run: written, directory: directory, pid: pid, startedAt: now, log: log, pipes: pipes, report: report?.read)
+      live.privateFiles = privateFiles
+      return live
     } catch {
+      privateFiles?.remove()
       // Whatever is thrown above is thrown before there is a process, or because there is none.
       throw Failure(message: "\(error)", isPassing: error.isFullDisk)
     }

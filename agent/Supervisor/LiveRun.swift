@@ -14,6 +14,8 @@ final class LiveRun {
   let capturedPipe: Int32
   /// Where a child that could not become its program says why; nil when that is known already.
   private let report: Int32?
+  /// Its files in memory; nil when it has none.
+  var privateFiles: PrivateFiles?
   /// Set once the leader has been reaped.
   var waitStatus: Int32?
   var reapedAt: UInt64 = 0
@@ -58,6 +60,8 @@ final class LiveRun {
   func closeFiles() {
     close(log)
     if let report { close(report) }
+    privateFiles?.remove()
+    privateFiles = nil
   }
 
   /// Whether its leader is gone and nobody holds its output any more: then everything of it is gone.

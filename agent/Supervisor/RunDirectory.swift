@@ -102,6 +102,7 @@ struct RunDirectory {
   func writeSpec(_ run: SupervisedRun) throws(SystemFailure) {
     var copy = run
     copy.environment = []
+    copy.privateFiles = []
     var writer = WireWriter()
     copy.encode(into: &writer)
     let file = try Files.open(spec, O_WRONLY | O_CREAT | O_TRUNC)

@@ -5,6 +5,7 @@ internal import Glibc
 extension Server {
   func recover() {
     groups.recover()
+    PrivateFiles.sweep()
     for name in Files.names(in: stateDirectory + "/runs") {
       if let id = RunDirectory.id(fromHexadecimal: name) { adopt(id) }
     }

@@ -127,6 +127,10 @@ public struct SupervisedRun: Hashable, Sendable {
   public var processesMax: UInt64
   /// Milliseconds since the start that are paid for; 0 for no such limit. May grow while the run lives.
   public var sliceMs: UInt64
+  /// Absolute, `PrivateFiles.directory(ofRun:)`; empty: the run has no private files.
+  public var privateDirectory = ""
+  /// Kept in memory only.
+  public var privateFiles: [PrivateFile] = []
 
   public init(
     id: UInt64, arguments: [String], environment: [String] = [], workingDirectory: String? = nil, mounts: [String] = [],
@@ -174,6 +178,8 @@ public struct SupervisedRun: Hashable, Sendable {
     ] {
       writer.put(limit)
     }
+    writer.put(privateDirectory)
+    writer.put(privateFiles)
   }
 
   public init(from reader: inout WireReader) throws(WireReader.Malformed) {
@@ -200,6 +206,10 @@ public struct SupervisedRun: Hashable, Sendable {
     // Agents before this limit existed end here.
     processesMax = reader.isAtEnd ? 0 : try reader.number()
     sliceMs = reader.isAtEnd ? 0 : try reader.number()
+    if !reader.isAtEnd {
+      privateDirectory = try reader.text()
+      privateFiles = try reader.privateFiles()
+    }
     guard !arguments.isEmpty, mounts.count <= 300 else { throw WireReader.Malformed() }
   }
 }

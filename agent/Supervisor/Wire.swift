@@ -15,6 +15,15 @@ public struct WireWriter: Sendable {
     put(UInt32(texts.count))
     for text in texts { put(text) }
   }
+  public mutating func put(_ files: [PrivateFile]) {
+    put(UInt32(files.count))
+    for file in files {
+      put(file.path)
+      put(file.mode)
+      put(UInt32(file.bytes.count))
+      bytes += file.bytes
+    }
+  }
 }
 
 /// Reads what `WireWriter` wrote; every length is checked against what is there, so no input can make it allocate more.
@@ -57,5 +66,20 @@ public struct WireReader: Sendable {
     texts.reserveCapacity(count)
     for _ in 0..<count { texts.append(try text()) }
     return texts
+  }
+
+  public mutating func privateFiles() throws(Malformed) -> [PrivateFile] {
+    let count = Int(try number(UInt32.self))
+    guard count <= (bytes.endIndex - position) / 12 else { throw Malformed() }
+    var files: [PrivateFile] = []
+    for _ in 0..<count {
+      var file = PrivateFile(path: try text(), mode: try number())
+      let length = Int(try number(UInt32.self))
+      guard bytes.endIndex - position >= length else { throw Malformed() }
+      file.bytes = Array(bytes[position..<position + length])
+      position += length
+      files.append(file)
+    }
+    return files
   }
 }

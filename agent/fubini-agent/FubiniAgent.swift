@@ -1,4 +1,5 @@
 internal import AgentRuntime
+internal import ProcessExecutor
 internal import Supervisor
 
 #if canImport(Glibc)
@@ -18,6 +19,8 @@ enum FubiniAgent {
     case "supervisor": exit(Supervisor.main(Array(arguments.dropFirst())))
     case "keep": exit(Keeper.main(Array(arguments.dropFirst())))
     case "batch-step": exit(Supervisor.batchStep(Array(arguments.dropFirst())))
+    case ContainerPlan.command: exit(ContainerInit.main())
+    case RequestProgram.command: exit(await RequestCommand.main())
     default: break
     }
     exit(await AgentCommand.run(Array(arguments)))

@@ -118,6 +118,20 @@ enum Filter {
     if !requirement.image.isEmpty, !inventory.images.contains(where: { $0.matches(requirement.image) }) {
       return Rejection("ImageNotAvailable", "its operator maps no root file system to image \(requirement.image)")
     }
+    for image in requirement.companionImages {
+      func root(_ image: String) -> String? { inventory.images.first { $0.matches(image) }?.runsAs }
+      guard let other = root(image) else {
+        return Rejection("ImageNotAvailable", "its operator maps no root file system to image \(image)")
+      }
+      guard other == root(requirement.image) else {
+        return Rejection(
+          "SeveralRoots",
+          "the containers of one run share a root file system, and there \(requirement.image) and \(image) have two")
+      }
+    }
+    if !requirement.features.isEmpty, let lack = requirement.features.subtracting(inventory.features ?? []).min() {
+      return Rejection("CannotRun", lack.lack)
+    }
     if requirement.hints.onDisconnect == .replace, !inventory.canFence {
       return Rejection("CannotFence", "onDisconnect: replace needs an executor that can prove that a run has ended")
     }

@@ -20,6 +20,8 @@ extension DocumentReader {
         if let text = reader.text(value), inlineName == nil { template.name = reader.scope.qualified(text) }
       case "container", "script", "steps", "dag", "suspend":
         if !value.isNull { template.body = reader.readBody(value, key: key, template: name) }
+      case "http": if !value.isNull { template.http = reader.readHTTPTemplate(value) }
+      case "containerSet": if !value.isNull { reader.readContainerSet(value, into: &template) }
       case "metadata":
         let labels = reader.readObjectLabels(value, FieldTables.objectLabels)
         template.labels = labels.labels
@@ -32,9 +34,11 @@ extension DocumentReader {
     if bodyCount != 1 {
       report(
         bodyCount == 0
-          ? "a template needs one of container, script, steps, dag and suspend"
-          : "a template has one of container, script, steps, dag and suspend, not \(bodyCount)", at: node.mark)
+          ? "a template needs one of container, script, containerSet, http, steps, dag and suspend"
+          : "a template has one of container, script, containerSet, http, steps, dag and suspend, not \(bodyCount)",
+        at: node.mark)
     }
+    checkCompanions(of: template, at: node)
     if let annotationBlock {
       template.federation = (template.federation ?? FederationBlock()).filled(from: annotationBlock)
     }
@@ -56,6 +60,8 @@ extension DocumentReader {
     case "onExit": template.onExit = readOnExit(value)
     case "nodeSelector": template.nodeSelector = textMap(value)
     case "volumes": template.volumes = readVolumes(value)
+    case "initContainers": template.initContainers = readCompanions(value, FieldTables.companion)
+    case "sidecars": template.sidecars = readCompanions(value, FieldTables.companion)
     case "federation": template.federation = readFederation(value)
     default: break
     }

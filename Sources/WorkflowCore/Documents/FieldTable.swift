@@ -67,9 +67,9 @@ enum FieldTables {
 
   static let template = FieldTable(
     [
-      "activeDeadlineSeconds", "container", "dag", "failFast", "federation", "inputs", "memoize", "metadata", "name",
-      "nodeSelector",
-      "onExit", "outputs", "parallelism", "retryStrategy", "script", "steps", "suspend", "synchronization", "timeout",
+      "activeDeadlineSeconds", "container", "containerSet", "dag", "failFast", "federation", "http", "initContainers",
+      "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit", "outputs", "parallelism", "retryStrategy",
+      "script", "sidecars", "steps", "suspend", "synchronization", "timeout",
       "volumes",
     ],
     accepted: [
@@ -80,25 +80,20 @@ enum FieldTables {
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
       "annotations": "write annotations below metadata",
-      "containerSet": "container sets are not supported yet; use steps or a dag",
       "daemon": "daemon containers are not supported yet",
       "data": "data templates are not supported yet",
-      "http": "http templates are not supported yet; use a container with an HTTP client",
-      "initContainers": "init containers are not supported yet; use an earlier step",
       "plugin": "plugin templates are not supported",
       "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
-      "sidecars": "sidecars are not supported yet",
     ])
 
   private static let containerFields: Set<String> = [
-    "args", "command", "env", "image", "resources", "volumeMounts", "workingDir",
+    "args", "command", "env", "envFrom", "image", "resources", "volumeMounts", "workingDir",
   ]
   private static let containerAccepted: Set<String> = [
     "imagePullPolicy", "livenessProbe", "name", "ports", "readinessProbe", "resizePolicy", "securityContext",
     "startupProbe", "stdin", "stdinOnce", "terminationMessagePath", "terminationMessagePolicy", "tty",
   ]
   private static let containerRefused: [String: String] = [
-    "envFrom": "environments from config maps and secrets are not supported yet",
     "lifecycle": "Kubernetes life-cycle handlers are not supported",
     "restartPolicy": "restart policies of containers are not supported; use retryStrategy",
     "volumeDevices": "block devices are not supported",
@@ -107,34 +102,68 @@ enum FieldTables {
   static let script = FieldTable(
     containerFields.union(["source"]), accepted: containerAccepted, refused: containerRefused)
 
+  static let companion = FieldTable(
+    containerFields.union(["mirrorVolumeMounts", "name"]), accepted: containerAccepted.subtracting(["name"]),
+    refused: containerRefused)
+  static let containerSet = FieldTable(["containers", "retryStrategy", "volumeMounts"])
+  static let setContainer = FieldTable(
+    containerFields.union(["dependencies", "name"]), accepted: containerAccepted.subtracting(["name"]),
+    refused: containerRefused)
+  static let setRetryStrategy = FieldTable(["duration", "retries"])
+
+  static let httpTemplate = FieldTable([
+    "body", "bodyFrom", "headers", "insecureSkipVerify", "method", "successCondition", "timeoutSeconds", "url",
+  ])
+  static let httpBodyFrom = FieldTable(["bytes"])
+  static let httpHeader = FieldTable(["name", "value", "valueFrom"])
+  static let httpHeaderSource = FieldTable(["secretKeyRef"])
+
   static let environmentVariable = FieldTable(["name", "value", "valueFrom"])
-  static let environmentValueFrom = FieldTable(
-    ["configMapKeyRef"],
-    refused: [
-      "fieldRef": "fields of Kubernetes pods do not exist here; use tags such as {{pod.name}}",
-      "fileKeyRef": "values from files of pods are not supported",
-      "resourceFieldRef": "fields of Kubernetes pods do not exist here",
-      "secretKeyRef": "environment variables from secrets are not supported yet",
-    ])
   static let configMapKey = FieldTable(["key", "name", "optional"])
+  static let variableSource = FieldTable(
+    ["configMapKeyRef", "fieldRef", "secretKeyRef"],
+    refused: [
+      "fileKeyRef": "variables from files are not supported",
+      "resourceFieldRef": "fields of resources are not supported: what a container asks for is known to its author",
+    ])
+  static let keyReference = FieldTable(["key", "name", "optional"])
+  static let objectReference = FieldTable(["name", "optional"])
+  static let fieldReference = FieldTable(["fieldPath"], accepted: ["apiVersion"])
+  static let wholeObject = FieldTable(["configMapRef", "prefix", "secretRef"])
   static let resources = FieldTable(
     ["limits", "requests"], refused: ["claims": "Kubernetes resource claims are not supported yet"])
   static let volumeMount = FieldTable(
-    ["mountPath", "name"], accepted: ["mountPropagation", "readOnly", "recursiveReadOnly"],
+    ["mountPath", "name", "readOnly", "subPath"], accepted: ["mountPropagation", "recursiveReadOnly"],
     refused: [
-      "subPath": "mounting a part of a volume is not supported yet",
-      "subPathExpr": "mounting a part of a volume is not supported yet",
+      "subPathExpr": "this is not supported: parts of volumes are named by subPath, in which {{tags}} are replaced"
     ])
   static let volume = FieldTable(
-    ["emptyDir", "name"],
+    ["configMap", "downwardAPI", "emptyDir", "name", "projected", "secret"],
     refused: Dictionary(
       uniqueKeysWithValues: [
-        "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI",
-        "ephemeral", "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image",
-        "iscsi", "nfs", "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "projected", "quobyte",
-        "rbd",
-        "scaleIO", "secret", "storageos", "vsphereVolume",
-      ].map { ($0, "only emptyDir volumes are supported yet") }))
+        "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc", "flexVolume",
+        "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs",
+        "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
+        "vsphereVolume",
+      ].map { ($0, "only volumes of kind emptyDir, secret, configMap, downwardAPI and projected are supported yet") }))
+  static let secretVolume = FieldTable(["defaultMode", "items", "optional", "secretName"])
+  static let configMapVolume = FieldTable(["defaultMode", "items", "name", "optional"])
+  static let projectedObject = FieldTable(["items", "name", "optional"])
+  static let downwardAPI = FieldTable(["defaultMode", "items"])
+  static let projected = FieldTable(["defaultMode", "sources"])
+  static let projectedSource = FieldTable(
+    ["configMap", "downwardAPI", "secret"],
+    refused: [
+      "clusterTrustBundle": "this is not supported: there is no cluster whose certificates these would be",
+      "podCertificate": "this is not supported: there is no pod that could have a certificate",
+      "serviceAccountToken": "this is not supported: there are no service accounts; use a secret",
+    ])
+  static let keyToPath = FieldTable(["key", "mode", "path"])
+  static let fieldFile = FieldTable(
+    ["fieldRef", "mode", "path"],
+    refused: [
+      "resourceFieldRef": "fields of resources are not supported: what a container asks for is known to its author"
+    ])
   static let emptyDir = FieldTable([], accepted: ["medium", "sizeLimit"])
 
   private static let stepFields: Set<String> = [

@@ -4,10 +4,10 @@ public struct ConfigMapReference: Hashable, Sendable {
   public var key: String
 }
 
-/// Values of config maps are put into the document when it is submitted: a running workflow is not touched by what is changed there
-/// later, and nothing has to be looked up while it runs.
+/// Values that parameters take from config maps are put into the document when it is submitted: a running workflow is not touched by what
+/// is changed there later. What environments and volumes take is read by the agent when a run starts, as Argo's pods do.
 extension WorkflowDefinition {
-  /// What parameters and environments take from config maps (`valueFrom.configMapKeyRef`), in the document's order.
+  /// What parameters take from config maps (`valueFrom.configMapKeyRef`), in the document's order.
   public var configMapReferences: [ConfigMapReference] {
     guard canonicalJSON.contains(ConfigMapInsertion.field),
       let root = try? JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
@@ -50,7 +50,7 @@ private struct ConfigMapInsertion {
       if let reference = node["valueFrom"]?[Self.field] {
         fill(&node, reference, at: path)
       } else {
-        for index in members.indices {
+        for index in members.indices where members[index].key != "env" {
           members[index].value = filled(members[index].value, at: path / members[index].key)
         }
         node.value = .mapping(members)
@@ -60,7 +60,7 @@ private struct ConfigMapInsertion {
     return node
   }
 
-  /// - Parameter node: a parameter or an environment variable.
+  /// - Parameter node: a parameter.
   private mutating func fill(_ node: inout DocumentNode, _ reference: DocumentNode, at path: DocumentPath) {
     let wanted = ConfigMapReference(
       name: reference["name"]?.scalarText ?? "", key: reference["key"]?.scalarText ?? "")

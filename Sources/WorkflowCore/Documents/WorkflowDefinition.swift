@@ -134,8 +134,7 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var retryStrategy: RetryStrategy?
   /// For every template; a template's own entries win.
   public var nodeSelector: [String: String]
-  /// Names of the `emptyDir` volumes.
-  public var volumes: [String]
+  public var volumes: [WorkflowVolume]
   public var federation: FederationBlock?
   /// When outputs go from the repository that do not say so themselves (`artifactGC`); nil: those whose keys were made for the workflow
   /// go when it is deleted.
@@ -158,7 +157,7 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public init(
     entrypoint: String, arguments: WorkflowArguments = WorkflowArguments(), templates: [WorkflowTemplate] = [],
     onExit: ExitHook? = nil, parallelism: Int? = nil, activeDeadlineSeconds: Int64? = nil, suspend: Bool = false,
-    retryStrategy: RetryStrategy? = nil, nodeSelector: [String: String] = [:], volumes: [String] = [],
+    retryStrategy: RetryStrategy? = nil, nodeSelector: [String: String] = [:], volumes: [WorkflowVolume] = [],
     federation: FederationBlock? = nil, collection: ArtifactGCStrategy? = nil, hooks: [LifecycleHook] = [],
     synchronization: Synchronization? = nil, priority: Int64 = 0
   ) {

@@ -33,19 +33,26 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var failFast: Bool?
   public var onExit: ExitHook?
   public var nodeSelector: [String: String]
-  /// Names of the template's own `emptyDir` volumes.
-  public var volumes: [String]
+  /// The template's own.
+  public var volumes: [WorkflowVolume]
   public var labels: [String: String]
   public var annotations: [String: String]
   public var federation: FederationBlock?
   public var synchronization: Synchronization?
   public var memoize: Memoization?
+  /// In the order in which they run.
+  public var initContainers: [CompanionContainer] = []
+  public var sidecars: [CompanionContainer] = []
+  /// With it, the body is the container named `main`, or the first.
+  public var containerSet: ContainerSet?
+  /// With it, the body is a container of nothing.
+  public var http: HTTPTemplate?
 
   public init(
     name: String, isInline: Bool = false, body: Body, inputs: TemplateInputs = TemplateInputs(),
     outputs: TemplateOutputs = TemplateOutputs(), retryStrategy: RetryStrategy? = nil, timeout: String? = nil,
     activeDeadlineSeconds: String? = nil, parallelism: Int? = nil, failFast: Bool? = nil, onExit: ExitHook? = nil,
-    nodeSelector: [String: String] = [:], volumes: [String] = [], labels: [String: String] = [:],
+    nodeSelector: [String: String] = [:], volumes: [WorkflowVolume] = [], labels: [String: String] = [:],
     annotations: [String: String] = [:], federation: FederationBlock? = nil,
     synchronization: Synchronization? = nil, memoize: Memoization? = nil
   ) {
@@ -81,6 +88,8 @@ public struct ContainerTemplate: Hashable, Sendable, Codable {
   /// A script's text; nil for a `container`. Its file's path is appended to `command`.
   public var source: String?
   public var env: [EnvironmentVariable]
+  /// What `env[].valueFrom` and `envFrom` take from elsewhere. No name is also one of `env`.
+  public var variableSources: [VariableSource] = []
   /// Absolute.
   public var workingDir: String?
   public var resources: ResourceRequirements
@@ -103,6 +112,53 @@ public struct ContainerTemplate: Hashable, Sendable, Codable {
   }
 }
 
+/// One of `initContainers`, `sidecars` or `containerSet.containers`.
+public struct CompanionContainer: Hashable, Sendable, Codable {
+  public var name: String
+  public var container: ContainerTemplate
+  /// Of a container set: names of those that must have ended well before it starts.
+  public var dependencies: [String]
+  public init(name: String, container: ContainerTemplate, dependencies: [String] = []) {
+    self.name = name
+    self.container = container
+    self.dependencies = dependencies
+  }
+}
+
+/// `http` of a template. Every text may hold tags.
+public struct HTTPTemplate: Hashable, Sendable, Codable {
+  public var method = "GET"
+  public var url = ""
+  public var headers: [RunHTTP.Header] = []
+  /// Headers from secrets.
+  public var secretHeaders: [EnvironmentSource] = []
+  public var body = ""
+  /// Whole seconds.
+  public var timeoutSeconds = "30"
+  public var skipsVerification = false
+  public var successCondition: String?
+  public init() {}
+
+  /// Everything in it that may hold tags.
+  var texts: [String] {
+    [method, url, body, timeoutSeconds] + headers.flatMap { [$0.name, $0.value] } + [successCondition].compactMap { $0 }
+  }
+}
+
+/// `containerSet` of a template.
+public struct ContainerSet: Hashable, Sendable, Codable {
+  public var containers: [CompanionContainer]
+  /// Of each container; whole numbers. May hold tags.
+  public var retries: String?
+  /// Before each retry; a Go duration. May hold tags.
+  public var retryPause: String?
+  public init(containers: [CompanionContainer] = [], retries: String? = nil, retryPause: String? = nil) {
+    self.containers = containers
+    self.retries = retries
+    self.retryPause = retryPause
+  }
+}
+
 /// `resources` of a container: Kubernetes quantities by resource name, as written (`500m`, `2Gi`). May hold tags.
 public struct ResourceRequirements: Hashable, Sendable, Codable {
   public var requests: [String: String]
@@ -122,11 +178,14 @@ extension ResourceRequirements {
   }
 }
 
-/// Where an `emptyDir` volume appears in the container.
+/// Where a volume appears in the container.
 public struct VolumeMount: Hashable, Sendable, Codable {
   public var name: String
   /// Absolute. May hold tags.
   public var mountPath: String
+  /// Relative; nil: the whole volume. May hold tags.
+  public var subPath: String?
+  public var isReadOnly = false
   public init(name: String, mountPath: String) {
     self.name = name
     self.mountPath = mountPath

@@ -21,8 +21,8 @@ extension WorkflowMachine {
       environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try text($0.value)) },
       workingDirectory: try container.workingDir.map(text), resources: try resources(needs, in: context),
       limits: try limits(needs, in: context))
-    let scratch = Set(template.volumes + definition.spec.volumes)
-    spec.scratchPaths = try container.volumeMounts.filter { scratch.contains($0.name) }.map { try text($0.mountPath) }
+    try takeVariables(of: container, template, at: ordinal, into: &spec)
+    try mountVolumes(of: template.allContainers.flatMap(\.volumeMounts), template, at: ordinal, into: &spec)
     spec.inputs = try template.inputs.artifacts.compactMap { artifact in
       guard let path = artifact.path, let source = nodes[Int(ordinal)].inputs.artifact(artifact.name) else {
         return nil
@@ -42,6 +42,11 @@ extension WorkflowMachine {
       return OutputParameter(name: parameter.name, path: try text(path), defaultValue: fallback)
     }
     spec.capturesResult = mentionsResult
+    if let http = template.http {
+      spec.http = try request(http, at: ordinal)
+      spec.capturesResult = true
+    }
+    try gatherContainers(container, template, at: ordinal, into: &spec)
     if let seconds = template.activeDeadlineSeconds {
       guard let limit = Int64(try text(seconds)), limit > 0 else {
         throw FederationError(
@@ -140,7 +145,7 @@ extension WorkflowMachine {
   }
 
   /// What the task may use at most: limits alone, as in Kubernetes. A request is no limit.
-  private func limits(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources? {
+  func limits(_ requirements: ResourceRequirements, in context: TagContext) throws -> Resources? {
     let limits = requirements.limits
     guard limits["cpu"] != nil || limits["memory"] != nil else { return nil }
     return Resources(

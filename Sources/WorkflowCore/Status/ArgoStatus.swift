@@ -76,9 +76,11 @@ public enum ArgoStatus {
   }
 
   private static func node(_ record: NodeRecord, _ machine: WorkflowMachine) -> JSONValue {
+    let isRequest = record.type == .pod && machine.plan(of: record.id.ordinal)?.template.http != nil
     var object: [String: JSONValue] = [
       "id": .string(machine.argoID(of: record.id.ordinal)), "name": .string(record.name),
-      "displayName": .string(record.displayName), "type": .string(record.type.rawValue),
+      "displayName": .string(record.displayName),
+      "type": .string(isRequest ? "HTTP" : record.type.rawValue),
       "phase": .string(record.phase.rawValue), "startedAt": time(record.startedAt),
       "finishedAt": time(record.finishedAt),
     ]

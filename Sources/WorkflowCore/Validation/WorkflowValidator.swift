@@ -163,7 +163,12 @@ struct WorkflowValidator {
     switch template.body {
     case .container(let container):
       let isScript = container.source != nil
-      validateContainer(container, of: template, scope, at: path / (isScript ? "script" : "container"))
+      if let http = template.http {
+        for text in http.texts { check(text, scope, at: path / "http") }
+      } else if template.containerSet == nil {
+        validateContainer(container, of: template, scope, at: path / (isScript ? "script" : "container"))
+      }
+      validateCompanions(of: template, scope, at: path)
       validateLeafOutputs(template, at: path / "outputs")
     case .suspend(let duration):
       if let duration { check(duration, scope, at: path / "suspend" / "duration") }
@@ -177,6 +182,23 @@ struct WorkflowValidator {
     }
   }
 
+  private mutating func validateCompanions(of template: WorkflowTemplate, _ scope: TagScope, at path: DocumentPath) {
+    let groups = [
+      (path / "initContainers", template.initContainers), (path / "sidecars", template.sidecars),
+      (path / "containerSet" / "containers", template.containerSet?.containers ?? []),
+    ]
+    for (place, companions) in groups {
+      for (index, companion) in companions.enumerated() {
+        validateContainer(companion.container, of: template, scope, at: place / index)
+      }
+    }
+    if let set = template.containerSet {
+      for text in [set.retries, set.retryPause].compactMap({ $0 }) {
+        check(text, scope, at: path / "containerSet" / "retryStrategy")
+      }
+    }
+  }
+
   private mutating func validateContainer(
     _ container: ContainerTemplate, of template: WorkflowTemplate, _ scope: TagScope, at path: DocumentPath
   ) {
@@ -187,6 +209,15 @@ struct WorkflowValidator {
     for (index, variable) in container.env.enumerated() {
       check(variable.value, scope, at: path / "env" / index / "value")
     }
+    for source in container.variableSources {
+      guard case .object(let source) = source else { continue }
+      var texts = [source.object.name]
+      switch source {
+      case .value(_, let key, _, _): texts.append(key)
+      case .all(_, let prefix, _): texts.append(prefix)
+      }
+      for text in texts { check(text, scope, at: path / "env") }
+    }
     if let directory = container.workingDir { check(directory, scope, at: path / "workingDir") }
     for (key, amounts) in [("requests", container.resources.requests), ("limits", container.resources.limits)] {
       for (name, amount) in amounts { check(amount, scope, at: path / "resources" / key / name) }
@@ -194,9 +225,10 @@ struct WorkflowValidator {
     if container.volumeMounts.isEmpty { return }
     // Refused by the reader; the volumes that are mounted may be theirs.
     let hasClaims = (workflow.specPath / "volumeClaimTemplates").node(in: root) != nil
-    let volumes = Set(workflow.spec.volumes + template.volumes)
+    let volumes = Set((workflow.spec.volumes + template.volumes).map(\.name))
     for (index, mount) in container.volumeMounts.enumerated() {
       check(mount.mountPath, scope, at: path / "volumeMounts" / index / "mountPath")
+      if let part = mount.subPath { check(part, scope, at: path / "volumeMounts" / index / "subPath") }
       if !hasClaims, !volumes.contains(mount.name) {
         report(
           "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",

@@ -86,7 +86,7 @@ struct DocumentDecodingTests {
     #expect(main.env == [EnvironmentVariable(name: "NUM", value: "8")])
     #expect(main.resources.requests == ["cpu": "500m", "memory": "1Gi"])
     #expect(definition.spec.parallelism == 2)
-    #expect(definition.spec.volumes == ["work"])
+    #expect(definition.spec.volumes == [WorkflowVolume(name: "work")])
     #expect(definition.canonicalJSON.contains("OnPodCompletion"))
   }
 

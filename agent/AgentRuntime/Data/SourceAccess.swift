@@ -40,7 +40,7 @@ struct RemoteSecrets: SecretAsking {
       })
   }
 
-  private func ask(_ request: Fubini_Agent_V1_GetSecretRequest) async throws -> [String: String] {
+  func ask(_ request: Fubini_Agent_V1_GetSecretRequest) async throws -> [String: String] {
     do { return try await connection.current().client.getSecret(request).values } catch {
       throw GatewayErrors.translate(error)
     }

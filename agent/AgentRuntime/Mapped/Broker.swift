@@ -108,8 +108,9 @@ final class Broker: Sendable {
       case .place(let input, let run):
         guard let file else { throw FederationError(.invalidArgument, "no input came") }
         try await files.place(file, as: input, in: run)
-      case .submit(var runs, let secrets):
+      case .submit(var runs, let secrets, let files):
         for (index, values) in zip(runs.indices, secrets) { runs[index].secrets = values }
+        for (index, values) in zip(runs.indices, files) { runs[index].privateFiles = values }
         try await executor.submit(runs)
       case .queueAhead(let runs): return (.runs(await executor.queueAhead(runs)), nil)
       case .cancel(let run, let grace, let signal):

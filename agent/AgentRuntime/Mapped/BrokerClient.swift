@@ -86,10 +86,10 @@ actor BrokerClient {
   func submit(_ runs: [RunRequest]) async throws {
     var rest = runs[...]
     while !rest.isEmpty {
-      let part = Self.part(of: &rest) { $0.spec.sizeEstimate }
+      let part = Self.part(of: &rest) { $0.spec.sizeEstimate + $0.privateSizeEstimate }
       // An observation may be quicker than the answer.
       attached.withLock { $0.formUnion(part.map(\.id)) }
-      _ = try await ask(.submit(part, secrets: part.map(\.secrets)))
+      _ = try await ask(.submit(part, secrets: part.map(\.secrets), files: part.map(\.privateFiles)))
       accepted.formUnion(part.map(\.id))
     }
   }
@@ -349,4 +349,9 @@ extension TaskSpec {
     4096 + (script?.utf8.count ?? 0) + command.reduce(0) { $0 + $1.utf8.count }
       + arguments.reduce(0) { $0 + $1.utf8.count } + environment.reduce(0) { $0 + $1.value.utf8.count }
   }
+}
+
+extension RunRequest {
+  /// Bytes are numbers in JSON, of up to four characters.
+  fileprivate var privateSizeEstimate: Int { privateFiles.reduce(0) { $0 + 4 * $1.bytes.count } }
 }

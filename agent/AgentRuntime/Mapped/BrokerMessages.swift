@@ -11,7 +11,7 @@ enum BrokerRequest: Sendable, Codable {
   /// With a descriptor: the input.
   case place(PlacedInput, RunID)
   /// Secrets are never part of an encoded request, so they go beside it, by position.
-  case submit([RunRequest], secrets: [[EnvironmentVariable]])
+  case submit([RunRequest], secrets: [[EnvironmentVariable]], files: [[RunFile]])
   /// Answered with the runs that need not be offered again.
   case queueAhead([AwaitedRun])
   case cancel(RunID, graceMilliseconds: Int64, signal: PreemptionHook.Signal? = nil)

@@ -37,20 +37,21 @@ struct InputStaging: Sendable {
     }
     for (index, input) in request.spec.inputs.enumerated() {
       try Task.checkCancellation()
+      let path = request.spec.storedPath(of: input.path)
       do {
         switch input.source {
         case .absent: continue
         case .raw(let text):
           let work = cache.workDirectory
           let source = try await BlockingWork.run { try Self.file(with: text, in: work) }
-          let placed = PlacedInput(path: input.path, archive: .none, mode: input.mode ?? 0o644, index: index)
+          let placed = PlacedInput(path: path, archive: .none, mode: input.mode ?? 0o644, index: index)
           try await files.place(source, as: placed, in: request.id)
         case .stored(let artifact):
-          let path = cache.layout.object(artifact.sha256)
+          let object = cache.layout.object(artifact.sha256)
           let source = try await BlockingWork.run {
-            try OpenedFile(owning: try POSIXFile.open(path, O_RDONLY | O_NOFOLLOW), path)
+            try OpenedFile(owning: try POSIXFile.open(object, O_RDONLY | O_NOFOLLOW), object)
           }
-          let placed = PlacedInput(path: input.path, archive: artifact.archive, mode: input.mode, index: index)
+          let placed = PlacedInput(path: path, archive: artifact.archive, mode: input.mode, index: index)
           try await files.place(source, as: placed, in: request.id)
         case .foreign(let foreign):
           for file in try await BlockingWork.run({ [layout = cache.layout] in try ForeignFile.list(foreign, layout) }) {
@@ -59,7 +60,7 @@ struct InputStaging: Sendable {
               try OpenedFile(owning: try POSIXFile.open(file.source, O_RDONLY | O_NOFOLLOW), file.source)
             }
             let placed = PlacedInput(
-              path: input.path + file.below, archive: file.archive, mode: input.mode, index: index)
+              path: path + file.below, archive: file.archive, mode: input.mode, index: index)
             try await files.place(source, as: placed, in: request.id)
           }
         }

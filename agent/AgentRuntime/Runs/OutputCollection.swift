@@ -20,11 +20,14 @@ struct OutputCollection: Sendable {
     if observation.phase == .cancelled { return try await checkpoint(of: request, collected) }
     if request.spec.capturesResult { collected.outputs.result = try await result(request.id) }
     guard observation.phase == .succeeded || observation.phase == .failed else { return collected }
+    if observation.phase == .failed, request.spec.http != nil, let reason = try await refusal(request.id) {
+      collected.message = reason
+    }
     let needsRoot = !request.spec.outputParameters.isEmpty || !request.spec.outputArtifacts.isEmpty
     guard needsRoot else { return collected }
     do {
       for parameter in request.spec.outputParameters {
-        collected.outputs.parameters[parameter.name] = try await value(of: parameter, request.id)
+        collected.outputs.parameters[parameter.name] = try await value(of: parameter, request)
       }
       for artifact in request.spec.outputArtifacts {
         guard let stored = try await store(artifact, request, moved: &collected.bytesOut) else { continue }
@@ -55,6 +58,15 @@ struct OutputCollection: Sendable {
     return collected
   }
 
+  /// What the program that makes requests has said last: why the answer is none that is wanted.
+  private func refusal(_ run: RunID) async throws -> String? {
+    guard let log = try await files.openLog(of: run) else { return nil }
+    let bytes = try await BlockingWork.run { try POSIXFile.readAll(log.descriptor, limit: RequestCommand.logBytesMax) }
+    guard let line = bytes.split(separator: 0x0a).last else { return nil }
+    let text = Self.text(Array(line))
+    return text.hasPrefix(RequestCommand.prefix) ? String(text.dropFirst(RequestCommand.prefix.count)) : nil
+  }
+
   private func result(_ run: RunID) async throws -> String? {
     guard let file = try await files.openResult(of: run) else { return "" }
     return try await BlockingWork.run {
@@ -62,11 +74,11 @@ struct OutputCollection: Sendable {
     }
   }
 
-  private func value(of parameter: OutputParameter, _ run: RunID) async throws -> String {
+  private func value(of parameter: OutputParameter, _ request: RunRequest) async throws -> String {
     let what = "output parameter \(parameter.name)"
     let file: OpenedFile?
     do {
-      file = try await files.openOutput(parameter.path, of: run)
+      file = try await files.openOutput(request.spec.storedPath(of: parameter.path), of: request.id)
     } catch let error as FederationError where !error.isRetryable {
       throw FederationError(.failedPrecondition, "\(what): \(error.publicMessage)")
     }
@@ -101,7 +113,8 @@ struct OutputCollection: Sendable {
     let packed: PackedFile?
     do {
       packed = try await files.pack(
-        artifact.path, archive: artifact.archive, of: request.id, into: cache.workDirectory)
+        request.spec.storedPath(of: artifact.path), archive: artifact.archive, of: request.id,
+        into: cache.workDirectory)
     } catch var error as FederationError {
       error.publicMessage = "\(what): \(error.publicMessage)"
       throw error

@@ -30,6 +30,7 @@ final class RunDriver: Sendable {
   private let staging: InputStaging
   private let collection: OutputCollection
   private let cache: DataCache
+  private let objects: RunObjects?
   private let logger: Logger
   private let table: Mutex<RunTable>
   private let mailbox = Mailbox<RunTableInput>(capacity: 8192)
@@ -48,11 +49,12 @@ final class RunDriver: Sendable {
     journal: Journal, contents: JournalContents, executor: any Executor, files: (any RunFileAccess)? = nil,
     cache: DataCache, repository: any ArtifactRepository, keepsUnstored: @escaping @Sendable () -> Bool = { false },
     grant: @escaping @Sendable (String, ProjectName) async throws -> Void = { _, _ in },
-    tenancy: Tenancy = .shared, logger: Logger
+    objects: RunObjects? = nil, tenancy: Tenancy = .shared, logger: Logger
   ) {
     self.journal = journal
     self.executor = executor
     self.cache = cache
+    self.objects = objects
     self.logger = logger
     let files = files ?? LocalRunFiles(executor: executor)
     self.files = files
@@ -255,7 +257,8 @@ final class RunDriver: Sendable {
     Submission(
       executor: executor, request: { [self] in request($0) }, tell: { [self] in mailbox.sendAtOnce($0) },
       logger: logger,
-      isWanted: { [self] id in table.withLock { $0.runs[id].map { !$0.isUnwanted && !$0.isCancelled } ?? false } })
+      isWanted: { [self] id in table.withLock { $0.runs[id].map { !$0.isUnwanted && !$0.isCancelled } ?? false } },
+      fill: { [objects] in try await objects?.fill($0) ?? $0 })
   }
 
   private var queueingAhead: QueueingAhead {

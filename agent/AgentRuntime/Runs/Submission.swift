@@ -8,6 +8,7 @@ internal import Logging
 /// later, with a back-off of its own, while the others go on. The executor makes a repeated submission harmless (I1).
 struct Submission: Sendable {
   static let batchMax = 1024
+  static let fillsAtOnce = 16
 
   struct Offer: Sendable {
     var ids: [RunID]
@@ -23,6 +24,8 @@ struct Submission: Sendable {
   let logger: Logger
   /// Asked right before each try: what was cancelled or replaced while it waited must not begin any more (I1).
   var isWanted: @Sendable (RunID) -> Bool = { _ in true }
+  /// Gives a run the values of the secrets and config maps that its template names.
+  var fill: @Sendable (RunRequest) async throws -> RunRequest = { $0 }
 
   /// Until the task is cancelled. What then waits is submitted by the next agent: the journal knows of it.
   func run(_ offers: Mailbox<Offer>) async {
@@ -75,6 +78,7 @@ struct Submission: Sendable {
         ready.append(request)
       } catch { if refused(id, error) { again.append(id) } }
     }
+    for (id, error) in await fillAll(&ready) where refused(id, error) { again.append(id) }
     guard !ready.isEmpty else { return again }
     do {
       try await executor.submit(ready)
@@ -92,6 +96,35 @@ struct Submission: Sendable {
       for request in ready { again += await submit([request.id], attempt: attempt) }
     }
     return again
+  }
+
+  /// Values are asked for a few at a time: each is a way to the control plane and back.
+  ///
+  /// - Returns: the runs that cannot be had now or ever, which are taken out.
+  private func fillAll(_ runs: inout [RunRequest]) async -> [(RunID, any Error)] {
+    let needy = runs.filter(RunObjects.hasWork)
+    guard !needy.isEmpty else { return [] }
+    let limiter = Limiter(limit: Self.fillsAtOnce)
+    var filled: [RunID: RunRequest] = [:]
+    var failures: [(RunID, any Error)] = []
+    await withTaskGroup(of: (RunID, Result<RunRequest, any Error>).self) { group in
+      for request in needy {
+        group.addTask {
+          do { return (request.id, .success(try await limiter.run { try await fill(request) })) } catch {
+            return (request.id, .failure(error))
+          }
+        }
+      }
+      for await (id, result) in group {
+        switch result {
+        case .success(let request): filled[id] = request
+        case .failure(let error): failures.append((id, error))
+        }
+      }
+    }
+    let failed = Set(failures.map(\.0))
+    runs = runs.compactMap { failed.contains($0.id) ? nil : filled[$0.id] ?? $0 }
+    return failures
   }
 
   /// Tells the table; whether the run is to be offered again.

@@ -86,7 +86,7 @@ extension Fubini_Agent_V1_TaskSpec {
   /// - Throws: `.invalidArgument` for what no run can be made of.
   var model: FederationModel.TaskSpec {
     get throws {
-      FederationModel.TaskSpec(
+      var spec = FederationModel.TaskSpec(
         image: image, command: command, arguments: arguments, script: hasScript ? script : nil,
         environment: environment.map { FederationModel.EnvironmentVariable(name: $0.name, value: $0.value) },
         workingDirectory: hasWorkingDirectory ? workingDirectory : nil,
@@ -114,6 +114,16 @@ extension Fubini_Agent_V1_TaskSpec {
           gangSize: Int(clamping: max(1, gangSize)), slurm: hasSlurm ? try slurm.model : nil,
           onPreempt: hasOnPreempt ? onPreempt.model : nil),
         labels: labels.isEmpty ? nil : labels)
+      if hasHTTP { spec.http = http.model }
+      if hasContainers { spec.containers = try containers.model }
+      if !environmentSources.isEmpty { spec.environmentSources = environmentSources.map(\.model) }
+      if !fileVolumes.isEmpty { spec.fileVolumes = fileVolumes.map(\.model) }
+      if !directoryMounts.isEmpty {
+        spec.directoryMounts = directoryMounts.map {
+          FederationModel.DirectoryMount(path: $0.path, directory: $0.directory, isReadOnly: $0.readOnly)
+        }
+      }
+      return spec
     }
   }
 }
@@ -199,6 +209,7 @@ extension Fubini_Agent_V1_Inventory {
     closed = inventory.closed ?? ""
     executor = inventory.executor ?? ""
     startsGangs = inventory.startsGangs
+    features = (inventory.features ?? []).map(\.rawValue).sorted()
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }
     if let declared = inventory.tenancy { tenancy = .init(declared) }

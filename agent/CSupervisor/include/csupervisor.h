@@ -64,6 +64,9 @@ int csupervisor_clone(int from, int to);
 // Lets two existing files swap their names, in one step. 0, or -errno. The system call, because glibc's name for it is of 2.28.
 int csupervisor_exchange(const char *a, const char *b);
 
+// Whether a path lies on a tmpfs: 1, 0, or -errno.
+int csupervisor_is_in_memory(const char *path);
+
 int csupervisor_set_subreaper(void);
 // Opens or creates; returns a descriptor (close-on-exec) or -errno.
 int csupervisor_open(const char *path, int flags, unsigned mode);

@@ -190,6 +190,7 @@ extension AgentGatewayService {
         let values = try await secrets.exportValues(of: neighbour, at: now())
         return .with { $0.values = values }
       }
+      if request.runID != 0 { return try await object(of: request, for: cluster) }
       let access = await port.secretAccess(
         of: DataKey(request.dataKey.told(1024)), named: request.name.told(253), on: cluster)
       guard let access else {
@@ -202,6 +203,24 @@ extension AgentGatewayService {
     } catch let error as FederationError {
       throw RPCError(error)
     }
+  }
+
+  /// An object that a run's template names. What the workflow's author wrote decides, and not what an agent asks for.
+  private func object(
+    of request: Fubini_Agent_V1_GetSecretRequest, for cluster: ClusterName
+  ) async throws -> Fubini_Agent_V1_SecretReply {
+    let object = ProjectObject(request.configMap ? .configMap : .secret, request.name.told(253))
+    let run = RunID(request.runID)
+    guard let project = await port.mayRead(object, by: run, on: cluster) else {
+      throw FederationError(
+        .permissionDenied, "run \(run.hexadecimal) of cluster \(cluster) names no such object as \(object.name)")
+    }
+    let values =
+      switch object.kind {
+      case .secret: try await secrets.values(of: object.name, in: project)
+      case .configMap: try await store.configMapValues(object.name, of: project)
+      }
+    return .with { $0.values = values }
   }
 
   /// The same answer whether the run is another cluster's or nobody's: a cluster learns nothing of the others.

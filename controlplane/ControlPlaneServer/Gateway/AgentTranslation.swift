@@ -71,6 +71,10 @@ extension ClusterInventory {
       closed: inventory.closed.isEmpty ? nil : inventory.closed.told(512),
       executor: inventory.executor.isEmpty ? nil : inventory.executor.told(32),
       notices: inventory.notices.prefix(16).map { $0.told(512) })
+    // What this control plane does not know it does not ask for.
+    if !inventory.features.isEmpty {
+      features = Set(inventory.features.prefix(64).compactMap(RunFeature.init(rawValue:)))
+    }
   }
 }
 
@@ -272,6 +276,13 @@ extension Fubini_Agent_V1_TaskSpec {
     priorityClass = spec.federation.priorityClass.rawValue
     datasets = (spec.datasets ?? []).map { mounted in
       .with { ($0.object, $0.mountPath) = (Fubini_Agent_V1_DataObject(mounted.object), mounted.mountPath) }
+    }
+    if let request = spec.http { http = Fubini_Agent_V1_RunHTTP(request) }
+    if let several = spec.containers { containers = Fubini_Agent_V1_RunContainers(several) }
+    environmentSources = (spec.environmentSources ?? []).map(Fubini_Agent_V1_EnvironmentSource.init)
+    fileVolumes = (spec.fileVolumes ?? []).map(Fubini_Agent_V1_FileVolume.init)
+    directoryMounts = (spec.directoryMounts ?? []).map { mount in
+      .with { ($0.path, $0.directory, $0.readOnly) = (mount.path, mount.directory, mount.isReadOnly) }
     }
   }
 }

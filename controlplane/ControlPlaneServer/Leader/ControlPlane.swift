@@ -368,6 +368,10 @@ extension ControlPlane: AgentPort {
     await leader?.secretAccess(of: key, named: name, on: cluster)
   }
 
+  public func mayRead(_ object: ProjectObject, by run: RunID, on cluster: ClusterName) async -> ProjectName? {
+    await leader?.mayRead(object, by: run, on: cluster)
+  }
+
   public func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) async -> Bool {
     await leader?.mayReadExport(of: neighbour, on: cluster) ?? false
   }

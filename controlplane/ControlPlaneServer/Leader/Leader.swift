@@ -246,6 +246,10 @@ actor Leader {
     core.secretAccess(of: key, named: name, on: cluster)
   }
 
+  func mayRead(_ object: ProjectObject, by run: RunID, on cluster: ClusterName) -> ProjectName? {
+    core.mayRead(object, by: run, on: cluster)
+  }
+
   func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) -> Bool {
     core.mayReadExport(of: neighbour, on: cluster)
   }

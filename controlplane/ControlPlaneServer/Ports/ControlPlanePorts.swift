@@ -115,6 +115,8 @@ public protocol AgentPort: Sendable {
   func unstoredHolder(of key: String, in project: ProjectName) async -> ClusterName?
   /// A secret that opens the origin of a key or its archive, when the cluster has to fetch, list or copy it now; nil for any other.
   func secretAccess(of key: DataKey, named name: String, on cluster: ClusterName) async -> SecretAccess?
+  /// The project whose secret or config map a run of the cluster may read, because its template names it; nil for any other.
+  func mayRead(_ object: ProjectObject, by run: RunID, on cluster: ClusterName) async -> ProjectName?
   /// Whether the cluster fetches something that `neighbour` has.
   func mayReadExport(of neighbour: ClusterName, on cluster: ClusterName) async -> Bool
 }

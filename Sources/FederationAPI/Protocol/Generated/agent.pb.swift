@@ -569,6 +569,12 @@ public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._executor = newValue}
   }
 
+  /// What the agent can do with a run beyond running a program: FederationModel.RunFeature.
+  public var features: [String] {
+    get {_storage._features}
+    set {_uniqueStorage()._features = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1078,11 +1084,296 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
   /// Clears the value of `onPreempt`. Subsequent reads from it will return its default value.
   public mutating func clearOnPreempt() {_uniqueStorage()._onPreempt = nil}
 
+  /// Feature `objects`: values of secrets and config maps, for which the agent asks (GetSecret) right before it starts the program.
+  public var environmentSources: [Fubini_Agent_V1_EnvironmentSource] {
+    get {_storage._environmentSources}
+    set {_uniqueStorage()._environmentSources = newValue}
+  }
+
+  /// Feature `volumes`.
+  public var fileVolumes: [Fubini_Agent_V1_FileVolume] {
+    get {_storage._fileVolumes}
+    set {_uniqueStorage()._fileVolumes = newValue}
+  }
+
+  public var directoryMounts: [Fubini_Agent_V1_DirectoryMount] {
+    get {_storage._directoryMounts}
+    set {_uniqueStorage()._directoryMounts = newValue}
+  }
+
+  /// Feature `containers`: the programs of the run, in place of `command`.
+  public var containers: Fubini_Agent_V1_RunContainers {
+    get {_storage._containers ?? Fubini_Agent_V1_RunContainers()}
+    set {_uniqueStorage()._containers = newValue}
+  }
+  /// Returns true if `containers` has been explicitly set.
+  public var hasContainers: Bool {_storage._containers != nil}
+  /// Clears the value of `containers`. Subsequent reads from it will return its default value.
+  public mutating func clearContainers() {_uniqueStorage()._containers = nil}
+
+  /// Feature `http`: in place of a program.
+  public var http: Fubini_Agent_V1_RunHTTP {
+    get {_storage._http ?? Fubini_Agent_V1_RunHTTP()}
+    set {_uniqueStorage()._http = newValue}
+  }
+  /// Returns true if `http` has been explicitly set.
+  public var hasHTTP: Bool {_storage._http != nil}
+  /// Clears the value of `http`. Subsequent reads from it will return its default value.
+  public mutating func clearHTTP() {_uniqueStorage()._http = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Fubini_Agent_V1_RunHTTP: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var method: String = String()
+
+  public var url: String = String()
+
+  public var headers: [Fubini_Agent_V1_EnvironmentVariable] = []
+
+  /// The variable's name is the header's.
+  public var secretHeaders: [Fubini_Agent_V1_EnvironmentSource] = []
+
+  public var body: String = String()
+
+  public var timeoutMs: Int64 = 0
+
+  public var skipVerification: Bool = false
+
+  /// Empty: any status of 200 to 299 is a success.
+  public var successCondition: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_RunContainers: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var containers: [Fubini_Agent_V1_RunContainer] = []
+
+  /// Of each member that fails.
+  public var retries: Int32 = 0
+
+  public var retryPauseMs: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_RunContainer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var name: String = String()
+
+  /// FederationModel.RunContainers.Role.
+  public var role: String = String()
+
+  public var image: String = String()
+
+  public var command: [String] = []
+
+  public var arguments: [String] = []
+
+  public var environment: [Fubini_Agent_V1_EnvironmentVariable] = []
+
+  public var environmentSources: [Fubini_Agent_V1_EnvironmentSource] = []
+
+  public var workingDirectory: String {
+    get {_workingDirectory ?? String()}
+    set {_workingDirectory = newValue}
+  }
+  /// Returns true if `workingDirectory` has been explicitly set.
+  public var hasWorkingDirectory: Bool {self._workingDirectory != nil}
+  /// Clears the value of `workingDirectory`. Subsequent reads from it will return its default value.
+  public mutating func clearWorkingDirectory() {self._workingDirectory = nil}
+
+  public var dependencies: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _workingDirectory: String? = nil
+}
+
+/// A secret or a config map of the run's project.
+public nonisolated struct Fubini_Agent_V1_ProjectObject: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var configMap: Bool = false
+
+  public var name: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// What the environment takes from an object: one variable, or one for each key.
+public nonisolated struct Fubini_Agent_V1_EnvironmentSource: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var object: Fubini_Agent_V1_ProjectObject {
+    get {_object ?? Fubini_Agent_V1_ProjectObject()}
+    set {_object = newValue}
+  }
+  /// Returns true if `object` has been explicitly set.
+  public var hasObject: Bool {self._object != nil}
+  /// Clears the value of `object`. Subsequent reads from it will return its default value.
+  public mutating func clearObject() {self._object = nil}
+
+  public var optional: Bool = false
+
+  /// Empty: every key, each behind `prefix`.
+  public var variable: String = String()
+
+  public var key: String = String()
+
+  public var prefix: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _object: Fubini_Agent_V1_ProjectObject? = nil
+}
+
+/// A read-only directory of small files, made when the program starts.
+public nonisolated struct Fubini_Agent_V1_FileVolume: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var name: String = String()
+
+  public var mode: Int32 = 0
+
+  public var sources: [Fubini_Agent_V1_FileSource] = []
+
+  public var mounts: [Fubini_Agent_V1_FileMount] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_FileSource: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Absent: `text` at `path`.
+  public var object: Fubini_Agent_V1_ProjectObject {
+    get {_object ?? Fubini_Agent_V1_ProjectObject()}
+    set {_object = newValue}
+  }
+  /// Returns true if `object` has been explicitly set.
+  public var hasObject: Bool {self._object != nil}
+  /// Clears the value of `object`. Subsequent reads from it will return its default value.
+  public mutating func clearObject() {self._object = nil}
+
+  public var optional: Bool = false
+
+  /// Empty unless `all_keys` is false.
+  public var items: [Fubini_Agent_V1_FileItem] = []
+
+  public var allKeys: Bool = false
+
+  public var text: String = String()
+
+  public var path: String = String()
+
+  public var mode: Int32 {
+    get {_mode ?? 0}
+    set {_mode = newValue}
+  }
+  /// Returns true if `mode` has been explicitly set.
+  public var hasMode: Bool {self._mode != nil}
+  /// Clears the value of `mode`. Subsequent reads from it will return its default value.
+  public mutating func clearMode() {self._mode = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _object: Fubini_Agent_V1_ProjectObject? = nil
+  fileprivate var _mode: Int32? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_FileItem: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var key: String = String()
+
+  public var path: String = String()
+
+  public var mode: Int32 {
+    get {_mode ?? 0}
+    set {_mode = newValue}
+  }
+  /// Returns true if `mode` has been explicitly set.
+  public var hasMode: Bool {self._mode != nil}
+  /// Clears the value of `mode`. Subsequent reads from it will return its default value.
+  public mutating func clearMode() {self._mode = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _mode: Int32? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_FileMount: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var path: String = String()
+
+  /// Empty: the whole volume.
+  public var subPath: String = String()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// A directory of the run's own at a second path.
+public nonisolated struct Fubini_Agent_V1_DirectoryMount: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var path: String = String()
+
+  public var directory: String = String()
+
+  public var readOnly: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Fubini_Agent_V1_PreemptionHook: Sendable {
@@ -1957,6 +2248,12 @@ public nonisolated struct Fubini_Agent_V1_GetSecretRequest: Sendable {
 
   /// Instead of a secret: what opens the export of this cluster.
   public var exportOf: String = String()
+
+  /// Not 0: the object is one that this run's template names, and `data_key` does not count.
+  public var runID: Int64 = 0
+
+  /// With a run: the object is a config map.
+  public var configMap: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3030,7 +3327,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0")
 
   fileprivate class _StorageClass {
     var _cpuMillicores: Int64 = 0
@@ -3051,6 +3348,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     var _cache: Fubini_Agent_V1_Cache? = nil
     var _closed: String = String()
     var _executor: String = String()
+    var _features: [String] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3079,6 +3377,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       _cache = source._cache
       _closed = source._closed
       _executor = source._executor
+      _features = source._features
     }
   }
 
@@ -3115,6 +3414,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         case 16: try { try decoder.decodeSingularMessageField(value: &_storage._cache) }()
         case 17: try { try decoder.decodeSingularStringField(value: &_storage._closed) }()
         case 18: try { try decoder.decodeSingularStringField(value: &_storage._executor) }()
+        case 60: try { try decoder.decodeRepeatedStringField(value: &_storage._features) }()
         default: break
         }
       }
@@ -3181,6 +3481,9 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       if !_storage._executor.isEmpty {
         try visitor.visitSingularStringField(value: _storage._executor, fieldNumber: 18)
       }
+      if !_storage._features.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._features, fieldNumber: 60)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3208,6 +3511,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         if _storage._cache != rhs_storage._cache {return false}
         if _storage._closed != rhs_storage._closed {return false}
         if _storage._executor != rhs_storage._executor {return false}
+        if _storage._features != rhs_storage._features {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -3768,7 +4072,7 @@ nonisolated extension Fubini_Agent_V1_RunSlice: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -3792,6 +4096,11 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _labels: Dictionary<String,String> = [:]
     var _priorityClass: String = String()
     var _onPreempt: Fubini_Agent_V1_PreemptionHook? = nil
+    var _environmentSources: [Fubini_Agent_V1_EnvironmentSource] = []
+    var _fileVolumes: [Fubini_Agent_V1_FileVolume] = []
+    var _directoryMounts: [Fubini_Agent_V1_DirectoryMount] = []
+    var _containers: Fubini_Agent_V1_RunContainers? = nil
+    var _http: Fubini_Agent_V1_RunHTTP? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3823,6 +4132,11 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _labels = source._labels
       _priorityClass = source._priorityClass
       _onPreempt = source._onPreempt
+      _environmentSources = source._environmentSources
+      _fileVolumes = source._fileVolumes
+      _directoryMounts = source._directoryMounts
+      _containers = source._containers
+      _http = source._http
     }
   }
 
@@ -3862,6 +4176,11 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 19: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
         case 20: try { try decoder.decodeSingularStringField(value: &_storage._priorityClass) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._onPreempt) }()
+        case 60: try { try decoder.decodeRepeatedMessageField(value: &_storage._environmentSources) }()
+        case 61: try { try decoder.decodeRepeatedMessageField(value: &_storage._fileVolumes) }()
+        case 62: try { try decoder.decodeRepeatedMessageField(value: &_storage._directoryMounts) }()
+        case 63: try { try decoder.decodeSingularMessageField(value: &_storage._containers) }()
+        case 64: try { try decoder.decodeSingularMessageField(value: &_storage._http) }()
         default: break
         }
       }
@@ -3937,6 +4256,21 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       try { if let v = _storage._onPreempt {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
       } }()
+      if !_storage._environmentSources.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._environmentSources, fieldNumber: 60)
+      }
+      if !_storage._fileVolumes.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._fileVolumes, fieldNumber: 61)
+      }
+      if !_storage._directoryMounts.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._directoryMounts, fieldNumber: 62)
+      }
+      try { if let v = _storage._containers {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 63)
+      } }()
+      try { if let v = _storage._http {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 64)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3967,10 +4301,511 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._labels != rhs_storage._labels {return false}
         if _storage._priorityClass != rhs_storage._priorityClass {return false}
         if _storage._onPreempt != rhs_storage._onPreempt {return false}
+        if _storage._environmentSources != rhs_storage._environmentSources {return false}
+        if _storage._fileVolumes != rhs_storage._fileVolumes {return false}
+        if _storage._directoryMounts != rhs_storage._directoryMounts {return false}
+        if _storage._containers != rhs_storage._containers {return false}
+        if _storage._http != rhs_storage._http {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_RunHTTP: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RunHTTP"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}method\0\u{1}url\0\u{1}headers\0\u{3}secret_headers\0\u{1}body\0\u{3}timeout_ms\0\u{3}skip_verification\0\u{3}success_condition\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.method) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.url) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.headers) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.secretHeaders) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.body) }()
+      case 6: try { try decoder.decodeSingularInt64Field(value: &self.timeoutMs) }()
+      case 7: try { try decoder.decodeSingularBoolField(value: &self.skipVerification) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.successCondition) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.method.isEmpty {
+      try visitor.visitSingularStringField(value: self.method, fieldNumber: 1)
+    }
+    if !self.url.isEmpty {
+      try visitor.visitSingularStringField(value: self.url, fieldNumber: 2)
+    }
+    if !self.headers.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.headers, fieldNumber: 3)
+    }
+    if !self.secretHeaders.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.secretHeaders, fieldNumber: 4)
+    }
+    if !self.body.isEmpty {
+      try visitor.visitSingularStringField(value: self.body, fieldNumber: 5)
+    }
+    if self.timeoutMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.timeoutMs, fieldNumber: 6)
+    }
+    if self.skipVerification != false {
+      try visitor.visitSingularBoolField(value: self.skipVerification, fieldNumber: 7)
+    }
+    if !self.successCondition.isEmpty {
+      try visitor.visitSingularStringField(value: self.successCondition, fieldNumber: 8)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_RunHTTP, rhs: Fubini_Agent_V1_RunHTTP) -> Bool {
+    if lhs.method != rhs.method {return false}
+    if lhs.url != rhs.url {return false}
+    if lhs.headers != rhs.headers {return false}
+    if lhs.secretHeaders != rhs.secretHeaders {return false}
+    if lhs.body != rhs.body {return false}
+    if lhs.timeoutMs != rhs.timeoutMs {return false}
+    if lhs.skipVerification != rhs.skipVerification {return false}
+    if lhs.successCondition != rhs.successCondition {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_RunContainers: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RunContainers"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}containers\0\u{1}retries\0\u{3}retry_pause_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.containers) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.retries) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self.retryPauseMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.containers.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.containers, fieldNumber: 1)
+    }
+    if self.retries != 0 {
+      try visitor.visitSingularInt32Field(value: self.retries, fieldNumber: 2)
+    }
+    if self.retryPauseMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.retryPauseMs, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_RunContainers, rhs: Fubini_Agent_V1_RunContainers) -> Bool {
+    if lhs.containers != rhs.containers {return false}
+    if lhs.retries != rhs.retries {return false}
+    if lhs.retryPauseMs != rhs.retryPauseMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_RunContainer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".RunContainer"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}role\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}environment\0\u{3}environment_sources\0\u{3}working_directory\0\u{1}dependencies\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.role) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.image) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.command) }()
+      case 5: try { try decoder.decodeRepeatedStringField(value: &self.arguments) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.environment) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.environmentSources) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self._workingDirectory) }()
+      case 9: try { try decoder.decodeRepeatedStringField(value: &self.dependencies) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if !self.role.isEmpty {
+      try visitor.visitSingularStringField(value: self.role, fieldNumber: 2)
+    }
+    if !self.image.isEmpty {
+      try visitor.visitSingularStringField(value: self.image, fieldNumber: 3)
+    }
+    if !self.command.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.command, fieldNumber: 4)
+    }
+    if !self.arguments.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.arguments, fieldNumber: 5)
+    }
+    if !self.environment.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.environment, fieldNumber: 6)
+    }
+    if !self.environmentSources.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.environmentSources, fieldNumber: 7)
+    }
+    try { if let v = self._workingDirectory {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 8)
+    } }()
+    if !self.dependencies.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.dependencies, fieldNumber: 9)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_RunContainer, rhs: Fubini_Agent_V1_RunContainer) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.role != rhs.role {return false}
+    if lhs.image != rhs.image {return false}
+    if lhs.command != rhs.command {return false}
+    if lhs.arguments != rhs.arguments {return false}
+    if lhs.environment != rhs.environment {return false}
+    if lhs.environmentSources != rhs.environmentSources {return false}
+    if lhs._workingDirectory != rhs._workingDirectory {return false}
+    if lhs.dependencies != rhs.dependencies {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ProjectObject: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ProjectObject"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}config_map\0\u{1}name\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBoolField(value: &self.configMap) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.configMap != false {
+      try visitor.visitSingularBoolField(value: self.configMap, fieldNumber: 1)
+    }
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ProjectObject, rhs: Fubini_Agent_V1_ProjectObject) -> Bool {
+    if lhs.configMap != rhs.configMap {return false}
+    if lhs.name != rhs.name {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_EnvironmentSource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".EnvironmentSource"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}object\0\u{1}optional\0\u{1}variable\0\u{1}key\0\u{1}prefix\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._object) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.optional) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.variable) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.prefix) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._object {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.optional != false {
+      try visitor.visitSingularBoolField(value: self.optional, fieldNumber: 2)
+    }
+    if !self.variable.isEmpty {
+      try visitor.visitSingularStringField(value: self.variable, fieldNumber: 3)
+    }
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 4)
+    }
+    if !self.prefix.isEmpty {
+      try visitor.visitSingularStringField(value: self.prefix, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_EnvironmentSource, rhs: Fubini_Agent_V1_EnvironmentSource) -> Bool {
+    if lhs._object != rhs._object {return false}
+    if lhs.optional != rhs.optional {return false}
+    if lhs.variable != rhs.variable {return false}
+    if lhs.key != rhs.key {return false}
+    if lhs.prefix != rhs.prefix {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_FileVolume: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".FileVolume"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}mode\0\u{1}sources\0\u{1}mounts\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularInt32Field(value: &self.mode) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.sources) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.mounts) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.mode != 0 {
+      try visitor.visitSingularInt32Field(value: self.mode, fieldNumber: 2)
+    }
+    if !self.sources.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.sources, fieldNumber: 3)
+    }
+    if !self.mounts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.mounts, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_FileVolume, rhs: Fubini_Agent_V1_FileVolume) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.mode != rhs.mode {return false}
+    if lhs.sources != rhs.sources {return false}
+    if lhs.mounts != rhs.mounts {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_FileSource: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".FileSource"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}object\0\u{1}optional\0\u{1}items\0\u{3}all_keys\0\u{1}text\0\u{1}path\0\u{1}mode\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._object) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.optional) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.items) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.allKeys) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.text) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 7: try { try decoder.decodeSingularInt32Field(value: &self._mode) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._object {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.optional != false {
+      try visitor.visitSingularBoolField(value: self.optional, fieldNumber: 2)
+    }
+    if !self.items.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.items, fieldNumber: 3)
+    }
+    if self.allKeys != false {
+      try visitor.visitSingularBoolField(value: self.allKeys, fieldNumber: 4)
+    }
+    if !self.text.isEmpty {
+      try visitor.visitSingularStringField(value: self.text, fieldNumber: 5)
+    }
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 6)
+    }
+    try { if let v = self._mode {
+      try visitor.visitSingularInt32Field(value: v, fieldNumber: 7)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_FileSource, rhs: Fubini_Agent_V1_FileSource) -> Bool {
+    if lhs._object != rhs._object {return false}
+    if lhs.optional != rhs.optional {return false}
+    if lhs.items != rhs.items {return false}
+    if lhs.allKeys != rhs.allKeys {return false}
+    if lhs.text != rhs.text {return false}
+    if lhs.path != rhs.path {return false}
+    if lhs._mode != rhs._mode {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_FileItem: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".FileItem"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}path\0\u{1}mode\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 3: try { try decoder.decodeSingularInt32Field(value: &self._mode) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 2)
+    }
+    try { if let v = self._mode {
+      try visitor.visitSingularInt32Field(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_FileItem, rhs: Fubini_Agent_V1_FileItem) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.path != rhs.path {return false}
+    if lhs._mode != rhs._mode {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_FileMount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".FileMount"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{3}sub_path\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.subPath) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 1)
+    }
+    if !self.subPath.isEmpty {
+      try visitor.visitSingularStringField(value: self.subPath, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_FileMount, rhs: Fubini_Agent_V1_FileMount) -> Bool {
+    if lhs.path != rhs.path {return false}
+    if lhs.subPath != rhs.subPath {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_DirectoryMount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".DirectoryMount"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{1}directory\0\u{3}read_only\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.directory) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.readOnly) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 1)
+    }
+    if !self.directory.isEmpty {
+      try visitor.visitSingularStringField(value: self.directory, fieldNumber: 2)
+    }
+    if self.readOnly != false {
+      try visitor.visitSingularBoolField(value: self.readOnly, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_DirectoryMount, rhs: Fubini_Agent_V1_DirectoryMount) -> Bool {
+    if lhs.path != rhs.path {return false}
+    if lhs.directory != rhs.directory {return false}
+    if lhs.readOnly != rhs.readOnly {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -5608,7 +6443,7 @@ nonisolated extension Fubini_Agent_V1_Indexed: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Fubini_Agent_V1_GetSecretRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetSecretRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}data_key\0\u{1}name\0\u{3}export_of\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}data_key\0\u{1}name\0\u{3}export_of\0\u{4}9run_id\0\u{3}config_map\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5619,6 +6454,8 @@ nonisolated extension Fubini_Agent_V1_GetSecretRequest: SwiftProtobuf.Message, S
       case 1: try { try decoder.decodeSingularStringField(value: &self.dataKey) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.name) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.exportOf) }()
+      case 60: try { try decoder.decodeSingularInt64Field(value: &self.runID) }()
+      case 61: try { try decoder.decodeSingularBoolField(value: &self.configMap) }()
       default: break
       }
     }
@@ -5634,6 +6471,12 @@ nonisolated extension Fubini_Agent_V1_GetSecretRequest: SwiftProtobuf.Message, S
     if !self.exportOf.isEmpty {
       try visitor.visitSingularStringField(value: self.exportOf, fieldNumber: 3)
     }
+    if self.runID != 0 {
+      try visitor.visitSingularInt64Field(value: self.runID, fieldNumber: 60)
+    }
+    if self.configMap != false {
+      try visitor.visitSingularBoolField(value: self.configMap, fieldNumber: 61)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5641,6 +6484,8 @@ nonisolated extension Fubini_Agent_V1_GetSecretRequest: SwiftProtobuf.Message, S
     if lhs.dataKey != rhs.dataKey {return false}
     if lhs.name != rhs.name {return false}
     if lhs.exportOf != rhs.exportOf {return false}
+    if lhs.runID != rhs.runID {return false}
+    if lhs.configMap != rhs.configMap {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -1,0 +1,40 @@
+/// What a run may ask of a cluster that not every cluster's agent can do. An agent names what it can; a task that needs more is not
+/// placed there, and its reader learns what is lacking.
+public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Comparable {
+  /// Values of secrets and config maps in the environment.
+  case objects
+  /// Volumes of secrets, config maps and the like, and volumes that are mounted in parts or read-only.
+  case volumes
+  /// Several containers in one run: sidecars, init containers, container sets, daemons.
+  case containers
+  /// A request over HTTP in place of a program (`http` templates).
+  case http
+
+  /// Why a cluster without it is no place for such a task.
+  public var lack: String {
+    switch self {
+    case .objects: "its agent is too old to give runs values of secrets and config maps: upgrade it"
+    case .volumes:
+      "it cannot show a run volumes of secrets and config maps, or parts of volumes: that takes a sandbox "
+        + "(`sandbox: bubblewrap` in the agent's configuration, or images that run in Apptainer)"
+    case .containers:
+      "it cannot run several containers as one: that takes a sandbox, and a root file system that runs the agent's program"
+    case .http:
+      "it cannot make requests in place of a program: that takes a root file system that runs the agent's program"
+    }
+  }
+
+  public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }
+}
+
+extension TaskSpec {
+  /// What the cluster that runs it must be able to do.
+  public var features: Set<RunFeature> {
+    var features: Set<RunFeature> = []
+    if !objects.isEmpty { features.insert(.objects) }
+    if fileVolumes?.isEmpty == false || directoryMounts?.isEmpty == false { features.insert(.volumes) }
+    if http != nil { features.insert(.http) }
+    if containers != nil { features.insert(.containers) }
+    return features
+  }
+}

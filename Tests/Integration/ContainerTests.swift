@@ -1,0 +1,111 @@
+import FederationAPI
+import FederationHarness
+import FederationModel
+import Foundation
+import Testing
+
+extension Integration {
+  @Suite("End to end: runs of several containers, and requests in place of programs", .timeLimit(.minutes(5)))
+  struct ContainerTests {
+    private static func workflow(_ name: String, _ templates: String) -> String {
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: \(name)}
+      spec:
+        entrypoint: main
+        templates:
+      \(templates.split(separator: "\n").map { "  " + $0 }.joined(separator: "\n"))
+      """
+    }
+
+    @Test("sidecars, init containers and container sets are one run each, and hand on what their main container writes")
+    func containers() async throws {
+      try await Federation.with { federation in
+        let client = try federation.client()
+        _ = try await client.submit(
+          Self.workflow(
+            "several",
+            """
+            - name: main
+              steps:
+              - [{name: both, template: both}, {name: set, template: set}]
+              - - name: tell
+                  template: tell
+                  arguments:
+                    parameters:
+                    - {name: m, value: "{{steps.both.outputs.result}} {{steps.set.outputs.parameters.n}}"}
+            - name: both
+              container:
+                image: debian:12
+                command: [sh, -c, "while [ ! -e /tmp/up ]; do sleep 0.05; done; cat /tmp/a"]
+              initContainers: [{name: prepare, image: "debian:12", command: [sh, -c, "echo made > /tmp/a"]}]
+              sidecars:
+              - name: server
+                image: debian:12
+                command: [sh, -c, "echo serving; touch /tmp/up; exec sleep 600"]
+            - name: set
+              outputs: {parameters: [{name: n, valueFrom: {path: /tmp/n}}]}
+              containerSet:
+                containers:
+                - {name: a, image: "debian:12", command: [sh, -c, "echo 20 > /tmp/n"]}
+                - name: main
+                  image: debian:12
+                  command: [sh, -c, "echo $(($(cat /tmp/n) + 22)) > /tmp/n"]
+                  dependencies: [a]
+            - name: tell
+              inputs: {parameters: [{name: m}]}
+              container: {image: "debian:12", command: [echo, "{{inputs.parameters.m}}"]}
+            """))
+        let detail = try await client.finished("several")
+        try #require(detail.summary.phase == .succeeded, "\(detail.nodes.map { "\($0.name): \($0.message)" })")
+        #expect(try await client.log("several", node: "several[1].tell") == "made 42\n")
+        #expect(try await client.log("several", node: "several[0].both").contains("server: serving\n"))
+      }
+    }
+
+    @Test(
+      "an http template's answer is its result, its condition decides, and a header from a secret reaches the server")
+    func requests() async throws {
+      var options = FederationOptions()
+      options.agents[0].keys["network"] = "host"
+      try await Federation.with(options) { federation in
+        let client = try federation.client()
+        let token = "t0ken-\(UInt64.random(in: .min ... .max))"
+        let file = federation.path("token")
+        try Data("Bearer \(try #require(client.token))".utf8).write(to: URL(filePath: file))
+        let (code, output) = try await federation.fubini(["secret", "set", "api", "--file", "token=\(file)"])
+        try #require(code == 0, "\(output)")
+        _ = try await client.submit(
+          Self.workflow(
+            "asks",
+            """
+            - name: main
+              steps:
+              - - {name: good, template: good}
+                - {name: bad, template: bad, continueOn: {failed: true}}
+                - {name: wrong, template: wrong, continueOn: {failed: true}}
+            - name: good
+              http:
+                url: "\(client.url)/v1/projects/default/workflows?x=\(token)"
+                headers: [{name: Authorization, valueFrom: {secretKeyRef: {name: api, key: token}}}]
+                successCondition: 'response.statusCode == 200 && response.body contains "asks"'
+                insecureSkipVerify: true
+            - {name: bad, http: {url: "\(client.url)/v1/projects/default/workflows", insecureSkipVerify: true}}
+            - {name: wrong, http: {url: "http://127.0.0.1:1/", timeoutSeconds: 5}}
+            """))
+        let detail = try await client.finished("asks")
+        func node(_ name: String) throws -> NodeDocument {
+          try #require(detail.nodes.first { $0.name.hasSuffix(name) })
+        }
+        #expect(detail.summary.phase == .succeeded, "\(detail.nodes.map { "\($0.name): \($0.message)" })")
+        #expect(try node(".good").phase == .succeeded)
+        #expect(try await client.log("asks", node: "asks[0].good").contains("asks"))
+        #expect(try node(".bad").phase == .failed && node(".wrong").phase == .failed)
+        #expect(try node(".bad").message == "received non-2xx response code: 401")
+        let wrong = try node(".wrong").message
+        #expect(wrong.contains("http://127.0.0.1:1/"), "\(wrong)")
+      }
+    }
+  }
+}

@@ -1,0 +1,109 @@
+import FederationModel
+import Testing
+
+@testable import WorkflowCore
+
+@Suite("Templates of several containers")
+struct ContainerTests {
+  private func spec(_ template: String) throws -> TaskSpec {
+    let yaml = """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: w}
+      spec:
+        entrypoint: main
+        volumes: [{name: work, emptyDir: {}}, {name: other, emptyDir: {}}]
+        templates:
+        - name: main
+
+      """
+    let indented = template.split(separator: "\n").map { "    " + $0 }.joined(separator: "\n")
+    let definition = try WorkflowDefinition.decode(Array((yaml + indented + "\n").utf8))
+    var machine = try WorkflowMachine(
+      program: try WorkflowProgram(definition),
+      identity: WorkflowIdentity(name: "w", uid: "u", project: "p", createdAt: .epoch))
+    guard case .launch(let node)? = machine.handle(.start, at: .epoch, limit: 10).first else {
+      throw FederationError(.internal, "nothing is launched")
+    }
+    return try machine.taskSpec(for: node)
+  }
+
+  @Test("the main container, its init containers and its sidecars are one run, with what they need together")
+  func companions() throws {
+    let spec = try spec(
+      """
+      container:
+        image: a
+        command: [main]
+        args: ["{{workflow.name}}"]
+        env: [{name: X, value: y}]
+        resources: {requests: {cpu: "1", memory: 1Gi}, limits: {cpu: "2"}}
+        volumeMounts: [{name: work, mountPath: /work}]
+      initContainers:
+      - {name: prepare, image: a, command: [p], resources: {requests: {memory: 4Gi}}}
+      sidecars:
+      - name: side
+        image: b
+        command: [s]
+        env: [{name: T, valueFrom: {secretKeyRef: {name: s, key: k}}}]
+        mirrorVolumeMounts: true
+        readinessProbe: {exec: {command: ["true"]}}
+        resources: {requests: {cpu: 500m}, limits: {cpu: "1"}}
+        volumeMounts: [{name: work, mountPath: /shared}]
+      """)
+    let containers = try #require(spec.containers)
+    #expect(containers.list.map(\.name) == ["prepare", "main", "side"])
+    #expect(containers.list.map(\.role) == [.initial, .main, .sidecar])
+    #expect(containers.list[1].arguments == ["w"] && containers.list[1].environment.map(\.name) == ["X"])
+    #expect(spec.command.isEmpty && spec.environment.isEmpty && spec.image == "a")
+    #expect(spec.objects == [ProjectObject(.secret, "s")])
+    #expect(spec.features == [.containers, .objects, .volumes])
+    #expect(spec.resources == Resources(cpuMillicores: 1500, memory: ByteCount(4 << 30)))
+    #expect(spec.limits == Resources(cpuMillicores: 3000))
+    #expect(spec.scratchPaths == ["/work"])
+    #expect(spec.directoryMounts == [DirectoryMount(path: "/shared", directory: "/work")])
+  }
+
+  @Test("the containers of a set wait for each other as they say, and the one named main gives the result")
+  func set() throws {
+    let spec = try spec(
+      """
+      containerSet:
+        retryStrategy: {retries: "2", duration: 3s}
+        volumeMounts: [{name: work, mountPath: /work}]
+        containers:
+        - {name: a, image: i, command: [a]}
+        - {name: main, image: i, command: [m], dependencies: [a]}
+      """)
+    let containers = try #require(spec.containers)
+    #expect(containers.list.map(\.role) == [.member, .member])
+    #expect(containers.list[1].dependencies == ["a"])
+    #expect(containers.retries == 2 && containers.retryPause == .seconds(3))
+    #expect(spec.scratchPaths == ["/work"])
+  }
+
+  @Test(
+    "what cannot be run is refused by name",
+    arguments: [
+      ("containerSet: {containers: []}", "needs containers"),
+      ("containerSet: {containers: [{name: a, image: i, command: [a], dependencies: [b]}]}", "no container \"b\""),
+      (
+        "containerSet: {containers: [{name: a, image: i, dependencies: [b]}, {name: b, image: i, dependencies: [a]}]}",
+        "wait for each other"
+      ),
+      (
+        "containerSet: {containers: [{name: a, image: i}]}\noutputs: {artifacts: [{name: o, path: /o}]}",
+        "needs a container named main"
+      ),
+      ("container: {image: i}\nsidecars: [{name: main, image: i}]", "two containers are named"),
+      ("suspend: {}\nsidecars: [{name: s, image: i}]", "belong to a container"),
+      ("container: {image: i}\nsidecars: [{name: s, image: i, lifecycle: {}}]", "life-cycle"),
+    ])
+  func refusals(template: String, message: String) {
+    #expect {
+      _ = try spec(template)
+    } throws: { error in
+      "\(error)".contains(message)
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import FederationModel
+import Testing
+
+@testable import WorkflowCore
+
+@Suite("Secrets, config maps and volumes of a template")
+struct VolumeTests {
+  private func spec(_ container: String, volumes: String = "", metadata: String = "") throws -> TaskSpec {
+    let yaml = """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: w}
+      spec:
+        entrypoint: main
+        arguments: {parameters: [{name: which, value: red}]}
+        volumes: [\(volumes)]
+        templates:
+        - name: main
+          \(metadata)
+          container:
+            image: i
+            command: [run]
+
+      """
+    let indented = container.split(separator: "\n").map { "      " + $0 }.joined(separator: "\n")
+    let definition = try WorkflowDefinition.decode(Array((yaml + indented + "\n").utf8))
+    var machine = try WorkflowMachine(
+      program: try WorkflowProgram(definition),
+      identity: WorkflowIdentity(name: "w", uid: "u", project: "p", createdAt: .epoch))
+    guard case .launch(let node)? = machine.handle(.start, at: .epoch, limit: 10).first else {
+      throw FederationError(.internal, "nothing is launched")
+    }
+    return try machine.taskSpec(for: node)
+  }
+
+  @Test("a variable names the value that it takes, with its tags replaced, and its own value goes into no spec")
+  func variables() throws {
+    let spec = try spec(
+      """
+      env:
+      - {name: A, value: a}
+      - {name: TOKEN, valueFrom: {secretKeyRef: {name: "s-{{workflow.parameters.which}}", key: k}}}
+      - {name: MODE, valueFrom: {configMapKeyRef: {name: c, key: mode, optional: true}}}
+      - {name: A, valueFrom: {secretKeyRef: {name: later, key: k}}}
+      envFrom: [{prefix: X_, configMapRef: {name: all}}, {secretRef: {name: more, optional: true}}]
+      """)
+    #expect(spec.environment.isEmpty)
+    let sources = try #require(spec.environmentSources)
+    #expect(
+      Set(sources) == [
+        .value(variable: "TOKEN", key: "k", of: ProjectObject(.secret, "s-red"), isOptional: false),
+        .value(variable: "MODE", key: "mode", of: ProjectObject(.configMap, "c"), isOptional: true),
+        .value(variable: "A", key: "k", of: ProjectObject(.secret, "later"), isOptional: false),
+        .all(of: ProjectObject(.configMap, "all"), prefix: "X_", isOptional: false),
+        .all(of: ProjectObject(.secret, "more"), prefix: "", isOptional: true),
+      ])
+    #expect(spec.features == [.objects])
+    #expect(spec.objects.count == 5)
+  }
+
+  @Test(
+    "fields of a pod are those of the node",
+    arguments: [
+      ("metadata.name", "w"), ("metadata.namespace", "p"), ("spec.serviceAccountName", "default"),
+      ("metadata.labels['team']", "blue"), ("metadata.labels['workflows.argoproj.io/workflow']", "w"),
+      ("metadata.annotations['none']", ""),
+    ])
+  func fields(path: String, value: String) throws {
+    let spec = try spec(
+      "env: [{name: F, valueFrom: {fieldRef: {fieldPath: \"\(path)\"}}}]",
+      metadata: "metadata: {labels: {team: blue}}")
+    #expect(spec.environment == [EnvironmentVariable(name: "F", value: value)])
+    #expect(spec.features.isEmpty)
+  }
+
+  @Test("a volume of files says whose values they are, and where which part of it appears")
+  func files() throws {
+    let spec = try spec(
+      "volumeMounts: [{name: v, mountPath: /etc/v/}, {name: v, mountPath: /etc/one, subPath: sub/f}]",
+      volumes: """
+        {name: v, projected: {defaultMode: 256, sources: [{secret: {name: s, items: [{key: k, path: sub/f, mode: 292}]}}, \
+        {configMap: {name: c, optional: true}}, {downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}}]}}
+        """)
+    #expect(
+      spec.fileVolumes == [
+        FileVolume(
+          name: "v",
+          sources: [
+            .object(
+              ProjectObject(.secret, "s"), items: [.init(key: "k", path: "sub/f", mode: 292)], isOptional: false),
+            .object(ProjectObject(.configMap, "c"), items: nil, isOptional: true),
+            .text("w", path: "name", mode: nil),
+          ], mode: 256, mounts: [.init(path: "/etc/v"), .init(path: "/etc/one", subPath: "sub/f")])
+      ])
+    #expect(spec.features == [.objects, .volumes])
+  }
+
+  @Test("an empty directory that appears twice, in part or read-only, has its bytes in one place")
+  func directories() throws {
+    let spec = try spec(
+      """
+      volumeMounts:
+      - {name: work, mountPath: /work}
+      - {name: work, mountPath: /again, readOnly: true}
+      - {name: work, mountPath: /part, subPath: a/b}
+      - {name: other, mountPath: /o, subPath: x}
+      - {name: shown, mountPath: /shown, readOnly: true}
+      """, volumes: "{name: work, emptyDir: {}}, {name: other, emptyDir: {}}, {name: shown, emptyDir: {}}")
+    #expect(spec.scratchPaths == ["/work", "/shown"])
+    #expect(
+      Set(spec.directoryMounts ?? []) == [
+        DirectoryMount(path: "/again", directory: "/work", isReadOnly: true),
+        DirectoryMount(path: "/part", directory: "/work/a/b"),
+        DirectoryMount(path: "/o", directory: "/.fubini/volumes/other/x"),
+        DirectoryMount(path: "/shown", directory: "/shown", isReadOnly: true),
+      ])
+    #expect(spec.storedPath(of: "/part/c") == "/work/a/b/c")
+    #expect(spec.storedPath(of: "/partly") == "/partly")
+    #expect(spec.storedPath(of: "/again") == "/work")
+  }
+
+  @Test(
+    "what has no meaning here is refused by name",
+    arguments: [
+      ("env: [{name: A, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]", "", "there is no pod here"),
+      ("env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}]", "", "known to its author"),
+      ("env: [{name: A, value: x, valueFrom: {secretKeyRef: {name: a, key: b}}}]", "", "not both"),
+      ("env: [{name: A, valueFrom: {secretKeyRef: {name: a}}}]", "", "needs the name of a secret"),
+      ("envFrom: [{prefix: A}]", "", "takes one of"),
+      ("volumeMounts: [{name: v, mountPath: /v, subPath: ../x}]", "{name: v, emptyDir: {}}", "below the volume"),
+      ("args: []", "{name: v, secret: {items: []}}", "needs the name of a secret"),
+      ("args: []", "{name: v, configMap: {name: c, items: [{key: k, path: /abs}]}}", "below the volume"),
+    ])
+  func refusals(container: String, volumes: String, message: String) {
+    #expect {
+      _ = try spec(container, volumes: volumes)
+    } throws: { error in
+      "\(error)".contains(message)
+    }
+  }
+}

@@ -1,0 +1,213 @@
+internal import Execution
+internal import FederationAPI
+internal import FederationModel
+internal import FoundationEssentials
+internal import ProcessExecutor
+internal import Supervisor
+internal import SwiftProtobuf
+
+/// Values of a project's secrets and config maps, asked for right before the run that names them starts, and kept nowhere (I9).
+protocol ObjectAsking: Sendable {
+  /// - Throws: `.notFound`; `.permissionDenied` when the run does not name the object, or is not this cluster's.
+  func values(of object: ProjectObject, for run: RunID) async throws -> [String: String]
+}
+
+extension RemoteSecrets: ObjectAsking {
+  func values(of object: ProjectObject, for run: RunID) async throws -> [String: String] {
+    try await ask(
+      .with {
+        $0.runID = run.number
+        $0.name = object.name
+        $0.configMap = object.kind == .configMap
+      })
+  }
+}
+
+/// Gives a run what its template takes from secrets and config maps. What is not there and not optional ends it with the words that
+/// Kubernetes has for it.
+struct RunObjects: Sendable {
+  let asking: any ObjectAsking
+  /// The cluster's rules: what containers without a command run.
+  var images: @Sendable () async -> [ImageRule] = { [] }
+
+  /// - Throws: `.failedPrecondition` for what is missing; what `ObjectAsking` throws.
+  func fill(_ request: RunRequest) async throws -> RunRequest {
+    let spec = request.spec
+    let wanted = spec.objects
+    guard Self.hasWork(request) else { return request }
+    var found: [ProjectObject: [String: String]] = [:]
+    for object in wanted {
+      do { found[object] = try await asking.values(of: object, for: request.id) } catch let error as FederationError
+        where error.code == .notFound
+      { continue }
+    }
+    var filled = request
+    filled.secrets += try Self.environment(of: spec, in: request.project, found)
+    if let containers = spec.containers {
+      filled.privateFiles.append(
+        RunFile(
+          path: ContainerPlan.fileName, mode: 0o400,
+          bytes: try Self.plan(containers, spec, await images(), in: request.project, found).bytes))
+    }
+    if let http = spec.http {
+      var request = http
+      request.secretHeaders = []
+      request.headers += try Self.environment(http.secretHeaders, beside: [], in: filled.project, found).map {
+        RunHTTP.Header(name: $0.name, value: $0.value)
+      }
+      filled.privateFiles.append(
+        RunFile(path: RequestProgram.fileName, mode: 0o400, bytes: Array(try JSONEncoder().encode(request))))
+    }
+    filled.privateFiles += try (spec.fileVolumes ?? []).enumerated().flatMap { index, volume in
+      try Self.files(of: volume, found).map { file in
+        RunFile(path: "\(index)/\(file.path)", mode: file.mode, bytes: file.bytes)
+      }
+    }
+    let bytes =
+      filled.privateFiles.reduce(0) { $0 + $1.bytes.count } + filled.secrets.reduce(0) { $0 + $1.value.utf8.count }
+    guard bytes <= RunRequest.privateBytesMax else {
+      throw FederationError(
+        .failedPrecondition,
+        "what the run takes from secrets and config maps has \(ByteCount(Int64(bytes))); at most "
+          + "\(ByteCount(Int64(RunRequest.privateBytesMax))) fit")
+    }
+    return filled
+  }
+
+  /// - Source: Kubernetes, pkg/kubelet/kubelet_pods.go, `makeEnvironmentVariables`: what is listed by name goes before whole objects, and of
+  ///   whole objects the later one.
+  static func environment(
+    of spec: TaskSpec, in project: ProjectName, _ found: [ProjectObject: [String: String]]
+  ) throws -> [EnvironmentVariable] {
+    try environment(spec.environmentSources ?? [], beside: spec.environment, in: project, found)
+  }
+
+  private static func environment(
+    _ sources: [EnvironmentSource], beside environment: [EnvironmentVariable], in project: ProjectName,
+    _ found: [ProjectObject: [String: String]]
+  ) throws -> [EnvironmentVariable] {
+    var values: [String: String] = [:]
+    let written = Set(environment.map(\.name))
+    for case .all(let object, let prefix, let isOptional) in sources {
+      guard let known = found[object] else {
+        if isOptional { continue }
+        throw missing(object)
+      }
+      for (key, value) in known {
+        let name = prefix + key
+        guard !name.contains("="), !name.isEmpty, !written.contains(name) else { continue }
+        values[name] = value
+      }
+    }
+    for case .value(let variable, let key, let object, let isOptional) in sources {
+      guard let known = found[object] else {
+        if isOptional { continue }
+        throw missing(object)
+      }
+      guard let value = known[key] else {
+        if isOptional { continue }
+        throw FederationError(
+          .failedPrecondition,
+          "CreateContainerConfigError: couldn't find key \(key) in \(object.kind == .secret ? "Secret" : "ConfigMap") "
+            + "\(project)/\(object.name)")
+      }
+      values[variable] = value
+    }
+    for (name, value) in values where value.utf8.contains(0) {
+      throw FederationError(
+        .failedPrecondition, "the value of the environment variable \(name) has a NUL byte; mount it as a file instead")
+    }
+    return values.sorted { $0.key < $1.key }.map { EnvironmentVariable(name: $0.key, value: $0.value) }
+  }
+
+  /// Whether anything is to be done for a run before it starts.
+  static func hasWork(_ request: RunRequest) -> Bool {
+    !request.spec.objects.isEmpty || request.spec.fileVolumes?.isEmpty == false || request.spec.containers != nil
+      || request.spec.http != nil
+  }
+
+  /// What the first program of a run with several needs to know.
+  private static func plan(
+    _ containers: RunContainers, _ spec: TaskSpec, _ images: [ImageRule], in project: ProjectName,
+    _ found: [ProjectObject: [String: String]]
+  ) throws -> ContainerPlan {
+    let list = try containers.list.map { container -> ContainerPlan.Container in
+      let taken = try environment(
+        container.environmentSources ?? [], beside: container.environment, in: project, found)
+      var arguments = container.command
+      // As an entry point would be; a script brings its interpreter.
+      if arguments.isEmpty, container.role != .main || spec.script == nil {
+        arguments = images.first { $0.matches(container.image) }?.command ?? []
+      }
+      if container.role == .main, spec.script != nil { arguments.append(RunLayout.scriptPath) }
+      arguments += container.arguments
+      guard let program = arguments.first, !program.isEmpty else {
+        throw FederationError(
+          .invalidArgument, "container \(container.name) has no command; images run here without their entry points")
+      }
+      return ContainerPlan.Container(
+        name: container.name, role: container.role.planned, arguments: arguments,
+        environment: (container.environment + taken).map { "\($0.name)=\($0.value)" },
+        workingDirectory: container.workingDirectory, dependencies: container.dependencies,
+        isResult: container.role != .initial && container.name == RunContainers.resultName)
+    }
+    return ContainerPlan(
+      containers: list, graceMs: UInt64(max(0, spec.terminationGrace.milliseconds)),
+      retries: UInt32(max(0, containers.retries)), retryPauseMs: UInt64(max(0, containers.retryPause.milliseconds)))
+  }
+
+  private static func missing(_ object: ProjectObject) -> FederationError {
+    FederationError(
+      .failedPrecondition, "CreateContainerConfigError: \(object.kind.word) \"\(object.name)\" not found")
+  }
+
+  /// - Returns: with paths below the volume; always the volume itself first.
+  static func files(of volume: FileVolume, _ found: [ProjectObject: [String: String]]) throws -> [RunFile] {
+    func failure(_ what: String) -> FederationError {
+      FederationError(.failedPrecondition, "MountVolume.SetUp failed for volume \"\(volume.name)\" : \(what)")
+    }
+    var files: [String: RunFile] = [:]
+    for source in volume.sources {
+      switch source {
+      case .text(let text, let path, let mode):
+        files[path] = RunFile(path: path, mode: UInt32(mode ?? volume.mode), bytes: Array(text.utf8))
+      case .object(let object, let items, let isOptional):
+        guard let known = found[object] else {
+          if isOptional { continue }
+          throw failure("\(object.kind.word) \"\(object.name)\" not found")
+        }
+        for item in items ?? known.keys.map({ FileVolume.Item(key: $0, path: $0) }) {
+          guard let value = known[item.key] else {
+            if isOptional { continue }
+            throw failure("references non-existent \(object.kind == .secret ? "secret" : "config") key: \(item.key)")
+          }
+          files[item.path] = RunFile(
+            path: item.path, mode: UInt32(item.mode ?? volume.mode), bytes: Array(value.utf8))
+        }
+      }
+    }
+    for mount in volume.mounts {
+      guard let part = mount.subPath else { continue }
+      guard files.keys.contains(where: { $0 == part || $0.hasPrefix(part + "/") }) else {
+        throw failure("there is no \"\(part)\" in it, which is to be mounted at \(mount.path)")
+      }
+    }
+    return [RunFile(path: "", mode: 0o755)] + files.values.sorted { $0.path < $1.path }
+  }
+}
+
+extension ProjectObject.Kind {
+  /// As Kubernetes calls it in messages.
+  fileprivate var word: String { self == .secret ? "secret" : "configmap" }
+}
+
+extension RunContainers.Role {
+  fileprivate var planned: ContainerPlan.Role {
+    switch self {
+    case .initial: .initial
+    case .main: .main
+    case .sidecar: .sidecar
+    case .member: .member
+    }
+  }
+}

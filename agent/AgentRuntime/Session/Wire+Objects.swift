@@ -1,0 +1,66 @@
+internal import FederationAPI
+internal import FederationModel
+
+extension Fubini_Agent_V1_ProjectObject {
+  var model: FederationModel.ProjectObject { .init(configMap ? .configMap : .secret, name) }
+}
+
+extension Fubini_Agent_V1_EnvironmentSource {
+  var model: FederationModel.EnvironmentSource {
+    variable.isEmpty
+      ? .all(of: object.model, prefix: prefix, isOptional: `optional`)
+      : .value(variable: variable, key: key, of: object.model, isOptional: `optional`)
+  }
+}
+
+extension Fubini_Agent_V1_FileVolume {
+  var model: FederationModel.FileVolume {
+    .init(
+      name: name, sources: sources.map(\.model), mode: mode,
+      mounts: mounts.map { .init(path: $0.path, subPath: $0.subPath.isEmpty ? nil : $0.subPath) })
+  }
+}
+
+extension Fubini_Agent_V1_FileSource {
+  var model: FederationModel.FileVolume.Source {
+    guard hasObject else { return .text(text, path: path, mode: hasMode ? mode : nil) }
+    let named = items.map {
+      FederationModel.FileVolume.Item(key: $0.key, path: $0.path, mode: $0.hasMode ? $0.mode : nil)
+    }
+    return .object(object.model, items: allKeys ? nil : named, isOptional: `optional`)
+  }
+}
+
+extension Fubini_Agent_V1_RunContainers {
+  /// - Throws: `.invalidArgument` for a role that this version does not know.
+  var model: FederationModel.RunContainers {
+    get throws {
+      FederationModel.RunContainers(
+        list: try containers.map { try $0.model }, retries: retries, retryPause: .milliseconds(max(0, retryPauseMs)))
+    }
+  }
+}
+
+extension Fubini_Agent_V1_RunContainer {
+  var model: FederationModel.RunContainers.Container {
+    get throws {
+      guard let known = FederationModel.RunContainers.Role(rawValue: role) else {
+        throw FederationError(.invalidArgument, "Containers of the kind \(role) are unknown to this agent: upgrade it")
+      }
+      return FederationModel.RunContainers.Container(
+        name: name, role: known, image: image, command: command, arguments: arguments,
+        environment: environment.map { FederationModel.EnvironmentVariable(name: $0.name, value: $0.value) },
+        environmentSources: environmentSources.isEmpty ? nil : environmentSources.map(\.model),
+        workingDirectory: hasWorkingDirectory ? workingDirectory : nil, dependencies: dependencies)
+    }
+  }
+}
+
+extension Fubini_Agent_V1_RunHTTP {
+  var model: FederationModel.RunHTTP {
+    FederationModel.RunHTTP(
+      method: method, url: url, headers: headers.map { .init(name: $0.name, value: $0.value) },
+      secretHeaders: secretHeaders.map(\.model), body: body, timeout: .milliseconds(max(1, timeoutMs)),
+      skipsVerification: skipVerification, successCondition: successCondition.isEmpty ? nil : successCondition)
+  }
+}
