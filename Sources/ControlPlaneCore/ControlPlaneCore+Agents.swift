@@ -37,7 +37,8 @@ extension ControlPlaneCore {
       if runs[id]!.row.cancelReason != nil { cancels.append(id) }
     }
     welcome(name, session, hello, runs: live, cancels: cancels)
-    for id in live { planRenewal(of: id) }
+    // What its journal has ended, its events will tell.
+    for id in live where hello.runs[id]?.isTerminal != true { planRenewal(of: id) }
     sendOrders(to: name, session)
   }
 

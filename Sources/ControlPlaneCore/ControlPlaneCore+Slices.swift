@@ -20,7 +20,7 @@ extension ControlPlaneCore {
   // MARK: When
 
   /// A run has begun. The agent's clock says when, within what we know ourselves: it cannot have begun before it was bound. Earlier than
-  /// in truth costs a renewal that comes early; later could cost the run.
+  /// in truth costs a renewal that comes early, and is mended by it; later could cost the run.
   mutating func noteBegin(of event: AgentEvent) {
     guard let run = runs[event.run], ledger.reservations[event.run]?.isRenewable == true else { return }
     ledger.began(event.run, at: min(max(event.at, run.row.boundAt), now))
@@ -60,13 +60,15 @@ extension ControlPlaneCore {
   /// Holds the next slice of a run and tells its agent, after the commit.
   ///
   /// A run whose agent has no session is left: it could not be told, and what is held for it bounds what it can use. The next welcome
-  /// plans its renewal anew; so it does for a run that is to end, or of which nobody knows.
+  /// plans its renewal anew; so it does for a run that is to end, or of which nobody knows. One whose agent is there and has not told its
+  /// end has not used up its slice, whatever our clock says.
   private mutating func renew(_ id: RunID) {
     guard let run = runs[id], run.row.cancelReason == nil, !run.row.isUnaccounted,
       let cluster = clusters[run.row.cluster], let session = cluster.session, cluster.renewsSlices,
-      !cluster.row.isAdopting, let reservation = ledger.reservations[id], let end = reservation.sliceEnd, end > now,
+      !cluster.row.isAdopting, let reservation = ledger.reservations[id], reservation.since != nil,
       let budget = ledger.budgets[reservation.project]
     else { return }
+    ledger.goesOn(id, at: now)
     let whole = sliceLength(budget.spec)
     var refusal = ""
     // The last money is used up in small steps.

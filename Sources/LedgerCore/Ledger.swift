@@ -306,6 +306,15 @@ public struct Ledger: Hashable, Sendable {
     changedReservations.insert(run)
   }
 
+  /// A run goes on at a moment at which its slice seemed to be over: it began later than was noted.
+  public mutating func goesOn(_ run: RunID, at now: Timestamp) {
+    guard let reservation = reservations[run], let since = reservation.since else { return }
+    let earliest = now + (.zero - reservation.slice)
+    guard earliest > since else { return }
+    reservations[run]!.since = earliest
+    changedReservations.insert(run)
+  }
+
   /// Holds more for a run that is to go on.
   ///
   /// - Parameter slice: how long the run may take with what is held then; never shorter than before, at most its bound.

@@ -256,6 +256,26 @@ struct CoreSliceTests {
   }
 
   @Test(
+    "A run whose beginning is not known, because it was long under way and its agent's clock is wrong, is renewed in time",
+    arguments: [-86_400, 0, 86_400])
+  func wrongClock(seconds: Int) throws {
+    var federation = federation(seed: 10, "100")
+    federation.agents["a"]!.clockError = .seconds(seconds)
+    _ = try federation.submit("long", document())
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    pass(&federation, seconds: 300)
+    begin(&federation)
+    for elapsed in stride(from: 40, through: 320, by: 40) {
+      pass(&federation, seconds: 40)
+      #expect(federation.agents["a"]!.runs.values.map(\.phase) == [.running], "after \(elapsed) s")
+      let slice = try only(federation).slice
+      #expect(slice > .seconds(elapsed) && slice <= .seconds(elapsed + 280), "\(slice) after \(elapsed) s")
+    }
+  }
+
+  @Test(
     "What runs of a template have taken is held at once, and a run whose bound is no longer than a slice is held whole")
   func lengths() throws {
     var federation = federation(seed: 8, "100")

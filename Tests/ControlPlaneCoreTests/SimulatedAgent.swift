@@ -39,6 +39,8 @@ struct SimulatedAgent {
   /// It meters how long its runs really take.
   var measuresTime = false
   var clock = Timestamp.epoch
+  /// How far its wall clock is ahead.
+  var clockError = Duration.zero
   /// What it meters of each run that ends.
   var wallMilliseconds: Int64 = 0
   var bytesIn = ByteCount.zero
@@ -170,7 +172,7 @@ struct SimulatedAgent {
     }
     unacknowledged.append(
       AgentEvent(
-        sequence: sequence, run: id, phase: phase, at: clock, outcome: outcome, runsAs: "host",
+        sequence: sequence, run: id, phase: phase, at: clock + clockError, outcome: outcome, runsAs: "host",
         usage: outcome == nil
           ? RunUsage() : RunUsage(bytesIn: bytesIn, bytesFrom: bytesFrom, wallMilliseconds: wall),
         isUnpaid: isUnpaid))
