@@ -234,6 +234,8 @@ extension ControlPlaneCore {
   private func reason(of run: RunEntry) -> String {
     let cluster = clusters[run.row.cluster]
     var text = "\(run.row.phase.name) on \(run.row.cluster)\(run.row.spot == nil ? "" : " (spot)")"
+    // That it is not paid for much longer.
+    if run.row.phase == .running, !run.row.message.isEmpty { text += ": \(run.row.message)" }
     if let reason = run.row.cancelReason { text += ", being ended: \(reason)" }
     if run.row.isUnaccounted {
       text +=

@@ -127,6 +127,9 @@ struct CoreSliceTests {
     #expect(federation.database.audit.contains { $0.action == "budget.lapsing" && $0.object == "default/long" })
     let run = try #require(federation.database.runs.values.first)
     #expect(run.message.hasPrefix("it is paid for until "), "\(run.message)")
+    let reference = WorkflowReference(project: "default", name: "long")
+    let reasons = federation.core.reasons(in: reference, of: [run.task.node])
+    #expect(reasons[run.task.node]?.hasPrefix("Running on a: it is paid for until ") == true, "\(reasons)")
     // A disconnect limit more, and then 0.10 is left, which pays for no step.
     #expect(try only(federation).slice == .seconds(260))
     pass(&federation, seconds: 120)
