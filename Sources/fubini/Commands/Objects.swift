@@ -180,7 +180,7 @@ struct ConfigMapCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "configmap",
     abstract: "Texts that workflows take: set, list, get, delete.",
-    discussion: "A workflow takes values when it is submitted; what is set later is for later workflows.",
+    discussion: "Parameters take values when a workflow is submitted, environments and volumes when a run starts.",
     subcommands: [
       Set.self, ListObjects<ConfigMapKind>.self, GetObject<ConfigMapKind>.self, DeleteObject<ConfigMapKind>.self,
     ])
