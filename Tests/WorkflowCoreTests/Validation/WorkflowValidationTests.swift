@@ -50,9 +50,9 @@ struct WorkflowValidationTests {
       ]),
     BadDocument(
       name: "a field that this version cannot honour",
-      text: workflow(leaf + "\n  sidecars: []\n  annotations: {key: x}"),
+      text: workflow(leaf + "\n  affinity: {}\n  annotations: {key: x}"),
       expected: [
-        (10, "spec.templates[0].sidecars", "sidecars are not supported yet"),
+        (10, "spec.templates[0].affinity", "affinity of Kubernetes pods is not supported yet"),
         (11, "spec.templates[0].annotations", "write annotations below metadata"),
       ]),
     BadDocument(
