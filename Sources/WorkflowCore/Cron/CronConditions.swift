@@ -6,13 +6,13 @@ import FederationModel
 enum CronConditions {
   /// - Throws: `FederationError` (`invalidArgument`) for a stop expression that is none.
   static func check(_ plan: CronPlan) throws {
-    if !plan.stopExpression.isEmpty { _ = try ExpressionParser.parse(plan.stopExpression, .exprLang) }
+    if !plan.stopExpression.isEmpty { _ = try ExpressionParser.parse(plan.stopExpression) }
   }
 
   static func holds(when text: String, _ state: CronState, now: Timestamp) throws -> Bool {
     guard !text.isEmpty else { return true }
     let values = variables(of: state)
-    let condition = try Tags.substitute(text, constants: values) { name in
+    let condition = try Tags.substitute(text, values: values, at: ExpressionMoment(now: now)) { name in
       values[name].map { .text($0.tagText) } ?? .unknown
     }
     return try WhenExpression.evaluate(condition)
@@ -20,7 +20,8 @@ enum CronConditions {
 
   static func holds(stop text: String, _ state: CronState, now: Timestamp) throws -> Bool {
     guard !text.isEmpty else { return false }
-    let value = try ExprLang.evaluate(text, constants: variables(of: state)) { _ in nil }.value()
+    let value = try ExprLang.evaluate(text, values: variables(of: state), at: ExpressionMoment(now: now)) { _ in nil }
+      .value()
     guard case .bool(let holds) = value else {
       throw FederationError(
         .invalidArgument, "unable to cast expression result '\(value.description.prefix(200))' to bool")
@@ -28,14 +29,14 @@ enum CronConditions {
     return holds
   }
 
-  private static func variables(of state: CronState) -> [String: JSONValue] {
-    func object(_ texts: [String: String]) -> JSONValue { .object(texts.mapValues { .string($0) }) }
-    var values: [String: JSONValue] = [
+  private static func variables(of state: CronState) -> [String: ExprValue] {
+    func object(_ texts: [String: String]) -> ExprValue { .map(texts.mapValues { .string($0) }) }
+    var values: [String: ExprValue] = [
       "name": .string(state.name), "namespace": .string(state.namespace), "labels": object(state.labels),
-      "annotations": object(state.annotations), "labels.json": .string(object(state.labels).description),
-      "annotations.json": .string(object(state.annotations).description), "failed": .integer(state.failed),
+      "annotations": object(state.annotations), "labels.json": .string(object(state.labels).tagText),
+      "annotations.json": .string(object(state.annotations).tagText), "failed": .integer(state.failed),
       "succeeded": .integer(state.succeeded),
-      "lastScheduledTime": state.lastScheduledTime.map { .string(RFC3339.format($0)) } ?? .null,
+      "lastScheduledTime": state.lastScheduledTime.map { .time(GoTime($0)) } ?? .null,
     ]
     for (name, text) in state.labels { values["labels.\(name)"] = .string(text) }
     for (name, text) in state.annotations { values["annotations.\(name)"] = .string(text) }

@@ -77,7 +77,7 @@ extension DocumentReader {
     guard let text = text(node), !text.isEmpty else { return nil }
     // `{{= ... }}` around the whole is Argo's other way to write it.
     guard !text.hasTags else { return text }
-    do { _ = try ExpressionParser.parse(text, .exprLang) } catch {
+    do { _ = try ExpressionParser.parse(text) } catch {
       report((error as? FederationError)?.publicMessage ?? "\(error)", at: node.mark)
     }
     return text

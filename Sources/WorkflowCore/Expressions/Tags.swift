@@ -20,9 +20,10 @@ enum Tags {
   /// Replaces every tag by its value. An unclosed `{{` stays as it is.
   ///
   /// - Throws: `FederationError` (`invalidArgument`) for an unknown name or an expression that fails.
-  static func substitute(_ text: String, constants: [String: JSONValue] = [:], _ lookup: (String) -> TagValue) throws
-    -> String
-  {
+  static func substitute(
+    _ text: String, values: [String: ExprValue] = [:], at moment: ExpressionMoment = ExpressionMoment(),
+    _ lookup: (String) -> TagValue
+  ) throws -> String {
     var output: [UInt8] = []
     for part in parts(of: text) {
       switch part {
@@ -31,7 +32,9 @@ enum Tags {
         if content.first == UInt8(ascii: "=") {
           let expression = String(decoding: content.dropFirst(), as: UTF8.self)
           output.append(
-            contentsOf: try ExprLang.evaluate(expression, constants: constants) { lookup($0).string }.text().utf8)
+            contentsOf: try ExprLang.evaluate(expression, values: values, at: moment) {
+              lookup($0).string
+            }.text().utf8)
         } else {
           let name = trimmed(content)
           switch lookup(name) {

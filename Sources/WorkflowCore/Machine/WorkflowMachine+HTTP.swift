@@ -28,24 +28,12 @@ public enum ResponseCondition {
   ///   - request: with `method`, `url`, `body` and `headers`.
   /// - Throws: `FederationError` (`invalidArgument`) for an expression that cannot be evaluated, or is neither true nor false.
   public static func holds(_ expression: String, response: JSONValue, request: JSONValue) throws -> Bool {
-    var values: [String: JSONValue] = [:]
-    spread("response", response, into: &values)
-    spread("request", request, into: &values)
-    let value = try ExprLang.evaluate(expression, constants: values) { _ in nil }
+    let values = ["response": ExprValue(response), "request": ExprValue(request)]
+    let value = try ExprLang.evaluate(expression, values: values) { _ in nil }
     switch try value.text() {
     case "true": return true
     case "false": return false
     default: throw FederationError(.invalidArgument, "successCondition '\(expression)' is neither true nor false")
-    }
-  }
-
-  /// Names are looked up whole: `response.headers.Server`.
-  private static func spread(_ name: String, _ value: JSONValue, into values: inout [String: JSONValue]) {
-    values[name] = value
-    switch value {
-    case .object(let members): for (key, member) in members { spread("\(name).\(key)", member, into: &values) }
-    case .array(let items): for (index, item) in items.enumerated() { spread("\(name).\(index)", item, into: &values) }
-    default: break
     }
   }
 }

@@ -78,7 +78,8 @@ extension WorkflowMachine {
 
   private func holds(_ hook: ExitHook, in context: TagContext) throws -> Bool {
     guard let expression = hook.expression, !expression.isEmpty else { return true }
-    let result = try ExprLang.evaluate(expression) { lookup($0, in: context).string }.value()
+    let result = try ExprLang.evaluate(expression, at: moment(of: context)) { lookup($0, in: context).string }
+      .value()
     guard case .bool(let isWanted) = result else {
       // Of what a run has not told yet, a plan takes nothing for granted.
       if foresight != nil { return false }

@@ -89,7 +89,7 @@ extension WorkflowMachine {
       if attempts.count > count { return .end(message: "No more retries left") }
     }
     if let expression = strategy.expression, !expression.isEmpty {
-      let result = try ExprLang.evaluate(expression) { name in
+      let result = try ExprLang.evaluate(expression, at: self.moment(of: context)) { name in
         if name.hasPrefix("lastRetry.") { return retryValue(name.dropFirst("lastRetry.".count), of: attempt).string }
         if name == "retries" { return String(attempts.count - 1) }
         return lookup(name, in: context).string

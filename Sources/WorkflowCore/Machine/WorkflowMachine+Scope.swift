@@ -41,11 +41,25 @@ extension WorkflowMachine {
   /// - Throws: `FederationError` (`invalidArgument`) naming the tag that cannot be resolved.
   func substitute(_ text: String, in context: TagContext) throws -> String {
     guard Tags.mayContainTag(text) else { return text }
-    do { return try Tags.substitute(text) { name in lookup(name, in: context) } } catch {
+    do {
+      return try Tags.substitute(text, at: moment(of: context)) { name in lookup(name, in: context) }
+    } catch {
       // An expression that cannot do with an unknown value what it would do with a known one.
       guard foresight != nil, text.contains("{{=") else { throw error }
       return Foresight.unknown
     }
+  }
+
+  /// What takes the place of a clock and of chance in expressions: a leaf's own beginning, else the event that is being handled,
+  /// so that a machine rebuilt from its records gives the same again.
+  func moment(of context: TagContext) -> ExpressionMoment {
+    var now = now
+    if context.isLeaf, context.owner >= 0 {
+      now = nodes[Int(context.owner)].startedAt ?? status.startedAt ?? identity.createdAt
+    }
+    let place = context.isLeaf ? "leaf \(context.owner)" : "node \(nodes.count) of \(context.owner)"
+    return ExpressionMoment(
+      now: now, seed: ExpressionRandom.seed([identity.uid, place, context.item?.description ?? ""]))
   }
 
   func lookup(_ name: String, in context: TagContext) -> TagValue {
@@ -159,7 +173,9 @@ extension WorkflowMachine {
       }
       let known = values
       let value =
-        (try? Tags.substitute(written) { name in known[name].map { .text($0) } ?? .absent }) ?? written
+        (try? Tags.substitute(written, at: ExpressionMoment(now: identity.createdAt)) { name in
+          known[name].map { .text($0) } ?? .absent
+        }) ?? written
       values["workflow.parameters.\(parameter.name)"] = value
       list.append(["name": .string(parameter.name), "value": .string(value)])
     }

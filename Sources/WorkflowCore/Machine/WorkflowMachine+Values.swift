@@ -33,7 +33,8 @@ extension WorkflowMachine {
         return try substitute(fallback, in: context)
       case .expression(let text):
         do {
-          return try ExprLang.evaluate(text, lookup: { lookup($0, in: context).string }).text()
+          return try ExprLang.evaluate(text, at: moment(of: context), lookup: { lookup($0, in: context).string })
+            .text()
         } catch {
           if foresight != nil { return Foresight.unknown }
           guard let fallback else { throw error }
@@ -78,7 +79,9 @@ extension WorkflowMachine {
     if let from = artifact.from {
       name = Tags.onlyName(in: from) ?? from
     } else if let expression = artifact.fromExpression {
-      name = try ExprLang.evaluate(expression, lookup: { lookup($0, in: context).string }).reference
+      name = try ExprLang.evaluate(
+        expression, at: moment(of: context), lookup: { lookup($0, in: context).string }
+      ).reference
     } else {
       return nil
     }

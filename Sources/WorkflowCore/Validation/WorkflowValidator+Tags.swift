@@ -38,7 +38,7 @@ extension WorkflowValidator {
   mutating func checkExpression(_ text: String, at path: @autoclosure () -> DocumentPath) {
     if text.hasTags { return }
     do {
-      _ = try ExpressionParser.parse(text, .exprLang)
+      _ = try ExpressionParser.parse(text)
     } catch {
       report((error as? FederationError)?.publicMessage ?? "\(error)", at: path())
     }

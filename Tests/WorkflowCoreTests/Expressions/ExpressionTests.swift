@@ -98,14 +98,14 @@ struct ExpressionTests {
     #expect(throws: FederationError.self) { try WhenExpression.evaluate(deep) }
     #expect(throws: FederationError.self) { try ExprLang.evaluate(String(repeating: "!", count: 30_000)) { _ in nil } }
     #expect(throws: FederationError.self) { try JSONText.parse(String(repeating: "[", count: 100_000)) }
-    #expect(throws: FederationError.self) { try LinearRegex(String(repeating: "(", count: 1000)) }
+    #expect(throws: FederationError.self) { try GoRegex(String(repeating: "(", count: 1000)) }
   }
 
   @Test("A regular expression takes linear time")
   func linearRegex() throws {
     let text = String(repeating: "a", count: 20_000) + "b"
-    #expect(try LinearRegex("^(a+)+$").matches(text) == false)
-    #expect(try LinearRegex("(x+x+)+y|a[^c]$").matches(text))
+    #expect(try GoRegex("^(a+)+$").matches(text) == false)
+    #expect(try GoRegex("(x+x+)+y|a[^c]$").matches(text))
   }
 
   @Test("Random texts neither crash nor hang any parser", arguments: 0..<20 as Range<UInt64>)
@@ -124,7 +124,7 @@ struct ExpressionTests {
       _ = try? ExprLang.evaluate(text) { _ in "[1,2]" }.value()
       _ = try? DependsExpression(parsing: text)
       _ = try? JSONText.parse(text)
-      _ = try? LinearRegex(text).matches(text)
+      _ = try? GoRegex(text).matches(text)
     }
   }
 }

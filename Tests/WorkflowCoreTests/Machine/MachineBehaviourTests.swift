@@ -86,7 +86,7 @@ struct MachineBehaviourTests {
       ("withParam: '[\"a\", \"b\\u0000c\"]'", "{{item}}", "NUL (\\u0000) at byte 8"),
       ("withParam: '{\"a\": 1}'", "{{item}}", "of 'fan' could not be parsed as a JSON list (it is no list)"),
       ("when: 'true'", "{{=sprig.b64dec('YQBi')}}", "a text with the character NUL"),
-      ("when: 'true'", "{{=fromJson('\"\\u0000\"')}}", "NUL (\\u0000) at byte 1"),
+      ("when: 'true'", "{{=fromJson('\"\\\\u0000\"')}}", "NUL (\\u0000) at byte 1"),
     ])
   func nul(loop: String, value: String, message: String) throws {
     var driver = try MachineDriver(
