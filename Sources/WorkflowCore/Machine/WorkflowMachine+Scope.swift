@@ -180,7 +180,7 @@ extension WorkflowMachine {
       list.append(["name": .string(parameter.name), "value": .string(value)])
     }
     values["workflow.parameters"] = JSONValue.array(list).description
-    let made = madeLabels(definition, values)
+    let made = madeLabels(definition, values, at: identity.createdAt)
     if !made.isEmpty {
       for (key, value) in made { values["workflow.labels.\(key)"] = value }
       let all = definition.metadata.labels.merging(made) { $1 }
@@ -190,10 +190,12 @@ extension WorkflowMachine {
   }
 
   /// The labels of `workflowMetadata.labelsFrom` that can be made; `checkArguments` tells of the others.
-  private static func madeLabels(_ definition: WorkflowDefinition, _ values: [String: String]) -> [String: String] {
+  private static func madeLabels(
+    _ definition: WorkflowDefinition, _ values: [String: String], at now: Timestamp
+  ) -> [String: String] {
     var labels: [String: String] = [:]
     for (key, expression) in definition.spec.labelsFrom {
-      labels[key] = try? ExprLang.evaluate(expression) { values[$0] }.text()
+      labels[key] = try? ExprLang.evaluate(expression, at: ExpressionMoment(now: now)) { values[$0] }.text()
     }
     return labels
   }
