@@ -169,11 +169,11 @@ import Testing
         let auditor = try await fixture.token(.auditor, of: "red")
         #expect(try await add("ruth", "org-admin", auditor) == .forbidden)
         #expect(try await client.send(.get, path, token: auditor).status == .ok)
-        #expect(try await client.send(.get, "/v1/projects/r1/budget", token: auditor).status == .ok)
-        #expect(try await client.send(.get, "/v1/projects/b1/budget", token: auditor).status == .notFound)
+        #expect(try await client.send(.get, "/v1/projects/r1", token: auditor).status == .ok)
+        #expect(try await client.send(.get, "/v1/projects/b1", token: auditor).status == .notFound)
         let gone = try await client.send(.delete, "\(path)?user=auditor-of-red", token: two.red)
         #expect(gone.status == .ok)
-        #expect(try await client.send(.get, "/v1/projects/r1/budget", token: auditor).status == .notFound)
+        #expect(try await client.send(.get, "/v1/projects/r1", token: auditor).status == .notFound)
         #expect(
           try await client.send(.delete, "\(path)?user=org-admin-of-red&role=org-admin", token: fixture.admin).status
             == .ok)

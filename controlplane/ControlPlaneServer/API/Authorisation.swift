@@ -22,21 +22,29 @@ enum Authorisation {
       if let project {
         try require(permission, in: project, caller)
       } else if !caller.rights.allowsAnywhere(permission) {
-        throw denied(permission, Role.ofProjects, caller.rights.roles, "a project")
+        throw denied(
+          permission, Role.ofProjects, caller.rights.roles, "a project",
+          isScope: caller.rights.whole.allowsAnywhere(permission))
       }
     case .anywhere:
       guard caller.rights.allowsAnywhere(permission) else {
-        throw denied(permission, Role.allCases, caller.rights.roles, "a project")
+        throw denied(
+          permission, Role.allCases, caller.rights.roles, "a project",
+          isScope: caller.rights.whole.allowsAnywhere(permission))
       }
     case .organisation:
       if let organisation {
         try require(permission, inOrganisation: organisation, caller)
       } else if !caller.rights.allowsInSomeOrganisation(permission) {
-        throw denied(permission, Role.ofOrganisations, caller.rights.roles, "an organisation")
+        throw denied(
+          permission, Role.ofOrganisations, caller.rights.roles, "an organisation",
+          isScope: caller.rights.whole.allowsInSomeOrganisation(permission))
       }
     case .federation:
       guard caller.rights.allows(permission) else {
-        throw denied(permission, Role.ofFederation, caller.rights.federation, "the federation")
+        throw denied(
+          permission, Role.ofFederation, caller.rights.federation, "the federation",
+          isScope: caller.rights.whole.allows(permission))
       }
     }
   }
@@ -50,7 +58,9 @@ enum Authorisation {
     }
     guard caller.rights.allows(permission, inOrganisation: organisation) else {
       let held = caller.rights.federation.union(caller.rights.organisations[organisation]?.roles ?? [])
-      throw denied(permission, Role.ofOrganisations, held, "organisation \(organisation)")
+      throw denied(
+        permission, Role.ofOrganisations, held, "organisation \(organisation)",
+        isScope: caller.rights.whole.allows(permission, inOrganisation: organisation))
     }
   }
 
@@ -60,7 +70,9 @@ enum Authorisation {
       throw Denial(answer: FederationError(.notFound, "there is no project \(project) that you may use"))
     }
     guard caller.rights.allows(permission, in: project) else {
-      throw denied(permission, Role.allCases, caller.rights.roles(in: project), "project \(project)")
+      throw denied(
+        permission, Role.allCases, caller.rights.roles(in: project), "project \(project)",
+        isScope: caller.rights.whole.allows(permission, in: project))
     }
   }
 
@@ -77,12 +89,14 @@ enum Authorisation {
         .permissionDenied, "role \(role.rawValue) is given and taken only by who may do all that it allows"))
   }
 
-  /// - Parameter candidates: the roles that could give it.
+  /// - Parameters:
+  ///   - candidates: the roles that could give it.
+  ///   - isScope: whether it is the token alone that does not.
   private static func denied(
-    _ permission: Permission, _ candidates: [Role], _ held: Set<Role>, _ place: String
+    _ permission: Permission, _ candidates: [Role], _ held: Set<Role>, _ place: String, isScope: Bool
   ) -> Denial {
     let roles = candidates.filter { $0.allows(permission) }.map(\.rawValue)
-    if held.contains(where: { $0.allows(permission) }) {
+    if isScope {
       return Denial(
         answer: FederationError(
           .permissionDenied, "your role allows \(permission), but this token's scopes do not: use or make another token"
@@ -97,6 +111,13 @@ enum Authorisation {
 }
 
 extension AccessRights {
+  /// Of a token that is limited to nothing.
+  fileprivate var whole: AccessRights {
+    var rights = self
+    (rights.scopes, rights.boundTo) = ([.all], nil)
+    return rights
+  }
+
   /// All that there are, wherever they hold.
   fileprivate var roles: Set<Role> {
     organisations.values.reduce(projects.values.reduce(federation) { $0.union($1) }) { $0.union($1.roles) }

@@ -77,7 +77,8 @@ extension APIServer {
     if let weight = body.weight {
       // What one organisation gets the others lose.
       guard caller.rights.allows(Permission(.update, .quota)) else {
-        throw FederationError(.permissionDenied, "the weight of an organisation is set by the federation alone")
+        throw Denial(
+          answer: FederationError(.permissionDenied, "the weight of an organisation is set by the federation alone"))
       }
       command = .setWeight(weight)
     } else {

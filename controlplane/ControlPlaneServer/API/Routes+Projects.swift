@@ -170,7 +170,9 @@ extension APIServer {
     let weight = body.weight ?? 1
     // A part of what the organisation's projects share is theirs to divide by the federation's leave alone.
     if weight != 1, !caller.rights.allows(Permission(.update, .quota)) {
-      throw FederationError(.permissionDenied, "a weight other than 1 is set by an administrator of the federation")
+      throw Denial(
+        answer: FederationError(
+          .permissionDenied, "a weight other than 1 is set by an administrator of the federation"))
     }
     _ = try await services.commands.perform(
       .project(
