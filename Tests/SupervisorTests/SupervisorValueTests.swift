@@ -29,6 +29,24 @@ struct SupervisorValueTests {
     #expect(try SupervisedRun(from: &older) == run)
   }
 
+  @Test("a run's files in memory read back as they were written, and no prefix of them reads")
+  func privateFiles() throws {
+    var run = SupervisedRun(id: 1, arguments: ["a"])
+    var plain = WireWriter()
+    run.encode(into: &plain)
+    run.privateDirectory = "/dev/shm/x"
+    run.privateFiles = [PrivateFile(path: "0/"), PrivateFile(path: "0/k", mode: 0o400, bytes: [0, 255])]
+    var writer = WireWriter()
+    run.encode(into: &writer)
+    var reader = WireReader(writer.bytes[...])
+    #expect(try SupervisedRun(from: &reader) == run)
+    // A supervisor of an earlier release reads what it knows, and says nothing of the rest.
+    for count in (plain.bytes.count + 1)..<writer.bytes.count {
+      var short = WireReader(writer.bytes[..<count])
+      #expect(throws: WireReader.Malformed.self) { try SupervisedRun(from: &short) }
+    }
+  }
+
   @Test(
     "a lease ends its limit after its start; one from the future is none",
     arguments: [(100, 5, 200, 5_000_100), (201, 5, 200, 0), (100, UInt64.max, 200, UInt64.max)]

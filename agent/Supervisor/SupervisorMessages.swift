@@ -178,6 +178,8 @@ public struct SupervisedRun: Hashable, Sendable {
     ] {
       writer.put(limit)
     }
+    // Few runs have any, and without them nothing follows.
+    guard !privateDirectory.isEmpty else { return }
     writer.put(privateDirectory)
     writer.put(privateFiles)
   }
