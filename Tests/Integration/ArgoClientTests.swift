@@ -12,7 +12,7 @@ extension Integration {
     private static func python() async throws -> String? {
       let installer = Integration.repositoryFile("scripts/install-argo-clients.sh")
       let result = try await run(
-        .name("/bin/sh"), arguments: [installer], output: .string(limit: 4096), error: .string(limit: 1 << 16))
+        .name("sh"), arguments: [installer], output: .string(limit: 4096), error: .string(limit: 1 << 16))
       guard result.terminationStatus.isSuccess else {
         print("skipped: \(result.standardError)")
         return nil
@@ -27,7 +27,7 @@ extension Integration {
       try await Federation.with(options) { federation in
         let client = try federation.client()
         let result = try await run(
-          .name(python), arguments: [Integration.repositoryFile("Tests/Clients/\(program)")],
+          .name("env"), arguments: [python, Integration.repositoryFile("Tests/Clients/\(program)")],
           environment: .inherit.updating([
             "ARGO_HOST": client.url, "ARGO_TOKEN": client.token ?? "", "ARGO_NAMESPACE": "default",
             "PYTHONDONTWRITEBYTECODE": "1",
