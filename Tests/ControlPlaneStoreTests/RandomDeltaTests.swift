@@ -170,7 +170,7 @@ private struct RandomLife {
         - - {name: a, template: kept, withItems: [u, v, u]}
         - - {name: b, template: work, withSequence: {count: "4"}}
       - name: kept
-        memoize: {key: "k\"é", maxAge: 500s, cache: {configMap: {name: store}}}
+        memoize: {key: "kö 'é", maxAge: 500s, cache: {configMap: {name: store}}}
         outputs: {parameters: [{name: o, value: "ü"}]}
         suspend: {duration: "5"}
       - name: work
