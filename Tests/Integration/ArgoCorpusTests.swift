@@ -23,7 +23,11 @@ extension Integration {
 
     /// Examples that do not come out as in Argo, each with its reason; docs/reference/argo-compatibility.md has them, too. One that
     /// comes out right has to be taken off the list.
-    static let exceptions: [String: String] = [:]
+    static let exceptions: [String: String] = [
+      "examples/container-set-template/parallel-workflow.yaml":
+        "the members of a container set need the static build of the agent in their root file system; the tests' is not",
+      "examples/resource-claims-template-override.yaml": "claims of devices of Kubernetes' are refused by name",
+    ]
 
     private static let folder: URL =
       ProcessInfo.processInfo.environment["FUBINI_SHARED_DATA"].map { URL(filePath: $0).appending(path: "argo") }
@@ -163,7 +167,7 @@ extension Integration {
     private static func finish(_ name: String, _ entry: Entry, _ client: RESTClient) async throws -> String {
       let needsResume = entry.needs.contains { $0.contains("interaction") }
       // `forever` counts 500 seconds.
-      let end = ContinuousClock.now + (entry.path.hasSuffix("forever.yaml") ? .seconds(600) : .seconds(240))
+      let end = ContinuousClock.now + (entry.path.hasSuffix("forever.yaml") ? .seconds(900) : .seconds(480))
       while true {
         let detail = try await client.workflow(name)
         if detail.summary.phase.isTerminal {
