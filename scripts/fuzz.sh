@@ -13,9 +13,10 @@ mkdir -p "$package/Sources/fuzz"
 ln -sfn "$root/Sources/FederationModel" "$package/Sources/FederationModel"
 ln -sfn "$root/Sources/WorkflowCore" "$package/Sources/WorkflowCore"
 cp Tests/FuzzDriver/main.swift Tests/WorkflowCoreTests/Fuzz/FuzzTarget.swift "$package/Sources/fuzz/"
-# The zones of the tests, without the tests.
+# The zones and the generator of the tests, without the tests.
 sed -n '/^enum TestZones/,/^}/p' Tests/WorkflowCoreTests/Cron/TimeZoneRulesTests.swift |
   { printf 'import FederationModel\nimport Foundation\n@testable import WorkflowCore\n'; cat; } >"$package/Sources/fuzz/TestZones.swift"
+sed -n '/^struct SeededGenerator/,/^}/p' Tests/WorkflowCoreTests/Machine/MachineDriver.swift >"$package/Sources/fuzz/SeededGenerator.swift"
 cat >"$package/Package.swift" <<P
 // swift-tools-version: 6.2
 import PackageDescription
