@@ -215,6 +215,10 @@ struct CronFields: Sendable, Equatable {
   ///
   /// Field by field from the greatest. Whenever one wraps around, the greater ones are looked at again.
   func advance(_ cursor: inout CronCursor) -> Bool {
+    // A field of commas alone allows nothing, and is not looked for through five years of minutes.
+    guard minutes != 0, hours != 0, months != 0, isAnyDay ? days != 0 && weekdays != 0 : days | weekdays != 0 else {
+      return false
+    }
     let lastYear = cursor.local.year + CronSchedule.horizonYears
     fromTheTop: while cursor.local.year <= lastYear {
       while !Self.has(months, cursor.local.month) {

@@ -160,6 +160,19 @@ struct CronPlanTests {
       decision.action == (holds ? .submit(scheduled: now, replacing: []) : .skip(scheduled: now, .conditionIsFalse)))
   }
 
+  @Test(
+    "`when` knows how long ago the last run was",
+    arguments: [(">", "30", true), (">", "7200", false), ("<=", "3600", true)])
+  func whenByTime(sign: String, seconds: String, holds: Bool) throws {
+    let condition =
+      "{{= cronworkflow.lastScheduledTime == nil || (now() - cronworkflow.lastScheduledTime).Seconds() \(sign) \(seconds) }}"
+    let now = try at("09:00:00")
+    let decision = try plan("0 * * * *", when: condition).decide(
+      try state(last: "08:00:00"), watchedSince: try at("08:59:00"), now: now)
+    #expect(
+      decision.action == (holds ? .submit(scheduled: now, replacing: []) : .skip(scheduled: now, .conditionIsFalse)))
+  }
+
   @Test("An expression that fails says so and submits nothing")
   func failingExpressions() throws {
     let (before, now) = (try at("08:59:00"), try at("09:00:00"))
