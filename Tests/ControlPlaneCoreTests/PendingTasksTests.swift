@@ -70,7 +70,7 @@ struct PendingTasksTests {
     }
   }
 
-  @Test("What room cannot help has no turn by age: who comes after it has, until it is free to start and has its place again")
+  @Test("What room cannot help has no turn by age: who comes after it has, until it may start and has its place again")
   func obstructed() {
     var pending = PendingTasks()
     let keys = (0..<3).map { pending.add(Self.task($0), requirement: Self.requirement($0)) }

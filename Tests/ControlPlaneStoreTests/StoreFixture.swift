@@ -118,6 +118,7 @@ enum Sample {
     record.expansion = NodeExpansion(step: 3, items: "[1,\"a\"]")
     record.restarts = 3
     record.checkpoints = ["state": artifact]
+    record.isHeldWhole = true
     return NodeRow(workflow: WorkflowID(workflow), record: record)
   }
 

@@ -20,7 +20,7 @@ extension DeltaEncoder {
     ("outputs", "text"), ("exit_code", "int4"), ("host_cluster", "text"), ("runs_as", "text"),
     ("cancel_reason", "text"),
     ("wake_ms", "int8"), ("end_pending", "bool"), ("expansion", "text"), ("restarts", "int4"), ("checkpoints", "text"),
-    ("gate", "text"),
+    ("gate", "text"), ("held_whole", "bool"),
   ]
 
   static let runColumns: [(name: String, type: String)] = [
@@ -112,6 +112,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.record.restarts }
     try p.append(column: rows) { $0.record.checkpoints.isEmpty ? nil : try RowJSON.encode($0.record.checkpoints) }
     try p.append(column: rows) { try $0.record.gate.map { try RowJSON.encode($0) } }
+    p.append(column: rows) { $0.record.isHeldWhole }
     for _ in nodeCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(nodeSQL, p)
   }

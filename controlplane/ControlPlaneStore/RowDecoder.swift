@@ -79,6 +79,7 @@ enum RowDecoder {
     record.restarts = Int32(clamping: try row.int(28))
     record.checkpoints = try row.optionalText(29).map { try RowJSON.decode([String: StoredArtifact].self, $0) } ?? [:]
     record.gate = try row.optionalText(30).map { try RowJSON.decode(NodeGate.self, $0) }
+    record.isHeldWhole = try row.bool(31)
     return NodeRow(workflow: WorkflowID(try row.int(0)), record: record)
   }
 
