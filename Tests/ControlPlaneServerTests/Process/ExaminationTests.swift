@@ -46,7 +46,7 @@ import Testing
     #expect(Examination.judge(poor).contains { $0.level == .failed && $0.message.contains("GRANT CREATE") })
     try await plain.script(["GRANT CREATE ON SCHEMA public TO weak"])
     let stranger = try await weak.health(now: { .wallClock })
-    #expect(stranger.foreignTables.contains("leadership"))
+    #expect(stranger.foreignTables.contains("agents"))
     #expect(Examination.judge(stranger).contains { $0.level == .failed && $0.message.contains("OWNER TO weak") })
     await weak.close()
     try await plain.script(["DROP OWNED BY weak", "DROP ROLE weak"])
