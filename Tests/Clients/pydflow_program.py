@@ -81,7 +81,7 @@ def dag():
 def loop():
     workflow = Workflow(name="loop")
     workflow.add(
-        Step(name="each", template=number, parameters={"n": "{{item}}"}, with_param=[0, 1, 2, 3], key="each-{{item}}"))
+        Step(name="each", template=number, parameters={"n": "{{item}}"}, with_param=argo_range(4), key="each-{{item}}"))
     workflow.submit()
     finished(workflow)
     squares = sorted(
