@@ -82,7 +82,8 @@ extension Integration {
           "/bin/grep", "-srlaF", "--exclude=grep-*.log", "-e", text, flow.federation.directory,
           flow.federation.postgres.directory,
         ],
-        log: log)
+        // The database server is that of all tests, and holds what they wrote.
+        log: log, timeout: .seconds(300))
       return try String(contentsOfFile: log, encoding: .utf8)
     }
 
