@@ -78,17 +78,17 @@ struct VolumeTests {
     let fixture = try await ExecutorFixture()
     var spec = spec(
       """
-      echo a > /work/f; cat /again/f; mkdir -p /work/sub; echo b > /work/sub/g; cat /part/g; cat /work/sub/g
+      echo a > /scratch/f; cat /again/f; mkdir -p /scratch/sub; echo b > /scratch/sub/g; cat /part/g; cat /scratch/sub/g
       (echo c > /again/f) 2>/dev/null && echo written
-      echo d > /part/h; cat /work/sub/h
+      echo d > /part/h; cat /scratch/sub/h
       """)
-    spec.scratchPaths = ["/work"]
+    spec.scratchPaths = ["/scratch"]
     spec.directoryMounts = [
-      DirectoryMount(path: "/again", directory: "/work", isReadOnly: true),
-      DirectoryMount(path: "/part", directory: "/work/sub"),
+      DirectoryMount(path: "/again", directory: "/scratch", isReadOnly: true),
+      DirectoryMount(path: "/part", directory: "/scratch/sub"),
     ]
     let end = try await fixture.run(3, spec)
-    #expect(end.phase == .failed || end.phase == .succeeded, "\(end)")
+    #expect(end.phase == .succeeded, "\(end)")
     #expect(fixture.log(3) == "a\nb\nb\nd\n")
     // Where an output is that the run wrote at its second path.
     let file = try OutputFile.open(spec.storedPath(of: "/part/h"), in: fixture.executor.workspace(for: RunID(3)))
@@ -112,7 +112,7 @@ struct VolumeTests {
     let plain = try await ExecutorFixture { $0.sandbox = .none }
     #expect(await plain.executor.inventory().features == [.objects])
     var mounted = spec("true")
-    mounted.directoryMounts = [DirectoryMount(path: "/again", directory: "/work")]
+    mounted.directoryMounts = [DirectoryMount(path: "/again", directory: "/scratch")]
     let refused = try await plain.run(5, mounted)
     #expect(refused.phase == .error && refused.message.contains("only a sandbox can show"), "\(refused)")
     await plain.tearDown()

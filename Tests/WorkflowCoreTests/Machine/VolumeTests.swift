@@ -100,23 +100,23 @@ struct VolumeTests {
     let spec = try spec(
       """
       volumeMounts:
-      - {name: work, mountPath: /work}
+      - {name: work, mountPath: /scratch}
       - {name: work, mountPath: /again, readOnly: true}
       - {name: work, mountPath: /part, subPath: a/b}
       - {name: other, mountPath: /o, subPath: x}
       - {name: shown, mountPath: /shown, readOnly: true}
       """, volumes: "{name: work, emptyDir: {}}, {name: other, emptyDir: {}}, {name: shown, emptyDir: {}}")
-    #expect(spec.scratchPaths == ["/work", "/shown"])
+    #expect(spec.scratchPaths == ["/scratch", "/shown"])
     #expect(
       Set(spec.directoryMounts ?? []) == [
-        DirectoryMount(path: "/again", directory: "/work", isReadOnly: true),
-        DirectoryMount(path: "/part", directory: "/work/a/b"),
+        DirectoryMount(path: "/again", directory: "/scratch", isReadOnly: true),
+        DirectoryMount(path: "/part", directory: "/scratch/a/b"),
         DirectoryMount(path: "/o", directory: "/.fubini/volumes/other/x"),
         DirectoryMount(path: "/shown", directory: "/shown", isReadOnly: true),
       ])
-    #expect(spec.storedPath(of: "/part/c") == "/work/a/b/c")
+    #expect(spec.storedPath(of: "/part/c") == "/scratch/a/b/c")
     #expect(spec.storedPath(of: "/partly") == "/partly")
-    #expect(spec.storedPath(of: "/again") == "/work")
+    #expect(spec.storedPath(of: "/again") == "/scratch")
   }
 
   @Test(
