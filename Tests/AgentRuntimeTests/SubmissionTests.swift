@@ -40,6 +40,7 @@ import Testing
       }
       return []
     }
+    func discardRoot(of run: RunID) async {}
     func forget(_ ids: [RunID]) async throws {}
     func inventory() async -> ClusterInventory { ClusterInventory(capacity: .zero) }
     func renewLease(boottimeNanoseconds: UInt64) async throws {}

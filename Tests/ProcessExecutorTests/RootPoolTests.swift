@@ -75,6 +75,40 @@ struct RootPoolTests {
     }
   }
 
+  @Test("a root that is discarded while its run is forgotten is taken away once: the next run finds all of its own")
+  func discardedAndForgotten() async throws {
+    try await with { fixture in
+      let executor = fixture.executor
+      for id in Int64(1)...30 {
+        let end = try await fixture.run(id, .shell("cd /workspace && test -d /tmp && ls /bin/sh && touch left"))
+        #expect(end.phase == .succeeded, "\(id): \(end) \(fixture.log(id))")
+        // As when a log that is not stored yet is the last thing that is wanted of a run, and then is stored.
+        let discarding = Task { await executor.discardRoot(of: RunID(id)) }
+        if id.isMultiple(of: 2) { await discarding.value }
+        try await executor.forget([RunID(id)])
+        _ = try await executor.prepare(RunRequest(id: RunID(id + 1), epoch: 1, project: "p", spec: .shell("true")))
+        await discarding.value
+        #expect(access(executor.workspace(for: RunID(id)).directory, F_OK) != 0)
+      }
+    }
+  }
+
+  @Test("a discarded root is the next run's, and the log of the run that had it stays")
+  func discarded() async throws {
+    try await with { fixture in
+      let end = try await fixture.run(1, .shell("echo said"))
+      #expect(end.phase == .succeeded)
+      let workspace = fixture.executor.workspace(for: RunID(1))
+      let root = try inode(workspace.root)
+      await fixture.executor.discardRoot(of: RunID(1))
+      #expect(access(workspace.root, F_OK) != 0)
+      #expect(fixture.log(1) == "said\n")
+      let next = try await fixture.run(2, .shell("true"))
+      #expect(next.phase == .succeeded)
+      #expect(try inode(fixture.executor.workspace(for: RunID(2)).root) == root)
+    }
+  }
+
   @Test("what a run writes below directories of the host goes with it")
   func opened() async throws {
     try await with { fixture in

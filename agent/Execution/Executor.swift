@@ -62,6 +62,11 @@ public protocol Executor: Sendable {
   /// `.bound` when it was never started, so that submitting it is safe.
   func reattach(known: [RunID]) async throws -> [RunObservation]
 
+  /// Takes the root of an ended run away, for good or for the next run; its logs and records stay.
+  ///
+  /// The executor's work because nobody else knows whether a root is in use again: it must never be emptied by its path.
+  func discardRoot(of run: RunID) async
+
   /// Deletes a run's files. A run that is still alive is not touched.
   func forget(_ ids: [RunID]) async throws
 

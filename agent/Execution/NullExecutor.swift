@@ -58,6 +58,8 @@ public final class NullExecutor: Executor {
     }
   }
 
+  public func discardRoot(of run: RunID) async {}
+
   public func forget(_ ids: [RunID]) async throws { state.withLock { $0.ended.subtract(ids) } }
 
   public func inventory() async -> ClusterInventory { reported }

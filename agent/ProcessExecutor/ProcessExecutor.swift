@@ -179,6 +179,12 @@ public actor ProcessExecutor: Executor {
     return found.values.sorted { $0.id < $1.id }
   }
 
+  public func discardRoot(of run: RunID) async {
+    let workspace = workspace(for: run)
+    preparation.roots?.keep(run, root: workspace.root, started: workspace.directory + "/started")
+    trash.take(workspace.root)
+  }
+
   public func forget(_ ids: [RunID]) async throws {
     for id in ids where queue.isWaiting(id) { queue.released(id) }
     let commands = ids.map { id in
@@ -188,10 +194,8 @@ public actor ProcessExecutor: Executor {
     }
     let answers = try await connected().send(commands)
     for (id, answer) in zip(ids, answers) where answer.last?.reply == .done {
-      let workspace = workspace(for: id)
-      let directory = workspace.directory
-      preparation.roots?.keep(id, root: workspace.root, started: directory + "/started")
-      trash.take(directory)
+      await discardRoot(of: id)
+      trash.take(workspace(for: id).directory)
     }
   }
 

@@ -30,7 +30,7 @@ package final class Trash: Sendable {
     }
   }
 
-  /// Takes the directory of a run away. Afterwards there is none at `path`.
+  /// Takes the directory of a run, or its root alone, away. Afterwards there is none at `path`.
   package func take(_ path: String) {
     let place: String? = state.withLock { state in
       guard state.waiting.count < Self.waitingMax else { return nil }

@@ -160,6 +160,12 @@ extension SlurmExecutor {
     consider(id, looksAtFiles: true)
   }
 
+  public func discardRoot(of run: RunID) async {
+    let root = workspace(for: run).root
+    // A tree on a shared file system takes its time.
+    await Task.detached(priority: .utility) { HostFiles.remove(root) }.value
+  }
+
   /// A run that waits is kept from starting first; one that runs is left alone.
   public func forget(_ ids: [RunID]) async throws {
     // One that is just being given a place in the queue has it first.

@@ -123,7 +123,7 @@ final class Broker: Sendable {
       case .openResult(let run): return (.done, try await files.openResult(of: run))
       case .openOutput(let path, let run): return (.done, try await files.openOutput(path, of: run))
       case .pack(let path, let archive, let run): return (.done, try await pack(path, archive, of: run))
-      case .discardRoot(let run): await files.discardRoot(of: run)
+      case .discardRoot(let run): await executor.discardRoot(of: run)
       }
       return (.done, nil)
     } catch { return (.failed(BrokerFailure(error)), nil) }

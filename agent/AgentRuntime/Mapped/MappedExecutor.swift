@@ -215,6 +215,8 @@ final class MappedExecutor: Executor, RunFileAccess {
     }
   }
 
+  func discardRoot(of run: RunID) async { try? await client(of: run).send(.discardRoot(run)) }
+
   func forget(_ ids: [RunID]) async throws {
     var parts: [String: [RunID]] = [:]
     for id in ids { if let user = owners.user(of: id) { parts[user, default: []].append(id) } }
@@ -282,6 +284,4 @@ final class MappedExecutor: Executor, RunFileAccess {
       try ArtifactPacking.keep(file.descriptor, size: file.size, limit: limit, path, into: directory)
     }
   }
-
-  func discardRoot(of run: RunID) async { try? await client(of: run).send(.discardRoot(run)) }
 }

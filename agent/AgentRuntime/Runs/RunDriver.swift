@@ -26,7 +26,6 @@ final class RunDriver: Sendable {
 
   private let journal: Journal
   private let executor: any Executor
-  private let files: any RunFileAccess
   private let staging: InputStaging
   private let collection: OutputCollection
   private let cache: DataCache
@@ -57,7 +56,6 @@ final class RunDriver: Sendable {
     self.objects = objects
     self.logger = logger
     let files = files ?? LocalRunFiles(executor: executor)
-    self.files = files
     staging = InputStaging(executor: executor, files: files, cache: cache, grant: grant)
     collection = OutputCollection(
       files: files, cache: cache, repository: repository, keepsUnstored: keepsUnstored)
@@ -201,7 +199,7 @@ final class RunDriver: Sendable {
       let acknowledged = table.withLock { $0.runs[id]?.logAcknowledged ?? 0 }
       shipper.withLock { $0 }?.grew(id, to: length, isFinal: isFinal, acknowledged: acknowledged)
     case .discardFiles(let id):
-      Task { [files] in await files.discardRoot(of: id) }
+      Task { [executor] in await executor.discardRoot(of: id) }
     case .warn(let text): logger.warning("\(text)")
     case .stopShippingLog(let id): shipper.withLock { $0 }?.forgotten(id)
     case .erase(let ids): await erase(ids)

@@ -32,9 +32,6 @@ protocol RunFileAccess: Sendable {
   ///
   /// - Throws: see `ArtifactPacking.pack`.
   func pack(_ path: String, archive: ArchiveFormat, of run: RunID, into directory: String) async throws -> PackedFile?
-
-  /// Removes the run's root: its logs and records stay.
-  func discardRoot(of run: RunID) async
 }
 
 /// Where an input goes.
@@ -130,10 +127,5 @@ struct LocalRunFiles: RunFileAccess {
     return try await BlockingWork.run {
       try ArtifactPacking.pack(RootedTree(root), path: path, archive: archive, into: directory)
     }
-  }
-
-  func discardRoot(of run: RunID) async {
-    let root = executor.workspace(for: run).root
-    try? await BlockingWork.run { POSIXFile.removeTree(root) }
   }
 }
