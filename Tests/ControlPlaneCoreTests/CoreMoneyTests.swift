@@ -61,6 +61,11 @@ extension InMemoryDatabase {
 
 @Suite("Money in the core")
 struct CoreMoneyTests {
+  private static let weather = Weather([
+    .crash: 1, .disconnect: 1, .connect: 4, .plan: 5, .deliver: 5, .work: 5, .report: 4,
+    .tick: 1, .proceed: 4, .send: 5, .answer: 5,
+  ])
+
   /// A federation of clusters with and without prices, and a budget.
   private func federation(seed: UInt64, _ names: [ClusterName], free: [ClusterName] = [], _ limit: String) -> Federation
   {
@@ -84,19 +89,7 @@ struct CoreMoneyTests {
     var seen: Int64 = -1
     for step in 0..<400 {
       let name: ClusterName = ["a", "b", "c"][federation.random.next(upTo: 3)]
-      switch federation.random.next(upTo: 40) {
-      case 0: federation.crash()
-      case 1: federation.disconnect(name)
-      case 2..<6: if federation.agents[name]!.session == nil { federation.connect(name) }
-      case 6..<11: federation.plan()
-      case 11..<16: federation.deliver(name)
-      case 16..<21: federation.work(name)
-      case 21..<25: federation.report(name)
-      case 25: federation.apply(.tick(silence: [:]))
-      case 26..<30: federation.apply(.proceed)
-      case 30..<35: federation.send()
-      default: federation.answer()
-      }
+      federation.blow(Self.weather, at: name)
       guard federation.database.sequence != seen else { continue }
       seen = federation.database.sequence
       let imbalance = federation.database.imbalance

@@ -33,6 +33,11 @@ private let one = """
 
 @Suite("Quotas in the core")
 struct CoreQuotaTests {
+  private static let weather = Weather([
+    .crash: 1, .disconnect: 1, .connect: 4, .plan: 6, .deliver: 5, .work: 5, .report: 4,
+    .proceed: 4, .send: 5, .answer: 5,
+  ])
+
   private func limit(_ limits: ProjectLimits) -> Command { .project("default", .setLimits(limits)) }
 
   private func federation(seed: UInt64 = 1, _ limits: ProjectLimits) -> Federation {
@@ -58,18 +63,7 @@ struct CoreQuotaTests {
     federation.settle()
     for step in 0..<300 {
       let name: ClusterName = ["a", "b"][federation.random.next(upTo: 2)]
-      switch federation.random.next(upTo: 40) {
-      case 0: federation.crash()
-      case 1: federation.disconnect(name)
-      case 2..<6: if federation.agents[name]!.session == nil { federation.connect(name) }
-      case 6..<12: federation.plan()
-      case 12..<17: federation.deliver(name)
-      case 17..<22: federation.work(name)
-      case 22..<26: federation.report(name)
-      case 26..<30: federation.apply(.proceed)
-      case 30..<35: federation.send()
-      default: federation.answer()
-      }
+      federation.blow(Self.weather, at: name)
       let live = federation.database.runs.values.filter { !$0.phase.isTerminal }
       let cores = live.reduce(0) { $0 + $1.resources.cpuMillicores }
       let onA = live.count { $0.cluster == "a" }

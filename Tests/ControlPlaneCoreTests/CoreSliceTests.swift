@@ -28,6 +28,11 @@ private func document(count: Int = 1, more: String = "") -> String {
 
 @Suite("Slices in the core")
 struct CoreSliceTests {
+  private static let weather = Weather([
+    .crash: 1, .disconnect: 1, .connect: 4, .plan: 6, .deliver: 6, .work: 2, .report: 8,
+    .tick: 8, .proceed: 6, .send: 8, .answer: 10,
+  ])
+
   /// Clusters whose hour has a price, and a budget whose slice is 100 s.
   private func federation(
     seed: UInt64, _ limit: String, _ onExhausted: ExhaustionPolicy? = nil, on names: [ClusterName] = ["a"]
@@ -312,19 +317,7 @@ struct CoreSliceTests {
         federation.agents[agent]!.clock = federation.clock
         federation.agents[agent]!.endUnpaid(&federation.world)
       }
-      switch federation.random.next(upTo: 60) {
-      case 0: federation.crash()
-      case 1: federation.disconnect(name)
-      case 2..<6: if federation.agents[name]!.session == nil { federation.connect(name) }
-      case 6..<12: federation.plan()
-      case 12..<18: federation.deliver(name)
-      case 18..<20: federation.work(name)
-      case 20..<28: federation.report(name)
-      case 28..<36: federation.apply(.tick(silence: [:]))
-      case 36..<42: federation.apply(.proceed)
-      case 42..<50: federation.send()
-      default: federation.answer()
-      }
+      federation.blow(Self.weather, at: name)
       guard federation.database.sequence != seen else { continue }
       seen = federation.database.sequence
       let imbalance = federation.database.imbalance

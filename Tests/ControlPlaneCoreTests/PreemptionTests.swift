@@ -12,49 +12,14 @@ private func tasks(_ priorityClass: String, _ count: Int = 1, _ federation: Stri
 
 @Suite("Preemption in the core")
 struct PreemptionTests {
+  private static let weather = Weather([
+    .crash: 1, .disconnect: 1, .connect: 4, .plan: 6, .deliver: 5, .work: 3, .report: 4,
+    .proceed: 4, .tick: 2, .send: 5, .answer: 5,
+  ])
+
   /// A cluster of four slots, all of which are lent to everybody.
   private func federation(_ configuration: CoreConfiguration = CoreConfiguration(holdsHeadroom: false)) -> Federation {
     Federation(seed: 3, clusters: ["a"], configuration: configuration)
-  }
-
-  private func plan(_ federation: inout Federation) {
-    federation.plan()
-    federation.settle()
-    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
-  }
-
-  private func tick(_ federation: inout Federation, seconds: Int64 = 1) {
-    federation.clock = federation.clock + .seconds(seconds)
-    federation.apply(.tick(silence: [:]))
-    federation.settle()
-    plan(&federation)
-  }
-
-  /// What is on the agent and is not running begins to.
-  private func start(_ federation: inout Federation) {
-    for id in federation.agents["a"]!.runs.keys.sorted() where federation.agents["a"]!.runs[id]!.phase == .dispatched {
-      federation.agents["a"]!.step(id, using: &federation.random, world: &federation.world)
-    }
-    federation.report("a")
-    federation.settle()
-  }
-
-  /// The agent ends a run and says so.
-  private func end(_ run: RunID, _ outcome: TaskOutcome, _ federation: inout Federation) {
-    federation.agents["a"]!.sequence += 1
-    let sequence = federation.agents["a"]!.sequence
-    federation.agents["a"]!.runs[run]!.phase = outcome.phase
-    federation.world.ended(run)
-    let event = AgentEvent(
-      sequence: sequence, run: run, phase: outcome.phase, at: .epoch, outcome: outcome,
-      usage: RunUsage(wallMilliseconds: 36_000))
-    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
-    federation.settle()
-    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
-  }
-
-  private func leaving(_ federation: Federation) -> [RunID] {
-    federation.agents["a"]!.runs.filter { $0.value.isCancelWanted && !$0.value.phase.isTerminal }.keys.sorted()
   }
 
   private func submit(
@@ -73,11 +38,11 @@ struct PreemptionTests {
   {
     var federation = federation()
     try submit("low", tasks(running, 4, hook, outputs: outputs), &federation)
-    plan(&federation)
-    start(&federation)
+    federation.planHere()
+    federation.startHere()
     federation.clock = federation.clock + .seconds(10)
     try submit("high", tasks(waiting), &federation)
-    plan(&federation)
+    federation.planHere()
     return federation
   }
 
@@ -92,23 +57,23 @@ struct PreemptionTests {
     arguments: PriorityClass.allCases, PriorityClass.allCases)
   func classes(waiting: PriorityClass, running: PriorityClass) throws {
     var federation = try contest(running.rawValue, waiting.rawValue)
-    tick(&federation)
+    federation.tickHere()
     let mayTake = [.realtime, .interruptible].contains(waiting) && running > waiting
-    #expect(leaving(federation).count == (mayTake ? 1 : 0))
+    #expect(federation.leavingHere.count == (mayTake ? 1 : 0))
   }
 
   @Test("No more runs leave than are needed, however long they take, and the task is placed when they have left (I1)")
   func waitsForTheEnd() throws {
     var federation = try contest("offline", "realtime")
-    let victims = leaving(federation)
+    let victims = federation.leavingHere
     #expect(victims.count == 1)
-    for _ in 0..<20 { tick(&federation) }
-    #expect(leaving(federation) == victims, "asked again while one leaves")
+    for _ in 0..<20 { federation.tickHere() }
+    #expect(federation.leavingHere == victims, "asked again while one leaves")
     #expect(federation.database.runs.count == 4, "placed before the room was there")
     let reason = federation.core.standstill(of: WorkflowReference(project: "default", name: "high"))?.reason ?? ""
     #expect(reason.contains("room is being made on a"), "\(reason)")
-    end(victims[0], TaskOutcome(phase: .cancelled, message: "cancelled"), &federation)
-    plan(&federation)
+    federation.endHere(victims[0], TaskOutcome(phase: .cancelled, message: "cancelled"))
+    federation.planHere()
     let placed = federation.database.runs.values.filter { !victims.contains($0.id) && $0.phase == .bound }
     #expect(placed.count == 1 && placed[0].task.workflow.number == 2, "\(placed)")
     #expect(federation.database.runs[victims[0]]?.phase == .preempted)
@@ -119,7 +84,7 @@ struct PreemptionTests {
   func isKept() throws {
     for crashes in [false, true] {
       var federation = try contest("idle", "interruptible")
-      let victims = leaving(federation)
+      let victims = federation.leavingHere
       #expect(victims.count == 1)
       // Of the same class and more urgent in no way.
       try submit("rival", tasks("interruptible", 3, "walltime: 1h"), &federation)
@@ -132,8 +97,8 @@ struct PreemptionTests {
       }
       // Without more victims the only room to come is that which is kept.
       let before = Set(federation.database.runs.keys)
-      end(victims[0], TaskOutcome(phase: .cancelled), &federation)
-      plan(&federation)
+      federation.endHere(victims[0], TaskOutcome(phase: .cancelled))
+      federation.planHere()
       let new = federation.database.runs.values.filter { !before.contains($0.id) }
       #expect(new.contains { $0.task.workflow.number == 2 }, "crashes \(crashes): \(new)")
       #expect(!new.contains { $0.task.workflow.number == 1 }, "the victim came back at once")
@@ -143,11 +108,11 @@ struct PreemptionTests {
   @Test("Room that is made for a task which goes away is everybody's again, and its victim runs on elsewhere")
   func claimantGoes() throws {
     var federation = try contest("offline", "realtime")
-    let victims = leaving(federation)
+    let victims = federation.leavingHere
     federation.command(.workflow(WorkflowReference(project: "default", name: "high"), .terminate))
     federation.settle()
-    end(victims[0], TaskOutcome(phase: .cancelled), &federation)
-    tick(&federation)
+    federation.endHere(victims[0], TaskOutcome(phase: .cancelled))
+    federation.tickHere()
     #expect(federation.database.runs.count == 5, "the victim's task did not get its place back")
     #expect(federation.database.runs.values.contains { $0.epoch == 2 })
   }
@@ -159,14 +124,14 @@ struct PreemptionTests {
     var federation = federation()
     for index in 0..<4 {
       try submit("low\(index)", tasks("offline"), &federation)
-      plan(&federation)
-      start(&federation)
+      federation.planHere()
+      federation.startHere()
       federation.clock = federation.clock + .seconds(index == 2 ? 1 : 100)
       if index == 2 { federation.clock = federation.clock + .seconds(99) }
     }
     try submit("high", tasks("realtime"), &federation)
-    plan(&federation)
-    let victim = try #require(leaving(federation).first)
+    federation.planHere()
+    let victim = try #require(federation.leavingHere.first)
     #expect(federation.database.runs[victim]?.task.workflow.number == 4, "the youngest has done least")
   }
 
@@ -175,7 +140,7 @@ struct PreemptionTests {
     var federation = try contest(
       "offline", "realtime", "onPreempt: {signal: SIGUSR1, grace: 5s, checkpoint: state}",
       outputs: "outputs: {artifacts: [{name: state, path: /data/state, archive: {none: {}}}]}")
-    let victim = try #require(leaving(federation).first)
+    let victim = try #require(federation.leavingHere.first)
     #expect(
       federation.agents["a"]!.runs[victim]!.assignment.spec.environment.contains(
         EnvironmentVariable(name: "FUBINI_RESTART_COUNT", value: "0")))
@@ -188,11 +153,11 @@ struct PreemptionTests {
     federation.connect("a")
     federation.settle()
     // The realtime task, then the victim's when that has ended.
-    tick(&federation)
-    start(&federation)
+    federation.tickHere()
+    federation.startHere()
     let high = try #require(federation.database.runs.values.first { $0.task.workflow.number == 2 })
-    end(high.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
-    tick(&federation)
+    federation.endHere(high.id, TaskOutcome(phase: .succeeded, exitCode: 0))
+    federation.tickHere()
     let again = try #require(federation.agents["a"]!.runs.values.first { $0.assignment.epoch == 2 }).assignment.spec
     #expect(again.environment.contains(EnvironmentVariable(name: "FUBINI_RESTART_COUNT", value: "1")))
     #expect(again.inputs.count == 1 && again.inputs[0].path == "/data/state")
@@ -204,20 +169,20 @@ struct PreemptionTests {
   func attempts() throws {
     var federation = federation(CoreConfiguration(restartProtection: .zero, holdsHeadroom: false))
     try submit("low", tasks("offline", 4), &federation)
-    plan(&federation)
-    start(&federation)
+    federation.planHere()
+    federation.startHere()
     for round in 0..<8 {
       try submit("high\(round)", tasks("realtime", 4), &federation)
-      plan(&federation)
-      #expect(leaving(federation).count == 4, "round \(round)")
-      for run in leaving(federation) { end(run, TaskOutcome(phase: .cancelled), &federation) }
-      tick(&federation)
-      start(&federation)
+      federation.planHere()
+      #expect(federation.leavingHere.count == 4, "round \(round)")
+      for run in federation.leavingHere { federation.endHere(run, TaskOutcome(phase: .cancelled)) }
+      federation.tickHere()
+      federation.startHere()
       for run in federation.agents["a"]!.runs.filter({ $0.value.phase == .running }).keys.sorted() {
-        end(run, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+        federation.endHere(run, TaskOutcome(phase: .succeeded, exitCode: 0))
       }
-      tick(&federation)
-      start(&federation)
+      federation.tickHere()
+      federation.startHere()
     }
     #expect(phase("low", federation) == .running, "\(federation.remains)")
     #expect(federation.database.nodes.values.filter { $0.restarts == 8 }.count == 4)
@@ -227,25 +192,25 @@ struct PreemptionTests {
   @Test("One that was sent away before is left alone for a while, twice as long each time, but for realtime work")
   func protection() throws {
     var federation = try contest("offline", "interruptible")
-    let victim = try #require(leaving(federation).first)
-    end(victim, TaskOutcome(phase: .cancelled), &federation)
-    plan(&federation)
-    start(&federation)
+    let victim = try #require(federation.leavingHere.first)
+    federation.endHere(victim, TaskOutcome(phase: .cancelled))
+    federation.planHere()
+    federation.startHere()
     // The victim comes back where the interruptible task was; the other three become interruptible work.
     for run in federation.database.runs.values where run.task.workflow.number == 2 && !run.phase.isTerminal {
-      end(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+      federation.endHere(run.id, TaskOutcome(phase: .succeeded, exitCode: 0))
     }
-    tick(&federation)
-    start(&federation)
+    federation.tickHere()
+    federation.startHere()
     for run in federation.database.runs.values where run.epoch == 1 && !run.phase.isTerminal {
-      end(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+      federation.endHere(run.id, TaskOutcome(phase: .succeeded, exitCode: 0))
     }
     try submit("full", tasks("interruptible", 4), &federation)
-    tick(&federation)
-    start(&federation)
-    #expect(leaving(federation).isEmpty, "sent away again at once")
-    tick(&federation, seconds: 31)
-    #expect(leaving(federation).count == 1, "never sent away again")
+    federation.tickHere()
+    federation.startHere()
+    #expect(federation.leavingHere.isEmpty, "sent away again at once")
+    federation.tickHere(seconds: 31)
+    #expect(federation.leavingHere.count == 1, "never sent away again")
   }
 
   @Test("What another project runs is not told to the victim's, and not what its own is called")
@@ -253,11 +218,11 @@ struct PreemptionTests {
     var federation = federation()
     federation.command(.project("secret", .create(description: "")))
     try submit("low", tasks("offline", 4), &federation)
-    plan(&federation)
-    start(&federation)
+    federation.planHere()
+    federation.startHere()
     try submit("hidden", tasks("realtime"), to: "secret", &federation)
-    plan(&federation)
-    let victim = try #require(leaving(federation).first)
+    federation.planHere()
+    let victim = try #require(federation.leavingHere.first)
     let texts =
       federation.database.events.filter { $0.workflow?.number == 1 }.map(\.message)
       + [federation.database.runs[victim]?.cancelReason ?? ""]
@@ -275,13 +240,13 @@ struct PreemptionTests {
       .project("default", .setBudget(BudgetChange(limit: try #require(Amount("1000")), currency: "CNY", isHard: true))))
     federation.settle()
     try submit("low", tasks("offline", 4, "walltime: 10h"), &federation)
-    plan(&federation)
-    start(&federation)
+    federation.planHere()
+    federation.startHere()
     try submit("high", tasks("realtime", 1, "walltime: 1h"), &federation)
-    plan(&federation)
-    let victim = try #require(leaving(federation).first)
+    federation.planHere()
+    let victim = try #require(federation.leavingHere.first)
     #expect(federation.database.reservations[victim]?.amount == Amount("1"), "an hour of ten")
-    end(victim, TaskOutcome(phase: .cancelled), &federation)
+    federation.endHere(victim, TaskOutcome(phase: .cancelled))
     // 36 s of a core at 1 CNY an hour.
     #expect(federation.database.runs[victim]?.charge == Amount("0.01"))
     #expect(federation.database.reservations[victim] == nil)
@@ -301,21 +266,7 @@ struct PreemptionTests {
       try submit(name, yaml, &federation)
       for _ in 0..<120 {
         let name: ClusterName = ["a", "b"][federation.random.next(upTo: 2)]
-        switch federation.random.next(upTo: 40) {
-        case 0: federation.crash()
-        case 1: federation.disconnect(name)
-        case 2..<6: if federation.agents[name]!.session == nil { federation.connect(name) }
-        case 6..<12: federation.plan()
-        case 12..<17: federation.deliver(name)
-        case 17..<20: federation.work(name)
-        case 20..<24: federation.report(name)
-        case 24..<28: federation.apply(.proceed)
-        case 28..<30:
-          federation.clock = federation.clock + .milliseconds(500)
-          federation.apply(.tick(silence: [:]))
-        case 30..<35: federation.send()
-        default: federation.answer()
-        }
+        federation.blow(Self.weather, at: name, lull: .milliseconds(500))
       }
     }
     let isOver = federation.runToEnd()

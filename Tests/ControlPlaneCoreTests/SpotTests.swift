@@ -30,55 +30,18 @@ struct SpotTests {
     return federation
   }
 
-  private func plan(_ federation: inout Federation) {
-    federation.plan()
-    federation.settle()
-    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
-  }
-
-  private func tick(_ federation: inout Federation, seconds: Int64 = 1) {
-    federation.clock = federation.clock + .seconds(seconds)
-    federation.apply(.tick(silence: [:]))
-    federation.settle()
-    plan(&federation)
-  }
-
-  private func start(_ federation: inout Federation) {
-    for id in federation.agents["a"]!.runs.keys.sorted() where federation.agents["a"]!.runs[id]!.phase == .dispatched {
-      federation.agents["a"]!.step(id, using: &federation.random, world: &federation.world)
-    }
-    federation.report("a")
-    federation.settle()
-  }
-
-  private func end(_ run: RunID, _ outcome: TaskOutcome, seconds: Int64 = 36, _ federation: inout Federation) {
-    federation.agents["a"]!.sequence += 1
-    federation.agents["a"]!.runs[run]!.phase = outcome.phase
-    federation.world.ended(run)
-    let event = AgentEvent(
-      sequence: federation.agents["a"]!.sequence, run: run, phase: outcome.phase, at: .epoch, outcome: outcome,
-      usage: RunUsage(wallMilliseconds: seconds * 1000))
-    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
-    federation.settle()
-    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
-  }
-
-  private func leaving(_ federation: Federation) -> [RunID] {
-    federation.agents["a"]!.runs.filter { $0.value.isCancelWanted && !$0.value.phase.isTerminal }.keys.sorted()
-  }
-
   private func set(_ command: Command, _ federation: inout Federation) {
     let request = federation.command(command)
     federation.settle()
     #expect(throws: Never.self) { try federation.replies[request]?.get() }
-    while federation.agents["a"]?.inbox.isEmpty == false { federation.deliver("a") }
+    federation.deliverHere()
   }
 
   private func running(_ yaml: String, _ federation: inout Federation, name: String = "w") throws {
     _ = try federation.submit(name, yaml)
     federation.settle()
-    plan(&federation)
-    start(&federation)
+    federation.planHere()
+    federation.startHere()
   }
 
   private func reason(_ federation: Federation, _ name: String = "w") -> String {
@@ -100,25 +63,25 @@ struct SpotTests {
             bid: Money("3 CNY"), bound: .seconds(3600), notice: .seconds(60))
     )
     set(spotPrice(300), &federation)
-    #expect(leaving(federation).isEmpty, "a bid of 3 bears a price of 3")
+    #expect(federation.leavingHere.isEmpty, "a bid of 3 bears a price of 3")
     set(spotPrice(400), &federation)
-    #expect(leaving(federation) == [first.id])
+    #expect(federation.leavingHere == [first.id])
     #expect(
       federation.database.runs[first.id]?.cancelReason == "Evicted: spot price 4.00 CNY above bid 3.00 CNY on a")
     #expect(federation.database.events.contains { $0.reason == "Evicted" && $0.cluster == "a" })
-    end(first.id, TaskOutcome(phase: .cancelled), &federation)
-    plan(&federation)
+    federation.endHere(first.id, TaskOutcome(phase: .cancelled))
+    federation.planHere()
     #expect(federation.database.runs[first.id]?.phase == .preempted)
     #expect(federation.database.runs[first.id]?.charge == Amount("0.01"), "36 s at what was quoted")
     #expect(federation.database.runs.count == 1)
     #expect(reason(federation) == "a: spot price 4.00 CNY above bid 3.00 CNY")
     set(spotPrice(250), &federation)
-    plan(&federation)
+    federation.planHere()
     let second = try #require(federation.database.runs.values.first { $0.epoch == 2 })
     #expect(second.quote?.coreHour == 250)
     #expect(federation.database.nodes.values.contains { $0.restarts == 1 }, "counted, and by no retry")
-    start(&federation)
-    end(second.id, TaskOutcome(phase: .succeeded, exitCode: 0), &federation)
+    federation.startHere()
+    federation.endHere(second.id, TaskOutcome(phase: .succeeded, exitCode: 0))
     #expect(federation.database.workflows.values.allSatisfy { $0.status.phase == .succeeded })
     #expect(federation.world.violations.isEmpty)
   }
@@ -134,14 +97,14 @@ struct SpotTests {
           PricePeriod(prices: PriceSheet(currency: "CNY", coreHour: 900), from: from, until: from + .seconds(100)))),
       &federation)
     try running(bidding(2, "3 CNY"), &federation)
-    tick(&federation, seconds: 50)
-    #expect(leaving(federation).isEmpty && federation.database.runs.count == 2)
-    tick(&federation, seconds: 60)
-    #expect(leaving(federation).count == 2)
-    for run in leaving(federation) { end(run, TaskOutcome(phase: .cancelled), &federation) }
-    plan(&federation)
+    federation.tickHere(seconds: 50)
+    #expect(federation.leavingHere.isEmpty && federation.database.runs.count == 2)
+    federation.tickHere(seconds: 60)
+    #expect(federation.leavingHere.count == 2)
+    for run in federation.leavingHere { federation.endHere(run, TaskOutcome(phase: .cancelled)) }
+    federation.planHere()
     #expect(federation.database.runs.count == 2)
-    tick(&federation, seconds: 100)
+    federation.tickHere(seconds: 100)
     #expect(federation.database.runs.count == 4, "\(reason(federation))")
   }
 
@@ -150,10 +113,10 @@ struct SpotTests {
     var federation = federation(50)
     try running(classTasks("offline", 1, "spot: require, walltime: 1h"), &federation)
     set(spotPrice(400), &federation)
-    #expect(leaving(federation).isEmpty)
+    #expect(federation.leavingHere.isEmpty)
     set(.setPrices("a", PricePeriod(prices: PriceSheet(currency: "CNY", coreHour: 399))), &federation)
-    tick(&federation)
-    #expect(leaving(federation).count == 1)
+    federation.tickHere()
+    #expect(federation.leavingHere.count == 1)
   }
 
   @Test("I3: whatever a run without a walltime takes, it is charged no more than it bid")
@@ -163,7 +126,7 @@ struct SpotTests {
       classTasks("offline", 1, "spot: require, maxPrice: \"0.01 CNY\"").replacing("retryStrategy", with: "x"),
       &federation)
     let run = try #require(federation.database.runs.values.first)
-    end(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), seconds: 3600, &federation)
+    federation.endHere(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), seconds: 3600)
     #expect(federation.database.runs[run.id]?.charge == Amount("0.01"))
   }
 
@@ -195,15 +158,15 @@ struct SpotTests {
     try running(classTasks("idle"), &federation, name: "rest")
     let young = try #require(federation.database.runs.values.first { $0.task.workflow.number == 3 })
     set(.spot("a", .offer(percent: 50, notice: nil, reason: "a lecture")), &federation)
-    #expect(leaving(federation) == [young.id])
+    #expect(federation.leavingHere == [young.id])
     #expect(
       federation.database.runs[young.id]?.cancelReason == "Evicted: a takes spot capacity back: a lecture")
-    for _ in 0..<5 { tick(&federation) }
-    #expect(leaving(federation) == [young.id], "asked again while one leaves")
+    for _ in 0..<5 { federation.tickHere() }
+    #expect(federation.leavingHere == [young.id], "asked again while one leaves")
     try running(classTasks("offline"), &federation, name: "more")
     #expect(federation.database.runs.count == 4, "what is given back is not there before it is left")
-    end(young.id, TaskOutcome(phase: .cancelled), &federation)
-    plan(&federation)
+    federation.endHere(young.id, TaskOutcome(phase: .cancelled))
+    federation.planHere()
     #expect(federation.database.runs.values.contains { $0.task.workflow.number == 5 && $0.spot == nil })
     #expect(
       reason(federation, "w2").contains("all 2 slots of its spot capacity are taken"), "\(reason(federation, "w2"))")
@@ -214,9 +177,9 @@ struct SpotTests {
     var federation = federation()
     try running(bidding(4, "3 CNY"), &federation)
     set(.spot("a", isEnded ? .withdraw : .offer(percent: 0, notice: nil, reason: "repair")), &federation)
-    #expect(leaving(federation).count == 4)
-    for run in leaving(federation) { end(run, TaskOutcome(phase: .cancelled), &federation) }
-    plan(&federation)
+    #expect(federation.leavingHere.count == 4)
+    for run in federation.leavingHere { federation.endHere(run, TaskOutcome(phase: .cancelled)) }
+    federation.planHere()
     #expect(federation.database.runs.count == 4)
     #expect(
       reason(federation)
@@ -225,7 +188,7 @@ struct SpotTests {
           : "a: its operator has taken its spot capacity back: repair"))
     set(.spot("a", .offer(percent: 100, notice: .seconds(9), reason: nil)), &federation)
     if isEnded { set(spotPrice(100), &federation) }
-    plan(&federation)
+    federation.planHere()
     #expect(federation.database.runs.count == 8)
   }
 

@@ -10,32 +10,13 @@ import Testing
 extension Integration {
   @Suite("End to end: work of a lower class leaves, and goes on from where it was", .timeLimit(.minutes(5)))
   struct PreemptionTests {
-    /// Counts to `end`, five a second, and puts down how far it has come only when it is told to leave.
     private static func counter(to end: Int) -> String {
-      """
-      apiVersion: argoproj.io/v1alpha1
-      kind: Workflow
-      metadata: {name: counter}
-      spec:
-        entrypoint: main
-        templates:
-        - name: main
-          federation:
-            priorityClass: offline
-            onPreempt: {signal: SIGUSR1, grace: 20s, checkpoint: count}
-          outputs: {artifacts: [{name: count, path: /tmp/count, archive: {none: {}}}]}
-          script:
-            image: debian:12
-            command: [bash]
-            resources: {requests: {cpu: "1"}}
-            source: |
-              n=$(cat /tmp/count 2>/dev/null || echo 0)
-              trap 'echo $n > /tmp/count; echo "left at $n"; exit 0' USR1
-              echo "attempt $FUBINI_RESTART_COUNT begins at $n"
-              while [ $n -lt \(end) ]; do sleep 0.2; n=$((n+1)); done
-              echo $n > /tmp/count
-              echo "done at $n"
-      """
+      Counter.workflow(
+        to: end,
+        federation: """
+          priorityClass: offline
+          onPreempt: {signal: SIGUSR1, grace: 20s, checkpoint: count}
+          """)
     }
 
     private static let urgent = """

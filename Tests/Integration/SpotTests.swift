@@ -10,33 +10,14 @@ extension Integration {
   @Suite(
     "End to end: spot capacity is bid for, and left when the price rises or it is taken back", .timeLimit(.minutes(5)))
   struct SpotTests {
-    /// Counts to 40, five a second, and puts down how far it has come only when it is told to leave.
-    private static let counter = """
-      apiVersion: argoproj.io/v1alpha1
-      kind: Workflow
-      metadata: {name: counter}
-      spec:
-        entrypoint: main
-        templates:
-        - name: main
-          federation:
-            spot: require
-            maxPrice: "0.30 CNY"
-            walltime: 60s
-            onPreempt: {signal: SIGUSR1, grace: 5m, checkpoint: count}
-          outputs: {artifacts: [{name: count, path: /tmp/count, archive: {none: {}}}]}
-          script:
-            image: debian:12
-            command: [bash]
-            resources: {requests: {cpu: "1"}}
-            source: |
-              n=$(cat /tmp/count 2>/dev/null || echo 0)
-              trap 'echo $n > /tmp/count; echo "left at $n"; exit 0' USR1
-              echo "attempt $FUBINI_RESTART_COUNT begins at $n"
-              while [ $n -lt 40 ]; do sleep 0.2; n=$((n+1)); done
-              echo $n > /tmp/count
-              echo "done at $n"
-      """
+    private static let counter = Counter.workflow(
+      to: 40,
+      federation: """
+        spot: require
+        maxPrice: "0.30 CNY"
+        walltime: 60s
+        onPreempt: {signal: SIGUSR1, grace: 5m, checkpoint: count}
+        """)
 
     /// Ignores what it is told.
     private static let deaf = """

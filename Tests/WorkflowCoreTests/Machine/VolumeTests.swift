@@ -23,14 +23,7 @@ struct VolumeTests {
 
       """
     let indented = container.split(separator: "\n").map { "      " + $0 }.joined(separator: "\n")
-    let definition = try WorkflowDefinition.decode(Array((yaml + indented + "\n").utf8))
-    var machine = try WorkflowMachine(
-      program: try WorkflowProgram(definition),
-      identity: WorkflowIdentity(name: "w", uid: "u", project: "p", createdAt: .epoch))
-    guard case .launch(let node)? = machine.handle(.start, at: .epoch, limit: 10).first else {
-      throw FederationError(.internal, "nothing is launched")
-    }
-    return try machine.taskSpec(for: node)
+    return try firstTask(of: yaml + indented + "\n")
   }
 
   @Test("a variable names the value that it takes, with its tags replaced, and its own value goes into no spec")
