@@ -146,9 +146,8 @@ struct PreemptionTests {
         EnvironmentVariable(name: "FUBINI_RESTART_COUNT", value: "0")))
     let stored = StoredArtifact(
       key: "low/state", size: ByteCount(7), sha256: String(repeating: "ab", count: 32), archive: .none)
-    end(
-      victim, TaskOutcome(phase: .cancelled, outputs: TaskOutputs(artifacts: ["state": stored, "other": stored])),
-      &federation)
+    federation.endHere(
+      victim, TaskOutcome(phase: .cancelled, outputs: TaskOutputs(artifacts: ["state": stored, "other": stored])))
     federation.crash()
     federation.connect("a")
     federation.settle()

@@ -29,9 +29,11 @@ struct MappedFixture: Sendable {
   var shared: String { slurm.shared + "/hpc" }
   var state: String { federation.agentState("hpc") }
 
-  /// - Parameter users: those that the rule allows.
+  /// - Parameters:
+  ///   - users: those that the rule allows.
+  ///   - coreHour: the cluster's price, fen; nil: it has none.
   static func with(
-    users: [String] = [alice, bob], _ body: @Sendable (MappedFixture) async throws -> Void
+    users: [String] = [alice, bob], coreHour: Double? = nil, _ body: @Sendable (MappedFixture) async throws -> Void
   ) async throws {
     // The process's id tells whose it is, also in the name of the rule.
     var template = Array("/tmp/fub-mapped-\(getpid())-XXXXXX".utf8CString)
@@ -57,6 +59,7 @@ struct MappedFixture: Sendable {
       try await SlurmFixture.with("hpc") { slurm in
         var options = FederationOptions()
         options.agents = [member(slurm)]
+        options.agents[0].coreHour = coreHour
         try await Federation.with(options, binaries: binaries) { federation in
           let fixture = MappedFixture(federation: federation, slurm: slurm, rule: rule, binaries: binaries)
           try await fixture.makeProjects()

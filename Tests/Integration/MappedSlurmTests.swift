@@ -168,6 +168,35 @@ extension Integration {
       }
     }
 
+    @Test(
+      "I3: a mapped user's job is renewed slice by slice through the broker; when the money is gone its own step ends it"
+    )
+    func slices() async throws {
+      try await MappedFixture.with(coreHour: 3600) { fixture in
+        let client = try fixture.client("chem")
+        _ = try await client.send(
+          "PUT", "/v1/projects/chem/budget",
+          body: Data(#"{"amount":"0.45","currency":"CNY","period":"once","sliceSeconds":10}"#.utf8)
+        ).decoded(AcceptedDocument.self)
+        try await fixture.submit(
+          "chem", Self.workflow("long", "sleep 600", federation: "{walltime: 1h}"))
+        _ = try await fixture.directory(of: "long", "chem", user: MappedFixture.alice)
+        try await poll("it is renewed", timeout: .seconds(60)) {
+          try await fixture.federation.query("SELECT count(*) FROM ledger_entries WHERE kind = 'extend'")[0].int(0) >= 2
+        }
+        try await poll("it is ended when nothing is left", timeout: .seconds(90)) {
+          try await fixture.federation.query("SELECT count(*) FROM events WHERE reason = 'BudgetExhausted'")[0].int(0)
+            == 1
+        }
+        let run = try await fixture.federation.query("SELECT message, charge_micros FROM runs")[0]
+        #expect(try run.text(0).hasPrefix("budget exhausted: project chem has "), "\(try run.text(0))")
+        let charge = try run.int(1)
+        #expect((300_000...450_000).contains(charge), "\(charge)")
+        let review: LedgerVerification = try await fixture.client("default").get("/v1/ledger/verify")
+        #expect(review.differences == [], "\(review)")
+      }
+    }
+
     @Test("without the rule nothing is started, the reason is shown, and the other user's work goes on")
     func withoutRule() async throws {
       try await MappedFixture.with(users: [MappedFixture.bob]) { fixture in
