@@ -189,7 +189,8 @@ extension Integration {
             == 1
         }
         let run = try await fixture.federation.query("SELECT message, charge_micros FROM runs")[0]
-        #expect(try run.text(0).hasPrefix("budget exhausted: project chem has "), "\(try run.text(0))")
+        let message = try run.text(0)
+        #expect(message.hasPrefix("budget exhausted: project chem has "), "\(message)")
         let charge = try run.int(1)
         #expect((300_000...450_000).contains(charge), "\(charge)")
         let review: LedgerVerification = try await fixture.client("default").get("/v1/ledger/verify")
