@@ -123,15 +123,19 @@ public final class ContainerInit {
     return isEnding && states.contains(.waiting) ? 128 + SIGTERM : 0
   }
 
+  private func endedWell(_ index: Int) -> Bool { states[index] == .ended(code: 0) }
+
+  /// Init containers start one after the other, the others when all of those and what they depend on have ended well.
   private func canStart(_ index: Int) -> Bool {
-    func endedWell(_ other: Int) -> Bool { states[other] == .ended(code: 0) }
     let container = plan.containers[index]
-    let initial = plan.containers.indices.filter { plan.containers[$0].role == .initial }
-    guard container.role != .initial else { return initial.prefix { $0 != index }.allSatisfy(endedWell) }
-    return initial.allSatisfy(endedWell)
-      && container.dependencies.allSatisfy { name in
-        plan.containers.firstIndex { $0.name == name }.map(endedWell) ?? false
-      }
+    for (other, earlier) in plan.containers.enumerated() where earlier.role == .initial {
+      if other == index { return true }
+      if !endedWell(other) { return false }
+    }
+    for name in container.dependencies {
+      guard let other = plan.containers.firstIndex(where: { $0.name == name }), endedWell(other) else { return false }
+    }
+    return true
   }
 
   private func startReady() {
