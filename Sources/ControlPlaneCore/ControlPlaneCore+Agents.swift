@@ -220,7 +220,8 @@ extension ControlPlaneCore {
   private mutating func close(_ event: AgentEvent, from name: ClusterName, _ session: SessionID) {
     let entry = runs[event.run]!
     var row = entry.row
-    let outcome = event.outcome ?? TaskOutcome(phase: event.phase, message: event.message)
+    var outcome = event.outcome ?? TaskOutcome(phase: event.phase, message: event.message)
+    outcome.outputs.artifacts = placed(outcome.outputs.artifacts, by: row)
     let hasLeft = event.phase == .cancelled && isPreempted(row)
     row.phase = hasLeft ? .preempted : event.phase
     row.dispatchedAt = row.dispatchedAt ?? now
@@ -265,7 +266,7 @@ extension ControlPlaneCore {
   /// Artifacts are found by what made them and by their key, also when their workflow has left memory.
   private mutating func index(_ artifacts: [String: StoredArtifact], of run: RunRow) {
     guard !artifacts.isEmpty, let workflow = workflows[run.task.workflow]?.row else { return }
-    for name in artifacts.keys.sorted() {
+    for name in artifacts.keys.sorted() where artifacts[name]!.origin == nil {
       var stored = artifacts[name]!
       stored.producedOn = run.cluster
       var row = ArtifactRow(

@@ -1,6 +1,7 @@
 /// Where a data set's bytes are outside the federation, and how they are reached.
 public struct DataOrigin: Hashable, Sendable, Codable {
-  /// `s3://bucket/prefix`, `https://host/path/`, `sftp://host/path`, `webdav://host/path`, `file://CLUSTER/path`.
+  /// `s3://bucket/prefix`, `https://host/path/`, `sftp://host/path`, `webdav://host/path`, `file://CLUSTER/path`; of documents'
+  /// artifacts also `git+URL?revision=...` (`GitSource`).
   public var uri: String
   /// The secret of the data set's project that opens it; nil for what is open to all. The values never travel with this.
   public var secret: String?
@@ -10,6 +11,15 @@ public struct DataOrigin: Hashable, Sendable, Codable {
     self.uri = uri
     self.secret = secret
     self.fields = fields
+  }
+}
+
+extension DataOrigin {
+  /// The URI of what lies below it at `path`; its query stays last.
+  public func appending(_ path: String) -> String {
+    let mark = uri.firstIndex(of: "?") ?? uri.endIndex
+    let base = uri[..<mark]
+    return base + (base.hasSuffix("/") ? "" : "/") + path + uri[mark...]
   }
 }
 

@@ -102,6 +102,7 @@ extension TaskSpec {
       objects.formUnion((container.environmentSources ?? []).map(\.object))
     }
     objects.formUnion((http?.secretHeaders ?? []).map(\.object))
+    objects.formUnion(outputArtifacts.compactMap { $0.target?.secret.map { ProjectObject(.secret, $0) } })
     return objects
   }
 

@@ -9,6 +9,8 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
   case containers
   /// A request over HTTP in place of a program (`http` templates).
   case http
+  /// Parts of artifacts, modes of whole directories, outputs that go to buckets and web servers, and lists of files (`data` templates).
+  case artifacts
 
   /// Why a cluster without it is no place for such a task.
   public var lack: String {
@@ -21,6 +23,8 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
       "it cannot run several containers as one: that takes a sandbox, and a root file system that runs the agent's program"
     case .http:
       "it cannot make requests in place of a program: that takes a root file system that runs the agent's program"
+    case .artifacts:
+      "its agent is too old for parts of artifacts, modes of whole directories and outputs elsewhere than in the repository: upgrade it"
     }
   }
 
@@ -35,6 +39,12 @@ extension TaskSpec {
     if fileVolumes?.isEmpty == false || directoryMounts?.isEmpty == false { features.insert(.volumes) }
     if http != nil { features.insert(.http) }
     if containers != nil { features.insert(.containers) }
+    if transformations != nil { features.formUnion([.http, .artifacts]) }
+    if inputs.contains(where: { $0.subPath != nil || $0.isModeRecursive == true })
+      || outputArtifacts.contains(where: { $0.target != nil })
+    {
+      features.insert(.artifacts)
+    }
     return features
   }
 }

@@ -45,6 +45,9 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public var fileVolumes: [FileVolume]?
   /// Second paths of the run's own directories; nil: none.
   public var directoryMounts: [DirectoryMount]?
+  /// The run has no program: its result is the names of the files at the origin of its one input, which is not fetched, each of these
+  /// expressions applied to what the one before has made of them (`data` templates). nil: it has a program.
+  public var transformations: [String]?
 
   public init(
     image: String = "", command: [String] = [], arguments: [String] = [], script: String? = nil,
@@ -104,11 +107,25 @@ public struct InputArtifact: Hashable, Sendable, Codable {
   public var source: Source
   /// POSIX permission bits; nil keeps what the artifact has.
   public var mode: Int32?
-  public init(name: String, path: String, source: Source, mode: Int32? = nil) {
+  /// Whether `mode` is for everything in a directory; nil: for the directory alone.
+  public var isModeRecursive: Bool?
+  public init(name: String, path: String, source: Source, mode: Int32? = nil, isModeRecursive: Bool? = nil) {
     self.name = name
     self.path = path
     self.source = source
     self.mode = mode
+    self.isModeRecursive = isModeRecursive
+  }
+}
+
+extension InputArtifact {
+  /// The part of it that is meant; nil: all of it.
+  public var subPath: String? {
+    switch source {
+    case .stored(let stored): stored.subPath
+    case .foreign(let foreign): foreign.subPath
+    case .raw, .absent: nil
+    }
   }
 }
 
@@ -119,6 +136,8 @@ public struct ForeignArtifact: Hashable, Sendable, Codable {
   public var archive: ArchiveFormat
   /// What is there, as an agent has found it; nil while nobody has looked. Its key is that of a hidden data set's version.
   public var object: DataObject?
+  /// Of what is packed in it, the part that is meant; nil: all of it.
+  public var subPath: String?
   public init(origin: DataOrigin, archive: ArchiveFormat = .none, object: DataObject? = nil) {
     self.origin = origin
     self.archive = archive
@@ -132,12 +151,17 @@ public struct ForeignArtifact: Hashable, Sendable, Codable {
 extension DataOrigin {
   /// The last part of the address, decoded: the name of the one file that may be there; nil for an address that is a directory's.
   public var fileName: String? {
+    if isGit { return DataOrigin.gitArchive }
     let path = uri.prefix { $0 != "?" && $0 != "#" }
     guard !path.hasSuffix("/"), let name = path.split(separator: "/").last else { return nil }
     return Self.decoded(name)
   }
 
-  private static func decoded(_ text: Substring) -> String? {
+  /// Without `%` escapes; as it is when one is broken.
+  public static func unescaped(_ text: Substring) -> String { decoded(text) ?? String(text) }
+
+  /// Without `%` escapes; nil when one is broken, or the whole is no UTF-8.
+  static func decoded(_ text: Substring) -> String? {
     var bytes: [UInt8] = []
     var rest = Array(text.utf8)[...]
     while let byte = rest.popFirst() {
@@ -168,10 +192,16 @@ public struct StoredArtifact: Hashable, Sendable, Codable {
   public var isUnstored: Bool?
   /// Where it can be had, the best first; nil: from the repository.
   public var sources: [DataSource]?
+  /// Where its run has put it instead of the repository, as its document says: `key` is then its key there. What is there is looked at
+  /// anew by whoever reads it, and has no checksum here. nil: it is the repository's.
+  public var origin: DataOrigin?
+  /// Of what is packed in it, the part that is meant; nil: all of it.
+  public var subPath: String?
   public init(
     key: String, size: ByteCount, sha256: String, archive: ArchiveFormat, producedOn: ClusterName? = nil,
-    isUnstored: Bool? = nil, sources: [DataSource]? = nil
+    isUnstored: Bool? = nil, sources: [DataSource]? = nil, origin: DataOrigin? = nil
   ) {
+    self.origin = origin
     self.key = key
     self.size = size
     self.sha256 = sha256
@@ -200,10 +230,17 @@ public struct OutputArtifact: Hashable, Sendable, Codable {
   public var key: String?
   /// The run may end before the copy in the repository is made; nil: it may not.
   public var mayStayUnstored: Bool?
+  /// Where it goes instead of the repository: an object of somebody's bucket, or an address to which it is PUT. nil: it is the
+  /// repository's.
+  public var target: DataOrigin?
+  /// Of gzip, 1 to 9; nil: the agent's own.
+  public var compressionLevel: Int32?
   public init(
     name: String, path: String, archive: ArchiveFormat = .tar, optional: Bool = false, key: String? = nil,
-    mayStayUnstored: Bool? = nil
+    mayStayUnstored: Bool? = nil, target: DataOrigin? = nil, compressionLevel: Int32? = nil
   ) {
+    self.target = target
+    self.compressionLevel = compressionLevel
     self.name = name
     self.path = path
     self.archive = archive

@@ -47,7 +47,7 @@ public struct Requirement: Hashable, Sendable {
   public init(template: TemplateKey, spec: TaskSpec) {
     var volumes: [ClusterName?: Int64] = [:]
     var data: Set<DataKey> = []
-    for input in spec.inputs {
+    for input in spec.inputs where spec.transformations == nil {
       // Whatever its size, it is asked for by name: a small file of a far server is slow, too.
       if case .foreign(let foreign) = input.source, let object = foreign.object { data.insert(object.key) }
       guard case .stored(let artifact) = input.source else { continue }

@@ -72,7 +72,9 @@ final class AgentProcess: Sendable {
       journal: journal, contents: contents, executor: executor, files: files, cache: data.cache,
       repository: repository, keepsUnstored: { connection.keepsUnstored }, grant: Self.grant(configuration),
       objects: RunObjects(
-        asking: RemoteSecrets(connection: connection), images: { [executor] in await executor.inventory().images }),
+        asking: RemoteSecrets(connection: connection), images: { [executor] in await executor.inventory().images },
+        names: NameListing(repository: repository, directory: data.cache.workDirectory)),
+      delivery: OutputDelivery(asking: RemoteSecrets(connection: connection), mover: data.mover, meters: meters),
       tenancy: tenancy, logger: logger)
     self.driver = driver
     let logs = LogShipper(files: files) { run, offset, isComplete in

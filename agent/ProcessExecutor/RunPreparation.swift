@@ -107,7 +107,7 @@ package struct RunPreparation {
     }
     command += run.spec.arguments
     if run.spec.containers != nil { command = [ContainerPlan.program, ContainerPlan.command] }
-    if run.spec.http != nil { command = RequestProgram.arguments }
+    if run.spec.isRequest { command = RequestProgram.arguments }
     if isNew {
       try HostFiles.write(workspace.directory + "/runs-as", runsAs.utf8, mode: 0o600)
       if let identity = account.identity { HostFiles.give(workspace.root, to: identity) }
@@ -259,7 +259,7 @@ package struct RunPreparation {
   /// What runs may ask for here beyond running a program.
   package var features: Set<RunFeature> {
     let showsVolumes = probe != nil || apptainer != nil && images.contains { $0.runsAs.hasPrefix(Apptainer.prefix) }
-    var features: Set<RunFeature> = showsVolumes ? [.objects, .volumes] : [.objects]
+    var features: Set<RunFeature> = showsVolumes ? [.artifacts, .objects, .volumes] : [.artifacts, .objects]
     if probe != nil, helper != nil { features.formUnion([.containers, .http]) }
     return features
   }
@@ -300,7 +300,7 @@ package struct RunPreparation {
 
   /// What a run sees as its root. A request has no image: the agent's program makes it with the host's own tools.
   private func root(of spec: TaskSpec) throws(FederationError) -> String {
-    spec.http != nil ? "host" : try resolveImage(spec.image)
+    spec.isRequest ? "host" : try resolveImage(spec.image)
   }
 
   /// The room in the directory of the runs, and what of it is kept free; nil when nobody can say.
@@ -370,7 +370,9 @@ extension RunRequest {
 
 extension TaskSpec {
   /// Whether the agent's own program runs inside the sandbox.
-  fileprivate var usesHelper: Bool { containers != nil || http != nil }
+  fileprivate var usesHelper: Bool { containers != nil || isRequest }
+  /// Whether the agent's own program runs in the place of its author's.
+  fileprivate var isRequest: Bool { http != nil || transformations != nil }
 
   /// A path at which something is mounted; nil when nothing is.
   fileprivate var mountedPath: String? {

@@ -62,10 +62,11 @@ extension ControlPlaneStore {
   }
 
   /// The keys of manifests that versions name, each with whether its packs are needed in the repository: a version that is in its
-  /// archive, or at its origin, needs its list alone.
+  /// archive, or at its origin, needs its list alone. What was packed when it was looked at (git repositories) is the repository's.
   private static let named = """
     SELECT v.project, v.name, m.key, bool_or(m.needs) AS needs FROM dataset_versions v CROSS JOIN LATERAL (VALUES
-      (v.manifest::jsonb ->> 'key', v.archive IS NULL AND v.origin IS NULL), (v.stored::jsonb ->> 'key', true)) AS m (key, needs)
+      (v.manifest::jsonb ->> 'key', v.archive IS NULL AND coalesce(v.origin::jsonb ->> 'uri' LIKE 'git+%', true)),
+      (v.stored::jsonb ->> 'key', true)) AS m (key, needs)
     WHERE v.project = $1 AND m.key IS NOT NULL GROUP BY v.project, v.name, m.key
     """
 

@@ -408,15 +408,6 @@ extension [String: String] {
   var selector: String { keys.sorted().map { "\($0)=\(self[$0]!)" }.joined(separator: ",") }
 }
 
-extension DataOrigin {
-  /// The URI of what lies below it at `path`; its query stays last.
-  func appending(_ path: String) -> String {
-    let mark = uri.firstIndex(of: "?") ?? uri.endIndex
-    let base = uri[..<mark]
-    return base + (base.hasSuffix("/") ? "" : "/") + path + uri[mark...]
-  }
-}
-
 extension Collection {
   /// The one element that it is true of; nil when there are several, or none.
   fileprivate func only(where isMeant: (Element) -> Bool) -> Element? {

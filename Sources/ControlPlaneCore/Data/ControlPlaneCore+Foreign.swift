@@ -85,7 +85,7 @@ extension ControlPlaneCore {
     let name = ForeignName(project: project, origin: origin)
     let reference = data.foreign[name] ?? hide(name)
     let entry = data.datasets[reference]!
-    if let checkedAt = entry.checkedAt, let newest = entry.newest, now < checkedAt + Self.fresh {
+    if let newest = entry.newest, origin.isImmutable || entry.checkedAt.map({ now < $0 + Self.fresh }) == true {
       let row = entry.versions[newest]!
       used(row.key)
       return DataObject(
@@ -94,7 +94,13 @@ extension ControlPlaneCore {
     if let failure = entry.failure, now < failure.at + Self.fresh / 10 {
       throw FederationError(.failedPrecondition, "\(origin.uri): \(failure.message)")
     }
-    if let task { data.datasets[reference]!.askers.insert(task) }
+    if let task {
+      if entry.isOutdated {
+        data.datasets[reference]!.lateAskers.insert(task)
+      } else {
+        data.datasets[reference]!.askers.insert(task)
+      }
+    }
     if !entry.versions.values.contains(where: { $0.phase == .indexing }) { ask(reference, origin) }
     return nil
   }
@@ -152,6 +158,55 @@ extension ControlPlaneCore {
     goOn(askers)
     // Without a validator nobody but those who asked for it may take it for what is there.
     if !isValidated { data.datasets[reference]?.checkedAt = nil }
+    guard data.datasets[reference]?.isOutdated == true, let origin = row.origin else { return }
+    let late = data.datasets[reference]!.lateAskers
+    data.datasets[reference]!.isOutdated = false
+    data.datasets[reference]!.lateAskers = []
+    forgetLook(at: reference)
+    data.datasets[reference]!.askers.formUnion(late)
+    if !late.isEmpty { ask(reference, origin) }
+  }
+
+  // MARK: What runs write elsewhere
+
+  /// What a run has made, with the places of what it has put elsewhere; who reads there from now on looks anew.
+  mutating func placed(_ artifacts: [String: StoredArtifact], by run: RunRow) -> [String: StoredArtifact] {
+    guard !artifacts.isEmpty, let workflow = workflows[run.task.workflow] else { return artifacts }
+    let placed = workflow.machine.placed(artifacts, madeBy: run.task.node)
+    for artifact in placed.values {
+      guard let origin = artifact.origin else { continue }
+      // An agent that has put a directory there tells no size of it.
+      written(at: origin, of: workflow.row.project, isTree: artifact.size == .zero)
+    }
+    return placed
+  }
+
+  /// Somebody has written at an address: what was seen there, and in the directories that it is in, no longer counts.
+  private mutating func written(at origin: DataOrigin, of project: ProjectName, isTree: Bool) {
+    var reference = origin
+    let end = origin.uri.firstIndex(of: "?") ?? origin.uri.endIndex
+    let query = origin.uri[end...]
+    var base = origin.uri[..<end]
+    while base.last == "/" { base.removeLast() }
+    let root = base
+    while let slash = base.lastIndex(of: "/"), !base.hasSuffix("/") {
+      for ending in ["", "/"] {
+        reference.uri = base + ending + query
+        if let known = data.foreign[ForeignName(project: project, origin: reference)] { forgetLook(at: known) }
+      }
+      base = base[..<slash]
+    }
+    guard isTree else { return }
+    for (name, known) in data.foreign where name.project == project && name.origin.uri.hasPrefix(root + "/") {
+      forgetLook(at: known)
+    }
+  }
+
+  private mutating func forgetLook(at reference: DatasetReference) {
+    guard let entry = data.datasets[reference] else { return }
+    data.datasets[reference]!.checkedAt = nil
+    data.datasets[reference]!.failure = nil
+    if entry.versions.values.contains(where: { $0.phase == .indexing }) { data.datasets[reference]!.isOutdated = true }
   }
 
   /// Tasks that waited for an answer go on.

@@ -14,7 +14,8 @@ extension ControlPlaneCore {
       }
     }
     if let version = data.version(key) {
-      if let origin = version.origin {
+      // A git repository was packed by the agent that looked at it: nobody asks its server a second time.
+      if let origin = version.origin, !origin.isGit {
         if origin.isReachable(from: cluster) {
           sources.append(.origin(origin))
         } else if let home = exportingHome(of: origin), !sources.contains(home) {
@@ -161,7 +162,8 @@ extension ControlPlaneCore {
         return row.key.sha256 == nil ? DatasetManifest.isObject(key) : order.repositoryKey == key
       }
         || data.indexing.contains {
-          $0.value == cluster && indexOrder($0.key).map { ($0.repositoryKey, $0.project) == (key, project) } == true
+          guard $0.value == cluster, let order = indexOrder($0.key), order.project == project else { return false }
+          return order.repositoryKey == key || order.origin.isGit && DatasetManifest.isObject(key)
         }
     case .read:
       let wanted = (data.transfersByCluster[cluster] ?? []).lazy.map { data.transfers[$0]! }.filter {

@@ -42,6 +42,8 @@ extension ControlPlaneCore {
   /// What a run reads that is followed: its data sets and large artifacts.
   func followedInputs(of spec: TaskSpec) -> [DataKey: ByteCount] {
     var inputs: [DataKey: ByteCount] = [:]
+    // Names of files alone are asked for.
+    if spec.transformations != nil { return inputs }
     for input in spec.inputs {
       guard case .stored(let artifact) = input.source, artifact.size >= Self.followedSize else { continue }
       inputs[DataKey(sha256: artifact.sha256)] = artifact.size

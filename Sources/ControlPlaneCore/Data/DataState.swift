@@ -291,6 +291,9 @@ struct DatasetEntry: Sendable {
   var checkedAt: Timestamp?
   var failure: (message: String, at: Timestamp)?
   var askers: Set<TaskID> = []
+  /// Somebody wrote there while it was being looked at: who has asked since then waits for another look.
+  var isOutdated = false
+  var lateAskers: Set<TaskID> = []
 
   /// The newest that can be read.
   var newest: Int32? { versions.values.filter { $0.phase == .ready }.map(\.number).max() }

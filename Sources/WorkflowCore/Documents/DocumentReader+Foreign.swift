@@ -27,7 +27,7 @@ extension DocumentReader {
       }
       return
     }
-    if key == nil { report("needs the key of an object, or of all below it: dir/", at: node.mark) }
+    if key == nil, !takesWholeBuckets { report("needs the key of an object, or of all below it: dir/", at: node.mark) }
     if (secrets.fields["accessKeyId"] == nil) != (secrets.fields["secretAccessKey"] == nil) {
       report("takes accessKeySecret and secretKeySecret together", at: node.mark)
     }
@@ -40,9 +40,14 @@ extension DocumentReader {
   mutating func readHTTP(_ node: DocumentNode, into artifact: inout WorkflowArtifact) {
     var url: String?
     var secrets = SecretFields()
+    var headers: [RunHTTP.Header] = []
     fields(of: node, FieldTables.http) { reader, name, value in
       if name == "url" {
         url = reader.text(value)
+        return
+      }
+      if name == "headers" {
+        headers = reader.readPlainHeaders(value)
         return
       }
       reader.fields(of: value, FieldTables.httpAuth) { reader, _, value in
@@ -52,7 +57,51 @@ extension DocumentReader {
       }
     }
     guard let url, !url.isEmpty else { return report("needs a url", at: node.mark) }
-    artifact.foreign = ForeignSource(place: .http(url: url), secret: secrets.name, fields: secrets.fields)
+    artifact.foreign = ForeignSource(
+      place: .http(url: url, headers: headers), secret: secrets.name, fields: secrets.fields)
+  }
+
+  private mutating func readPlainHeaders(_ node: DocumentNode) -> [RunHTTP.Header] {
+    list(node) { reader, item in
+      var header = RunHTTP.Header(name: "", value: "")
+      reader.fields(of: item, FieldTables.plainHeader) { reader, key, value in
+        if key == "name" { header.name = reader.text(value) ?? "" } else { header.value = reader.text(value) ?? "" }
+      }
+      let isName = !header.name.isEmpty && header.name.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != 0x3a }
+      if !isName { reader.report("a header needs a name of letters, digits and hyphens", at: item.mark) }
+      return header
+    }
+  }
+
+  /// `git`: a repository's files, checked out.
+  mutating func readGit(_ node: DocumentNode, into artifact: inout WorkflowArtifact) {
+    var git = GitSource(url: "")
+    var secrets = SecretFields()
+    fields(of: node, FieldTables.git) { reader, name, value in
+      switch name {
+      case "repo": git.url = reader.text(value) ?? ""
+      case "revision": git.revision = reader.text(value).flatMap { $0.isEmpty ? nil : $0 }
+      case "branch": git.branch = reader.text(value).flatMap { $0.isEmpty ? nil : $0 }
+      case "depth": git.depth = reader.integer(value, in: 0...1_000_000_000).flatMap { $0 == 0 ? nil : Int($0) }
+      case "fetch": git.fetch = reader.texts(value)
+      case "singleBranch": git.isSingleBranch = reader.bool(value) ?? false
+      case "disableSubmodules": git.skipsSubmodules = reader.bool(value) ?? false
+      case "insecureSkipTLS": git.skipsVerification = reader.bool(value) ?? false
+      case "insecureIgnoreHostKey": git.ignoresHostKey = reader.bool(value) ?? false
+      case "usernameSecret": reader.readSecret(value, "user", into: &secrets)
+      case "passwordSecret": reader.readSecret(value, "password", into: &secrets)
+      default: reader.readSecret(value, "privateKey", into: &secrets)
+      }
+    }
+    if git.url.isEmpty { return report("needs a repo", at: node.mark) }
+    if git.isSingleBranch, git.branch == nil { report("singleBranch needs a branch", at: node.mark) }
+    let source = ForeignSource(place: .git(git), secret: secrets.name, fields: secrets.fields)
+    if !source.texts.contains(where: \.hasTags) {
+      do { _ = try source.origin { $0 } } catch {
+        report((error as? FederationError)?.publicMessage ?? "is no repository", at: node.mark)
+      }
+    }
+    artifact.foreign = source
   }
 
   /// One secret of the project, and which of its values are used.

@@ -112,7 +112,7 @@ extension DocumentReader {
     }
   }
 
-  private mutating func readArtifact(_ node: DocumentNode) -> WorkflowArtifact {
+  mutating func readArtifact(_ node: DocumentNode) -> WorkflowArtifact {
     var artifact = WorkflowArtifact(name: "")
     let countBefore = problemCount
     fields(of: node, FieldTables.artifact) { reader, key, value in
@@ -129,11 +129,16 @@ extension DocumentReader {
       case "raw":
         reader.fields(of: value, FieldTables.raw) { reader, _, data in artifact.raw = reader.text(data) ?? "" }
       case "http": reader.readHTTP(value, into: &artifact)
+      case "git": reader.readGit(value, into: &artifact)
+      case "recurseMode": artifact.isModeRecursive = reader.bool(value) ?? false
+      case "subPath":
+        artifact.subPath = reader.readSubPath(value)
       default: reader.readS3(value, into: &artifact)
       }
     }
-    let sources = ["from", "fromExpression", "raw", "s3", "http"].filter { node[$0] != nil }.count
-    if sources > 1 { report("takes one of from, fromExpression, raw, s3 and http, not \(sources)", at: node.mark) }
+    artifact.compressionLevel = node["archive"].flatMap { readCompressionLevel($0) }
+    let sources = ["from", "fromExpression", "git", "raw", "s3", "http"].filter { node[$0] != nil }.count
+    if sources > 1 { report("takes one of from, fromExpression, raw, s3, http and git, not \(sources)", at: node.mark) }
     // As with parameters: a source that is refused must not be missed as well.
     if problemCount > countBefore { artifact.optional = true }
     return artifact
@@ -155,6 +160,21 @@ extension DocumentReader {
       report("must be a key inside the repository: not absolute, without \"..\"", at: node.mark)
     }
     return key
+  }
+
+  /// Empty: all of it, as in Argo.
+  private mutating func readSubPath(_ node: DocumentNode) -> String? {
+    guard let path = text(node), !path.isEmpty else { return nil }
+    if path.split(separator: "/").contains("..") || path.utf8.contains(0) {
+      report("must be a path below the artifact, without \"..\"", at: node.mark)
+    }
+    return path
+  }
+
+  /// - Source: Go's `compress/gzip`: -1 is the default, 0 (none) becomes the least that gzip knows.
+  private mutating func readCompressionLevel(_ archive: DocumentNode) -> Int32? {
+    guard let node = archive["tar"]?["compressionLevel"], !node.isNull else { return nil }
+    return integer(node, in: -2...9).flatMap { $0 < 0 ? nil : Int32(max(1, $0)) }
   }
 
   private mutating func readArchive(_ node: DocumentNode) -> ArchiveFormat? {

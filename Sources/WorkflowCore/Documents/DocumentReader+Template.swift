@@ -21,6 +21,7 @@ extension DocumentReader {
       case "container", "script", "steps", "dag", "suspend":
         if !value.isNull { template.body = reader.readBody(value, key: key, template: name) }
       case "http": if !value.isNull { template.http = reader.readHTTPTemplate(value) }
+      case "data": if !value.isNull { reader.readData(value, into: &template) }
       case "containerSet": if !value.isNull { reader.readContainerSet(value, into: &template) }
       case "metadata":
         let labels = reader.readObjectLabels(value, FieldTables.objectLabels)
@@ -34,10 +35,11 @@ extension DocumentReader {
     if bodyCount != 1 {
       report(
         bodyCount == 0
-          ? "a template needs one of container, script, containerSet, http, steps, dag and suspend"
-          : "a template has one of container, script, containerSet, http, steps, dag and suspend, not \(bodyCount)",
+          ? "a template needs one of container, script, containerSet, data, http, steps, dag and suspend"
+          : "a template has one of container, script, containerSet, data, http, steps, dag and suspend, not \(bodyCount)",
         at: node.mark)
     }
+    if template.transformations != nil { placeDataSource(in: &template, node) }
     checkCompanions(of: template, at: node)
     if let annotationBlock {
       template.federation = (template.federation ?? FederationBlock()).filled(from: annotationBlock)

@@ -17,6 +17,8 @@ struct DocumentReader {
   private(set) var mentions: [TemplateMention] = []
   /// Lifted `inline` templates with their places.
   var inlineTemplates: [(template: WorkflowTemplate, path: DocumentPath)] = []
+  /// Whether a bucket without a key means all that is in it.
+  var takesWholeBuckets = false
 
   init(isStrict: Bool) { self.isStrict = isStrict }
 

@@ -67,8 +67,9 @@ enum FieldTables {
 
   static let template = FieldTable(
     [
-      "activeDeadlineSeconds", "container", "containerSet", "dag", "failFast", "federation", "http", "initContainers",
-      "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit", "outputs", "parallelism", "retryStrategy",
+      "activeDeadlineSeconds", "container", "containerSet", "dag", "data", "failFast", "federation", "http",
+      "initContainers", "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit", "outputs", "parallelism",
+      "retryStrategy",
       "script", "sidecars", "steps", "suspend", "synchronization", "timeout",
       "volumes",
     ],
@@ -81,7 +82,6 @@ enum FieldTables {
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
       "annotations": "write annotations below metadata",
       "daemon": "daemon containers are not supported yet",
-      "data": "data templates are not supported yet",
       "plugin": "plugin templates are not supported",
       "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
     ])
@@ -207,20 +207,26 @@ enum FieldTables {
 
   static let artifact = FieldTable(
     [
-      "archive", "artifactGC", "from", "fromExpression", "globalName", "http", "mode", "name", "optional", "path",
-      "raw", "s3",
+      "archive", "artifactGC", "from", "fromExpression", "git", "globalName", "http", "mode", "name", "optional",
+      "path",
+      "raw", "recurseMode", "s3", "subPath",
     ],
-    accepted: ["archiveLogs", "deleted", "recurseMode"],
+    accepted: ["archiveLogs", "deleted"],
     refused: [
       "artifactory": "Artifactory artifacts are not supported",
       "azure": "Azure artifacts are not supported yet",
       "gcs": "Google Cloud Storage artifacts are not supported yet",
-      "git": "git artifacts are not supported yet",
       "hdfs": "HDFS artifacts are not supported",
       "oss": "OSS artifacts are not supported yet",
       "plugin": "artifact plugins are not supported",
-      "subPath": "a part of an artifact cannot be taken yet",
     ])
+  static let data = FieldTable(["source", "transformation"])
+  static let dataSource = FieldTable(["artifactPaths"])
+  static let transformation = FieldTable(["expression"])
+  static let git = FieldTable([
+    "branch", "depth", "disableSubmodules", "fetch", "insecureIgnoreHostKey", "insecureSkipTLS", "passwordSecret",
+    "repo", "revision", "singleBranch", "sshPrivateKeySecret", "usernameSecret",
+  ])
   static let artifactGC = FieldTable(["strategy"], accepted: ["podMetadata", "serviceAccountName"])
   /// A deleted workflow never waits for its objects: `forceFinalizerRemoval` asks for what happens anyway.
   static let workflowArtifactGC = FieldTable(
@@ -233,14 +239,14 @@ enum FieldTables {
     ],
     refused: [
       "caSecret": "certificate authorities of object stores are not supported yet: agents trust those of their machine",
-      "createBucketIfNotPresent": "outputs go to the project's own repository: no bucket is ever made",
+      "createBucketIfNotPresent": "no bucket is ever made: have it made by its owner",
       "encryptionOptions": "keys of server-side encryption are not supported yet",
       "roleARN": "roles of clusters' machines are not used: give accessKeySecret and secretKeySecret",
       "useSDKCreds": "credentials of clusters' machines are not used: give accessKeySecret and secretKeySecret",
     ])
   static let http = FieldTable(
-    ["auth", "url"],
-    refused: ["headers": "headers are not supported yet; credentials go into auth.basicAuth"])
+    ["auth", "headers", "url"])
+  static let plainHeader = FieldTable(["name", "value"])
   static let httpAuth = FieldTable(
     ["basicAuth"],
     refused: [
@@ -250,7 +256,7 @@ enum FieldTables {
   static let basicAuth = FieldTable(["passwordSecret", "usernameSecret"])
   static let secretKey = FieldTable(["key", "name"], accepted: ["optional"])
   static let archive = FieldTable(["none", "tar", "zip"])
-  static let tar = FieldTable([], accepted: ["compressionLevel"])
+  static let tar = FieldTable(["compressionLevel"])
   static let nothing = FieldTable([])
 
   static let objectLabels = FieldTable(["annotations", "labels"])

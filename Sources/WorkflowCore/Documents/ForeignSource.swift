@@ -1,4 +1,4 @@
-import FederationModel
+public import FederationModel
 
 /// An input that is somebody else's: in a bucket that is not the project's repository, or on a web server. Its texts may hold tags.
 public struct ForeignSource: Hashable, Sendable, Codable {
@@ -7,7 +7,8 @@ public struct ForeignSource: Hashable, Sendable, Codable {
     ///   - endpoint: host and port; nil: Amazon's.
     ///   - key: of one object, or, with a slash at its end, of all below it.
     case s3(endpoint: String?, bucket: String, key: String, region: String?, isInsecure: Bool)
-    case http(url: String)
+    case http(url: String, headers: [RunHTTP.Header])
+    case git(GitSource)
   }
   public var place: Place
   /// The project's secret that opens it; nil: it is open to all.
@@ -24,9 +25,22 @@ public struct ForeignSource: Hashable, Sendable, Codable {
   var texts: [String] {
     switch place {
     case .s3(let endpoint, let bucket, let key, let region, _): [endpoint, bucket, key, region].compactMap { $0 }
-    case .http(let url): [url]
+    case .http(let url, let headers): [url] + headers.flatMap { [$0.name, $0.value] }
+    case .git(let git): [git.url, git.revision, git.branch].compactMap { $0 } + git.fetch
     }
   }
+
+  /// The document's word for it.
+  var field: String {
+    switch place {
+    case .s3: "s3"
+    case .http: "http"
+    case .git: "git"
+    }
+  }
+
+  /// Of a bucket's object: its key, as written; nil of anything else.
+  var bucketKey: String? { if case .s3(_, _, let key, _, _) = place { key } else { nil } }
 
   /// Where agents find it.
   ///
@@ -38,7 +52,16 @@ public struct ForeignSource: Hashable, Sendable, Codable {
       case .s3(let endpoint, let bucket, let key, let region, let isInsecure):
         try Self.s3(
           try endpoint.map(text), try text(bucket), try text(key), try region.map(text), isInsecure: isInsecure)
-      case .http(let url): try Self.http(try text(url))
+      case .http(let url, let headers):
+        try Self.http(try text(url), try headers.map { RunHTTP.Header(name: $0.name, value: try text($0.value)) })
+      case .git(var git):
+        try {
+          git.url = try text(git.url)
+          git.revision = try git.revision.map(text)
+          git.branch = try git.branch.map(text)
+          git.fetch = try git.fetch.map(text)
+          return try git.origin(secret: nil, fields: [:]).uri
+        }()
       }
     guard uri.utf8.count <= 4000 else { throw Self.invalid("its address has more than 4000 bytes") }
     return DataOrigin(uri: uri, secret: secret, fields: fields.isEmpty ? nil : fields)
@@ -65,7 +88,8 @@ public struct ForeignSource: Hashable, Sendable, Codable {
     return "s3://\(bucket)/\(path)" + (query.isEmpty ? "" : "?" + query.joined(separator: "&"))
   }
 
-  private static func http(_ url: String) throws -> String {
+  /// The headers become the address's query, which addresses of documents cannot have.
+  private static func http(_ url: String, _ headers: [RunHTTP.Header]) throws -> String {
     let rest = url.hasPrefix("https://") ? url.dropFirst(8) : url.hasPrefix("http://") ? url.dropFirst(7) : ""
     let host = rest.prefix { $0 != "/" }
     guard !host.isEmpty, !host.contains("@"), !url.utf8.contains(where: { $0 <= 0x20 || $0 == 0x7f }) else {
@@ -74,7 +98,11 @@ public struct ForeignSource: Hashable, Sendable, Codable {
     guard !rest.contains("?"), !rest.contains("#") else {
       throw invalid("an address with a query (?) or a fragment (#) cannot be asked what it holds")
     }
-    return url
+    for header in headers where header.value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f || $0 == 0x22 }) {
+      throw invalid("the header \(header.name) has a line break or a quotation mark in its value")
+    }
+    let query = headers.map { "header=\(escaped("\($0.name):\($0.value)"))" }.joined(separator: "&")
+    return url + (query.isEmpty ? "" : "?" + query)
   }
 
   private static func isPlain(_ text: String) -> Bool {

@@ -86,11 +86,17 @@ public struct WorkflowArtifact: Hashable, Sendable, Codable {
   public var path: String?
   /// POSIX permission bits.
   public var mode: Int32?
+  /// Whether `mode` is for everything in a directory.
+  public var isModeRecursive = false
+  /// Of an input: the part of it that is meant. May hold tags.
+  public var subPath: String?
+  /// Of an output's gzip, 1 to 9; nil: the agent's own.
+  public var compressionLevel: Int32?
   /// The bytes themselves (`raw.data`). May hold tags.
   public var raw: String?
   /// A key in the project's artifact repository (`s3.key`). May hold tags.
   public var key: String?
-  /// Somebody else's object (`s3` with a bucket, `http`). Of inputs alone.
+  /// Somebody else's object (`s3` with a bucket, `http`, of inputs also `git`).
   public var foreign: ForeignSource?
   /// A tag that names another artifact.
   public var from: String?

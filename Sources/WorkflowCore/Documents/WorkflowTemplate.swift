@@ -47,6 +47,9 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var containerSet: ContainerSet?
   /// With it, the body is a container of nothing.
   public var http: HTTPTemplate?
+  /// `data`: with it, the body is a container of nothing. The expressions, applied one after the other to the names of what is at the
+  /// place of the last input artifact.
+  public var transformations: [String]?
 
   public init(
     name: String, isInline: Bool = false, body: Body, inputs: TemplateInputs = TemplateInputs(),

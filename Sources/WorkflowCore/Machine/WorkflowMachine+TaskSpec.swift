@@ -23,25 +23,15 @@ extension WorkflowMachine {
       limits: try limits(needs, in: context))
     try takeVariables(of: container, template, at: ordinal, into: &spec)
     try mountVolumes(of: template.allContainers.flatMap(\.volumeMounts), template, at: ordinal, into: &spec)
-    spec.inputs = try template.inputs.artifacts.compactMap { artifact in
-      guard let path = artifact.path, let source = nodes[Int(ordinal)].inputs.artifact(artifact.name) else {
-        return nil
-      }
-      return InputArtifact(name: artifact.name, path: try text(path), source: source, mode: artifact.mode)
-    }
-    spec.outputArtifacts = try template.outputs.artifacts.compactMap { artifact in
-      guard let path = artifact.path else { return nil }
-      let archive = artifact.archive ?? .tar
-      return OutputArtifact(
-        name: artifact.name, path: try text(path), archive: archive, optional: artifact.optional,
-        key: try artifact.key.map(text) ?? defaultKey(of: artifact.name, archive, at: ordinal))
-    }
+    spec.transformations = try template.transformations?.map(text)
+    spec.inputs = try inputArtifacts(of: template, at: ordinal)
+    spec.outputArtifacts = try outputArtifacts(of: template, at: ordinal)
     spec.outputParameters = try template.outputs.parameters.compactMap { parameter in
       guard case .path(let path)? = parameter.valueFrom?.source else { return nil }
       let fallback = try (parameter.valueFrom?.defaultValue ?? parameter.defaultValue).map(text)
       return OutputParameter(name: parameter.name, path: try text(path), defaultValue: fallback)
     }
-    spec.capturesResult = mentionsResult
+    spec.capturesResult = mentionsResult || spec.transformations != nil
     if let http = template.http {
       spec.http = try request(http, at: ordinal)
       spec.capturesResult = true
@@ -61,6 +51,53 @@ extension WorkflowMachine {
     continueFromCheckpoint(&spec, nodes[Int(ordinal)])
     spec.nodeSelector = try definition.spec.nodeSelector.merging(template.nodeSelector) { $1 }.mapValues(text)
     return spec
+  }
+
+  private func inputArtifacts(of template: WorkflowTemplate, at ordinal: Int32) throws -> [InputArtifact] {
+    let inputs = nodes[Int(ordinal)].inputs
+    if template.transformations != nil {
+      // The others of its inputs are for nobody: it runs no program that could read them.
+      return template.inputs.artifacts.suffix(1).compactMap { artifact in
+        inputs.artifact(artifact.name).map { InputArtifact(name: artifact.name, path: "/", source: $0) }
+      }
+    }
+    return try template.inputs.artifacts.compactMap { artifact in
+      guard let path = artifact.path, let source = inputs.artifact(artifact.name) else { return nil }
+      return InputArtifact(
+        name: artifact.name, path: try substitute(path, in: .leaf(ordinal)), source: source, mode: artifact.mode,
+        isModeRecursive: artifact.isModeRecursive ? true : nil)
+    }
+  }
+
+  private func outputArtifacts(of template: WorkflowTemplate, at ordinal: Int32) throws -> [OutputArtifact] {
+    func text(_ value: String) throws -> String { try substitute(value, in: .leaf(ordinal)) }
+    return try template.outputs.artifacts.compactMap { artifact in
+      guard let path = artifact.path else { return nil }
+      let archive = artifact.archive ?? .tar
+      return OutputArtifact(
+        name: artifact.name, path: try text(path), archive: archive, optional: artifact.optional,
+        key: try (artifact.key ?? artifact.foreign?.bucketKey).map(text)
+          ?? defaultKey(of: artifact.name, archive, at: ordinal),
+        target: try artifact.foreign.map { try $0.origin(text) }, compressionLevel: artifact.compressionLevel)
+    }
+  }
+
+  /// What a run has made, with the places of what it has put elsewhere than into the repository.
+  public func placed(_ artifacts: [String: StoredArtifact], madeBy node: NodeID) -> [String: StoredArtifact] {
+    guard !artifacts.isEmpty, let outputs = plan(of: node.ordinal)?.template.outputs.artifacts,
+      outputs.contains(where: { $0.foreign != nil })
+    else { return artifacts }
+    var artifacts = artifacts
+    for output in outputs {
+      guard let foreign = output.foreign, artifacts[output.name] != nil,
+        let origin = try? foreign.origin({ try substitute($0, in: .leaf(node.ordinal)) })
+      else { continue }
+      artifacts[output.name]!.origin = origin
+      // Others may write there, too: what is there is looked at by whoever reads it.
+      artifacts[output.name]!.sha256 = ""
+      artifacts[output.name]!.isUnstored = nil
+    }
+    return artifacts
   }
 
   /// Where earlier attempts of the same task ran, when a further one is to run elsewhere (`retryStrategy.affinity`).

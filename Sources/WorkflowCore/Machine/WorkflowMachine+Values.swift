@@ -56,8 +56,20 @@ extension WorkflowMachine {
     FederationError(.invalidArgument, "failed to resolve \(tag)")
   }
 
-  /// Where an artifact's bytes are; nil when the document does not say.
+  /// Where an artifact's bytes are, or those of the part of it that is meant; nil when the document does not say.
   func source(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
+    guard let source = try wholeSource(of: artifact, in: context), let part = artifact.subPath else {
+      return try wholeSource(of: artifact, in: context)
+    }
+    let path = try substitute(part, in: context).split(separator: "/").filter { $0 != "." }
+    guard !path.isEmpty else { return source }
+    guard !path.contains("..") else {
+      throw FederationError(.invalidArgument, "artifact \(artifact.name): subPath cannot have `..`")
+    }
+    return try source.part(path.joined(separator: "/"), of: artifact.name)
+  }
+
+  private func wholeSource(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
     if let raw = artifact.raw { return .raw(try substitute(raw, in: context)) }
     if let foreign = artifact.foreign {
       let origin: DataOrigin
@@ -67,6 +79,7 @@ extension WorkflowMachine {
       }
       let path = origin.uri.prefix { $0 != "?" }
       let isTar = path.hasSuffix(".tgz") || path.hasSuffix(".tar.gz")
+      if origin.isGit { return .foreign(ForeignArtifact(origin: origin, archive: .tar)) }
       return .foreign(ForeignArtifact(origin: origin, archive: artifact.archive ?? (isTar ? .tar : .none)))
     }
     if let key = artifact.key {
@@ -97,17 +110,17 @@ extension WorkflowMachine {
       return nodes[Int(context.owner)].inputs.artifact(String(name.dropFirst(prefixes[0].count)))
     }
     if name.hasPrefix(prefixes[1]) {
-      return status.outputs.artifacts[String(name.dropFirst(prefixes[1].count))].map { .stored($0) }
+      return status.outputs.artifacts[String(name.dropFirst(prefixes[1].count))].map(\.source)
     }
     let parts = name.split(separator: ".", maxSplits: 4)
     guard parts.count == 5, parts[0] == "steps" || parts[0] == "tasks", parts[2] == "outputs", parts[3] == "artifacts",
       context.owner >= 0
     else { return nil }
     if let hooked = context.hooked, let own = step(of: hooked), own.name == parts[1] {
-      return nodes[Int(hooked)].outputs.artifacts[String(parts[4])].map { .stored($0) }
+      return nodes[Int(hooked)].outputs.artifacts[String(parts[4])].map(\.source)
     }
     guard let found = members(ofStep: String(parts[1]), in: context.owner), found.nodes.count == 1 else { return nil }
-    return nodes[Int(found.nodes[0])].outputs.artifacts[String(parts[4])].map { .stored($0) }
+    return nodes[Int(found.nodes[0])].outputs.artifacts[String(parts[4])].map(\.source)
   }
 
   /// Gives a template what it asks for: the caller's values, else its own, else its defaults.
@@ -192,8 +205,9 @@ extension WorkflowMachine {
     for artifact in template.outputs.artifacts {
       switch try source(of: artifact, in: context) {
       case .stored(let stored): outputs.artifacts[artifact.name] = stored
+      case .foreign(let foreign): outputs.artifacts[artifact.name] = StoredArtifact(foreign)
       case .absent where artifact.optional: break
-      case .raw, .foreign, .absent, nil:
+      case .raw, .absent, nil:
         if artifact.optional { break }
         throw FederationError(.invalidArgument, "outputs.artifacts.\(artifact.name) names no stored artifact")
       }
@@ -218,6 +232,46 @@ extension WorkflowMachine {
       }
       status.outputs.artifacts[global] = value
       statusChanged = true
+    }
+  }
+}
+
+extension StoredArtifact {
+  /// What is elsewhere, as an output.
+  init(_ foreign: ForeignArtifact) {
+    let path = foreign.origin.uri.prefix { $0 != "?" }
+    let key = path.firstRange(of: "://").map { path[$0.upperBound...].drop { $0 != "/" }.dropFirst() } ?? path
+    self.init(key: String(key), size: .zero, sha256: "", archive: foreign.archive, origin: foreign.origin)
+    subPath = foreign.subPath
+  }
+
+  /// What is read where this output is taken.
+  var source: InputArtifact.Source {
+    guard let origin else { return .stored(self) }
+    var foreign = ForeignArtifact(origin: origin, archive: archive)
+    foreign.subPath = subPath
+    return .foreign(foreign)
+  }
+}
+
+extension InputArtifact.Source {
+  /// A part of it: of what is packed, a part of what comes out; of a bucket's objects, another key.
+  func part(_ path: String, of name: String) throws -> Self {
+    func joined(_ outer: String?) -> String { outer.map { $0 + "/" + path } ?? path }
+    switch self {
+    case .raw: throw FederationError(.invalidArgument, "artifact \(name): a raw artifact has no subPath")
+    case .absent: return .absent
+    case .stored(var stored):
+      stored.subPath = joined(stored.subPath)
+      return .stored(stored)
+    case .foreign(var foreign):
+      foreign.object = nil
+      if foreign.archive == .none {
+        foreign.origin.uri = foreign.origin.appending(path)
+      } else {
+        foreign.subPath = joined(foreign.subPath)
+      }
+      return .foreign(foreign)
     }
   }
 }

@@ -154,17 +154,30 @@ public enum ArgoStatus {
   }
 
   private static func artifact(_ name: String, _ stored: StoredArtifact) -> JSONValue {
-    ["name": .string(name), "s3": ["key": .string(stored.key)]]
+    if let origin = stored.origin { return artifact(name, origin, archive: stored.archive) }
+    return ["name": .string(name), "s3": ["key": .string(stored.key)]]
   }
 
-  private static func artifact(_ name: String, _ origin: DataOrigin) -> JSONValue {
-    guard origin.uri.hasPrefix("s3://") else { return ["name": .string(name), "http": ["url": .string(origin.uri)]] }
-    let path = origin.uri.dropFirst(5).prefix { $0 != "?" }
+  /// Without the headers of an address, which may be somebody's credentials.
+  private static func artifact(_ name: String, _ origin: DataOrigin, archive: ArchiveFormat? = nil) -> JSONValue {
+    if let git = try? GitSource(origin.uri) {
+      var object: [String: JSONValue] = ["repo": .string(git.url)]
+      if let revision = git.revision { object["revision"] = .string(revision) }
+      if let branch = git.branch { object["branch"] = .string(branch) }
+      return ["name": .string(name), "git": .object(object)]
+    }
+    let address = origin.uri.prefix { $0 != "?" }
+    guard address.hasPrefix("s3://") else {
+      return ["name": .string(name), "http": ["url": .string(String(address))]]
+    }
+    let path = address.dropFirst(5)
     let slash = path.firstIndex(of: "/") ?? path.endIndex
-    return [
-      "name": .string(name),
-      "s3": ["bucket": .string(String(path[..<slash])), "key": .string(String(path[slash...].dropFirst()))],
+    let key = DataOrigin.unescaped(path[slash...].dropFirst())
+    var object: [String: JSONValue] = [
+      "name": .string(name), "s3": ["bucket": .string(String(path[..<slash])), "key": .string(key)],
     ]
+    if archive == ArchiveFormat.none { object["archive"] = ["none": [:]] }
+    return .object(object)
   }
 
   private static func outputs(_ outputs: TaskOutputs, exitCode: Int32?) -> JSONValue {

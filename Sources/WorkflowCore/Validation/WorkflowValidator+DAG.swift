@@ -171,7 +171,9 @@ extension WorkflowStep {
     func scan(_ arguments: WorkflowArguments) {
       for parameter in arguments.parameters { scan(parameter.value) }
       for artifact in arguments.artifacts {
-        ([artifact.from, artifact.raw, artifact.key] + (artifact.foreign?.texts ?? [])).forEach { scan($0) }
+        ([artifact.from, artifact.raw, artifact.key, artifact.subPath] + (artifact.foreign?.texts ?? [])).forEach {
+          scan($0)
+        }
       }
     }
     scan(when)

@@ -227,9 +227,9 @@ extension WorkflowValidator {
     if let raw = artifact.raw { check(raw, scope, at: path / "raw" / "data") }
     if let key = artifact.key { check(key, scope, at: path / "s3" / "key") }
     if let foreign = artifact.foreign {
-      let isHTTP = if case .http = foreign.place { true } else { false }
-      for text in foreign.texts { check(text, scope, at: isHTTP ? path / "http" / "url" : path / "s3") }
+      for text in foreign.texts { check(text, scope, at: path / foreign.field) }
     }
+    if let part = artifact.subPath { check(part, scope, at: path / "subPath") }
     if let place = artifact.path { check(place, scope, at: path / "path") }
   }
 

@@ -165,6 +165,14 @@ struct WorkflowValidator {
       let isScript = container.source != nil
       if let http = template.http {
         for text in http.texts { check(text, scope, at: path / "http") }
+      } else if let expressions = template.transformations {
+        for text in expressions {
+          if text.hasTags {
+            check(text, scope, at: path / "data" / "transformation")
+          } else {
+            checkExpression(text, at: path / "data" / "transformation")
+          }
+        }
       } else if template.containerSet == nil {
         validateContainer(container, of: template, scope, at: path / (isScript ? "script" : "container"))
       }
@@ -249,19 +257,36 @@ struct WorkflowValidator {
         report("an output parameter of a container needs valueFrom.path", at: path / "parameters" / index)
       }
     }
-    for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.foreign != nil {
-      report(
-        "outputs go to the project's own repository: give s3.key alone, and copy from there (`fubini cp`)",
-        at: path / "artifacts" / index)
+    for (index, artifact) in template.outputs.artifacts.enumerated() {
+      if let foreign = artifact.foreign { validate(foreign, ofOutput: artifact, at: path / "artifacts" / index) }
+      if artifact.subPath != nil { report("is of inputs alone", at: path / "artifacts" / index / "subPath") }
     }
     for (index, artifact) in template.outputs.artifacts.enumerated() where artifact.path == nil && !artifact.optional {
       report("an output artifact of a container needs a path", at: path / "artifacts" / index)
     }
   }
 
+  /// Where an output goes that the repository does not get.
+  private mutating func validate(
+    _ foreign: ForeignSource, ofOutput artifact: WorkflowArtifact, at path: DocumentPath
+  ) {
+    switch foreign.place {
+    case .git: report("a git repository is of inputs alone", at: path / "git")
+    case .http, .s3:
+      let collection = artifact.collection ?? workflow.spec.collection
+      if collection != nil, collection != .never {
+        report(
+          "what is put into somebody's bucket or server stays there: artifactGC with strategy Never is the one that can be kept",
+          at: path / foreign.field)
+      }
+    }
+  }
+
   private mutating func validateArtifactPaths(_ template: WorkflowTemplate, at path: DocumentPath) {
     var seen: [String: String] = [:]
     for (index, artifact) in template.inputs.artifacts.enumerated() {
+      // What a data template lists is fetched by nobody.
+      if template.transformations != nil { continue }
       guard let place = artifact.path else {
         report("an input artifact of a container needs a path", at: path / "inputs" / "artifacts" / index)
         continue

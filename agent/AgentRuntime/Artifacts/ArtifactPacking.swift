@@ -61,13 +61,13 @@ enum ArtifactPacking {
   ///
   /// - Throws: `.failedPrecondition` (a directory cannot be stored with archive none), `.resourceExhausted` (disk full).
   static func pack(
-    _ tree: RootedTree, path: String, archive: ArchiveFormat, into directory: String,
+    _ tree: RootedTree, path: String, archive: ArchiveFormat, level: Int32? = nil, into directory: String,
     limits: ArchiveLimits = ArchiveLimits()
   ) throws -> PackedFile? {
     try PackedFile.writeIfAny(into: directory, isDurable: true) { output in
       switch archive {
       case .none: try copy(tree, path: path, to: output)
-      case .tar: try packTar(tree, path: path, to: output, limits: limits)
+      case .tar: try packTar(tree, path: path, to: output, level: level, limits: limits)
       case .zip: try packZip(tree, path: path, to: output, scratch: directory, limits: limits)
       }
     }
@@ -120,12 +120,13 @@ enum ArtifactPacking {
     }
   }
 
-  private static func packTar(_ tree: RootedTree, path: String, to output: Int32, limits: ArchiveLimits) throws -> Bool
-  {
+  private static func packTar(
+    _ tree: RootedTree, path: String, to output: Int32, level: Int32?, limits: ArchiveLimits
+  ) throws -> Bool {
     let pipe = try makePipe()
     let gzip: GzipProcess
     do {
-      gzip = try GzipProcess(decompressing: false, from: pipe.read, to: output)
+      gzip = try GzipProcess(compressingBy: level ?? GzipProcess.usualLevel, from: pipe.read, to: output)
     } catch {
       close(pipe.read)
       close(pipe.write)
@@ -184,10 +185,12 @@ enum ArtifactPacking {
   ///
   /// - Parameters:
   ///   - input: a regular file of the caller's own, read from its position on.
+  ///   - isModeRecursive: `mode` is for everything in a directory.
+  ///   - part: below what is unpacked, what alone is put there; nil: all of it.
   ///   - mayLink: the run has a user of its own, who may neither write a file of the caller's nor change its mode.
   static func unpack(
-    _ input: Int32, archive: ArchiveFormat, to path: String, mode: Int32?, root: RootedTree, rootPath: String,
-    scratch: String, mayLink: Bool = false,
+    _ input: Int32, archive: ArchiveFormat, to path: String, mode: Int32?, isModeRecursive: Bool = false,
+    part: String? = nil, root: RootedTree, rootPath: String, scratch: String, mayLink: Bool = false,
     limits: ArchiveLimits = ArchiveLimits()
   ) throws {
     guard let components = RootedTree.memberComponents(String(path.drop { $0 == "/" })), !components.isEmpty else {
@@ -199,6 +202,8 @@ enum ArtifactPacking {
     var made = scratch + "/content"
     var modeAfterwards: mode_t?
     switch archive {
+    case .none where part != nil:
+      throw FederationError(.failedPrecondition, "it is one file, and has no part \(part!)")
     case .none where mayLink && mode == nil && link(input, made): break
     case .none:
       let output = try POSIXFile.open(made, O_WRONLY | O_CREAT | O_EXCL, mode: 0o644)
@@ -220,9 +225,45 @@ enum ArtifactPacking {
       modeAfterwards = try writer.finish(exceptTop: names.count == 1 ? names[0] : nil)
       if names.count == 1 { made += "/" + names[0] }
     }
+    if let part {
+      made = try Self.part(part, of: made)
+      modeAfterwards = nil
+    }
+    // What is inside first: a mode may close the directory.
+    if isModeRecursive, let mode { try chmodTree(made, mode) }
     chmodFile(made, mode)
     try move(made, to: components, in: root, rootPath: rootPath)
     if mode == nil, let modeAfterwards { try root.setMode(ofDirectory: components, modeAfterwards) }
+  }
+
+  /// The place of a part of what was unpacked. No link leads there.
+  private static func part(_ part: String, of made: String) throws -> String {
+    guard let components = RootedTree.memberComponents(part) else {
+      throw FederationError(.invalidArgument, "\(part) is no path below an artifact")
+    }
+    guard !components.isEmpty else { return made }
+    var path = made
+    for component in components {
+      path += "/" + component
+      var status = stat()
+      guard lstat(path, &status) == 0 else {
+        throw FederationError(.failedPrecondition, "there is no \(part) in it")
+      }
+      guard status.st_mode & S_IFMT != S_IFLNK else {
+        throw FederationError(.failedPrecondition, "\(part) in it goes through a link")
+      }
+    }
+    return path
+  }
+
+  /// Everything below a directory, links and what they lead to excepted.
+  private static func chmodTree(_ path: String, _ mode: Int32) throws {
+    guard let directory = try? POSIXFile.open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW) else { return }
+    defer { close(directory) }
+    for name in try POSIXFile.entries(of: directory) {
+      try chmodTree(path + "/" + name, mode)
+      chmodFile(path + "/" + name, mode)
+    }
   }
 
   /// Gives a file another name, and takes everybody's right to write it.
@@ -251,7 +292,7 @@ enum ArtifactPacking {
     let gzip: GzipProcess
     do {
       defer { close(pipe.write) }
-      gzip = try GzipProcess(decompressing: true, from: input, to: pipe.write)
+      gzip = try GzipProcess(compressingBy: nil, from: input, to: pipe.write)
     }
     do {
       try TarReader.unpack(from: pipe.read, into: &writer)

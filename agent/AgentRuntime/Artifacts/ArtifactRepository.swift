@@ -30,6 +30,12 @@ protocol ArtifactRepository: Sendable {
   /// a node that is tried again stores under the same key. What an earlier call brought of the same file before it was cut is not
   /// sent again, where the control plane can keep it.
   func put(_ file: PackedFile, as key: String, for asker: RepositoryAsker) async throws
+  /// Whether an object that is named by its content is there, whole; false where the control plane cannot say.
+  func holds(_ pack: DatasetManifest.Pack, for asker: RepositoryAsker) async throws -> Bool
+}
+
+extension ArtifactRepository {
+  func holds(_ pack: DatasetManifest.Pack, for asker: RepositoryAsker) async throws -> Bool { false }
 }
 
 /// The connection that the session holds at present; other calls share it.
@@ -116,6 +122,20 @@ struct RemoteArtifactRepository: ArtifactRepository {
         throw FederationError(
           .unavailable, "The artifact repository stored other bytes than were sent", retryAfter: .seconds(1))
       }
+    } catch { throw GatewayErrors.translate(error) }
+  }
+
+  func holds(_ pack: DatasetManifest.Pack, for asker: RepositoryAsker) async throws -> Bool {
+    let connection = try connection.current()
+    guard connection.resumesUploads else { return false }
+    do {
+      return try await connection.client.findUpload(
+        .with {
+          $0.runID = asker.run?.number ?? 0
+          if asker.run == nil { $0.project = asker.project.text }
+          ($0.key, $0.size, $0.sha256) = (pack.key, pack.size, pack.sha256)
+        }
+      ).offset == pack.size
     } catch { throw GatewayErrors.translate(error) }
   }
 

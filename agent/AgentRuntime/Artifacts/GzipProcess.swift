@@ -11,13 +11,16 @@ internal import FederationModel
 struct GzipProcess: Sendable {
   private let processID: pid_t
 
+  static let usualLevel: Int32 = 6
+
   static let path: String? = ["/usr/bin/gzip", "/bin/gzip"].first { access($0, X_OK) == 0 }
 
   /// Writing to a filter that died must be an error, not the agent's end.
   private static let ignoreBrokenPipes: Void = { _ = signal(SIGPIPE, SIG_IGN) }()
 
+  /// - Parameter level: 1 to 9; nil: it decompresses.
   /// - Throws: `.failedPrecondition` when this machine has no gzip.
-  init(decompressing: Bool, from input: Int32, to output: Int32) throws {
+  init(compressingBy level: Int32?, from input: Int32, to output: Int32) throws {
     Self.ignoreBrokenPipes
     guard let path = Self.path else {
       throw FederationError(.failedPrecondition, "This machine has no gzip: install it, artifacts are packed with it")
@@ -37,7 +40,7 @@ struct GzipProcess: Sendable {
     sigaddset(&defaults, SIGPIPE)
     posix_spawnattr_setsigdefault(&attributes, &defaults)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
-    let arguments = ["gzip", decompressing ? "-dc" : "-nc", decompressing ? "-q" : "-6"]
+    let arguments = ["gzip", level == nil ? "-dc" : "-nc", level.map { "-\(min(9, max(1, $0)))" } ?? "-q"]
     var vector: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     defer { for pointer in vector { free(pointer) } }
     var environment: [UnsafeMutablePointer<CChar>?] = [nil]

@@ -118,7 +118,7 @@ enum ZipReader {
       let pipe = try makePipe()
       defer { close(pipe.write) }
       do {
-        let gzip = try GzipProcess(decompressing: true, from: packed, to: pipe.write)
+        let gzip = try GzipProcess(compressingBy: nil, from: packed, to: pipe.write)
         gzip.reapLater()
       } catch {
         close(pipe.read)

@@ -69,7 +69,7 @@ struct ZipWriter {
     let scratch = try POSIXFile.open(path, O_RDWR | O_CREAT | O_EXCL)
     defer { close(scratch) }
     unlink(path)
-    guard try GzipProcess(decompressing: false, from: file, to: scratch).wait() else {
+    guard try GzipProcess(compressingBy: GzipProcess.usualLevel, from: file, to: scratch).wait() else {
       throw FederationError(
         .resourceExhausted, "\(name) could not be compressed: is the disk full?", retryAfter: .seconds(10))
     }

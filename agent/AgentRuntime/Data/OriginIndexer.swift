@@ -23,11 +23,21 @@ struct OriginIndexer: Sendable {
 
   let sources: SourceAccess
   let repository: any ArtifactRepository
+  /// What commits were packed to, by repository and commit.
+  private let packed = PackedCommits()
+
+  init(sources: SourceAccess, repository: any ArtifactRepository) {
+    self.sources = sources
+    self.repository = repository
+  }
 
   /// - Throws: `.failedPrecondition` for an origin of which no data set can be made, saying why.
   func index(
     _ origin: DataOrigin, key: DataKey, as repositoryKey: String, of project: ProjectName, in directory: String
   ) async throws -> Listed {
+    if let git = try GitSource(origin.uri) {
+      return try await index(git, origin, key: key, as: repositoryKey, of: project, in: directory)
+    }
     let entries = try await list(origin, key)
     let file = try await BlockingWork.run { try Self.write(entries, in: directory) }
     defer { unlink(file.path) }
@@ -36,6 +46,47 @@ struct OriginIndexer: Sendable {
       manifest: StoredArtifact(key: repositoryKey, size: ByteCount(file.size), sha256: file.sha256, archive: .none),
       files: Int64(entries.count), bytes: entries.reduce(0) { $0 &+ $1.size },
       isValidated: entries.allSatisfy { $0.sha256 != nil || $0.modified != nil })
+  }
+
+  /// A git repository is checked out and packed here, once for everybody: its one file goes into the repository with the list that names
+  /// it. A commit that was packed before is not packed again while the repository has what came of it.
+  private func index(
+    _ git: GitSource, _ origin: DataOrigin, key: DataKey, as repositoryKey: String, of project: ProjectName,
+    in directory: String
+  ) async throws -> Listed {
+    let asker = RepositoryAsker(run: nil, project: project)
+    let values =
+      if let secret = origin.secret { try await sources.secrets.values(of: secret, for: key) } else {
+        [String: String]()
+      }
+    let checkout = try GitCheckout(git, values: values, in: directory)
+    let name = try await checkout.commit().map { PackedCommits.Name(uri: origin.uri, commit: $0, project: project) }
+    var pack: DatasetManifest.Pack
+    if let known = name.flatMap({ packed[$0] }), try await repository.holds(known, for: asker) {
+      pack = known
+    } else {
+      let file = try await checkout.pack(into: directory)
+      defer { unlink(file.path) }
+      pack = DatasetManifest.Pack(
+        key: DatasetManifest.path(of: file.sha256), sha256: file.sha256, size: file.size)
+      try await repository.put(file, as: pack.key, for: asker)
+      if let name { packed[name] = pack }
+    }
+    let list = try await BlockingWork.run { [pack] in
+      var isOver = false
+      return try PackedFile.manifest(.init(files: 1, bytes: pack.size, packs: [pack]), into: directory) {
+        guard !isOver else { return nil }
+        isOver = true
+        var entry = DatasetManifest.Entry(path: DataOrigin.gitArchive, size: pack.size, sha256: pack.sha256)
+        (entry.pack, entry.offset) = (0, 0)
+        return entry
+      }
+    }
+    defer { unlink(list.path) }
+    try await repository.put(list, as: repositoryKey, for: asker)
+    return Listed(
+      manifest: StoredArtifact(key: repositoryKey, size: ByteCount(list.size), sha256: list.sha256, archive: .none),
+      files: 1, bytes: pack.size, isValidated: true)
   }
 
   private func list(_ origin: DataOrigin, _ key: DataKey) async throws -> [RcloneClient.Listed] {
@@ -115,6 +166,27 @@ extension PackedFile {
       }
       try writer.finish()
       try POSIXFile.write(output, text, "a manifest")
+    }
+  }
+}
+
+/// What commits were packed to. In memory: after a restart they are packed again.
+private final class PackedCommits: Sendable {
+  struct Name: Hashable, Sendable {
+    var uri: String
+    var commit: String
+    var project: ProjectName
+  }
+  private static let countMax = 1000
+  private let packs = Mutex<[Name: DatasetManifest.Pack]>([:])
+
+  subscript(_ name: Name) -> DatasetManifest.Pack? {
+    get { packs.withLock { $0[name] } }
+    set {
+      packs.withLock { packs in
+        if packs.count >= Self.countMax { packs = [:] }
+        packs[name] = newValue
+      }
     }
   }
 }

@@ -62,6 +62,8 @@ enum OriginLocation: Hashable, Sendable {
     var components: [String]
     var endsWithSlash: Bool
     var query: [String: String]
+    /// `header=NAME:VALUE`, as often as there are headers.
+    var headers: [(name: String, value: String)] = []
 
     init(_ text: String) throws(FederationError) {
       guard !text.contains("#") else { throw invalid("an address cannot have a fragment (`#`); write %23") }
@@ -101,6 +103,11 @@ enum OriginLocation: Hashable, Sendable {
       query = [:]
       for pair in parts.count > 1 ? parts[1].split(separator: "&") : [] {
         let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        if sides[0] == "header", sides.count > 1 {
+          let parts = try decoded(sides[1]).split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+          headers.append((String(parts[0]), parts.count > 1 ? String(parts[1]) : ""))
+          continue
+        }
         query[try decoded(sides[0])] = sides.count > 1 ? try decoded(sides[1]) : ""
       }
     }
@@ -213,15 +220,39 @@ enum OriginLocation: Hashable, Sendable {
     }
     let (directory, only) = address.split(isFile: true)
     var parameters = ["url": "\(scheme)://\(address.hostAndPort)\(encoded(directory))/"]
-    if let token = secret["token"] {
-      parameters["headers"] = "Authorization,Bearer \(token)"
-    } else if let user = secret["user"], let password = secret["password"] {
-      parameters["headers"] = "Authorization,Basic \(Data("\(user):\(password)".utf8).base64EncodedString())"
-    }
-    if parameters["headers"]?.contains(where: { $0 == "\"" || $0.isNewline }) == true {
-      throw invalid("its secret has a quotation mark or a line break")
+    let headers = try headers(address, secret)
+    if !headers.isEmpty {
+      // A list of rclone's, as CSV has it.
+      parameters["headers"] = headers.flatMap { [$0.name, $0.value] }
+        .map { $0.contains(",") ? "\"\($0)\"" : $0 }.joined(separator: ",")
     }
     return .rclone(type: "http", parameters: parameters, root: "", only: only, knownHosts: nil)
+  }
+
+  /// Of an http origin: what its address and its secret say.
+  static func headers(
+    of uri: String, secret: [String: String]
+  ) throws(FederationError) -> [(name: String, value: String)] {
+    guard let scheme = uri.firstRange(of: "://") else { throw unknown(uri) }
+    return try headers(try Address(String(uri[scheme.upperBound...])), secret)
+  }
+
+  private static func headers(
+    _ address: Address, _ secret: [String: String]
+  ) throws(FederationError) -> [(name: String, value: String)] {
+    var headers = address.headers
+    if let token = secret["token"] {
+      headers.append(("Authorization", "Bearer \(token)"))
+    } else if let user = secret["user"], let password = secret["password"] {
+      headers.append(("Authorization", "Basic \(Data("\(user):\(password)".utf8).base64EncodedString())"))
+    }
+    for header in headers where (header.name + header.value).contains(where: { $0 == "\"" || $0.isNewline }) {
+      throw invalid("a header, or its secret, has a quotation mark or a line break")
+    }
+    for header in headers where RcloneSecret.asksForIdentity("headers", header.name) {
+      throw FederationError(.permissionDenied, "The origin cannot be used: the header \(header.name) is not sent")
+    }
+    return headers
   }
 
   private static func webdav(

@@ -34,7 +34,8 @@ struct WantedReplica: Sendable, Hashable {
 
 extension RunRequest {
   /// Whether anything is brought here before it starts.
-  var isStaged: Bool { spec.inputs.contains { $0.source != .absent } || spec.datasets?.isEmpty == false }
+  var isStaged: Bool { spec.transformations == nil && hasInputs }
+  private var hasInputs: Bool { spec.inputs.contains { $0.source != .absent } || spec.datasets?.isEmpty == false }
 
   /// The same run, with the data sets that it mounts where the cache has them.
   func mounting(from layout: CacheLayout) -> RunRequest {
@@ -47,7 +48,8 @@ extension RunRequest {
   /// Everything that must be in the cache before the run starts.
   var wantedReplicas: [WantedReplica] {
     var wanted: [WantedReplica] = []
-    for input in spec.inputs {
+    // Names of files alone are asked for.
+    for input in spec.transformations == nil ? spec.inputs : [] {
       switch input.source {
       case .stored(let artifact): wanted.append(WantedReplica(artifact, of: project))
       case .foreign(let artifact): if let object = artifact.object { wanted.append(WantedReplica(object)) }

@@ -122,7 +122,8 @@ final class Broker: Sendable {
       case .openLog(let run): return (.done, try await files.openLog(of: run))
       case .openResult(let run): return (.done, try await files.openResult(of: run))
       case .openOutput(let path, let run): return (.done, try await files.openOutput(path, of: run))
-      case .pack(let path, let archive, let run): return (.done, try await pack(path, archive, of: run))
+      case .pack(let path, let archive, let level, let run):
+        return (.done, try await pack(path, archive, level, of: run))
       case .discardRoot(let run): await executor.discardRoot(of: run)
       }
       return (.done, nil)
@@ -130,14 +131,18 @@ final class Broker: Sendable {
   }
 
   /// A file goes as it is; an archive through a file without a name, which is gone with the last descriptor.
-  private func pack(_ path: String, _ archive: ArchiveFormat, of run: RunID) async throws -> OpenedFile? {
+  private func pack(
+    _ path: String, _ archive: ArchiveFormat, _ level: Int32?, of run: RunID
+  ) async throws -> OpenedFile? {
     if archive == .none {
       do { return try await files.openOutput(path, of: run) } catch let error as FederationError
         where error.code == .failedPrecondition
       { throw ArtifactPacking.notAFile(path) }
     }
     let directory = directory + "/packed"
-    guard let packed = try await files.pack(path, archive: archive, of: run, into: directory) else { return nil }
+    guard let packed = try await files.pack(path, archive: archive, level: level, of: run, into: directory) else {
+      return nil
+    }
     return try await BlockingWork.run {
       defer { unlink(packed.path) }
       return try OpenedFile.open(packed.path)

@@ -23,7 +23,7 @@ enum BrokerRequest: Sendable, Codable {
   case openLog(RunID)
   case openResult(RunID)
   case openOutput(String, RunID)
-  case pack(String, ArchiveFormat, RunID)
+  case pack(String, ArchiveFormat, level: Int32?, RunID)
   case discardRoot(RunID)
 }
 

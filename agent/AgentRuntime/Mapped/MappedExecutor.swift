@@ -277,8 +277,10 @@ final class MappedExecutor: Executor, RunFileAccess {
     return try await client(of: run).open(request)
   }
 
-  func pack(_ path: String, archive: ArchiveFormat, of run: RunID, into directory: String) async throws -> PackedFile? {
-    guard let file = try await open(.pack(path, archive, run), run) else { return nil }
+  func pack(
+    _ path: String, archive: ArchiveFormat, level: Int32?, of run: RunID, into directory: String
+  ) async throws -> PackedFile? {
+    guard let file = try await open(.pack(path, archive, level: level, run), run) else { return nil }
     let limit = settings.outputBytesMax
     return try await BlockingWork.run {
       try ArtifactPacking.keep(file.descriptor, size: file.size, limit: limit, path, into: directory)

@@ -35,7 +35,7 @@ struct InputStaging: Sendable {
     for dataset in request.spec.datasets ?? [] {
       try await grant(cache.layout.replica(dataset.object.key), request.project)
     }
-    for (index, input) in request.spec.inputs.enumerated() {
+    for (index, input) in request.spec.inputs.enumerated() where request.spec.transformations == nil {
       try Task.checkCancellation()
       let path = request.spec.storedPath(of: input.path)
       do {
@@ -51,7 +51,9 @@ struct InputStaging: Sendable {
           let source = try await BlockingWork.run {
             try OpenedFile(owning: try POSIXFile.open(object, O_RDONLY | O_NOFOLLOW), object)
           }
-          let placed = PlacedInput(path: path, archive: artifact.archive, mode: input.mode, index: index)
+          let placed = PlacedInput(
+            path: path, archive: artifact.archive, mode: input.mode, isModeRecursive: input.isModeRecursive,
+            subPath: artifact.subPath, index: index)
           try await files.place(source, as: placed, in: request.id)
         case .foreign(let foreign):
           for file in try await BlockingWork.run({ [layout = cache.layout] in try ForeignFile.list(foreign, layout) }) {
@@ -60,7 +62,9 @@ struct InputStaging: Sendable {
               try OpenedFile(owning: try POSIXFile.open(file.source, O_RDONLY | O_NOFOLLOW), file.source)
             }
             let placed = PlacedInput(
-              path: path + file.below, archive: file.archive, mode: input.mode, index: index)
+              path: path + file.below, archive: file.archive, mode: input.mode,
+              isModeRecursive: input.isModeRecursive, subPath: file.archive == .none ? nil : foreign.subPath,
+              index: index)
             try await files.place(source, as: placed, in: request.id)
           }
         }

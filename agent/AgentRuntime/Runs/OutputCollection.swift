@@ -1,6 +1,12 @@
 internal import Execution
 internal import FederationModel
 
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
 /// Reads what a run that has ended leaves: result, parameters, artifacts.
 struct OutputCollection: Sendable {
   static let valueBytesMax: Int64 = 256 << 10
@@ -8,6 +14,8 @@ struct OutputCollection: Sendable {
   let files: any RunFileAccess
   let cache: DataCache
   let repository: any ArtifactRepository
+  /// Where outputs go that are not the repository's; nil: nowhere.
+  var delivery: OutputDelivery?
   /// Whether the control plane of this session can order an output into the repository later.
   var keepsUnstored: @Sendable () -> Bool = { false }
 
@@ -110,18 +118,22 @@ struct OutputCollection: Sendable {
     _ artifact: OutputArtifact, _ request: RunRequest, moved: inout Int64
   ) async throws -> StoredArtifact? {
     let what = "output artifact \(artifact.name)"
-    let packed: PackedFile?
-    do {
-      packed = try await files.pack(
-        request.spec.storedPath(of: artifact.path), archive: artifact.archive, of: request.id,
-        into: cache.workDirectory)
-    } catch var error as FederationError {
+    let found: (file: PackedFile, archive: ArchiveFormat)?
+    do { found = try await pack(artifact, request) } catch var error as FederationError {
       error.publicMessage = "\(what): \(error.publicMessage)"
       throw error
     }
-    guard let packed else {
+    guard let (packed, archive) = found else {
       if artifact.optional { return nil }
       throw FederationError(.failedPrecondition, "\(what): \(artifact.path) does not exist")
+    }
+    if let target = artifact.target {
+      do { return try await deliver(packed, archive, artifact, to: target, for: request.id, moved: &moved) } catch var
+        error as FederationError
+      {
+        error.publicMessage = "\(what): \(error.publicMessage)"
+        throw error
+      }
     }
     guard let key = artifact.key else {
       POSIXFile.removeTree(packed.path)
@@ -133,7 +145,7 @@ struct OutputCollection: Sendable {
       && keepsUnstored()
     let kept = try await cache.admit(packed, for: request.id, staysUnstored: staysUnstored)
     var stored = StoredArtifact(
-      key: key, size: ByteCount(kept.size), sha256: kept.sha256, archive: artifact.archive)
+      key: key, size: ByteCount(kept.size), sha256: kept.sha256, archive: archive)
     if staysUnstored {
       stored.isUnstored = true
       return stored
@@ -142,5 +154,49 @@ struct OutputCollection: Sendable {
     try await repository.put(kept, as: key, for: RepositoryAsker(run: request.id, project: request.project))
     moved += kept.size
     return stored
+  }
+
+  /// What is at an output's path, packed; nil when there is nothing. A directory that is not to be packed has to be, on its way: whoever
+  /// reads it gets a directory.
+  private func pack(
+    _ artifact: OutputArtifact, _ request: RunRequest
+  ) async throws -> (file: PackedFile, archive: ArchiveFormat)? {
+    let path = request.spec.storedPath(of: artifact.path)
+    func pack(_ archive: ArchiveFormat, level: Int32?) async throws -> (file: PackedFile, archive: ArchiveFormat)? {
+      try await files.pack(path, archive: archive, level: level, of: request.id, into: cache.workDirectory)
+        .map { ($0, archive) }
+    }
+    do { return try await pack(artifact.archive, level: artifact.compressionLevel) } catch let error as FederationError
+      where error.code == .failedPrecondition && artifact.archive == .none
+    {
+      return try await pack(.tar, level: artifact.target == nil ? nil : 1)
+    }
+  }
+
+  /// - Returns: what says that it is there; of a directory no size, because others may write there, too.
+  private func deliver(
+    _ packed: PackedFile, _ archive: ArchiveFormat, _ artifact: OutputArtifact, to target: DataOrigin, for run: RunID,
+    moved: inout Int64
+  ) async throws -> StoredArtifact {
+    defer { unlink(packed.path) }
+    guard let delivery else {
+      throw FederationError(.failedPrecondition, "this agent puts outputs into the repository alone")
+    }
+    guard artifact.archive == .none, archive == .tar else {
+      try await delivery.put(packed, to: target, for: run)
+      moved += packed.size
+      return StoredArtifact(
+        key: artifact.key ?? "", size: ByteCount(max(1, packed.size)), sha256: packed.sha256, archive: archive)
+    }
+    let directory = "\(cache.workDirectory)/deliver-\(UInt64.random(in: .min ... .max))"
+    defer { POSIXFile.removeTree(directory) }
+    try await BlockingWork.run {
+      try POSIXFile.makeDirectories(directory)
+      try ArtifactPacking.unpack(
+        packed.path, archive: .tar, to: "/tree", mode: nil, root: try RootedTree(directory), rootPath: directory,
+        scratch: directory + "/scratch")
+    }
+    moved += try await delivery.put(tree: directory + "/tree", to: target, for: run)
+    return StoredArtifact(key: artifact.key ?? "", size: .zero, sha256: packed.sha256, archive: .none)
   }
 }

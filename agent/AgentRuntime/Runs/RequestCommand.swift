@@ -27,9 +27,12 @@ public enum RequestCommand {
 
   /// - Returns: the exit code: 0 when the answer is what is wanted, 1 when it is not or there is none, 126 when nobody said what to ask.
   public static func main() async -> Int32 {
-    guard let bytes = HostFiles.read(RequestProgram.path, limit: 8 << 20),
-      let request = try? JSONDecoder().decode(RunHTTP.self, from: Data(bytes))
-    else {
+    guard let bytes = HostFiles.read(RequestProgram.path, limit: 8 << 20) else {
+      say("there is no request to be made")
+      return 126
+    }
+    if let listing = try? JSONDecoder().decode(NamesToTransform.self, from: Data(bytes)) { return transform(listing) }
+    guard let request = try? JSONDecoder().decode(RunHTTP.self, from: Data(bytes)) else {
       say("there is no request to be made")
       return 126
     }
@@ -47,6 +50,23 @@ public enum RequestCommand {
       say("\(request.method) \(request.url): \(reason(error))")
     }
     return 1
+  }
+
+  /// Of a `data` template: what its expressions make of the names of files.
+  private static func transform(_ listing: NamesToTransform) -> Int32 {
+    do {
+      let text = try DataTransformation.result(of: listing.names, listing.transformations)
+      guard text.utf8.count <= bodyBytesMax else {
+        throw FederationError(
+          .failedPrecondition,
+          "the names come to more than \(ByteCount(Int64(bodyBytesMax))), the most that a result has: filter them")
+      }
+      FileOutput.put(Array(text.utf8), to: STDOUT_FILENO)
+      return 0
+    } catch {
+      say((error as? FederationError)?.publicMessage ?? "\(error)")
+      return 1
+    }
   }
 
   struct Answer: Sendable {

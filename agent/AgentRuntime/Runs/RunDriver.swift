@@ -48,7 +48,7 @@ final class RunDriver: Sendable {
     journal: Journal, contents: JournalContents, executor: any Executor, files: (any RunFileAccess)? = nil,
     cache: DataCache, repository: any ArtifactRepository, keepsUnstored: @escaping @Sendable () -> Bool = { false },
     grant: @escaping @Sendable (String, ProjectName) async throws -> Void = { _, _ in },
-    objects: RunObjects? = nil, tenancy: Tenancy = .shared, logger: Logger
+    objects: RunObjects? = nil, delivery: OutputDelivery? = nil, tenancy: Tenancy = .shared, logger: Logger
   ) {
     self.journal = journal
     self.executor = executor
@@ -58,7 +58,7 @@ final class RunDriver: Sendable {
     let files = files ?? LocalRunFiles(executor: executor)
     staging = InputStaging(executor: executor, files: files, cache: cache, grant: grant)
     collection = OutputCollection(
-      files: files, cache: cache, repository: repository, keepsUnstored: keepsUnstored)
+      files: files, cache: cache, repository: repository, delivery: delivery, keepsUnstored: keepsUnstored)
     table = Mutex(RunTable(restoring: contents, tenancy: tenancy))
   }
 

@@ -30,8 +30,11 @@ protocol RunFileAccess: Sendable {
 
   /// Packs what is at `path` into a new file in `directory`, which is the agent's own; nil when there is nothing.
   ///
+  /// - Parameter level: of gzip; nil: the usual one.
   /// - Throws: see `ArtifactPacking.pack`.
-  func pack(_ path: String, archive: ArchiveFormat, of run: RunID, into directory: String) async throws -> PackedFile?
+  func pack(
+    _ path: String, archive: ArchiveFormat, level: Int32?, of run: RunID, into directory: String
+  ) async throws -> PackedFile?
 }
 
 /// Where an input goes.
@@ -40,6 +43,10 @@ struct PlacedInput: Sendable, Hashable, Codable {
   var path: String
   var archive: ArchiveFormat
   var mode: Int32?
+  /// Whether `mode` is for everything in a directory; nil: for the directory alone.
+  var isModeRecursive: Bool?
+  /// Of what is packed, the part that is meant; nil: all of it.
+  var subPath: String?
   /// Of the run's inputs: two of one run are unpacked in places of their own.
   var index: Int
 }
@@ -101,7 +108,8 @@ struct LocalRunFiles: RunFileAccess {
     lseek(source.descriptor, 0, SEEK_SET)
     try ArtifactPacking.unpack(
       source.descriptor, archive: input.archive, to: input.path, mode: input.mode,
-      root: try RootedTree(workspace.root), rootPath: workspace.root,
+      isModeRecursive: input.isModeRecursive == true, part: input.subPath, root: try RootedTree(workspace.root),
+      rootPath: workspace.root,
       scratch: workspace.directory + "/staging-\(input.index)", mayLink: mayLink)
   }
 
@@ -122,10 +130,12 @@ struct LocalRunFiles: RunFileAccess {
     }
   }
 
-  func pack(_ path: String, archive: ArchiveFormat, of run: RunID, into directory: String) async throws -> PackedFile? {
+  func pack(
+    _ path: String, archive: ArchiveFormat, level: Int32?, of run: RunID, into directory: String
+  ) async throws -> PackedFile? {
     let root = executor.workspace(for: run).root
     return try await BlockingWork.run {
-      try ArtifactPacking.pack(RootedTree(root), path: path, archive: archive, into: directory)
+      try ArtifactPacking.pack(RootedTree(root), path: path, archive: archive, level: level, into: directory)
     }
   }
 }

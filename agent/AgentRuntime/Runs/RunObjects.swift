@@ -29,6 +29,8 @@ struct RunObjects: Sendable {
   let asking: any ObjectAsking
   /// The cluster's rules: what containers without a command run.
   var images: @Sendable () async -> [ImageRule] = { [] }
+  /// Of runs that list what is in a bucket; nil: there are none.
+  var names: NameListing?
 
   /// - Throws: `.failedPrecondition` for what is missing; what `ObjectAsking` throws.
   func fill(_ request: RunRequest) async throws -> RunRequest {
@@ -57,6 +59,12 @@ struct RunObjects: Sendable {
       }
       filled.privateFiles.append(
         RunFile(path: RequestProgram.fileName, mode: 0o400, bytes: Array(try JSONEncoder().encode(request))))
+    }
+    if let expressions = spec.transformations {
+      guard let names else { throw FederationError(.failedPrecondition, "this agent lists no files for runs") }
+      let listing = NamesToTransform(names: try await names.names(for: request), transformations: expressions)
+      filled.privateFiles.append(
+        RunFile(path: RequestProgram.fileName, mode: 0o400, bytes: Array(try JSONEncoder().encode(listing))))
     }
     filled.privateFiles += try (spec.fileVolumes ?? []).enumerated().flatMap { index, volume in
       try Self.files(of: volume, found).map { file in
@@ -123,7 +131,7 @@ struct RunObjects: Sendable {
   /// Whether anything is to be done for a run before it starts.
   static func hasWork(_ request: RunRequest) -> Bool {
     !request.spec.objects.isEmpty || request.spec.fileVolumes?.isEmpty == false || request.spec.containers != nil
-      || request.spec.http != nil
+      || request.spec.http != nil || request.spec.transformations != nil
   }
 
   /// What the first program of a run with several needs to know.

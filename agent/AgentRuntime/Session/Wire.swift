@@ -99,7 +99,13 @@ extension Fubini_Agent_V1_TaskSpec {
         outputArtifacts: try outputArtifacts.map {
           FederationModel.OutputArtifact(
             name: $0.name, path: $0.path, archive: try $0.archive.model, optional: $0.optional,
-            key: $0.key.isEmpty ? nil : $0.key, mayStayUnstored: $0.keepUnstored ? true : nil)
+            key: $0.key.isEmpty ? nil : $0.key, mayStayUnstored: $0.keepUnstored ? true : nil,
+            target: $0.targetUri.isEmpty
+              ? nil
+              : DataOrigin(
+                uri: $0.targetUri, secret: $0.targetSecret.isEmpty ? nil : $0.targetSecret,
+                fields: $0.targetFields.isEmpty ? nil : $0.targetFields),
+            compressionLevel: $0.compressionLevel == 0 ? nil : $0.compressionLevel)
         },
         outputParameters: outputParameters.map {
           FederationModel.OutputParameter(
@@ -115,6 +121,7 @@ extension Fubini_Agent_V1_TaskSpec {
           onPreempt: hasOnPreempt ? onPreempt.model : nil),
         labels: labels.isEmpty ? nil : labels)
       if hasHTTP { spec.http = http.model }
+      if !transformations.isEmpty { spec.transformations = transformations }
       if hasContainers { spec.containers = try containers.model }
       if !environmentSources.isEmpty { spec.environmentSources = environmentSources.map(\.model) }
       if !fileVolumes.isEmpty { spec.fileVolumes = fileVolumes.map(\.model) }
@@ -162,18 +169,24 @@ extension Fubini_Agent_V1_SlurmHints {
 extension Fubini_Agent_V1_InputArtifact {
   var model: FederationModel.InputArtifact {
     get throws {
-      let place: FederationModel.InputArtifact.Source =
-        switch source {
-        case .raw(let text): .raw(text)
-        case .stored(let artifact): .stored(try artifact.model)
-        case .foreign(let artifact):
-          .foreign(
-            ForeignArtifact(
-              origin: DataOrigin(uri: artifact.origin.uri), archive: try artifact.archive.model,
-              object: try artifact.object.model))
-        case .absent, nil: .absent
-        }
-      return FederationModel.InputArtifact(name: name, path: path, source: place, mode: hasMode ? mode : nil)
+      let part = subPath.isEmpty ? nil : subPath
+      let place: FederationModel.InputArtifact.Source
+      switch source {
+      case .raw(let text): place = .raw(text)
+      case .stored(let artifact):
+        var stored = try artifact.model
+        stored.subPath = part
+        place = .stored(stored)
+      case .foreign(let artifact):
+        var foreign = ForeignArtifact(
+          origin: DataOrigin(uri: artifact.origin.uri), archive: try artifact.archive.model,
+          object: try artifact.object.model)
+        foreign.subPath = part
+        place = .foreign(foreign)
+      case .absent, nil: place = .absent
+      }
+      return FederationModel.InputArtifact(
+        name: name, path: path, source: place, mode: hasMode ? mode : nil, isModeRecursive: recurseMode ? true : nil)
     }
   }
 }

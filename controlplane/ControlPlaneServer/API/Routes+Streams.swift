@@ -190,6 +190,13 @@ extension APIServer {
     return try await download(artifact, named: try context.parameter("name"), of: head.project, from: offset)
   }
 
+  /// Why the bytes of an artifact are not to be had here.
+  static func elsewhere(_ name: String, _ origin: DataOrigin) -> FederationError {
+    FederationError(
+      .failedPrecondition,
+      "artifact \(name) lies elsewhere, and is fetched from there: \(origin.uri.prefix { $0 != "?" })")
+  }
+
   /// An artifact's stored bytes as an answer.
   ///
   /// - Parameter isAttachment: with the name of a file, as browsers and Argo's clients take it.
@@ -197,6 +204,7 @@ extension APIServer {
     _ artifact: StoredArtifact, named name: String, of project: ProjectName, from offset: Int64 = 0,
     isAttachment: Bool = false
   ) async throws -> Response {
+    if let origin = artifact.origin { throw Self.elsewhere(name, origin) }
     let key = try ArtifactKey(project: project, path: artifact.key)
     let download: any ArtifactDownload
     do { download = try await services.artifacts.get(key, from: offset) } catch let error as FederationError

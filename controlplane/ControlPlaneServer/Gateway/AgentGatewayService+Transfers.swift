@@ -129,6 +129,8 @@ extension AgentGatewayService {
     let cluster = try authenticated().cluster
     do {
       let project = try await project(run: request.runID, or: request.project, .write, of: request.key, cluster)
+      // Who asks for a pack is about to need it: it must not be swept meanwhile.
+      if request.runID == 0, DatasetManifest.isObject(request.key) { try await expectPack(request, of: project) }
       let offset = try await artifacts.position(
         of: try ArtifactKey(project: project, path: request.key),
         content: ArtifactStat(size: request.size, sha256: request.sha256))

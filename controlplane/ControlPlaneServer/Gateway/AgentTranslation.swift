@@ -251,6 +251,10 @@ extension Fubini_Agent_V1_TaskSpec {
         $0.optional = output.optional
         $0.key = output.key ?? ""
         $0.keepUnstored = output.mayStayUnstored == true
+        $0.targetUri = output.target?.uri ?? ""
+        $0.targetSecret = output.target?.secret ?? ""
+        $0.targetFields = output.target?.fields ?? [:]
+        $0.compressionLevel = output.compressionLevel ?? 0
       }
     }
     outputParameters = spec.outputParameters.map { output in
@@ -278,6 +282,7 @@ extension Fubini_Agent_V1_TaskSpec {
       .with { ($0.object, $0.mountPath) = (Fubini_Agent_V1_DataObject(mounted.object), mounted.mountPath) }
     }
     if let request = spec.http { http = Fubini_Agent_V1_RunHTTP(request) }
+    transformations = spec.transformations ?? []
     if let several = spec.containers { containers = Fubini_Agent_V1_RunContainers(several) }
     environmentSources = (spec.environmentSources ?? []).map(Fubini_Agent_V1_EnvironmentSource.init)
     fileVolumes = (spec.fileVolumes ?? []).map(Fubini_Agent_V1_FileVolume.init)
@@ -303,5 +308,7 @@ extension Fubini_Agent_V1_InputArtifact {
       foreign.origin = artifact.origin.message
     }
     if let bits = artifact.mode { mode = bits }
+    recurseMode = artifact.isModeRecursive == true
+    subPath = artifact.subPath ?? ""
   }
 }

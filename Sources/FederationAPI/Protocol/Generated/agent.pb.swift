@@ -1121,6 +1121,13 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
   /// Clears the value of `http`. Subsequent reads from it will return its default value.
   public mutating func clearHTTP() {_uniqueStorage()._http = nil}
 
+  /// Feature `artifacts`: in place of a program: the names of the files at the origin of the one input, each expression applied to what
+  /// the one before has made of them.
+  public var transformations: [String] {
+    get {_storage._transformations}
+    set {_uniqueStorage()._transformations = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1520,6 +1527,18 @@ public nonisolated struct Fubini_Agent_V1_InputArtifact: @unchecked Sendable {
   /// Clears the value of `mode`. Subsequent reads from it will return its default value.
   public mutating func clearMode() {_uniqueStorage()._mode = nil}
 
+  /// Feature `artifacts`: the part of it that is meant, below its top; empty: all of it.
+  public var subPath: String {
+    get {_storage._subPath}
+    set {_uniqueStorage()._subPath = newValue}
+  }
+
+  /// Feature `artifacts`: `mode` is for everything in a directory.
+  public var recurseMode: Bool {
+    get {_storage._recurseMode}
+    set {_uniqueStorage()._recurseMode = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Source: Equatable, Sendable {
@@ -1615,6 +1634,18 @@ public nonisolated struct Fubini_Agent_V1_OutputArtifact: Sendable {
 
   /// Capability `data`: the run ends without waiting for the copy in the repository; StoreOrder asks for it later.
   public var keepUnstored: Bool = false
+
+  /// Feature `artifacts`: it goes to this address and not into the repository: s3://BUCKET/KEY, or http(s):// to be PUT there.
+  public var targetUri: String = String()
+
+  /// Name of the project's secret that opens it (GetSecret with the run's id); empty: it is open to all.
+  public var targetSecret: String = String()
+
+  /// What the secret's values are called, by what they are called here.
+  public var targetFields: Dictionary<String,String> = [:]
+
+  /// Feature `artifacts`: of gzip, 1 to 9; 0: the agent's own.
+  public var compressionLevel: Int32 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -4072,7 +4103,7 @@ nonisolated extension Fubini_Agent_V1_RunSlice: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0\u{1}transformations\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -4101,6 +4132,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _directoryMounts: [Fubini_Agent_V1_DirectoryMount] = []
     var _containers: Fubini_Agent_V1_RunContainers? = nil
     var _http: Fubini_Agent_V1_RunHTTP? = nil
+    var _transformations: [String] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4137,6 +4169,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _directoryMounts = source._directoryMounts
       _containers = source._containers
       _http = source._http
+      _transformations = source._transformations
     }
   }
 
@@ -4181,6 +4214,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 62: try { try decoder.decodeRepeatedMessageField(value: &_storage._directoryMounts) }()
         case 63: try { try decoder.decodeSingularMessageField(value: &_storage._containers) }()
         case 64: try { try decoder.decodeSingularMessageField(value: &_storage._http) }()
+        case 65: try { try decoder.decodeRepeatedStringField(value: &_storage._transformations) }()
         default: break
         }
       }
@@ -4271,6 +4305,9 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       try { if let v = _storage._http {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 64)
       } }()
+      if !_storage._transformations.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._transformations, fieldNumber: 65)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4306,6 +4343,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._directoryMounts != rhs_storage._directoryMounts {return false}
         if _storage._containers != rhs_storage._containers {return false}
         if _storage._http != rhs_storage._http {return false}
+        if _storage._transformations != rhs_storage._transformations {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -5008,13 +5046,15 @@ nonisolated extension Fubini_Agent_V1_Resources: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".InputArtifact"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}raw\0\u{1}stored\0\u{1}absent\0\u{1}mode\0\u{1}foreign\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}raw\0\u{1}stored\0\u{1}absent\0\u{1}mode\0\u{1}foreign\0\u{3}sub_path\0\u{3}recurse_mode\0")
 
   fileprivate class _StorageClass {
     var _name: String = String()
     var _path: String = String()
     var _source: Fubini_Agent_V1_InputArtifact.OneOf_Source?
     var _mode: Int32? = nil
+    var _subPath: String = String()
+    var _recurseMode: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -5029,6 +5069,8 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
       _path = source._path
       _source = source._source
       _mode = source._mode
+      _subPath = source._subPath
+      _recurseMode = source._recurseMode
     }
   }
 
@@ -5092,6 +5134,8 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
             _storage._source = .foreign(v)
           }
         }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._subPath) }()
+        case 9: try { try decoder.decodeSingularBoolField(value: &_storage._recurseMode) }()
         default: break
         }
       }
@@ -5131,6 +5175,12 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
       try { if case .foreign(let v)? = _storage._source {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
       } }()
+      if !_storage._subPath.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._subPath, fieldNumber: 8)
+      }
+      if _storage._recurseMode != false {
+        try visitor.visitSingularBoolField(value: _storage._recurseMode, fieldNumber: 9)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -5144,6 +5194,8 @@ nonisolated extension Fubini_Agent_V1_InputArtifact: SwiftProtobuf.Message, Swif
         if _storage._path != rhs_storage._path {return false}
         if _storage._source != rhs_storage._source {return false}
         if _storage._mode != rhs_storage._mode {return false}
+        if _storage._subPath != rhs_storage._subPath {return false}
+        if _storage._recurseMode != rhs_storage._recurseMode {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -5259,7 +5311,7 @@ nonisolated extension Fubini_Agent_V1_StoredArtifact: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".OutputArtifact"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}archive\0\u{1}optional\0\u{1}key\0\u{3}keep_unstored\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}path\0\u{1}archive\0\u{1}optional\0\u{1}key\0\u{3}keep_unstored\0\u{3}target_uri\0\u{3}target_secret\0\u{3}target_fields\0\u{3}compression_level\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5273,6 +5325,10 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
       case 4: try { try decoder.decodeSingularBoolField(value: &self.optional) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.key) }()
       case 6: try { try decoder.decodeSingularBoolField(value: &self.keepUnstored) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.targetUri) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.targetSecret) }()
+      case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.targetFields) }()
+      case 10: try { try decoder.decodeSingularInt32Field(value: &self.compressionLevel) }()
       default: break
       }
     }
@@ -5297,6 +5353,18 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
     if self.keepUnstored != false {
       try visitor.visitSingularBoolField(value: self.keepUnstored, fieldNumber: 6)
     }
+    if !self.targetUri.isEmpty {
+      try visitor.visitSingularStringField(value: self.targetUri, fieldNumber: 7)
+    }
+    if !self.targetSecret.isEmpty {
+      try visitor.visitSingularStringField(value: self.targetSecret, fieldNumber: 8)
+    }
+    if !self.targetFields.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.targetFields, fieldNumber: 9)
+    }
+    if self.compressionLevel != 0 {
+      try visitor.visitSingularInt32Field(value: self.compressionLevel, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5307,6 +5375,10 @@ nonisolated extension Fubini_Agent_V1_OutputArtifact: SwiftProtobuf.Message, Swi
     if lhs.optional != rhs.optional {return false}
     if lhs.key != rhs.key {return false}
     if lhs.keepUnstored != rhs.keepUnstored {return false}
+    if lhs.targetUri != rhs.targetUri {return false}
+    if lhs.targetSecret != rhs.targetSecret {return false}
+    if lhs.targetFields != rhs.targetFields {return false}
+    if lhs.compressionLevel != rhs.compressionLevel {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -72,8 +72,7 @@ extension APIServer {
     case .stored(let artifact)?:
       return try await download(artifact, named: name, of: loaded.row.project, isAttachment: true)
     case .foreign(let foreign)?:
-      throw FederationError(
-        .failedPrecondition, "artifact \(name) lies elsewhere, and is fetched from there: \(foreign.origin.uri)")
+      throw Self.elsewhere(name, foreign.origin)
     case .absent?, nil: throw missing
     }
   }
