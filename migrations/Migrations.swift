@@ -26,12 +26,13 @@ public enum EmbeddedMigrations {
       ("V0015__preemption.sql", String(decoding: PackageResources.V0015__preemption_sql, as: UTF8.self)),
       ("V0016__egress.sql", String(decoding: PackageResources.V0016__egress_sql, as: UTF8.self)),
       ("V0017__slices.sql", String(decoding: PackageResources.V0017__slices_sql, as: UTF8.self)),
+      ("V0018__spot.sql", String(decoding: PackageResources.V0018__spot_sql, as: UTF8.self)),
+      ("V0019__organisations.sql", String(decoding: PackageResources.V0019__organisations_sql, as: UTF8.self)),
       ("V0020__objects.sql", String(decoding: PackageResources.V0020__objects_sql, as: UTF8.self)),
       ("V0021__cron_states.sql", String(decoding: PackageResources.V0021__cron_states_sql, as: UTF8.self)),
       ("V0023__gates.sql", String(decoding: PackageResources.V0023__gates_sql, as: UTF8.self)),
       ("V0024__ttl.sql", String(decoding: PackageResources.V0024__ttl_sql, as: UTF8.self)),
-      ("V0018__spot.sql", String(decoding: PackageResources.V0018__spot_sql, as: UTF8.self)),
-      ("V0019__organisations.sql", String(decoding: PackageResources.V0019__organisations_sql, as: UTF8.self)),
+      ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
     ]
   }
 }

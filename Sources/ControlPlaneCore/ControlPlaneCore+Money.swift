@@ -51,6 +51,7 @@ extension ControlPlaneCore {
     case .setLimits(let limits): try setLimits(limits, of: name, principal)
     case .setBudget(let change):
       let spec = change.applied(to: ledger.budgets[name]?.spec)
+      try checkGrant(of: name, for: spec)
       try ledger.set(spec, for: name, at: now, by: principal.user)
       wantsPlacement = true
       note(
@@ -117,9 +118,15 @@ extension ControlPlaneCore {
 
   /// Whether a project takes new work.
   ///
-  /// - Throws: as `open`, and `.budgetDenied` when its money is gone.
+  /// - Throws: as `open`, and `.budgetDenied` when its money is gone, `.failedPrecondition` when it has no budget and needs one.
   func admit(to name: ProjectName) throws {
     try open(name)
+    if ledger.budgets[name] == nil, organisations[organisation(of: name)]?.grant != nil {
+      throw FederationError(
+        .failedPrecondition,
+        "project \(name) has no budget, and its organisation's money goes to budgets alone: fubini budget set \(name) ..."
+      )
+    }
     guard let budget = ledger.budgets[name], budget.spec.isHard, budget.spec.onExhausted != .drain,
       budget.available <= .zero
     else { return }

@@ -1,4 +1,5 @@
 import FederationModel
+import LedgerCore
 
 /// Organisations: who has projects, and a part of what is shared for all of them together (ADR 0022).
 extension ControlPlaneCore {
@@ -30,6 +31,11 @@ extension ControlPlaneCore {
       change(name) { $0.weight = weight }
       note(principal, "organisation.weight", name.text, "\(weight)")
       wantsPlacement = true
+    case .setGrant(let grant):
+      try require(name)
+      if let grant { try check(grant, of: name) }
+      change(name) { $0.grant = grant }
+      note(principal, "organisation.grant", name.text, grant.map { "\($0.amount) \($0.currency)" } ?? "none")
     }
     output.organisations.insert(name)
     return .organisation(name)
@@ -44,6 +50,61 @@ extension ControlPlaneCore {
     guard organisations[name] != nil || name == .federation else {
       throw FederationError(
         .notFound, "there is no organisation \(name); an administrator makes it: fubini org create \(name)")
+    }
+  }
+
+  /// - Throws: `.invalidArgument`, `.failedPrecondition` when the budgets that are there already do not fit it.
+  private func check(_ grant: OrganisationGrant, of name: OrganisationName) throws {
+    if let problem = grant.problem { throw FederationError(.invalidArgument, problem) }
+    let (sum, odd) = budgets(of: name, in: grant.currency)
+    if let odd {
+      throw FederationError(
+        .failedPrecondition,
+        "project \(odd) of organisation \(name) has a soft budget, or one in another currency than \(grant.currency): "
+          + "change that first")
+    }
+    guard sum <= grant.amount else {
+      throw FederationError(
+        .failedPrecondition,
+        "the budgets of organisation \(name)'s projects are \(sum) \(grant.currency) together: lower them first")
+    }
+  }
+
+  /// The sum of the limits of an organisation's budgets, and a project whose budget cannot be under a grant in that currency.
+  private func budgets(
+    of name: OrganisationName, in currency: String, without left: ProjectName? = nil
+  ) -> (sum: Amount, odd: ProjectName?) {
+    var sum = Amount.zero
+    var odd: ProjectName?
+    for (project, budget) in ledger.budgets where project != left && organisation(of: project) == name {
+      guard budget.spec.isHard, budget.spec.currency == currency else {
+        odd = min(odd ?? project, project)
+        continue
+      }
+      sum = sum + budget.spec.limit
+    }
+    return (sum, odd)
+  }
+
+  /// Whether a budget fits what its organisation was granted.
+  ///
+  /// - Throws: `.budgetDenied` with what is left, `.failedPrecondition` for a budget that no grant can bound.
+  func checkGrant(of project: ProjectName, for spec: BudgetSpec) throws {
+    let name = organisation(of: project)
+    guard let grant = organisations[name]?.grant else { return }
+    guard spec.isHard, spec.currency == grant.currency else {
+      throw FederationError(
+        .failedPrecondition,
+        "organisation \(name) was granted \(grant.amount) \(grant.currency): its projects' budgets are hard, and in "
+          + grant.currency)
+    }
+    let given = budgets(of: name, in: grant.currency, without: project).sum
+    guard given + spec.limit <= grant.amount else {
+      throw FederationError(
+        .budgetDenied,
+        "organisation \(name) was granted \(grant.amount) \(grant.currency), and its other projects' budgets are \(given): "
+          + "\(max(grant.amount - given, .zero)) are left for \(project); an administrator of the federation grants more: "
+          + "fubini org grant \(name) AMOUNT \(grant.currency)")
     }
   }
 

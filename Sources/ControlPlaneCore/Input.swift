@@ -119,6 +119,8 @@ public enum OrganisationCommand: Hashable, Sendable, Codable {
   case describe(String)
   /// Its part of what is shared, compared with the other organisations'.
   case setWeight(Double)
+  /// What the budgets of its projects may have together; nil: they are not bounded.
+  case setGrant(OrganisationGrant?)
 }
 
 /// What can be asked of a project.

@@ -36,9 +36,7 @@ public struct BudgetSpec: Hashable, Sendable, Codable {
 
   /// What is wrong with it, for whoever wrote it; nil when nothing is.
   public var problem: String? {
-    guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else {
-      return "the currency is three capital letters like CNY, not \"\(currency.prefix(20))\""
-    }
+    if let problem = Money.problem(ofCurrency: currency) { return problem }
     guard limit >= .zero, limit <= .max else { return "a budget is an amount from 0 to \(Amount.max)" }
     guard alerts.count <= 10, alerts.allSatisfy({ (1...1000).contains($0) }), alerts == alerts.sorted(),
       Set(alerts).count == alerts.count

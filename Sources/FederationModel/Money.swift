@@ -30,6 +30,14 @@ public struct Money: Hashable, Sendable, Codable, CustomStringConvertible {
     self.init(minorUnits: whole * 100 + cents, currency: String(parts[1]))
   }
 
+  /// What is wrong with the name of a currency, for whoever wrote it; nil when nothing is.
+  static func problem(ofCurrency currency: String) -> String? {
+    guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else {
+      return "the currency is three capital letters like CNY, not \"\(currency.prefix(20))\""
+    }
+    return nil
+  }
+
   public var description: String {
     let magnitude = minorUnits.magnitude
     let cents = magnitude % 100
@@ -83,9 +91,7 @@ public struct PriceSheet: Hashable, Sendable, Codable {
 
   /// What is wrong with it, for whoever wrote it; nil when nothing is.
   public var problem: String? {
-    guard currency.utf8.count == 3, currency.utf8.allSatisfy({ (0x41...0x5a).contains($0) }) else {
-      return "the currency is three capital letters like CNY, not \"\(currency.prefix(20))\""
-    }
+    if let problem = Money.problem(ofCurrency: currency) { return problem }
     guard
       [coreHour, gibibyteHour, gpuHour, egressGibibyte, storageGibibyteHour ?? 0].allSatisfy({
         (0...Self.priceMax).contains($0)

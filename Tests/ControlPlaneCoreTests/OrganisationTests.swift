@@ -61,6 +61,53 @@ struct OrganisationTests {
     #expect(federation.database.audit.filter { $0.action == "budget.transfer" }.count == 1)
   }
 
+  private func budget(_ limit: String, _ currency: String = "CNY", isHard: Bool? = nil) -> ProjectCommand {
+    .setBudget(BudgetChange(limit: Amount(limit)!, currency: currency, period: .once, isHard: isHard))
+  }
+
+  @Test(
+    "I3: the budgets of an organisation's projects are together no more than what it was granted, after a restart too")
+  func grant() {
+    var federation = federation()
+    let grant = OrganisationGrant(amount: Amount("15")!, currency: "CNY")
+    #expect(refusal(.project("r1", budget("10")), &federation) == nil)
+    #expect(refusal(.organisation("red", .setGrant(grant)), &federation) == nil)
+    for restarts in [false, true] {
+      if restarts {
+        federation.crash()
+        federation.connect("a")
+        federation.settle()
+      }
+      #expect(refusal(.project("r2", budget("5.01")), &federation) == .budgetDenied)
+      #expect(refusal(.project("r2", budget("5", "EUR")), &federation) == .failedPrecondition)
+      #expect(refusal(.project("r2", budget("5", isHard: false)), &federation) == .failedPrecondition)
+      #expect(refusal(.project("b1", budget("500")), &federation) == nil, "another organisation's")
+    }
+    #expect(refusal(.project("r2", budget("5")), &federation) == nil)
+    #expect(refusal(.project("r1", budget("10")), &federation) == nil, "its own limit does not count twice")
+    #expect(refusal(.project("r1", budget("11")), &federation) == .budgetDenied)
+    let less = OrganisationGrant(amount: Amount("14")!, currency: "CNY")
+    #expect(refusal(.organisation("red", .setGrant(less)), &federation) == .failedPrecondition)
+    #expect(refusal(.organisation("red", .setGrant(nil)), &federation) == nil)
+    #expect(refusal(.project("r1", budget("11")), &federation) == nil)
+    #expect(federation.database.audit.filter { $0.action == "organisation.grant" }.map(\.detail) == ["15 CNY", "none"])
+  }
+
+  @Test("I3: under a grant a project without a budget takes no work: it would spend what nobody gave it")
+  func budgetless() throws {
+    var federation = federation()
+    let grant = OrganisationGrant(amount: Amount("15")!, currency: "CNY")
+    #expect(refusal(.organisation("red", .setGrant(grant)), &federation) == nil)
+    let yaml = classTasks("offline", 1)
+    func submission(_ name: String, _ project: ProjectName) throws -> Command {
+      .submit(Submission(definition: try Federation.definition(yaml), project: project, name: name, uid: name))
+    }
+    #expect(try refusal(submission("w1", "r1"), &federation) == .failedPrecondition)
+    #expect(try refusal(submission("w2", "b1"), &federation) == nil)
+    #expect(refusal(.project("r1", budget("10")), &federation) == nil)
+    #expect(try refusal(submission("w3", "r1"), &federation) == nil)
+  }
+
   @Test("What makes no sense is refused; a project's name is the federation's, whichever organisation it is of")
   func refuses() {
     var federation = federation()

@@ -290,6 +290,8 @@ private struct RandomLife {
       command(.project(project, .limitMember(random.next(upTo: 2) == 0 ? "u" : "v", limit)))
     case 2:
       command(.organisation("o", .setWeight(Double(1 + random.next(upTo: 9)))))
+      let grant = OrganisationGrant(amount: Amount(micros: 1_000_000_000), currency: change.currency)
+      command(.organisation("o", .setGrant(random.next(upTo: 2) == 0 ? grant : nil)))
     case 0: command(.project("q", .transferBudget(Amount(micros: 900), to: "p")))
     case 1: command(.project("q", .archive(random.next(upTo: 2) == 0)))
     default: command(.project(project, .setBudget(change)))

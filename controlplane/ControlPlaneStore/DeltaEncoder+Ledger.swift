@@ -8,7 +8,10 @@ import SchedulerCore
 extension DeltaEncoder {
   private static let organisationSQL = upsert(
     "organisations", key: ["name"], fixed: ["created_ms"],
-    [("name", "text"), ("description", "text"), ("created_ms", "int8"), ("weight", "float8")])
+    [
+      ("name", "text"), ("description", "text"), ("created_ms", "int8"), ("weight", "float8"), ("grant_micros", "int8"),
+      ("grant_currency", "text"),
+    ])
 
   static func organisations(_ rows: [OrganisationRow]) -> PostgresStatement {
     var p = PostgresParameters()
@@ -16,6 +19,8 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.description }
     p.append(column: rows) { $0.createdAt.milliseconds }
     p.append(column: rows) { $0.weight }
+    p.append(column: rows) { $0.grant?.amount.micros }
+    p.append(column: rows) { $0.grant?.currency }
     return PostgresStatement(organisationSQL, p)
   }
 

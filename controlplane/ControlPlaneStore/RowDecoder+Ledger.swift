@@ -5,12 +5,18 @@ import Postgres
 import SchedulerCore
 
 extension RowDecoder {
-  static let organisations = "SELECT name, description, created_ms, weight FROM organisations ORDER BY name"
+  static let organisations = """
+    SELECT name, description, created_ms, weight, grant_micros, grant_currency FROM organisations ORDER BY name
+    """
 
   static func organisation(_ row: PostgresRow) throws -> OrganisationRow {
-    OrganisationRow(
+    var found = OrganisationRow(
       name: OrganisationName(try row.text(0)), description: try row.text(1), createdAt: try time(row, 2),
       weight: try row.double(3))
+    if let micros = try row.optionalInt(4), let currency = try row.optionalText(5) {
+      found.grant = OrganisationGrant(amount: Amount(micros: micros), currency: currency)
+    }
+    return found
   }
 
   static let projects = """

@@ -298,11 +298,17 @@ public struct OrganisationRow: Hashable, Sendable {
   public var createdAt: Timestamp
   /// Its part of what is shared, compared with the other organisations'. Above zero.
   public var weight: Double
-  public init(name: OrganisationName, description: String = "", createdAt: Timestamp, weight: Double = 1) {
+  /// nil: nothing bounds the budgets of its projects together.
+  public var grant: OrganisationGrant?
+  public init(
+    name: OrganisationName, description: String = "", createdAt: Timestamp, weight: Double = 1,
+    grant: OrganisationGrant? = nil
+  ) {
     self.name = name
     self.description = description
     self.createdAt = createdAt
     self.weight = weight
+    self.grant = grant
   }
 }
 

@@ -6,12 +6,13 @@ internal import NIOHTTP1
 /// `fubini org`.
 struct OrganisationCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "org", abstract: "Organisations and who has which role in them: create, list, get, update, member.",
+    commandName: "org",
+    abstract: "Organisations and who has which role in them: create, list, get, update, grant, member.",
     discussion: """
       An organisation has projects, and a part of what is shared for all of them together. The one called default is the federation's \
       own: its roles hold in every organisation, and for clusters and prices.
       """,
-    subcommands: [Create.self, ListAll.self, Get.self, Update.self, Member.self])
+    subcommands: [Create.self, ListAll.self, Get.self, Update.self, Grant.self, Member.self])
 
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make an organisation.")
@@ -42,10 +43,13 @@ struct OrganisationCommand: AsyncParsableCommand {
     }
 
     static func table(_ items: [OrganisationDocument]) -> String {
-      var table = Table(headings: ["NAME", "WEIGHT", "PROJECTS", "DESCRIPTION"])
+      var table = Table(headings: ["NAME", "WEIGHT", "GRANT", "IN BUDGETS", "PROJECTS", "DESCRIPTION"])
       for item in items {
         let projects = item.projects.isEmpty ? "-" : item.projects.joined(separator: ",")
-        table.rows.append([item.name, FairShareCommand.decimal(item.weight, 3), projects, item.description])
+        table.rows.append([
+          item.name, FairShareCommand.decimal(item.weight, 3), item.grant?.text ?? "-", item.budgeted?.text ?? "-",
+          projects, item.description,
+        ])
       }
       return table.render()
     }
@@ -86,6 +90,40 @@ struct OrganisationCommand: AsyncParsableCommand {
             path, body: OrganisationRequest(description: description), method: .PUT)
         }
         Terminal.line("\(name): changed.")
+      }
+    }
+  }
+
+  struct Grant: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Bound what the budgets of an organisation's projects may have together.",
+      discussion: """
+        The limits of their budgets, each for its own period, are together no more than that; they are in its currency, and hard. A \
+        project without a budget takes no work then. Set by an administrator of the federation. none: nothing bounds them any more.
+        """)
+    @Argument var name: String
+    @Argument(help: "As 50000 or 0.25; none.") var amount: String
+    @Argument(help: "Three capital letters: CNY, EUR.") var currency: String?
+
+    func validate() throws {
+      guard (amount == "none") == (currency == nil) else {
+        throw ValidationError("Say an amount and its currency, as 50000 CNY, or none.")
+      }
+    }
+
+    func run() async throws {
+      try await withClient { client in
+        let path = ["v1", "organisations", name, "grant"]
+        if let currency {
+          let _: AcceptedDocument = try await client.post(
+            path, body: GrantRequest(amount: amount, currency: currency), method: .PUT)
+        } else {
+          let _: AcceptedDocument = try await client.decode(.init(method: .DELETE, path: path))
+        }
+        let found: OrganisationDocument = try await client.get(["v1", "organisations", name])
+        Terminal.line(
+          found.grant.map { "\(name): \($0.text) granted, \(found.budgeted?.text ?? "0") in budgets." }
+            ?? "\(name): nothing bounds its budgets.")
       }
     }
   }

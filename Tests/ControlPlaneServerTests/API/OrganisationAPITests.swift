@@ -58,6 +58,20 @@ import Testing
         ] {
           #expect(try await client.send(.put, path, token: two.red, body: body).status == .forbidden, "\(path)")
         }
+        let grant = #"{"amount":"12","currency":"CNY"}"#
+        #expect(
+          try await client.send(.put, "/v1/organisations/red/grant", token: two.red, body: grant).status == .forbidden)
+        #expect(
+          try await client.send(.put, "/v1/organisations/red/grant", token: fixture.admin, body: grant).status == .ok)
+        let more = #"{"amount":"13","currency":"CNY"}"#
+        let refused = try await client.send(.put, "/v1/projects/r1/budget", token: two.red, body: more)
+        #expect(refused.status.code == 402, "\(String(buffer: refused.body))")
+        let granted = try await client.send(.get, "/v1/organisations/red", token: two.red)
+        #expect(String(buffer: granted.body).contains(#""micros":12000000"#))
+        #expect(
+          try await client.send(.delete, "/v1/organisations/red/grant", token: two.red).status == .forbidden)
+        #expect(
+          try await client.send(.delete, "/v1/organisations/red/grant", token: fixture.admin).status == .ok)
         let description = #"{"description":"the reds"}"#
         #expect(try await client.send(.put, "/v1/organisations/red", token: two.red, body: description).status == .ok)
         for (body, status) in [

@@ -28,19 +28,40 @@ extension APIServer {
         .put, one, .organisation(.update, .organisation),
         "Changes an organisation's description, or, by the federation, its weight."
       ) { try await updateOrganisation($0, $1) },
+      Route(
+        .put, "\(one)/grant", .federation(.update, .budget),
+        "Bounds what the budgets of an organisation's projects may have together."
+      ) { request, context in
+        let bytes = try await request.bytes()
+        let body = try JSONBody.decode(GrantRequest.self, from: bytes)
+        let grant = OrganisationGrant(amount: try Self.amount(body.amount), currency: body.currency)
+        return try await change(.setGrant(grant), request, context, bytes)
+      },
+      Route(
+        .delete, "\(one)/grant", .federation(.update, .budget),
+        "Bounds the budgets of an organisation's projects no longer."
+      ) { try await change(.setGrant(nil), $0, $1, []) },
     ]
   }
 
   /// With those of their projects that the caller may see.
   private func organisations(of caller: Caller) async throws -> [OrganisationDocument] {
     let read = Permission(.read, .organisation)
-    let projects = try await services.store.projects().filter { caller.rights.allows(read, in: $0.name) }
-    let seen = Dictionary(grouping: projects, by: \.organisation)
+    let projects = try await services.store.projects()
+    let seen = Dictionary(grouping: projects.filter { caller.rights.allows(read, in: $0.name) }, by: \.organisation)
+    let owners = Dictionary(uniqueKeysWithValues: projects.map { ($0.name, $0.organisation) })
+    var budgeted: [OrganisationName: Amount] = [:]
+    for budget in try await services.store.budgets() {
+      budgeted[owners[budget.project] ?? .federation, default: .zero] += budget.spec.limit
+    }
     return try await services.store.organisations().filter {
       seen[$0.name] != nil || caller.rights.allows(read, inOrganisation: $0.name)
     }.map { row in
-      OrganisationDocument(
+      let mayRead = caller.rights.allows(Permission(.read, .budget), inOrganisation: row.name)
+      return OrganisationDocument(
         name: row.name.text, description: row.description, createdAt: row.createdAt.wire, weight: row.weight,
+        grant: row.grant.flatMap { mayRead ? MoneyDocument($0.amount, $0.currency) : nil },
+        budgeted: row.grant.flatMap { mayRead ? MoneyDocument(budgeted[row.name] ?? .zero, $0.currency) : nil },
         projects: (seen[row.name] ?? []).map(\.name.text))
     }
   }
@@ -65,9 +86,17 @@ extension APIServer {
     return try .json(AcceptedDocument(name: name), .created)
   }
 
-  private func updateOrganisation(_ request: Request, _ context: APIContext) async throws -> Response {
-    let caller = try context.signedIn()
+  private func change(
+    _ command: OrganisationCommand, _ request: Request, _ context: APIContext, _ bytes: [UInt8]
+  ) async throws -> Response {
     let name = OrganisationName(try context.parameter("o"))
+    _ = try await services.commands.perform(
+      .organisation(name, command), as: try context.signedIn().principal,
+      idempotency: try Self.idempotency(request, bytes))
+    return try .json(AcceptedDocument(name: name.text))
+  }
+
+  private func updateOrganisation(_ request: Request, _ context: APIContext) async throws -> Response {
     let bytes = try await request.bytes()
     let body = try JSONBody.decode(OrganisationRequest.self, from: bytes)
     guard body.name == nil, (body.description == nil) != (body.weight == nil) else {
@@ -76,7 +105,7 @@ extension APIServer {
     let command: OrganisationCommand
     if let weight = body.weight {
       // What one organisation gets the others lose.
-      guard caller.rights.allows(Permission(.update, .quota)) else {
+      guard try context.signedIn().rights.allows(Permission(.update, .quota)) else {
         throw Denial(
           answer: FederationError(.permissionDenied, "the weight of an organisation is set by the federation alone"))
       }
@@ -84,8 +113,6 @@ extension APIServer {
     } else {
       command = .describe(body.description ?? "")
     }
-    _ = try await services.commands.perform(
-      .organisation(name, command), as: caller.principal, idempotency: try Self.idempotency(request, bytes))
-    return try .json(AcceptedDocument(name: name.text))
+    return try await change(command, request, context, bytes)
   }
 }

@@ -18,6 +18,8 @@ extension OpenAPI {
       request: OrganisationRequest.self, response: AcceptedDocument.self, status: 201)
     all["GET /v1/organisations/:o"] = Operation(response: OrganisationDocument.self)
     all["PUT /v1/organisations/:o"] = Operation(request: OrganisationRequest.self, response: AcceptedDocument.self)
+    all["PUT /v1/organisations/:o/grant"] = Operation(request: GrantRequest.self, response: AcceptedDocument.self)
+    all["DELETE /v1/organisations/:o/grant"] = Operation(response: AcceptedDocument.self)
     for members in ["/v1/members", "/v1/projects/:p/members", "/v1/organisations/:o/members"] {
       all["GET \(members)"] = Operation(response: MemberList.self)
       all["POST \(members)"] = Operation(request: MemberRequest.self, response: AcceptedDocument.self, status: 201)
