@@ -1,9 +1,7 @@
 public import FederationModel
 
 /// An accepted `CronWorkflow`: what runs, and when.
-///
-/// Equality and hashing look at the canonical text alone.
-public struct CronWorkflowDefinition: Sendable {
+public struct CronWorkflowDefinition: CanonicalDocument {
   public let metadata: WorkflowMetadata
   public let spec: CronWorkflowSpec
   /// The whole document as compact JSON with sorted keys, without `status`.
@@ -108,23 +106,6 @@ public struct CronWorkflowDefinition: Sendable {
 extension DocumentNode.Member {
   init(_ key: String, _ value: DocumentNode.Value) {
     self.init(key: key, keyMark: .none, value: DocumentNode(value))
-  }
-}
-
-extension CronWorkflowDefinition: Hashable {
-  public static func == (a: Self, b: Self) -> Bool { a.canonicalJSON == b.canonicalJSON }
-  public func hash(into hasher: inout Hasher) { hasher.combine(canonicalJSON) }
-}
-
-extension CronWorkflowDefinition: Codable {
-  public init(from decoder: any Decoder) throws {
-    try self.init(json: decoder.singleValueContainer().decode(String.self))
-  }
-
-  /// As its canonical text.
-  public func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(canonicalJSON)
   }
 }
 

@@ -92,15 +92,3 @@ extension DocumentErrors {
     return DocumentErrors(problems: Array(sorted.prefix(limit)), omittedCount: omittedCount + dropped)
   }
 }
-
-extension WorkflowDefinition: Codable {
-  public init(from decoder: any Decoder) throws {
-    try self.init(json: decoder.singleValueContainer().decode(String.self))
-  }
-
-  /// As its canonical text.
-  public func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(canonicalJSON)
-  }
-}

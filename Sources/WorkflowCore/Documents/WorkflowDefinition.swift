@@ -6,9 +6,7 @@ public import FederationModel
 /// was stored
 /// beside the workflow. `templateDefaults` are merged into the templates, and every `inline` template is lifted into
 /// `templates` under a name of its own, so a step always refers to a template by name.
-///
-/// Equality and hashing look at the canonical text alone.
-public struct WorkflowDefinition: Sendable {
+public struct WorkflowDefinition: CanonicalDocument {
   public let metadata: WorkflowMetadata
   public let spec: WorkflowSpec
   /// The whole document as compact JSON with sorted keys: the same document always gives the same bytes.
@@ -85,11 +83,6 @@ public struct WorkflowDefinition: Sendable {
   private func federationBlock(for template: WorkflowTemplate) -> FederationBlock {
     (template.federation ?? FederationBlock()).filled(from: spec.federation ?? FederationBlock())
   }
-}
-
-extension WorkflowDefinition: Hashable {
-  public static func == (a: Self, b: Self) -> Bool { a.canonicalJSON == b.canonicalJSON }
-  public func hash(into hasher: inout Hasher) { hasher.combine(canonicalJSON) }
 }
 
 /// `metadata` of a workflow, as far as users set it.

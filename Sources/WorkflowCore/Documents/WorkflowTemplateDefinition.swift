@@ -1,9 +1,7 @@
 import FederationModel
 
 /// An accepted `WorkflowTemplate` or `ClusterWorkflowTemplate`: a spec that workflows take whole, or templates from.
-///
-/// Equality and hashing look at the canonical text alone.
-public struct WorkflowTemplateDefinition: Sendable {
+public struct WorkflowTemplateDefinition: CanonicalDocument {
   public let metadata: WorkflowMetadata
   /// Its name and its kind.
   public let reference: TemplateReference
@@ -85,23 +83,6 @@ public struct WorkflowTemplateDefinition: Sendable {
       "spec": ["workflowTemplateRef": .object(spec)],
     ]
     return try WorkflowDefinition(json: document.description)
-  }
-}
-
-extension WorkflowTemplateDefinition: Hashable {
-  public static func == (a: Self, b: Self) -> Bool { a.canonicalJSON == b.canonicalJSON }
-  public func hash(into hasher: inout Hasher) { hasher.combine(canonicalJSON) }
-}
-
-extension WorkflowTemplateDefinition: Codable {
-  public init(from decoder: any Decoder) throws {
-    try self.init(json: decoder.singleValueContainer().decode(String.self))
-  }
-
-  /// As its canonical text.
-  public func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    try container.encode(canonicalJSON)
   }
 }
 
