@@ -17,21 +17,17 @@ enum StoredObjects {
     }
   }
 
-  enum Sending { case creating, applying, checking }
-
   /// Sends the documents of a file, which must be of one kind.
+  ///
+  /// - Parameter how: queries that say what becomes of them.
   static func send(
-    _ file: String, of kind: StoredObjectKind, _ sending: Sending, _ project: ProjectOption, _ output: OutputOption
+    _ file: String, of kind: StoredObjectKind, _ how: [(String, String)], _ project: ProjectOption,
+    _ output: OutputOption
   ) async throws {
     let document = try WorkflowFile.read(file)
     try await withClient(project: project.project) { client in
-      var query = [("kinds", kind.rawValue)]
+      var query = [("kinds", kind.rawValue)] + how
       if let named = WorkflowFile.namedProject(project.project) { query.append(("project", named)) }
-      switch sending {
-      case .creating: query.append(("create", "true"))
-      case .applying: break
-      case .checking: query.append(("dryRun", "true"))
-      }
       let applied: AppliedList = try await client.decode(
         .init(
           method: .POST, path: ["v1", "documents"], query: query, body: Array(document.utf8),
@@ -128,8 +124,8 @@ struct TemplateCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "template", abstract: "Workflow templates of a project: create, apply, list, get, delete, lint.",
     subcommands: [
-      CreateObject<TemplateKind>.self, ApplyObject<TemplateKind>.self, ListObjects<TemplateKind>.self,
-      GetObject<TemplateKind>.self, DeleteObject<TemplateKind>.self, LintObject<TemplateKind>.self,
+      SendObject<TemplateKind, Creating>.self, SendObject<TemplateKind, Applying>.self, ListObjects<TemplateKind>.self,
+      GetObject<TemplateKind>.self, DeleteObject<TemplateKind>.self, SendObject<TemplateKind, Checking>.self,
     ])
 }
 
@@ -138,9 +134,9 @@ struct ClusterTemplateCommand: AsyncParsableCommand {
     commandName: "cluster-template",
     abstract: "Workflow templates of the federation, for every project: create, apply, list, get, delete, lint.",
     subcommands: [
-      CreateObject<ClusterTemplateKind>.self, ApplyObject<ClusterTemplateKind>.self,
+      SendObject<ClusterTemplateKind, Creating>.self, SendObject<ClusterTemplateKind, Applying>.self,
       ListObjects<ClusterTemplateKind>.self, GetObject<ClusterTemplateKind>.self,
-      DeleteObject<ClusterTemplateKind>.self, LintObject<ClusterTemplateKind>.self,
+      DeleteObject<ClusterTemplateKind>.self, SendObject<ClusterTemplateKind, Checking>.self,
     ])
 }
 
@@ -149,8 +145,9 @@ struct CronCommand: AsyncParsableCommand {
     commandName: "cron",
     abstract: "Workflows that run by the clock: create, apply, list, get, suspend, resume, delete.",
     subcommands: [
-      CreateObject<CronKind>.self, ApplyObject<CronKind>.self, ListObjects<CronKind>.self, GetObject<CronKind>.self,
-      Suspend.self, Resume.self, DeleteObject<CronKind>.self, LintObject<CronKind>.self,
+      SendObject<CronKind, Creating>.self, SendObject<CronKind, Applying>.self, ListObjects<CronKind>.self,
+      GetObject<CronKind>.self,
+      Suspend.self, Resume.self, DeleteObject<CronKind>.self, SendObject<CronKind, Checking>.self,
     ])
 
   struct Suspend: AsyncParsableCommand {
@@ -221,35 +218,33 @@ enum ClusterTemplateKind: StoredKind { static let kind = StoredObjectKind.cluste
 enum CronKind: StoredKind { static let kind = StoredObjectKind.cronWorkflow }
 enum ConfigMapKind: StoredKind { static let kind = StoredObjectKind.configMap }
 
-struct CreateObject<Kind: StoredKind>: AsyncParsableCommand {
-  static var configuration: CommandConfiguration {
-    CommandConfiguration(commandName: "create", abstract: "Make what a file says; what is there already is refused.")
-  }
-  @Argument(help: "The documents, or - for standard input.") var file: String
-  @OptionGroup var project: ProjectOption
-  @OptionGroup var output: OutputOption
-  func run() async throws { try await StoredObjects.send(file, of: Kind.kind, .creating, project, output) }
+/// What becomes of the documents of a file.
+protocol Sending: Sendable {
+  static var name: String { get }
+  static var abstract: String { get }
+  static var query: [(String, String)] { get }
+}
+enum Creating: Sending {
+  static let name = "create", abstract = "Make what a file says; what is there already is refused."
+  static let query = [("create", "true")]
+}
+enum Applying: Sending {
+  static let name = "apply", abstract = "Make what a file says, or put it in the place of what is there."
+  static let query: [(String, String)] = []
+}
+enum Checking: Sending {
+  static let name = "lint", abstract = "Check what a file says without storing it."
+  static let query = [("dryRun", "true")]
 }
 
-struct ApplyObject<Kind: StoredKind>: AsyncParsableCommand {
+struct SendObject<Kind: StoredKind, How: Sending>: AsyncParsableCommand {
   static var configuration: CommandConfiguration {
-    CommandConfiguration(
-      commandName: "apply", abstract: "Make what a file says, or put it in the place of what is there.")
+    CommandConfiguration(commandName: How.name, abstract: How.abstract)
   }
   @Argument(help: "The documents, or - for standard input.") var file: String
   @OptionGroup var project: ProjectOption
   @OptionGroup var output: OutputOption
-  func run() async throws { try await StoredObjects.send(file, of: Kind.kind, .applying, project, output) }
-}
-
-struct LintObject<Kind: StoredKind>: AsyncParsableCommand {
-  static var configuration: CommandConfiguration {
-    CommandConfiguration(commandName: "lint", abstract: "Check what a file says without storing it.")
-  }
-  @Argument(help: "The documents, or - for standard input.") var file: String
-  @OptionGroup var project: ProjectOption
-  @OptionGroup var output: OutputOption
-  func run() async throws { try await StoredObjects.send(file, of: Kind.kind, .checking, project, output) }
+  func run() async throws { try await StoredObjects.send(file, of: Kind.kind, How.query, project, output) }
 }
 
 struct ListObjects<Kind: StoredKind>: AsyncParsableCommand {
