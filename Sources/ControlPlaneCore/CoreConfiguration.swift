@@ -47,6 +47,8 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var stageOutRetry: Duration
   /// After it what a project has used counts half in its share.
   public var shareHalfLife: Duration
+  /// Memoized artifacts that nobody took for so long need not be there any more; nil: they are kept as long as their entry.
+  public var memoAge: Duration?
 
   /// Realtime work that is a minute late is of no use; the others' queues are as long as people look ahead.
   public static let defaultBacklogLimits: [PriorityClass: Duration] = [
@@ -64,8 +66,9 @@ public struct CoreConfiguration: Hashable, Sendable {
     stageOutRetry: Duration = .seconds(30), remakeLimit: Int = 3, queuePatience: Duration = .seconds(600),
     restartProtection: Duration = .seconds(30), restartProtectionMax: Duration = .seconds(3600),
     holdsHeadroom: Bool = true, backlogLimits: [PriorityClass: Duration] = CoreConfiguration.defaultBacklogLimits,
-    shareHalfLife: Duration = .seconds(7 * 86_400)
+    shareHalfLife: Duration = .seconds(7 * 86_400), memoAge: Duration? = nil
   ) {
+    self.memoAge = memoAge
     self.backlogLimits = backlogLimits
     self.holdsHeadroom = holdsHeadroom
     self.restartProtection = restartProtection

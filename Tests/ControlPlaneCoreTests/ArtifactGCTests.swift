@@ -11,7 +11,7 @@ struct ArtifactGCTests {
     isUnstored: true)
   private var key: DataKey { DataKey(sha256: made.sha256) }
 
-  private func document(_ workflow: String?, _ artifact: String?) -> String {
+  private func document(_ workflow: String?, _ artifact: String?, memoize: String = "") -> String {
     """
     apiVersion: argoproj.io/v1alpha1
     kind: Workflow
@@ -21,6 +21,7 @@ struct ArtifactGCTests {
       artifactGC: {\(workflow.map { "strategy: \($0)" } ?? "")}
       templates:
       - name: main
+        \(memoize)
         container: {image: any, command: ["true"]}
         outputs: {artifacts: [{name: out, path: /out, artifactGC: {\(artifact.map { "strategy: \($0)" } ?? "")}}]}
     """
@@ -60,6 +61,18 @@ struct ArtifactGCTests {
     #expect(federation.agents["a"]!.orders.store.isEmpty)
     #expect(federation.agents["a"]!.orders.evict == [key])
     #expect(federation.core.unstoredHolder(of: made.key, in: "default") == nil)
+  }
+
+  @Test(
+    "What goes with the end of its workflow is not remembered, which its history says; all else is",
+    arguments: [("OnWorkflowCompletion", false), ("OnWorkflowDeletion", true), (nil, true)] as [(String?, Bool)])
+  func memoized(_ strategy: String?, _ isKept: Bool) throws {
+    let federation = try finished(
+      document(strategy, nil, memoize: "memoize: {key: k, cache: {configMap: {name: store}}}"))
+    #expect(federation.database.workflows.values.map(\.status.phase) == [.succeeded])
+    let name = MemoName(project: "default", cache: "store", key: "k")
+    #expect((federation.database.memos[name]?.outputs.artifacts["out"] != nil) == isKept)
+    #expect(federation.database.events.contains { $0.reason == "NotMemoized" } == !isKept)
   }
 
   @Test(

@@ -44,17 +44,23 @@ extension ControlPlaneStore {
   }
 
   /// Objects that may be deleted: since before `moment` nobody needs them. A workflow of the same name, made since, would have the same
-  /// keys; as long as there is one they stay. So does what somebody else has put there since.
-  public func artifactGarbage(since moment: Timestamp, limit: Int) async throws -> [Garbage] {
+  /// keys; as long as there is one they stay. So does what somebody else has put there since, and what a memoized template's entry names
+  /// that was taken after `taken` (nil: whenever that was).
+  public func artifactGarbage(
+    since moment: Timestamp, taken: Timestamp? = nil, limit: Int
+  ) async throws -> [Garbage] {
     try await run(
       """
       SELECT g.project, g.key FROM artifact_garbage g WHERE g.since_ms < $1
         AND NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.project = g.project AND a.key = g.key AND a.deleted_ms IS NULL)
         AND NOT EXISTS (
+          SELECT 1 FROM memos m WHERE m.project = g.project AND m.hit_ms >= $3
+            AND jsonb_path_query_array(m.outputs::jsonb, '$.artifacts.*.key') ? g.key)
+        AND NOT EXISTS (
           SELECT 1 FROM workflows w WHERE w.project = g.project AND \(Self.isOwned("g.key", "w")) AND NOT EXISTS (
             SELECT 1 FROM artifacts a WHERE a.workflow_id = w.id AND a.key = g.key AND w.phase NOT IN ('Pending', 'Running')))
       ORDER BY g.since_ms LIMIT $2
-      """, .int8(moment.milliseconds), .int8(Int64(limit))
+      """, .int8(moment.milliseconds), .int8(Int64(limit)), .int8(taken?.milliseconds ?? .min)
     ).rows.map { Garbage(project: ProjectName(try $0.text(0)), key: try $0.text(1)) }
   }
 

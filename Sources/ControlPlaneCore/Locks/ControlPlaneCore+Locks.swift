@@ -2,7 +2,7 @@ import DequeModule
 import FederationModel
 import WorkflowCore
 
-/// Mutexes, semaphores and caches of outputs, across the workflows of a project (ADR 0024).
+/// Mutexes and semaphores, across the workflows of a project (ADR 0024).
 extension ControlPlaneCore {
   // MARK: Locks
 
@@ -86,55 +86,5 @@ extension ControlPlaneCore {
     guard lockBook.limits[lock] != limit else { return }
     lockGrants.append(contentsOf: lockBook.setLimit(limit, of: lock))
     output.semaphores[lock] = SemaphoreRow(project: project, lock: name, limit: limit)
-  }
-
-  // MARK: Memoized outputs
-
-  /// What a memoized node is told.
-  mutating func recall(_ node: NodeID, maxAge: Duration?, in id: WorkflowID) -> WorkflowEvent {
-    let entry = workflows[id]!
-    guard let memo = entry.machine[node].gate?.memo,
-      var row = memos[MemoName(project: entry.row.project, cache: memo.cache, key: memo.key)],
-      maxAge.map({ now - row.createdAt <= $0 }) ?? true
-    else { return .recalled(node, outputs: nil) }
-    row.hitAt = now
-    keep(row)
-    return .recalled(node, outputs: row.outputs)
-  }
-
-  mutating func remember(_ node: NodeID, in id: WorkflowID) {
-    let entry = workflows[id]!
-    let record = entry.machine[node]
-    guard let memo = record.gate?.memo else { return }
-    guard record.outputs.textBytes <= MemoBook.bytesMax else {
-      output.events.append(
-        EventRow(
-          at: now, workflow: id, node: node, reason: "NotMemoized",
-          message: "the outputs have more than \(MemoBook.bytesMax >> 10) KiB"))
-      return
-    }
-    keep(
-      MemoRow(
-        name: MemoName(project: entry.row.project, cache: memo.cache, key: memo.key), outputs: record.outputs,
-        node: ArgoNames.nodeID(workflow: entry.row.name, node: record.name), workflow: entry.row.name, createdAt: now,
-        hitAt: now))
-  }
-
-  private mutating func keep(_ row: MemoRow) {
-    output.memos[row.name] = row
-    output.forgottenMemos.remove(row.name)
-    for gone in memos.keep(row) {
-      output.memos[gone] = nil
-      output.forgottenMemos.insert(gone)
-    }
-  }
-}
-
-extension TaskOutputs {
-  /// About what it takes as text.
-  fileprivate var textBytes: Int {
-    var sum = result?.utf8.count ?? 0
-    for (name, value) in parameters { sum += name.utf8.count + value.utf8.count }
-    return sum + artifacts.count * 500
   }
 }

@@ -57,6 +57,31 @@ struct ArtifactCollectionTests {
     }
   }
 
+  @Test("What a cache of memoized outputs names stays as long as it is taken, whatever becomes of its workflow")
+  func memoized() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        try await workflow("w", fixture, client)
+        for node in ["w-1", "w-2"] { try await make("w/\(node)/out", of: "w", fixture) }
+        let now = Timestamp.wallClock
+        try await fixture.sql(
+          """
+          INSERT INTO memos (project, cache, key, outputs, node, workflow, created_ms, hit_ms) VALUES ('a', 'c', 'k',
+            '{"parameters":{},"artifacts":{"out":{"key":"w/w-1/out","size":9,"sha256":"ab","archive":"none"}}}', 'w-1', 'w', 0,
+            \(now.milliseconds))
+          """)
+        _ = try await client.send(.delete, "/v1/projects/a/workflows/w", token: fixture.userA)
+        try await waitUntil("w is gone") { try await fixture.store.workflowHead(.init(project: "a", name: "w")) == nil }
+        let later = now + .seconds(3600)
+        #expect(try await collection(fixture).collect(at: later) == 1)
+        #expect(try await isThere("w/w-1/out", fixture) && !(try await isThere("w/w-2/out", fixture)))
+        #expect(try await collection(fixture, age: Self.day).collect(at: later) == 0)
+        #expect(try await collection(fixture, age: Self.day).collect(at: now + Self.day * 2) == 1)
+        #expect(try await !isThere("w/w-1/out", fixture))
+      }
+    }
+  }
+
   @Test("What a deleted workflow made goes from the repository; what its author named, and what others made, stays")
   func byOwner() async throws {
     try await APIFixture.use { fixture in

@@ -49,7 +49,10 @@ struct ArtifactCollection: Service {
     var count = 0
     while true {
       try Task.checkCancellation()
-      let garbage = try await store.artifactGarbage(since: now + (.zero - Self.grace), limit: Self.batch)
+      // The core takes no entry that is older (`CoreConfiguration.memoAge`); one that it took a moment ago counts.
+      let taken = age.map { now + (.zero - $0 - Self.grace) }
+      let garbage = try await store.artifactGarbage(
+        since: now + (.zero - Self.grace), taken: taken, limit: Self.batch)
       guard !garbage.isEmpty else { return count }
       _ = try await garbage.concurrentMap(limit: Self.parallel) { [artifacts] item in
         let key = try ArtifactKey(project: item.project, path: item.key)

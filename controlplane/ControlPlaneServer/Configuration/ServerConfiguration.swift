@@ -135,6 +135,7 @@ extension ServerConfiguration {
       retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
       retention.tokens = try section.count("tokenDays").map { .seconds($0 * 86_400) } ?? retention.tokens
       retention.artifacts = try section.count("artifactDays").map { .seconds($0 * 86_400) }
+      core.memoAge = retention.artifacts
     }
     try reader.section("webhooks") { section in
       privateHosts = Set(try section.texts("privateHosts").map { $0.lowercased() })
