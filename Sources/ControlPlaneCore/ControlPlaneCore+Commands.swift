@@ -54,8 +54,8 @@ extension ControlPlaneCore {
 
   private mutating func perform(_ command: Command, _ principal: Principal, loaded: Loaded) throws -> Performed {
     switch command {
-    case .workflow(let reference, _) where workflowByName[reference] == nil:
-      if case .notAsked = loaded { return .load(reference) }
+    case .workflow(let reference, _) where workflowByName[reference] == nil, .resubmit(let reference, _):
+      if case .notAsked = loaded, workflowByName[reference] == nil { return .load(reference) }
     case .forgetCluster(let cluster, let confirmStopped):
       if try beginForgetting(cluster, confirmStopped: confirmStopped, principal) { return .forgetting(cluster) }
     default: break
@@ -66,6 +66,13 @@ extension ControlPlaneCore {
   private mutating func reply(to command: Command, _ principal: Principal, loaded: Loaded) throws -> Reply {
     switch command {
     case .submit(let submission): return try submit(submission, principal)
+    case .resubmit(let reference, let submission):
+      guard case .found(let source) = loaded else {
+        throw workflowByName[reference] == nil
+          ? FederationError(.notFound, "there is no workflow \(reference.name) in project \(reference.project)")
+          : FederationError(.failedPrecondition, "workflow \(reference.name) still runs")
+      }
+      return try submit(submission, principal, continuing: try source.machine.get())
     case .workflow(let reference, let command):
       if let id = workflowByName[reference] { return try perform(command, on: id, principal) }
       switch loaded {

@@ -75,7 +75,10 @@ extension ControlPlaneCore {
 
   // MARK: Commands
 
-  mutating func submit(_ submission: Submission, _ principal: Principal) throws -> Reply {
+  /// - Parameter source: a workflow that failed; what succeeded in it is not done again.
+  mutating func submit(
+    _ submission: Submission, _ principal: Principal, continuing source: WorkflowMachine? = nil
+  ) throws -> Reply {
     let name = WorkflowReference(project: submission.project, name: submission.name)
     guard workflowByName[name] == nil else {
       throw FederationError(
@@ -90,7 +93,10 @@ extension ControlPlaneCore {
     try admitSubmission(to: submission.project)
     let machine: WorkflowMachine
     do {
-      machine = try WorkflowMachine(program: try submission.program.get(), identity: identity)
+      let program = try submission.program.get()
+      machine =
+        try source.map { try WorkflowMachine(continuing: $0, program: program, identity: identity, at: now) }
+        ?? WorkflowMachine(program: program, identity: identity)
     } catch let error as FederationError {
       throw error
     } catch {
@@ -111,7 +117,13 @@ extension ControlPlaneCore {
     noteReading(by: id, true)
     output.events.append(
       EventRow(at: now, workflow: id, reason: "Submitted", message: "submitted by \(principal.user)"))
-    handle(.start, in: id)
+    if let source {
+      let isSame = source.definition.spec.arguments == submission.definition.spec.arguments
+      handle(.retry(restartSuccessful: false, selector: nil, hasNewArguments: !isSame), in: id)
+      holdOutputs(of: id)
+    } else {
+      handle(.start, in: id)
+    }
     return .submitted(project: submission.project, name: submission.name, uid: submission.uid)
   }
 
@@ -131,9 +143,7 @@ extension ControlPlaneCore {
       if let refusal = workflows[id]!.machine.refusalToResume(selector, parameters) { throw refusal }
       handle(.resumeNodes(selector: selector, parameters: parameters), in: id)
     case .set(let selector, let phase, let message, let parameters):
-      if phase == nil || !parameters.isEmpty, let refusal = workflows[id]!.machine.refusalToSet(selector, parameters) {
-        throw refusal
-      }
+      if let refusal = workflows[id]!.machine.refusalToSet(selector, phase, parameters) { throw refusal }
       handle(.setNodes(selector: selector, phase: phase, message: message, parameters: parameters), in: id)
     case .expire: throw FederationError(.failedPrecondition, "workflow \(row.name) still runs")
     case .stop(let message): handle(.stop(message: message), in: id)
@@ -168,10 +178,8 @@ extension ControlPlaneCore {
       output.deletedWorkflows.insert(row.id)
       note(principal, "workflow.delete", "\(row.project)/\(row.name)")
       return .deleted
-    case .retry(let restartSuccessful, let selector):
-      guard row.status.phase != .succeeded || restartSuccessful else {
-        throw FederationError(.failedPrecondition, "workflow \(row.name) succeeded; there is nothing to retry")
-      }
+    case .retry(let restartSuccessful, let selector, let parameters):
+      if let refusal = try restored.machine.get().refusalToRetry(restartSuccessful, selector) { throw refusal }
       try admitSubmission(to: row.project)
       let id = try insert(restored)
       workflows[id]!.isRowChanged = true
@@ -181,7 +189,8 @@ extension ControlPlaneCore {
       noteSubmission(to: row.project, at: now)
       output.workflows.insert(id)
       output.events.append(EventRow(at: now, workflow: id, reason: "Retried", message: "retried by \(principal.user)"))
-      handle(.retry(restartSuccessful: restartSuccessful, selector: selector), in: id)
+      handle(
+        .retry(restartSuccessful: restartSuccessful, selector: selector, hasNewArguments: !parameters.isEmpty), in: id)
       note(principal, "workflow.retry", "\(row.project)/\(row.name)")
       return .workflow(project: row.project, name: row.name, uid: row.uid)
     case .expire:

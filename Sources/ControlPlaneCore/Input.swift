@@ -68,6 +68,8 @@ public struct IdempotencyKey: Hashable, Sendable {
 /// What users and operators can ask for.
 public enum Command: Sendable {
   case submit(Submission)
+  /// The submission begins where this workflow, which failed, has come to; it has that one's templates.
+  case resubmit(WorkflowReference, Submission)
   case workflow(WorkflowReference, WorkflowCommand)
   case createCluster(ClusterSpec)
   /// Periods of prices and spot capacity stay as they are.
@@ -198,14 +200,24 @@ public struct RestoredWorkflow: Sendable {
   /// Or why it cannot be read back.
   public var machine: Result<WorkflowMachine, FederationError>
 
-  public init(_ loaded: LoadedWorkflow) {
+  /// - Parameter arguments: other values for its arguments than those that are stored.
+  public init(_ loaded: LoadedWorkflow, arguments: [String: String] = [:]) {
     row = loaded.row
+    var definition: WorkflowDefinition
     do {
+      definition = try WorkflowDefinition(json: row.document)
+      if !arguments.isEmpty {
+        do { definition = try definition.withNewArguments(arguments) } catch {
+          let problem = error.problems.first
+          machine = .failure(
+            FederationError(.invalidArgument, problem?.message ?? "the parameters are refused", cause: error))
+          return
+        }
+        row.document = definition.canonicalJSON
+      }
       let identity = WorkflowIdentity(name: row.name, uid: row.uid, project: row.project, createdAt: row.createdAt)
       machine = .success(
-        try WorkflowMachine(
-          definition: try WorkflowDefinition(json: row.document), identity: identity, status: row.status,
-          nodes: loaded.nodes))
+        try WorkflowMachine(definition: definition, identity: identity, status: row.status, nodes: loaded.nodes))
     } catch {
       let reason = (error as? FederationError)?.publicMessage ?? "\(error)"
       machine = .failure(
@@ -234,8 +246,16 @@ public enum WorkflowCommand: Hashable, Sendable, Codable {
   case expire
   case stop(message: String)
   case terminate
-  case retry(restartSuccessful: Bool, NodeSelector?)
+  /// - Parameter parameters: other values for the workflow's arguments.
+  case retry(restartSuccessful: Bool, NodeSelector?, parameters: [String: String] = [:])
   case delete
+}
+
+extension Command {
+  /// Other values for the arguments of the workflow that it is about.
+  public var newArguments: [String: String] {
+    if case .workflow(_, .retry(_, _, let parameters)) = self { parameters } else { [:] }
+  }
 }
 
 /// The answer to a command.

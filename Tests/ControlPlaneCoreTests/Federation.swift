@@ -99,9 +99,8 @@ struct Federation {
         let row = database.workflows.values.first { $0.project == reference.project && $0.name == reference.name }
         apply(
           .loaded(
-            row.flatMap { database.loaded($0.id) }.map(RestoredWorkflow.init), command, request: request,
-            principal: principal,
-            idempotency: idempotency))
+            row.flatMap { database.loaded($0.id) }.map { RestoredWorkflow($0, arguments: command.newArguments) },
+            command, request: request, principal: principal, idempotency: idempotency))
       }
     }
   }

@@ -157,9 +157,9 @@ public struct WorkflowDetail: Hashable, Sendable, Codable {
 public struct WorkflowActionRequest: Hashable, Sendable, Codable {
   /// Of `stop`: why.
   public var message: String?
-  /// Of `resume` and `retry`: `name=...`, `displayName=...` or `templateName=...`, as Argo's `--node-field-selector`.
+  /// Of `resume`, `stop` and `retry`: `displayName=a,phase!=Succeeded`, as Argo's `--node-field-selector`.
   public var nodeFieldSelector: String?
-  /// Of `resume`: outputs that are supplied to the suspended nodes.
+  /// Of `resume`: outputs that are supplied to the suspended nodes. Of `retry`: other values for the workflow's arguments.
   public var parameters: [String: String]?
   /// Of `retry`.
   public var restartSuccessful: Bool?
@@ -171,5 +171,36 @@ public struct WorkflowActionRequest: Hashable, Sendable, Codable {
     self.nodeFieldSelector = nodeFieldSelector
     self.parameters = parameters
     self.restartSuccessful = restartSuccessful
+  }
+}
+
+/// The body of `set`: what nodes that wait for a person are given. At least one of phase, message and parameters.
+public struct SetNodesRequest: Hashable, Sendable, Codable {
+  /// Which, as Argo's `--node-field-selector`.
+  public var nodeFieldSelector: String
+  /// Succeeded, Failed or Error; nil: they wait on.
+  public var phase: String?
+  public var message: String?
+  /// Their outputs.
+  public var parameters: [String: String]?
+  public init(
+    nodeFieldSelector: String, phase: String? = nil, message: String? = nil, parameters: [String: String]? = nil
+  ) {
+    self.nodeFieldSelector = nodeFieldSelector
+    self.phase = phase
+    self.message = message
+    self.parameters = parameters
+  }
+}
+
+/// The body of `resubmit`; it may be left out.
+public struct ResubmitRequest: Hashable, Sendable, Codable {
+  /// Of a workflow that failed: what succeeded in it is not done again.
+  public var memoized: Bool?
+  /// Other values for the workflow's arguments.
+  public var parameters: [String: String]?
+  public init(memoized: Bool? = nil, parameters: [String: String]? = nil) {
+    self.memoized = memoized
+    self.parameters = parameters
   }
 }

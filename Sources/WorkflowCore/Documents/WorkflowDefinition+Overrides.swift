@@ -9,17 +9,7 @@ extension WorkflowDefinition {
     if parameters.isEmpty { return self }
     try checkArguments(parameters)
     var root = try editable()
-    var open = parameters
-    root.update(["spec", "arguments", "parameters"]) { list in
-      guard case .sequence(var items) = list.value else { return }
-      for index in items.indices {
-        guard let name = items[index]["name"]?.scalarText, let value = open.removeValue(forKey: name) else { continue }
-        items[index].set("value", to: DocumentNode(.string(value)))
-        items[index].remove("valueFrom")
-      }
-      list.value = .sequence(items)
-    }
-    if !open.isEmpty { root.update(["spec"]) { Self.append(open, to: &$0) } }
+    root.update(["spec"]) { Self.set(parameters, in: &$0) }
     return try WorkflowDefinition(trusted: root)
   }
 
@@ -93,20 +83,54 @@ extension WorkflowDefinition {
     return try WorkflowDefinition(trusted: root)
   }
 
-  /// The author's document for a further run of the workflow called `name`, as Argo's `resubmit` makes it: under a generated name, with a
-  /// label that says of which it is. Templates of other documents are to be resolved anew.
+  /// The document of a workflow that has run, with other values for its arguments. Templates of other documents stay as they are in it.
   ///
-  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `FormulateResubmitWorkflow`.
-  public func resubmitted(from name: String) throws(DocumentErrors) -> WorkflowDefinition {
+  /// - Throws: as `withArguments`.
+  public func withNewArguments(_ parameters: [String: String]) throws(DocumentErrors) -> WorkflowDefinition {
+    if parameters.isEmpty { return self }
+    try checkArguments(parameters)
     var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
-    root.remove("status")
+    let copy = ["status", "storedWorkflowTemplateSpec"]
+    if root["status"]?["storedWorkflowTemplateSpec"] != nil {
+      root.update(copy[...]) { Self.set(parameters, in: &$0) }
+    }
+    root.update(["spec"]) { Self.set(parameters, in: &$0) }
+    return try WorkflowDefinition(trusted: root)
+  }
+
+  /// Sets values, of parameters that are written there and of others.
+  private static func set(_ values: [String: String], in spec: inout DocumentNode) {
+    var open = values
+    spec.update(["arguments", "parameters"]) { list in
+      guard case .sequence(var items) = list.value else { return }
+      for index in items.indices {
+        guard let name = items[index]["name"]?.scalarText, let value = open.removeValue(forKey: name) else { continue }
+        items[index].set("value", to: DocumentNode(.string(value)))
+        items[index].remove("valueFrom")
+      }
+      list.value = .sequence(items)
+    }
+    if !open.isEmpty { append(open, to: &spec) }
+  }
+
+  /// The author's document for a further run of the workflow called `name`, as Argo's `resubmit` makes it: under a generated name, with a
+  /// label that says of which it is.
+  ///
+  /// - Parameter keepingTemplates: Templates of other documents stay as they are in it; else they are to be resolved anew.
+  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `FormulateResubmitWorkflow`.
+  public func resubmitted(
+    from name: String, keepingTemplates: Bool = false
+  ) throws(DocumentErrors) -> WorkflowDefinition {
+    var root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
+    if !keepingTemplates { root.remove("status") }
     var written = root["metadata"] ?? DocumentNode(.mapping([]))
     if written["generateName"]?.scalarText?.isEmpty ?? true {
       written.set("generateName", to: DocumentNode(.string(name + "-")))
     }
     written.remove("name")
     var labels = written["labels"].flatMap { $0.isNull ? nil : $0 } ?? DocumentNode(.mapping([]))
-    labels.set("workflows.argoproj.io/resubmitted-from-workflow", to: DocumentNode(.string(name)))
+    // A label's value has at most 63 characters.
+    labels.set("workflows.argoproj.io/resubmitted-from-workflow", to: DocumentNode(.string(String(name.prefix(63)))))
     written.set("labels", to: labels)
     root.set("metadata", to: written)
     root.update(["spec"]) { $0.remove("shutdown") }

@@ -29,71 +29,10 @@ public enum WorkflowEvent: Hashable, Sendable, Codable {
   case locksRefused(NodeID?, message: String)
   /// What a memoized node's cache has for it; nil for nothing.
   case recalled(NodeID, outputs: TaskOutputs?)
-  /// Of a workflow that ended Failed or Error: what failed runs again, and with `restartSuccessful` what `selector` finds, too.
-  case retry(restartSuccessful: Bool, selector: NodeSelector?)
-}
-
-/// Which nodes a command is about.
-public indirect enum NodeSelector: Hashable, Sendable, Codable {
-  /// All of these hold.
-  case every([NodeSelector])
-  case phase(NodePhase)
-  /// A template of another document; nil for any of it.
-  case templateRef(name: String?, template: String?)
-  /// An input parameter with this value.
-  case input(name: String, value: String)
-  case all
-  /// The node's full name or Argo's id of it.
-  case name(String)
-  case displayName(String)
-  case templateName(String)
-}
-
-extension NodeSelector {
-  /// Argo's `--node-field-selector`: `displayName=a,phase=Failed`; every condition must hold.
+  /// Of a workflow that is over: what failed runs again, and with `restartSuccessful` what `selector` finds, too.
   ///
-  /// - Throws: `.invalidArgument` for a field that there is not.
-  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `SelectorMatchesNode`.
-  public init(fields text: String) throws {
-    let selectors = try text.split(separator: ",").map { try Self.field(String($0)) }
-    guard let first = selectors.first else { throw Self.unknown(text) }
-    self = selectors.count == 1 ? first : .every(selectors)
-  }
-
-  private static func field(_ text: String) throws -> NodeSelector {
-    guard let equals = text.firstIndex(of: "=") else { throw unknown(text) }
-    let field = text[..<equals].trimmingBlanks
-    let value = text[text.index(after: equals)...].drop { $0 == "=" }.trimmingBlanks
-    switch field {
-    case "name", "id": return .name(value)
-    case "displayName": return .displayName(value)
-    case "templateName": return .templateName(value)
-    case "phase":
-      guard let phase = NodePhase(rawValue: value) else { throw unknown(text) }
-      return .phase(phase)
-    case "templateRef.name": return .templateRef(name: value, template: nil)
-    case "templateRef.template": return .templateRef(name: nil, template: value)
-    default:
-      let parts = field.split(separator: ".", maxSplits: 2)
-      guard parts.count == 3, parts[0] == "inputs", parts[1] == "parameters", parts[2].hasSuffix(".value") else {
-        throw unknown(text)
-      }
-      return .input(name: String(parts[2].dropLast(".value".count)), value: value)
-    }
-  }
-
-  private static func unknown(_ text: String) -> FederationError {
-    FederationError(
-      .invalidArgument,
-      "a node selector is name=, id=, displayName=, templateName=, phase=, templateRef.name=, templateRef.template= or "
-        + "inputs.parameters.NAME.value=, joined by commas, not \"\(text.prefix(80))\"")
-  }
-}
-
-extension Substring {
-  fileprivate var trimmingBlanks: String {
-    String(drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
-  }
+  /// - Parameter hasNewArguments: the workflow's arguments are others than before, and reach all that runs again.
+  case retry(restartSuccessful: Bool, selector: NodeSelector?, hasNewArguments: Bool = false)
 }
 
 /// What is to be done, in order.

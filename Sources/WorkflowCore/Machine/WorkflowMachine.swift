@@ -75,7 +75,13 @@ public struct WorkflowMachine: Sendable {
   public init(
     definition: WorkflowDefinition, identity: WorkflowIdentity, status: WorkflowStatus, nodes: [NodeRecord]
   ) throws {
-    self.init(program: try WorkflowProgram(definition), identity: identity, status: status)
+    try self.init(program: try WorkflowProgram(definition), identity: identity, status: status, nodes: nodes)
+  }
+
+  init(
+    program: WorkflowProgram, identity: WorkflowIdentity, status: WorkflowStatus, nodes: [NodeRecord]
+  ) throws {
+    self.init(program: program, identity: identity, status: status)
     self.nodes = nodes.sorted { $0.id < $1.id }
     for (index, node) in self.nodes.enumerated() {
       guard node.id.ordinal == index, node.parent.map({ $0 < node.id }) ?? true,
@@ -141,7 +147,8 @@ public struct WorkflowMachine: Sendable {
     case .locksAwaited(let node, let message): locksAwaited(node, message)
     case .locksRefused(let node, let message): locksRefused(node, message)
     case .recalled(let node, let outputs): recalled(node, outputs)
-    case .retry(let restartSuccessful, let selector): restart(restartSuccessful, selector)
+    case .retry(let restartSuccessful, let selector, let hasNewArguments):
+      restart(restartSuccessful ? selector : nil, hasNewArguments: hasNewArguments)
     }
     work(limit: limit)
     discardStaleWakes()

@@ -7,9 +7,11 @@ internal import NIOHTTP1
 /// The commands that change a workflow.
 protocol WorkflowAction: AsyncParsableCommand {
   static var verb: String { get }
-  static var past: String { get }
+  /// What is said when it was taken.
+  var done: String { get }
   var workflow: String { get }
-  var project: ProjectOption { get }
+  associatedtype Project: ProjectNaming
+  var project: Project { get }
   var request: WorkflowActionRequest { get throws }
 }
 
@@ -20,68 +22,134 @@ extension WorkflowAction {
     try await withClient(project: project.project) { client in
       let answer: AcceptedDocument = try await client.post(
         client.workflow(client.connection.project, workflow, Self.verb), body: body)
-      Terminal.line("\(answer.name): \(Self.past).")
+      Terminal.line("\(answer.name): \(done).")
     }
   }
 }
 
 struct Stop: WorkflowAction {
-  static let configuration = CommandConfiguration(abstract: "Stop a workflow; its exit handlers run.")
-  static let verb = "stop", past = "stopping; exit handlers run"
+  static let configuration = CommandConfiguration(
+    abstract: "Stop a workflow; its exit handlers run. With a selector: end nodes that wait for somebody.")
+  static let verb = "stop"
   @Argument(help: "The name, or @latest.") var workflow: String
   @Option(help: "Why.") var message: String?
+  @Option(help: "Only these suspended nodes, which end Failed: \(NodeSelectorText.help)") var nodeFieldSelector: String?
   @OptionGroup var project: ProjectOption
-  var request: WorkflowActionRequest { WorkflowActionRequest(message: message) }
+  var done: String { nodeFieldSelector == nil ? "stopping; exit handlers run" : "nodes ended" }
+  var request: WorkflowActionRequest {
+    WorkflowActionRequest(message: message, nodeFieldSelector: nodeFieldSelector)
+  }
 }
 
 struct Terminate: WorkflowAction {
   static let configuration = CommandConfiguration(abstract: "End a workflow at once, without exit handlers.")
-  static let verb = "terminate", past = "terminating"
+  static let verb = "terminate"
+  var done: String { "terminating" }
   @Argument(help: "The name, or @latest.") var workflow: String
   @OptionGroup var project: ProjectOption
 }
 
 struct Suspend: WorkflowAction {
   static let configuration = CommandConfiguration(abstract: "Start nothing new of a workflow.")
-  static let verb = "suspend", past = "suspended; what runs goes on"
+  static let verb = "suspend"
+  var done: String { "suspended; what runs goes on" }
   @Argument(help: "The name, or @latest.") var workflow: String
   @OptionGroup var project: ProjectOption
 }
 
 struct Resume: WorkflowAction {
   static let configuration = CommandConfiguration(abstract: "Let a suspended workflow, or its suspended nodes, go on.")
-  static let verb = "resume", past = "resumed"
+  static let verb = "resume"
   @Argument(help: "The name, or @latest.") var workflow: String
-  @Option(help: "Only these nodes, as Argo's selector: name=..., displayName=..., templateName=...")
-  var nodeFieldSelector: String?
+  @Option(help: "Only these nodes: \(NodeSelectorText.help)") var nodeFieldSelector: String?
   @Option(name: [.customLong("set")], help: "NAME=VALUE of an output that the suspended node supplies.") var values:
     [String] = []
   @OptionGroup var project: ProjectOption
+  var done: String { "resumed" }
   var request: WorkflowActionRequest {
     get throws {
-      var parameters: [String: String] = [:]
-      for value in values {
-        guard let equals = value.firstIndex(of: "="), equals > value.startIndex else {
-          throw CommandFailure(.usage, "--set takes NAME=VALUE, not \"\(value)\".")
-        }
-        parameters[String(value[..<equals])] = String(value[value.index(after: equals)...])
-      }
+      let parameters = try WorkflowFile.values(values, option: "--set")
       return WorkflowActionRequest(
         nodeFieldSelector: nodeFieldSelector, parameters: parameters.isEmpty ? nil : parameters)
     }
   }
 }
 
+struct SetNodes: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "set", abstract: "Give suspended nodes outputs, a message, or an end.",
+    discussion: """
+      Without --phase they wait on, and keep what they were given until they are resumed. Argo's `node set` is the same.
+      """)
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @Option(help: "Which nodes: \(NodeSelectorText.help)") var nodeFieldSelector: String
+  @Option(
+    name: [.customShort("o"), .customLong("output-parameter")],
+    help: "NAME=VALUE of an output that the node supplies; as often as needed.")
+  var outputs: [String] = []
+  @Option(help: "Succeeded, Failed or Error: they end.") var phase: String?
+  @Option(help: "What is shown of them.") var message: String?
+  @OptionGroup var project: ProjectOption
+
+  func run() async throws {
+    let values = try WorkflowFile.values(outputs, option: "-o")
+    let body = SetNodesRequest(
+      nodeFieldSelector: nodeFieldSelector, phase: phase, message: message, parameters: values.isEmpty ? nil : values)
+    try await withClient(project: project.project) { client in
+      let answer: AcceptedDocument = try await client.post(
+        client.workflow(client.connection.project, workflow, "set"), body: body)
+      Terminal.line("\(answer.name): set.")
+    }
+  }
+}
+
 struct Retry: WorkflowAction {
   static let configuration = CommandConfiguration(abstract: "Run the failed nodes of a workflow again.")
-  static let verb = "retry", past = "failed nodes run again"
+  static let verb = "retry"
   @Argument(help: "The name, or @latest.") var workflow: String
-  @Option(help: "Only these nodes, as Argo's selector.") var nodeFieldSelector: String?
+  @Option(help: "With --restart-successful, these nodes, too: \(NodeSelectorText.help)") var nodeFieldSelector: String?
   @Flag(help: "Successful nodes that match run again too.") var restartSuccessful = false
-  @OptionGroup var project: ProjectOption
-  var request: WorkflowActionRequest {
-    WorkflowActionRequest(nodeFieldSelector: nodeFieldSelector, restartSuccessful: restartSuccessful ? true : nil)
+  @OptionGroup var parameters: ParameterOptions
+  @OptionGroup var project: LongProjectOption
+  var done: String { "runs again" }
+
+  func validate() throws {
+    guard restartSuccessful == (nodeFieldSelector != nil) else {
+      throw ValidationError("--restart-successful and --node-field-selector belong together.")
+    }
   }
+
+  var request: WorkflowActionRequest {
+    get throws {
+      let values = try parameters.values()
+      return WorkflowActionRequest(
+        nodeFieldSelector: nodeFieldSelector, parameters: values.isEmpty ? nil : values,
+        restartSuccessful: restartSuccessful ? true : nil)
+    }
+  }
+}
+
+struct Resubmit: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Submit a workflow anew, under a new name.")
+  @Argument(help: "The name, or @latest.") var workflow: String
+  @Flag(help: "Of a workflow that failed: what succeeded in it is not done again.") var memoized = false
+  @OptionGroup var parameters: ParameterOptions
+  @OptionGroup var project: LongProjectOption
+  @OptionGroup var output: OutputOption
+
+  func run() async throws {
+    let values = try parameters.values()
+    let body = ResubmitRequest(memoized: memoized ? true : nil, parameters: values.isEmpty ? nil : values)
+    try await withClient(project: project.project) { client in
+      let answer: SubmitResponse = try await client.post(
+        client.workflow(client.connection.project, workflow, "resubmit"), body: body)
+      try output.format.print(answer, names: [answer.name]) { _ in "Submitted \(answer.name)\n" }
+    }
+  }
+}
+
+enum NodeSelectorText {
+  static let help = "displayName=a,phase!=Succeeded; also name, id, templateName, inputs.parameters.NAME.value."
 }
 
 struct Delete: AsyncParsableCommand {

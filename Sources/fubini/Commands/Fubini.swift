@@ -18,7 +18,8 @@ struct Fubini: AsyncParsableCommand {
     subcommands: [
       Up.self, Down.self, Doctor.self, ContextCommand.self, Submit.self, Plan.self, List.self, Get.self, Watch.self,
       Logs.self,
-      Stop.self, Terminate.self, Suspend.self, Resume.self, Retry.self, Delete.self, Explain.self, Copy.self,
+      Stop.self, Terminate.self, Suspend.self, Resume.self, SetNodes.self, Retry.self, Resubmit.self, Delete.self,
+      Explain.self, Copy.self,
       TemplateCommand.self, ClusterTemplateCommand.self, CronCommand.self, ConfigMapCommand.self,
       DatasetCommand.self, Prefetch.self, TransferCommand.self, LinkCommand.self, SecretCommand.self,
       ProjectCommand.self, OrganisationCommand.self, UserCommand.self, TokenCommand.self, BudgetCommand.self,
@@ -55,7 +56,15 @@ struct Fubini: AsyncParsableCommand {
   }
 }
 
-struct ProjectOption: ParsableArguments {
+/// Which project a command is about; nil: as the environment or the context says.
+protocol ProjectNaming { var project: String? { get } }
+
+/// Where `-p` is a parameter.
+struct LongProjectOption: ParsableArguments, ProjectNaming {
+  @Option(help: "The project; else FUBINI_PROJECT, else the context's.") var project: String?
+}
+
+struct ProjectOption: ParsableArguments, ProjectNaming {
   @Option(name: [.customShort("p"), .long], help: "The project; else FUBINI_PROJECT, else the context's.")
   var project: String?
 }

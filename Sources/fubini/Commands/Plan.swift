@@ -12,8 +12,7 @@ struct Plan: AsyncParsableCommand {
       faster. Nothing is submitted and nothing is moved. How to read it: docs/how-to/read-a-plan.md.
       """)
   @Argument(help: "The document, or - for standard input.") var file: String
-  @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters:
-    [String] = []
+  @OptionGroup var parameters: ParameterOptions
   @Option(help: "The project.") var project: String?
   @Option(help: "Replaces spec.entrypoint.") var entrypoint: String?
   @Option(help: "Items that a loop is taken to have of which only a run says how many (1 to 1000).") var fanOut = 4
@@ -21,7 +20,7 @@ struct Plan: AsyncParsableCommand {
   @OptionGroup var output: OutputOption
 
   func request() throws -> APIClient.Request {
-    let values = try WorkflowFile.values(parameters)
+    let values = try parameters.values()
     let body = SubmitRequest(
       document: try WorkflowFile.read(file), parameters: values.isEmpty ? nil : values, entrypoint: entrypoint)
     var query = [("fanOut", String(fanOut))]

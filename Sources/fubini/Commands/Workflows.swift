@@ -38,11 +38,11 @@ enum WorkflowFile {
   }
 
   /// - Parameter parameters: `NAME=VALUE` each.
-  static func values(_ parameters: [String]) throws -> [String: String] {
+  static func values(_ parameters: [String], option: String = "-p") throws -> [String: String] {
     var values: [String: String] = [:]
     for parameter in parameters {
       guard let equals = parameter.firstIndex(of: "="), equals > parameter.startIndex else {
-        throw CommandFailure(.usage, "-p takes NAME=VALUE, not \"\(parameter)\".")
+        throw CommandFailure(.usage, "\(option) takes NAME=VALUE, not \"\(parameter)\".")
       }
       values[String(parameter[..<equals])] = String(parameter[parameter.index(after: equals)...])
     }
@@ -61,8 +61,7 @@ struct Submit: AsyncParsableCommand {
   var fileOption: String?
   @Argument(help: "The same.") var fileArgument: String?
   @Option(help: "Instead of a file: template/NAME, cluster-template/NAME or cron/NAME.") var from: String?
-  @Option(name: [.customShort("p"), .customLong("parameter")], help: "NAME=VALUE, as often as needed.") var parameters:
-    [String] = []
+  @OptionGroup var parameters: ParameterOptions
   @Option(help: "The project.") var project: String?
   @Option(help: "Replaces spec.entrypoint.") var entrypoint: String?
   @Option(help: "Replaces metadata.name.") var name: String?
@@ -86,7 +85,7 @@ struct Submit: AsyncParsableCommand {
   private var file: String? { fileOption ?? fileArgument }
 
   func request(_ document: String) throws -> APIClient.Request {
-    let values = try WorkflowFile.values(parameters)
+    let values = try parameters.values()
     var marks: [String: String] = [:]
     for label in labels { marks.merge(try ClusterText.labels(label)) { $1 } }
     let body = SubmitRequest(
@@ -103,7 +102,8 @@ struct Submit: AsyncParsableCommand {
   /// Several documents, or others than workflows.
   private func apply(_ document: String, _ client: APIClient) async throws {
     guard
-      parameters.isEmpty, labels.isEmpty, entrypoint == nil, name == nil, generateName == nil, !wait, !watch, !logs
+      try parameters.values().isEmpty, labels.isEmpty, entrypoint == nil, name == nil, generateName == nil, !wait,
+      !watch, !logs
     else {
       throw CommandFailure(
         .usage, "The file holds several documents, or others than a Workflow: submit it without options that need one.")

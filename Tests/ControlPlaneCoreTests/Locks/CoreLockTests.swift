@@ -192,3 +192,116 @@ struct ExpiryTests {
     #expect(federation.database.audit.contains { $0.action == "workflow.expire" })
   }
 }
+
+@Suite("Outputs that a workflow did not make itself")
+struct HeldOutputTests {
+  private static func document(_ spec: String) -> String {
+    "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nmetadata: {name: w}\nspec:\n" + spec
+  }
+
+  private static func memoized(_ more: String = "") -> String {
+    document(
+      """
+        entrypoint: main
+        \(more)
+        templates:
+        - {name: main, steps: [[{name: a, template: t}]]}
+        - name: t
+          memoize: {key: k, cache: {configMap: {name: store}}}
+          outputs: {artifacts: [{name: o, path: /o}]}
+          container: {image: i, command: [c]}
+      """)
+  }
+
+  private static let artifact = StoredArtifact(key: "one/one-1/o.tgz", size: ByteCount(9), sha256: "ab", archive: .tar)
+  private static let name = MemoName(project: "default", cache: "store", key: "k")
+
+  /// A federation whose cache has an entry with an artifact.
+  private static func federation(_ configuration: CoreConfiguration = CoreConfiguration()) -> Federation {
+    var federation = Federation(seed: 6, clusters: [], configuration: configuration)
+    federation.database.memos[name] = MemoRow(
+      name: name, outputs: TaskOutputs(artifacts: ["o": artifact]), node: "one-1", workflow: "one",
+      createdAt: federation.clock, hitAt: federation.clock)
+    federation.core = ControlPlaneCore(
+      state: federation.database.load(), position: CommitPosition(term: 2, sequence: 0), incarnation: 9,
+      configuration: configuration)
+    return federation
+  }
+
+  @Test("who takes a memoized artifact holds it: it is indexed as its own, under the key that it has")
+  func hit() throws {
+    var federation = Self.federation()
+    _ = try federation.submit("two", Self.memoized())
+    federation.settle()
+    let two = try #require(federation.database.workflows.values.first { $0.name == "two" })
+    #expect(two.status.phase == .succeeded)
+    let rows = federation.database.artifacts.values.filter { $0.task.workflow == two.id }
+    #expect(
+      rows.map(\.stored) == [Self.artifact] && rows.map(\.name) == ["o"] && rows.allSatisfy { $0.collection == nil })
+  }
+
+  @Test("an entry that the repository need not hold any longer is none", arguments: [false, true])
+  func age(_ isOld: Bool) throws {
+    var federation = Self.federation(CoreConfiguration(memoAge: .seconds(100)))
+    federation.clock = federation.clock + .seconds(isOld ? 101 : 90)
+    _ = try federation.submit("two", Self.memoized())
+    federation.settle()
+    let two = try #require(federation.database.workflows.values.first { $0.name == "two" })
+    #expect(two.status.phase == (isOld ? .running : .succeeded))
+    #expect(isOld || federation.database.memos[Self.name]!.hitAt > federation.database.memos[Self.name]!.createdAt)
+  }
+
+  private static let failing = document(
+    """
+      entrypoint: main
+      templates:
+      - name: main
+        steps: [[{name: ok, template: gate}], [{name: no, template: gate}]]
+      - {name: gate, suspend: {}}
+    """)
+
+  @Test("a memoized resubmission keeps what succeeded, holds its artifacts, and survives a rebuild")
+  func resubmission() throws {
+    var federation = Federation(seed: 8, clusters: [])
+    let one = WorkflowReference(project: "default", name: "one")
+    _ = try federation.submit("one", Self.failing)
+    federation.settle()
+    func submission(_ name: String) throws -> Submission {
+      let row = try #require(federation.database.workflows.values.first { $0.name == "one" })
+      let definition = try WorkflowDefinition(json: row.document).resubmitted(from: "one", keepingTemplates: true)
+      return Submission(definition: definition, project: "default", name: name, uid: "uid-\(name)")
+    }
+    let early = federation.command(.resubmit(one, try submission("early")))
+    federation.command(.workflow(one, .set(.displayName("ok"), phase: .succeeded, message: "", parameters: [:])))
+    federation.command(.workflow(one, .set(.displayName("no"), phase: .failed, message: "no", parameters: [:])))
+    federation.settle()
+    guard case .failure(let error)? = federation.replies[early] else {
+      Issue.record("it still ran")
+      return
+    }
+    #expect(error.code == .failedPrecondition)
+    // As if the first step had made an artifact.
+    let id = try #require(federation.database.workflows.values.first { $0.name == "one" }?.id)
+    let key = try #require(
+      federation.database.nodes.first { $0.key.workflow == id && $0.value.displayName == "ok" }?.key)
+    federation.database.nodes[key]!.outputs.artifacts["o"] = Self.artifact
+    federation.command(.resubmit(one, try submission("two")))
+    federation.settle()
+    func two() throws -> WorkflowMachine {
+      try #require(federation.core.workflows.values.first { $0.row.name == "two" }).machine
+    }
+    func waiting() throws -> [String] {
+      let machine = try two()
+      return (0..<Int32(machine.nodeCount)).map { machine[NodeID($0)] }
+        .filter { !$0.isSuperseded && !$0.phase.isTerminal && $0.type == .suspend }.map(\.name)
+    }
+    #expect(try waiting() == ["two[1].no"])
+    #expect(federation.database.artifacts.values.map(\.stored.key) == [Self.artifact.key])
+    federation.core = ControlPlaneCore(
+      state: federation.database.load(), position: CommitPosition(term: 2, sequence: 0), incarnation: 9)
+    #expect(try waiting() == ["two[1].no"])
+    federation.command(.workflow(WorkflowReference(project: "default", name: "two"), .resume))
+    federation.settle()
+    #expect(federation.database.workflows.values.first { $0.name == "two" }?.status.phase == .succeeded)
+  }
+}

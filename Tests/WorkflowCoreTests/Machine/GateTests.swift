@@ -209,14 +209,14 @@ struct WorkflowTermsTests {
     #expect(driver.phase("wf[0].ask") == .running && driver.node("wf[0].ask")?.message == "looked at")
     driver.send(.resumeNodes(selector: .all, parameters: [:]))
     #expect(try driver.machine.taskSpec(for: try #require(driver.open.first)).command == ["set"])
-    #expect(driver.machine.refusalToSet(.all, [:]) != nil, "nothing waits any more")
+    #expect(driver.machine.refusalToSet(.all, nil, [:]) != nil, "nothing waits any more")
   }
 
   @Test("a suspend node that is set to Failed ends so, with the message")
   func failed() throws {
     var driver = try MachineDriver(spec: Self.pause)
     driver.send(.start)
-    #expect(driver.machine.refusalToSet(.all, ["other": ""]) != nil)
+    #expect(driver.machine.refusalToSet(.all, nil, ["other": ""]) != nil)
     driver.send(.setNodes(selector: .all, phase: .failed, message: "no", parameters: [:]))
     #expect(driver.node("wf[0].ask")?.message == "no")
     #expect(driver.machine.status.phase == .failed)
@@ -290,7 +290,7 @@ struct WorkflowTermsTests {
     var driver = try MachineDriver(spec: Self.pause)
     driver.send(.start)
     let selector = try NodeSelector(fields: text)
-    #expect((driver.machine.refusalToSet(selector, [:]) == nil) == matches)
+    #expect((driver.machine.refusalToSet(selector, nil, [:]) == nil) == matches)
     for wrong in ["", "name", "colour=red", "phase=Odd"] {
       #expect(throws: FederationError.self) { try NodeSelector(fields: wrong) }
     }

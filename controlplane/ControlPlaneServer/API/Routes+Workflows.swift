@@ -37,6 +37,18 @@ extension APIServer {
         request, context in
         try await act(.delete, request, context)
       },
+      Route(
+        .post, "\(workflow)/set", .project(.update, .workflow), "Gives nodes that wait outputs, a message, or an end."
+      ) { request, context in
+        let body = try await request.document(SetNodesRequest.self)
+        let command = try WorkflowCommand(
+          settingNodes: body.nodeFieldSelector, phase: body.phase, message: body.message,
+          parameters: body.parameters ?? [:])
+        return try await act(command, request, context)
+      },
+      Route(
+        .post, "\(workflow)/resubmit", .project(.create, .workflow), "Submits a workflow anew, under a new name."
+      ) { try await resubmit($0, $1) },
       Route(.get, "\(workflow)/nodes", .project(.read, .workflow), "A workflow's nodes, page by page.") {
         try await nodes($0, $1)
       },
@@ -318,6 +330,18 @@ extension APIServer {
 
   // MARK: Acting
 
+  private func resubmit(_ request: Request, _ context: APIContext) async throws -> Response {
+    let caller = try context.signedIn()
+    let bytes = try await request.bytes()
+    let body = bytes.isEmpty ? ResubmitRequest() : try JSONBody.decode(ResubmitRequest.self, from: bytes)
+    let loaded = try await argoLoaded(context)
+    let accepted = try await resubmit(
+      loaded.row, parameters: body.parameters ?? [:], isMemoized: body.memoized == true,
+      try Self.idempotency(request, bytes), request, caller)
+    let uid = try await services.store.workflowHead(accepted)?.uid ?? ""
+    return try .json(SubmitResponse(project: accepted.project.text, name: accepted.name, uid: uid), .created)
+  }
+
   private func act(_ command: WorkflowCommand, _ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
     let project = ProjectName(try context.parameter("p"))
@@ -342,24 +366,23 @@ struct CandidateList: Decodable {
 extension WorkflowCommand {
   /// - Throws: `.invalidArgument` for a selector that is none.
   init(verb: String, _ body: WorkflowActionRequest) throws {
-    let selector = try body.nodeFieldSelector.map { try NodeSelector(argo: $0) }
+    let selector = try body.nodeFieldSelector.flatMap { $0.isEmpty ? nil : try NodeSelector(fields: $0) }
     switch verb {
     case "suspend": self = .suspend
     case "resume":
+      // Without a selector the workflow goes on, and so does every suspend node in it.
       self =
         selector == nil && body.parameters == nil
         ? .resume : .resumeNodes(selector ?? .all, parameters: body.parameters ?? [:])
-    case "stop": self = .stop(message: body.message ?? "")
+    case "stop":
+      // As in Argo: nodes that wait for a person are ended; whatever else runs is stopped with the workflow alone.
+      let message = body.message ?? ""
+      self = selector.map { .set($0, phase: .failed, message: message, parameters: [:]) } ?? .stop(message: message)
     case "terminate": self = .terminate
-    default: self = .retry(restartSuccessful: body.restartSuccessful ?? false, selector)
+    default:
+      self = .retry(
+        restartSuccessful: body.restartSuccessful ?? false, selector, parameters: body.parameters ?? [:])
     }
-  }
-}
-
-extension NodeSelector {
-  /// Reads Argo's `--node-field-selector` as far as it names nodes.
-  init(argo text: String) throws {
-    try self.init(fields: text)
   }
 }
 

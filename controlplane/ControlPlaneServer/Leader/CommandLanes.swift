@@ -51,7 +51,7 @@ extension Input {
   fileprivate var project: ProjectName? {
     guard case .command(let command, _, _, _) = self else { return nil }
     switch command {
-    case .submit(let submission): return submission.project
+    case .submit(let submission), .resubmit(_, let submission): return submission.project
     case .workflow(let reference, _), .explain(let reference, _): return reference.project
     case .dataset(let reference, _): return reference.project
     case .project(let name, _): return name

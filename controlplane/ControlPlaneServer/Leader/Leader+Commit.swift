@@ -83,7 +83,7 @@ extension Leader {
   ) {
     Task {
       do {
-        let workflow = try await Self.read(reference, from: store)
+        let workflow = try await Self.read(reference, for: command, from: store)
         queue.push(
           own: .loaded(workflow, command, request: request, principal: principal, idempotency: idempotency))
       } catch {
@@ -117,13 +117,13 @@ extension Leader {
 
   /// Away from the actor: a large workflow takes long to read and to rebuild.
   @concurrent
-  private static func read(_ reference: WorkflowReference, from store: ControlPlaneStore) async throws
-    -> RestoredWorkflow?
-  {
+  private static func read(
+    _ reference: WorkflowReference, for command: Command, from store: ControlPlaneStore
+  ) async throws -> RestoredWorkflow? {
     var workflow = try await store.workflow(reference)
     if workflow == nil { workflow = try await store.workflow(uid: reference.name) }
     guard let workflow, workflow.row.project == reference.project else { return nil }
-    return RestoredWorkflow(workflow)
+    return RestoredWorkflow(workflow, arguments: command.newArguments)
   }
 
   // MARK: Failures

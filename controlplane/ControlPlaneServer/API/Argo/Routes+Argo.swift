@@ -270,28 +270,12 @@ extension APIServer {
   }
 
   private static func argoCommand(_ verb: String, _ body: ActionRequest) throws -> WorkflowCommand {
-    var text = body.nodeFieldSelector ?? ""
-    if text.hasPrefix("id=") { text = "name=" + text.dropFirst(3) }
-    let selector = text.isEmpty ? nil : try NodeSelector(argo: text)
-    switch verb {
-    case "suspend": return .suspend
-    case "resume":
-      // Without a selector the workflow goes on, and so does every suspend node in it.
-      if let selector { return .resumeNodes(selector, parameters: [:]) }
-      return .resume
-    case "stop":
-      guard selector == nil else {
-        throw FederationError(
-          .invalidArgument, "single nodes cannot be stopped: stop the workflow, without nodeFieldSelector")
-      }
-      return .stop(message: body.message ?? "")
-    case "terminate": return .terminate
-    default:
-      guard body.parameters?.isEmpty ?? true else {
-        throw FederationError(.invalidArgument, "a retry cannot change parameters: submit the workflow anew with them")
-      }
-      return .retry(restartSuccessful: body.restartSuccessful ?? false, selector)
-    }
+    try WorkflowCommand(
+      verb: verb,
+      WorkflowActionRequest(
+        message: body.message, nodeFieldSelector: body.nodeFieldSelector,
+        parameters: verb == "retry" ? try values(body.parameters ?? []) : nil,
+        restartSuccessful: body.restartSuccessful))
   }
 
   private func argoDelete(_ request: Request, _ context: APIContext) async throws -> Response {

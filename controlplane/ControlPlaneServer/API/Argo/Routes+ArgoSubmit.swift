@@ -138,39 +138,46 @@ extension APIServer {
     var parameters: [String]?
   }
 
-  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `FormulateResubmitWorkflow`: templates of others are looked up anew.
   func argoResubmit(
     _ loaded: LoadedWorkflow, in project: ProjectName, _ request: Request, _ caller: Caller
   ) async throws -> Response {
     let bytes = try await request.bytes()
     let body = bytes.isEmpty ? ResubmitBody() : try JSONBody.decode(ResubmitBody.self, from: bytes)
-    guard body.memoized != true else {
-      throw FederationError(
-        .invalidArgument,
-        "memoized: a new workflow does not take over nodes of another; retry the old one, or use memoize in its templates"
-      )
-    }
-    var submission = SubmitRequest(document: "")
-    submission.parameters = try Self.values(body.parameters ?? [])
-    let definition = try Self.overridden(try Self.again(loaded.row), submission)
-    return try await argoAccept(definition, submission, in: project, isDryRun: false, bytes, request, caller)
+    let accepted = try await resubmit(
+      loaded.row, parameters: try Self.values(body.parameters ?? []) ?? [:], isMemoized: body.memoized == true,
+      try Self.idempotency(request, bytes), request, caller)
+    return try await argoShow(accepted, request)
   }
 
-  /// What was submitted once, without what was taken from stored objects and without its name.
-  static func again(_ row: WorkflowRow) throws -> WorkflowDefinition {
-    guard
-      case .object(var object)? = try? JSONDecoder().decode(JSONValue.self, from: Data(row.document.utf8))
-    else { throw FederationError(.internal, "workflow \(row.name) cannot be read back") }
-    object["status"] = nil
-    var metadata = object["metadata"]?.objectValue ?? [:]
-    if metadata["generateName"] == nil { metadata["generateName"] = .string(row.name + "-") }
-    metadata["name"] = nil
-    var labels = metadata["labels"]?.objectValue ?? [:]
-    labels["workflows.argoproj.io/resubmitted-from-workflow"] = .string(String(row.name.prefix(63)))
-    metadata["labels"] = .object(labels)
-    object["metadata"] = .object(metadata)
-    return try WorkflowDefinition.decode(
-      Array(JSONValue.object(object).description.utf8), format: .json, strict: false, limits: .accepted)
+  /// Submits what was submitted once, under a new name.
+  ///
+  /// Templates of others are looked up anew; memoized, everything stays as it was, and what succeeded is not done again.
+  /// - Source: Argo Workflows v3.7, `workflow/util/util.go`, `FormulateResubmitWorkflow`.
+  func resubmit(
+    _ row: WorkflowRow, parameters: [String: String], isMemoized: Bool, _ key: IdempotencyKey?, _ request: Request,
+    _ caller: Caller
+  ) async throws -> WorkflowReference {
+    guard !isMemoized || row.status.phase.isTerminal else {
+      throw FederationError(.failedPrecondition, "workflow \(row.name) still runs; stop it, or wait for its end")
+    }
+    var definition = try WorkflowDefinition(json: row.document).resubmitted(
+      from: row.name, keepingTemplates: isMemoized)
+    if isMemoized {
+      definition = try definition.withNewArguments(parameters)
+    } else {
+      definition = try await services.objects.resolved(try definition.withArguments(parameters), in: row.project)
+    }
+    let (name, uid) = try await identity(of: definition, SubmitRequest(document: ""), row.project, request, caller)
+    let source = WorkflowReference(project: row.project, name: row.uid)
+    let command = try await services.submissions.run(for: "project \(row.project)") { [definition] in
+      let submission = Submission(definition: definition, project: row.project, name: name, uid: uid)
+      return isMemoized ? Command.resubmit(source, submission) : Command.submit(submission)
+    }
+    let reply = try await services.commands.perform(command, as: caller.principal, idempotency: key)
+    guard case .submitted(_, let accepted, _) = reply else {
+      throw FederationError(.internal, "the submission was answered with something else")
+    }
+    return WorkflowReference(project: row.project, name: accepted)
   }
 
   // MARK: Nodes that wait
@@ -182,19 +189,13 @@ extension APIServer {
     var outputParameters: String?
   }
 
-  /// Ends nodes that wait for values, with these. Argo can also leave them waiting; here a value comes with the end.
+  /// Gives nodes that wait outputs, a message, or an end.
+  ///
+  /// - Source: Argo Workflows v3.7, `server/workflow/workflow_server.go`, `SetWorkflow`.
   private func argoSet(_ request: Request, _ context: APIContext) async throws -> Response {
     let caller = try context.signedIn()
     let bytes = try await request.bytes()
     let body = try JSONBody.decode(SetBody.self, from: bytes)
-    guard let text = body.nodeFieldSelector, !text.isEmpty else {
-      throw FederationError(.invalidArgument, "nodeFieldSelector says which nodes: displayName=approve")
-    }
-    guard body.phase == NodePhase.succeeded.rawValue else {
-      throw FederationError(
-        .invalidArgument,
-        "phase is Succeeded: a node that waits is given its outputs and ends; send both in one request")
-    }
     var values: [String: String] = [:]
     if let outputs = body.outputParameters, !outputs.isEmpty {
       guard let given = try? JSONDecoder().decode([String: String].self, from: Data(outputs.utf8)) else {
@@ -202,11 +203,30 @@ extension APIServer {
       }
       values = given
     }
+    let command = try WorkflowCommand(
+      settingNodes: body.nodeFieldSelector, phase: body.phase, message: body.message, parameters: values)
     let reference = try await workflow(context).reference
     _ = try await services.commands.perform(
-      .workflow(reference, .resumeNodes(try NodeSelector(argo: text), parameters: values)), as: caller.principal,
-      idempotency: try Self.idempotency(request, bytes))
+      .workflow(reference, command), as: caller.principal, idempotency: try Self.idempotency(request, bytes))
     return try await argoShow(reference, request)
+  }
+}
+
+extension WorkflowCommand {
+  /// - Throws: `.invalidArgument` where no nodes are named, where nothing is to be set, and for a phase that a person cannot give.
+  init(settingNodes text: String?, phase: String?, message: String?, parameters: [String: String]) throws {
+    guard let text, !text.isEmpty else {
+      throw FederationError(.invalidArgument, "nodeFieldSelector says which nodes: displayName=approve")
+    }
+    let end = phase.flatMap { $0.isEmpty ? nil : NodePhase(rawValue: $0) }
+    guard phase?.isEmpty ?? true || [.succeeded, .failed, .error].contains(end) else {
+      throw FederationError(
+        .invalidArgument, "phase is Succeeded, Failed or Error, not \"\((phase ?? "").prefix(40))\"")
+    }
+    guard end != nil || message?.isEmpty == false || !parameters.isEmpty else {
+      throw FederationError(.invalidArgument, "say what is to be set: a phase, a message, or output parameters")
+    }
+    self = .set(try NodeSelector(fields: text), phase: end, message: message ?? "", parameters: parameters)
   }
 }
 

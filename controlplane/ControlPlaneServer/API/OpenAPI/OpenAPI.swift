@@ -145,6 +145,9 @@ enum OpenAPI {
       all["POST \(workflow)/\(verb)"] = Operation(request: WorkflowActionRequest.self, response: AcceptedDocument.self)
       all["PUT /api/v1/workflows/:namespace/:name/\(verb)"] = Operation()
     }
+    all["POST \(workflow)/set"] = Operation(request: SetNodesRequest.self, response: AcceptedDocument.self)
+    all["POST \(workflow)/resubmit"] = Operation(
+      request: ResubmitRequest.self, response: SubmitResponse.self, status: 201)
     for verb in ["cordon", "uncordon", "drain", "revoke", "forget", "recover"] {
       all["POST /v1/clusters/:c/\(verb)"] = Operation(
         request: ClusterActionRequest.self, response: AcceptedDocument.self)
