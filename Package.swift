@@ -72,6 +72,7 @@ let package = Package(
     .target(name: "WorkflowCore", dependencies: ["FederationModel", yams], swiftSettings: settings),
     .target(name: "SchedulerCore", dependencies: ["FederationModel", heap], swiftSettings: settings),
     .target(name: "SimulatorCore", dependencies: ["FederationModel", "SchedulerCore", heap], swiftSettings: settings),
+    .target(name: "SlurmFrontDoor", dependencies: ["FederationModel"], swiftSettings: settings),
     .target(name: "LedgerCore", dependencies: ["FederationModel"], swiftSettings: settings),
     .target(
       name: "ControlPlaneCore",
@@ -96,7 +97,8 @@ let package = Package(
     .executableTarget(
       name: "fubini",
       dependencies: [
-        "FederationAPI", "FederationModel", "LocalProcess", "LocalSlurm", argumentParser, asyncHTTPClient, crypto,
+        "FederationAPI", "FederationModel", "LocalProcess", "LocalSlurm", "SlurmFrontDoor", argumentParser,
+        asyncHTTPClient, crypto,
         nioCore, nioHTTP1, nioPosix,
         nioSSL, yams,
       ],
@@ -204,6 +206,10 @@ let package = Package(
       name: "SchedulerCoreTests", dependencies: ["FederationModel", "SchedulerCore"], swiftSettings: settings),
     .testTarget(
       name: "SimulatorTests", dependencies: ["FederationModel", "SchedulerCore", "SimulatorCore"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "SlurmFrontDoorTests",
+      dependencies: ["FederationModel", "SlurmFrontDoor", "TestSupport", "LocalSlurm", subprocess],
       swiftSettings: settings),
     .testTarget(name: "LedgerCoreTests", dependencies: ["FederationModel", "LedgerCore"], swiftSettings: settings),
     .testTarget(

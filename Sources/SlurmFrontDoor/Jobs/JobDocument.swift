@@ -1,0 +1,187 @@
+public import FederationModel
+
+/// The workflow that a submission becomes.
+public struct JobDocument: Sendable {
+  public var request: BatchRequest
+  /// Of the job.
+  public var name: String
+  /// Absolute: where the script runs, and whose files go along.
+  public var directory: String
+  public var host: String
+  public var user: String
+  public var project: String
+  /// Of the submission in the project's artifact repository.
+  public var submissionKey: String
+  /// Given to the script.
+  public var arguments: [String]
+  /// Where it may not run: those that `--clusters` or `--partition` do not name.
+  public var excludedClusters: [String] = []
+
+  public init(
+    _ request: BatchRequest, name: String, directory: String, host: String, user: String, project: String,
+    submissionKey: String, arguments: [String]
+  ) {
+    self.request = request
+    self.name = name
+    self.directory = directory
+    self.host = host
+    self.user = user
+    self.project = project
+    self.submissionKey = submissionKey
+    self.arguments = arguments
+  }
+
+  /// The argument that the control plane fills with the job's number.
+  public static let numberParameter = "job"
+  /// The template of the script, and the parameters that tell array tasks apart.
+  public static let template = "job"
+  public static let taskParameter = "task"
+  public static let ordinalParameter = "ordinal"
+  public static let resultsArtifact = "results"
+
+  public func json() throws(SlurmRefusal) -> JSONValue {
+    var templates: [JSONValue] = [try script()]
+    if let array = request.array { templates.append(fanOut(array)) }
+    return [
+      "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
+      "metadata": ["generateName": .string(Self.workflowName(of: name))],
+      "spec": [
+        "entrypoint": request.array == nil ? .string(Self.template) : "array",
+        "arguments": ["parameters": [["name": .string(Self.numberParameter), "value": "0"]]],
+        "templates": .array(templates),
+      ],
+    ]
+  }
+
+  /// What the names of the workflows of a job called `name` begin with.
+  public static func workflowName(of name: String) -> String {
+    var text = ""
+    for character in name.lowercased() {
+      let isPlain = character.isASCII && (character.isLetter || character.isNumber)
+      if isPlain { text.append(character) } else if !text.isEmpty, !text.hasSuffix("-") { text.append("-") }
+    }
+    while text.hasSuffix("-") { text.removeLast() }
+    text = String(text.prefix(40))
+    while text.hasSuffix("-") { text.removeLast() }
+    return (text.isEmpty ? "job" : text) + "-"
+  }
+
+  private func fanOut(_ array: TaskArray) -> JSONValue {
+    let items: [JSONValue] = array.indices.enumerated().map { ordinal, index in
+      [Self.taskParameter: .string("\(index)"), Self.ordinalParameter: .string("\(ordinal)")]
+    }
+    let arguments: JSONValue = [
+      "parameters": [
+        ["name": .string(Self.taskParameter), "value": "{{item.task}}"],
+        ["name": .string(Self.ordinalParameter), "value": "{{item.ordinal}}"],
+      ]
+    ]
+    var template: [String: JSONValue] = [
+      "name": "array",
+      "steps": [
+        [
+          [
+            "name": "task", "template": .string(Self.template), "arguments": arguments, "withItems": .array(items),
+          ]
+        ]
+      ],
+    ]
+    if let limit = array.parallelism { template["parallelism"] = .integer(Int64(limit)) }
+    return .object(template)
+  }
+
+  private func script() throws(SlurmRefusal) -> JSONValue {
+    var environment = JobEnvironment.variables(
+      request, name: name, directory: directory, host: host, user: user, project: project)
+    environment += [
+      ("FUBINI_DIR", directory), ("FUBINI_INPUT", request.input.map(absolute) ?? ""),
+      ("FUBINI_STDERR", request.error == nil || request.error == request.output ? "" : "1"),
+    ]
+    environment += warning
+    // Nobody's text may be taken for a tag; a variable's value cannot be told apart from one.
+    for (name, value) in environment where value.contains("{{") {
+      throw .error("Two opening braces in a row cannot be in \(name): \(value)")
+    }
+    for argument in arguments where argument.contains("{{") {
+      throw .error("Two opening braces in a row cannot be in an argument of the script: \(argument)")
+    }
+    var values = environment.map { ["name": .string($0.name), "value": .string($0.value)] as JSONValue }
+    values += [
+      ["name": "FUBINI_JOB", "value": "{{workflow.parameters.job}}"],
+      ["name": "FUBINI_TASK", "value": "{{inputs.parameters.task}}"],
+      ["name": "FUBINI_ORDINAL", "value": "{{inputs.parameters.ordinal}}"],
+    ]
+    var script: [String: JSONValue] = [
+      "image": "slurm-job", "command": ["/bin/sh"], "source": .string(JobWrapper.text), "env": .array(values),
+      "workingDir": .string(directory), "resources": resources,
+    ]
+    if !arguments.isEmpty { script["args"] = .array(arguments.map { .string($0) }) }
+    return [
+      "name": .string(Self.template),
+      "inputs": [
+        "parameters": [
+          ["name": .string(Self.taskParameter), "value": ""], ["name": .string(Self.ordinalParameter), "value": "0"],
+        ],
+        "artifacts": [
+          [
+            "name": "submission", "path": .string(JobWrapper.submissionPath), "archive": ["none": [:]],
+            "s3": ["key": .string(submissionKey)],
+          ]
+        ],
+      ],
+      "outputs": [
+        "artifacts": [
+          [
+            "name": .string(Self.resultsArtifact), "path": .string(JobWrapper.resultsPath), "archive": ["none": [:]],
+            "optional": true,
+          ]
+        ]
+      ],
+      "script": .object(script), "federation": federation,
+    ]
+  }
+
+  private func absolute(_ path: String) -> String { path.hasPrefix("/") ? path : directory + "/" + path }
+
+  private var warning: [(name: String, value: String)] {
+    guard let warning = request.warning, let limit = request.timeSeconds else {
+      return [("FUBINI_SIGNAL", ""), ("FUBINI_SIGNAL_AFTER", ""), ("FUBINI_SIGNAL_SHELL", "")]
+    }
+    return [
+      ("FUBINI_SIGNAL", warning.signal), ("FUBINI_SIGNAL_AFTER", "\(max(0, limit - warning.secondsBefore))"),
+      ("FUBINI_SIGNAL_SHELL", warning.isForShell ? "1" : ""),
+    ]
+  }
+
+  private var resources: JSONValue {
+    var requests: [String: JSONValue] = ["cpu": .string("\(request.cpuCount)")]
+    var limits: [String: JSONValue] = [:]
+    if let memory = request.memoryMebibytes {
+      requests["memory"] = .string("\(memory)Mi")
+      limits["memory"] = .string("\(memory)Mi")
+    }
+    if request.gpuCount > 0 { limits["nvidia.com/gpu"] = .string("\(request.gpuCount)") }
+    return limits.isEmpty
+      ? ["requests": .object(requests)] : ["requests": .object(requests), "limits": .object(limits)]
+  }
+
+  /// The classes of the federation, as QOS names them.
+  public static let classes: Set<String> = ["realtime", "interruptible", "offline", "idle"]
+
+  private var federation: JSONValue {
+    var members: [String: JSONValue] = [:]
+    if let seconds = request.timeSeconds { members["walltime"] = .string("\(seconds)s") }
+    if let qos = request.qos?.lowercased(), Self.classes.contains(qos) { members["priorityClass"] = .string(qos) }
+    if let type = request.gpuType { members["gpuType"] = .string(type) }
+    var slurm: [String: JSONValue] = [:]
+    if let partition = request.partition { slurm["partition"] = .string(partition) }
+    if let constraint = request.constraint { slurm["constraint"] = .string(constraint) }
+    if let reservation = request.reservation { slurm["reservation"] = .string(reservation) }
+    if let licences = request.licences { slurm["licences"] = .string(licences) }
+    if let qos = request.qos, !Self.classes.contains(qos.lowercased()) { slurm["qos"] = .string(qos) }
+    if request.isExclusive { slurm["exclusive"] = true }
+    if !excludedClusters.isEmpty { members["clusters"] = ["exclude": .array(excludedClusters.map { .string($0) })] }
+    if !slurm.isEmpty { members["slurm"] = .object(slurm) }
+    return .object(members)
+  }
+}

@@ -1,0 +1,106 @@
+/// What runs around a job's script: it unpacks the submit directory, sets the variables that are known only there, starts the
+/// script by its own `#!`, and packs what the script has made or changed.
+///
+/// It is a shell script without a single doubled brace, so no tag of a workflow can be in it; names and values come to it as
+/// variables. It needs a POSIX shell, and GNU's tar and find.
+public enum JobWrapper {
+  /// Where the submission lies, an archive with the names below and the submit directory's files.
+  public static let submissionPath = "/fubini/submission.tar"
+  public static let resultsPath = "/fubini/out/results.tar"
+  /// In the submission and the results, beside the files.
+  public static let scriptName = ".fubini-script"
+  public static let environmentName = ".fubini-env"
+  public static let errorName = ".fubini-stderr"
+
+  public static let text = #"""
+    home=/fubini/out
+    mkdir -p "$home/bin" "$FUBINI_DIR" && cd "$FUBINI_DIR" || exit 125
+    tar -xf /fubini/submission.tar -C "$FUBINI_DIR" || exit 125
+    mv .fubini-script "$home/slurm_script" && chmod 755 "$home/slurm_script" || exit 125
+    path=$PATH
+    if [ -f .fubini-env ]; then . ./.fubini-env; rm -f .fubini-env; fi
+    PATH=${PATH:+$PATH:}$path
+    [ -d "$HOME" ] || HOME=$FUBINI_DIR
+    # On a cluster of Slurm the site's own job goes on to be known to its srun.
+    if [ -n "${SLURM_JOB_ID:-}" ]; then export SITE_SLURM_JOB_ID="$SLURM_JOB_ID"; fi
+    SITE_SRUN=$(command -v srun 2>/dev/null || true)
+    SLURM_JOB_ID=$((FUBINI_JOB + FUBINI_ORDINAL)) SLURM_JOBID=$((FUBINI_JOB + FUBINI_ORDINAL))
+    if [ -n "$FUBINI_TASK" ]; then
+      SLURM_ARRAY_JOB_ID=$FUBINI_JOB SLURM_ARRAY_TASK_ID=$FUBINI_TASK
+      export SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID
+    fi
+    node=$(hostname 2>/dev/null || uname -n)
+    SLURMD_NODENAME=$node SLURM_JOB_NODELIST=$node SLURM_NODELIST=$node SLURM_TASK_PID=$$
+    export PATH HOME SITE_SRUN SLURM_JOB_ID SLURM_JOBID SLURMD_NODENAME SLURM_JOB_NODELIST SLURM_NODELIST SLURM_TASK_PID
+    cat >"$home/bin/srun" <<'SRUN'
+    #!/bin/sh
+    # Starts the tasks of a step on the job's node; where the site has an srun of its own, that one does.
+    if [ -n "$SITE_SLURM_JOB_ID" ] && [ -n "$SITE_SRUN" ]; then
+      SLURM_JOB_ID=$SITE_SLURM_JOB_ID SLURM_JOBID=$SITE_SLURM_JOB_ID exec "$SITE_SRUN" "$@"
+    fi
+    n=${SLURM_NTASKS:-1}
+    while [ $# -gt 0 ]; do
+      case $1 in
+      -n | --ntasks) n=$2; shift 2 ;;
+      -n?*) n=${1#-n}; shift ;;
+      --ntasks=*) n=${1#*=}; shift ;;
+      -c | --cpus-per-task | -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -J | --job-name | -t | --time) shift 2 ;;
+      --cpus-per-task=* | --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --job-name=* | --time=*) shift ;;
+      --ntasks-per-node=* | --mpi=* | --export=ALL | --gres=* | --gpus=* | --gpus-per-task=* | --hint=*) shift ;;
+      -c?* | -N?* | -J?* | -t?*) shift ;;
+      -u | --unbuffered | --exclusive | --exact | --overlap | -K | --kill-on-bad-exit) shift ;;
+      --) shift; break ;;
+      -*) echo "srun: unrecognized option '$1'" >&2; exit 1 ;;
+      *) break ;;
+      esac
+    done
+    [ $# -gt 0 ] || { echo "srun: fatal: No command given to execute." >&2; exit 1; }
+    case $n in '' | *[!0-9]* | 0) echo "srun: error: Invalid numeric value \"$n\" for --ntasks." >&2; exit 1 ;; esac
+    SLURM_STEP_ID=0 SLURM_STEPID=0 SLURM_NTASKS=$n SLURM_NPROCS=$n SLURM_STEP_NUM_TASKS=$n
+    export SLURM_STEP_ID SLURM_STEPID SLURM_NTASKS SLURM_NPROCS SLURM_STEP_NUM_TASKS
+    if [ "$n" = 1 ]; then SLURM_PROCID=0 SLURM_LOCALID=0 exec "$@"; fi
+    i=0 pids=
+    while [ $i -lt "$n" ]; do
+      SLURM_PROCID=$i SLURM_LOCALID=$i "$@" &
+      pids="$pids $!" i=$((i + 1))
+    done
+    trap 'kill -TERM $pids 2>/dev/null' TERM INT
+    code=0
+    for p in $pids; do wait "$p"; c=$?; [ $c -le $code ] || code=$c; done
+    exit $code
+    SRUN
+    chmod 755 "$home/bin/srun"
+    PATH=$home/bin:$PATH
+    touch "$home/mark"
+    # The clock of the files is coarse: what is made from here on is newer than the mark.
+    sleep 0.02 2>/dev/null || sleep 1
+    input=${FUBINI_INPUT:-/dev/null}
+    if [ -n "$FUBINI_STDERR" ]; then
+      "$home/slurm_script" "$@" <"$input" 2>"$home/stderr" &
+    else
+      "$home/slurm_script" "$@" <"$input" 2>&1 &
+    fi
+    child=$!
+    trap 'kill -TERM $child 2>/dev/null' TERM
+    trap 'kill -INT $child 2>/dev/null' INT
+    timer=
+    if [ -n "$FUBINI_SIGNAL" ]; then
+      (sleep "$FUBINI_SIGNAL_AFTER"
+        if [ "$FUBINI_SIGNAL_SHELL" = 1 ]; then kill -s "$FUBINI_SIGNAL" $child
+        else for p in $(ps -o pid= --ppid $child 2>/dev/null); do kill -s "$FUBINI_SIGNAL" "$p"; done; fi) >/dev/null 2>&1 &
+      timer=$!
+    fi
+    code=0
+    while :; do
+      wait $child
+      code=$?
+      kill -0 $child 2>/dev/null || break
+    done
+    [ -z "$timer" ] || kill "$timer" 2>/dev/null
+    cd "$FUBINI_DIR" || exit $code
+    if [ -n "$FUBINI_STDERR" ]; then cp "$home/stderr" .fubini-stderr; fi
+    find . -mindepth 1 \( -type f -o -type l -o -type d -empty \) -cnewer "$home/mark" -print0 >"$home/list"
+    if [ -s "$home/list" ]; then tar --null --no-recursion -T "$home/list" -cf "$home/results.tar" || code=125; fi
+    exit $code
+    """#
+}
