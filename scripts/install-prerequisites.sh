@@ -8,7 +8,7 @@ set -eu
 # embedded set-up starts; what tests call.
 toolchain="g++ make pkg-config libncurses6 libcurl4 libxml2 libedit2 tzdata"
 libraries="libpq-dev libsqlite3-dev zlib1g-dev"
-programs="postgresql bubblewrap rclone"
+programs="postgresql bubblewrap rclone git"
 tests="python3 python3-venv python-is-python3 openssl unzip iptables"
 all="$toolchain $libraries $programs $tests $*"
 

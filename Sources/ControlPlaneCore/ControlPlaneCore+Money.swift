@@ -67,6 +67,7 @@ extension ControlPlaneCore {
       wantsPlacement = true
       note(principal, "budget.transfer", name.text, "\(amount) to \(target)")
     case .setSemaphores(let map, let limits): try setSemaphores(of: map, limits, name, principal)
+    case .keepMemos(let map, let entries): try keepMemos(of: map, entries, name, principal)
     case .setSemaphore(let key, let limit): try setSemaphore(key, limit, name, principal)
     case .limitMember(let member, let limit):
       try ledger.setLimit(limit, of: Allowance.Name(name, member))

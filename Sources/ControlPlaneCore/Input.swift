@@ -142,6 +142,8 @@ public enum ProjectCommand: Hashable, Sendable, Codable {
   case limitMember(String, Amount?)
   /// How many may hold the semaphores of a config map, by key: these semaphores and no others.
   case setSemaphores(configMap: String, limits: [String: Int])
+  /// Outputs that a client puts into a cache of memoized templates, by key.
+  case keepMemos(configMap: String, [String: TaskOutputs])
   /// How many may hold a semaphore of the database; nil: there is none any more.
   case setSemaphore(key: String, limit: Int?)
 }

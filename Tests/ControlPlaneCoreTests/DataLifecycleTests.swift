@@ -286,6 +286,123 @@ struct ForeignInputTests {
     #expect(foreign.object?.key == order.key)
   }
 
+  /// Ends the only run of a workflow, which has put its output elsewhere.
+  private func end(_ federation: inout Federation, _ name: String) throws {
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    let run = try #require(
+      federation.agents["a"]!.runs.first {
+        $0.value.assignment.workflowName == name && !$0.value.assignment.spec.outputArtifacts.isEmpty
+      })
+    let target = run.value.assignment.spec.outputArtifacts[0].target
+    #expect(target?.uri == "s3://b/dir/made" && target?.secret == "k" && target?.fields?["accessKeyId"] == "a")
+    #expect(run.value.assignment.spec.objects == [ProjectObject(.secret, "k")], "the agent may ask for what opens it")
+    let made = StoredArtifact(key: "dir/made", size: .zero, sha256: "", archive: .none)
+    federation.apply(
+      .agentEvents(
+        "a", federation.agents["a"]!.session!,
+        [
+          AgentEvent(
+            sequence: 10, run: run.key, phase: .succeeded, at: .epoch,
+            outcome: TaskOutcome(phase: .succeeded, exitCode: 0, outputs: TaskOutputs(artifacts: ["out": made])))
+        ]))
+    federation.settle()
+    federation.deliverAll()
+  }
+
+  @Test(
+    "Who has put something elsewhere ends what was seen there: its reader, after the leader's end as well, waits for another look"
+  )
+  func writesElsewhere() throws {
+    var federation = Federation.withCaches(["a"])
+    let secrets = "accessKeySecret: {name: k, key: a}, secretKeySecret: {name: k, key: s}"
+    let all = reads("s3: {bucket: b, key: dir/, \(secrets)}")
+    // Looked at, and known for a minute.
+    _ = try federation.submit("before", all)
+    federation.settle()
+    federation.deliverAll()
+    let first = try #require(federation.agents["a"]!.orders.index.last)
+    federation.tell("a", first.key, .indexed(failure: "", manifest: list(first, "m"), files: 1, size: gigabyte))
+    _ = try federation.submit(
+      "chain",
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: chain}
+      spec:
+        entrypoint: main
+        templates:
+        - name: main
+          steps:
+          - - {name: make, template: make}
+          - - name: read
+              template: read
+              arguments: {artifacts: [{name: in, from: "{{steps.make.outputs.artifacts.out}}", subPath: part}]}
+        - name: make
+          container: {image: any, command: ["true"]}
+          outputs: {artifacts: [{name: out, path: /out, archive: {none: {}}, s3: {bucket: b, key: dir/made, \(secrets)}}]}
+        - name: read
+          inputs: {artifacts: [{name: in, path: /in}]}
+          container: {image: any, command: ["true"]}
+      """)
+    try end(&federation, "chain")
+    #expect(federation.database.artifacts.isEmpty, "it is not the repository's")
+    federation.crash()
+    federation.connect("a")
+    federation.settle()
+    federation.deliverAll()
+    let part = try #require(federation.agents["a"]!.orders.index.last)
+    #expect(part.origin.uri == "s3://b/dir/made/part" && part.origin.secret == "k")
+    federation.tell("a", part.key, .indexed(failure: "", manifest: list(part, "p"), files: 1, size: gigabyte))
+    federation.mustEnd()
+    #expect(federation.database.workflows.values.allSatisfy { $0.status.phase == .succeeded })
+  }
+
+  @Test("A look that was under way when somebody wrote there serves those alone who had asked for it before")
+  func looksAgain() throws {
+    var federation = Federation.withCaches(["a"])
+    let secrets = "accessKeySecret: {name: k, key: a}, secretKeySecret: {name: k, key: s}"
+    _ = try federation.submit(
+      "writes",
+      """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: writes}
+      spec:
+        entrypoint: main
+        templates:
+        - name: main
+          container: {image: any, command: ["true"]}
+          outputs: {artifacts: [{name: out, path: /out, archive: {none: {}}, s3: {bucket: b, key: dir/made, \(secrets)}}]}
+      """)
+    federation.settle()
+    _ = try federation.submit("early", reads("s3: {bucket: b, key: dir/, \(secrets)}"))
+    federation.settle()
+    try end(&federation, "writes")
+    let early = try #require(federation.agents["a"]!.orders.index.last)
+    _ = try federation.submit("late", reads("s3: {bucket: b, key: dir/, \(secrets)}"))
+    federation.settle()
+    federation.deliverAll()
+    federation.tell("a", early.key, .indexed(failure: "", manifest: list(early, "m"), files: 1, size: gigabyte))
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    func waiting() -> [String] {
+      federation.database.workflows.values.filter { row in
+        !federation.agents["a"]!.runs.values.contains { $0.assignment.workflowName == row.name } && row.name != "writes"
+      }.map(\.name)
+    }
+    #expect(waiting() == ["late"])
+    let late = try #require(federation.agents["a"]!.orders.index.last)
+    #expect(late.key != early.key)
+    federation.tell("a", late.key, .indexed(failure: "", manifest: list(late, "n"), files: 2, size: gigabyte))
+    federation.plan()
+    federation.settle()
+    federation.deliverAll()
+    #expect(waiting().isEmpty)
+  }
+
   @Test("What is not there ends its task with the agent's words, and is asked again by whoever comes later")
   func missing() throws {
     var federation = Federation.withCaches(["a"])

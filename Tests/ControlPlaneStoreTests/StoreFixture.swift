@@ -81,7 +81,15 @@ enum Sample {
   static let unstored = StoredArtifact(
     key: "wf/n/large.tgz", size: .mebibytes(5), sha256: String(repeating: "cd", count: 32), archive: .tar,
     producedOn: "edge-1", isUnstored: true)
-  static let outputs = TaskOutputs(result: "a\u{0}b \u{1F9EA}", parameters: ["p": "1"], artifacts: ["out": artifact])
+  static let elsewhere = {
+    var artifact = StoredArtifact(
+      key: "k", size: .zero, sha256: "", archive: .none,
+      origin: DataOrigin(uri: "s3://b/k?region=r", secret: "lab", fields: ["accessKeyId": "id"]))
+    artifact.subPath = "deep/f"
+    return artifact
+  }()
+  static let outputs = TaskOutputs(
+    result: "a\u{0}b \u{1F9EA}", parameters: ["p": "1"], artifacts: ["out": artifact, "far": elsewhere])
 
   static func workflow(_ id: Int64, phase: NodePhase = .running) -> WorkflowRow {
     WorkflowRow(

@@ -17,6 +17,23 @@ extension ControlPlaneCore {
     return .recalled(node, outputs: row.outputs)
   }
 
+  /// What a client has of earlier workflows, to be found by memoized nodes of later ones.
+  mutating func keepMemos(
+    of cache: String, _ entries: [String: TaskOutputs], _ project: ProjectName, _ principal: Principal
+  ) throws {
+    guard entries.count <= 1000, entries.values.allSatisfy({ $0.textBytes <= MemoBook.bytesMax }) else {
+      throw FederationError(
+        .invalidArgument, "a cache takes 1000 entries at once, each of at most \(MemoBook.bytesMax >> 10) KiB")
+    }
+    for (key, outputs) in entries.sorted(by: { $0.key < $1.key }) {
+      keep(
+        MemoRow(
+          name: MemoName(project: project, cache: cache, key: key), outputs: outputs, node: "", workflow: "",
+          createdAt: now, hitAt: now))
+    }
+    note(principal, "memo.keep", "\(project)/\(cache)", "\(entries.count) entries")
+  }
+
   mutating func remember(_ node: NodeID, in id: WorkflowID) {
     let entry = workflows[id]!
     let record = entry.machine[node]
@@ -53,7 +70,9 @@ extension ControlPlaneCore {
   /// Outputs that another workflow made are a node's own as well: the repository keeps them for it, whatever becomes of the other one.
   private mutating func hold(_ outputs: TaskOutputs, for task: TaskID) {
     guard let workflow = workflows[task.workflow]?.row else { return }
-    for (name, artifact) in outputs.artifacts.sorted(by: { $0.key < $1.key }) {
+    // What lies elsewhere is its owner's, and of a key alone a client has told nothing that the repository could keep.
+    for (name, artifact) in outputs.artifacts.sorted(by: { $0.key < $1.key })
+    where artifact.origin == nil && !artifact.sha256.isEmpty {
       var row = ArtifactRow(
         task: task, name: name, workflowUID: workflow.uid, project: workflow.project, stored: artifact, createdAt: now)
       // The record may say what was so when its task ended.

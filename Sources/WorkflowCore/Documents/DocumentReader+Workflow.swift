@@ -127,6 +127,13 @@ extension DocumentReader {
       case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
       case "volumes": result.spec.volumes = reader.readVolumes(value)
       case "federation": result.spec.federation = reader.readFederation(value)
+      case "artifactRepositoryRef":
+        // It is looked up when the workflow is submitted (`withArtifactRepository`).
+        reader.fields(of: value, FieldTables.artifactRepositoryRef) { reader, _, value in
+          if reader.text(value)?.contains("{{") == true {
+            reader.report("is looked up when the workflow is submitted, and can hold no tags", at: value.mark)
+          }
+        }
       case "artifactGC":
         result.spec.collection = reader.readCollection(value, FieldTables.workflowArtifactGC)
       case "workflowTemplateRef":

@@ -36,7 +36,8 @@ enum FieldTables {
 
   static let spec = FieldTable(
     [
-      "activeDeadlineSeconds", "arguments", "artifactGC", "entrypoint", "federation", "hooks", "nodeSelector", "onExit",
+      "activeDeadlineSeconds", "arguments", "artifactGC", "artifactRepositoryRef", "entrypoint", "federation", "hooks",
+      "nodeSelector", "onExit",
       "parallelism",
       "podResources", "priority", "retryStrategy", "serviceAccountName", "shutdown", "suspend", "synchronization",
       "templateDefaults",
@@ -51,7 +52,6 @@ enum FieldTables {
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
-      "artifactRepositoryRef": "artifacts always go to the project's own repository",
       "hostNetwork": "runs never share the host's network identity",
       "volumeClaimTemplates": "persistent volume claims are not supported yet; use emptyDir volumes and artifacts",
     ])
@@ -220,6 +220,7 @@ enum FieldTables {
       "oss": "OSS artifacts are not supported yet",
       "plugin": "artifact plugins are not supported",
     ])
+  static let artifactRepositoryRef = FieldTable(["configMap", "key"])
   static let data = FieldTable(["source", "transformation"])
   static let dataSource = FieldTable(["artifactPaths"])
   static let transformation = FieldTable(["expression"])

@@ -11,8 +11,21 @@ internal import Rclone
 /// What data sets need here.
 extension Preflight {
   static func data(_ configuration: AgentConfiguration) async -> [Finding] {
-    [rclone(await RcloneRelease.output(of: configuration.cache.rclone), configuration), room(configuration)]
+    [rclone(await RcloneRelease.output(of: configuration.cache.rclone), configuration), git(), room(configuration)]
       + export(configuration)
+  }
+
+  private static func git() -> Finding {
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    let program = path.split(separator: ":").map { "\($0)/git" }.first { access($0, X_OK) == 0 }
+    guard let program else {
+      return Finding(
+        level: .warning, check: "git",
+        text:
+          "it is not there, so artifacts of git repositories cannot be looked at by this cluster: install the package git"
+      )
+    }
+    return Finding(level: .ok, check: "git", text: program)
   }
 
   /// - Parameter output: of `rclone version`; nil when it could not be run.

@@ -24,6 +24,7 @@ struct ObjectDesk: Sendable {
     do {
       let made = try await store.create(object, from: author.address)
       if !Self.limits(of: made).isEmpty { try await tellLimits(of: made, as: author) }
+      try await keepMemos(of: made, as: author)
       return made
     } catch let refusal as ObjectRefusal {
       if case .exists(let there) = refusal, there.uid == uid { return there }
@@ -41,6 +42,7 @@ struct ObjectDesk: Sendable {
         draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document, revision: draft.revision,
         uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
       try await tellLimits(of: changed, as: author)
+      try await keepMemos(of: changed, as: author)
       return changed
     } catch let refusal as ObjectRefusal { throw Self.error(refusal, draft.kind, draft.name, project) }
   }
@@ -60,12 +62,14 @@ struct ObjectDesk: Sendable {
         if try await store.object(draft.kind, draft.name, in: project) == nil {
           let made = try await store.create(object, from: author.address)
           if !Self.limits(of: made).isEmpty { try await tellLimits(of: made, as: author) }
+          try await keepMemos(of: made, as: author)
           return (made, true)
         }
         let changed = try await store.replace(
           draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document,
           revision: draft.revision, uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
         try await tellLimits(of: changed, as: author)
+        try await keepMemos(of: changed, as: author)
         return (changed, false)
       } catch ObjectRefusal.exists, ObjectRefusal.missing {
         continue
@@ -96,6 +100,24 @@ struct ObjectDesk: Sendable {
     let limits = data(of: object).compactMapValues { Int($0) }.filter { (0...1_000_000).contains($0.value) }
     // So many are data, not limits.
     return limits.count <= 1000 ? limits : [:]
+  }
+
+  // MARK: Caches
+
+  /// What says that a config map is a cache of memoized templates.
+  private static let cacheLabel = "workflows.argoproj.io/configmap-type"
+
+  /// A cache that a client fills by itself becomes ours, entry by entry: what memoized nodes ask for is in the database.
+  ///
+  /// - Throws: `.invalidArgument` for entries that are none.
+  private func keepMemos(of object: StoredObject, as author: Principal) async throws {
+    guard object.kind == .configMap, object.labels[Self.cacheLabel] == "Cache" else { return }
+    let data = Self.data(of: object)
+    guard !data.isEmpty else { return }
+    let repository = try await repository(ArtifactRepositoryReference(), isNamed: false, in: object.project)
+    let entries = try data.mapValues { try MemoEntry.outputs($0, in: repository) }
+    _ = try await commands.perform(
+      .project(object.project, .keepMemos(configMap: object.name, entries)), as: author, idempotency: nil)
   }
 
   /// The core holds the limits, because it decides by them. Should this fail, the caller hears of it and repeats the change, which
@@ -171,12 +193,43 @@ struct ObjectDesk: Sendable {
       definition = try definition.resolved(with: templates)
     }
     let references = definition.configMapReferences
-    guard !references.isEmpty else { return definition }
-    var maps: [String: [String: String]] = [:]
-    for name in Set(references.map(\.name)).sorted() {
-      maps[name] = try await configMap(name, in: project)
+    if !references.isEmpty {
+      var maps: [String: [String: String]] = [:]
+      for name in Set(references.map(\.name)).sorted() {
+        maps[name] = try await configMap(name, in: project)
+      }
+      definition = try definition.withConfigMaps(maps)
     }
-    return try definition.withConfigMaps(maps)
+    guard definition.mentionsArtifacts else { return definition }
+    let named = definition.artifactRepositoryReference
+    guard
+      let repository = try await repository(
+        named ?? ArtifactRepositoryReference(), isNamed: named != nil, in: project)
+    else { return definition }
+    return try definition.withArtifactRepository(repository)
+  }
+
+  /// The description of the bucket that a project's artifacts go to; nil: they go to the project's own repository.
+  ///
+  /// - Parameter isNamed: a document asks for it: then it has to be there.
+  private func repository(
+    _ reference: ArtifactRepositoryReference, isNamed: Bool, in project: ProjectName
+  ) async throws -> String? {
+    func missing(_ what: String) -> DocumentErrors {
+      DocumentErrors(problems: [DocumentProblem(path: "spec.artifactRepositoryRef", message: "there is no \(what)")])
+    }
+    guard let object = try await store.object(.configMap, reference.configMap, in: project) else {
+      if isNamed { throw missing("config map \(reference.configMap) in project \(project)") }
+      return nil
+    }
+    let value = try? JSONDecoder().decode(JSONValue.self, from: Data(object.document.utf8))
+    let annotation = value?["metadata"]?["annotations"]?[ArtifactRepositoryReference.defaultAnnotation]?.stringValue
+    guard let key = reference.key ?? annotation else {
+      if isNamed { throw missing("key named, and no annotation of config map \(reference.configMap) that names one") }
+      return nil
+    }
+    guard let text = Self.data(of: object)[key] else { throw missing("\(key) in config map \(reference.configMap)") }
+    return text
   }
 
   /// The documents behind mentions, and those behind these.

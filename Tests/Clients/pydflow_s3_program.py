@@ -1,0 +1,256 @@
+"""A program in pydflow's own style that needs its S3: uploads, Python OPs, slices, reuse, downloads.
+
+Only addresses, the token and the bucket are the place's own. `serve` and `prepare` do what whoever runs Argo does: they start an S3
+server, and tell the project which bucket its artifacts are in.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import List
+
+import kubernetes
+from dflow import (
+    Step,
+    Workflow,
+    argo_range,
+    config,
+    download_artifact,
+    s3_config,
+    upload_artifact,
+)
+from dflow.python import OP, OPIO, Artifact, BigParameter, OPIOSign, Parameter, PythonOPTemplate, Slices
+
+ACCESS, SECRET, BUCKET = "dflow-access", "dflow-%d" % time.time_ns(), "dflow-bucket"
+
+config["host"] = os.environ["ARGO_HOST"]
+config["k8s_api_server"] = os.environ["ARGO_HOST"]
+config["token"] = os.environ["ARGO_TOKEN"]
+config["namespace"] = os.environ["ARGO_NAMESPACE"]
+
+
+def serve(directory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.makedirs(os.path.join(directory, BUCKET))
+    rclone = os.path.join(sys.prefix, "bin", "rclone")
+    server = subprocess.Popen(
+        [rclone, "serve", "s3", directory, "--config", "", "--addr", "127.0.0.1:%d" % port, "--dir-cache-time", "0",
+         "--vfs-cache-mode", "writes", "--cache-dir", directory + "-cache"],
+        env=dict(os.environ, RCLONE_AUTH_KEY="%s,%s" % (ACCESS, SECRET)), stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return server, port
+        time.sleep(0.1)
+    raise RuntimeError("the S3 server does not answer")
+
+
+def prepare(port):
+    """As in Argo's documentation: a secret, and a config map `artifact-repositories` with a default."""
+    client = kubernetes.client.ApiClient(kubernetes.client.Configuration(host=config["k8s_api_server"]))
+    client.default_headers["Authorization"] = "Bearer " + config["token"]
+    core = kubernetes.client.CoreV1Api(client)
+    core.create_namespaced_secret(config["namespace"], kubernetes.client.V1Secret(
+        metadata=kubernetes.client.V1ObjectMeta(name="my-minio-cred"),
+        string_data={"accesskey": ACCESS, "secretkey": SECRET}))
+    core.create_namespaced_config_map(config["namespace"], kubernetes.client.V1ConfigMap(
+        metadata=kubernetes.client.V1ObjectMeta(
+            name="artifact-repositories",
+            annotations={"workflows.argoproj.io/default-artifact-repository": "default-v1"}),
+        data={"default-v1": (
+            "s3:\n  bucket: %s\n  endpoint: 127.0.0.1:%d\n  insecure: true\n  region: us-east-1\n"
+            "  keyFormat: '{{workflow.name}}/{{pod.name}}'\n"
+            "  accessKeySecret: {name: my-minio-cred, key: accesskey}\n"
+            "  secretKeySecret: {name: my-minio-cred, key: secretkey}\n" % (BUCKET, port))}))
+    s3_config.update(
+        endpoint="127.0.0.1:%d" % port, access_key=ACCESS, secret_key=SECRET, bucket_name=BUCKET, secure=False)
+
+
+class Duplicate(OP):
+    @classmethod
+    def get_input_sign(cls):
+        return OPIOSign({"number": int, "text": Artifact(Path)})
+
+    @classmethod
+    def get_output_sign(cls):
+        return OPIOSign({"number": int, "big": BigParameter(dict), "text": Artifact(Path)})
+
+    @OP.exec_sign_check
+    def execute(self, op_in):
+        text = op_in["text"].read_text()
+        Path("twice.txt").write_text(text * 2)
+        return OPIO({"number": op_in["number"] * 2, "big": {"of": text}, "text": Path("twice.txt")})
+
+
+class Square(OP):
+    @classmethod
+    def get_input_sign(cls):
+        return OPIOSign({"number": int})
+
+    @classmethod
+    def get_output_sign(cls):
+        return OPIOSign({"square": int, "file": Artifact(Path)})
+
+    @OP.exec_sign_check
+    def execute(self, op_in):
+        name = Path("square-%d.txt" % op_in["number"])
+        name.write_text(str(op_in["number"] ** 2))
+        return OPIO({"square": op_in["number"] ** 2, "file": name})
+
+
+class Sum(OP):
+    @classmethod
+    def get_input_sign(cls):
+        return OPIOSign({"files": Artifact(List[Path]), "squares": Parameter(List[int])})
+
+    @classmethod
+    def get_output_sign(cls):
+        return OPIOSign({"sum": int, "count": int})
+
+    @OP.exec_sign_check
+    def execute(self, op_in):
+        total = sum(int(file.read_text()) for file in op_in["files"])
+        assert total == sum(op_in["squares"]), (total, op_in["squares"])
+        return OPIO({"sum": total, "count": len(op_in["files"])})
+
+
+class Count(OP):
+    """Takes a slice of an artifact, and leaves one."""
+
+    @classmethod
+    def get_input_sign(cls):
+        return OPIOSign({"text": Artifact(Path)})
+
+    @classmethod
+    def get_output_sign(cls):
+        return OPIOSign({"length": int})
+
+    @OP.exec_sign_check
+    def execute(self, op_in):
+        return OPIO({"length": len(op_in["text"].read_text())})
+
+
+def python(op, **more):
+    return PythonOPTemplate(op, image="python:3.11", **more)
+
+
+def finished(workflow):
+    workflow.wait()
+    status = workflow.query_status()
+    steps = workflow.query_step()
+    assert status == "Succeeded", (status, [(s.name, s.phase, s.get("message")) for s in steps])
+    return workflow
+
+
+def ops(directory):
+    text = Path(directory) / "text.txt"
+    text.write_text("ab")
+    artifact = upload_artifact(text)
+    workflow = Workflow(name="ops")
+    first = Step(name="first", template=python(Duplicate), parameters={"number": 3}, artifacts={"text": artifact})
+    second = Step(
+        name="second", template=python(Duplicate), parameters={"number": first.outputs.parameters["number"]},
+        artifacts={"text": first.outputs.artifacts["text"]})
+    workflow.add(first)
+    workflow.add(second)
+    workflow.submit()
+    finished(workflow)
+    step = workflow.query_step(name="second")[0]
+    assert step.outputs.parameters["number"].value == 12, step.outputs.parameters
+    assert step.outputs.parameters["big"].value == {"of": "abab"}, step.outputs.parameters["big"]
+    paths = download_artifact(step.outputs.artifacts["text"], path=os.path.join(directory, "back"))
+    assert Path(paths[0]).read_text() == "abababab", paths
+
+
+def slices():
+    """A loop whose outputs become lists: each step writes its part of one artifact."""
+    workflow = Workflow(name="slices")
+    squares = Step(
+        name="squares", template=python(
+            Square, slices=Slices("{{item}}", input_parameter=["number"], output_parameter=["square"],
+                                  output_artifact=["file"])),
+        parameters={"number": [2, 3, 4, 5]}, with_param=argo_range(4), key="square-{{item}}")
+    total = Step(
+        name="total", template=python(Sum), artifacts={"files": squares.outputs.artifacts["file"]},
+        parameters={"squares": squares.outputs.parameters["square"]}, key="total")
+    workflow.add(squares)
+    workflow.add(total)
+    workflow.submit()
+    finished(workflow)
+    step = workflow.query_step(key="total")[0]
+    assert (step.outputs.parameters["sum"].value, step.outputs.parameters["count"].value) == (54, 4)
+    return workflow
+
+
+def sliced_input(directory):
+    """One step for each file of an artifact, each of which gets its own file alone."""
+    files = []
+    for length in [1, 3]:
+        file = Path(directory) / ("file-%d" % length)
+        file.write_text("x" * length)
+        files.append(file)
+    workflow = Workflow(name="sliced")
+    count = Step(
+        name="count", template=python(Count, slices=Slices(sub_path=True, input_artifact=["text"],
+                                                           output_parameter=["length"])),
+        artifacts={"text": upload_artifact(files, archive=None)})
+    workflow.add(count)
+    workflow.submit()
+    finished(workflow)
+    lengths = sorted(s.outputs.parameters["length"].value for s in workflow.query_step(name="count") if s.type == "Pod")
+    assert lengths == [1, 3], lengths
+
+
+def reuse(earlier):
+    """The squares of an earlier workflow are taken over; one of them has another value now, and the sum says so."""
+    kept = [step for step in earlier.query_step() if step.key is not None and step.key.startswith("square-")]
+    kept = [step for step in kept if step.type == "Pod"]
+    assert len(kept) == 4, [step.key for step in kept]
+    kept[0].modify_output_parameter("square", kept[0].outputs.parameters["square"].value)
+    workflow = Workflow(name="reuse")
+    squares = Step(
+        name="squares", template=python(
+            Square, slices=Slices("{{item}}", input_parameter=["number"], output_parameter=["square"],
+                                  output_artifact=["file"])),
+        # Were they run again, the sum would be another one.
+        parameters={"number": [0, 0, 0, 0]}, with_param=argo_range(4), key="square-{{item}}")
+    total = Step(
+        name="total", template=python(Sum), artifacts={"files": squares.outputs.artifacts["file"]},
+        parameters={"squares": squares.outputs.parameters["square"]}, key="total")
+    workflow.add(squares)
+    workflow.add(total)
+    workflow.submit(reuse_step=kept)
+    finished(workflow)
+    step = workflow.query_step(key="total")[0]
+    assert step.outputs.parameters["sum"].value == 54, step.outputs.parameters
+
+
+def main():
+    directory = tempfile.mkdtemp(prefix="fubini-dflow-")
+    server, port = serve(os.path.join(directory, "s3"))
+    try:
+        prepare(port)
+        ops(directory)
+        print("done: ops", flush=True)
+        earlier = slices()
+        print("done: slices", flush=True)
+        sliced_input(directory)
+        print("done: sliced input", flush=True)
+        reuse(earlier)
+        print("done: reuse", flush=True)
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
+    sys.exit(0)
