@@ -43,7 +43,7 @@ def serve(directory):
     server = subprocess.Popen(
         [rclone, "serve", "s3", directory, "--config", "", "--addr", "127.0.0.1:%d" % port, "--dir-cache-time", "0",
          "--vfs-cache-mode", "writes", "--cache-dir", directory + "-cache"],
-        env=dict(os.environ, RCLONE_AUTH_KEY="%s,%s" % (ACCESS, SECRET)), stderr=subprocess.DEVNULL)
+        env=dict(os.environ, RCLONE_AUTH_KEY='"%s,%s"' % (ACCESS, SECRET)), stderr=subprocess.DEVNULL)
     for _ in range(100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -70,6 +70,7 @@ extension WorkflowMachine {
   mutating func taskEnded(_ node: NodeID, _ outcome: TaskOutcome) {
     guard let index = liveTask(node), outcome.phase.isTerminal else { return }
     nodes[index].outputs = outcome.outputs
+    addWrittenOutputs(of: node.ordinal)
     nodes[index].exitCode = outcome.exitCode
     // What it had reached on the way is of no use to a run that makes its outputs anew.
     if outcome.phase == .succeeded { nodes[index].checkpoints = [:] }
@@ -84,6 +85,16 @@ extension WorkflowMachine {
         node.ordinal, reason == nil ? .error : .failed,
         reason ?? (outcome.message.isEmpty ? "cancelled on its cluster" : outcome.message))
     case .bound, .dispatched, .staging, .queued, .running, .preempted: break
+    }
+  }
+
+  /// Output parameters of a task whose values its template says itself.
+  private mutating func addWrittenOutputs(of node: Int32) {
+    for parameter in plan(of: node)?.template.outputs.parameters ?? [] {
+      guard let written = parameter.value, parameter.valueFrom == nil,
+        let value = try? substitute(written, in: .leaf(node))
+      else { continue }
+      nodes[Int(node)].outputs.parameters[parameter.name] = value
     }
   }
 

@@ -198,5 +198,28 @@ struct ForeignArtifactTests {
     #expect(throws: FederationError.self) { try DataTransformation.result(of: ["a"], ["data.none()"]) }
   }
 
+  @Test("An output parameter of a container may have a value of its template's own")
+  func writtenOutput() throws {
+    let definition = try WorkflowDefinition.decode(
+      Array(
+        """
+        apiVersion: argoproj.io/v1alpha1
+        kind: Workflow
+        metadata: {name: w}
+        spec:
+          entrypoint: main
+          templates:
+          - name: main
+            container: {image: any, command: ["true"]}
+            outputs: {parameters: [{name: key, value: "{{workflow.name}}/{{pod.name}}"}]}
+        """.utf8))
+    var machine = try WorkflowMachine(
+      program: try WorkflowProgram(definition),
+      identity: WorkflowIdentity(name: "w", uid: "u", project: "p", createdAt: .epoch))
+    guard case .launch(let node)? = machine.handle(.start, at: .epoch, limit: 10).first else { throw Missing() }
+    _ = machine.handle(.taskEnded(node, TaskOutcome(phase: .succeeded)), at: .epoch, limit: 10)
+    #expect(machine[node].outputs.parameters == ["key": "w/w"])
+  }
+
   private struct Missing: Error {}
 }
