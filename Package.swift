@@ -134,10 +134,8 @@ let package = Package(
         .embedInCode("V0021__cron_states.sql"),
         .embedInCode("V0023__gates.sql"),
         .embedInCode("V0024__ttl.sql"),
-        .embedInCode("V0034__grants.sql"),
         .embedInCode("V0029__held_artifacts.sql"),
-        .embedInCode("V0018__spot.sql"),
-        .embedInCode("V0019__organisations.sql"),
+        .embedInCode("V0034__grants.sql"),
       ],
       swiftSettings: settings),
     .target(

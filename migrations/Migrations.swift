@@ -32,10 +32,8 @@ public enum EmbeddedMigrations {
       ("V0021__cron_states.sql", String(decoding: PackageResources.V0021__cron_states_sql, as: UTF8.self)),
       ("V0023__gates.sql", String(decoding: PackageResources.V0023__gates_sql, as: UTF8.self)),
       ("V0024__ttl.sql", String(decoding: PackageResources.V0024__ttl_sql, as: UTF8.self)),
-      ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
       ("V0029__held_artifacts.sql", String(decoding: PackageResources.V0029__held_artifacts_sql, as: UTF8.self)),
-      ("V0018__spot.sql", String(decoding: PackageResources.V0018__spot_sql, as: UTF8.self)),
-      ("V0019__organisations.sql", String(decoding: PackageResources.V0019__organisations_sql, as: UTF8.self)),
+      ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
     ]
   }
 }
