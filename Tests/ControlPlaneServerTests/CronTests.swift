@@ -137,6 +137,50 @@ import WorkflowCore
     }
   }
 
+  @Test(
+    "Who may not submit any more submits nothing by the clock: the condition says why, the audit log once, and it goes on after",
+    arguments: ["member", "user", "project"])
+  func author(what: String) async throws {
+    try await APIFixture.use { fixture in
+      let object = try await Self.make(fixture, "c", spec: "concurrencyPolicy: Replace")
+      let due = Self.first(after: object)
+      let running = try await Self.step(fixture, object, since: object.createdAt, now: due).run()
+      #expect(running.state.active.count == 1)
+      let audit = AuditRow(at: .wallClock, actor: "root", action: "test", object: "")
+      switch what {
+      case "member": _ = try await fixture.store.removeMember("ann", .projectAdmin, from: "a", audit: audit)
+      case "user": try await fixture.sql("UPDATE users SET disabled_ms = 1 WHERE name = 'ann'")
+      default:
+        _ = try await fixture.controlPlane.perform(
+          .project("a", .archive(true)), as: Principal(user: "root"), idempotency: nil)
+      }
+      var since = due
+      for round in 1...2 as ClosedRange<Int64> {
+        let at = due + .seconds(300 * round)
+        let result = try await Self.step(fixture, object, since: since, now: at).run()
+        #expect(result.state.condition?.type == "SubmissionError" && result.state.failed == round, "round \(round)")
+        let words = what == "project" ? "archived" : "ann"
+        #expect(
+          result.state.condition?.message.contains(words) == true, "\(String(describing: result.state.condition))")
+        #expect(result.state.active.count == 1, "what it would replace goes on")
+        since = at
+      }
+      #expect(try await Self.workflows(fixture).count == 1)
+      let denied = try await fixture.store.audit(AuditFilter(isDenied: true)).map(\.row)
+      #expect(denied.map(\.action) == ["cronWorkflow.submit"])
+      #expect(denied.allSatisfy { $0.object == "a/c" && $0.actor == "ann" })
+      switch what {
+      case "member": try await fixture.store.addMember("ann", .submitter, to: "a", audit: audit)
+      case "user": try await fixture.sql("UPDATE users SET disabled_ms = NULL WHERE name = 'ann'")
+      default:
+        _ = try await fixture.controlPlane.perform(
+          .project("a", .archive(false)), as: Principal(user: "root"), idempotency: nil)
+      }
+      let after = try await Self.step(fixture, object, since: since, now: due + .seconds(900)).run()
+      #expect(after.state.condition == nil && after.state.active.count == 1)
+    }
+  }
+
   @Test("The runner starts what is due within its pause, and leaves alone what is suspended or of another leader")
   func runner() async throws {
     try await APIFixture.use { fixture in

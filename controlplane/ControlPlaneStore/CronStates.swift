@@ -79,6 +79,13 @@ extension ControlPlaneStore {
     ).rows.first.map { try $0.int(0) }
   }
 
+  /// Whether a project takes nothing new.
+  public func isArchived(_ project: ProjectName) async throws -> Bool {
+    try await run("SELECT archived_ms IS NOT NULL FROM projects WHERE name = $1", .text(project.text)).rows.first.map {
+      try $0.bool(0)
+    } ?? false
+  }
+
   /// The cron workflows of all projects, and a mark that changes with any of them.
   public func cronWorkflows() async throws -> [StoredObject] {
     try await run(
@@ -87,11 +94,10 @@ extension ControlPlaneStore {
     ).rows.map(Self.object)
   }
 
-  /// Changes whenever a cron workflow is made, changed or removed.
-  public func cronMark() async throws -> String {
+  /// Changes whenever an object of a kind is made, changed or removed.
+  public func mark(of kind: StoredObjectKind) async throws -> String {
     let row = try await run(
-      "SELECT count(*), coalesce(max(revision), 0) FROM objects WHERE kind = $1",
-      .text(StoredObjectKind.cronWorkflow.rawValue))[0]
+      "SELECT count(*), coalesce(max(revision), 0) FROM objects WHERE kind = $1", .text(kind.rawValue))[0]
     return "\(try row.int(0)).\(try row.int(1))"
   }
 

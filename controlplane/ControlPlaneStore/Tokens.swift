@@ -114,54 +114,71 @@ extension ControlPlaneStore {
       """
       SELECT id, user_name, tokens.project, scopes, expires_ms, used_ms,
         revoked_ms IS NOT NULL OR disabled_ms IS NOT NULL, service_project,
-        (SELECT string_agg(role, ' ') FROM organisation_members m
-          WHERE m.user_name = tokens.user_name AND m.organisation = 'default'),
-        (SELECT array_agg(m.project ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name),
-        (SELECT array_agg(m.role ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name),
-        (SELECT array_agg(m.organisation ORDER BY m.organisation, m.role) FROM organisation_members m
-          WHERE m.user_name = tokens.user_name AND m.organisation <> 'default'),
-        (SELECT array_agg(m.role ORDER BY m.organisation, m.role) FROM organisation_members m
-          WHERE m.user_name = tokens.user_name AND m.organisation <> 'default'),
-        (SELECT array_agg(p.organisation ORDER BY p.name) FROM projects p WHERE p.organisation <> 'default'
-          AND p.organisation IN (SELECT organisation FROM organisation_members m WHERE m.user_name = tokens.user_name)),
-        (SELECT array_agg(p.name ORDER BY p.name) FROM projects p WHERE p.organisation <> 'default'
-          AND p.organisation IN (SELECT organisation FROM organisation_members m WHERE m.user_name = tokens.user_name))
+        \(Self.membershipColumns)
       FROM tokens JOIN users ON users.name = user_name WHERE hash = $1
       """, .bytes(hash))
     return try rows.rows.first.map { row in
-      var projects: [ProjectName: Set<Role>] = [:]
-      let names = try row.optionalTexts(9) ?? []
-      for (project, role) in zip(names, try row.optionalTexts(10) ?? []) {
-        if let project, let role = role.flatMap({ Role(rawValue: $0) }) {
-          projects[ProjectName(project), default: []].insert(role)
-        }
-      }
-      let federation = try (row.optionalText(8) ?? "").split(separator: " ").compactMap { Role(rawValue: "\($0)") }
       // A service account is never more than its project.
       let bound = try row.optionalText(7) ?? row.optionalText(2)
       return TokenRecord(
         id: try row.text(0), user: try row.text(1),
-        rights: AccessRights(
-          federation: Set(federation), organisations: try Self.memberships(row), projects: projects,
-          boundTo: bound.map { ProjectName($0) },
-          scopes: Set(Self.scopes(try row.text(3)))),
+        rights: try Self.rights(
+          row, from: 8, boundTo: bound.map { ProjectName($0) }, scopes: Set(Self.scopes(try row.text(3)))),
         expiresAt: try RowDecoder.moment(row, 4), usedAt: try RowDecoder.moment(row, 5), isRevoked: try row.bool(6))
     }
   }
 
-  /// From columns 11 to 14: organisations with roles, and organisations with projects.
-  private static func memberships(_ row: PostgresRow) throws -> [OrganisationName: AccessRights.Membership] {
+  /// What a user may do now, whatever the token; nil: there is no such user, or none of the user's tokens is taken.
+  public func rights(of user: String) async throws -> AccessRights? {
+    try await run(
+      """
+      SELECT service_project, \(Self.membershipColumns)
+      FROM (SELECT name AS user_name, service_project FROM users WHERE name = $1 AND disabled_ms IS NULL) AS tokens
+      """, .text(user)
+    ).rows.first.map { row in
+      try Self.rights(row, from: 1, boundTo: try row.optionalText(0).map { ProjectName($0) }, scopes: [.all])
+    }
+  }
+
+  /// Seven columns about the user of a row of `tokens`: roles in the federation; projects and roles in them; organisations and roles in
+  /// them; organisations and their projects.
+  private static let membershipColumns = """
+    (SELECT string_agg(role, ' ') FROM organisation_members m
+      WHERE m.user_name = tokens.user_name AND m.organisation = 'default'),
+    (SELECT array_agg(m.project ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name),
+    (SELECT array_agg(m.role ORDER BY m.project, m.role) FROM members m WHERE m.user_name = tokens.user_name),
+    (SELECT array_agg(m.organisation ORDER BY m.organisation, m.role) FROM organisation_members m
+      WHERE m.user_name = tokens.user_name AND m.organisation <> 'default'),
+    (SELECT array_agg(m.role ORDER BY m.organisation, m.role) FROM organisation_members m
+      WHERE m.user_name = tokens.user_name AND m.organisation <> 'default'),
+    (SELECT array_agg(p.organisation ORDER BY p.name) FROM projects p WHERE p.organisation <> 'default'
+      AND p.organisation IN (SELECT organisation FROM organisation_members m WHERE m.user_name = tokens.user_name)),
+    (SELECT array_agg(p.name ORDER BY p.name) FROM projects p WHERE p.organisation <> 'default'
+      AND p.organisation IN (SELECT organisation FROM organisation_members m WHERE m.user_name = tokens.user_name))
+    """
+
+  /// - Parameter first: where `membershipColumns` begin.
+  private static func rights(
+    _ row: PostgresRow, from first: Int, boundTo project: ProjectName?, scopes: Set<Scope>
+  ) throws -> AccessRights {
+    var projects: [ProjectName: Set<Role>] = [:]
+    // A role of a later release means nothing here.
+    for (name, role) in zip(try row.optionalTexts(first + 1) ?? [], try row.optionalTexts(first + 2) ?? []) {
+      guard let name, let role = role.flatMap({ Role(rawValue: $0) }) else { continue }
+      projects[ProjectName(name), default: []].insert(role)
+    }
     var memberships: [OrganisationName: AccessRights.Membership] = [:]
-    for (name, role) in zip(try row.optionalTexts(11) ?? [], try row.optionalTexts(12) ?? []) {
-      // A role of a later release means nothing here.
+    for (name, role) in zip(try row.optionalTexts(first + 3) ?? [], try row.optionalTexts(first + 4) ?? []) {
       guard let name, let role = role.flatMap({ Role(rawValue: $0) }) else { continue }
       memberships[OrganisationName(name), default: AccessRights.Membership(roles: [])].roles.insert(role)
     }
-    for (name, project) in zip(try row.optionalTexts(13) ?? [], try row.optionalTexts(14) ?? []) {
+    for (name, project) in zip(try row.optionalTexts(first + 5) ?? [], try row.optionalTexts(first + 6) ?? []) {
       guard let name, let project else { continue }
       memberships[OrganisationName(name)]?.projects.insert(ProjectName(project))
     }
-    return memberships
+    let federation = try (row.optionalText(first) ?? "").split(separator: " ").compactMap { Role(rawValue: "\($0)") }
+    return AccessRights(
+      federation: Set(federation), organisations: memberships, projects: projects, boundTo: project, scopes: scopes)
   }
 
   /// Notes a token's use, at most once a minute.

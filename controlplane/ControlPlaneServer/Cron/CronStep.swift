@@ -161,8 +161,9 @@ struct CronStep {
     case .fail(_, let isSpecError, let message):
       state.condition = CronStateRow.Condition(type: isSpecError ? "SpecError" : "SubmissionError", message: message)
     case .submit(let scheduled, let replacing):
-      for name in replacing { try await terminate(name) }
       do {
+        try await checkAuthor()
+        for name in replacing { try await terminate(name) }
         let workflow = try await submit(scheduled)
         try await submitted()
         if !state.active.contains(workflow) { state.active.append(workflow) }
@@ -174,13 +175,44 @@ struct CronStep {
         state.condition = nil
       } catch let error as FederationError where !error.isRetryable {
         state.failed += 1
-        state.condition = CronStateRow.Condition(type: "SubmissionError", message: error.publicMessage)
+        let condition = CronStateRow.Condition(type: "SubmissionError", message: error.publicMessage)
+        // Every time it is the same: the log has it once.
+        if error.code == .permissionDenied, state.condition != condition {
+          try await store.appendAudit(
+            AuditRow(
+              at: now, actor: author.user, address: author.address, action: "cronWorkflow.submit",
+              object: "\(object.project)/\(object.name)", detail: error.publicMessage, isDenied: true))
+        }
+        state.condition = condition
       } catch let error as DocumentErrors {
         let problem = error.problems.first
         state.failed += 1
         state.condition = CronStateRow.Condition(
           type: "SubmissionError", message: "\(problem?.path ?? ""): \(problem?.message ?? "the workflow is refused")")
       }
+    }
+  }
+
+  /// Whoever wrote it may have lost the right to submit since, or be gone; the project may take nothing new any more.
+  ///
+  /// - Throws: `.permissionDenied`.
+  private func checkAuthor() async throws {
+    let (who, name) = (author.user.isEmpty ? "its author" : author.user, object.name)
+    guard let rights = try await store.rights(of: author.user) else {
+      throw FederationError(
+        .permissionDenied,
+        "\(who), who wrote cron workflow \(name) last, is disabled or gone: whoever may submit writes it again")
+    }
+    guard rights.allows(Permission(.create, .workflow), in: object.project) else {
+      throw FederationError(
+        .permissionDenied,
+        "\(who), who wrote cron workflow \(name) last, may not submit workflows in project \(object.project) any more: "
+          + "whoever may writes it again")
+    }
+    guard try await !store.isArchived(object.project) else {
+      throw FederationError(
+        .permissionDenied,
+        "project \(object.project) is archived and takes nothing new, of cron workflow \(name) neither")
     }
   }
 
