@@ -66,7 +66,8 @@ extension ControlPlaneCore {
       try ledger.transfer(amount, from: name, to: target, at: now, by: principal.user)
       wantsPlacement = true
       note(principal, "budget.transfer", name.text, "\(amount) to \(target)")
-    case .setSemaphores(let map, let limits): try setSemaphores(of: map, limits, name, principal)
+    case .setSemaphores(let map, let limits, let change):
+      try setSemaphores(of: map, limits, as: change, name, principal)
     case .keepMemos(let map, let entries): try keepMemos(of: map, entries, name, principal)
     case .setSemaphore(let key, let limit): try setSemaphore(key, limit, name, principal)
     case .limitMember(let member, let limit):

@@ -44,6 +44,8 @@ public struct ControlPlaneCore: Sendable {
   var projects: [ProjectName: ProjectRow] = [:]
   /// Who holds and who waits for mutexes and semaphores; derived from the machines, but for the limits.
   var lockBook = LockBook()
+  /// The last change that was told of each config map; soft, because the rows that are loaded are newer than what was told before.
+  var configMapChanges: [ProjectLock: Int64] = [:]
   /// Those that have got their locks and were not told.
   var lockGrants: Deque<LockHolder> = []
   var isPassingOnLocks = false

@@ -140,8 +140,11 @@ public enum ProjectCommand: Hashable, Sendable, Codable {
   case transferBudget(Amount, to: ProjectName)
   /// Bounds what one member may use of the budget in each period; nil: no longer.
   case limitMember(String, Amount?)
-  /// How many may hold the semaphores of a config map, by key: these semaphores and no others.
-  case setSemaphores(configMap: String, limits: [String: Int])
+  /// How many may hold the semaphores of a config map, by key: these semaphores and no others. The database has them already, written
+  /// with the config map itself.
+  ///
+  /// - Parameter change: of two that are told in another order than they were made, the greater one holds.
+  case setSemaphores(configMap: String, limits: [String: Int], change: Int64)
   /// Outputs that a client puts into a cache of memoized templates, by key.
   case keepMemos(configMap: String, [String: TaskOutputs])
   /// How many may hold a semaphore of the database; nil: there is none any more.

@@ -162,7 +162,7 @@ private struct RandomLife {
     spec:
       entrypoint: main
       ttlStrategy: {secondsAfterCompletion: 20}
-      synchronization: {semaphore: {configMapKeyRef: {name: limits, key: all}}}
+      synchronization: {semaphore: {database: {key: all}}}
       hooks: {up: {template: work, expression: 'workflow.status == "Running"'}}
       templates:
       - name: main
@@ -194,7 +194,7 @@ private struct RandomLife {
     command(.organisation("o", .create(description: "ü", weight: 2)))
     command(.project("p", .create(description: "é", organisation: "o")))
     command(.project("q", .create(description: "", organisation: "o")))
-    command(.project("p", .setSemaphores(configMap: "limits", limits: ["all": 2])))
+    command(.project("p", .setSemaphore(key: "all", limit: 2)))
     command(.project("p", .setSemaphore(key: "db", limit: 2)))
   }
 
@@ -254,8 +254,8 @@ private struct RandomLife {
 
   private mutating func semaphores() {
     if random.next(upTo: 2) == 0 {
-      let limits = random.next(upTo: 4) == 0 ? [:] : ["all": 1 + random.next(upTo: 4), "more": 1]
-      command(.project("p", .setSemaphores(configMap: "limits", limits: limits)))
+      command(
+        .project("p", .setSemaphore(key: "all", limit: random.next(upTo: 4) == 0 ? nil : 1 + random.next(upTo: 4))))
     } else {
       command(
         .project("p", .setSemaphore(key: "db", limit: random.next(upTo: 5) == 0 ? nil : 1 + random.next(upTo: 3))))

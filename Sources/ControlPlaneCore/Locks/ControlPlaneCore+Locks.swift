@@ -54,11 +54,15 @@ extension ControlPlaneCore {
 
   /// The limits of a config map's semaphores: these, and no others.
   mutating func setSemaphores(
-    of configMap: String, _ values: [String: Int], _ project: ProjectName, _ principal: Principal
+    of configMap: String, _ values: [String: Int], as change: Int64, _ project: ProjectName, _ principal: Principal
   ) throws {
     guard values.values.allSatisfy({ (0...Self.semaphoreMax).contains($0) }), values.count <= 1000 else {
       throw FederationError(.invalidArgument, "a semaphore's limit is between 0 and \(Self.semaphoreMax)")
     }
+    let map = LockName(kind: .configMap, name: configMap)
+    guard change >= configMapChanges[ProjectLock(project: project, name: map)] ?? 0 else { return }
+    configMapChanges[ProjectLock(project: project, name: map)] = change
+    let before = lockBook.limits
     var wanted: [LockName: Int?] = [:]
     for lock in lockBook.limits.keys
     where lock.project == project && lock.name.kind == .configMap && lock.name.name == configMap {
@@ -66,7 +70,7 @@ extension ControlPlaneCore {
     }
     for (key, value) in values { wanted[LockName(kind: .configMap, name: configMap, key: key)] = value }
     for (name, limit) in wanted.sorted(by: { $0.key < $1.key }) { setLimit(limit, of: name, project) }
-    note(principal, "semaphore.set", "\(project)/\(configMap)")
+    if lockBook.limits != before { note(principal, "semaphore.set", "\(project)/\(configMap)") }
     passOnLocks()
   }
 
@@ -85,6 +89,8 @@ extension ControlPlaneCore {
     let lock = ProjectLock(project: project, name: name)
     guard lockBook.limits[lock] != limit else { return }
     lockGrants.append(contentsOf: lockBook.setLimit(limit, of: lock))
+    // A config map's are rows of its own change.
+    guard name.kind != .configMap else { return }
     output.semaphores[lock] = SemaphoreRow(project: project, lock: name, limit: limit)
   }
 }

@@ -52,7 +52,16 @@ struct CoreLockTests {
   @Test("a rebuilt core has the same holders and the same line", arguments: 0..<8)
   func rebuilt(_ seed: UInt64) throws {
     var federation = Federation(seed: seed, clusters: [])
-    federation.command(.project("default", .setSemaphores(configMap: "limits", limits: ["gpu": 2])))
+    // As the change of the config map writes it, and tells of it.
+    func set(_ limits: [String: Int], _ change: Int64) {
+      federation.database.semaphores = Dictionary(
+        uniqueKeysWithValues: limits.map { key, limit in
+          let name = LockName(kind: .configMap, name: "limits", key: key)
+          return ("default/\(name)", SemaphoreRow(project: "default", lock: name, limit: limit))
+        })
+      federation.command(.project("default", .setSemaphores(configMap: "limits", limits: limits, change: change)))
+    }
+    set(["gpu": 2], 2)
     for index in 0..<4 {
       _ = try federation.submit(
         "w\(index)", Self.guarded(index % 2, "semaphores: [{configMapKeyRef: {name: limits, key: gpu}}]"))
@@ -65,10 +74,12 @@ struct CoreLockTests {
     #expect(core.lockBook.holdings == before.holdings && core.lockBook.waitingCount == 6)
     #expect(core.lockBook.limits == before.limits)
     federation.core = core
-    federation.command(.project("default", .setSemaphores(configMap: "limits", limits: ["gpu": 3, "other": 1])))
+    set(["gpu": 3, "other": 1], 4)
+    // One that was made before, and is told after.
+    federation.command(.project("default", .setSemaphores(configMap: "limits", limits: ["gpu": 9], change: 2)))
     federation.settle()
     #expect(federation.core.lockBook.holdings.values.map(\.count) == [3])
-    federation.command(.project("default", .setSemaphores(configMap: "limits", limits: [:])))
+    set([:], 5)
     federation.settle()
     #expect(federation.core.lockBook.limits.isEmpty && federation.database.semaphores.isEmpty)
   }

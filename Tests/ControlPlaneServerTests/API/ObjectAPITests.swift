@@ -236,6 +236,24 @@ import WorkflowCore
         #expect(try await submit("second")["status"]?["phase"] == "Pending")
         try await set(#"{"data":{"width":"2"}}"#)
         #expect(try await phase("second") == "Running")
+        // The limits are rows of the same change: whoever leads next has them, whether or not anybody told the leader.
+        #expect(try await fixture.store.loadDurable().semaphores.map(\.limit) == [2])
+        _ = try await submit("third")
+        let limits = SemaphoreLimits(
+          store: fixture.store, commands: fixture.controlPlane, logger: fixture.server.services.logger)
+        try await limits.look()
+        let object = try await fixture.store.object(.configMap, "conf", in: "a")
+        _ = try await fixture.store.replace(
+          .configMap, "conf", in: "a", labels: [:],
+          document: try #require(object).document.replacing("\"2\"", with: "\"3\""),
+          limits: ["width": 3], by: "ann", at: .wallClock)
+        #expect(try await phase("third") == "Pending", "nobody has told the leader")
+        try await limits.look()
+        #expect(try await phase("third") == "Running")
+        _ = try await fixture.store.removeObject(.configMap, "conf", in: "a", by: "ann", at: .wallClock)
+        #expect(try await fixture.store.loadDurable().semaphores.isEmpty)
+        try await limits.look()
+        #expect(try await submit("fourth")["status"]?["phase"] == "Error")
       }
     }
   }

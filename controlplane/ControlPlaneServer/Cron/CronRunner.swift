@@ -74,7 +74,7 @@ actor CronRunner: Service {
 
   /// Learns of cron workflows that were made, changed or removed.
   private func refresh(_ since: Timestamp, now: Timestamp) async throws {
-    let mark = try await store.cronMark()
+    let mark = try await store.mark(of: .cronWorkflow)
     guard mark != self.mark else { return }
     var fresh: [String: Watched] = [:]
     for object in try await store.cronWorkflows() {

@@ -22,8 +22,8 @@ struct ObjectDesk: Sendable {
       kind: draft.kind, project: project, name: draft.name, uid: uid, labels: draft.labels, document: draft.document,
       createdAt: .wallClock, createdBy: author.user)
     do {
-      let made = try await store.create(object, from: author.address)
-      if !Self.limits(of: made).isEmpty { try await tellLimits(of: made, as: author) }
+      let made = try await store.create(object, limits: Self.limits(of: object), from: author.address)
+      await tellLimits(of: made, as: author)
       try await keepMemos(of: made, as: author)
       return made
     } catch let refusal as ObjectRefusal {
@@ -39,9 +39,10 @@ struct ObjectDesk: Sendable {
     try await check(draft, in: project)
     do {
       let changed = try await store.replace(
-        draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document, revision: draft.revision,
-        uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
-      try await tellLimits(of: changed, as: author)
+        draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document,
+        limits: Self.limits(draft.kind, draft.document), revision: draft.revision, uid: draft.uid, by: author.user,
+        from: author.address, at: .wallClock)
+      await tellLimits(of: changed, as: author)
       try await keepMemos(of: changed, as: author)
       return changed
     } catch let refusal as ObjectRefusal { throw Self.error(refusal, draft.kind, draft.name, project) }
@@ -60,15 +61,16 @@ struct ObjectDesk: Sendable {
     for _ in 0..<3 {
       do {
         if try await store.object(draft.kind, draft.name, in: project) == nil {
-          let made = try await store.create(object, from: author.address)
-          if !Self.limits(of: made).isEmpty { try await tellLimits(of: made, as: author) }
+          let made = try await store.create(object, limits: Self.limits(of: object), from: author.address)
+          await tellLimits(of: made, as: author)
           try await keepMemos(of: made, as: author)
           return (made, true)
         }
         let changed = try await store.replace(
           draft.kind, draft.name, in: project, labels: draft.labels, document: draft.document,
-          revision: draft.revision, uid: draft.uid, by: author.user, from: author.address, at: .wallClock)
-        try await tellLimits(of: changed, as: author)
+          limits: Self.limits(draft.kind, draft.document), revision: draft.revision, uid: draft.uid, by: author.user,
+          from: author.address, at: .wallClock)
+        await tellLimits(of: changed, as: author)
         try await keepMemos(of: changed, as: author)
         return (changed, false)
       } catch ObjectRefusal.exists, ObjectRefusal.missing {
@@ -83,21 +85,24 @@ struct ObjectDesk: Sendable {
     _ kind: StoredObjectKind, _ name: String, in project: ProjectName, revision: Int64? = nil, uid: String? = nil,
     as author: Principal
   ) async throws {
+    let last: Int64
     do {
-      try await store.removeObject(
+      last = try await store.removeObject(
         kind, name, in: project, revision: revision, uid: uid, by: author.user, from: author.address, at: .wallClock)
     } catch let refusal as ObjectRefusal { throw Self.error(refusal, kind, name, project) }
     guard kind == .configMap else { return }
-    _ = try await commands.perform(
-      .project(project, .setSemaphores(configMap: name, limits: [:])), as: author, idempotency: nil)
+    // After the last change, and before the first one of another of the same name.
+    await tell(.setSemaphores(configMap: name, limits: [:], change: Self.change(last) + 1), project, author)
   }
 
   // MARK: Semaphores
 
   /// The whole numbers of a config map: how many may hold the semaphores that are named by its keys.
-  static func limits(of object: StoredObject) -> [String: Int] {
-    guard object.kind == .configMap else { return [:] }
-    let limits = data(of: object).compactMapValues { Int($0) }.filter { (0...1_000_000).contains($0.value) }
+  static func limits(of object: StoredObject) -> [String: Int] { limits(object.kind, object.document) }
+
+  private static func limits(_ kind: StoredObjectKind, _ document: String) -> [String: Int] {
+    guard kind == .configMap else { return [:] }
+    let limits = data(ofConfigMap: document).compactMapValues { Int($0) }.filter { (0...1_000_000).contains($0.value) }
     // So many are data, not limits.
     return limits.count <= 1000 ? limits : [:]
   }
@@ -120,13 +125,21 @@ struct ObjectDesk: Sendable {
       .project(object.project, .keepMemos(configMap: object.name, entries)), as: author, idempotency: nil)
   }
 
-  /// The core holds the limits, because it decides by them. Should this fail, the caller hears of it and repeats the change, which
-  /// says the same limits again.
-  private func tellLimits(of object: StoredObject, as author: Principal) async throws {
+  /// What orders changes of config maps for the core; the number after it is that of the removal of this revision.
+  static func change(_ revision: Int64) -> Int64 { revision * 2 }
+
+  /// The limits are rows of the change itself. The core decides by what it is told: by whoever makes the change, at once, and should that
+  /// fail, by `SemaphoreLimits` within a second.
+  private func tellLimits(of object: StoredObject, as author: Principal) async {
     guard object.kind == .configMap else { return }
-    _ = try await commands.perform(
-      .project(object.project, .setSemaphores(configMap: object.name, limits: Self.limits(of: object))), as: author,
-      idempotency: nil)
+    let limits = Self.limits(of: object)
+    await tell(
+      .setSemaphores(configMap: object.name, limits: limits, change: Self.change(object.revision)), object.project,
+      author)
+  }
+
+  private func tell(_ command: ProjectCommand, _ project: ProjectName, _ author: Principal) async {
+    _ = try? await commands.perform(.project(project, command), as: author, idempotency: nil)
   }
 
   /// - Throws: `.notFound`.
@@ -258,8 +271,10 @@ struct ObjectDesk: Sendable {
     return Self.data(of: object)
   }
 
-  static func data(of configMap: StoredObject) -> [String: String] {
-    let value = try? JSONDecoder().decode(JSONValue.self, from: Data(configMap.document.utf8))
+  static func data(of configMap: StoredObject) -> [String: String] { data(ofConfigMap: configMap.document) }
+
+  private static func data(ofConfigMap document: String) -> [String: String] {
+    let value = try? JSONDecoder().decode(JSONValue.self, from: Data(document.utf8))
     return (value?["data"]?.objectValue ?? [:]).compactMapValues(\.stringValue)
   }
 }
