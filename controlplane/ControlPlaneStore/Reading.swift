@@ -17,6 +17,12 @@ public struct WorkflowFilter: Hashable, Sendable {
   /// Created before this moment.
   public var createdBefore: Timestamp?
   public var name: String?
+  /// Somewhere in the name.
+  public var namePart: String?
+  /// All but this one.
+  public var excludedName: String?
+  /// Over before this moment.
+  public var finishedBefore: Timestamp?
   public init(
     project: ProjectName? = nil, phases: [NodePhase] = [], labels: [String: String] = [:], namePrefix: String? = nil,
     createdSince: Timestamp? = nil
@@ -69,14 +75,17 @@ extension ControlPlaneStore {
       WHERE ($1::text IS NULL OR project = $1) AND (cardinality($2) = 0 OR phase = ANY ($2)) AND labels @> $3::jsonb
         AND ($4::text IS NULL OR starts_with(name, $4)) AND ($5::int8 IS NULL OR id < $5)
         AND ($7::int8 IS NULL OR created_ms >= $7) AND ($8 OR project = ANY ($9))
-        AND ($11::int8 IS NULL OR created_ms < $11) AND ($12::text IS NULL OR name = $12) AND \(Self.conditions("$10"))
+        AND ($11::int8 IS NULL OR created_ms < $11) AND ($12::text IS NULL OR name = $12)
+        AND ($13::text IS NULL OR strpos(name, $13) > 0) AND ($14::text IS NULL OR name <> $14)
+        AND ($15::int8 IS NULL OR (status::jsonb ->> 'finishedAt')::int8 < $15) AND \(Self.conditions("$10"))
       ORDER BY id DESC LIMIT $6
       """, .text(filter.project?.text), .texts(phases), .text(try RowJSON.encode(filter.labels)),
       .text(filter.namePrefix),
       .int8(before?.number), .int8(Int64(min(max(limit, 1), 1000))),
       .int8(filter.createdSince?.milliseconds), .bool(filter.projects == nil),
       .texts((filter.projects ?? []).map(\.text).sorted()), .text(try RowJSON.encode(filter.conditions)),
-      .int8(filter.createdBefore?.milliseconds), .text(filter.name))
+      .int8(filter.createdBefore?.milliseconds), .text(filter.name), .text(filter.namePart),
+      .text(filter.excludedName), .int8(filter.finishedBefore?.milliseconds))
   }
 
   /// The keys of labels of finished workflows, in order; at most 1,000.

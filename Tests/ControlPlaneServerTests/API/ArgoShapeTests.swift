@@ -87,7 +87,9 @@ import WorkflowCore
     arguments: ["=a", "(a)=b", "a b", "a in (b", "a in b"])
   func refusedSelectors(text: String) {
     #expect(throws: FederationError.self) { try ArgoSelector(labels: text) }
-    #expect(throws: FederationError.self) { try ArgoSelector(fields: "status.phase=Running") }
+    for fields in ["spec.entrypoint=x", "metadata.namespace!=a", "spec.startedAt>soon", "metadata.name"] {
+      #expect(throws: FederationError.self, "\(fields)") { try ArgoSelector(fields: fields) }
+    }
   }
 
   @Test("Contradicting labels match nothing, and a name is taken from the field selector")
@@ -103,7 +105,12 @@ import WorkflowCore
     let selector = try ArgoSelector(fields: "metadata.name=w")
     #expect(selector.name == "w")
     #expect(selector.matches(WorkflowHead(Self.row())))
-    #expect(try !ArgoSelector(fields: "metadata.name=v").matches(WorkflowHead(Self.row())))
+    for (fields, holds) in [
+      ("metadata.name=v", false), ("metadata.name!=w", false), ("metadata.name!=v", true),
+      ("status.phase=Running", true),
+      ("status.phase!=Running", false), ("status.phase=Running,status.phase=Failed", false),
+      ("spec.startedAt>1970-01-01T00:00:01Z", false), ("spec.startedAt<1970-01-01T00:00:01Z", true),
+    ] { #expect(try ArgoSelector(fields: fields).matches(WorkflowHead(Self.row())) == holds, "\(fields)") }
   }
 
   @Test(
@@ -126,6 +133,21 @@ import WorkflowCore
     #expect(kept.description == #"{"metadata":{"name":"a"}}"#)
     let dropped = try ArgoFields("-result.object.spec").apply(object, at: ["result", "object"])
     #expect(dropped.description == #"{"metadata":{"name":"a","uid":"b"}}"#)
+  }
+
+  @Test("A pod has the labels of its workflow's pods, its template's own over them, and what Argo's controller adds")
+  func podLabels() {
+    let document = """
+      {"spec":{"podMetadata":{"labels":{"a":"1","b":"1"}},"templateDefaults":{"metadata":{"labels":{"b":"2","c":"2"}}},\
+      "templates":[{"name":"main","metadata":{"labels":{"c":"3"}}}]}}
+      """
+    let labels = PodLabels(Self.row(document: document)).labels(of: Self.pod(.running))
+    #expect(
+      labels == [
+        "a": "1", "b": "2", "c": "3", "workflows.argoproj.io/workflow": "w", "workflows.argoproj.io/completed": "false",
+      ])
+    #expect(
+      PodLabels(Self.row(document: "{")).labels(of: Self.pod(.succeeded))["workflows.argoproj.io/completed"] == "true")
   }
 
   @Test("A pod is found by Argo's id, by either of Argo's pod names, and by what people call it")

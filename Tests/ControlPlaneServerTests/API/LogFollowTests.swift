@@ -36,6 +36,19 @@ import Testing
           .get, "/api/v1/workflows/a/w/log?logOptions.tailLines=1", token: fixture.userA,
           headers: [.accept: "text/event-stream"])
         #expect(String(buffer: tail.body) == #"data: {"result":{"content":"three","podName":"w"}}"# + "\n\n")
+        // By the labels of pods; of the run before the newest one there is nothing; of each pod only so many bytes.
+        for (query, lines) in [
+          ("selector=workflows.argoproj.io/completed%3Dtrue", 3), ("selector=workflows.argoproj.io/workflow!%3Dw", 0),
+          ("selector=team", 0), ("logOptions.previous=true", 0), ("logOptions.limitBytes=4", 1), ("grep=e%24", 2),
+          ("logOptions.container=main&podName=w", 3),
+        ] {
+          let answer = try await client.send(.get, "/api/v1/workflows/a/w/log?\(query)", token: fixture.userA)
+          #expect(String(buffer: answer.body).split(separator: "\n").count == lines, "\(query)")
+        }
+        for wrong in ["logOptions.sinceSeconds=5", "logOptions.timestamps=true", "logOptions.container=wait"] {
+          let answer = try await client.send(.get, "/api/v1/workflows/a/w/log?\(wrong)", token: fixture.userA)
+          #expect(answer.status == .badRequest, "\(wrong)")
+        }
       }
     }
   }

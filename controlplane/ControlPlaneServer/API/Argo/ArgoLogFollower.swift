@@ -21,43 +21,50 @@ struct ArgoLogFollower {
 
   private let services: APIServices
   private var places: [NodeID: Place] = [:]
-  /// While the end is looked for, the last lines so far.
+  /// While the end of a log is looked for, its last lines so far.
   private var tail: Deque<Line>?
-  private let tailLines: Int
+  /// nil once the logs that were there at first have been read.
+  private var tailLines: Int?
+  private let isPrevious: Bool
 
   /// A line longer than this is cut.
   static let lineBytesMax = 64 << 10
 
-  /// - Parameter tailLines: Of what is there at the first `pull`, only that many lines; nil for all.
-  init(services: APIServices, tailLines: Int?) {
+  /// - Parameters:
+  ///   - tailLines: Of what is there at the first `pull`, only that many lines of each pod; nil for all.
+  ///   - isPrevious: What the run before the newest one wrote: of a task that began again.
+  init(services: APIServices, tailLines: Int?, isPrevious: Bool = false) {
     self.services = services
-    self.tailLines = tailLines ?? 0
-    tail = tailLines == nil ? nil : []
+    self.tailLines = tailLines
+    self.isPrevious = isPrevious
   }
 
   /// Reads what is new, node by node.
   ///
-  /// Returns true when nothing more can come: the workflow, or the one pod that is followed, has finished and its logs are complete.
+  /// - Parameters:
+  ///   - pod: one pod alone; nil: those of `isChosen`.
+  /// - Returns: true when nothing more can come: the workflow, or the one pod that is followed, has finished and its logs are complete.
   @concurrent
   mutating func pull(
-    _ workflow: LoadedWorkflow, _ pod: String?, _ emit: @concurrent (Line) async throws -> Void
+    _ workflow: LoadedWorkflow, _ pod: String?, where isChosen: (NodeRecord) -> Bool = { _ in true },
+    _ emit: @concurrent (Line) async throws -> Void
   ) async throws -> Bool {
     let name = workflow.row.name
-    let nodes = workflow.nodes.filter { $0.type.isTask && !$0.isSuperseded && (pod.map($0.isPodOf(name)) ?? true) }
-    let runs = try await services.store.runs(of: workflow.row.id)
-    let latest = Dictionary(runs.map { ($0.task.node, $0) }, uniquingKeysWith: { $0.epoch > $1.epoch ? $0 : $1 })
+    let nodes = workflow.nodes.filter {
+      $0.type.isTask && !$0.isSuperseded && (pod.map($0.isPodOf(name)) ?? true) && isChosen($0)
+    }
+    // In the order of their epochs.
+    let runs = Dictionary(grouping: try await services.store.runs(of: workflow.row.id), by: \.task.node)
     var isComplete =
       workflow.row.status.phase.isTerminal || (pod != nil && !nodes.isEmpty && nodes.allSatisfy(\.phase.isTerminal))
     for node in nodes {
-      guard let run = latest[node.id] else { continue }
+      let own = runs[node.id] ?? []
+      guard let run = isPrevious ? own.dropLast().last : own.last else { continue }
       if places[node.id]?.run != run.id { places[node.id] = Place(run: run.id) }
       try await read(node, run, name, emit)
       if !places[node.id]!.isComplete { isComplete = false }
     }
-    if let lines = tail {
-      tail = nil
-      for line in lines { try await emit(line) }
-    }
+    tailLines = nil
     return isComplete
   }
 
@@ -66,6 +73,7 @@ struct ArgoLogFollower {
     _ node: NodeRecord, _ run: RunRow, _ workflow: String, _ emit: @concurrent (Line) async throws -> Void
   ) async throws {
     guard var place = places[node.id], !place.isComplete else { return }
+    if tailLines != nil { tail = [] }
     let pod = ArgoNames.nodeID(workflow: workflow, node: node.name)
     // Asked before the log is read: what arrives in between is read the next time.
     let isOver = Self.isOver(run)
@@ -90,11 +98,14 @@ struct ArgoLogFollower {
       place.partial = []
     }
     places[node.id] = place
+    guard let lines = tail else { return }
+    tail = nil
+    for line in lines { try await emit(line) }
   }
 
   @concurrent
   private mutating func put(_ line: Line, _ emit: @concurrent (Line) async throws -> Void) async throws {
-    guard tail != nil else { return try await emit(line) }
+    guard tail != nil, let tailLines else { return try await emit(line) }
     tail!.append(line)
     if tail!.count > tailLines { tail!.removeFirst() }
   }

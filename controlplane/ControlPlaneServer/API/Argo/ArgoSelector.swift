@@ -12,7 +12,11 @@ struct ArgoSelector: Sendable, Hashable {
   private(set) var phases: Set<NodePhase>?
   private(set) var labels: [LabelCondition] = []
   private(set) var name: String?
+  private(set) var excludedName: String?
   private(set) var namespace: ProjectName?
+  /// `spec.startedAt>` and `<`, Argo's words for when a workflow was made.
+  private(set) var createdSince: Timestamp?
+  private(set) var createdBefore: Timestamp?
 
   /// Phases that a workflow (and not only a node) can be in.
   static let workflowPhases: Set<NodePhase> = [.pending, .running, .succeeded, .failed, .error]
@@ -20,13 +24,27 @@ struct ArgoSelector: Sendable, Hashable {
   /// - Throws: `.invalidArgument` with the term that is not understood.
   init(labels labelText: String = "", fields fieldText: String = "") throws {
     for condition in try LabelCondition.selector(labelText) { addLabel(condition) }
-    for condition in try LabelCondition.selector(fieldText) { try addField(condition) }
+    for term in fieldText.split(separator: ",") where try !addSpan(term) {
+      for condition in try LabelCondition.selector(String(term)) { try addField(condition) }
+    }
   }
 
   var filter: WorkflowFilter {
     var filter = WorkflowFilter(phases: phases.map { $0.sorted { $0.rawValue < $1.rawValue } } ?? [])
     filter.conditions = labels
+    filter.excludedName = excludedName
+    (filter.createdSince, filter.createdBefore) = (createdSince, createdBefore)
     return filter
+  }
+
+  /// Of what has a name and no more: templates, cron workflows, events.
+  ///
+  /// - Throws: `.invalidArgument` for anything else in it.
+  func onlyName() throws -> String? {
+    guard phases == nil, excludedName == nil, createdSince == nil, createdBefore == nil else {
+      throw FederationError(.invalidArgument, "the field selector here is metadata.name=NAME")
+    }
+    return name
   }
 
   /// No workflow can match.
@@ -34,7 +52,8 @@ struct ArgoSelector: Sendable, Hashable {
 
   func matches(_ head: WorkflowHead) -> Bool {
     (phases?.contains(head.status.phase) ?? true) && labels.allSatisfy { $0.holds(for: head.labels) }
-      && (name.map { $0 == head.name } ?? true)
+      && (name.map { $0 == head.name } ?? true) && (excludedName.map { $0 != head.name } ?? true)
+      && (createdSince.map { head.createdAt >= $0 } ?? true) && (createdBefore.map { head.createdAt < $0 } ?? true)
   }
 
   private mutating func addLabel(_ condition: LabelCondition) {
@@ -52,20 +71,34 @@ struct ArgoSelector: Sendable, Hashable {
     }
   }
 
+  /// Whether a term of a field selector was a span of time.
+  private mutating func addSpan(_ term: Substring) throws -> Bool {
+    let field = "spec.startedAt"
+    guard term.hasPrefix(field), let mark = term.dropFirst(field.count).first, mark == ">" || mark == "<" else {
+      return false
+    }
+    guard let moment = RFC3339.parse(String(term.dropFirst(field.count + 1))) else {
+      throw FederationError(.invalidArgument, "\(field)>TIME or \(field)<TIME, not \(term.prefix(80))")
+    }
+    if mark == ">" { createdSince = moment } else { createdBefore = moment }
+    return true
+  }
+
   /// - Throws: `.invalidArgument` for a field that cannot be asked for.
   private mutating func addField(_ condition: LabelCondition) throws {
-    guard condition.relation == .among, let value = condition.values.first else {
-      throw FederationError(
-        .invalidArgument,
-        "a field selector is metadata.name=NAME or metadata.namespace=NAME, not one on \(condition.key)")
-    }
-    switch condition.key {
-    case "metadata.name": name = value
-    case "metadata.namespace": namespace = ProjectName(value)
+    switch (condition.key, condition.relation, condition.values.first) {
+    case ("status.phase", .among, _?), ("status.phase", .notAmong, _?):
+      restrict { condition.holds(for: [condition.key: $0.rawValue]) }
+    case ("metadata.name", .among, let value?): name = value
+    case ("metadata.name", .notAmong, let value?): excludedName = value
+    case ("metadata.namespace", .among, let value?): namespace = ProjectName(value)
+    // Argo's UI asks for a count, which an answer may leave out.
+    case ("ext.showRemainingItemCount", .among, _): break
     default:
       throw FederationError(
         .invalidArgument,
-        "a field selector is metadata.name=NAME or metadata.namespace=NAME, not \(condition.key.prefix(80))")
+        "a field selector is metadata.name=, metadata.name!=, metadata.namespace=, status.phase=, status.phase!=, "
+          + "spec.startedAt> or spec.startedAt<, not one on \(condition.key.prefix(80))")
     }
   }
 

@@ -191,40 +191,7 @@ extension APIServer {
   }
 
   private func argoList(_ request: Request, _ context: APIContext) async throws -> Response {
-    for unsupported in ["createdAfter", "finishedBefore"] where request.query(unsupported)?.isEmpty == false {
-      throw FederationError(.invalidArgument, "\(unsupported) is not supported: filter what the list returns")
-    }
-    let project = ProjectName(try context.parameter("namespace"))
-    let selector = try request.argoSelector()
-    let fields = try ArgoFields(request.query("fields"))
-    let sequence = try await services.store.position().sequence
-    let limit = try Self.argoLimit(request.query("listOptions.limit"))
-    let (rows, next) = try await argoRows(project, selector, request, limit)
-    let counts = try await services.store.taskCounts(of: rows.map(\.id))
-    let items = rows.map { ArgoObject.listItem($0, tasks: counts[$0.id] ?? [:], resourceVersion: sequence) }
-    return .json(fields.apply(ArgoObject.list(items, next: next, resourceVersion: sequence)))
-  }
-
-  private func argoRows(
-    _ project: ProjectName, _ selector: ArgoSelector, _ request: Request, _ limit: Int
-  ) async throws -> (rows: [WorkflowRow], next: String?) {
-    if selector.isContradictory { return ([], nil) }
-    var filter = selector.filter
-    filter.project = project
-    if let namespace = selector.namespace, namespace != project { return ([], nil) }
-    if let name = selector.name {
-      switch request.query("nameFilter") ?? "" {
-      case "", "Exact":
-        let found = try await services.store.workflow(WorkflowReference(project: project, name: name))?.row
-        return (found.map { selector.matches(WorkflowHead($0)) ? [$0] : [] } ?? [], nil)
-      case "Prefix": filter.namePrefix = name
-      default: throw FederationError(.invalidArgument, "nameFilter is Exact or Prefix")
-      }
-    }
-    let text = request.query("listOptions.continue") ?? ""
-    let before = text.isEmpty ? nil : WorkflowID(try Cursor.number(text))
-    let rows = try await services.store.workflows(filter, before: before, limit: limit)
-    return (rows, rows.count == limit ? rows.last.map { String($0.id.number) } : nil)
+    try await argoPage(try ArgoListQuery(request, in: ProjectName(try context.parameter("namespace"))))
   }
 
   /// Argo's clients take no limit, or 0, for everything. They get as much as one page holds, and a `continue`, as Kubernetes may do, too.

@@ -75,52 +75,20 @@ extension APIServer {
   /// Those that are asked for and may be read; nil: all.
   private static func archiveProjects(_ request: Request, _ caller: Caller) throws -> Set<ProjectName>? {
     let readable = caller.rights.projects(allowing: Permission(.read, .workflow))
-    let fields = try ArgoSelector(fields: archiveFields(request))
-    let named = request.query("namespace").flatMap { $0.isEmpty ? nil : ProjectName($0) } ?? fields.namespace
-    guard let named else { return readable }
-    return readable.map { $0.intersection([named]) } ?? [named]
-  }
-
-  /// Argo's archive also takes spans of `spec.startedAt`, which are read apart.
-  private static func archiveFields(_ request: Request) -> String {
-    (request.query("listOptions.fieldSelector") ?? "").split(separator: ",")
-      .filter { !$0.hasPrefix("spec.startedAt") }.joined(separator: ",")
+    let fields = try ArgoSelector(fields: request.query("listOptions.fieldSelector") ?? "")
+    let named = request.query("namespace").flatMap { $0.isEmpty ? nil : ProjectName($0) }
+    if let named, let other = fields.namespace, named != other {
+      throw FederationError(
+        .invalidArgument, "namespace is \(named), but the field selector says metadata.namespace=\(other)")
+    }
+    guard let project = named ?? fields.namespace else { return readable }
+    return readable.map { $0.intersection([project]) } ?? [project]
   }
 
   private func archiveList(_ request: Request, _ context: APIContext) async throws -> Response {
-    let caller = try context.signedIn()
-    let selector = try ArgoSelector(
-      labels: request.query("listOptions.labelSelector") ?? "", fields: Self.archiveFields(request))
-    let sequence = try await services.store.position().sequence
-    let limit = try Self.argoLimit(request.query("listOptions.limit"))
-    var filter = selector.filter
     let finished = ArgoSelector.workflowPhases.filter(\.isTerminal)
-    filter.phases = Array(selector.phases.map { $0.intersection(finished) } ?? finished)
-    filter.projects = try Self.archiveProjects(request, caller)
-    filter.namePrefix = request.query("namePrefix").flatMap { $0.isEmpty ? nil : $0 }
-    for term in (request.query("listOptions.fieldSelector") ?? "").split(separator: ",")
-    where term.hasPrefix("spec.startedAt") {
-      guard let mark = term.firstIndex(where: { $0 == ">" || $0 == "<" }),
-        let moment = RFC3339.parse(String(term[term.index(after: mark)...]))
-      else {
-        throw FederationError(.invalidArgument, "spec.startedAt>TIME or spec.startedAt<TIME, not \(term.prefix(80))")
-      }
-      if term[mark] == ">" { filter.createdSince = moment } else { filter.createdBefore = moment }
-    }
-    if let name = selector.name {
-      switch request.query("nameFilter") ?? "" {
-      case "", "Exact": filter.name = name
-      case "Prefix": filter.namePrefix = name
-      default: throw FederationError(.invalidArgument, "nameFilter is Exact or Prefix")
-      }
-    }
-    let text = request.query("listOptions.continue") ?? ""
-    let before = text.isEmpty ? nil : WorkflowID(try Cursor.number(text))
-    let rows = filter.phases.isEmpty ? [] : try await services.store.workflows(filter, before: before, limit: limit)
-    let counts = try await services.store.taskCounts(of: rows.map(\.id))
-    let items = rows.map { ArgoObject.listItem($0, tasks: counts[$0.id] ?? [:], resourceVersion: sequence) }
-    let next = rows.count == limit ? rows.last.map { String($0.id.number) } : nil
-    return .json(
-      try ArgoFields(request.query("fields")).apply(ArgoObject.list(items, next: next, resourceVersion: sequence)))
+    var query = try ArgoListQuery(request, phases: finished)
+    query.filter.projects = try Self.archiveProjects(request, try context.signedIn())
+    return try await argoPage(query)
   }
 }

@@ -198,20 +198,20 @@ extension APIServer {
   ) async throws -> (items: [StoredObject], next: String?) {
     func option(_ name: String) -> String? { request.query("listOptions.\(name)") ?? request.query(name) }
     let conditions = try LabelCondition.selector(option("labelSelector") ?? "")
-    let fields = try ArgoSelector(fields: option("fieldSelector") ?? "")
+    let name = try ArgoSelector(fields: option("fieldSelector") ?? "").onlyName()
     let limit = try Self.argoLimit(option("limit"))
     let isPrefix = request.query("nameFilter") == "Prefix"
     guard ["", "Exact", "Prefix"].contains(request.query("nameFilter") ?? "") else {
       throw FederationError(.invalidArgument, "nameFilter is Exact or Prefix")
     }
-    if let name = fields.name, !isPrefix {
+    if let name, !isPrefix {
       let object = try await services.store.object(kind, name, in: project)
       return (
         [object].compactMap { $0 }.filter { object in conditions.allSatisfy { $0.holds(for: object.labels) } }, nil
       )
     }
     let items = try await services.store.objects(
-      kind, in: project, where: conditions, prefix: fields.name ?? "", after: option("continue") ?? "", limit: limit)
+      kind, in: project, where: conditions, prefix: name ?? "", after: option("continue") ?? "", limit: limit)
     return (items, items.count == limit ? items.last?.name : nil)
   }
 

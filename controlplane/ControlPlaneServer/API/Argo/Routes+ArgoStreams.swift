@@ -102,7 +102,7 @@ extension APIServer {
       fields: (request.query("listOptions.fieldSelector") ?? "").split(separator: ",")
         .filter { $0 != "involvedObject.kind=Workflow" }.joined(separator: ",")
         .replacing("involvedObject.name=", with: "metadata.name=")
-    ).name
+    ).onlyName()
     let first = try await services.store.lastEvent()
     return ArgoStreamWriter.response(to: request) { stream in
       try services.changes.enter()
@@ -142,22 +142,29 @@ extension APIServer {
       throw FederationError(.notFound, "workflow \(first.row.name) has no pod \(pod.prefix(200))")
     }
     let reference = WorkflowReference(project: first.row.project, name: first.row.name)
+    let labels = PodLabels(first.row)
     return ArgoStreamWriter.response(to: request) { stream in
       try services.changes.enter()
       defer { services.changes.leave() }
-      var follower = ArgoLogFollower(services: services, tailLines: options.tailLines)
-      var bytesLeft = options.bytesMax ?? .max
+      var follower = ArgoLogFollower(
+        services: services, tailLines: options.tailLines, isPrevious: options.isPrevious)
+      var bytes: [String: Int64] = [:]
       var known = first
       var version = services.changes.version
       var quietSince = ContinuousClock.now
       while true {
-        let isComplete = try await follower.pull(known, options.pod) { line in
-          guard bytesLeft > 0, options.pattern?.isFound(in: line.content) ?? true else { return }
-          bytesLeft -= Int64(line.content.utf8.count) + 1
+        let isChosen = { (node: NodeRecord) in
+          options.conditions.isEmpty || options.conditions.allSatisfy { $0.holds(for: labels.labels(of: node)) }
+        }
+        let isComplete = try await follower.pull(known, options.pod, where: isChosen) { line in
+          guard bytes[line.pod, default: 0] < options.bytesMax ?? .max,
+            options.pattern?.isFound(in: line.content) ?? true
+          else { return }
+          bytes[line.pod, default: 0] += Int64(line.content.utf8.count) + 1
           try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
           quietSince = .now
         }
-        if bytesLeft <= 0 || isComplete || !options.isFollowing || services.changes.isClosed { return }
+        if isComplete || !options.isFollowing || options.isPrevious || services.changes.isClosed { return }
         await services.changes.wait(after: version, timeout: .milliseconds(500))
         if .now - quietSince > .seconds(15) {
           try await stream.comment()
@@ -177,25 +184,29 @@ struct ArgoLogOptions: Sendable {
   /// A node's id, pod name, full name or display name; nil: every pod of the workflow.
   var pod: String?
   var isFollowing: Bool
+  /// Of each pod.
   var tailLines: Int?
   /// Only lines in which this is found.
   var pattern: LinePattern?
-  /// The stream ends when it has had so many bytes of lines.
+  /// Of each pod, no more lines when it has had so many bytes of them.
   var bytesMax: Int64?
+  /// Of pods with labels for which these hold.
+  var conditions: [LabelCondition] = []
+  /// What the run before the newest one wrote.
+  var isPrevious: Bool
   static let tailLinesMax = 10_000
 
   /// - Parameter podName: where the path names it.
   init(_ request: Request, podName: String? = nil) throws {
     func given(_ name: String) -> String? { request.query(name).flatMap { $0.isEmpty ? nil : $0 } }
-    for name in ["sinceSeconds", "sinceTime", "timestamps", "previous"] {
+    for name in ["sinceSeconds", "sinceTime", "timestamps"] {
       if let value = given("logOptions.\(name)"), value != "false" {
-        throw FederationError(.invalidArgument, "logOptions.\(name) is not supported")
+        throw FederationError(
+          .invalidArgument, "logOptions.\(name) is not supported: when a line was written is not kept")
       }
     }
-    if given("selector") != nil {
-      throw FederationError(
-        .invalidArgument, "selector is not supported: say podName, or filter what the stream returns")
-    }
+    isPrevious = given("logOptions.previous") == "true"
+    conditions = try LabelCondition.selector(given("selector") ?? "")
     pattern = try given("grep").map { try LinePattern($0) }
     bytesMax = try given("logOptions.limitBytes").map { text in
       guard let count = Int64(text), count > 0 else {

@@ -205,6 +205,7 @@ extension APIServer {
     var node: NodeRecord
     var run: RunRow?
     var name: String
+    var labels: [String: String]
 
     var rendered: JSONValue {
       let phase =
@@ -220,7 +221,7 @@ extension APIServer {
         "apiVersion": "v1", "kind": "Pod",
         "metadata": [
           "name": .string(name), "namespace": .string(workflow.project.text),
-          "labels": ["workflows.argoproj.io/workflow": .string(workflow.name)],
+          "labels": .object(labels.mapValues { .string($0) }),
           "annotations": ["workflows.argoproj.io/node-name": .string(node.name)],
         ],
         "spec": [
@@ -237,7 +238,8 @@ extension APIServer {
         let node = loaded.nodes.first(where: { $0.isPod(name, of: head.name) })
       else { continue }
       let run = try await services.store.latestRuns(of: [node.id], in: head.id)[node.id]
-      return Pod(workflow: head, node: node, run: run, name: name)
+      return Pod(
+        workflow: head, node: node, run: run, name: name, labels: PodLabels(loaded.row).labels(of: node))
     }
     throw FederationError(.notFound, "pods \"\(name.prefix(253))\" not found")
   }

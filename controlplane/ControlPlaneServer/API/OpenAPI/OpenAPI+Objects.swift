@@ -55,7 +55,7 @@ extension OpenAPI {
       "GET \(archive)": Operation(
         query: [
           "namespace", "namePrefix", "nameFilter", "listOptions.labelSelector", "listOptions.fieldSelector",
-          "listOptions.limit", "listOptions.continue", "fields",
+          "listOptions.limit", "listOptions.continue", "fields", "createdAfter", "finishedBefore",
         ]),
       "GET \(archive)-label-keys": Operation(query: ["namespace"]),
       "GET \(archive)-label-values": Operation(query: ["namespace", "listOptions.labelSelector"]),
@@ -70,7 +70,8 @@ extension OpenAPI {
   }()
 
   static let argoLogOptions = [
-    "podName", "grep", "logOptions.container", "logOptions.follow", "logOptions.tailLines", "logOptions.limitBytes",
+    "podName", "grep", "selector", "logOptions.container", "logOptions.follow", "logOptions.tailLines",
+    "logOptions.limitBytes", "logOptions.previous",
   ]
 
   private static let kubernetesOperations: [String: Operation] = {

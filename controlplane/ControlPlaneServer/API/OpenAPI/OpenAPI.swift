@@ -158,7 +158,8 @@ enum OpenAPI {
     all.merge(objectOperations) { first, _ in first }
     let argo = "/api/v1/workflows/:namespace"
     let options = ["listOptions.labelSelector", "listOptions.fieldSelector", "fields"]
-    let argoList = options + ["listOptions.limit", "listOptions.continue", "nameFilter"]
+    let argoList =
+      options + ["listOptions.limit", "listOptions.continue", "nameFilter", "createdAfter", "finishedBefore"]
     let stream = "text/event-stream"
     for path in ["/api/v1/info", "/api/v1/version", "/api/v1/userinfo"] { all["GET \(path)"] = Operation() }
     all["POST \(argo)"] = Operation(query: ["strict"])
