@@ -1,10 +1,11 @@
 """A program in Hera's own style. Nothing in it knows that the server is not Argo's, but for its address and token."""
 
+import json
 import os
 import sys
 import time
 
-from hera.exceptions import NotFound
+from hera.exceptions import BadRequest, HeraException, NotFound
 from hera.shared import global_config
 from hera.workflows import (
     DAG,
@@ -12,7 +13,9 @@ from hera.workflows import (
     ClusterWorkflowTemplate,
     Container,
     CronWorkflow,
+    Env,
     Parameter,
+    RetryStrategy,
     Steps,
     Suspend,
     Task,
@@ -183,9 +186,197 @@ def control():
     assert service.get_version().version and service.get_info() is not None and service.get_user_info().name
 
 
+@script(
+    command=["python3"],
+    inputs=[Parameter(name="words"), Artifact(name="table", path="/tmp/table.json")],
+    outputs=[Artifact(name="report", path="/tmp/report.txt"), Parameter(name="count", value_from=m.ValueFrom(path="/tmp/count"))])
+def report(words: list):
+    import json
+
+    table = json.load(open("/tmp/table.json"))
+    open("/tmp/report.txt", "w").write(" ".join(f"{w}={table[w]}" for w in words))
+    open("/tmp/count", "w").write(str(len(words)))
+
+
+@script(command=["python3"], outputs=[Artifact(name="table", path="/tmp/table.json")])
+def table():
+    import json
+
+    json.dump({"a": 1, "b": 2, "c": 3}, open("/tmp/table.json", "w"))
+
+
+@script(command=["python3"])
+def numbers(count: int):
+    import json
+
+    print(json.dumps(list(range(count))))
+
+
+def scripts():
+    """Scripts with artifacts and parameters on both sides, loops over results, and the bytes back."""
+    with Workflow(namespace=NAMESPACE, generate_name="scripts-", entrypoint="main") as w:
+        total = Container(
+            name="total", image="debian:12", command=["sh", "-c"], args=["echo {{inputs.parameters.all}}; cat /tmp/r"],
+            env=[Env(name="X", value="y")], inputs=[Parameter(name="all"), Artifact(name="r", path="/tmp/r")])
+        with DAG(name="main"):
+            made = table(name="made")
+            told = report(name="told", arguments=[
+                Parameter(name="words", value=["a", "c"]), made.get_artifact("table")])
+            listed = numbers(name="listed", arguments={"count": 3})
+            each = double(name="each", arguments={"n": "{{item}}"}, with_param=listed.result)
+            done = total(name="done", arguments=[
+                Parameter(name="all", value=each.result), told.get_artifact("report").with_name("r")])
+            made >> told >> done
+            listed >> each >> done
+    result = w.create(wait=True, poll_interval=1)
+    assert result.status.phase == "Succeeded", result.status
+    nodes = {n.display_name: n for n in result.status.nodes.values()}
+    assert values(nodes["told"]) == {"count": "2"}
+    assert [nodes[f"each({i}:{i})"].outputs.result for i in range(3)] == ["0", "2", "4"]
+    # Hera reads an answer of one line, and no more of it than that it is there.
+    assert service.pod_logs(w.name, nodes["done"].id, container="main", grep="^a=1 c=3$") is not None
+    assert service.workflow_logs(w.name, selector="workflows.argoproj.io/workflow=" + w.name, grep="a=1", follow=True)
+    told = nodes["told"]
+    whole = service.get_output_artifact(w.name, told.id, "report")
+    assert whole and whole == service.get_artifact_file("workflows", w.name, told.id, "report", "outputs")
+    assert service.get_output_artifact_by_uid(result.metadata.uid, told.id, "report") == whole
+    assert service.get_input_artifact(w.name, told.id, "table") == service.get_output_artifact(w.name, nodes["made"].id, "table")
+    assert service.get_input_artifact_by_uid(result.metadata.uid, told.id, "table")
+    try:
+        service.get_output_artifact(w.name, told.id, "none")
+        raise AssertionError("there is no such artifact")
+    except NotFound:
+        pass
+    return w
+
+
+def failures():
+    """Retries of tasks, hooks, exit handlers; then what failed is retried and submitted again."""
+    with Workflow(
+        namespace=NAMESPACE, generate_name="failures-", entrypoint="main", on_exit="tidy",
+        arguments=Parameter(name="code", value="1"),
+        hooks={"running": m.LifecycleHook(template="tidy", expression="workflow.status == 'Running'")}) as w:
+        ok = Container(
+            name="ok", image="debian:12", command=["sh", "-c"], args=["date +%s%N > /tmp/out"],
+            outputs=[Parameter(name="at", value_from=m.ValueFrom(path="/tmp/out"))])
+        bad = Container(
+            name="bad", image="debian:12", command=["sh", "-c"], args=["exit {{workflow.parameters.code}}"],
+            retry_strategy=RetryStrategy(limit="1", retry_policy="Always"))
+        Container(name="tidy", image="debian:12", command=["true"])
+        with Steps(name="main"):
+            ok(name="first")
+            bad(name="second", hooks={"exit": m.LifecycleHook(template="tidy")})
+    w.create()
+    nodes = finished(w, "Failed")
+    assert nodes["second(0)"].phase == "Failed" and nodes["second(1)"].phase == "Failed"
+    assert nodes[f"{w.name}.onExit"].phase == "Succeeded"
+    assert any(name.endswith("hooks.running") for name in nodes), list(nodes)
+    at = values(nodes["first"])["at"]
+    again = service.resubmit_workflow(w.name, m.WorkflowResubmitRequest(memoized=True))
+    nodes = finished(Workflow(namespace=NAMESPACE, name=again.metadata.name), "Failed")
+    assert values(nodes["first"])["at"] == at, "what succeeded is not done again"
+    service.retry_workflow(w.name, m.WorkflowRetryRequest(parameters=["code=0"]))
+    nodes = finished(w)
+    assert values(nodes["first"])["at"] == at
+    service.retry_workflow(
+        w.name, m.WorkflowRetryRequest(restart_successful=True, node_field_selector="displayName=first"))
+    nodes = finished(w)
+    assert values(nodes["first"])["at"] != at, "it was chosen"
+    uid = service.get_workflow(w.name, fields="metadata.uid").metadata.uid
+    again = service.resubmit_archived_workflow(uid, m.ResubmitArchivedWorkflowRequest(parameters=["code=0"]))
+    finished(Workflow(namespace=NAMESPACE, name=again.metadata.name))
+
+
+def gates():
+    """People at the gates: values without an end, ends of single nodes, whole workflows held, stopped and terminated."""
+    with Workflow(namespace=NAMESPACE, generate_name="gates-", entrypoint="main", labels={"suite": "gates"}) as w:
+        ask = Suspend(name="ask", intermediate_parameters=[Parameter(name="answer", enum=["yes", "no"], default="no")])
+        with Steps(name="main") as s:
+            with s.parallel():
+                ask(name="one")
+                ask(name="two")
+    w.create()
+    selector = "displayName=one"
+
+    def set_(**more):
+        return service.set_workflow(w.name, m.WorkflowSetRequest(node_field_selector=selector, **more))
+
+    def node(workflow, name):
+        return next(n for n in workflow.status.nodes.values() if n.display_name == name)
+
+    one = node(set_(output_parameters=json.dumps({"answer": "yes"}), message="asked"), "one")
+    assert one.phase == "Running" and one.message == "asked" and values(one) == {"answer": "yes"}
+    for wrong in [{"phase": "Skipped"}, {"output_parameters": json.dumps({"other": "x"})}]:
+        try:
+            set_(**wrong)
+            raise AssertionError(f"{wrong} cannot be set")
+        except BadRequest:
+            pass
+    service.resume_workflow(w.name, m.WorkflowResumeRequest(node_field_selector=selector))
+    stopped = service.stop_workflow(
+        w.name, m.WorkflowStopRequest(node_field_selector="displayName=two", message="nobody came"))
+    assert node(stopped, "two").phase == "Failed" and node(stopped, "two").message == "nobody came"
+    finished(w, "Failed")
+
+    def held():
+        h = Workflow(namespace=NAMESPACE, generate_name="held-", entrypoint="main", suspend=True, labels={"suite": "gates"})
+        with h:
+            Container(name="main", image="debian:12", command=["sleep", "60"])
+        h.create()
+        return h
+
+    h = held()
+    assert service.get_workflow(h.name).spec.suspend is True
+    service.resume_workflow(h.name, m.WorkflowResumeRequest())
+    assert not service.get_workflow(h.name).spec.suspend
+    service.suspend_workflow(h.name, m.WorkflowSuspendRequest())
+    service.stop_workflow(h.name, m.WorkflowStopRequest(message="enough"))
+    finished(h, "Failed")
+    h = held()
+    service.terminate_workflow(h.name, m.WorkflowTerminateRequest())
+    finished(h, "Failed")
+
+    def names(**query):
+        return [i.metadata.name for i in service.list_workflows(label_selector="suite=gates", **query).items or []]
+
+    assert len(names()) == 3 and names(field_selector=f"metadata.name={w.name}") == [w.name]
+    assert names(field_selector="status.phase=Running") == []
+    first = service.list_workflows(label_selector="suite=gates", limit="2")
+    assert len(first.items) == 2
+    assert len(names(continue_=first.metadata.continue_)) == 1
+    assert "suite" in service.list_archived_workflow_label_keys().items
+    assert "gates" in service.list_archived_workflow_label_values(label_selector="suite").items
+    assert len(service.list_archived_workflows(label_selector="suite=gates").items) == 3
+
+
+def documents():
+    """Everything is checked before it is stored; what is stored is listed, changed, held and removed."""
+    with CronWorkflow(namespace=NAMESPACE, name="hera-hourly", entrypoint="main", schedules=["0 * * * *"], timezone="Europe/Berlin") as c:
+        Container(name="main", image="debian:12", command=["true"])
+    c.lint()
+    c.create()
+    assert "hera-hourly" in [i.metadata.name for i in service.list_cron_workflows().items]
+    assert service.suspend_cron_workflow("hera-hourly", m.CronWorkflowSuspendRequest()).spec.suspend is True
+    assert not service.resume_cron_workflow("hera-hourly", m.CronWorkflowResumeRequest()).spec.suspend
+    c.schedules = ["30 * * * *"]
+    assert c.update().spec.schedules == ["30 * * * *"]
+    run = service.submit_workflow(m.WorkflowSubmitRequest(resource_kind="CronWorkflow", resource_name="hera-hourly"))
+    finished(Workflow(namespace=NAMESPACE, name=run.metadata.name))
+    service.delete_cron_workflow("hera-hourly")
+    broken = Workflow(namespace=NAMESPACE, generate_name="broken-", entrypoint="nowhere")
+    with broken:
+        Container(name="main", image="debian:12", command=["true"])
+    for act in [broken.lint, broken.create]:
+        try:
+            act()
+            raise AssertionError("there is no such entrypoint")
+        except HeraException as error:
+            assert "nowhere" in str(error), error
+
+
 def main():
     logs(*steps())
-    for part in [dag, templates, cron, control]:
+    for part in [dag, scripts, failures, gates, documents, templates, cron, control]:
         part()
         print("done:", part.__name__)
 

@@ -20,7 +20,7 @@ import Testing
         try await withThrowingTaskGroup(of: String.self) { group in
           group.addTask {
             let answer = try await client.send(
-              .get, "/api/v1/workflows/a/w/log?podName=w&logOptions.follow=true", token: fixture.userA)
+              .get, "/api/v1/workflows/a/w/log?podName=w&logOptions.follow=True", token: fixture.userA)
             return String(buffer: answer.body)
           }
           // The follower is there before anything can run.
@@ -45,7 +45,10 @@ import Testing
           let answer = try await client.send(.get, "/api/v1/workflows/a/w/log?\(query)", token: fixture.userA)
           #expect(String(buffer: answer.body).split(separator: "\n").count == lines, "\(query)")
         }
-        for wrong in ["logOptions.sinceSeconds=5", "logOptions.timestamps=true", "logOptions.container=wait"] {
+        for wrong in [
+          "logOptions.sinceSeconds=5", "logOptions.sinceTime.seconds=5", "logOptions.timestamps=True",
+          "logOptions.container=wait", "logOptions.follow=maybe", "logOptions.stream=Stderr",
+        ] {
           let answer = try await client.send(.get, "/api/v1/workflows/a/w/log?\(wrong)", token: fixture.userA)
           #expect(answer.status == .badRequest, "\(wrong)")
         }

@@ -26,6 +26,8 @@ struct ArgoLogFollower {
   /// nil once the logs that were there at first have been read.
   private var tailLines: Int?
   private let isPrevious: Bool
+  /// Of a run that is over the rest is still on its way, as of the last `pull`.
+  private(set) var isArriving = false
 
   /// A line longer than this is cut.
   static let lineBytesMax = 64 << 10
@@ -57,15 +59,29 @@ struct ArgoLogFollower {
     let runs = Dictionary(grouping: try await services.store.runs(of: workflow.row.id), by: \.task.node)
     var isComplete =
       workflow.row.status.phase.isTerminal || (pod != nil && !nodes.isEmpty && nodes.allSatisfy(\.phase.isTerminal))
+    isArriving = false
     for node in nodes {
       let own = runs[node.id] ?? []
       guard let run = isPrevious ? own.dropLast().last : own.last else { continue }
       if places[node.id]?.run != run.id { places[node.id] = Place(run: run.id) }
       try await read(node, run, name, emit)
-      if !places[node.id]!.isComplete { isComplete = false }
+      guard !places[node.id]!.isComplete else { continue }
+      isComplete = false
+      if run.phase.isTerminal, run.startedAt != nil { isArriving = true }
     }
     tailLines = nil
     return isComplete
+  }
+
+  /// The beginnings of lines whose ends have not come: whoever does not wait for these gets them as they are.
+  @concurrent
+  mutating func flush(of workflow: LoadedWorkflow, _ emit: @concurrent (Line) async throws -> Void) async throws {
+    for node in workflow.nodes {
+      guard let partial = places[node.id]?.partial, !partial.isEmpty else { continue }
+      places[node.id]!.partial = []
+      let pod = ArgoNames.nodeID(workflow: workflow.row.name, node: node.name)
+      try await emit(Line(pod: pod, content: String(decoding: partial, as: UTF8.self)))
+    }
   }
 
   @concurrent

@@ -152,19 +152,27 @@ extension APIServer {
       var known = first
       var version = services.changes.version
       var quietSince = ContinuousClock.now
+      let began = ContinuousClock.now
+      @concurrent func put(_ line: ArgoLogFollower.Line) async throws {
+        guard bytes[line.pod, default: 0] < options.bytesMax ?? .max,
+          options.pattern?.isFound(in: line.content) ?? true
+        else { return }
+        bytes[line.pod, default: 0] += Int64(line.content.utf8.count) + 1
+        try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
+        quietSince = .now
+      }
       while true {
         let isChosen = { (node: NodeRecord) in
           options.conditions.isEmpty || options.conditions.allSatisfy { $0.holds(for: labels.labels(of: node)) }
         }
-        let isComplete = try await follower.pull(known, options.pod, where: isChosen) { line in
-          guard bytes[line.pod, default: 0] < options.bytesMax ?? .max,
-            options.pattern?.isFound(in: line.content) ?? true
-          else { return }
-          bytes[line.pod, default: 0] += Int64(line.content.utf8.count) + 1
-          try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
-          quietSince = .now
+        let isComplete = try await follower.pull(known, options.pod, where: isChosen, put)
+        if isComplete || services.changes.isClosed { return }
+        if !options.isFollowing || options.isPrevious {
+          // The output of a run that has just ended follows its end by a moment: who asks right then wants it whole.
+          guard follower.isArriving, .now - began < .seconds(5) else {
+            return try await follower.flush(of: known, put)
+          }
         }
-        if isComplete || !options.isFollowing || options.isPrevious || services.changes.isClosed { return }
         await services.changes.wait(after: version, timeout: .milliseconds(500))
         if .now - quietSince > .seconds(15) {
           try await stream.comment()
@@ -199,13 +207,14 @@ struct ArgoLogOptions: Sendable {
   /// - Parameter podName: where the path names it.
   init(_ request: Request, podName: String? = nil) throws {
     func given(_ name: String) -> String? { request.query(name).flatMap { $0.isEmpty ? nil : $0 } }
-    for name in ["sinceSeconds", "sinceTime", "timestamps"] {
-      if let value = given("logOptions.\(name)"), value != "false" {
-        throw FederationError(
-          .invalidArgument, "logOptions.\(name) is not supported: when a line was written is not kept")
-      }
+    for name in ["sinceSeconds", "sinceTime", "sinceTime.seconds", "sinceTime.nanos"] where given("logOptions.\(name)") != nil {
+      throw Self.unknownMoments(name)
     }
-    isPrevious = given("logOptions.previous") == "true"
+    if try request.flag("logOptions.timestamps") { throw Self.unknownMoments("timestamps") }
+    if let stream = given("logOptions.stream"), stream != "All" {
+      throw FederationError(.invalidArgument, "logOptions.stream is All: a task's output is one, not \(stream.prefix(40))")
+    }
+    isPrevious = try request.flag("logOptions.previous")
     conditions = try LabelCondition.selector(given("selector") ?? "")
     pattern = try given("grep").map { try LinePattern($0) }
     bytesMax = try given("logOptions.limitBytes").map { text in
@@ -218,12 +227,31 @@ struct ArgoLogOptions: Sendable {
       throw FederationError(.invalidArgument, "tasks have one container, main, and none called \(container.prefix(80))")
     }
     pod = podName ?? given("podName")
-    isFollowing = given("logOptions.follow") == "true"
+    isFollowing = try request.flag("logOptions.follow")
     tailLines = try given("logOptions.tailLines").map { text in
       guard let count = Int(text), (0...Self.tailLinesMax).contains(count) else {
         throw FederationError(.invalidArgument, "logOptions.tailLines is a number from 0 to \(Self.tailLinesMax)")
       }
       return count
+    }
+  }
+}
+
+extension ArgoLogOptions {
+  private static func unknownMoments(_ name: String) -> FederationError {
+    FederationError(.invalidArgument, "logOptions.\(name) is not supported: when a line was written is not kept")
+  }
+}
+
+extension Request {
+  /// A query that is yes or no, as Argo's server reads it; false when it is not there.
+  ///
+  /// - Source: Go documentation, `strconv.ParseBool`.
+  func flag(_ name: String) throws -> Bool {
+    switch query(name) ?? "" {
+    case "1", "t", "T", "true", "True", "TRUE": return true
+    case "", "0", "f", "F", "false", "False", "FALSE": return false
+    default: throw FederationError(.invalidArgument, "\(name) is true or false")
     }
   }
 }

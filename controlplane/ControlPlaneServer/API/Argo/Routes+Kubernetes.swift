@@ -258,7 +258,7 @@ extension APIServer {
       }
       return count
     }
-    let source = LogSource(services: services, run: run.id, isFollowing: request.query("follow") == "true")
+    let source = LogSource(services: services, run: run.id, isFollowing: try request.flag("follow"))
     return Response(
       status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
       body: ResponseBody { writer in
