@@ -202,9 +202,12 @@ extension ControlPlaneCore {
       if let expected = history.runtime(of: run.template, reading: run.row.inputBytes) {
         clusters[name]!.started(event.run, at: now, expected: expected.median)
       }
+      workflows[run.row.task.workflow]?.machine.taskReachable(
+        run.row.task.node, at: clusters[name]!.inventory.runAddress ?? RunAddress.loopback)
       handle(.taskStarted(run.row.task.node, cluster: name, runsAs: event.runsAs), in: run.row.task.workflow)
       noteUpcoming(after: run.row.task.node, in: run.row.task.workflow)
     }
+    if event.isReady { handle(.taskReady(run.row.task.node), in: run.row.task.workflow) }
   }
 
   /// Keeps the cluster's slots and link backlog in step with a run's phase.
@@ -245,6 +248,10 @@ extension ControlPlaneCore {
     retire(entry, as: row)
     output.forget(event.run, on: name, session)
     index(outcome.outputs.artifacts, of: row)
+    // What came after it uses the run that has ended: another one would be somewhere else.
+    if isServing(row.task), row.cancelReason != nil || event.phase == .lost || event.isUnpaid {
+      return end(row.task, outcome)
+    }
     if hasLeft { notePreempted(row, outcome.outputs) }
     if event.isUnpaid, row.cancelReason == nil || isRebinding(row) {
       row.cancelReason = nil
@@ -327,9 +334,14 @@ extension ControlPlaneCore {
     end(row.task, TaskOutcome(phase: .lost, message: reason))
   }
 
+  /// Whether others have gone on because this task, a daemon, was ready.
+  private func isServing(_ task: TaskID) -> Bool {
+    workflows[task.workflow]?.machine[task.node].isDaemoned == true
+  }
+
   /// Lets the task of a lost run wait for another cluster. False when it must not: its end is wanted, or it was lost too often.
   mutating func replace(_ row: RunRow) -> Bool {
-    guard row.cancelReason == nil, losses(of: row) < configuration.epochLimit,
+    guard row.cancelReason == nil, losses(of: row) < configuration.epochLimit, !isServing(row.task),
       workflows[row.task.workflow]?.tasks[row.task.node] != nil
     else { return false }
     workflows[row.task.workflow]!.tasks[row.task.node]!.run = nil

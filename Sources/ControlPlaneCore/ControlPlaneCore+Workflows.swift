@@ -287,6 +287,8 @@ extension ControlPlaneCore {
         throw error
       }
     }
+    // Where it has to be it is not kept away from.
+    if let beside = spec.beside { avoids.remove(beside.cluster) }
     spec.federation.exclude += avoids.subtracting(spec.federation.exclude).sorted()
     var requirement = Requirement(template: template(of: task), spec: spec)
     requirement.member = workflows[task.workflow]!.row.createdBy

@@ -341,10 +341,13 @@ public struct AgentEvent: Hashable, Sendable {
   public var usage: RunUsage
   /// With a terminal phase: it was ended because what is held for it was used up.
   public var isUnpaid: Bool
+  /// With `running`: of a daemon that can be used now.
+  public var isReady: Bool
   public init(
     sequence: Int64, run: RunID, phase: RunPhase, at: Timestamp, message: String = "", outcome: TaskOutcome? = nil,
-    runsAs: String = "", usage: RunUsage = RunUsage(), isUnpaid: Bool = false
+    runsAs: String = "", usage: RunUsage = RunUsage(), isUnpaid: Bool = false, isReady: Bool = false
   ) {
+    self.isReady = isReady
     self.isUnpaid = isUnpaid
     self.sequence = sequence
     self.run = run

@@ -58,6 +58,10 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var notices: [String]
   /// What its agent can do beyond running a program; nil: nothing (one of an earlier release).
   public var features: Set<RunFeature>?
+  /// Under which other clusters reach the ports of its runs; nil: its runs reach each other by loopback, and nobody else does.
+  public var runAddress: String?
+  /// Names of the volume claims that its operator has declared; nil: none.
+  public var claims: Set<String>?
 
   public init(
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],

@@ -25,12 +25,15 @@ public struct RunContainers: Hashable, Sendable, Codable {
     public var workingDirectory: String?
     /// Names of the members that must have ended well before it starts.
     public var dependencies: [String]
+    /// How its health is looked after; nil: not at all.
+    public var probes: RunProbes?
 
     public init(
       name: String, role: Role, image: String, command: [String], arguments: [String] = [],
       environment: [EnvironmentVariable] = [], environmentSources: [EnvironmentSource]? = nil,
-      workingDirectory: String? = nil, dependencies: [String] = []
+      workingDirectory: String? = nil, dependencies: [String] = [], probes: RunProbes? = nil
     ) {
+      self.probes = probes
       self.name = name
       self.role = role
       self.image = image
@@ -47,8 +50,11 @@ public struct RunContainers: Hashable, Sendable, Codable {
   /// How often a member that fails is started again, and the time before that.
   public var retries: Int32
   public var retryPause: Duration
+  /// Others go on as soon as it is ready, and it runs until they have ended. nil: false.
+  public var isDaemon: Bool?
 
-  public init(list: [Container], retries: Int32 = 0, retryPause: Duration = .zero) {
+  public init(list: [Container], retries: Int32 = 0, retryPause: Duration = .zero, isDaemon: Bool? = nil) {
+    self.isDaemon = isDaemon
     self.list = list
     self.retries = retries
     self.retryPause = retryPause

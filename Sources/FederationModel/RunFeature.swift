@@ -5,12 +5,18 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
   case objects
   /// Volumes of secrets, config maps and the like, and volumes that are mounted in parts or read-only.
   case volumes
-  /// Several containers in one run: sidecars, init containers, container sets, daemons.
+  /// Several containers in one run: sidecars, init containers, container sets.
   case containers
   /// A request over HTTP in place of a program (`http` templates).
   case http
   /// Parts of artifacts, modes of whole directories, outputs that go to buckets and web servers, and lists of files (`data` templates).
   case artifacts
+  /// Probes of containers.
+  case probes
+  /// Runs that others go on beside, and that these can reach.
+  case daemons
+  /// Volumes that the runs of a workflow share, in a directory that the operator declares.
+  case claims
 
   /// Why a cluster without it is no place for such a task.
   public var lack: String {
@@ -25,6 +31,13 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
       "it cannot make requests in place of a program: that takes a root file system that runs the agent's program"
     case .artifacts:
       "its agent is too old for parts of artifacts, modes of whole directories and outputs elsewhere than in the repository: upgrade it"
+    case .probes:
+      "it cannot look after a container's health by probes: that takes a sandbox, and an agent of this release or a later one"
+    case .daemons:
+      "it cannot run a daemon that other runs reach: that takes processes in sandboxes which share the machine's network, and "
+        + "batch systems have none of that"
+    case .claims:
+      "it has no directory for volume claims: its operator declares one (`claims.directory` in the agent's configuration)"
     }
   }
 
@@ -38,13 +51,20 @@ extension TaskSpec {
     if !objects.isEmpty { features.insert(.objects) }
     if fileVolumes?.isEmpty == false || directoryMounts?.isEmpty == false { features.insert(.volumes) }
     if http != nil { features.insert(.http) }
-    if containers != nil { features.insert(.containers) }
     if transformations != nil { features.formUnion([.http, .artifacts]) }
     if inputs.contains(where: { $0.subPath != nil || $0.isModeRecursive == true })
       || outputArtifacts.contains(where: { $0.target != nil })
     {
       features.insert(.artifacts)
     }
+    if let containers {
+      features.insert(.containers)
+      if containers.isDaemon == true { features.insert(.daemons) }
+      if containers.isDaemon == true || containers.list.contains(where: { $0.probes?.isEmpty == false }) {
+        features.insert(.probes)
+      }
+    }
+    if claims?.contains(where: \.isWorkflows) == true { features.insert(.claims) }
     return features
   }
 }

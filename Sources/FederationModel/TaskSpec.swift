@@ -48,6 +48,10 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   /// The run has no program: its result is the names of the files at the origin of its one input, which is not fetched, each of these
   /// expressions applied to what the one before has made of them (`data` templates). nil: it has a program.
   public var transformations: [String]?
+  /// Directories that outlive the run; nil: none.
+  public var claims: [ClaimVolume]?
+  /// It must run on this cluster, because of what is there already; nil: anywhere. Agents are not told.
+  public var beside: Companion?
 
   public init(
     image: String = "", command: [String] = [], arguments: [String] = [], script: String? = nil,

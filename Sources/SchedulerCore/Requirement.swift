@@ -26,6 +26,10 @@ public struct Requirement: Hashable, Sendable {
   public var features: Set<RunFeature> = []
   /// Of the containers beside the one that `image` is of, in order, each once.
   public var companionImages: [String] = []
+  /// What it must run beside; nil: nothing.
+  public var beside: Companion?
+  /// Volume claims that the cluster's operator must have declared, in order, each once.
+  public var claims: [String] = []
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
@@ -66,6 +70,8 @@ public struct Requirement: Hashable, Sendable {
         .sorted { ($0.cluster?.text ?? "") < ($1.cluster?.text ?? "") },
       data: data.sorted(), template: template, activeDeadline: spec.activeDeadline)
     features = spec.features
+    beside = spec.beside
+    claims = Set((spec.claims ?? []).filter { !$0.isWorkflows }.map(\.name)).sorted()
     companionImages = Set((spec.containers?.list ?? []).map(\.image)).subtracting([spec.image]).sorted()
   }
 

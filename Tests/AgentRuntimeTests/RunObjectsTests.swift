@@ -44,6 +44,45 @@ struct RunObjectsTests {
       ])
   }
 
+  @Test("$(NAME) is replaced in variables and in the command line as Kubernetes does it, and $$ is a dollar sign")
+  func references() async throws {
+    let request = try await filled {
+      $0.command = ["run", "$(MODE)"]
+      $0.arguments = ["$$(MODE)", "$(NOBODY)", "$(user)-$(URL)", "a$", "$(open", "$5 $$"]
+      $0.environment += [
+        EnvironmentVariable(name: "EARLY", value: "$(LATE)"), EnvironmentVariable(name: "LATE", value: "x"),
+        EnvironmentVariable(name: "URL", value: "http://$(LATE)/$(MODE)"),
+        EnvironmentVariable(name: "DSN", value: "pg://$(PASSWORD)@h"),
+      ]
+      $0.environmentSources = [
+        .value(variable: "MODE", key: "mode", of: Self.map, isOptional: false),
+        .value(variable: "PASSWORD", key: "token", of: Self.secret, isOptional: false),
+      ]
+    }
+    #expect(request.spec.command == ["run", "fast"])
+    #expect(request.spec.arguments == ["$(MODE)", "$(NOBODY)", "own-http://x/fast", "a$", "$(open", "$5 $"])
+    let added = Dictionary(uniqueKeysWithValues: request.secrets.map { ($0.name, $0.value) })
+    #expect(added["URL"] == "http://x/fast" && added["DSN"] == "pg://t0k@h" && added["EARLY"] == nil)
+    #expect(
+      !request.spec.environment.contains { $0.value.contains("t0k") }, "what holds a secret goes where secrets go")
+  }
+
+  @Test(
+    "I9: a secret never becomes a part of a command line, neither itself nor within another variable",
+    arguments: ["$(PASSWORD)", "x$(DSN)", "$(ALL_user)"])
+  func secretInArguments(argument: String) async throws {
+    await #expect(throws: FederationError.self) {
+      _ = try await filled {
+        $0.arguments = [argument]
+        $0.environment.append(EnvironmentVariable(name: "DSN", value: "pg://$(PASSWORD)@h"))
+        $0.environmentSources = [
+          .value(variable: "PASSWORD", key: "token", of: Self.secret, isOptional: false),
+          .all(of: Self.secret, prefix: "ALL_", isOptional: false),
+        ]
+      }
+    }
+  }
+
   @Test(
     "what is missing is told as Kubernetes tells it",
     arguments: [

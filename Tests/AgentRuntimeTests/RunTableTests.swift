@@ -53,6 +53,33 @@ import Testing
     #expect(table.runs.isEmpty)
   }
 
+  @Test("a daemon is asked for until it is ready, which is told once; after a restart it is asked for anew")
+  func readyDaemon() throws {
+    var assigned = assignment(7)
+    assigned.spec.containers = .with { $0.daemon = true }
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assigned]))
+    #expect(table.awaitedDaemons.isEmpty)
+    let running = RunTableInput.observed([RunObservation(id: RunID(7), phase: .running, runsAs: "host")])
+    _ = turn(&table, running)
+    #expect(table.awaitedDaemons == [RunID(7)])
+    let told = try events(turn(&table, .ready(RunID(7)), .ready(RunID(7))).changes)
+    #expect(told.map(\.phase) == [.running] && told.map(\.ready) == [true])
+    #expect(table.awaitedDaemons.isEmpty)
+    var restarted = RunTable(
+      restoring: JournalContents(
+        journalID: "j", term: 0, commitSequence: 0, lastSequence: 3, acknowledgedSequence: 3,
+        runs: [
+          JournaledRun(
+            id: RunID(7), assignment: try assigned.serializedBytes() as Data, isCancelRequested: false,
+            isSubmitted: true, endPhase: nil, logBytes: 0, logAcknowledged: 0, isLogComplete: false)
+        ]))
+    _ = turn(&restarted, running)
+    #expect(restarted.awaitedDaemons == [RunID(7)])
+    _ = turn(&restarted, ended(7))
+    #expect(restarted.awaitedDaemons.isEmpty)
+  }
+
   @Test(
     "a run of a project that is not served here is refused by the agent itself, whatever the control plane says",
     arguments: [

@@ -127,6 +127,7 @@ enum Sample {
     record.restarts = 3
     record.checkpoints = ["state": artifact]
     record.isHeldWhole = true
+    record.daemon = NodeDaemon(address: "10.0.0.7", isReady: true)
     return NodeRow(workflow: WorkflowID(workflow), record: record)
   }
 

@@ -64,6 +64,79 @@ extension Integration {
       }
     }
 
+    /// Answers every connection on `port` with a line.
+    private static func server(_ port: Int) -> String {
+      """
+      perl -MIO::Socket::INET -e '$| = 1; $s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => \(port), Listen => 5, ReuseAddr => 1) or die; $SIG{TERM} = sub { print "leaving\\n"; exit 0 }; print "up\\n"; while ($c = $s->accept) { print $c "served\\n"; close $c }'
+      """
+    }
+
+    @Test(
+      "a daemon is used by what follows, on its cluster, survives its agent's death, is paid for until it ends, and ends with its template"
+    )
+    func daemon() async throws {
+      var options = FederationOptions()
+      options.agents = [.init("one", coreHour: 100), .init("two", coreHour: 100)]
+      for index in options.agents.indices { options.agents[index].keys["network"] = "host" }
+      try await Federation.with(options) { federation in
+        let client = try federation.client()
+        let port = try FreePort.next()
+        _ = try await client.submit(
+          Self.workflow(
+            "serves",
+            """
+            - name: main
+              steps:
+              - - {name: server, template: server}
+              - - name: use
+                  template: use
+                  arguments: {parameters: [{name: at, value: "{{steps.server.ip}}"}]}
+                  withItems: [1, 2, 3, 4, 5, 6]
+              - - {name: hold, template: hold}
+              - - name: again
+                  template: use
+                  arguments: {parameters: [{name: at, value: "{{steps.server.ip}}"}]}
+            - name: server
+              daemon: true
+              container:
+                image: debian:12
+                command: [sh, -c]
+                args:
+                - |
+                  sleep 1
+                  exec \(Self.server(port))
+                readinessProbe: {tcpSocket: {port: \(port)}, periodSeconds: 1}
+            - name: use
+              inputs: {parameters: [{name: at}]}
+              container:
+                image: debian:12
+                command: [bash, -c, 'read line < /dev/tcp/{{inputs.parameters.at}}/\(port); echo "$line"; [ "$line" = served ]']
+            - {name: hold, suspend: {}}
+            """))
+        try await federation.node("serves", "hold", is: ["Running"])
+        let served = try await client.workflow("serves")
+        let cluster = try #require(served.nodes.first { $0.displayName == "server" }?.run?.cluster)
+        let users = served.nodes.filter { $0.displayName.hasPrefix("use(") }
+        #expect(users.count == 6 && users.allSatisfy { $0.phase == .succeeded && $0.run?.cluster == cluster })
+        #expect(served.nodes.first { $0.displayName == "server" }?.phase == .running)
+        // Its agent dies and comes back; the run goes on, and is asked to end at the end.
+        try await federation.agent(cluster).kill()
+        try federation.startAgent(cluster)
+        try await federation.awaitAgents()
+        _ = try await federation.fubini(["resume", "serves"])
+        let detail = try await client.finished("serves")
+        try #require(detail.summary.phase == .succeeded, "\(detail.nodes.map { "\($0.name): \($0.message)" })")
+        let server = try #require(detail.nodes.first { $0.displayName == "server" })
+        #expect(server.phase == .succeeded && server.run?.phase == "Cancelled", "\(server)")
+        #expect(try await client.log("serves", node: "serves[0].server").contains("leaving\n"))
+        let charged = try await federation.query(
+          "SELECT count(*) FROM runs r JOIN nodes n USING (workflow_id, ordinal) WHERE n.display_name = 'server' "
+            + "AND r.finished_ms >= (SELECT max(finished_ms) FROM nodes WHERE display_name = 'again') AND r.charge_micros > 0"
+        )
+        #expect(try charged[0].int(0) == 1, "the run ended after what used it, and was charged")
+      }
+    }
+
     @Test(
       "an http template's answer is its result, its condition decides, and a header from a secret reaches the server")
     func requests() async throws {

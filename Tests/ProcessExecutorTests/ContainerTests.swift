@@ -11,6 +11,7 @@ struct ContainerTests {
 
   private func run(
     _ fixture: ExecutorFixture, _ id: Int64, _ containers: [Container], grace: UInt64 = 5000, retries: UInt32 = 0,
+    isDaemon: Bool = false,
     change: (inout TaskSpec) -> Void = { _ in }
   ) async throws -> RunObservation {
     var spec = TaskSpec(image: "debian:12")
@@ -19,7 +20,7 @@ struct ContainerTests {
       list: containers.map { .init(name: $0.name, role: .main, image: "debian:12", command: $0.arguments) })
     change(&spec)
     var request = RunRequest(id: RunID(id), epoch: 1, project: "p", spec: spec)
-    let plan = ContainerPlan(containers: containers, graceMs: grace, retries: retries)
+    let plan = ContainerPlan(containers: containers, graceMs: grace, retries: retries, isDaemon: isDaemon)
     request.privateFiles = [RunFile(path: ContainerPlan.fileName, mode: 0o400, bytes: plan.bytes)]
     try await fixture.executor.submit(request)
     return try await fixture.end(of: id)
@@ -135,6 +136,86 @@ struct ContainerTests {
     await fixture.tearDown()
   }
 
+  @Test("a daemon is ready when its probe is affirmed and everything beside it runs, and not before")
+  func readiness() async throws {
+    let fixture = try await ExecutorFixture()
+    var server = shell(
+      "main", .main, "touch /tmp/begun; while [ ! -e /tmp/open ]; do sleep 0.02; done; touch /tmp/up; exec sleep 600",
+      isResult: true)
+    server.probes = [
+      ContainerPlan.Probe(kind: .readiness, arguments: ["test", "-e", "/tmp/up"], periodMs: 50, failureThreshold: 1)
+    ]
+    let task = Task { [server] in try await run(fixture, 9, [server], isDaemon: true) }
+    let root = fixture.executor.workspace(for: RunID(9)).root
+    try await fixture.waitUntil("it runs") { access(root + "/tmp/begun", F_OK) == 0 }
+    try await Task.sleep(for: .milliseconds(300))
+    #expect(await fixture.executor.isReady(RunID(9)) == false)
+    close(open(root + "/tmp/open", O_CREAT | O_WRONLY, 0o644))
+    try await fixture.waitUntil("it is ready") { access(root + ContainerPlan.readyPath, F_OK) == 0 }
+    #expect(await fixture.executor.isReady(RunID(9)))
+    try await fixture.executor.cancel(RunID(9), grace: .seconds(10))
+    #expect(try await task.value.phase == .cancelled)
+    await fixture.tearDown()
+  }
+
+  @Test("a container whose livenessProbe fails is ended, and no question is asked before its startupProbe is affirmed")
+  func liveness() async throws {
+    let fixture = try await ExecutorFixture()
+    var main = shell(
+      "main", .main, "trap 'echo asked to end; exit 9' TERM; sleep 0.4; touch /tmp/up; while :; do sleep 0.02; done",
+      isResult: true)
+    main.probes = [
+      ContainerPlan.Probe(
+        kind: .startup, arguments: ["test", "-e", "/tmp/up"], periodMs: 50, failureThreshold: 200),
+      ContainerPlan.Probe(
+        kind: .liveness, arguments: ["sh", "-c", "[ -e /tmp/up ] || exit 0; echo x >> /tmp/asked; exit 1"],
+        periodMs: 50, failureThreshold: 3, graceMs: 5000),
+    ]
+    let end = try await run(fixture, 10, [main])
+    #expect(end.phase == .failed && end.exitCode == 9, "\(end) \(fixture.log(10))")
+    #expect(fixture.log(10).contains("asked to end") && fixture.log(10).contains("livenessProbe"))
+    let asked = fixture.text(fixture.executor.workspace(for: RunID(10)).root + "/tmp/asked")
+    #expect(asked == "x\nx\nx\n", "\(asked)")
+    var slow = shell("main", .main, "exec sleep 600", isResult: true)
+    slow.probes = [
+      ContainerPlan.Probe(
+        kind: .startup, arguments: ["sleep", "600"], periodMs: 50, timeoutMs: 50, failureThreshold: 2, graceMs: 5000)
+    ]
+    let late = try await run(fixture, 11, [slow])
+    #expect(late.phase == .failed && late.exitCode == 143, "one that does not answer in time has failed: \(late)")
+    await fixture.tearDown()
+  }
+
+  @Test("a probe over the network is good for whoever listens, and for an answer of 200 to 399")
+  func network() async throws {
+    let fixture = try await ExecutorFixture { $0.network = .host }
+    let server = """
+      perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => 0, Listen => 5) or die;
+      open(F, ">", "/tmp/port"); print F $s->sockport; close F;
+      while ($c = $s->accept) { $l = <$c>; while (<$c>) { last if /^\\r?$/ }
+      print $c ($l =~ m{ /good } ? "HTTP/1.1 204 Fine" : "HTTP/1.1 503 Busy"), "\\r\\n\\r\\n"; close $c }'
+      """
+    let end = try await run(
+      fixture, 12,
+      [
+        shell(
+          "main", .main,
+          """
+          while [ ! -s /tmp/port ]; do sleep 0.05; done; p=$(cat /tmp/port)
+          say() { "$@" && echo good || echo bad; }
+          say /.fubini/agent probe tcp 127.0.0.1 $p; say /.fubini/agent probe tcp 127.0.0.1 1
+          say /.fubini/agent probe http 127.0.0.1 $p /good X-A b; say /.fubini/agent probe http 127.0.0.1 $p /bad
+          """, isResult: true),
+        shell("server", .sidecar, server),
+      ]
+    ) { $0.capturesResult = true }
+    #expect(end.phase == .succeeded, "\(fixture.log(12))")
+    #expect(
+      fixture.text(fixture.executor.workspace(for: RunID(12)).standardOutput) == "good\nbad\ngood\nbad\n",
+      "\(fixture.log(12))")
+    await fixture.tearDown()
+  }
+
   @Test("a plan reads back as it was written, and what is no plan is refused")
   func plan() throws {
     let plan = ContainerPlan(
@@ -142,8 +223,14 @@ struct ContainerTests {
         Container(
           name: "a", role: .member, arguments: ["x", ""], environment: ["A=b"], workingDirectory: "/w",
           dependencies: ["b"], isResult: true),
-        Container(name: "b", role: .sidecar, arguments: ["y"]),
-      ], graceMs: 7, retries: 3, retryPauseMs: 9)
+        Container(
+          name: "b", role: .sidecar, arguments: ["y"],
+          probes: [
+            ContainerPlan.Probe(
+              kind: .liveness, arguments: ["p", "q"], initialDelayMs: 1, periodMs: 2, timeoutMs: 3, successThreshold: 4,
+              failureThreshold: 5, graceMs: 6)
+          ]),
+      ], graceMs: 7, retries: 3, retryPauseMs: 9, isDaemon: true)
     #expect(try ContainerPlan(bytes: plan.bytes) == plan)
     for count in 0..<plan.bytes.count {
       #expect(throws: WireReader.Malformed.self) { try ContainerPlan(bytes: Array(plan.bytes[..<count])) }

@@ -77,6 +77,12 @@ struct PlacementPlannerTests {
     ),
     Rejected(
       code: "TooLarge", cluster: cluster("a"), requirement: with { $0.copy = Resources(cpuMillicores: 9000) }),
+    Rejected(
+      code: "DaemonElsewhere", cluster: cluster("a"), requirement: with { $0.beside = Companion("b", .daemon) }),
+    Rejected(
+      code: "VolumesElsewhere", cluster: cluster("a"), requirement: with { $0.beside = Companion("b", .volumes) }),
+    Rejected(code: "NoSuchClaim", cluster: cluster("a"), requirement: with { $0.claims = ["refs"] }),
+    Rejected(code: "CannotRun", cluster: cluster("a"), requirement: with { $0.features = [.daemons] }),
     Rejected(code: "NoPrice", cluster: cluster("a"), requirement: with { $0.hints.maxPrice = Money("1 CNY") }),
     Rejected(
       code: "OtherCurrency", cluster: cluster("a", prices: PriceSheet(currency: "USD", coreHour: 1)),

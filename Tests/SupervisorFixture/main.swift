@@ -11,5 +11,6 @@ if arguments.first == "daemonise", let executable = realpath("/proc/self/exe", n
   exit(0)
 }
 if arguments.first == ContainerPlan.command { exit(ContainerInit.main()) }
+if arguments.first == ContainerProbe.command { exit(ContainerProbe.main(Array(arguments.dropFirst()))) }
 if arguments.first == "batch-step" { exit(Supervisor.batchStep(Array(arguments.dropFirst()))) }
 exit(Supervisor.main(Array(arguments.drop { $0 == "supervisor" })))

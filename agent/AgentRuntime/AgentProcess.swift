@@ -267,7 +267,7 @@ final class AgentProcess: Sendable {
           // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
           capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000)),
           controlGroups: configuration.controlGroups, processLimit: configuration.processLimit,
-          identities: try identities(configuration)))
+          identities: try identities(configuration), runAddress: configuration.runAddress))
     }
   }
 

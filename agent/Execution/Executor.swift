@@ -52,6 +52,9 @@ public protocol Executor: Sendable {
   /// Whether it can do that for every run that it takes: then runs may have slices that are shorter than their bounds.
   func canExtend() async -> Bool
 
+  /// Whether a daemon that runs can be used: see `RunFeature.daemons`.
+  func isReady(_ id: RunID) async -> Bool
+
   /// Everything that happens to runs from now on. One stream at a time: a new one ends the one before.
   ///
   /// Never drops a phase. Holds at most a few entries per run that is not forgotten, which bounds it by the cluster's slots.
@@ -90,6 +93,7 @@ public struct AwaitedRun: Hashable, Sendable, Codable {
 }
 
 extension Executor {
+  public func isReady(_ id: RunID) async -> Bool { false }
   /// A cluster without a queue of its own has no place to give.
   public func queueAhead(_ runs: [AwaitedRun]) async -> [RunID] { runs.map(\.request.id) }
   public func extend(_ slices: [RunID: Duration]) async throws {}

@@ -151,6 +151,9 @@ public actor ProcessExecutor: Executor {
 
   public func canExtend() async -> Bool { supervisorKnowsSlices }
 
+  /// The run's first program has put a file down.
+  public func isReady(_ id: RunID) async -> Bool { HostFiles.exists(workspace(for: id).root + ContainerPlan.readyPath) }
+
   public func extend(_ slices: [RunID: Duration]) async throws {
     let commands = slices.sorted { $0.key < $1.key }.map { id, slice in
       var writer = WireWriter()
@@ -212,6 +215,9 @@ public actor ProcessExecutor: Executor {
       canFence: probe != nil && supervisorIsEnclosed, disk: preparation.disk?.rounded, executor: "process",
       notices: notices)
     inventory.features = preparation.features
+    inventory.runAddress = configuration.runAddress
+    // Elsewhere nobody would reach them.
+    if preparation.sharesNetwork, preparation.features.contains(.containers) { inventory.features?.insert(.daemons) }
     return inventory
   }
 

@@ -35,6 +35,8 @@ public struct ProcessExecutorConfiguration: Sendable {
   public var logLimit: ByteCount
   /// Where the control groups of runs are made; `.none` enforces no limit of memory, CPU and processes.
   public var controlGroups: ControlGroupSetting
+  /// Under which other clusters reach the ports of runs; nil: runs reach each other by loopback, and nobody else does.
+  public var runAddress: String?
   /// Processes and threads of one run at once, where that can be enforced: a fork bomb ends there.
   public var processLimit: Int
 
@@ -47,8 +49,9 @@ public struct ProcessExecutorConfiguration: Sendable {
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], identity: RunIdentity = .nobody, capacity: Resources = .zero, slots: Int? = nil,
     logLimit: ByteCount = .mebibytes(64), controlGroups: ControlGroupSetting = .none, processLimit: Int = 4096,
-    identities: [ProjectName: RunIdentity] = [:]
+    identities: [ProjectName: RunIdentity] = [:], runAddress: String? = nil
   ) {
+    self.runAddress = runAddress
     self.stateDirectory = stateDirectory
     self.supervisorExecutable = supervisorExecutable
     self.sandbox = sandbox

@@ -260,7 +260,7 @@ package struct RunPreparation {
   package var features: Set<RunFeature> {
     let showsVolumes = probe != nil || apptainer != nil && images.contains { $0.runsAs.hasPrefix(Apptainer.prefix) }
     var features: Set<RunFeature> = showsVolumes ? [.artifacts, .objects, .volumes] : [.artifacts, .objects]
-    if probe != nil, helper != nil { features.formUnion([.containers, .http]) }
+    if probe != nil, helper != nil { features.formUnion([.containers, .http, .probes]) }
     return features
   }
 

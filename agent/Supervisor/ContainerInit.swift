@@ -8,7 +8,7 @@ internal import Glibc
 /// the main one has ended, the sidecars get SIGTERM and, after the grace, SIGKILL. The members of a container set start when those that they
 /// depend on have ended well; the run ends when none is left that can start.
 public final class ContainerInit {
-  private enum State: Equatable {
+  enum State: Equatable {
     case waiting
     case running(pid: Int32)
     /// Failed, and starts again at this moment (CLOCK_BOOTTIME).
@@ -20,17 +20,25 @@ public final class ContainerInit {
     var line: [UInt8] = []
   }
 
-  private let plan: ContainerPlan
+  let plan: ContainerPlan
   private let poll: Int32
   private let signals: Int32
   private let timer: Int32
-  private var states: [State]
+  var states: [State]
+  /// What is asked of the containers that run.
+  var questions: [ProbeQuestion] = []
+  /// Containers whose readiness, or having started, was affirmed.
+  var readyContainers: Set<Int> = []
+  var startedContainers: Set<Int> = []
+  /// Containers that were asked to end for their answers, by the moment of their SIGKILL.
+  var endedByProbe: [Int: UInt64] = [:]
+  var hasToldReady = false
   private var attempts: [UInt32]
   /// By read end.
   private var outputs: [Int32: Output] = [:]
   private var killAt: UInt64?
   /// A signal has asked for the end, or the main program has ended: nothing starts any more.
-  private var isEnding = false
+  private(set) var isEnding = false
   /// Sidecars that ended after they were asked to: how they did is of no interest but for SIGKILL's own code.
   private var askedToEnd: Set<Int> = []
 
@@ -51,7 +59,7 @@ public final class ContainerInit {
     }
   }
 
-  private static func say(_ text: String) { try? Files.writeAll(2, Array("fubini: \(text)\n".utf8)) }
+  static func say(_ text: String) { try? Files.writeAll(2, Array("fubini: \(text)\n".utf8)) }
 
   private init(_ plan: ContainerPlan) throws(SystemFailure) {
     self.plan = plan
@@ -69,6 +77,7 @@ public final class ContainerInit {
 
   private func loop() throws(SystemFailure) {
     startReady()
+    tellReady()
     var ready = [Int32](repeating: 0, count: 32)
     while !isOver {
       csupervisor_timer_arm(timer, nextMoment)
@@ -86,6 +95,7 @@ public final class ContainerInit {
       }
       passTime()
       startReady()
+      tellReady()
     }
     for file in Array(outputs.keys) { take(file, isLast: true) }
   }
@@ -174,6 +184,7 @@ public final class ContainerInit {
       return ended(index, -pid == ENOENT ? 127 : 126)
     }
     states[index] = .running(pid: pid)
+    beginProbes(of: index)
     if ends[0] >= 0 {
       outputs[ends[0]] = Output(container: index)
       _ = csupervisor_poll_watch(poll, ends[0], 0, 0)
@@ -181,7 +192,7 @@ public final class ContainerInit {
   }
 
   /// The run's own, and over it the container's.
-  private func environment(of container: ContainerPlan.Container) -> [String] {
+  func environment(of container: ContainerPlan.Container) -> [String] {
     let names = Set(container.environment.map { $0.prefix { $0 != "=" } })
     var all = container.environment
     var next = environ
@@ -195,6 +206,7 @@ public final class ContainerInit {
 
   private func ended(_ index: Int, _ code: Int32) {
     let container = plan.containers[index]
+    endProbes(of: index)
     if container.role == .member, code != 0, !isEnding, attempts[index] <= plan.retries {
       states[index] = .pausing(until: csupervisor_boottime_ns() + plan.retryPauseMs * 1_000_000)
       return
@@ -215,6 +227,7 @@ public final class ContainerInit {
     isEnding = true
     let (ns, overflow) = plan.graceMs.multipliedReportingOverflow(by: 1_000_000)
     killAt = overflow ? .max : csupervisor_boottime_ns() &+ ns
+    for index in states.indices { endProbes(of: index) }
     signalAll(SIGTERM)
     for index in states.indices {
       if case .pausing = states[index] { states[index] = .ended(code: 128 + SIGTERM) }
@@ -239,7 +252,7 @@ public final class ContainerInit {
   private var nextMoment: UInt64 {
     var next = killAt ?? .max
     for case .pausing(let moment) in states { next = min(next, moment) }
-    return next
+    return min(next, nextProbeMoment)
   }
 
   private func passTime() {
@@ -251,6 +264,7 @@ public final class ContainerInit {
     for index in states.indices {
       if case .pausing(let moment) = states[index], now >= moment { states[index] = .waiting }
     }
+    passProbeTime(now)
   }
 
   private func takeSignals() {
@@ -268,7 +282,10 @@ public final class ContainerInit {
     while true {
       let pid = waitpid(-1, &status, WNOHANG)
       guard pid > 0 else { return }
-      guard let index = states.firstIndex(of: .running(pid: pid)) else { continue }
+      guard let index = states.firstIndex(of: .running(pid: pid)) else {
+        answered(pid, isGood: csupervisor_exited(status) != 0 && csupervisor_exit_code(status) == 0)
+        continue
+      }
       // What it has started and left must not outlive it as a program that nobody knows.
       kill(-pid, SIGKILL)
       for (file, output) in outputs where output.container == index { take(file) }

@@ -10,6 +10,40 @@ public struct ContainerPlan: Hashable, Sendable {
     /// Of a container set: starts when those that it depends on have ended well.
     case member = 3
   }
+  /// What is asked of a container from time to time: a program beside it, which answers by its exit code.
+  public struct Probe: Hashable, Sendable {
+    public enum Kind: UInt8, Sendable {
+      /// The others wait for it; the container is ended when it fails.
+      case startup = 0
+      /// Says when a daemon is ready.
+      case readiness = 1
+      /// The container is ended when it fails.
+      case liveness = 2
+    }
+    public var kind: Kind
+    public var arguments: [String]
+    public var initialDelayMs: UInt64
+    public var periodMs: UInt64
+    public var timeoutMs: UInt64
+    public var successThreshold: UInt32
+    public var failureThreshold: UInt32
+    /// From SIGTERM to SIGKILL.
+    public var graceMs: UInt64
+
+    public init(
+      kind: Kind, arguments: [String], initialDelayMs: UInt64 = 0, periodMs: UInt64 = 10_000,
+      timeoutMs: UInt64 = 1000, successThreshold: UInt32 = 1, failureThreshold: UInt32 = 3, graceMs: UInt64 = 30_000
+    ) {
+      self.kind = kind
+      self.arguments = arguments
+      self.initialDelayMs = initialDelayMs
+      self.periodMs = periodMs
+      self.timeoutMs = timeoutMs
+      self.successThreshold = successThreshold
+      self.failureThreshold = failureThreshold
+      self.graceMs = graceMs
+    }
+  }
   public struct Container: Hashable, Sendable {
     public var name: String
     public var role: Role
@@ -21,11 +55,13 @@ public struct ContainerPlan: Hashable, Sendable {
     public var dependencies: [String]
     /// What the run's result is taken from: its output stays as it is, others' lines begin with their names.
     public var isResult: Bool
+    public var probes: [Probe]
 
     public init(
       name: String, role: Role, arguments: [String], environment: [String] = [], workingDirectory: String? = nil,
-      dependencies: [String] = [], isResult: Bool = false
+      dependencies: [String] = [], isResult: Bool = false, probes: [Probe] = []
     ) {
+      self.probes = probes
       self.name = name
       self.role = role
       self.arguments = arguments
@@ -41,8 +77,14 @@ public struct ContainerPlan: Hashable, Sendable {
   /// Of each member of a container set that fails.
   public var retries: UInt32
   public var retryPauseMs: UInt64
+  /// `readyPath` is made as soon as all containers are ready.
+  public var isDaemon: Bool
 
-  public init(containers: [Container], graceMs: UInt64 = 30_000, retries: UInt32 = 0, retryPauseMs: UInt64 = 0) {
+  public init(
+    containers: [Container], graceMs: UInt64 = 30_000, retries: UInt32 = 0, retryPauseMs: UInt64 = 0,
+    isDaemon: Bool = false
+  ) {
+    self.isDaemon = isDaemon
     self.containers = containers
     self.graceMs = graceMs
     self.retries = retries
@@ -52,6 +94,8 @@ public struct ContainerPlan: Hashable, Sendable {
   /// Where a run finds its plan and the agent's program.
   public static let path = "/.fubini/containers"
   public static let program = "/.fubini/agent"
+  /// Below the run's root: a file that is there once a daemon is ready.
+  public static let readyPath = "/.fubini/ready"
   /// The argument that makes the agent's program a `ContainerInit`.
   public static let command = "containers"
   /// The plan among the run's private files.
@@ -71,7 +115,16 @@ public struct ContainerPlan: Hashable, Sendable {
       writer.put(container.workingDirectory ?? "")
       writer.put(container.dependencies)
       writer.put(container.isResult)
+      writer.put(UInt32(container.probes.count))
+      for probe in container.probes {
+        writer.put(probe.kind.rawValue)
+        writer.put(probe.arguments)
+        for number in [probe.initialDelayMs, probe.periodMs, probe.timeoutMs, probe.graceMs] { writer.put(number) }
+        writer.put(probe.successThreshold)
+        writer.put(probe.failureThreshold)
+      }
     }
+    writer.put(isDaemon)
     return writer.bytes
   }
 
@@ -89,11 +142,31 @@ public struct ContainerPlan: Hashable, Sendable {
       let (arguments, environment) = (try reader.texts(), try reader.texts())
       let directory = try reader.text()
       let dependencies = try reader.texts()
+      let isResult = try reader.flag()
       containers.append(
         Container(
           name: name, role: role, arguments: arguments, environment: environment,
           workingDirectory: directory.isEmpty ? nil : directory, dependencies: dependencies,
-          isResult: try reader.flag()))
+          isResult: isResult, probes: try Self.probes(&reader)))
     }
+    isDaemon = try reader.flag()
+  }
+
+  private static func probes(_ reader: inout WireReader) throws(WireReader.Malformed) -> [Probe] {
+    let count = Int(try reader.number(UInt32.self))
+    guard count <= 3 else { throw WireReader.Malformed() }
+    var probes: [Probe] = []
+    for _ in 0..<count {
+      guard let kind = Probe.Kind(rawValue: try reader.number()) else { throw WireReader.Malformed() }
+      var probe = Probe(kind: kind, arguments: try reader.texts())
+      probe.initialDelayMs = try reader.number()
+      probe.periodMs = try reader.number()
+      probe.timeoutMs = try reader.number()
+      probe.graceMs = try reader.number()
+      probe.successThreshold = try reader.number()
+      probe.failureThreshold = try reader.number()
+      probes.append(probe)
+    }
+    return probes
   }
 }

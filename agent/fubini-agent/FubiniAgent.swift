@@ -20,6 +20,7 @@ enum FubiniAgent {
     case "keep": exit(Keeper.main(Array(arguments.dropFirst())))
     case "batch-step": exit(Supervisor.batchStep(Array(arguments.dropFirst())))
     case ContainerPlan.command: exit(ContainerInit.main())
+    case ContainerProbe.command: exit(ContainerProbe.main(Array(arguments.dropFirst())))
     case RequestProgram.command: exit(await RequestCommand.main())
     default: break
     }

@@ -20,7 +20,7 @@ extension DeltaEncoder {
     ("outputs", "text"), ("exit_code", "int4"), ("host_cluster", "text"), ("runs_as", "text"),
     ("cancel_reason", "text"),
     ("wake_ms", "int8"), ("end_pending", "bool"), ("expansion", "text"), ("restarts", "int4"), ("checkpoints", "text"),
-    ("gate", "text"), ("held_whole", "bool"),
+    ("gate", "text"), ("held_whole", "bool"), ("daemon", "text"),
   ]
 
   static let runColumns: [(name: String, type: String)] = [
@@ -113,6 +113,7 @@ extension DeltaEncoder {
     try p.append(column: rows) { $0.record.checkpoints.isEmpty ? nil : try RowJSON.encode($0.record.checkpoints) }
     try p.append(column: rows) { try $0.record.gate.map { try RowJSON.encode($0) } }
     p.append(column: rows) { $0.record.isHeldWhole }
+    try p.append(column: rows) { try $0.record.daemon.map { try RowJSON.encode($0) } }
     for _ in nodeCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(nodeSQL, p)
   }

@@ -80,6 +80,7 @@ enum RowDecoder {
     record.checkpoints = try row.optionalText(29).map { try RowJSON.decode([String: StoredArtifact].self, $0) } ?? [:]
     record.gate = try row.optionalText(30).map { try RowJSON.decode(NodeGate.self, $0) }
     record.isHeldWhole = try row.bool(31)
+    record.daemon = try row.optionalText(32).map { try RowJSON.decode(NodeDaemon.self, $0) }
     return NodeRow(workflow: WorkflowID(try row.int(0)), record: record)
   }
 

@@ -452,7 +452,11 @@ struct ForecastSimulation {
       let row = tasks[index].row
       trace.tasks[row].startAt = time
       if trace.tasks[row].stagedAt < time, let freed = sites[site].lastEnded { trace.tasks[row].freedBy = freed }
-      if let node = tasks[index].node { tell(.taskStarted(node, cluster: sites[site].name, runsAs: "")) }
+      guard let node = tasks[index].node else { continue }
+      tell(.taskStarted(node, cluster: sites[site].name, runsAs: ""))
+      guard tasks[index].spec?.containers?.isDaemon == true else { continue }
+      machine.taskReachable(node, at: Foresight.unknown)
+      tell(.taskReady(node))
     }
   }
 

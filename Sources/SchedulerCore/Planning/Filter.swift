@@ -83,6 +83,7 @@ enum Filter {
       let wanted = hints.kinds.map(\.rawValue).joined(separator: ", ")
       return Rejection("KindNotAllowed", "the workflow asks for kind \(wanted), this is \(spec.kind.rawValue)")
     }
+    if let beside = requirement.beside, beside.cluster != spec.name { return elsewhere(beside) }
     guard !requirement.nodeSelector.isEmpty || !hints.labels.isEmpty else { return nil }
     let selectors = requirement.nodeSelector.merging(hints.labels) { $1 }
     for key in selectors.keys.sorted() where spec.labels[key] != selectors[key] {
@@ -90,6 +91,17 @@ enum Filter {
       return Rejection("LabelMismatch", "\(key)=\(selectors[key]!) is asked for, \(has)")
     }
     return nil
+  }
+
+  private static func elsewhere(_ beside: Companion) -> Rejection {
+    switch beside.reason {
+    case .daemon:
+      Rejection(
+        "DaemonElsewhere",
+        "it is to reach a daemon on \(beside.cluster), whose address no other cluster reaches (`runAddress` in the "
+          + "configuration of its agent declares one)")
+    case .volumes: Rejection("VolumesElsewhere", "the volumes of its workflow are on \(beside.cluster)")
+    }
   }
 
   /// Whether the part of the cluster is there that the task takes.
@@ -131,6 +143,10 @@ enum Filter {
     }
     if !requirement.features.isEmpty, let lack = requirement.features.subtracting(inventory.features ?? []).min() {
       return Rejection("CannotRun", lack.lack)
+    }
+    if let claim = requirement.claims.first(where: { inventory.claims?.contains($0) != true }) {
+      return Rejection(
+        "NoSuchClaim", "its operator declares no volume claim \(claim) (`claims` in its agent's configuration)")
     }
     if requirement.hints.onDisconnect == .replace, !inventory.canFence {
       return Rejection("CannotFence", "onDisconnect: replace needs an executor that can prove that a run has ended")

@@ -74,6 +74,9 @@ extension DocumentReader {
     guard template.isTask else {
       return report("initContainers and sidecars belong to a container, a script or a containerSet", at: node.mark)
     }
+    if template.initContainers.contains(where: { $0.container.probes != nil }) {
+      report("init containers have no probes: they run to their end", at: node["initContainers"]?.mark ?? node.mark)
+    }
     guard let set = template.containerSet else {
       var names: Set<String> = [RunContainers.resultName]
       for companion in all where !names.insert(companion.name).inserted {

@@ -10,6 +10,9 @@ extension DocumentReader {
       switch key {
       // A companion's own; see `readCompanions`.
       case "name", "dependencies", "mirrorVolumeMounts": return
+      // See `readProbes`.
+      case "livenessProbe", "ports", "readinessProbe", "startupProbe": return
+      case "securityContext": reader.readSecurityContext(value)
       case "image": container.image = reader.text(value) ?? ""
       case "command": container.command = reader.texts(value)
       case "args": container.args = reader.texts(value)
@@ -22,6 +25,7 @@ extension DocumentReader {
       default: container.volumeMounts = reader.list(value) { reader, item in reader.readVolumeMount(item) }
       }
     }
+    if case .mapping = node.value { container.probes = readProbes(of: node) }
     if isScript, container.source == nil {
       report("a script needs a source", at: node.mark)
       container.source = ""

@@ -41,6 +41,11 @@ extension DocumentReader {
     }
     if template.transformations != nil { placeDataSource(in: &template, node) }
     checkCompanions(of: template, at: node)
+    if template.isDaemon,
+      !template.isTask || template.containerSet != nil || template.http != nil || template.transformations != nil
+    {
+      report("only a container or a script can be a daemon", at: node["daemon"]?.mark ?? node.mark)
+    }
     if let annotationBlock {
       template.federation = (template.federation ?? FederationBlock()).filled(from: annotationBlock)
     }
@@ -57,6 +62,9 @@ extension DocumentReader {
     case "parallelism":
       template.parallelism = integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
     case "failFast": template.failFast = bool(value)
+    case "daemon": template.isDaemon = bool(value) ?? false
+    case "securityContext": readSecurityContext(value)
+    case "podSpecPatch": template.podSpecPatch = podPatchText(value)
     case "synchronization": template.synchronization = readSynchronization(value)
     case "memoize": template.memoize = value.isNull ? nil : readMemoization(value)
     case "onExit": template.onExit = readOnExit(value)

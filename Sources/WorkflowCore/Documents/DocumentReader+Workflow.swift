@@ -33,6 +33,7 @@ extension DocumentReader {
     }
     reportMissingParts(of: root)
     readStoredTemplates(root, into: &workflow)
+    workflow.spec.warnings = warnings
     if let annotationBlock {
       workflow.spec.federation = (workflow.spec.federation ?? FederationBlock()).filled(from: annotationBlock)
     }
@@ -124,6 +125,8 @@ extension DocumentReader {
       case "ttlStrategy": result.spec.ttl = value.isNull ? nil : reader.readTTL(value)
       case "suspend": result.spec.suspend = reader.bool(value) ?? false
       case "retryStrategy": result.spec.retryStrategy = value.isNull ? nil : reader.readRetryStrategy(value)
+      case "securityContext": reader.readSecurityContext(value)
+      case "podSpecPatch": result.spec.podSpecPatch = reader.podPatchText(value)
       case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
       case "volumes": result.spec.volumes = reader.readVolumes(value)
       case "federation": result.spec.federation = reader.readFederation(value)

@@ -10,6 +10,10 @@ struct DocumentReader {
   let isStrict: Bool
   private(set) var problems: [DocumentProblem] = []
   private(set) var omittedCount = 0
+  /// What is kept without effect where that may make a difference: the field and why.
+  private(set) var warnings: [String] = []
+  /// A stored document is read: what an earlier release has accepted is not refused any more.
+  var isTrusted = false
   var path = DocumentPath()
   /// Of the templates that are being read.
   var scope = TemplateScope.local
@@ -41,6 +45,12 @@ struct DocumentReader {
     problems.append(DocumentProblem(path: path.description, mark: mark, message: message, suggestion: suggestion()))
   }
 
+  /// The field at the path has no effect.
+  mutating func warn(_ reason: String) {
+    guard warnings.count < DocumentErrors.limit else { return }
+    warnings.append("\(path.description) has no effect: \(reason)")
+  }
+
   mutating func mention(_ reference: TemplateReference, template: String?, at mark: SourceMark) {
     mentions.append(
       TemplateMention(
@@ -70,9 +80,11 @@ struct DocumentReader {
       defer { path.components.removeLast() }
       if table.honoured.contains(member.key) {
         visit(&self, member.key, member.value)
+      } else if let reason = table.noted[member.key] {
+        if !member.value.isNull, !member.value.isEmptyList { warn(reason) }
       } else if let reason = table.refused[member.key] {
         // Typed clients send lists of nothing where nothing was asked for.
-        if !member.value.isNull, !member.value.isEmptyList { report(reason, at: member.keyMark) }
+        if !member.value.isNull, !member.value.isEmptyList, !isTrusted { report(reason, at: member.keyMark) }
       } else if isStrict, !table.accepted.contains(member.key) {
         report("unknown field", at: member.keyMark, suggestion: table.nearest(to: member.key))
       }

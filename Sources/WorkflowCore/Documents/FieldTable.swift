@@ -5,17 +5,22 @@ struct FieldTable: Sendable {
   /// Read and kept, without any effect: each speaks of a Kubernetes object that does not exist here, or asks for what
   /// happens anyway, so that leaving it out changes no result.
   var accepted: Set<String>
+  /// Kept without effect, which may make a difference: it is told with the workflow (`WorkflowSpec.warnings`), with the reason.
+  var noted: [String: String]
   /// Refused by name, with the reason: obeying it is not possible yet, and ignoring it would change results.
   var refused: [String: String]
 
-  init(_ honoured: Set<String>, accepted: Set<String> = [], refused: [String: String] = [:]) {
+  init(
+    _ honoured: Set<String>, accepted: Set<String> = [], noted: [String: String] = [:], refused: [String: String] = [:]
+  ) {
+    self.noted = noted
     self.honoured = honoured
     self.accepted = accepted
     self.refused = refused
   }
 
   func nearest(to name: String) -> String? {
-    NearestName.find(name, among: (honoured.union(accepted).union(refused.keys)).sorted())
+    NearestName.find(name, among: honoured.union(accepted).union(noted.keys).union(refused.keys).sorted())
   }
 }
 
@@ -39,22 +44,34 @@ enum FieldTables {
       "activeDeadlineSeconds", "arguments", "artifactGC", "artifactRepositoryRef", "entrypoint", "federation", "hooks",
       "nodeSelector", "onExit",
       "parallelism",
-      "podResources", "priority", "retryStrategy", "serviceAccountName", "shutdown", "suspend", "synchronization",
-      "templateDefaults",
+      "podResources", "podSpecPatch", "priority", "retryStrategy", "securityContext", "serviceAccountName",
+      "shutdown", "suspend", "synchronization", "templateDefaults",
       "templates",
       "ttlStrategy", "volumes", "workflowMetadata", "workflowTemplateRef",
     ],
     accepted: [
-      "archiveLogs", "automountServiceAccountToken", "dnsConfig", "dnsPolicy", "executor", "hostAliases",
-      "imagePullSecrets", "metrics", "podDisruptionBudget", "podGC", "podMetadata", "podPriority",
-      "podPriorityClassName", "podSpecPatch", "resourceClaims",
-      "schedulerName", "securityContext", "tolerations", "volumeClaimGC",
+      "archiveLogs", "automountServiceAccountToken", "executor", "imagePullSecrets", "podDisruptionBudget", "podGC",
+    ],
+    noted: [
+      "dnsConfig": nameServers, "dnsPolicy": nameServers, "metrics": metrics, "podMetadata": podMetadata,
+      "podPriority": placement, "podPriorityClassName": placement, "resourceClaims": devices,
+      "schedulerName": placement, "tolerations": placement,
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
+      "hostAliases": hostAliases,
       "hostNetwork": "runs never share the host's network identity",
       "volumeClaimTemplates": "persistent volume claims are not supported yet; use emptyDir volumes and artifacts",
     ])
+
+  // Why a field that Kubernetes obeys makes no difference here.
+  private static let placement = "it says where Kubernetes places a pod; here the federation block and shares decide"
+  private static let nameServers = "runs have the name servers of their cluster's machines"
+  private static let metrics = "no metrics are made of it; Fubini has its own"
+  private static let podMetadata =
+    "there is no pod that would carry it; a template's own metadata can be read by its run"
+  private static let devices = "no devices are claimed; ask for GPUs by resources and gpuType"
+  private static let hostAliases = "names of hosts cannot be added"
 
   static let cronSpec = FieldTable([
     "concurrencyPolicy", "failedJobsHistoryLimit", "schedule", "schedules", "startingDeadlineSeconds", "stopStrategy",
@@ -67,49 +84,67 @@ enum FieldTables {
 
   static let template = FieldTable(
     [
-      "activeDeadlineSeconds", "container", "containerSet", "dag", "data", "failFast", "federation", "http",
+      "activeDeadlineSeconds", "container", "containerSet", "dag", "daemon", "data", "failFast", "federation", "http",
       "initContainers", "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit", "outputs", "parallelism",
       "retryStrategy",
-      "script", "sidecars", "steps", "suspend", "synchronization", "timeout",
+      "podSpecPatch", "script", "securityContext", "sidecars", "steps", "suspend", "synchronization", "timeout",
       "volumes",
     ],
-    accepted: [
-      "archiveLocation", "automountServiceAccountToken", "executor", "hostAliases", "metrics", "podSpecPatch",
-      "priority",
-      "priorityClassName", "resourceClaims", "schedulerName", "securityContext", "serviceAccountName", "tolerations",
+    accepted: ["automountServiceAccountToken", "executor", "serviceAccountName"],
+    noted: [
+      "archiveLocation": "artifacts and logs go to the project's own repository", "metrics": metrics,
+      "priority": placement, "priorityClassName": placement, "resourceClaims": devices, "schedulerName": placement,
+      "tolerations": placement,
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
       "annotations": "write annotations below metadata",
-      "daemon": "daemon containers are not supported yet",
+      "hostAliases": hostAliases,
       "plugin": "plugin templates are not supported",
       "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
     ])
 
   private static let containerFields: Set<String> = [
-    "args", "command", "env", "envFrom", "image", "resources", "volumeMounts", "workingDir",
+    "args", "command", "env", "envFrom", "image", "livenessProbe", "ports", "readinessProbe", "resources",
+    "securityContext", "startupProbe", "volumeMounts", "workingDir",
   ]
   private static let containerAccepted: Set<String> = [
-    "imagePullPolicy", "livenessProbe", "name", "ports", "readinessProbe", "resizePolicy", "securityContext",
-    "startupProbe", "stdin", "stdinOnce", "terminationMessagePath", "terminationMessagePolicy", "tty",
+    "imagePullPolicy", "name", "resizePolicy", "stdin", "stdinOnce", "tty",
   ]
+  private static let containerNoted = [
+    "terminationMessagePath": terminationMessage, "terminationMessagePolicy": terminationMessage,
+  ]
+  private static let terminationMessage = "the message of a run that failed is its exit code and what ended it"
   private static let containerRefused: [String: String] = [
     "lifecycle": "Kubernetes life-cycle handlers are not supported",
     "restartPolicy": "restart policies of containers are not supported; use retryStrategy",
     "volumeDevices": "block devices are not supported",
   ]
-  static let container = FieldTable(containerFields, accepted: containerAccepted, refused: containerRefused)
+  static let container = FieldTable(
+    containerFields, accepted: containerAccepted, noted: containerNoted, refused: containerRefused)
   static let script = FieldTable(
-    containerFields.union(["source"]), accepted: containerAccepted, refused: containerRefused)
+    containerFields.union(["source"]), accepted: containerAccepted, noted: containerNoted, refused: containerRefused)
 
   static let companion = FieldTable(
     containerFields.union(["mirrorVolumeMounts", "name"]), accepted: containerAccepted.subtracting(["name"]),
-    refused: containerRefused)
+    noted: containerNoted, refused: containerRefused)
   static let containerSet = FieldTable(["containers", "retryStrategy", "volumeMounts"])
   static let setContainer = FieldTable(
     containerFields.union(["dependencies", "name"]), accepted: containerAccepted.subtracting(["name"]),
-    refused: containerRefused)
+    noted: containerNoted, refused: containerRefused)
   static let setRetryStrategy = FieldTable(["duration", "retries"])
+
+  static let port = FieldTable(["containerPort", "name"], accepted: ["hostIP", "hostPort", "protocol"])
+  static let probe = FieldTable(
+    [
+      "exec", "failureThreshold", "httpGet", "initialDelaySeconds", "periodSeconds", "successThreshold", "tcpSocket",
+      "terminationGracePeriodSeconds", "timeoutSeconds",
+    ], refused: ["grpc": "probes over gRPC are not supported: use exec with a client, or tcpSocket"])
+  static let execAction = FieldTable(["command"])
+  static let httpAction = FieldTable(["host", "httpHeaders", "path", "port", "scheme"])
+  /// Of headers and of variables that are patched.
+  static let probeHeader = FieldTable(["name", "value"])
+  static let tcpAction = FieldTable(["host", "port"])
 
   static let httpTemplate = FieldTable([
     "body", "bodyFrom", "headers", "insecureSkipVerify", "method", "successCondition", "timeoutSeconds", "url",
@@ -131,7 +166,7 @@ enum FieldTables {
   static let fieldReference = FieldTable(["fieldPath"], accepted: ["apiVersion"])
   static let wholeObject = FieldTable(["configMapRef", "prefix", "secretRef"])
   static let resources = FieldTable(
-    ["limits", "requests"], refused: ["claims": "Kubernetes resource claims are not supported yet"])
+    ["limits", "requests"], noted: ["claims": devices])
   static let volumeMount = FieldTable(
     ["mountPath", "name", "readOnly", "subPath"], accepted: ["mountPropagation", "recursiveReadOnly"],
     refused: [
@@ -164,7 +199,31 @@ enum FieldTables {
     refused: [
       "resourceFieldRef": "fields of resources are not supported: what a container asks for is known to its author"
     ])
-  static let emptyDir = FieldTable([], accepted: ["medium", "sizeLimit"])
+  static let emptyDir = FieldTable(
+    [],
+    noted: [
+      "medium": "the directory is on the disk of the run's machine",
+      "sizeLimit": "the directory has no limit of its own",
+    ])
+  static let securityContext = FieldTable(
+    ["allowPrivilegeEscalation", "capabilities", "privileged", "procMount", "runAsNonRoot", "runAsUser"],
+    noted: [
+      "appArmorProfile": confinement, "fsGroup": users, "fsGroupChangePolicy": users,
+      "readOnlyRootFilesystem": "a run may write in its own root, which is deleted with it", "runAsGroup": users,
+      "seLinuxChangePolicy": confinement, "seLinuxOptions": confinement, "seccompProfile": confinement,
+      "supplementalGroups": users, "supplementalGroupsPolicy": users,
+    ],
+    refused: [
+      "sysctls": "a run cannot set parameters of the kernel",
+      "windowsOptions": "there are no clusters of Windows machines",
+    ])
+  private static let users = "runs have the user and group that their cluster gives them"
+  private static let confinement = "runs are confined as their cluster's operator has decided"
+  static let podPatch = FieldTable(
+    ["activeDeadlineSeconds", "containers", "initContainers", "nodeSelector", "terminationGracePeriodSeconds"])
+  static let containerPatch = FieldTable(
+    ["args", "command", "env", "image", "name", "resources", "workingDir"], accepted: ["imagePullPolicy"])
+  static let capabilities = FieldTable(["add", "drop"])
 
   private static let stepFields: Set<String> = [
     "arguments", "continueOn", "hooks", "inline", "name", "onExit", "template", "templateRef", "when", "withItems",

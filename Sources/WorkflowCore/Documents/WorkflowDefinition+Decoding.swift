@@ -68,6 +68,7 @@ extension WorkflowDefinition {
     trusted root: DocumentNode, canonicalJSON: String? = nil, hasLines: Bool = true
   ) throws(DocumentErrors) {
     var reader = DocumentReader(isStrict: false)
+    reader.isTrusted = true
     let workflow = reader.readWorkflow(DocumentReader.effective(root))
     guard reader.problems.isEmpty else {
       throw DocumentErrors(problems: reader.problems, omittedCount: reader.omittedCount)

@@ -146,6 +146,10 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var labelsFrom: [String: String] = [:]
   /// Only told by `workflow.serviceAccountName`.
   public var serviceAccountName = "default"
+  /// YAML or JSON; see `PodPatch`. May hold tags.
+  public var podSpecPatch: String?
+  /// Fields that have no effect here and may have one on Kubernetes, with the reasons.
+  public var warnings: [String] = []
 
   public init(
     entrypoint: String, arguments: WorkflowArguments = WorkflowArguments(), templates: [WorkflowTemplate] = [],

@@ -50,6 +50,10 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   /// `data`: with it, the body is a container of nothing. The expressions, applied one after the other to the names of what is at the
   /// place of the last input artifact.
   public var transformations: [String]?
+  /// What follows goes on as soon as it is ready, and it runs until the template that it stands in has ended.
+  public var isDaemon = false
+  /// YAML or JSON; see `PodPatch`. May hold tags.
+  public var podSpecPatch: String?
 
   public init(
     name: String, isInline: Bool = false, body: Body, inputs: TemplateInputs = TemplateInputs(),
@@ -97,6 +101,8 @@ public struct ContainerTemplate: Hashable, Sendable, Codable {
   public var workingDir: String?
   public var resources: ResourceRequirements
   public var volumeMounts: [VolumeMount]
+  /// nil: none.
+  public var probes: ProbesTemplate?
 
   public init(
     image: String = "", command: [String] = [], args: [String] = [], source: String? = nil,

@@ -42,6 +42,7 @@ public struct WorkflowTemplateDefinition: CanonicalDocument {
     let root = try JSONDocumentParser.parse(Array(text.utf8), limits: .stored)
     _ = try DocumentSource.kind(of: root, among: [.workflowTemplate, .clusterWorkflowTemplate])
     var reader = DocumentReader(isStrict: false)
+    reader.isTrusted = true
     let workflow = reader.readWorkflow(root)
     guard reader.problems.isEmpty else {
       throw DocumentErrors(problems: reader.problems, omittedCount: reader.omittedCount)

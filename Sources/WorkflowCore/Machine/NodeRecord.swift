@@ -137,6 +137,8 @@ public struct NodeRecord: Hashable, Sendable {
   public var isHeldWhole = false
   /// What it had to pass before it began; nil for most.
   public var gate: NodeGate?
+  /// Of a daemon whose run has begun; nil for everything else.
+  public var daemon: NodeDaemon?
 
   public init(
     id: NodeID, name: String, displayName: String, type: NodeType, role: NodeRole, phase: NodePhase,
@@ -169,7 +171,7 @@ extension NodeRecord: Codable {
   private enum CodingKeys: String, CodingKey {
     case id, name, displayName, type, role, phase, hasBegun, isSuperseded, templateName, message, startedAt, finishedAt
     case parent, boundary, step, item, itemJSON, upstream, inputs, outputs, exitCode, hostCluster, runsAs, cancelReason
-    case isEndPending, expansion, wakeAt, restarts, checkpoints, isHeldWhole, gate
+    case isEndPending, expansion, wakeAt, restarts, checkpoints, isHeldWhole, gate, daemon
   }
 
   public init(from decoder: any Decoder) throws {
@@ -204,6 +206,7 @@ extension NodeRecord: Codable {
     checkpoints = try container.decodeIfPresent([String: StoredArtifact].self, forKey: .checkpoints) ?? [:]
     isHeldWhole = try container.decodeIfPresent(Bool.self, forKey: .isHeldWhole) ?? false
     gate = try container.decodeIfPresent(NodeGate.self, forKey: .gate)
+    daemon = try container.decodeIfPresent(NodeDaemon.self, forKey: .daemon)
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -239,7 +242,25 @@ extension NodeRecord: Codable {
     if !checkpoints.isEmpty { try container.encode(checkpoints, forKey: .checkpoints) }
     if isHeldWhole { try container.encode(true, forKey: .isHeldWhole) }
     try container.encodeIfPresent(gate, forKey: .gate)
+    try container.encodeIfPresent(daemon, forKey: .daemon)
   }
+}
+
+/// What a daemon is to those that go on beside it.
+public struct NodeDaemon: Hashable, Sendable, Codable {
+  /// Where they reach it: Argo's `podIP`.
+  public var address: String
+  /// It has been ready, and nothing waits for it any more; also when it has ended since.
+  public var isReady: Bool
+  public init(address: String, isReady: Bool = false) {
+    self.address = address
+    self.isReady = isReady
+  }
+}
+
+extension NodeRecord {
+  /// Whether nothing waits for it although it may still run.
+  public var isDaemoned: Bool { daemon?.isReady == true }
 }
 
 extension FederationError {

@@ -8,8 +8,11 @@ struct TemplatePlan: Sendable {
   let dag: DAGPlan?
   /// Where each step of a steps template is, by name.
   let steps: [String: (group: Int32, step: Int32)]
+  /// `mentionedDaemons[s]`: the daemons of this template whose address step s mentions.
+  let mentionedDaemons: [String: [String]]
 
-  init(_ template: WorkflowTemplate) throws {
+  /// - Parameter daemons: names of the templates that are daemons.
+  init(_ template: WorkflowTemplate, daemons: Set<String> = []) throws {
     self.template = template
     program = template.program
     var steps: [String: (group: Int32, step: Int32)] = [:]
@@ -24,6 +27,24 @@ struct TemplatePlan: Sendable {
     }
     self.dag = dag
     self.steps = steps
+    mentionedDaemons = Self.mentions(of: daemons, in: template)
+  }
+
+  private static func mentions(of daemons: Set<String>, in template: WorkflowTemplate) -> [String: [String]] {
+    guard !daemons.isEmpty else { return [:] }
+    let steps = template.allSteps
+    let servers = steps.filter { daemons.contains($0.template) }.map(\.name)
+    guard !servers.isEmpty else { return [:] }
+    var mentions: [String: [String]] = [:]
+    for step in steps {
+      // Its hooks included: what mentions an address may use it.
+      let text = step.texts.joined(separator: "\n")
+      let named = servers.filter { name in
+        ["steps.\(name).ip", "tasks.\(name).ip", "['\(name)'].ip", "[\"\(name)\"].ip"].contains { text.contains($0) }
+      }
+      if !named.isEmpty { mentions[step.name] = named }
+    }
+    return mentions
   }
 
   /// The type of a node that runs the template itself.
@@ -118,5 +139,38 @@ struct DAGPlan: Sendable {
       open.append(contentsOf: dependencies[Int(task)])
     }
     return (targets, wanted)
+  }
+}
+
+extension WorkflowStep {
+  /// What it passes on and is decided by, with its hooks: everything in it that may mention other steps.
+  fileprivate var texts: [String] {
+    var texts = arguments.texts + [when].compactMap(\.self)
+    switch loop {
+    case .items(let items): texts += items.map(\.description)
+    case .param(let text): texts.append(text)
+    case .sequence(let sequence): texts += [sequence.count, sequence.start, sequence.end].compactMap(\.self)
+    case nil: break
+    }
+    for hook in [onExit].compactMap(\.self) + hooks.map(\.hook) { texts += hook.arguments.texts }
+    return texts
+  }
+}
+
+extension WorkflowArguments {
+  fileprivate var texts: [String] {
+    var texts: [String] = []
+    for parameter in parameters {
+      texts += [parameter.value, parameter.defaultValue, parameter.valueFrom?.defaultValue].compactMap(\.self)
+      switch parameter.valueFrom?.source {
+      case .parameter(let text), .expression(let text), .path(let text): texts.append(text)
+      case .supplied, nil: break
+      }
+    }
+    for artifact in artifacts {
+      texts += [artifact.raw, artifact.key, artifact.from, artifact.fromExpression].compactMap(\.self)
+      texts += artifact.foreign?.texts ?? []
+    }
+    return texts
   }
 }

@@ -7,6 +7,8 @@ public enum WorkflowEvent: Hashable, Sendable, Codable {
   /// What earlier events left undone goes on.
   case proceed
   case taskStarted(NodeID, cluster: ClusterName, runsAs: String)
+  /// The run of a daemon is up, and whoever waits for its node may go on.
+  case taskReady(NodeID)
   /// The outcome's phase is one of the terminal ones of `RunPhase`.
   case taskEnded(NodeID, TaskOutcome)
   /// The moment that `nextWake` named has come.

@@ -17,10 +17,10 @@ extension WorkflowMachine {
         RunContainers.Container(
           name: RunContainers.resultName, role: .main, image: spec.image, command: spec.command,
           arguments: spec.arguments, environment: spec.environment, environmentSources: spec.environmentSources,
-          workingDirectory: spec.workingDirectory))
+          workingDirectory: spec.workingDirectory, probes: try probes(of: main, template, at: ordinal)))
       list += try template.sidecars.map { try container($0, .sidecar, template, at: ordinal) }
     }
-    var containers = RunContainers(list: list)
+    var containers = RunContainers(list: list, isDaemon: template.isDaemon ? true : nil)
     if let retries = template.containerSet?.retries {
       let text = try substitute(retries, in: .leaf(ordinal))
       guard let count = Int32(text), (0...1000).contains(count) else {
@@ -52,7 +52,20 @@ extension WorkflowMachine {
       arguments: try written.args.map(text),
       environment: try written.env.map { EnvironmentVariable(name: $0.name, value: try text($0.value)) } + taken.fields,
       environmentSources: taken.sources, workingDirectory: try written.workingDir.map(text),
-      dependencies: companion.dependencies)
+      dependencies: companion.dependencies, probes: try probes(of: written, template, at: ordinal))
+  }
+
+  /// That a container is ready matters to those that wait for a daemon alone.
+  private func probes(
+    of container: ContainerTemplate, _ template: WorkflowTemplate, at ordinal: Int32
+  ) throws -> RunProbes? {
+    guard let probes = container.probes else { return nil }
+    func text(_ value: String) throws -> String { try substitute(value, in: .leaf(ordinal)) }
+    let resolved = RunProbes(
+      startup: try probes.startup?.resolved(text),
+      readiness: template.isDaemon ? try probes.readiness?.resolved(text) : nil,
+      liveness: try probes.liveness?.resolved(text))
+    return resolved.isEmpty ? nil : resolved
   }
 
   /// What runs at the same time is added up, and no init container may need more. A limit of all is the sum of theirs, where each has one.
@@ -89,7 +102,12 @@ extension WorkflowMachine {
 }
 
 extension WorkflowTemplate {
-  var hasSeveralContainers: Bool { containerSet != nil || !initContainers.isEmpty || !sidecars.isEmpty }
+  /// Several containers, or one that must be looked after.
+  var hasSeveralContainers: Bool {
+    if containerSet != nil || !initContainers.isEmpty || !sidecars.isEmpty || isDaemon { return true }
+    guard case .container(let main) = body else { return false }
+    return main.probes?.endsContainers == true
+  }
 
   /// Those that run at the same time.
   var concurrentContainers: [ContainerTemplate] {

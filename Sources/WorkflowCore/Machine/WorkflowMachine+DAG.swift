@@ -79,7 +79,7 @@ extension WorkflowMachine {
     case .errored: return phase == .error
     case .skipped: return phase == .skipped
     case .omitted: return phase == .omitted
-    case .daemoned: return false
+    case .daemoned: return nodes[Int(ordinal)].isDaemoned && !phase.isTerminal
     case .anySucceeded, .allFailed:
       let members = groupFrames[ordinal]?.members.first ?? [ordinal]
       if result == .anySucceeded { return members.contains { nodes[Int($0)].phase == .succeeded } }
@@ -105,8 +105,10 @@ extension WorkflowMachine {
   mutating func countOff(_ position: Int32, of node: Int32, in dag: DAGPlan) {
     let index = Int(position)
     let phase = nodes[Int(dagFrames[node]!.nodes[index])].phase
+    // One that was ready has done what it was waited for, whatever became of it since.
+    let isServing = nodes[Int(dagFrames[node]!.nodes[index])].isDaemoned
     let branch: DAGFrame.Branch =
-      switch phase {
+      switch isServing ? .succeeded : phase {
       case .failed: .failed
       case .error: .error
       case .skipped, .omitted:

@@ -75,6 +75,10 @@ extension WorkflowMachine {
     // What it had reached on the way is of no use to a run that makes its outputs anew.
     if outcome.phase == .succeeded { nodes[index].checkpoints = [:] }
     let reason = nodes[index].cancelReason
+    if isDaemon(node.ordinal) {
+      let phase = daemonPhase(after: outcome, of: nodes[index])
+      return end(node.ordinal, phase, reason == nil || phase == .failed ? reason ?? outcome.message : "")
+    }
     switch outcome.phase {
     case .succeeded: end(node.ordinal, .succeeded, outcome.message)
     case .failed: end(node.ordinal, .failed, reason ?? outcome.message)
@@ -99,7 +103,7 @@ extension WorkflowMachine {
   }
 
   /// The index of a task that was launched and has not ended; nil for everything else.
-  private func liveTask(_ node: NodeID) -> Int? {
+  func liveTask(_ node: NodeID) -> Int? {
     let index = Int(node.ordinal)
     guard nodes.indices.contains(index), nodes[index].type == .pod, nodes[index].hasBegun,
       !nodes[index].phase.isTerminal

@@ -51,7 +51,8 @@ extension WorkflowMachine {
   }
 
   mutating func hookEnded(of node: Int32) {
-    guard nodes[Int(node)].phase.isTerminal, !nodes[Int(node)].isEndPending, hooksAreDone(of: node) else { return }
+    let hasEnded = nodes[Int(node)].phase.isTerminal && !nodes[Int(node)].isEndPending
+    guard hasEnded || nodes[Int(node)].isDaemoned, hooksAreDone(of: node) else { return }
     if node == root, nodes[Int(node)].role == .entrypoint { rootEnded() } else { stepEnded(node) }
   }
 
@@ -123,6 +124,8 @@ extension WorkflowMachine {
   }
 
   private mutating func finishAfterRoot() {
+    // The end of the last one comes back here.
+    guard daemons.isEmpty else { return }
     let record = nodes[Int(root)]
     if let shutdown = status.shutdown, record.phase != .succeeded {
       return finish(record.phase == .error ? .error : .failed, "Stopped with strategy '\(shutdown.rawValue)'")
@@ -135,6 +138,7 @@ extension WorkflowMachine {
 
   /// A workflow whose exit handler failed has failed.
   private mutating func finishAfterExitHandler() {
+    guard daemons.isEmpty else { return }
     let (main, exit) = (nodes[Int(root)], nodes[Int(exitHandler)])
     if main.phase.isFulfilledWell, exit.phase == .failed || exit.phase == .error {
       return finish(exit.phase, exit.message)

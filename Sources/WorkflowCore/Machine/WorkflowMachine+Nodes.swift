@@ -49,6 +49,7 @@ extension WorkflowMachine {
     depths[index] = depths[Int(boundary)] + (entersTemplate ? 1 : 0)
     if role == .exitHandler || flags[Int(parent)].contains(.isExitHandler) { flags[index].insert(.isExitHandler) }
     guard !isSuperseded else { return }
+    if nodes[index].isDaemoned, type == .pod, !nodes[index].phase.isTerminal { noteDaemon(ordinal) }
     switch role {
     case .group:
       stepsFrames[parent, default: StepsFrame()].groups.append(ordinal)
@@ -120,7 +121,7 @@ extension WorkflowMachine {
     if nodes[Int(node)].type.isTask { agenda.readyTasks.push(node) } else { agenda.readyOthers.push(node) }
   }
 
-  private mutating func freeSlots(of node: Int32) {
+  mutating func freeSlots(of node: Int32) {
     if flags[Int(node)].contains(.holdsTaskSlot) {
       flags[Int(node)].remove(.holdsTaskSlot)
       activeTasks -= 1
@@ -241,6 +242,8 @@ extension WorkflowMachine {
     leaveGate(node)
     freeSlots(of: node)
     agenda.ended.push(node)
+    dismissDaemons(of: node)
+    daemonLeft(node)
   }
 
   /// Tells whoever waits for this node.
@@ -263,7 +266,9 @@ extension WorkflowMachine {
 
   /// The step has ended, and so have its hooks, or one of these: its exit handler comes next.
   mutating func stepEnded(_ node: Int32) {
-    guard hooksAreDone(of: node) else { return }
+    guard hooksAreDone(of: node), !flags[Int(node)].contains(.isSettled) else { return }
+    // The exit handler of a daemon would come before its end.
+    if nodes[Int(node)].isDaemoned { return settle(node) }
     if !startExitHandler(of: node) { settle(node) }
   }
 

@@ -8,6 +8,7 @@ extension WorkflowMachine {
     depths = []
     (stepsFrames, groupFrames, dagFrames, slotFrames, exitNodes, hookNodes) = ([:], [:], [:], [:], [:], [:])
     (root, exitHandler, activeTasks) = (-1, -1, 0)
+    daemons = [:]
     (wakes, openLoops) = (MinHeap(), [:])
     flags.reserveCapacity(nodes.count)
     depths.reserveCapacity(nodes.count)
@@ -37,11 +38,11 @@ extension WorkflowMachine {
   private mutating func countSettled() {
     for index in nodes.indices {
       let (node, ordinal) = (nodes[index], Int32(index))
-      guard node.role == .step, !node.isSuperseded, node.phase.isTerminal, let parent = node.parent?.ordinal else {
-        continue
-      }
+      guard node.role == .step, !node.isSuperseded, node.phase.isTerminal || node.isDaemoned,
+        let parent = node.parent?.ordinal
+      else { continue }
       // Its parent has not taken note of its end, or of its exit handler's; the agenda has it.
-      if node.isEndPending { continue }
+      if node.isEndPending, !node.isDaemoned { continue }
       if let exit = exitNodes[ordinal], !nodes[Int(exit)].phase.isTerminal || nodes[Int(exit)].isEndPending { continue }
       guard hooksAreDone(of: ordinal) else { continue }
       flags[index].insert(.isSettled)
@@ -57,6 +58,7 @@ extension WorkflowMachine {
 
   /// The slots of a node that has begun.
   private mutating func takeSlots(_ node: Int32) {
+    if nodes[Int(node)].isDaemoned { return }
     if nodes[Int(node)].type.isTask {
       activeTasks += 1
       flags[Int(node)].insert(.holdsTaskSlot)

@@ -172,6 +172,10 @@ extension WorkflowMachine {
     if node == exitHandler { return .drop }
     if flags[Int(node)].contains(.isExitHandler) { return .keep }
     if let selector, matches(selector, node) { return .drop }
+    // What runs again needs it running.
+    if record.isDaemoned, let boundary = record.boundary?.ordinal, !nodes[Int(boundary)].phase.isFulfilledWell {
+      return record.role == .attempt ? .keep : .drop
+    }
     // An attempt shares the fate of its Retry node.
     if record.role == .attempt { return .keep }
     switch record.type {

@@ -35,6 +35,8 @@ extension WorkflowMachine {
     nodes[Int(node)].outputs = last.outputs
     nodes[Int(node)].exitCode = last.exitCode
     markChanged(node)
+    // What came after it has gone on with the one that has ended.
+    if last.isDaemoned { return end(node, last.phase, last.message) }
     guard last.phase == .failed || last.phase == .error else { return end(node, last.phase, last.message) }
     guard refusal(for: node) == nil, nodes[Int(node)].cancelReason == nil else {
       return end(node, last.phase, last.message)

@@ -313,6 +313,7 @@ extension WorkflowMachine {
     case "startedAt": return node.startedAt.map { .text(RFC3339.format($0)) } ?? .absent
     case "finishedAt": return node.finishedAt.map { .text(RFC3339.format($0)) } ?? .absent
     case "hostNodeName": return node.hostCluster.map { .text($0.text) } ?? .absent
+    case "ip": return node.daemon.map { .text($0.address) } ?? .absent
     case "outputs.result": return node.outputs.result.map { .text($0) } ?? .absent
     case "outputs.parameters":
       return .text(JSONValue.object(node.outputs.parameters.mapValues { .string($0) }).description)

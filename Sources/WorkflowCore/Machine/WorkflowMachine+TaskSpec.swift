@@ -8,11 +8,12 @@ extension WorkflowMachine {
   ///   reports the task's end with `.error`.
   public func taskSpec(for node: NodeID) throws -> TaskSpec {
     let ordinal = node.ordinal
-    guard nodes.indices.contains(Int(ordinal)), let template = plan(of: ordinal)?.template,
-      case .container(let container) = template.body
+    guard nodes.indices.contains(Int(ordinal)), let written = plan(of: ordinal)?.template, written.isTask
     else { throw FederationError(.invalidArgument, "node \(node) runs no container") }
     let context = TagContext.leaf(ordinal)
     func text(_ value: String) throws -> String { try substitute(value, in: context) }
+    let (template, grace) = try patched(written, in: context)
+    guard case .container(let container) = template.body else { return TaskSpec() }
     let needs = container.resources.filled(from: definition.spec.podResources)
     var spec = TaskSpec(
       image: try text(container.image), command: try container.command.map(text),
@@ -37,6 +38,8 @@ extension WorkflowMachine {
       spec.capturesResult = true
     }
     try gatherContainers(container, template, at: ordinal, into: &spec)
+    spec.beside = try clusterOfDaemons(for: ordinal).map { Companion($0, .daemon) }
+    if let grace { spec.terminationGrace = grace }
     if let seconds = template.activeDeadlineSeconds {
       guard let limit = Int64(try text(seconds)), limit > 0 else {
         throw FederationError(
@@ -98,6 +101,24 @@ extension WorkflowMachine {
       artifacts[output.name]!.isUnstored = nil
     }
     return artifacts
+  }
+
+  /// A template as `podSpecPatch` of the workflow, and then its own, changes it, with the grace that these say.
+  private func patched(
+    _ written: WorkflowTemplate, in context: TagContext
+  ) throws -> (template: WorkflowTemplate, grace: Duration?) {
+    var (template, grace) = (written, nil as Duration?)
+    for text in [definition.spec.podSpecPatch, written.podSpecPatch].compactMap(\.self) {
+      let text = try substitute(text, in: context)
+      let patch: PodPatch
+      do throws(DocumentErrors) { patch = try PodPatch(text) } catch {
+        let reason = error.problems.first.map { "\($0.path) \($0.message)" } ?? ""
+        throw FederationError(.invalidArgument, "podSpecPatch: \(reason)")
+      }
+      try patch.apply(to: &template)
+      grace = patch.terminationGraceSeconds.map { .seconds($0) } ?? grace
+    }
+    return (template, grace)
   }
 
   /// Where earlier attempts of the same task ran, when a further one is to run elsewhere (`retryStrategy.affinity`).

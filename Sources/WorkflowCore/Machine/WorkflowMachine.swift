@@ -33,6 +33,8 @@ public struct WorkflowMachine: Sendable {
   var exitNodes: [Int32: Int32] = [:]
   /// `hookNodes[n]`: the lifecycle hooks of node n that have been set off.
   var hookNodes: [Int32: [Int32]] = [:]
+  /// `daemons[n]`: the daemons in template n that are ready and have not ended.
+  var daemons: [Int32: Set<Int32>] = [:]
   /// The entrypoint's node: 0 until a workflow of a single task is retried.
   var root: Int32 = -1
   /// The workflow's exit handler; -1 while there is none.
@@ -134,6 +136,7 @@ public struct WorkflowMachine: Sendable {
     case .start: start()
     case .proceed: break
     case .taskStarted(let node, let cluster, let runsAs): taskStarted(node, cluster, runsAs)
+    case .taskReady(let node): taskReady(node)
     case .taskEnded(let node, let outcome): taskEnded(node, outcome)
     case .timeReached: timeReached()
     case .suspend: suspend()

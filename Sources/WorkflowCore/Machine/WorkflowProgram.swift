@@ -12,17 +12,21 @@ public struct WorkflowProgram: Sendable {
   let readsData: Bool
   /// Whether anything in the document looks at `outputs.result`, so that runs keep their standard output.
   let mentionsResult: Bool
+  /// Whether any template is a daemon.
+  let hasDaemons: Bool
 
   /// - Throws: `DocumentErrors` when a template cannot be made ready.
   public init(_ definition: WorkflowDefinition) throws {
     // Nobody looked them up, so nobody has them.
     let definition = try definition.resolved(with: LoadedTemplates())
+    let daemons = Set(definition.spec.templates.lazy.filter(\.isDaemon).map(\.name))
+    hasDaemons = !daemons.isEmpty
     var problems: [DocumentProblem] = []
     var plans: [TemplatePlan] = []
     plans.reserveCapacity(definition.spec.templates.count)
     for (index, template) in definition.spec.templates.enumerated() {
       do {
-        plans.append(try TemplatePlan(template))
+        plans.append(try TemplatePlan(template, daemons: daemons))
       } catch {
         let message = (error as? FederationError)?.publicMessage ?? "\(error)"
         problems.append(DocumentProblem(path: "spec.templates[\(index)]", message: message))

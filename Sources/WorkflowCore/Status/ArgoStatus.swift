@@ -37,7 +37,7 @@ public enum ArgoStatus {
     var object: [String: JSONValue] = [
       "phase": .string(status.phase.rawValue), "progress": .string(progress(machine)),
       "startedAt": time(status.startedAt), "finishedAt": time(status.finishedAt),
-      "conditions": conditions(status), "nodes": nodes(machine),
+      "conditions": conditions(machine), "nodes": nodes(machine),
     ]
     if !status.message.isEmpty { object["message"] = .string(status.message) }
     let outputs = outputs(status.outputs, exitCode: nil)
@@ -56,10 +56,17 @@ public enum ArgoStatus {
     return .object(nodes)
   }
 
-  private static func conditions(_ status: WorkflowStatus) -> JSONValue {
+  private static func conditions(_ machine: WorkflowMachine) -> JSONValue {
+    let status = machine.status
     var conditions: [JSONValue] = []
     if status.phase.isTerminal { conditions.append(["type": "Completed", "status": "True"]) }
     if status.isSuspended { conditions.append(["type": "Suspended", "status": "True"]) }
+    // As Argo calls what it accepts and does not like.
+    let warnings = machine.definition.spec.warnings
+    if !warnings.isEmpty {
+      conditions.append(
+        ["type": "SpecWarning", "status": "True", "message": .string(warnings.joined(separator: "; "))])
+    }
     return .array(conditions)
   }
 
@@ -88,6 +95,8 @@ public enum ArgoStatus {
     if !record.message.isEmpty { object["message"] = .string(record.message) }
     if let boundary = record.boundary { object["boundaryID"] = .string(machine.argoID(of: boundary.ordinal)) }
     if let cluster = record.hostCluster { object["hostNodeName"] = .string(cluster.text) }
+    if let daemon = record.daemon { object["podIP"] = .string(daemon.address) }
+    if record.isDaemoned, !record.phase.isTerminal { object["daemoned"] = true }
     if record.role == .exitHandler || record.role == .hook { object["nodeFlag"] = ["hooked": true] }
     if record.role == .attempt { object["nodeFlag"] = ["retried": true] }
     if let locks = record.gate?.locks, !locks.isHeld, let first = locks.names.first {

@@ -179,6 +179,11 @@ extension WorkflowValidator {
         "there is no \(kind) \"\(parts[1])\"", suggestion: NearestName.find(parts[1], among: siblings.all.sorted()))
     }
     if outputs.isUnknown { return nil }
+    if parts.count == 3, parts[2] == "ip", !workflow.spec.templates[outputs.template].isDaemon {
+      return TagProblem(
+        "only a daemon has an ip that others can use, and template "
+          + "\"\(workflow.spec.templates[outputs.template].name)\" is none")
+    }
     if parts.count == 3, Self.siblingFields.contains(parts[2]) { return nil }
     guard parts[2] == "outputs", parts.count > 3 else {
       return TagProblem(

@@ -226,6 +226,8 @@ struct WorkflowValidator {
       }
       for text in texts { check(text, scope, at: path / "env") }
     }
+    for text in container.probes?.all.flatMap(\.texts) ?? [] { check(text, scope, at: path) }
+    checkSecretReferences(of: container, at: path)
     if let directory = container.workingDir { check(directory, scope, at: path / "workingDir") }
     for (key, amounts) in [("requests", container.resources.requests), ("limits", container.resources.limits)] {
       for (name, amount) in amounts { check(amount, scope, at: path / "resources" / key / name) }
@@ -241,6 +243,21 @@ struct WorkflowValidator {
         report(
           "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",
           suggestion: NearestName.find(mount.name, among: volumes.sorted()))
+      }
+    }
+  }
+
+  /// What would show a secret to everybody is said before the task fails for it.
+  private mutating func checkSecretReferences(of container: ContainerTemplate, at path: DocumentPath) {
+    var secret: Set<String> = []
+    for case .object(.value(let variable, _, let object, _)) in container.variableSources where object.kind == .secret {
+      secret.insert(variable)
+    }
+    guard !secret.isEmpty else { return }
+    for (key, texts) in [("command", container.command), ("args", container.args)] {
+      for (index, text) in texts.enumerated() {
+        guard let name = VariableReferences.names(in: text).first(where: secret.contains) else { continue }
+        report(VariableReferences.secretInArguments(name).publicMessage, at: path / key / index)
       }
     }
   }

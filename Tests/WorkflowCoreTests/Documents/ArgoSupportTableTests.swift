@@ -30,6 +30,10 @@ struct ArgoSupportTableTests {
     ("template.http.headers[].valueFrom", FieldTables.httpHeaderSource),
     ("template.data", FieldTables.data), ("template.data.source", FieldTables.dataSource),
     ("template.data.transformation[]", FieldTables.transformation),
+    ("ports[]", FieldTables.port), ("probes", FieldTables.probe), ("probes.exec", FieldTables.execAction),
+    ("probes.httpGet", FieldTables.httpAction), ("probes.httpGet.httpHeaders[]", FieldTables.probeHeader),
+    ("probes.tcpSocket", FieldTables.tcpAction), ("securityContext", FieldTables.securityContext),
+    ("securityContext.capabilities", FieldTables.capabilities),
     ("resources", FieldTables.resources), ("volumes[]", FieldTables.volume), ("emptyDir", FieldTables.emptyDir),
     ("volumes[].secret", FieldTables.secretVolume), ("volumes[].configMap", FieldTables.configMapVolume),
     ("volumes[].downwardAPI", FieldTables.downwardAPI), ("volumes[].projected", FieldTables.projected),
@@ -75,15 +79,17 @@ struct ArgoSupportTableTests {
       text += "\n### \(title)\n\n"
       text += "Supported: \(table.honoured.isEmpty ? "nothing beyond the object itself" : names(table.honoured)).\n"
       if !table.accepted.isEmpty { text += "\nAccepted without effect: \(names(table.accepted)).\n" }
-      guard !table.refused.isEmpty else { continue }
-      text += "\n| refused | why |\n|---|---|\n"
-      let reasons = Dictionary(grouping: table.refused.keys) { table.refused[$0]! }
-      let rows = reasons.map { (fields: $0.value.sorted(), why: $0.key) }
-      for row in rows.sorted(by: { $0.fields[0] < $1.fields[0] }) {
-        text += "| \(names(row.fields)) | \(row.why) |\n"
-      }
+      text += rows("kept with a warning", table.noted) + rows("refused", table.refused)
     }
     return text + "\n"
+  }
+
+  private static func rows(_ title: String, _ fields: [String: String]) -> String {
+    guard !fields.isEmpty else { return "" }
+    var text = "\n| \(title) | why |\n|---|---|\n"
+    let rows = Dictionary(grouping: fields.keys) { fields[$0]! }.map { (fields: $0.value.sorted(), why: $0.key) }
+    for row in rows.sorted(by: { $0.fields[0] < $1.fields[0] }) { text += "| \(names(row.fields)) | \(row.why) |\n" }
+    return text
   }
 
   @Test("the reference names every field that is supported, accepted without effect, or refused, and why")

@@ -24,6 +24,7 @@ struct MachinePropertyTests {
         NodeID(Int32.random(in: 0..<(nodes + 3), using: &random)), outcomes.randomElement(using: &random)!)
     case 8: return .start
     case 9: return .taskStarted(NodeID(Int32.random(in: 0..<nodes, using: &random)), cluster: "c", runsAs: "host")
+    case 11, 12: return .taskReady(NodeID(Int32.random(in: 0..<nodes, using: &random)))
     case 10 where allowStops:
       return .retry(restartSuccessful: Bool.random(using: &random), selector: .displayName("a(0:x)"))
     default:

@@ -48,6 +48,8 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `processLimit`: processes and threads of one run at once.
   public var processLimit = 4096
   public var network = Network.auto
+  /// `runAddress`: under which other clusters reach the ports of this one's runs; nil: its runs alone do, by loopback.
+  public var runAddress: String?
   /// `transferLimit`: bytes a second of what the agent fetches and uploads, together, by the time of day; and of what other clusters
   /// fetch from its export, once more.
   public var transferLimit = BandwidthTimetable(bytesPerSecond: nil)

@@ -10,7 +10,7 @@ enum ConfigurationParser {
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
     "sandbox", "network", "cgroups", "processLimit", "transferLimit", "linkLimits", "artifactCacheSize", "logLevel",
     "slurm",
-    "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export",
+    "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export", "runAddress",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["command", "pattern", "runsAs"]
@@ -138,6 +138,12 @@ enum ConfigurationParser {
       }
     case "sandbox": configuration.sandbox = try choice(key, node)
     case "network": configuration.network = try choice(key, node)
+    case "runAddress":
+      let address = try text(key, node)
+      guard address.utf8.count <= 253, !address.contains(where: { $0.isWhitespace || $0 == "/" }),
+        !RunAddress.isLoopback(address)
+      else { throw invalid(key, "a host's name or address that other clusters reach, without a port", node) }
+      configuration.runAddress = address
     case "cgroups":
       guard let setting = ControlGroupSetting(try text(key, node)) else {
         throw invalid(key, "auto, none, or a control group like /fubini", node)

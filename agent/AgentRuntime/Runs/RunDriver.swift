@@ -109,6 +109,7 @@ final class RunDriver: Sendable {
         group.addTask { [self] in await forward(observations) }
         group.addTask { [self] in await submission.run(submissions) }
         group.addTask { [self] in await queueingAhead.run() }
+        group.addTask { [self] in await watchDaemons() }
         while let inputs = await mailbox.receive(limit: Self.batchMax) { await turn(inputs) }
         group.cancelAll()
       }
@@ -143,6 +144,16 @@ final class RunDriver: Sendable {
   private func forward(_ observations: AsyncStream<RunObservation>) async {
     for await observation in observations { await mailbox.send(.observed([observation])) }
   }
+
+  /// Asks of the daemons that run whether they can be used, until they can.
+  private func watchDaemons() async {
+    while !Task.isCancelled {
+      for id in table.withLock({ $0.awaitedDaemons }) where await executor.isReady(id) { await tell(.ready(id)) }
+      guard (try? await Task.sleep(for: Self.readinessPeriod)) != nil else { return }
+    }
+  }
+
+  private static let readinessPeriod = Duration.milliseconds(200)
 
   private func renew(_ lease: UInt64) {
     Task { [executor, logger] in

@@ -44,7 +44,14 @@ struct RunObjects: Sendable {
       { continue }
     }
     var filled = request
-    filled.secrets += try Self.environment(of: spec, in: request.project, found)
+    let variables = try RunVariables(
+      spec.environment, spec.environmentSources ?? [],
+      values: Self.environment(of: spec, in: request.project, found), found)
+    filled.secrets += variables.added
+    if spec.containers == nil {
+      filled.spec.command = try variables.expand(spec.command)
+      filled.spec.arguments = try variables.expand(spec.arguments)
+    }
     if let containers = spec.containers {
       filled.privateFiles.append(
         RunFile(
@@ -131,7 +138,7 @@ struct RunObjects: Sendable {
   /// Whether anything is to be done for a run before it starts.
   static func hasWork(_ request: RunRequest) -> Bool {
     !request.spec.objects.isEmpty || request.spec.fileVolumes?.isEmpty == false || request.spec.containers != nil
-      || request.spec.http != nil || request.spec.transformations != nil
+      || request.spec.http != nil || request.spec.transformations != nil || RunVariables.areMentioned(in: request.spec)
   }
 
   /// What the first program of a run with several needs to know.
@@ -140,28 +147,56 @@ struct RunObjects: Sendable {
     _ found: [ProjectObject: [String: String]]
   ) throws -> ContainerPlan {
     let list = try containers.list.map { container -> ContainerPlan.Container in
-      let taken = try environment(
-        container.environmentSources ?? [], beside: container.environment, in: project, found)
+      let variables = try RunVariables(
+        container.environment, container.environmentSources ?? [],
+        values: try environment(
+          container.environmentSources ?? [], beside: container.environment, in: project, found), found)
       var arguments = container.command
       // As an entry point would be; a script brings its interpreter.
       if arguments.isEmpty, container.role != .main || spec.script == nil {
         arguments = images.first { $0.matches(container.image) }?.command ?? []
       }
       if container.role == .main, spec.script != nil { arguments.append(RunLayout.scriptPath) }
-      arguments += container.arguments
+      arguments = try variables.expand(arguments + container.arguments)
       guard let program = arguments.first, !program.isEmpty else {
         throw FederationError(
           .invalidArgument, "container \(container.name) has no command; images run here without their entry points")
       }
       return ContainerPlan.Container(
         name: container.name, role: container.role.planned, arguments: arguments,
-        environment: (container.environment + taken).map { "\($0.name)=\($0.value)" },
+        environment: variables.all.map { "\($0.name)=\($0.value)" },
         workingDirectory: container.workingDirectory, dependencies: container.dependencies,
-        isResult: container.role != .initial && container.name == RunContainers.resultName)
+        isResult: container.role != .initial && container.name == RunContainers.resultName,
+        probes: Self.probes(container.probes ?? RunProbes(), spec))
     }
     return ContainerPlan(
       containers: list, graceMs: UInt64(max(0, spec.terminationGrace.milliseconds)),
-      retries: UInt32(max(0, containers.retries)), retryPauseMs: UInt64(max(0, containers.retryPause.milliseconds)))
+      retries: UInt32(max(0, containers.retries)), retryPauseMs: UInt64(max(0, containers.retryPause.milliseconds)),
+      isDaemon: containers.isDaemon == true)
+  }
+
+  /// Every probe is a program: the author's own, or ours for what goes over the network.
+  private static func probes(_ probes: RunProbes, _ spec: TaskSpec) -> [ContainerPlan.Probe] {
+    func milliseconds(_ duration: Duration) -> UInt64 { UInt64(max(0, duration.milliseconds)) }
+    let kinds: [(ContainerPlan.Probe.Kind, RunProbe?)] = [
+      (.startup, probes.startup), (.readiness, probes.readiness), (.liveness, probes.liveness),
+    ]
+    return kinds.compactMap { kind, probe in
+      guard let probe else { return nil }
+      let arguments =
+        switch probe.action {
+        case .exec(let command): command
+        case .tcp(let host, let port): ContainerProbe.arguments(tcp: host, port: port)
+        case .http(let host, let port, let path, let headers):
+          ContainerProbe.arguments(http: host, port: port, path: path, headers: headers.map { ($0.name, $0.value) })
+        }
+      return ContainerPlan.Probe(
+        kind: kind, arguments: arguments, initialDelayMs: milliseconds(probe.initialDelay),
+        periodMs: max(1, milliseconds(probe.period)), timeoutMs: max(1, milliseconds(probe.timeout)),
+        successThreshold: UInt32(max(1, probe.successThreshold)),
+        failureThreshold: UInt32(max(1, probe.failureThreshold)),
+        graceMs: milliseconds(probe.grace ?? spec.terminationGrace))
+    }
   }
 
   private static func missing(_ object: ProjectObject) -> FederationError {

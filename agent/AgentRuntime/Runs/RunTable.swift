@@ -53,6 +53,8 @@ struct RunTable: Sendable {
   }
 
   private(set) var runs: [RunID: Run] = [:]
+  /// Daemons that run, and of which nobody has said yet that they are ready. A restart begins with all that run.
+  private(set) var awaitedDaemons: Set<RunID> = []
   private(set) var lastSequence: UInt64
   private(set) var acknowledgedSequence: UInt64
   private(set) var term: Int64
@@ -142,6 +144,7 @@ struct RunTable: Sendable {
       for id in ids { paused(id, in: .queued, reason: reason, at: now) }
     case .submissionFailed(let id, let message): submissionFailed(id, message: message, at: now)
     case .observed(let observations): for observation in observations { observed(observation, at: now) }
+    case .ready(let id): ready(id, at: now)
     case .collected(let id, let outputs): collected(id, outputs, at: now)
     case .logAcknowledged(let id, let offset, let isComplete):
       logAcknowledged(id, offset: offset, isComplete: isComplete)
@@ -324,6 +327,7 @@ extension RunTable {
 
   private mutating func erase(_ id: RunID) {
     guard let run = runs.removeValue(forKey: id) else { return }
+    awaitedDaemons.remove(id)
     if run.isForgetRequested, let index = keptLogs.firstIndex(of: id) {
       keptLogs.remove(at: index)
       keptLogBytes -= run.logLength
@@ -420,6 +424,7 @@ extension RunTable {
         let reason = observation.phase == .queued ? observation.message : ""
         if !reason.isEmpty { runs[id]!.pauseReason = reason }
         append(event: observation.phase, of: id, message: reason, at: now)
+        if observation.phase == .running, run.request?.spec.containers?.isDaemon == true { awaitedDaemons.insert(id) }
       }
       if observation.logBytes > 0 { actions.append(.shipLog(id, length: observation.logBytes, isFinal: false)) }
       return
@@ -445,6 +450,11 @@ extension RunTable {
         phase: observation.phase, message: observation.message, outputs: TaskOutputs(), bytesOut: 0)
       collected(id, nothing, at: now)
     }
+  }
+
+  private mutating func ready(_ id: RunID, at now: Timestamp) {
+    guard awaitedDaemons.remove(id) != nil, let run = runs[id], run.state == .submitted(.running) else { return }
+    append(event: .running, of: id, isReady: true, at: now)
   }
 
   /// The run has a place in the executor's queue already. An end there is the run's end: nobody can start it any more.
@@ -488,6 +498,7 @@ extension RunTable {
     at now: Timestamp
   ) {
     precondition(phase.isTerminal)
+    awaitedDaemons.remove(id)
     append(event: phase, of: id, message: message, outcome: outcome, at: now)
     changes.append(.ended(id, phase, logBytes: logBytes))
     runs[id]!.state = .ended(phase)
@@ -500,7 +511,8 @@ extension RunTable {
   }
 
   private mutating func append(
-    event phase: RunPhase, of id: RunID, message: String = "", outcome: Wire.Outcome? = nil, at now: Timestamp
+    event phase: RunPhase, of id: RunID, message: String = "", outcome: Wire.Outcome? = nil, isReady: Bool = false,
+    at now: Timestamp
   ) {
     lastSequence += 1
     hasNewEvents = true
@@ -512,6 +524,7 @@ extension RunTable {
     event.message = String(message.prefix(4096))
     if let outcome { event.outcome = outcome }
     event.runsAs = runs[id]?.runsAs ?? ""
+    event.ready = isReady
     // Serializing a message of our own making into memory does not fail.
     let payload = (try? event.serializedBytes() as Data) ?? Data()
     changes.append(.event(sequence: lastSequence, id, payload: payload))

@@ -36,7 +36,8 @@ extension Fubini_Agent_V1_RunContainers {
   var model: FederationModel.RunContainers {
     get throws {
       FederationModel.RunContainers(
-        list: try containers.map { try $0.model }, retries: retries, retryPause: .milliseconds(max(0, retryPauseMs)))
+        list: try containers.map { try $0.model }, retries: retries, retryPause: .milliseconds(max(0, retryPauseMs)),
+        isDaemon: daemon ? true : nil)
     }
   }
 }
@@ -51,8 +52,60 @@ extension Fubini_Agent_V1_RunContainer {
         name: name, role: known, image: image, command: command, arguments: arguments,
         environment: environment.map { FederationModel.EnvironmentVariable(name: $0.name, value: $0.value) },
         environmentSources: environmentSources.isEmpty ? nil : environmentSources.map(\.model),
-        workingDirectory: hasWorkingDirectory ? workingDirectory : nil, dependencies: dependencies)
+        workingDirectory: hasWorkingDirectory ? workingDirectory : nil, dependencies: dependencies,
+        probes: try probeModels)
     }
+  }
+
+  private var probeModels: FederationModel.RunProbes? {
+    get throws {
+      guard !probes.isEmpty else { return nil }
+      var models = FederationModel.RunProbes()
+      for probe in probes {
+        switch probe.kind {
+        case .startup: models.startup = try probe.model
+        case .readiness: models.readiness = try probe.model
+        case .liveness: models.liveness = try probe.model
+        case .UNRECOGNIZED: throw Fubini_Agent_V1_Probe.unknown
+        }
+      }
+      return models
+    }
+  }
+}
+
+extension Fubini_Agent_V1_Probe {
+  fileprivate static var unknown: FederationError {
+    FederationError(.invalidArgument, "A probe of a kind that is unknown to this agent: upgrade it")
+  }
+
+  fileprivate var model: FederationModel.RunProbe {
+    get throws {
+      let asked: FederationModel.RunProbe.Action =
+        switch action {
+        case .exec: .exec(command)
+        case .http:
+          .http(
+            host: host, port: port, path: path,
+            headers: headers.map { FederationModel.EnvironmentVariable(name: $0.name, value: $0.value) })
+        case .tcp: .tcp(host: host, port: port)
+        case .UNRECOGNIZED: throw Self.unknown
+        }
+      return FederationModel.RunProbe(
+        asked, initialDelay: .milliseconds(max(0, initialDelayMs)), period: .milliseconds(max(1, periodMs)),
+        timeout: .milliseconds(max(1, timeoutMs)), successThreshold: successThreshold,
+        failureThreshold: failureThreshold, grace: graceMs > 0 ? .milliseconds(graceMs) : nil)
+    }
+  }
+}
+
+extension Fubini_Agent_V1_ClaimVolume {
+  var model: FederationModel.ClaimVolume {
+    FederationModel.ClaimVolume(
+      name: name, isWorkflows: ofWorkflow,
+      mounts: mounts.map {
+        .init(path: $0.path, subPath: $0.subPath.isEmpty ? nil : $0.subPath, isReadOnly: $0.readOnly)
+      })
   }
 }
 

@@ -122,6 +122,7 @@ extension Fubini_Agent_V1_TaskSpec {
         labels: labels.isEmpty ? nil : labels)
       if hasHTTP { spec.http = http.model }
       if !transformations.isEmpty { spec.transformations = transformations }
+      if !claims.isEmpty { spec.claims = claims.map(\.model) }
       if hasContainers { spec.containers = try containers.model }
       if !environmentSources.isEmpty { spec.environmentSources = environmentSources.map(\.model) }
       if !fileVolumes.isEmpty { spec.fileVolumes = fileVolumes.map(\.model) }
@@ -223,6 +224,8 @@ extension Fubini_Agent_V1_Inventory {
     executor = inventory.executor ?? ""
     startsGangs = inventory.startsGangs
     features = (inventory.features ?? []).map(\.rawValue).sorted()
+    runAddress = inventory.runAddress ?? ""
+    claims = (inventory.claims ?? []).sorted()
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }
     if let declared = inventory.tenancy { tenancy = .init(declared) }

@@ -60,6 +60,7 @@ extension Fubini_Agent_V1_RunContainers {
     containers = several.list.map(Fubini_Agent_V1_RunContainer.init)
     retries = several.retries
     retryPauseMs = several.retryPause.milliseconds
+    daemon = several.isDaemon == true
   }
 }
 
@@ -77,6 +78,40 @@ extension Fubini_Agent_V1_RunContainer {
     environmentSources = (container.environmentSources ?? []).map(Fubini_Agent_V1_EnvironmentSource.init)
     if let directory = container.workingDirectory { workingDirectory = directory }
     dependencies = container.dependencies
+    let kinds: [(Fubini_Agent_V1_Probe.Kind, RunProbe?)] = [
+      (.startup, container.probes?.startup), (.readiness, container.probes?.readiness),
+      (.liveness, container.probes?.liveness),
+    ]
+    probes = kinds.compactMap { kind, probe in probe.map { Fubini_Agent_V1_Probe($0, kind) } }
+  }
+}
+
+extension Fubini_Agent_V1_Probe {
+  init(_ probe: RunProbe, _ kind: Kind) {
+    self.init()
+    self.kind = kind
+    switch probe.action {
+    case .exec(let command): (action, self.command) = (.exec, command)
+    case .http(let host, let port, let path, let headers):
+      (action, self.host, self.port, self.path) = (.http, host, port, path)
+      self.headers = headers.map { header in .with { ($0.name, $0.value) = (header.name, header.value) } }
+    case .tcp(let host, let port): (action, self.host, self.port) = (.tcp, host, port)
+    }
+    initialDelayMs = probe.initialDelay.milliseconds
+    periodMs = probe.period.milliseconds
+    timeoutMs = probe.timeout.milliseconds
+    (successThreshold, failureThreshold) = (probe.successThreshold, probe.failureThreshold)
+    graceMs = probe.grace?.milliseconds ?? 0
+  }
+}
+
+extension Fubini_Agent_V1_ClaimVolume {
+  init(_ claim: ClaimVolume) {
+    self.init()
+    (name, ofWorkflow) = (claim.name, claim.isWorkflows)
+    mounts = claim.mounts.map { mount in
+      .with { ($0.path, $0.subPath, $0.readOnly) = (mount.path, mount.subPath ?? "", mount.isReadOnly) }
+    }
   }
 }
 

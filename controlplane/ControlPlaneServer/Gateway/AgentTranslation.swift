@@ -75,6 +75,8 @@ extension ClusterInventory {
     if !inventory.features.isEmpty {
       features = Set(inventory.features.prefix(64).compactMap(RunFeature.init(rawValue:)))
     }
+    if !inventory.runAddress.isEmpty { runAddress = inventory.runAddress.told(253) }
+    if !inventory.claims.isEmpty { claims = Set(inventory.claims.prefix(256).map { $0.told(253) }) }
   }
 }
 
@@ -151,7 +153,8 @@ extension AgentEvent {
       sequence: Int64(clamping: event.sequence), run: RunID(event.runID), phase: phase,
       at: Timestamp(milliseconds: event.atMs),
       message: message, outcome: outcome, runsAs: event.runsAs.told(256),
-      usage: RunUsage(event.outcome), isUnpaid: phase.isTerminal && event.outcome.unpaid)
+      usage: RunUsage(event.outcome), isUnpaid: phase.isTerminal && event.outcome.unpaid,
+      isReady: phase == .running && event.ready)
   }
 }
 
@@ -284,6 +287,7 @@ extension Fubini_Agent_V1_TaskSpec {
     if let request = spec.http { http = Fubini_Agent_V1_RunHTTP(request) }
     transformations = spec.transformations ?? []
     if let several = spec.containers { containers = Fubini_Agent_V1_RunContainers(several) }
+    claims = (spec.claims ?? []).map(Fubini_Agent_V1_ClaimVolume.init)
     environmentSources = (spec.environmentSources ?? []).map(Fubini_Agent_V1_EnvironmentSource.init)
     fileVolumes = (spec.fileVolumes ?? []).map(Fubini_Agent_V1_FileVolume.init)
     directoryMounts = (spec.directoryMounts ?? []).map { mount in

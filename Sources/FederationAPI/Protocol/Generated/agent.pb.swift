@@ -575,6 +575,18 @@ public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._features = newValue}
   }
 
+  /// Under which other clusters reach the ports of runs; empty: runs reach each other by loopback, and nobody else does.
+  public var runAddress: String {
+    get {_storage._runAddress}
+    set {_uniqueStorage()._runAddress = newValue}
+  }
+
+  /// Names of the volume claims that the operator has declared. At most 256.
+  public var claims: [String] {
+    get {_storage._claims}
+    set {_uniqueStorage()._claims = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1128,11 +1140,52 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
     set {_uniqueStorage()._transformations = newValue}
   }
 
+  /// Feature `claims`, and the names that the inventory tells.
+  public var claims: [Fubini_Agent_V1_ClaimVolume] {
+    get {_storage._claims}
+    set {_uniqueStorage()._claims = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// A directory of the cluster that outlives the run.
+public nonisolated struct Fubini_Agent_V1_ClaimVolume: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var name: String = String()
+
+  /// One of the workflow's own, made when it is not there; else one that the operator has named.
+  public var ofWorkflow: Bool = false
+
+  public var mounts: [Fubini_Agent_V1_ClaimMount] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_ClaimMount: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var path: String = String()
+
+  /// Empty: all of it.
+  public var subPath: String = String()
+
+  public var readOnly: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Fubini_Agent_V1_RunHTTP: Sendable {
@@ -1175,6 +1228,9 @@ public nonisolated struct Fubini_Agent_V1_RunContainers: Sendable {
 
   public var retryPauseMs: Int64 = 0
 
+  /// Features `daemons` and `probes`: the run says when it is ready, and goes on.
+  public var daemon: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1211,11 +1267,128 @@ public nonisolated struct Fubini_Agent_V1_RunContainer: Sendable {
 
   public var dependencies: [String] = []
 
+  /// Feature `probes`.
+  public var probes: [Fubini_Agent_V1_Probe] = []
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _workingDirectory: String? = nil
+}
+
+public nonisolated struct Fubini_Agent_V1_Probe: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var kind: Fubini_Agent_V1_Probe.Kind = .startup
+
+  public var action: Fubini_Agent_V1_Probe.Action = .exec
+
+  public var command: [String] = []
+
+  /// Empty: the run's own.
+  public var host: String = String()
+
+  public var port: Int32 = 0
+
+  public var path: String = String()
+
+  public var headers: [Fubini_Agent_V1_EnvironmentVariable] = []
+
+  public var initialDelayMs: Int64 = 0
+
+  public var periodMs: Int64 = 0
+
+  public var timeoutMs: Int64 = 0
+
+  public var successThreshold: Int32 = 0
+
+  public var failureThreshold: Int32 = 0
+
+  /// 0: the run's own.
+  public var graceMs: Int64 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated enum Kind: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case startup // = 0
+    case readiness // = 1
+    case liveness // = 2
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .startup
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .startup
+      case 1: self = .readiness
+      case 2: self = .liveness
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .startup: return 0
+      case .readiness: return 1
+      case .liveness: return 2
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Fubini_Agent_V1_Probe.Kind] = [
+      .startup,
+      .readiness,
+      .liveness,
+    ]
+
+  }
+
+  public nonisolated enum Action: SwiftProtobuf.Enum, Swift.CaseIterable {
+    public typealias RawValue = Int
+    case exec // = 0
+    case http // = 1
+    case tcp // = 2
+    case UNRECOGNIZED(Int)
+
+    public init() {
+      self = .exec
+    }
+
+    public init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .exec
+      case 1: self = .http
+      case 2: self = .tcp
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    public var rawValue: Int {
+      switch self {
+      case .exec: return 0
+      case .http: return 1
+      case .tcp: return 2
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    public static let allCases: [Fubini_Agent_V1_Probe.Action] = [
+      .exec,
+      .http,
+      .tcp,
+    ]
+
+  }
+
+  public init() {}
 }
 
 /// A secret or a config map of the run's project.
@@ -2452,40 +2625,64 @@ public nonisolated struct Fubini_Agent_V1_RunEvents: Sendable {
   public init() {}
 }
 
-public nonisolated struct Fubini_Agent_V1_RunEvent: Sendable {
+public nonisolated struct Fubini_Agent_V1_RunEvent: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var sequence: UInt64 = 0
+  public var sequence: UInt64 {
+    get {_storage._sequence}
+    set {_uniqueStorage()._sequence = newValue}
+  }
 
-  public var runID: Int64 = 0
+  public var runID: Int64 {
+    get {_storage._runID}
+    set {_uniqueStorage()._runID = newValue}
+  }
 
-  public var phase: Fubini_Agent_V1_RunPhase = .bound
+  public var phase: Fubini_Agent_V1_RunPhase {
+    get {_storage._phase}
+    set {_uniqueStorage()._phase = newValue}
+  }
 
   /// The agent's wall clock, milliseconds since 1970.
-  public var atMs: Int64 = 0
+  public var atMs: Int64 {
+    get {_storage._atMs}
+    set {_uniqueStorage()._atMs = newValue}
+  }
 
-  public var message: String = String()
+  public var message: String {
+    get {_storage._message}
+    set {_uniqueStorage()._message = newValue}
+  }
 
   /// With a terminal phase.
   public var outcome: Fubini_Agent_V1_Outcome {
-    get {_outcome ?? Fubini_Agent_V1_Outcome()}
-    set {_outcome = newValue}
+    get {_storage._outcome ?? Fubini_Agent_V1_Outcome()}
+    set {_uniqueStorage()._outcome = newValue}
   }
   /// Returns true if `outcome` has been explicitly set.
-  public var hasOutcome: Bool {self._outcome != nil}
+  public var hasOutcome: Bool {_storage._outcome != nil}
   /// Clears the value of `outcome`. Subsequent reads from it will return its default value.
-  public mutating func clearOutcome() {self._outcome = nil}
+  public mutating func clearOutcome() {_uniqueStorage()._outcome = nil}
 
   /// With RUNNING and later: what really ran (`host`, a root file system, an image digest).
-  public var runsAs: String = String()
+  public var runsAs: String {
+    get {_storage._runsAs}
+    set {_uniqueStorage()._runsAs = newValue}
+  }
+
+  /// With RUNNING: of a daemon that can be used now.
+  public var ready: Bool {
+    get {_storage._ready}
+    set {_uniqueStorage()._ready = newValue}
+  }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
-  fileprivate var _outcome: Fubini_Agent_V1_Outcome? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
 }
 
 public nonisolated struct Fubini_Agent_V1_Outcome: Sendable {
@@ -3358,7 +3555,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0")
 
   fileprivate class _StorageClass {
     var _cpuMillicores: Int64 = 0
@@ -3380,6 +3577,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     var _closed: String = String()
     var _executor: String = String()
     var _features: [String] = []
+    var _runAddress: String = String()
+    var _claims: [String] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3409,6 +3608,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       _closed = source._closed
       _executor = source._executor
       _features = source._features
+      _runAddress = source._runAddress
+      _claims = source._claims
     }
   }
 
@@ -3446,6 +3647,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         case 17: try { try decoder.decodeSingularStringField(value: &_storage._closed) }()
         case 18: try { try decoder.decodeSingularStringField(value: &_storage._executor) }()
         case 60: try { try decoder.decodeRepeatedStringField(value: &_storage._features) }()
+        case 61: try { try decoder.decodeSingularStringField(value: &_storage._runAddress) }()
+        case 62: try { try decoder.decodeRepeatedStringField(value: &_storage._claims) }()
         default: break
         }
       }
@@ -3515,6 +3718,12 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       if !_storage._features.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._features, fieldNumber: 60)
       }
+      if !_storage._runAddress.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._runAddress, fieldNumber: 61)
+      }
+      if !_storage._claims.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._claims, fieldNumber: 62)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3543,6 +3752,8 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         if _storage._closed != rhs_storage._closed {return false}
         if _storage._executor != rhs_storage._executor {return false}
         if _storage._features != rhs_storage._features {return false}
+        if _storage._runAddress != rhs_storage._runAddress {return false}
+        if _storage._claims != rhs_storage._claims {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4103,7 +4314,7 @@ nonisolated extension Fubini_Agent_V1_RunSlice: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0\u{1}transformations\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0\u{1}transformations\0\u{1}claims\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -4133,6 +4344,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _containers: Fubini_Agent_V1_RunContainers? = nil
     var _http: Fubini_Agent_V1_RunHTTP? = nil
     var _transformations: [String] = []
+    var _claims: [Fubini_Agent_V1_ClaimVolume] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4170,6 +4382,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _containers = source._containers
       _http = source._http
       _transformations = source._transformations
+      _claims = source._claims
     }
   }
 
@@ -4215,6 +4428,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 63: try { try decoder.decodeSingularMessageField(value: &_storage._containers) }()
         case 64: try { try decoder.decodeSingularMessageField(value: &_storage._http) }()
         case 65: try { try decoder.decodeRepeatedStringField(value: &_storage._transformations) }()
+        case 66: try { try decoder.decodeRepeatedMessageField(value: &_storage._claims) }()
         default: break
         }
       }
@@ -4308,6 +4522,9 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       if !_storage._transformations.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._transformations, fieldNumber: 65)
       }
+      if !_storage._claims.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._claims, fieldNumber: 66)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4344,10 +4561,91 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._containers != rhs_storage._containers {return false}
         if _storage._http != rhs_storage._http {return false}
         if _storage._transformations != rhs_storage._transformations {return false}
+        if _storage._claims != rhs_storage._claims {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClaimVolume"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}of_workflow\0\u{1}mounts\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.ofWorkflow) }()
+      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.mounts) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.ofWorkflow != false {
+      try visitor.visitSingularBoolField(value: self.ofWorkflow, fieldNumber: 2)
+    }
+    if !self.mounts.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.mounts, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ClaimVolume, rhs: Fubini_Agent_V1_ClaimVolume) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.ofWorkflow != rhs.ofWorkflow {return false}
+    if lhs.mounts != rhs.mounts {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ClaimMount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClaimMount"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{3}sub_path\0\u{3}read_only\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.subPath) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.readOnly) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 1)
+    }
+    if !self.subPath.isEmpty {
+      try visitor.visitSingularStringField(value: self.subPath, fieldNumber: 2)
+    }
+    if self.readOnly != false {
+      try visitor.visitSingularBoolField(value: self.readOnly, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ClaimMount, rhs: Fubini_Agent_V1_ClaimMount) -> Bool {
+    if lhs.path != rhs.path {return false}
+    if lhs.subPath != rhs.subPath {return false}
+    if lhs.readOnly != rhs.readOnly {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4420,7 +4718,7 @@ nonisolated extension Fubini_Agent_V1_RunHTTP: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Fubini_Agent_V1_RunContainers: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RunContainers"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}containers\0\u{1}retries\0\u{3}retry_pause_ms\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}containers\0\u{1}retries\0\u{3}retry_pause_ms\0\u{1}daemon\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4431,6 +4729,7 @@ nonisolated extension Fubini_Agent_V1_RunContainers: SwiftProtobuf.Message, Swif
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.containers) }()
       case 2: try { try decoder.decodeSingularInt32Field(value: &self.retries) }()
       case 3: try { try decoder.decodeSingularInt64Field(value: &self.retryPauseMs) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.daemon) }()
       default: break
       }
     }
@@ -4446,6 +4745,9 @@ nonisolated extension Fubini_Agent_V1_RunContainers: SwiftProtobuf.Message, Swif
     if self.retryPauseMs != 0 {
       try visitor.visitSingularInt64Field(value: self.retryPauseMs, fieldNumber: 3)
     }
+    if self.daemon != false {
+      try visitor.visitSingularBoolField(value: self.daemon, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4453,6 +4755,7 @@ nonisolated extension Fubini_Agent_V1_RunContainers: SwiftProtobuf.Message, Swif
     if lhs.containers != rhs.containers {return false}
     if lhs.retries != rhs.retries {return false}
     if lhs.retryPauseMs != rhs.retryPauseMs {return false}
+    if lhs.daemon != rhs.daemon {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4460,7 +4763,7 @@ nonisolated extension Fubini_Agent_V1_RunContainers: SwiftProtobuf.Message, Swif
 
 nonisolated extension Fubini_Agent_V1_RunContainer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RunContainer"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}role\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}environment\0\u{3}environment_sources\0\u{3}working_directory\0\u{1}dependencies\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}role\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}environment\0\u{3}environment_sources\0\u{3}working_directory\0\u{1}dependencies\0\u{1}probes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4477,6 +4780,7 @@ nonisolated extension Fubini_Agent_V1_RunContainer: SwiftProtobuf.Message, Swift
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.environmentSources) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self._workingDirectory) }()
       case 9: try { try decoder.decodeRepeatedStringField(value: &self.dependencies) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.probes) }()
       default: break
       }
     }
@@ -4514,6 +4818,9 @@ nonisolated extension Fubini_Agent_V1_RunContainer: SwiftProtobuf.Message, Swift
     if !self.dependencies.isEmpty {
       try visitor.visitRepeatedStringField(value: self.dependencies, fieldNumber: 9)
     }
+    if !self.probes.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.probes, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4527,9 +4834,108 @@ nonisolated extension Fubini_Agent_V1_RunContainer: SwiftProtobuf.Message, Swift
     if lhs.environmentSources != rhs.environmentSources {return false}
     if lhs._workingDirectory != rhs._workingDirectory {return false}
     if lhs.dependencies != rhs.dependencies {return false}
+    if lhs.probes != rhs.probes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
+}
+
+nonisolated extension Fubini_Agent_V1_Probe: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Probe"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}action\0\u{1}command\0\u{1}host\0\u{1}port\0\u{1}path\0\u{1}headers\0\u{3}initial_delay_ms\0\u{3}period_ms\0\u{3}timeout_ms\0\u{3}success_threshold\0\u{3}failure_threshold\0\u{3}grace_ms\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularEnumField(value: &self.kind) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.action) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.command) }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.host) }()
+      case 5: try { try decoder.decodeSingularInt32Field(value: &self.port) }()
+      case 6: try { try decoder.decodeSingularStringField(value: &self.path) }()
+      case 7: try { try decoder.decodeRepeatedMessageField(value: &self.headers) }()
+      case 8: try { try decoder.decodeSingularInt64Field(value: &self.initialDelayMs) }()
+      case 9: try { try decoder.decodeSingularInt64Field(value: &self.periodMs) }()
+      case 10: try { try decoder.decodeSingularInt64Field(value: &self.timeoutMs) }()
+      case 11: try { try decoder.decodeSingularInt32Field(value: &self.successThreshold) }()
+      case 12: try { try decoder.decodeSingularInt32Field(value: &self.failureThreshold) }()
+      case 13: try { try decoder.decodeSingularInt64Field(value: &self.graceMs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.kind != .startup {
+      try visitor.visitSingularEnumField(value: self.kind, fieldNumber: 1)
+    }
+    if self.action != .exec {
+      try visitor.visitSingularEnumField(value: self.action, fieldNumber: 2)
+    }
+    if !self.command.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.command, fieldNumber: 3)
+    }
+    if !self.host.isEmpty {
+      try visitor.visitSingularStringField(value: self.host, fieldNumber: 4)
+    }
+    if self.port != 0 {
+      try visitor.visitSingularInt32Field(value: self.port, fieldNumber: 5)
+    }
+    if !self.path.isEmpty {
+      try visitor.visitSingularStringField(value: self.path, fieldNumber: 6)
+    }
+    if !self.headers.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.headers, fieldNumber: 7)
+    }
+    if self.initialDelayMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.initialDelayMs, fieldNumber: 8)
+    }
+    if self.periodMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.periodMs, fieldNumber: 9)
+    }
+    if self.timeoutMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.timeoutMs, fieldNumber: 10)
+    }
+    if self.successThreshold != 0 {
+      try visitor.visitSingularInt32Field(value: self.successThreshold, fieldNumber: 11)
+    }
+    if self.failureThreshold != 0 {
+      try visitor.visitSingularInt32Field(value: self.failureThreshold, fieldNumber: 12)
+    }
+    if self.graceMs != 0 {
+      try visitor.visitSingularInt64Field(value: self.graceMs, fieldNumber: 13)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_Probe, rhs: Fubini_Agent_V1_Probe) -> Bool {
+    if lhs.kind != rhs.kind {return false}
+    if lhs.action != rhs.action {return false}
+    if lhs.command != rhs.command {return false}
+    if lhs.host != rhs.host {return false}
+    if lhs.port != rhs.port {return false}
+    if lhs.path != rhs.path {return false}
+    if lhs.headers != rhs.headers {return false}
+    if lhs.initialDelayMs != rhs.initialDelayMs {return false}
+    if lhs.periodMs != rhs.periodMs {return false}
+    if lhs.timeoutMs != rhs.timeoutMs {return false}
+    if lhs.successThreshold != rhs.successThreshold {return false}
+    if lhs.failureThreshold != rhs.failureThreshold {return false}
+    if lhs.graceMs != rhs.graceMs {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_Probe.Kind: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0STARTUP\0\u{1}READINESS\0\u{1}LIVENESS\0")
+}
+
+nonisolated extension Fubini_Agent_V1_Probe.Action: SwiftProtobuf._ProtoNameProviding {
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0EXEC\0\u{1}HTTP\0\u{1}TCP\0")
 }
 
 nonisolated extension Fubini_Agent_V1_ProjectObject: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -6907,63 +7313,118 @@ nonisolated extension Fubini_Agent_V1_RunEvents: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RunEvent"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}run_id\0\u{1}phase\0\u{3}at_ms\0\u{1}message\0\u{1}outcome\0\u{3}runs_as\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}run_id\0\u{1}phase\0\u{3}at_ms\0\u{1}message\0\u{1}outcome\0\u{3}runs_as\0\u{2}5ready\0")
+
+  fileprivate class _StorageClass {
+    var _sequence: UInt64 = 0
+    var _runID: Int64 = 0
+    var _phase: Fubini_Agent_V1_RunPhase = .bound
+    var _atMs: Int64 = 0
+    var _message: String = String()
+    var _outcome: Fubini_Agent_V1_Outcome? = nil
+    var _runsAs: String = String()
+    var _ready: Bool = false
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _sequence = source._sequence
+      _runID = source._runID
+      _phase = source._phase
+      _atMs = source._atMs
+      _message = source._message
+      _outcome = source._outcome
+      _runsAs = source._runsAs
+      _ready = source._ready
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.sequence) }()
-      case 2: try { try decoder.decodeSingularInt64Field(value: &self.runID) }()
-      case 3: try { try decoder.decodeSingularEnumField(value: &self.phase) }()
-      case 4: try { try decoder.decodeSingularInt64Field(value: &self.atMs) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self.message) }()
-      case 6: try { try decoder.decodeSingularMessageField(value: &self._outcome) }()
-      case 7: try { try decoder.decodeSingularStringField(value: &self.runsAs) }()
-      default: break
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularUInt64Field(value: &_storage._sequence) }()
+        case 2: try { try decoder.decodeSingularInt64Field(value: &_storage._runID) }()
+        case 3: try { try decoder.decodeSingularEnumField(value: &_storage._phase) }()
+        case 4: try { try decoder.decodeSingularInt64Field(value: &_storage._atMs) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._message) }()
+        case 6: try { try decoder.decodeSingularMessageField(value: &_storage._outcome) }()
+        case 7: try { try decoder.decodeSingularStringField(value: &_storage._runsAs) }()
+        case 60: try { try decoder.decodeSingularBoolField(value: &_storage._ready) }()
+        default: break
+        }
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if self.sequence != 0 {
-      try visitor.visitSingularUInt64Field(value: self.sequence, fieldNumber: 1)
-    }
-    if self.runID != 0 {
-      try visitor.visitSingularInt64Field(value: self.runID, fieldNumber: 2)
-    }
-    if self.phase != .bound {
-      try visitor.visitSingularEnumField(value: self.phase, fieldNumber: 3)
-    }
-    if self.atMs != 0 {
-      try visitor.visitSingularInt64Field(value: self.atMs, fieldNumber: 4)
-    }
-    if !self.message.isEmpty {
-      try visitor.visitSingularStringField(value: self.message, fieldNumber: 5)
-    }
-    try { if let v = self._outcome {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
-    } }()
-    if !self.runsAs.isEmpty {
-      try visitor.visitSingularStringField(value: self.runsAs, fieldNumber: 7)
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if _storage._sequence != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._sequence, fieldNumber: 1)
+      }
+      if _storage._runID != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._runID, fieldNumber: 2)
+      }
+      if _storage._phase != .bound {
+        try visitor.visitSingularEnumField(value: _storage._phase, fieldNumber: 3)
+      }
+      if _storage._atMs != 0 {
+        try visitor.visitSingularInt64Field(value: _storage._atMs, fieldNumber: 4)
+      }
+      if !_storage._message.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._message, fieldNumber: 5)
+      }
+      try { if let v = _storage._outcome {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+      } }()
+      if !_storage._runsAs.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._runsAs, fieldNumber: 7)
+      }
+      if _storage._ready != false {
+        try visitor.visitSingularBoolField(value: _storage._ready, fieldNumber: 60)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_RunEvent, rhs: Fubini_Agent_V1_RunEvent) -> Bool {
-    if lhs.sequence != rhs.sequence {return false}
-    if lhs.runID != rhs.runID {return false}
-    if lhs.phase != rhs.phase {return false}
-    if lhs.atMs != rhs.atMs {return false}
-    if lhs.message != rhs.message {return false}
-    if lhs._outcome != rhs._outcome {return false}
-    if lhs.runsAs != rhs.runsAs {return false}
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._sequence != rhs_storage._sequence {return false}
+        if _storage._runID != rhs_storage._runID {return false}
+        if _storage._phase != rhs_storage._phase {return false}
+        if _storage._atMs != rhs_storage._atMs {return false}
+        if _storage._message != rhs_storage._message {return false}
+        if _storage._outcome != rhs_storage._outcome {return false}
+        if _storage._runsAs != rhs_storage._runsAs {return false}
+        if _storage._ready != rhs_storage._ready {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
