@@ -207,6 +207,7 @@ extension ControlPlaneCore {
       guard let entry = workflows[placement.task.workflow]?.tasks[placement.task.node], entry.group != nil,
         let requirement = entry.group.flatMap({ pending.requirement(of: $0) }),
         let cluster = clusters[placement.cluster], let session = cluster.session, cluster.closedBecause == nil,
+        staysWithVolumes(placement, requirement, epoch: entry.epoch),
         hasRoom(for: placement, requirement, on: cluster)
       else {
         wantsPlacement = true
@@ -231,6 +232,15 @@ extension ControlPlaneCore {
       }
       bind(placement, requirement, session, epoch: entry.epoch + 1, open.explanations[key]!, hold)
     }
+  }
+
+  /// Whether a placement is where the volumes of its workflow are. What was planned before these had a place waits anew, for that place.
+  private mutating func staysWithVolumes(_ placement: Placement, _ requirement: Requirement, epoch: Int32) -> Bool {
+    guard requirement.features.contains(.claims), let workflow = workflows[placement.task.workflow] else { return true }
+    guard let there = workflow.machine.status.volumesOn, there != placement.cluster else { return true }
+    leaveQueue(placement.task)
+    enqueue(placement.task, epoch: epoch)
+    return false
   }
 
   /// Whether a placement still holds. One that is ahead of its slot needs none yet; there are never more of these than slots.
@@ -277,6 +287,10 @@ extension ControlPlaneCore {
     run.priorityClass = requirement.hints.priorityClass
     if let group = workflows[task.workflow]!.tasks[task.node]!.group { preemption.placed(group, on: cluster) }
     leaveQueue(task)
+    if requirement.features.contains(.claims) {
+      workflows[task.workflow]!.machine.volumesPlaced(on: cluster)
+      output.workflows.insert(task.workflow)
+    }
     workflows[task.workflow]!.tasks[task.node]!.epoch = epoch
     workflows[task.workflow]!.tasks[task.node]!.run = id
     if case .amount(let amount, let bound, let slice) = hold {

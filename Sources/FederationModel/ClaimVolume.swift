@@ -3,24 +3,31 @@ public struct ClaimVolume: Hashable, Sendable, Codable {
   public struct Mount: Hashable, Sendable, Codable {
     /// Absolute, as the run sees it.
     public var path: String
-    /// The part of the directory that is seen; nil: all of it.
-    public var subPath: String?
     public var isReadOnly: Bool
-    public init(path: String, subPath: String? = nil, isReadOnly: Bool = false) {
+    public init(path: String, isReadOnly: Bool = false) {
       self.path = path
-      self.subPath = subPath
       self.isReadOnly = isReadOnly
     }
   }
-  /// Of a claim that the cluster's operator has named, or of a template of the workflow's own.
+  /// Of a claim that the cluster's operator has named, or of one of the workflow's `volumeClaimTemplates`.
   public var name: String
-  /// It is the workflow's own: made for its first run there, and gone with it. Else one that the operator has named.
-  public var isWorkflows: Bool
+  /// Whose it is: made for its first run there, and gone with it. nil: one that the operator has named.
+  public var workflow: Owner?
   public var mounts: [Mount]
 
-  public init(name: String, isWorkflows: Bool, mounts: [Mount]) {
+  public struct Owner: Hashable, Sendable, Codable {
+    public var uid: String
+    /// It goes with the end of the workflow even if that failed.
+    public var goesWithFailure: Bool
+    public init(uid: String, goesWithFailure: Bool) {
+      self.uid = uid
+      self.goesWithFailure = goesWithFailure
+    }
+  }
+
+  public init(name: String, workflow: Owner?, mounts: [Mount]) {
     self.name = name
-    self.isWorkflows = isWorkflows
+    self.workflow = workflow
     self.mounts = mounts
   }
 }

@@ -64,7 +64,7 @@ extension TaskSpec {
         features.insert(.probes)
       }
     }
-    if claims?.contains(where: \.isWorkflows) == true { features.insert(.claims) }
+    if claims?.contains(where: { $0.workflow != nil }) == true { features.insert(.claims) }
     return features
   }
 }

@@ -22,10 +22,12 @@ public struct TaskOutputs: Hashable, Sendable, Codable {
   public var result: String?
   public var parameters: [String: String]
   public var artifacts: [String: StoredArtifact]
+  /// How the containers of a set have ended, by their names; nil for every other run.
+  public var exitCodes: [String: Int32]?
   public init(result: String? = nil, parameters: [String: String] = [:], artifacts: [String: StoredArtifact] = [:]) {
     self.result = result
     self.parameters = parameters
     self.artifacts = artifacts
   }
-  public var isEmpty: Bool { result == nil && parameters.isEmpty && artifacts.isEmpty }
+  public var isEmpty: Bool { result == nil && parameters.isEmpty && artifacts.isEmpty && exitCodes == nil }
 }

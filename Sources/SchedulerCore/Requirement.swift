@@ -71,7 +71,7 @@ public struct Requirement: Hashable, Sendable {
       data: data.sorted(), template: template, activeDeadline: spec.activeDeadline)
     features = spec.features
     beside = spec.beside
-    claims = Set((spec.claims ?? []).filter { !$0.isWorkflows }.map(\.name)).sorted()
+    claims = Set((spec.claims ?? []).filter { $0.workflow == nil }.map(\.name)).sorted()
     companionImages = Set((spec.containers?.list ?? []).map(\.image)).subtracting([spec.image]).sorted()
   }
 

@@ -138,6 +138,69 @@ extension Integration {
     }
 
     @Test(
+      "runs of a workflow share its volume on the one cluster that has a place for it, and it goes when the workflow is over; one that failed keeps it for a retry"
+    )
+    func volumes() async throws {
+      var options = FederationOptions()
+      options.agents = [.init("plain"), .init("stores")]
+      let directory = "/tmp/fubini-volumes-\(UInt64.random(in: .min ... .max))"
+      try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+      defer { try? FileManager.default.removeItem(atPath: directory) }
+      options.agents[1].keys["claims"] = "{directory: \(directory)}"
+      func document(_ name: String, last: String) -> String {
+        """
+        apiVersion: argoproj.io/v1alpha1
+        kind: Workflow
+        metadata: {name: \(name)}
+        spec:
+          entrypoint: main
+          volumeClaimTemplates: [{metadata: {name: work}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]
+          templates:
+          - name: main
+            steps:
+            - - {name: write, template: write, withSequence: {count: "8"}, arguments: {parameters: [{name: i, value: "{{item}}"}]}}
+            - - {name: read, template: read}
+          - name: write
+            inputs: {parameters: [{name: i}]}
+            container:
+              image: debian:12
+              command: [sh, -c, "echo x > /mnt/vol/{{inputs.parameters.i}}"]
+              volumeMounts: [{name: work, mountPath: /mnt/vol}]
+          - name: read
+            container:
+              image: debian:12
+              command: [sh, -c, "ls /mnt/vol | wc -l; \(last)"]
+              volumeMounts: [{name: work, mountPath: /mnt/vol}]
+        """
+      }
+      try await Federation.with(options) { federation in
+        let client = try federation.client()
+        _ = try await client.submit(
+          document("keeps", last: "[ -e /mnt/vol/again ] || { touch /mnt/vol/again; exit 3; }"))
+        let failed = try await client.finished("keeps")
+        #expect(failed.summary.phase == .failed)
+        let tasks = failed.nodes.filter { $0.run != nil }
+        #expect(
+          tasks.count == 9 && tasks.allSatisfy { $0.run?.cluster == "stores" }, "\(tasks.map { $0.run?.cluster })")
+        #expect(try await client.log("keeps", node: "keeps[1].read") == "8\n")
+        _ = try await client.submit(document("goes", last: "true"))
+        #expect(try await client.finished("goes").summary.phase == .succeeded)
+        func homes() throws -> Int {
+          let projects = try FileManager.default.contentsOfDirectory(atPath: directory)
+          return try projects.reduce(0) {
+            $0 + (try FileManager.default.contentsOfDirectory(atPath: "\(directory)/\($1)").count)
+          }
+        }
+        try await poll("the volumes of the one that succeeded are gone", timeout: .seconds(60)) { try homes() == 1 }
+        _ = try await federation.fubini(["retry", "keeps"])
+        try await poll("the retry found what was left", timeout: .seconds(60)) {
+          try await client.workflow("keeps").summary.phase == .succeeded
+        }
+        try await poll("and nothing is left", timeout: .seconds(60)) { try homes() == 0 }
+      }
+    }
+
+    @Test(
       "an http template's answer is its result, its condition decides, and a header from a secret reaches the server")
     func requests() async throws {
       var options = FederationOptions()

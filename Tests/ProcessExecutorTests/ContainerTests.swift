@@ -111,6 +111,10 @@ struct ContainerTests {
     let bad = try await run(
       fixture, 7, [shell("a", .member, "exit 9"), shell("b", .member, "echo never", after: ["a"])])
     #expect(bad.phase == .failed && bad.exitCode == 9 && !fixture.log(7).contains("never"))
+    let ends = { (id: Int64) in
+      fixture.text(fixture.executor.workspace(for: RunID(id)).root + ContainerPlan.endsPath)
+    }
+    #expect(ends(5) == "a 0\nb 0\nc 0\n" && ends(7) == "a 9\n", "\(ends(5)) \(ends(7))")
     await fixture.tearDown()
   }
 

@@ -101,7 +101,10 @@ final class AgentProcess: Sendable {
       cycle: cycle, journaledSequence: contents.lastSequence,
       ports: SessionRunner.Ports(
         journal: journal, driver: driver, executor: executor, connection: connection, logs: logs, inventory: inventory,
-        data: data, rotationRequested: { rotation.request() }),
+        data: data,
+        claims: configuration.claimDirectory == nil
+          ? nil : ClaimKeeper(claims: Self.claims(configuration, identity), logger: logger),
+        rotationRequested: { rotation.request() }),
       credentials: credentials, protocols: AgentProtocol.versions.lowerBound...configuration.protocolMax, logger: logger
     )
     clock.use { [session] in session.clockSkew }
@@ -255,7 +258,10 @@ final class AgentProcess: Sendable {
     case .null:
       return NullExecutor(
         capacity: capacity, slots: configuration.slots, directory: configuration.stateDirectory + "/null")
-    case .slurm: return try await SlurmExecutor(configuration: slurmConfiguration(configuration, identity))
+    case .slurm:
+      var slurm = slurmConfiguration(configuration, identity)
+      slurm.claims = claims(configuration, identity)
+      return try await SlurmExecutor(configuration: slurm)
     case .process:
       return try await ProcessExecutor(
         configuration: ProcessExecutorConfiguration(
@@ -267,8 +273,17 @@ final class AgentProcess: Sendable {
           // One program per core, unless the operator says otherwise: runs that wait cost nothing, overload costs all of them.
           capacity: capacity, slots: configuration.slots ?? Int(max(1, capacity.cpuMillicores / 1000)),
           controlGroups: configuration.controlGroups, processLimit: configuration.processLimit,
-          identities: try identities(configuration), runAddress: configuration.runAddress))
+          identities: try identities(configuration), runAddress: configuration.runAddress,
+          claims: claims(configuration, identity)))
     }
+  }
+
+  private static func claims(
+    _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity
+  ) -> ClaimDirectories {
+    ClaimDirectories(
+      directory: configuration.claimDirectory, named: configuration.namedClaims,
+      mark: "\(identity.federationID) \(identity.cluster)")
   }
 
   private static let undeclaredTenancy =

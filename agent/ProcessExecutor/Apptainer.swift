@@ -17,6 +17,8 @@ struct Apptainer {
   var inputs: [StagedInput]
   /// Second paths of the run's own directories.
   var mounts: [DirectoryMount] = []
+  /// Directories of the host that are not the run's alone.
+  var shared: [SharedDirectory] = []
   var usesGPUs: Bool
 
   /// - Throws: `.invalidArgument` for a path that Apptainer's syntax of binds cannot express.
@@ -29,6 +31,9 @@ struct Apptainer {
     for mount in mounts {
       let path = AbsolutePath.normalise(mount.path) ?? mount.path
       arguments += ["--bind", try bind(root + mount.directory, path, mount.isReadOnly ? "ro" : "rw")]
+    }
+    for directory in shared {
+      arguments += ["--bind", try bind(directory.source, directory.path, directory.isReadOnly ? "ro" : "rw")]
     }
     for input in inputs {
       arguments += ["--bind", try bind(input.hostPath, AbsolutePath.normalise(input.path) ?? input.path, "ro")]

@@ -81,6 +81,7 @@ public actor ProcessExecutor: Executor {
       account: RunAccount(identity: identity, preparedConfiguration: preparedConfiguration),
       logLimit: configuration.logLimit, processLimit: configuration.processLimit)
     preparation.accounts = try Self.accounts(configuration)
+    preparation.claims = configuration.claims
     if probe != nil { preparation.helper = HelperProgram(path: configuration.supervisorExecutable) }
     if probe != nil { preparation.roots = try RootPool(directory: directory + "/sandbox/roots") }
     self.preparation = preparation
@@ -216,6 +217,7 @@ public actor ProcessExecutor: Executor {
       notices: notices)
     inventory.features = preparation.features
     inventory.runAddress = configuration.runAddress
+    if !configuration.claims.named.isEmpty { inventory.claims = Set(configuration.claims.named.keys) }
     // Elsewhere nobody would reach them.
     if preparation.sharesNetwork, preparation.features.contains(.containers) { inventory.features?.insert(.daemons) }
     return inventory

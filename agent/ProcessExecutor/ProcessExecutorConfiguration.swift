@@ -1,3 +1,4 @@
+public import Execution
 public import FederationModel
 public import Supervisor
 
@@ -37,6 +38,8 @@ public struct ProcessExecutorConfiguration: Sendable {
   public var controlGroups: ControlGroupSetting
   /// Under which other clusters reach the ports of runs; nil: runs reach each other by loopback, and nobody else does.
   public var runAddress: String?
+  /// What runs see of volume claims.
+  public var claims: ClaimDirectories
   /// Processes and threads of one run at once, where that can be enforced: a fork bomb ends there.
   public var processLimit: Int
 
@@ -49,8 +52,10 @@ public struct ProcessExecutorConfiguration: Sendable {
     images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "host")], rootFileSystems: [String: String] = [:],
     allowedHostPaths: [String] = [], identity: RunIdentity = .nobody, capacity: Resources = .zero, slots: Int? = nil,
     logLimit: ByteCount = .mebibytes(64), controlGroups: ControlGroupSetting = .none, processLimit: Int = 4096,
-    identities: [ProjectName: RunIdentity] = [:], runAddress: String? = nil
+    identities: [ProjectName: RunIdentity] = [:], runAddress: String? = nil,
+    claims: ClaimDirectories = ClaimDirectories()
   ) {
+    self.claims = claims
     self.runAddress = runAddress
     self.stateDirectory = stateDirectory
     self.supervisorExecutable = supervisorExecutable

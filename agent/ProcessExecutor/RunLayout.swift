@@ -29,6 +29,7 @@ package struct RunLayout {
       run.spec.outputArtifacts.map(\.path) + run.spec.outputParameters.map(\.path) + run.spec.inputs.map(\.path)
       + run.inputs.map(\.path) + (run.spec.script == nil ? [] : [Self.scriptPath])
     files += (run.spec.directoryMounts ?? []).map(\.path)
+    files += (run.spec.claims ?? []).flatMap(\.mounts).map(\.path)
     paths = []
     for path in files {
       let path = try absolute(path)

@@ -39,6 +39,8 @@ package struct RunPreparation {
   package var processLimit: Int
   /// The program behind rules that run as `apptainer:FILE`; nil: there are none.
   package var apptainer: String?
+  /// What its operator declares for volume claims.
+  package var claims = ClaimDirectories()
   /// Device files that every sandbox shows where they exist.
   package var devices: [String] = []
   /// The agent's own program for the inside of sandboxes; nil: runs have one program each.
@@ -97,6 +99,7 @@ package struct RunPreparation {
       throw FederationError(.invalidArgument, "the template has no command; images run here without their entry points")
     }
     try prepare(run, in: workspace)
+    let shared = try sharedDirectories(of: run, account)
     let layout = try RunLayout(run)
     // A run that was started has its files already, and may be writing them.
     let isNew = !HostFiles.exists(workspace.directory + "/started")
@@ -140,7 +143,9 @@ package struct RunPreparation {
       }
       supervised.workingDirectory = run.spec.workingDirectory ?? workspace.root + RunLayout.defaultWorkingDirectory
     case .sandbox(let probe):
-      let launch = try sandbox(run, layout, command, workspace, runsAs, probe, account).launch { [hostListings] in
+      var sandbox = try sandbox(run, layout, command, workspace, runsAs, probe, account)
+      sandbox.shared = shared
+      let launch = try sandbox.launch { [hostListings] in
         hostListings[$0] ?? HostFiles.list($0)
       }
       if isNew { try makeLinks(launch, in: workspace) }
@@ -151,7 +156,8 @@ package struct RunPreparation {
     case .apptainer(let program, let image):
       supervised.arguments = try Apptainer(
         program: program, image: image, root: workspace.root, layout: layout,
-        inputs: run.inputs, mounts: run.spec.directoryMounts ?? [], usesGPUs: run.spec.resources.gpus > 0
+        inputs: run.inputs, mounts: run.spec.directoryMounts ?? [], shared: shared,
+        usesGPUs: run.spec.resources.gpus > 0
       ).arguments(command)
       supervised.workingDirectory = workspace.root
     }
@@ -260,6 +266,7 @@ package struct RunPreparation {
   package var features: Set<RunFeature> {
     let showsVolumes = probe != nil || apptainer != nil && images.contains { $0.runsAs.hasPrefix(Apptainer.prefix) }
     var features: Set<RunFeature> = showsVolumes ? [.artifacts, .objects, .volumes] : [.artifacts, .objects]
+    if showsVolumes, claims.directory != nil { features.insert(.claims) }
     if probe != nil, helper != nil { features.formUnion([.containers, .http, .probes]) }
     return features
   }
@@ -376,6 +383,6 @@ extension TaskSpec {
 
   /// A path at which something is mounted; nil when nothing is.
   fileprivate var mountedPath: String? {
-    fileVolumes?.first?.mounts.first?.path ?? directoryMounts?.first?.path
+    fileVolumes?.first?.mounts.first?.path ?? directoryMounts?.first?.path ?? claims?.first?.mounts.first?.path
   }
 }

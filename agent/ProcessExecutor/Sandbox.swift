@@ -1,3 +1,4 @@
+public import Execution
 public import FederationModel
 
 /// A sandbox as a value, and the bubblewrap command line that makes it. Pure, apart from the injected directory listing.
@@ -30,6 +31,8 @@ public struct Sandbox: Hashable, Sendable {
   public var inputs: [Binding]
   /// Second paths of directories in the root.
   public var mounts: [DirectoryMount] = []
+  /// Directories of the host that are not the run's alone.
+  public var shared: [SharedDirectory] = []
   /// Directories inside the run that it must be able to write in, beyond its root itself.
   public var writableDirectories: Set<String>
   /// Device files of the host that the run may use, where they exist.
@@ -128,6 +131,9 @@ public struct Sandbox: Hashable, Sendable {
     for mount in mounts.sorted(by: { $0.path.utf8.count < $1.path.utf8.count }) {
       builder.bind(
         root + mount.directory, AbsolutePath.normalise(mount.path) ?? mount.path, writable: !mount.isReadOnly)
+    }
+    for directory in shared.sorted(by: { $0.path.utf8.count < $1.path.utf8.count }) {
+      builder.bind(directory.source, directory.path, writable: !directory.isReadOnly)
     }
     for input in inputs { builder.bind(input.source, input.path) }
     // What is written elsewhere would be lost without a word.

@@ -174,6 +174,7 @@ public actor SlurmExecutor: Executor {
       account: RunAccount(identity: identity, preparedConfiguration: etc), logLimit: configuration.logLimit,
       apptainer: configuration.apptainer)
     preparation.devices = Self.devices
+    preparation.claims = configuration.claims
     if probe != nil { preparation.helper = HelperProgram(path: configuration.agentBinary) }
     return (preparation, notices)
   }
@@ -229,6 +230,7 @@ public actor SlurmExecutor: Executor {
       partitions: reportedPartitions, disk: preparation.disk?.rounded, closed: closed, executor: "slurm",
       notices: notices)
     inventory.features = preparation.features
+    if !configuration.claims.named.isEmpty { inventory.claims = Set(configuration.claims.named.keys) }
     return inventory
   }
 

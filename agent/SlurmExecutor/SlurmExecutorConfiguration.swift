@@ -1,3 +1,4 @@
+public import Execution
 public import FederationModel
 
 /// What an operator decides about a `slurm` cluster.
@@ -44,6 +45,8 @@ public struct SlurmExecutorConfiguration: Sendable, Codable {
   public var defaults: [SiteDefault]
   /// Partitions that count as capacity; empty: all that are up.
   public var partitions: [String]
+  /// What runs see of volume claims; the directories are those of the nodes, too.
+  public var claims = ClaimDirectories()
   /// First match wins. `apptainer:FILE` runs in that image.
   public var images: [ImageRule]
   public var rootFileSystems: [String: String]

@@ -207,6 +207,7 @@ public final class ContainerInit {
   private func ended(_ index: Int, _ code: Int32) {
     let container = plan.containers[index]
     endProbes(of: index)
+    noteEnd(of: container, code)
     if container.role == .member, code != 0, !isEnding, attempts[index] <= plan.retries {
       states[index] = .pausing(until: csupervisor_boottime_ns() + plan.retryPauseMs * 1_000_000)
       return
@@ -218,6 +219,14 @@ public final class ContainerInit {
     }
     // What has failed before the main program leaves nothing to wait for.
     if container.role == .main || container.role == .initial { endOthers() }
+  }
+
+  private func noteEnd(of container: ContainerPlan.Container, _ code: Int32) {
+    guard container.role == .member else { return }
+    let file = csupervisor_open(ContainerPlan.endsPath, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0o644)
+    guard file >= 0 else { return }
+    try? Files.writeAll(file, Array("\(container.name) \(code)\n".utf8))
+    close(file)
   }
 
   // MARK: Ending

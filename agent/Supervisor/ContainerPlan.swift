@@ -96,6 +96,8 @@ public struct ContainerPlan: Hashable, Sendable {
   public static let program = "/.fubini/agent"
   /// Below the run's root: a file that is there once a daemon is ready.
   public static let readyPath = "/.fubini/ready"
+  /// Below the run's root: a line `NAME CODE` for each container that has ended, in that order; of several for one the last counts.
+  public static let endsPath = "/.fubini/ends"
   /// The argument that makes the agent's program a `ContainerInit`.
   public static let command = "containers"
   /// The plan among the run's private files.

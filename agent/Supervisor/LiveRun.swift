@@ -31,7 +31,8 @@ final class LiveRun {
   private var isMarked = false
   private var tail: [UInt8] = []
 
-  static let tailBytesMax = 256 << 10
+  /// A result, and the newline that does not count.
+  static let tailBytesMax = (256 << 10) + 1
 
   init(
     run: SupervisedRun, directory: RunDirectory, pid: Int32, startedAt: UInt64, log: Int32, pipes: [Int32],

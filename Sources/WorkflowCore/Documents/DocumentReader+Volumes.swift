@@ -150,6 +150,13 @@ extension DocumentReader {
     case "emptyDir":
       fields(of: node, FieldTables.emptyDir) { _, _, _ in }
       return .emptyDir
+    case "persistentVolumeClaim":
+      var (name, isReadOnly) = ("", false)
+      fields(of: node, FieldTables.claimVolume) { reader, key, value in
+        if key == "claimName" { name = reader.text(value) ?? "" } else { isReadOnly = reader.bool(value) ?? false }
+      }
+      if name.isEmpty { report("needs the name of a claim", at: node.mark) }
+      return .claim(name: name, isReadOnly: isReadOnly)
     case "projected":
       var mode = Self.defaultFileMode
       var sources: [WorkflowVolume.FileSource] = []
@@ -172,6 +179,41 @@ extension DocumentReader {
         node, kind, kind == "secret" ? FieldTables.secretVolume : FieldTables.configMapVolume)
       return .files(read.sources, mode: read.mode ?? Self.defaultFileMode)
     }
+  }
+
+  /// `volumeClaimTemplates`: volumes of the workflow's own, by their templates' names.
+  mutating func readClaimTemplates(_ node: DocumentNode) -> [WorkflowVolume] {
+    var names: Set<String> = []
+    return list(node) { reader, item in
+      var name = ""
+      reader.fields(of: item, FieldTables.claimTemplate) { reader, key, value in
+        if key == "metadata" {
+          reader.fields(of: value, FieldTables.claimMetadata) { reader, _, value in name = reader.text(value) ?? "" }
+        } else {
+          reader.fields(of: value, FieldTables.claimSpec) { reader, _, value in
+            if let mode = reader.text(value), mode != "Filesystem" {
+              reader.report("only volumes with a file system are supported, not \(mode)", at: value.mark)
+            }
+          }
+        }
+      }
+      reader.checkName(name, of: "volume claim", pattern: .parameter, seen: &names, at: item)
+      return WorkflowVolume(name: name, kind: .ownClaim)
+    }
+  }
+
+  /// `volumeClaimGC`: whether claims go with the end of a workflow that failed, too.
+  mutating func readClaimCollection(_ node: DocumentNode) -> Bool {
+    var goesWithFailure = false
+    fields(of: node, FieldTables.claimGC) { reader, _, value in
+      switch reader.text(value) {
+      case "OnWorkflowCompletion": goesWithFailure = true
+      case "OnWorkflowSuccess", "", nil: break
+      case let other?:
+        reader.report("must be OnWorkflowCompletion or OnWorkflowSuccess, not \"\(other)\"", at: value.mark)
+      }
+    }
+    return goesWithFailure
   }
 
   static let defaultFileMode: Int32 = 0o644

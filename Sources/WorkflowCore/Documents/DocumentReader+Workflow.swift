@@ -128,7 +128,9 @@ extension DocumentReader {
       case "securityContext": reader.readSecurityContext(value)
       case "podSpecPatch": result.spec.podSpecPatch = reader.podPatchText(value)
       case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
-      case "volumes": result.spec.volumes = reader.readVolumes(value)
+      case "volumes": result.spec.volumes += reader.readVolumes(value)
+      case "volumeClaimTemplates": result.spec.volumes += reader.readClaimTemplates(value)
+      case "volumeClaimGC": result.spec.claimsGoWithFailure = reader.readClaimCollection(value)
       case "federation": result.spec.federation = reader.readFederation(value)
       case "artifactRepositoryRef":
         // It is looked up when the workflow is submitted (`withArtifactRepository`).

@@ -47,7 +47,7 @@ enum FieldTables {
       "podResources", "podSpecPatch", "priority", "retryStrategy", "securityContext", "serviceAccountName",
       "shutdown", "suspend", "synchronization", "templateDefaults",
       "templates",
-      "ttlStrategy", "volumes", "workflowMetadata", "workflowTemplateRef",
+      "ttlStrategy", "volumeClaimGC", "volumeClaimTemplates", "volumes", "workflowMetadata", "workflowTemplateRef",
     ],
     accepted: [
       "archiveLogs", "automountServiceAccountToken", "executor", "imagePullSecrets", "podDisruptionBudget", "podGC",
@@ -61,7 +61,6 @@ enum FieldTables {
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
       "hostAliases": hostAliases,
       "hostNetwork": "runs never share the host's network identity",
-      "volumeClaimTemplates": "persistent volume claims are not supported yet; use emptyDir volumes and artifacts",
     ])
 
   // Why a field that Kubernetes obeys makes no difference here.
@@ -173,14 +172,19 @@ enum FieldTables {
       "subPathExpr": "this is not supported: parts of volumes are named by subPath, in which {{tags}} are replaced"
     ])
   static let volume = FieldTable(
-    ["configMap", "downwardAPI", "emptyDir", "name", "projected", "secret"],
+    ["configMap", "downwardAPI", "emptyDir", "name", "persistentVolumeClaim", "projected", "secret"],
     refused: Dictionary(
       uniqueKeysWithValues: [
         "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc", "flexVolume",
         "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs",
-        "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
+        "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
         "vsphereVolume",
-      ].map { ($0, "only volumes of kind emptyDir, secret, configMap, downwardAPI and projected are supported yet") }))
+      ].map {
+        (
+          $0,
+          "only volumes of kind emptyDir, persistentVolumeClaim, secret, configMap, downwardAPI and projected are supported"
+        )
+      }))
   static let secretVolume = FieldTable(["defaultMode", "items", "optional", "secretName"])
   static let configMapVolume = FieldTable(["defaultMode", "items", "name", "optional"])
   static let projectedObject = FieldTable(["items", "name", "optional"])
@@ -219,6 +223,27 @@ enum FieldTables {
     ])
   private static let users = "runs have the user and group that their cluster gives them"
   private static let confinement = "runs are confined as their cluster's operator has decided"
+  static let claimVolume = FieldTable(["claimName", "readOnly"])
+  static let claimTemplate = FieldTable(["metadata", "spec"], accepted: ["apiVersion", "kind", "status"])
+  static let claimMetadata = FieldTable(
+    ["name"], accepted: ["creationTimestamp"],
+    noted: ["annotations": claimObject, "labels": claimObject, "namespace": claimObject])
+  private static let claimObject = "there is no object that would carry it"
+  static let claimSpec = FieldTable(
+    ["volumeMode"],
+    noted: [
+      "accessModes": "all runs that mount it read and write it at once",
+      "resources": "the directory has no limit of its own",
+      "storageClassName": storage, "volumeAttributesClassName": storage,
+    ],
+    refused: [
+      "dataSource": claimSource, "dataSourceRef": claimSource,
+      "selector": "no volume is chosen: name one as persistentVolumeClaim",
+      "volumeName": "no volume is chosen: name one as persistentVolumeClaim",
+    ])
+  private static let storage = "the cluster's operator has chosen where it lies"
+  private static let claimSource = "it begins empty; put data there by a first step, or mount a data set"
+  static let claimGC = FieldTable(["strategy"])
   static let podPatch = FieldTable(
     ["activeDeadlineSeconds", "containers", "initContainers", "nodeSelector", "terminationGracePeriodSeconds"])
   static let containerPatch = FieldTable(

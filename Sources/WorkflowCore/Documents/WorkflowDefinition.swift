@@ -127,6 +127,7 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var retryStrategy: RetryStrategy?
   /// For every template; a template's own entries win.
   public var nodeSelector: [String: String]
+  /// Those of `volumeClaimTemplates` included.
   public var volumes: [WorkflowVolume]
   public var federation: FederationBlock?
   /// When outputs go from the repository that do not say so themselves (`artifactGC`); nil: those whose keys were made for the workflow
@@ -146,6 +147,8 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var labelsFrom: [String: String] = [:]
   /// Only told by `workflow.serviceAccountName`.
   public var serviceAccountName = "default"
+  /// `volumeClaimGC`: volumes of its own go with its end even if it failed.
+  public var claimsGoWithFailure = false
   /// YAML or JSON; see `PodPatch`. May hold tags.
   public var podSpecPatch: String?
   /// Fields that have no effect here and may have one on Kubernetes, with the reasons.

@@ -6,6 +6,10 @@ public struct WorkflowVolume: Hashable, Sendable, Codable {
     case emptyDir
     /// `secret`, `configMap`, `downwardAPI` and `projected`: small files that are made when the run starts.
     case files([FileSource], mode: Int32)
+    /// `persistentVolumeClaim`: a directory that a cluster's operator has named so. May hold tags.
+    case claim(name: String, isReadOnly: Bool)
+    /// One of `volumeClaimTemplates`: a directory of the workflow's own.
+    case ownClaim
   }
   public enum FileSource: Hashable, Sendable, Codable {
     /// - Parameter items: nil: every key is a file.
@@ -17,6 +21,16 @@ public struct WorkflowVolume: Hashable, Sendable, Codable {
   public init(name: String, kind: Kind = .emptyDir) {
     self.name = name
     self.kind = kind
+  }
+}
+
+extension WorkflowVolume {
+  /// Whether its bytes outlive the runs that mount it.
+  var isClaim: Bool {
+    switch kind {
+    case .claim, .ownClaim: true
+    case .emptyDir, .files: false
+    }
   }
 }
 

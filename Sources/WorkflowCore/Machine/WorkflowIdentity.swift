@@ -45,6 +45,8 @@ public struct WorkflowStatus: Hashable, Sendable, Codable {
   public var locks: NodeLocks?
   /// When it is to be deleted (`ttlStrategy`); set at its end.
   public var expiresAt: Timestamp?
+  /// Where the volumes of its own are (`volumeClaimTemplates`); nil while there are none.
+  public var volumesOn: ClusterName?
 
   public init(
     phase: NodePhase = .pending, message: String = "", startedAt: Timestamp? = nil, finishedAt: Timestamp? = nil,

@@ -79,8 +79,10 @@ extension WorkflowMachine {
       }
       markChanged(Int32(index))
     }
-    let outputs = status.outputs
+    let (outputs, volumesOn) = (status.outputs, status.volumesOn)
     status = WorkflowStatus(phase: .running, startedAt: now, outputs: outputs)
+    // What a workflow that failed has left there is there still.
+    status.volumesOn = volumesOn
     statusChanged = true
     _ = askForWorkflowLocks()
     if status.phase.isTerminal { return }

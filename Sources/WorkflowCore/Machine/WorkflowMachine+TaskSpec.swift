@@ -38,7 +38,8 @@ extension WorkflowMachine {
       spec.capturesResult = true
     }
     try gatherContainers(container, template, at: ordinal, into: &spec)
-    spec.beside = try clusterOfDaemons(for: ordinal).map { Companion($0, .daemon) }
+    try checkClaims(of: spec)
+    spec.beside = try companion(of: ordinal, spec)
     if let grace { spec.terminationGrace = grace }
     if let seconds = template.activeDeadlineSeconds {
       guard let limit = Int64(try text(seconds)), limit > 0 else {
@@ -54,6 +55,17 @@ extension WorkflowMachine {
     continueFromCheckpoint(&spec, nodes[Int(ordinal)])
     spec.nodeSelector = try definition.spec.nodeSelector.merging(template.nodeSelector) { $1 }.mapValues(text)
     return spec
+  }
+
+  private func companion(of ordinal: Int32, _ spec: TaskSpec) throws -> Companion? {
+    let (daemons, volumes) = (try clusterOfDaemons(for: ordinal), clusterOfVolumes(for: spec))
+    guard let daemons, let volumes, daemons != volumes else {
+      return volumes.map { Companion($0, .volumes) } ?? daemons.map { Companion($0, .daemon) }
+    }
+    throw FederationError(
+      .failedPrecondition,
+      "the volumes of its workflow are on \(volumes), and the daemon that it is to reach on \(daemons), which no other "
+        + "cluster reaches")
   }
 
   private func inputArtifacts(of template: WorkflowTemplate, at ordinal: Int32) throws -> [InputArtifact] {

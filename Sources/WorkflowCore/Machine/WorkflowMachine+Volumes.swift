@@ -1,4 +1,4 @@
-import FederationModel
+public import FederationModel
 
 /// What a run sees of secrets, config maps and volumes.
 extension WorkflowMachine {
@@ -46,6 +46,7 @@ extension WorkflowMachine {
     var mounts: [String: [FileVolume.Mount]] = [:]
     var order: [String] = []
     var taken: [String: (name: String, mount: FileVolume.Mount)] = [:]
+    var readOnlyClaims: Set<String> = []
     let writable = Set(wanted.filter { !$0.isReadOnly }.map { "\($0.name) \($0.mountPath)" })
     for mount in wanted {
       guard let volume = volumes[mount.name] else { continue }
@@ -65,10 +66,19 @@ extension WorkflowMachine {
       if mounts[mount.name] == nil { order.append(mount.name) }
       mounts[mount.name, default: []].append(place)
       if case .emptyDir = volume.kind, isReadOnly { readOnly(path, part, &spec) }
+      if volume.isClaim, isReadOnly { readOnlyClaims.insert(path) }
     }
     for name in order {
       switch volumes[name]!.kind {
       case .emptyDir: shareDirectory(name, mounts[name]!, &spec)
+      case .ownClaim:
+        let owner = ClaimVolume.Owner(uid: identity.uid, goesWithFailure: definition.spec.claimsGoWithFailure)
+        claim(
+          name, owner, mounts[name]!.map { .init(path: $0.path, isReadOnly: readOnlyClaims.contains($0.path)) }, &spec)
+      case .claim(let claimName, let isReadOnly):
+        claim(
+          try substitute(claimName, in: context), nil,
+          mounts[name]!.map { .init(path: $0.path, isReadOnly: isReadOnly || readOnlyClaims.contains($0.path)) }, &spec)
       case .files(let sources, let mode):
         let files = try sources.map { try source($0, template, at: ordinal) }
         spec.fileVolumes =
@@ -84,6 +94,39 @@ extension WorkflowMachine {
         return mount
       }
     }
+  }
+
+  private func claim(
+    _ name: String, _ owner: ClaimVolume.Owner?, _ mounts: [ClaimVolume.Mount], _ spec: inout TaskSpec
+  ) {
+    spec.claims = (spec.claims ?? []) + [ClaimVolume(name: name, workflow: owner, mounts: mounts)]
+  }
+
+  /// What a run puts into a volume stays there: outputs are taken from its own directories.
+  func checkClaims(of spec: TaskSpec) throws {
+    let places = (spec.claims ?? []).flatMap(\.mounts).map(\.path)
+    guard !places.isEmpty else { return }
+    let paths =
+      spec.outputArtifacts.map { ($0.name, $0.path) } + spec.outputParameters.map { ($0.name, $0.path) }
+      + spec.inputs.map { ($0.name, $0.path) }
+    for (name, path) in paths where places.contains(where: { path == $0 || path.hasPrefix($0 + "/") }) {
+      throw FederationError(
+        .invalidArgument,
+        "\(name) lies at \(path), in a volume claim: artifacts and values are read and written outside of volume claims"
+      )
+    }
+  }
+
+  /// The cluster on which the workflow's own volumes are, for a run that mounts one; nil: any that can have them.
+  func clusterOfVolumes(for spec: TaskSpec) -> ClusterName? {
+    spec.claims?.contains { $0.workflow != nil } == true ? status.volumesOn : nil
+  }
+
+  /// The first run that mounts a volume of the workflow's own has been placed: all others go there.
+  public mutating func volumesPlaced(on cluster: ClusterName) {
+    guard status.volumesOn == nil else { return }
+    status.volumesOn = cluster
+    statusChanged = true
   }
 
   /// Noted first: where its bytes are is known when all mounts of the volume are.

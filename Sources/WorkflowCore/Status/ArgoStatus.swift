@@ -51,7 +51,9 @@ public enum ArgoStatus {
     nodes.reserveCapacity(machine.nodeCount)
     for ordinal in 0..<Int32(machine.nodeCount) {
       let record = machine[NodeID(ordinal)]
-      if !record.isSuperseded { nodes[machine.argoID(of: ordinal)] = node(record, machine) }
+      if record.isSuperseded { continue }
+      nodes[machine.argoID(of: ordinal)] = node(record, machine)
+      nodes.merge(containers(of: record, machine)) { own, _ in own }
     }
     return .object(nodes)
   }
@@ -108,10 +110,14 @@ public enum ArgoStatus {
       ]
     }
     let children = record.children.filter { !machine[$0].isSuperseded }
-    if !children.isEmpty { object["children"] = ids(children, machine) }
+    if let first = firstContainers(of: record, machine) {
+      object["children"] = first
+    } else if !children.isEmpty {
+      object["children"] = ids(children, machine)
+    }
     if record.type == .steps || record.type == .dag, record.phase.isTerminal {
       let outbound = machine.outbound(of: record.id.ordinal)
-      if !outbound.isEmpty, outbound != [record.id] { object["outboundNodes"] = ids(outbound, machine) }
+      if !outbound.isEmpty, outbound != [record.id] { object["outboundNodes"] = outboundIDs(outbound, machine) }
     }
     if record.type == .pod { object["progress"] = record.phase == .succeeded ? "1/1" : "0/1" }
     if !record.inputs.isEmpty { object["inputs"] = inputs(record.inputs) }
@@ -124,7 +130,7 @@ public enum ArgoStatus {
   ///
   /// - Source: Argo Workflows v3.7, `workflow/controller/operator.go`, `initializeNode`: the scope is that of the template that
   ///   mentions this one.
-  private static func template(of record: NodeRecord, _ machine: WorkflowMachine) -> [String: JSONValue] {
+  static func template(of record: NodeRecord, _ machine: WorkflowMachine) -> [String: JSONValue] {
     let outer = record.boundary.map { TemplateScope.split(machine[$0].templateName).scope } ?? .local
     var object: [String: JSONValue] = ["templateScope": .string(outer.text(workflow: machine.identity.name))]
     guard !record.templateName.isEmpty else { return object }
@@ -139,11 +145,17 @@ public enum ArgoStatus {
     return object
   }
 
-  private static func ids(_ nodes: [NodeID], _ machine: WorkflowMachine) -> JSONValue {
+  /// Of a pod with containers of its own these.
+  private static func outboundIDs(_ nodes: [NodeID], _ machine: WorkflowMachine) -> JSONValue {
+    .array(
+      nodes.flatMap { lastContainers(of: machine[$0], machine) ?? [.string(machine.argoID(of: $0.ordinal))] })
+  }
+
+  static func ids(_ nodes: [NodeID], _ machine: WorkflowMachine) -> JSONValue {
     .array(nodes.map { .string(machine.argoID(of: $0.ordinal)) })
   }
 
-  private static func time(_ moment: Timestamp?) -> JSONValue { moment.map { .string(RFC3339.format($0)) } ?? .null }
+  static func time(_ moment: Timestamp?) -> JSONValue { moment.map { .string(RFC3339.format($0)) } ?? .null }
 
   private static func inputs(_ inputs: NodeInputs) -> JSONValue {
     var object: [String: JSONValue] = [:]

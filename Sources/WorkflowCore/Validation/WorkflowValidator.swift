@@ -233,13 +233,18 @@ struct WorkflowValidator {
       for (name, amount) in amounts { check(amount, scope, at: path / "resources" / key / name) }
     }
     if container.volumeMounts.isEmpty { return }
-    // Refused by the reader; the volumes that are mounted may be theirs.
-    let hasClaims = (workflow.specPath / "volumeClaimTemplates").node(in: root) != nil
-    let volumes = Set((workflow.spec.volumes + template.volumes).map(\.name))
+    let all = workflow.spec.volumes + template.volumes
+    let volumes = Set(all.map(\.name))
+    let claims = Set(all.filter(\.isClaim).map(\.name))
     for (index, mount) in container.volumeMounts.enumerated() {
       check(mount.mountPath, scope, at: path / "volumeMounts" / index / "mountPath")
       if let part = mount.subPath { check(part, scope, at: path / "volumeMounts" / index / "subPath") }
-      if !hasClaims, !volumes.contains(mount.name) {
+      if mount.subPath != nil, claims.contains(mount.name) {
+        report(
+          "a part of a volume claim cannot be mounted alone: mount all of it",
+          at: path / "volumeMounts" / index / "subPath")
+      }
+      if !volumes.contains(mount.name) {
         report(
           "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",
           suggestion: NearestName.find(mount.name, among: volumes.sorted()))

@@ -57,6 +57,43 @@ struct ContainerTests {
     #expect(spec.directoryMounts == [DirectoryMount(path: "/shared", directory: "/work")])
   }
 
+  @Test("Argo sees the containers of a set as nodes below their pod, each with its own end")
+  func nodes() throws {
+    var driver = try MachineDriver(
+      spec: """
+          entrypoint: main
+          templates:
+          - name: main
+            steps:
+            - - {name: set, template: set, continueOn: {failed: true}}
+            - - {name: last, template: last}
+          - name: set
+            containerSet:
+              containers:
+              - {name: a, image: i, command: [a]}
+              - {name: b, image: i, command: [b]}
+              - {name: main, image: i, command: [m], dependencies: [a, b]}
+          - {name: last, container: {image: i, command: [l]}}
+        """)
+    func node(_ name: String) -> JSONValue? {
+      ArgoStatus.status(driver.machine)["nodes"]?[ArgoNames.nodeID(workflow: "wf", node: name)]
+    }
+    func id(_ name: String) -> JSONValue { .string(ArgoNames.nodeID(workflow: "wf", node: name)) }
+    driver.send(.start)
+    #expect(node("wf[0].set.a")?["phase"] == "Pending" && node("wf[0].set.a")?["type"] == "Container")
+    #expect(node("wf[0].set")?["children"] == .array([id("wf[0].set.a"), id("wf[0].set.b")]))
+    var bad = TaskOutcome.bad(3)
+    bad.outputs.exitCodes = ["a": 0, "b": 3]
+    driver.endNext(bad)
+    #expect(node("wf[0].set.a")?["phase"] == "Succeeded" && node("wf[0].set.b")?["message"] == "exit code 3")
+    #expect(node("wf[0].set.main")?["phase"] == "Failed" && node("wf[0].set.main")?["message"] == "it did not run")
+    #expect(node("wf[0].set.a")?["children"] == .array([id("wf[0].set.main")]))
+    #expect(node("wf[0].set.main")?["children"] == .array([id("wf[1]")]))
+    #expect(node("wf[0].set.a")?["boundaryID"] == id("wf[0].set") && node("wf[0].set.a")?["templateName"] == "set")
+    driver.endNext(.good())
+    #expect(node("wf[1].last")?["children"] == nil && node("wf[1].last.main") == nil)
+  }
+
   @Test("the containers of a set wait for each other as they say, and the one named main gives the result")
   func set() throws {
     let spec = try spec(

@@ -26,6 +26,74 @@ struct VolumeTests {
     return try firstTask(of: yaml + indented + "\n")
   }
 
+  private static let claims = """
+      entrypoint: main
+      volumeClaimGC: {strategy: OnWorkflowCompletion}
+      volumeClaimTemplates: [{metadata: {name: work}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]
+      volumes: [{name: refs, persistentVolumeClaim: {claimName: genomes, readOnly: true}}]
+      templates:
+      - name: main
+        steps:
+        - - {name: make, template: make}
+        - - {name: read, template: read}
+          - {name: other, template: other}
+      - {name: make, container: {image: i, command: [c], volumeMounts: [{name: work, mountPath: /mnt/vol}]}}
+      - name: read
+        container:
+          image: i
+          command: [c]
+          volumeMounts: [{name: work, mountPath: /in, readOnly: true}, {name: refs, mountPath: /refs/}]
+      - {name: other, container: {image: i, command: [c]}}
+    """
+
+  @Test("runs that mount a volume of the workflow's own go where the first of them went; others go anywhere")
+  func claims() throws {
+    var driver = try MachineDriver(spec: Self.claims)
+    driver.send(.start)
+    let own = ClaimVolume.Owner(uid: "uid-1", goesWithFailure: true)
+    let make = try driver.machine.taskSpec(for: driver.open[0])
+    #expect(make.claims == [ClaimVolume(name: "work", workflow: own, mounts: [.init(path: "/mnt/vol")])])
+    #expect(make.features == [.claims] && make.beside == nil && make.scratchPaths.isEmpty)
+    driver.machine.volumesPlaced(on: "edge")
+    driver.machine.volumesPlaced(on: "late")
+    #expect(driver.machine.takeChanges().status)
+    driver.endNext(.good())
+    let read = try driver.machine.taskSpec(for: driver.open[0])
+    #expect(
+      read.claims == [
+        ClaimVolume(name: "work", workflow: own, mounts: [.init(path: "/in", isReadOnly: true)]),
+        ClaimVolume(name: "genomes", workflow: nil, mounts: [.init(path: "/refs", isReadOnly: true)]),
+      ])
+    #expect(read.beside == Companion("edge", .volumes))
+    #expect(try driver.machine.taskSpec(for: driver.open[1]).beside == nil)
+    for _ in 0..<2 { driver.endNext(.bad()) }
+    #expect(driver.machine.status.phase == .failed)
+    driver.send(.retry(restartSuccessful: false, selector: nil))
+    #expect(driver.machine.status.volumesOn == "edge", "a retry finds what was left")
+  }
+
+  @Test(
+    "what a volume claim cannot be is refused by name",
+    arguments: [
+      ("volumeMounts: [{name: work, mountPath: /w, subPath: a}]", "", "cannot be mounted alone"),
+      ("volumeMounts: [{name: none, mountPath: /w}]", "", "no volume"),
+      ("volumeMounts: []", ", dataSource: {kind: X, name: y}", "begins empty"),
+      ("volumeMounts: []", ", volumeMode: Block", "file system"),
+    ])
+  func refusedClaims(mounts: String, field: String, message: String) throws {
+    let yaml = """
+      apiVersion: argoproj.io/v1alpha1
+      kind: Workflow
+      metadata: {name: w}
+      spec:
+        entrypoint: main
+        volumeClaimTemplates: [{metadata: {name: work}, spec: {accessModes: [ReadWriteOnce]\(field)}}]
+        templates: [{name: main, container: {image: i, command: [c], \(mounts)}}]
+      """
+    let errors = #expect(throws: DocumentErrors.self) { try WorkflowDefinition.decode(Array(yaml.utf8)) }
+    #expect(errors?.problems.contains { $0.message.contains(message) } == true, "\(errors?.problems ?? [])")
+  }
+
   @Test("a variable names the value that it takes, with its tags replaced, and its own value goes into no spec")
   func variables() throws {
     let spec = try spec(

@@ -48,6 +48,10 @@ public struct AgentConfiguration: Sendable, Equatable {
   /// `processLimit`: processes and threads of one run at once.
   public var processLimit = 4096
   public var network = Network.auto
+  /// `claims.directory`: where workflows have volumes of their own, seen by all machines that run them; nil: they have none.
+  public var claimDirectory: String?
+  /// `claims.named`: directories by the names of the volume claims that they are.
+  public var namedClaims: [String: String] = [:]
   /// `runAddress`: under which other clusters reach the ports of this one's runs; nil: its runs alone do, by loopback.
   public var runAddress: String?
   /// `transferLimit`: bytes a second of what the agent fetches and uploads, together, by the time of day; and of what other clusters
@@ -90,6 +94,10 @@ public struct AgentConfiguration: Sendable, Equatable {
         .invalidArgument,
         "cache.writer: false is for clusters that share a cache: give cache.name and cache.directory, those of the agent that writes it"
       )
+    }
+    if executor == .slurm, !tenancy.projects.isEmpty, claimDirectory != nil || !namedClaims.isEmpty {
+      throw FederationError(
+        .invalidArgument, "claims are not supported on a Slurm cluster whose projects have users of their own")
     }
     _ = try declaredTenancy()
     _ = try addresses

@@ -11,6 +11,7 @@ enum ConfigurationParser {
     "sandbox", "network", "cgroups", "processLimit", "transferLimit", "linkLimits", "artifactCacheSize", "logLevel",
     "slurm",
     "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export", "runAddress",
+    "claims",
   ]
   static let resourceKeys = ["cpu", "memory", "gpus"]
   static let imageKeys = ["command", "pattern", "runsAs"]
@@ -138,6 +139,7 @@ enum ConfigurationParser {
       }
     case "sandbox": configuration.sandbox = try choice(key, node)
     case "network": configuration.network = try choice(key, node)
+    case "claims": try setClaims(node, in: &configuration)
     case "runAddress":
       let address = try text(key, node)
       guard address.utf8.count <= 253, !address.contains(where: { $0.isWhitespace || $0 == "/" }),

@@ -1,5 +1,6 @@
 internal import Execution
 internal import FederationModel
+internal import Supervisor
 
 #if canImport(Glibc)
   internal import Glibc
@@ -28,6 +29,9 @@ struct OutputCollection: Sendable {
     if observation.phase == .cancelled { return try await checkpoint(of: request, collected) }
     if request.spec.capturesResult { collected.outputs.result = try await result(request.id) }
     guard observation.phase == .succeeded || observation.phase == .failed else { return collected }
+    do { collected.outputs.exitCodes = try await exitCodes(of: request) } catch let error as FederationError
+      where !error.isRetryable
+    {}
     if observation.phase == .failed, request.spec.http != nil, let reason = try await refusal(request.id) {
       collected.message = reason
     }
@@ -78,8 +82,36 @@ struct OutputCollection: Sendable {
   private func result(_ run: RunID) async throws -> String? {
     guard let file = try await files.openResult(of: run) else { return "" }
     return try await BlockingWork.run {
-      Self.text(try POSIXFile.readAll(file.descriptor, limit: Int(Self.valueBytesMax)))
+      Self.result(of: try POSIXFile.readAll(file.descriptor, limit: Int(Self.valueBytesMax) + 1))
     }
+  }
+
+  /// Of the end of what a program has written: one trailing newline does not count, and of the rest the last 256 KiB are the result.
+  ///
+  /// - Source: Argo Workflows v3.7, `workflow/executor/executor.go`, `CaptureScriptResult`.
+  static func result(of written: [UInt8]) -> String {
+    let end = written.last == UInt8(ascii: "\n") ? written.dropLast() : written[...]
+    return text(cut: Array(end.suffix(Int(valueBytesMax))))
+  }
+
+  /// How the containers of a set have ended, as the program has noted that starts them.
+  private func exitCodes(of request: RunRequest) async throws -> [String: Int32]? {
+    guard let containers = request.spec.containers, containers.list.contains(where: { $0.role == .member }) else {
+      return nil
+    }
+    guard let file = try await files.openOutput(ContainerPlan.endsPath, of: request.id) else { return nil }
+    let bytes = try await BlockingWork.run { try POSIXFile.readAll(file.descriptor, limit: 64 << 10) }
+    var codes: [String: Int32] = [:]
+    for line in bytes.split(separator: UInt8(ascii: "\n")) {
+      let words = String(decoding: line, as: UTF8.self).split(separator: " ")
+      // A program may write there whatever it likes: what is no container of this run is nothing.
+      guard words.count == 2, let code = Int32(words[1]), containers.list.contains(where: { $0.name == words[0] })
+      else {
+        continue
+      }
+      codes[String(words[0])] = code
+    }
+    return codes
   }
 
   private func value(of parameter: OutputParameter, _ request: RunRequest) async throws -> String {
@@ -108,8 +140,10 @@ struct OutputCollection: Sendable {
   /// As Argo reads values: one trailing newline does not count. A value is text: what is no UTF-8 becomes U+FFFD, and so does
   /// NUL, which would cut short the argument or variable that the value is put into. Bytes as they are belong in an artifact.
   static func text(_ bytes: [UInt8]) -> String {
-    var bytes = bytes[...]
-    if bytes.last == UInt8(ascii: "\n") { bytes = bytes.dropLast() }
+    text(cut: bytes.last == UInt8(ascii: "\n") ? bytes.dropLast() : bytes)
+  }
+
+  private static func text(cut bytes: [UInt8]) -> String {
     let text = String(decoding: bytes, as: UTF8.self)
     return bytes.contains(0) ? String(text.unicodeScalars.map { $0 == "\0" ? "\u{fffd}" : Character($0) }) : text
   }

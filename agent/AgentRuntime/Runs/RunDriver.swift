@@ -78,6 +78,20 @@ final class RunDriver: Sendable {
     table.withLock { ($0.reports, $0.lastSequence, $0.term, $0.commitSequence) }
   }
 
+  /// Workflows whose volumes are in use here, or may be; nil while nothing may be deleted at all.
+  var workflowsInUse: Set<String>? {
+    table.withLock { table in
+      guard table.wasWelcomed, !table.isAdopting else { return nil }
+      var uids: Set<String> = []
+      for run in table.runs.values {
+        if case .ended = run.state { continue }
+        guard let request = run.request else { return nil }
+        for claim in request.spec.claims ?? [] { if let owner = claim.workflow { uids.insert(owner.uid) } }
+      }
+      return uids
+    }
+  }
+
   func overview(limit: Int = 1000) -> Overview {
     table.withLock { table in
       Overview(

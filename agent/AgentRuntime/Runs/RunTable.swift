@@ -441,7 +441,8 @@ extension RunTable {
     let request = run.request
     let hasEnded = observation.phase == .succeeded || observation.phase == .failed
     if let spec = request?.spec,
-      hasEnded && (spec.capturesResult || !spec.outputArtifacts.isEmpty || !spec.outputParameters.isEmpty)
+      hasEnded
+        && (spec.hasMembers || spec.capturesResult || !spec.outputArtifacts.isEmpty || !spec.outputParameters.isEmpty)
         || observation.phase == .cancelled && spec.federation.onPreempt?.checkpoint != nil
     {
       actions.append(.collect(id, observation))
@@ -474,6 +475,7 @@ extension RunTable {
     if let exitCode = observation.exitCode { outcome.exitCode = exitCode }
     if let result = collected.outputs.result { outcome.result = result }
     outcome.parameters = collected.outputs.parameters
+    outcome.exitCodes = collected.outputs.exitCodes ?? [:]
     outcome.artifacts = collected.outputs.artifacts.mapValues { Wire.StoredArtifact($0) }
     outcome.bytesIn = run.staged.total
     outcome.bytesFrom = MovedBytes.told(run.staged.total, run.staged.fromClusters)
@@ -570,6 +572,11 @@ extension RunTable {
       actions.append(.shipLog(id, length: run.logLength, isFinal: true))
     }
   }
+}
+
+extension TaskSpec {
+  /// Whether each of its containers is told of by itself.
+  fileprivate var hasMembers: Bool { containers?.list.contains { $0.role == .member } == true }
 }
 
 extension RunRequest {

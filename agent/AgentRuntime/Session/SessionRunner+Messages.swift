@@ -30,6 +30,7 @@ extension SessionRunner {
     case .inventory(let inventory):
       return Composed(message: .with { $0.inventory = .init(inventory) })
     case .report(let report): return Composed(message: .with { $0.cache = report })
+    case .claims(let report): return Composed(message: .with { $0.claims = report })
     case .data(let events): return Composed(message: .with { $0.data = .with { $0.events = events } })
     case .events(let after, let limit):
       let events = try await ports.journal.events(after: after, limit: limit).map {
@@ -120,6 +121,9 @@ extension SessionRunner {
       feed(.messageReceived)
     case .data(let orders):
       if uses(.data) { await ports.data.orders.apply(orders) }
+      feed(.messageReceived)
+    case .claims(let orders):
+      await removeClaims(orders)
       feed(.messageReceived)
     case .refused(let refused):
       feed(.refused(code: refused.code, message: refused.message, leaderAddress: refused.leaderAddress))

@@ -21,6 +21,8 @@ final class SessionRunner: Sendable {
     var logs: LogShipper
     var inventory: @Sendable () async -> ClusterInventory
     var data: DataPlane
+    /// nil: no workflow has volumes here.
+    var claims: ClaimKeeper?
     /// The control plane asked for a new certificate.
     var rotationRequested: @Sendable () -> Void
   }
@@ -32,6 +34,7 @@ final class SessionRunner: Sendable {
     case inventory(ClusterInventory)
     case report(Wire.CacheReport)
     case data([Wire.DataEvent])
+    case claims(Wire.ClaimReport)
   }
 
   private struct Shared {
@@ -98,6 +101,7 @@ final class SessionRunner: Sendable {
       await withTaskGroup(of: Void.self) { group in
         group.addTask { [self] in await keepTime() }
         group.addTask { [self] in await tellOfData() }
+        group.addTask { [self] in await tellOfClaims() }
         while let dial = await dials.receive(limit: 1)?.first {
           try? await Task.sleep(for: dial.1)
           if Task.isCancelled { break }
@@ -134,6 +138,25 @@ final class SessionRunner: Sendable {
       // Waits where the connection is slower than what happens: the rest is told later, and only its latest word.
       if !events.isEmpty { await outgoing.send(.data(events)) }
     }
+  }
+
+  /// Whose volumes there are, again and again: the answer says which of them are not wanted any more.
+  private func tellOfClaims() async {
+    guard let claims = ports.claims else { return }
+    while (try? await Task.sleep(for: Self.claimPeriod)) != nil {
+      guard case .established = machine.state, let outgoing = shared.withLock({ $0.outgoing }),
+        let kept = ports.driver.workflowsInUse,
+        let report = try? await BlockingWork.run({ claims.report(keeping: kept) })
+      else { continue }
+      outgoing.sendAtOnce(.claims(report))
+    }
+  }
+
+  private static let claimPeriod = Duration.seconds(10)
+
+  func removeClaims(_ orders: Wire.ClaimOrders) async {
+    guard let claims = ports.claims, let kept = ports.driver.workflowsInUse else { return }
+    try? await BlockingWork.run { claims.remove(Set(orders.remove), keeping: kept) }
   }
 
   /// A session began: the whole cache is told, because what was said in earlier ones may be lost.

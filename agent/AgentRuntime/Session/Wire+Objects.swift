@@ -102,10 +102,9 @@ extension Fubini_Agent_V1_Probe {
 extension Fubini_Agent_V1_ClaimVolume {
   var model: FederationModel.ClaimVolume {
     FederationModel.ClaimVolume(
-      name: name, isWorkflows: ofWorkflow,
-      mounts: mounts.map {
-        .init(path: $0.path, subPath: $0.subPath.isEmpty ? nil : $0.subPath, isReadOnly: $0.readOnly)
-      })
+      name: name,
+      workflow: workflowUid.isEmpty ? nil : .init(uid: workflowUid, goesWithFailure: goesWithFailure),
+      mounts: mounts.map { .init(path: $0.path, isReadOnly: $0.readOnly) })
   }
 }
 

@@ -15,6 +15,8 @@ enum Wire {
   typealias StoreOrder = Fubini_Agent_V1_StoreOrder
   typealias ArchiveOrder = Fubini_Agent_V1_ArchiveOrder
   typealias Assignment = Fubini_Agent_V1_Assignment
+  typealias ClaimOrders = Fubini_Agent_V1_ClaimOrders
+  typealias ClaimReport = Fubini_Agent_V1_ClaimReport
   typealias Client = Fubini_Agent_V1_AgentGateway.ClientProtocol
   typealias ControlMessage = Fubini_Agent_V1_ControlMessage
   typealias Hello = Fubini_Agent_V1_Hello

@@ -7,6 +7,7 @@ import GRPCCore
 import Logging
 import SwiftProtobuf
 import Synchronization
+import WorkflowCore
 
 /// The agents' side of the control plane: checks what agents say, and hands it to the ports.
 ///
@@ -105,6 +106,27 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     throw FederationError(.failedPrecondition, reason)
   }
 
+  /// Says which workflows' volumes are not wanted any more: those of workflows that are over, unless they failed and are to be retried
+  /// with what they have left, and of those that are not there.
+  private func answer(
+    _ report: Fubini_Agent_V1_ClaimReport, _ cluster: ClusterName, _ session: SessionID, _ outbox: SessionOutbox
+  ) async {
+    // Only who may speak for the federation knows that a workflow is over.
+    guard port.heartbeat(cluster, session) != nil else { return }
+    var remove: [String] = []
+    for owner in report.owners.prefix(1000) {
+      do {
+        let phase = try await store.workflowHead(uid: owner.workflowUid)?.status.phase
+        let isOver = phase.map { $0 == .succeeded || $0.isTerminal && owner.goesWithFailure } ?? true
+        if isOver { remove.append(owner.workflowUid) }
+      } catch {
+        // It is told again.
+        return
+      }
+    }
+    if !remove.isEmpty { outbox.send(.with { $0.claims.remove = remove }) }
+  }
+
   private func receive(
     _ message: Fubini_Agent_V1_AgentMessage, _ cluster: ClusterName, _ session: SessionID, _ outbox: SessionOutbox,
     _ opened: OpenedSession
@@ -138,6 +160,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     case .data(let batch):
       try await port.receive(
         cluster, session, batch.events.prefix(DataEvent.eventsMax).compactMap { DataEvent($0, from: cluster) })
+    case .claims(let report): await answer(report, cluster, session, outbox)
     case .hello:
       throw FederationError(.invalidArgument, "hello was said already")
     case nil:

@@ -108,10 +108,9 @@ extension Fubini_Agent_V1_Probe {
 extension Fubini_Agent_V1_ClaimVolume {
   init(_ claim: ClaimVolume) {
     self.init()
-    (name, ofWorkflow) = (claim.name, claim.isWorkflows)
-    mounts = claim.mounts.map { mount in
-      .with { ($0.path, $0.subPath, $0.readOnly) = (mount.path, mount.subPath ?? "", mount.isReadOnly) }
-    }
+    name = claim.name
+    if let owner = claim.workflow { (workflowUid, goesWithFailure) = (owner.uid, owner.goesWithFailure) }
+    mounts = claim.mounts.map { mount in .with { ($0.path, $0.readOnly) = (mount.path, mount.isReadOnly) } }
   }
 }
 

@@ -185,6 +185,10 @@ extension TaskOutputs {
         outcome.artifacts.map { name, artifact in
           (name.told(), StoredArtifact(artifact, from: cluster))
         }, uniquingKeysWith: { first, _ in first }))
+    if !outcome.exitCodes.isEmpty {
+      exitCodes = Dictionary(
+        outcome.exitCodes.prefix(256).map { ($0.key.told(253), $0.value) }, uniquingKeysWith: { first, _ in first })
+    }
   }
 }
 

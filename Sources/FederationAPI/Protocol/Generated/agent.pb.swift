@@ -239,6 +239,15 @@ public nonisolated struct Fubini_Agent_V1_AgentMessage: Sendable {
     set {message = .data(newValue)}
   }
 
+  /// Feature `claims`.
+  public var claims: Fubini_Agent_V1_ClaimReport {
+    get {
+      if case .claims(let v)? = message {return v}
+      return Fubini_Agent_V1_ClaimReport()
+    }
+    set {message = .claims(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -250,6 +259,8 @@ public nonisolated struct Fubini_Agent_V1_AgentMessage: Sendable {
     /// Capability `data`: what the cache holds, and what changes there.
     case cache(Fubini_Agent_V1_CacheReport)
     case data(Fubini_Agent_V1_DataEvents)
+    /// Feature `claims`.
+    case claims(Fubini_Agent_V1_ClaimReport)
 
   }
 
@@ -354,6 +365,15 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
     set {message = .extend(newValue)}
   }
 
+  /// Feature `claims`.
+  public var claims: Fubini_Agent_V1_ClaimOrders {
+    get {
+      if case .claims(let v)? = message {return v}
+      return Fubini_Agent_V1_ClaimOrders()
+    }
+    set {message = .claims(newValue)}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public nonisolated enum OneOf_Message: Equatable, Sendable {
@@ -371,6 +391,8 @@ public nonisolated struct Fubini_Agent_V1_ControlMessage: Sendable {
     case data(Fubini_Agent_V1_DataOrders)
     /// Capability `slices`.
     case extend(Fubini_Agent_V1_ExtendRuns)
+    /// Feature `claims`.
+    case claims(Fubini_Agent_V1_ClaimOrders)
 
   }
 
@@ -1161,8 +1183,11 @@ public nonisolated struct Fubini_Agent_V1_ClaimVolume: Sendable {
 
   public var name: String = String()
 
-  /// One of the workflow's own, made when it is not there; else one that the operator has named.
-  public var ofWorkflow: Bool = false
+  /// One of this workflow's own, made when it is not there; empty: one that the operator has named.
+  public var workflowUid: String = String()
+
+  /// Of the workflow's own: it goes with the end of the workflow even if that failed.
+  public var goesWithFailure: Bool = false
 
   public var mounts: [Fubini_Agent_V1_ClaimMount] = []
 
@@ -1178,10 +1203,47 @@ public nonisolated struct Fubini_Agent_V1_ClaimMount: Sendable {
 
   public var path: String = String()
 
-  /// Empty: all of it.
-  public var subPath: String = String()
-
   public var readOnly: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Workflows that have directories of their own on this cluster. At most 1,000 in a message; told again and again while there are any.
+public nonisolated struct Fubini_Agent_V1_ClaimReport: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var owners: [Fubini_Agent_V1_ClaimOwner] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Fubini_Agent_V1_ClaimOwner: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var workflowUid: String = String()
+
+  public var goesWithFailure: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// The answer: the directories of these workflows are not wanted any more.
+public nonisolated struct Fubini_Agent_V1_ClaimOrders: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var remove: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -2728,6 +2790,9 @@ public nonisolated struct Fubini_Agent_V1_Outcome: Sendable {
   /// Capability `slices`: it was ended because what was held for it was used up.
   public var unpaid: Bool = false
 
+  /// Of the containers of a set, by name.
+  public var exitCodes: Dictionary<String,Int32> = [:]
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -3056,7 +3121,7 @@ nonisolated extension Fubini_Agent_V1_CertificateReply: SwiftProtobuf.Message, S
 
 nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AgentMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}heartbeat\0\u{1}events\0\u{1}inventory\0\u{1}cache\0\u{1}data\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}hello\0\u{1}heartbeat\0\u{1}events\0\u{1}inventory\0\u{1}cache\0\u{1}data\0\u{2}6claims\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3142,6 +3207,19 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
           self.message = .data(v)
         }
       }()
+      case 60: try {
+        var v: Fubini_Agent_V1_ClaimReport?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .claims(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .claims(v)
+        }
+      }()
       default: break
       }
     }
@@ -3177,6 +3255,10 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
       guard case .data(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     }()
+    case .claims?: try {
+      guard case .claims(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 60)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -3191,7 +3273,7 @@ nonisolated extension Fubini_Agent_V1_AgentMessage: SwiftProtobuf.Message, Swift
 
 nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ControlMessage"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}heartbeat\0\u{1}ack\0\u{1}assign\0\u{1}cancel\0\u{1}forget\0\u{1}drain\0\u{1}rotate\0\u{1}refused\0\u{1}data\0\u{1}extend\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}welcome\0\u{1}heartbeat\0\u{1}ack\0\u{1}assign\0\u{1}cancel\0\u{1}forget\0\u{1}drain\0\u{1}rotate\0\u{1}refused\0\u{1}data\0\u{1}extend\0\u{2}1claims\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3342,6 +3424,19 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
           self.message = .extend(v)
         }
       }()
+      case 60: try {
+        var v: Fubini_Agent_V1_ClaimOrders?
+        var hadOneofValue = false
+        if let current = self.message {
+          hadOneofValue = true
+          if case .claims(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.message = .claims(v)
+        }
+      }()
       default: break
       }
     }
@@ -3396,6 +3491,10 @@ nonisolated extension Fubini_Agent_V1_ControlMessage: SwiftProtobuf.Message, Swi
     case .extend?: try {
       guard case .extend(let v)? = self.message else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+    }()
+    case .claims?: try {
+      guard case .claims(let v)? = self.message else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 60)
     }()
     case nil: break
     }
@@ -4573,7 +4672,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClaimVolume"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}of_workflow\0\u{1}mounts\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}workflow_uid\0\u{3}goes_with_failure\0\u{1}mounts\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4582,8 +4681,9 @@ nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftP
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
-      case 2: try { try decoder.decodeSingularBoolField(value: &self.ofWorkflow) }()
-      case 3: try { try decoder.decodeRepeatedMessageField(value: &self.mounts) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.workflowUid) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.goesWithFailure) }()
+      case 4: try { try decoder.decodeRepeatedMessageField(value: &self.mounts) }()
       default: break
       }
     }
@@ -4593,18 +4693,22 @@ nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftP
     if !self.name.isEmpty {
       try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
     }
-    if self.ofWorkflow != false {
-      try visitor.visitSingularBoolField(value: self.ofWorkflow, fieldNumber: 2)
+    if !self.workflowUid.isEmpty {
+      try visitor.visitSingularStringField(value: self.workflowUid, fieldNumber: 2)
+    }
+    if self.goesWithFailure != false {
+      try visitor.visitSingularBoolField(value: self.goesWithFailure, fieldNumber: 3)
     }
     if !self.mounts.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.mounts, fieldNumber: 3)
+      try visitor.visitRepeatedMessageField(value: self.mounts, fieldNumber: 4)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_ClaimVolume, rhs: Fubini_Agent_V1_ClaimVolume) -> Bool {
     if lhs.name != rhs.name {return false}
-    if lhs.ofWorkflow != rhs.ofWorkflow {return false}
+    if lhs.workflowUid != rhs.workflowUid {return false}
+    if lhs.goesWithFailure != rhs.goesWithFailure {return false}
     if lhs.mounts != rhs.mounts {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
@@ -4613,7 +4717,7 @@ nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Fubini_Agent_V1_ClaimMount: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClaimMount"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{3}sub_path\0\u{3}read_only\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}path\0\u{3}read_only\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4622,8 +4726,7 @@ nonisolated extension Fubini_Agent_V1_ClaimMount: SwiftProtobuf.Message, SwiftPr
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.path) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.subPath) }()
-      case 3: try { try decoder.decodeSingularBoolField(value: &self.readOnly) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.readOnly) }()
       default: break
       }
     }
@@ -4633,19 +4736,110 @@ nonisolated extension Fubini_Agent_V1_ClaimMount: SwiftProtobuf.Message, SwiftPr
     if !self.path.isEmpty {
       try visitor.visitSingularStringField(value: self.path, fieldNumber: 1)
     }
-    if !self.subPath.isEmpty {
-      try visitor.visitSingularStringField(value: self.subPath, fieldNumber: 2)
-    }
     if self.readOnly != false {
-      try visitor.visitSingularBoolField(value: self.readOnly, fieldNumber: 3)
+      try visitor.visitSingularBoolField(value: self.readOnly, fieldNumber: 2)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_ClaimMount, rhs: Fubini_Agent_V1_ClaimMount) -> Bool {
     if lhs.path != rhs.path {return false}
-    if lhs.subPath != rhs.subPath {return false}
     if lhs.readOnly != rhs.readOnly {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ClaimReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClaimReport"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}owners\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.owners) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.owners.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.owners, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ClaimReport, rhs: Fubini_Agent_V1_ClaimReport) -> Bool {
+    if lhs.owners != rhs.owners {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ClaimOwner: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClaimOwner"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}workflow_uid\0\u{3}goes_with_failure\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.workflowUid) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.goesWithFailure) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.workflowUid.isEmpty {
+      try visitor.visitSingularStringField(value: self.workflowUid, fieldNumber: 1)
+    }
+    if self.goesWithFailure != false {
+      try visitor.visitSingularBoolField(value: self.goesWithFailure, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ClaimOwner, rhs: Fubini_Agent_V1_ClaimOwner) -> Bool {
+    if lhs.workflowUid != rhs.workflowUid {return false}
+    if lhs.goesWithFailure != rhs.goesWithFailure {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ClaimOrders: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ClaimOrders"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}remove\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.remove) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.remove.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.remove, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ClaimOrders, rhs: Fubini_Agent_V1_ClaimOrders) -> Bool {
+    if lhs.remove != rhs.remove {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -7432,7 +7626,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Outcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0\u{1}unpaid\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0\u{1}unpaid\0\u{4}2exit_codes\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -7450,6 +7644,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.stagingMs) }()
       case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: &self.bytesFrom) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.unpaid) }()
+      case 60: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt32>.self, value: &self.exitCodes) }()
       default: break
       }
     }
@@ -7490,6 +7685,9 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if self.unpaid != false {
       try visitor.visitSingularBoolField(value: self.unpaid, fieldNumber: 10)
     }
+    if !self.exitCodes.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt32>.self, value: self.exitCodes, fieldNumber: 60)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -7504,6 +7702,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if lhs.stagingMs != rhs.stagingMs {return false}
     if lhs.bytesFrom != rhs.bytesFrom {return false}
     if lhs.unpaid != rhs.unpaid {return false}
+    if lhs.exitCodes != rhs.exitCodes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
