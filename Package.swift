@@ -134,6 +134,7 @@ let package = Package(
         .embedInCode("V0021__cron_states.sql"),
         .embedInCode("V0023__gates.sql"),
         .embedInCode("V0024__ttl.sql"),
+        .embedInCode("V0025__daemons.sql"),
         .embedInCode("V0029__held_artifacts.sql"),
         .embedInCode("V0034__grants.sql"),
       ],

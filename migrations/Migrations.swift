@@ -32,6 +32,7 @@ public enum EmbeddedMigrations {
       ("V0021__cron_states.sql", String(decoding: PackageResources.V0021__cron_states_sql, as: UTF8.self)),
       ("V0023__gates.sql", String(decoding: PackageResources.V0023__gates_sql, as: UTF8.self)),
       ("V0024__ttl.sql", String(decoding: PackageResources.V0024__ttl_sql, as: UTF8.self)),
+      ("V0025__daemons.sql", String(decoding: PackageResources.V0025__daemons_sql, as: UTF8.self)),
       ("V0029__held_artifacts.sql", String(decoding: PackageResources.V0029__held_artifacts_sql, as: UTF8.self)),
       ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
     ]
