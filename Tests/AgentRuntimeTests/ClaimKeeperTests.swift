@@ -1,4 +1,5 @@
 internal import Execution
+internal import FederationAPI
 internal import FederationModel
 internal import Foundation
 internal import Logging

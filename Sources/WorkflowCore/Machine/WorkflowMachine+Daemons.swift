@@ -5,7 +5,7 @@ public import FederationModel
 ///
 /// - Source: Argo Workflows v3.7, `workflow/controller/operator.go`, `assessNodeStatus` and `killDaemonedChildren`.
 extension WorkflowMachine {
-  func isDaemon(_ node: Int32) -> Bool { plan(of: node)?.template.isDaemon == true }
+  func isDaemon(_ node: Int32) -> Bool { program.hasDaemons && plan(of: node)?.template.isDaemon == true }
 
   /// Where others reach a daemon's run; told before its node runs.
   public mutating func taskReachable(_ node: NodeID, at address: String) {

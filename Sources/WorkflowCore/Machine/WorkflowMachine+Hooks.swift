@@ -52,7 +52,8 @@ extension WorkflowMachine {
 
   mutating func hookEnded(of node: Int32) {
     let hasEnded = nodes[Int(node)].phase.isTerminal && !nodes[Int(node)].isEndPending
-    guard hasEnded || nodes[Int(node)].isDaemoned, hooksAreDone(of: node) else { return }
+    // A daemon that is ready is waited for no longer; the entrypoint is, to its end.
+    guard hasEnded || nodes[Int(node)].isDaemoned && node != root, hooksAreDone(of: node) else { return }
     if node == root, nodes[Int(node)].role == .entrypoint { rootEnded() } else { stepEnded(node) }
   }
 
