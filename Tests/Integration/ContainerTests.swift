@@ -2,6 +2,7 @@ import FederationAPI
 import FederationHarness
 import FederationModel
 import Foundation
+import Postgres
 import Testing
 
 extension Integration {
@@ -147,7 +148,7 @@ extension Integration {
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
       defer { try? FileManager.default.removeItem(atPath: directory) }
       options.agents[1].keys["claims"] = "{directory: \(directory)}"
-      func document(_ name: String, last: String) -> String {
+      @Sendable func document(_ name: String, last: String) -> String {
         """
         apiVersion: argoproj.io/v1alpha1
         kind: Workflow
@@ -185,7 +186,7 @@ extension Integration {
         #expect(try await client.log("keeps", node: "keeps[1].read") == "8\n")
         _ = try await client.submit(document("goes", last: "true"))
         #expect(try await client.finished("goes").summary.phase == .succeeded)
-        func homes() throws -> Int {
+        @Sendable func homes() throws -> Int {
           let projects = try FileManager.default.contentsOfDirectory(atPath: directory)
           return try projects.reduce(0) {
             $0 + (try FileManager.default.contentsOfDirectory(atPath: "\(directory)/\($1)").count)

@@ -1,3 +1,4 @@
+import FederationAPI
 import FederationHarness
 import FederationModel
 import Foundation

@@ -17,7 +17,7 @@ extension Preflight {
 
   private static func git() -> Finding {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-    let program = path.split(separator: ":").map { "\($0)/git" }.first { access($0, X_OK) == 0 }
+    let program = path.split(separator: ":").map { "\($0)/git" }.first { (path: String) in access(path, X_OK) == 0 }
     guard let program else {
       return Finding(
         level: .warning, check: "git",
