@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement agent check-agent check-data check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement bench-workflows agent check-agent check-data check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -79,6 +79,9 @@ bench-coscheduling: ## the co-scheduler against HEFT, data-blind, locality and r
 
 bench-placement: ## what one decision of the co-scheduler costs, against C (release build)
 	scripts/bench-placement.sh
+
+bench-workflows: ## reading large documents, the workflow machine in memory, a fan-out with a reduce (release build)
+	scripts/bench-workflows.sh
 
 reference: ## docs/reference/cli.md from the commands' own help
 	scripts/generate-cli-reference.sh

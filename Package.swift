@@ -289,7 +289,8 @@ let package = Package(
     .executableTarget(
       name: "fubini-bench",
       dependencies: [
-        "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", argumentParser,
+        "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", "WorkflowCore",
+        argumentParser,
       ],
       path: "Tests/Benchmarks", swiftSettings: settings),
     .target(name: "PlacementReference", path: "Tests/PlacementReference"),

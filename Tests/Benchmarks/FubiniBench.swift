@@ -10,6 +10,7 @@ struct FubiniBench: AsyncParsableCommand {
     subcommands: [
       DispatchCommand.self, TurnsCommand.self, ProcessCommand.self, SlurmCommand.self, AgentCommand.self,
       DataCommand.self, StagingCommand.self, CheckDataCommand.self, FloodCommand.self, FloodLoadCommand.self,
+      WorkflowsCommand.self,
     ])
 }
 
