@@ -37,6 +37,12 @@ public struct TimeZoneRules: Sendable, Equatable {
     footer = nil
   }
 
+  /// Clocks that have always followed the present rules.
+  init(_ zone: PosixTimeZone) {
+    self.init(offset: zone.offset, abbreviation: zone.abbreviation)
+    footer = zone
+  }
+
   /// Reads a TZif file.
   ///
   /// - Throws: `FederationError` (`invalidArgument`) when the bytes are no TZif file.

@@ -330,7 +330,7 @@ extension ExpressionEvaluator {
     }
   }
 
-  /// Of named zones only UTC is known here: what a zone's rules are may change with the machine, and a workflow's values may not.
+  /// What a zone's rules are may change with the machine, and a workflow's values may not: they are those of `ZoneTable`.
   static func zone(_ name: String) throws -> TimeZoneRules {
     if ["", "UTC", "Local", "GMT", "Etc/UTC", "Etc/GMT", "Z"].contains(name) { return .utc }
     // `Etc/GMT-2` is two hours east.
@@ -341,7 +341,8 @@ extension ExpressionEvaluator {
       return TimeZoneRules(
         offset: offset, abbreviation: "\(offset < 0 ? "-" : "+")\(hours < 10 ? "0" : "")\(hours)")
     }
-    throw ExpressionProblem("unknown time zone \(name.prefix(100)): expressions know UTC and Etc/GMT-14 to Etc/GMT+12")
+    if let rules = ZoneTable.rules(name) { return rules }
+    throw ExpressionProblem("unknown time zone \(name.prefix(100))")
   }
 
   private static let layouts = [

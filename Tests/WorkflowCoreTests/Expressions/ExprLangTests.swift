@@ -141,7 +141,13 @@ struct ExprLangTests {
       ("string(duration('1.5s') * 2)", "3s"), ("now().Add(duration('36h')).Day()", "23"),
       ("now().AddDate(0, 3, 10).Format('2006-01-02')", "2027-03-04"),
       ("string(date('2026-11-22'))", "2026-11-22 00:00:00 +0000 UTC"),
-      ("now().In(timezone('Etc/GMT-2')).Hour()", "10"), ("duration('250ms').Milliseconds()", "250"),
+      ("now().In(timezone('Etc/GMT-2')).Hour()", "10"),
+      ("date('2026-07-01 12:00:00', '2006-01-02 15:04:05', 'Europe/Berlin').UTC().Hour()", "10"),
+      ("date('2026-01-01T12:00:00Z').In(timezone('Asia/Shanghai')).Format('15:04 MST')", "20:00 CST"),
+      ("date('2026-07-01T12:00:00Z').In(timezone('America/New_York')).Format('15:04 -0700 MST')", "08:00 -0400 EDT"),
+      ("date('2026-03-29T00:59:59Z').In(timezone('Europe/Berlin')).Format('15:04')", "01:59"),
+      ("date('2026-03-29T01:00:00Z').In(timezone('Europe/Berlin')).Format('15:04')", "03:00"),
+      ("duration('250ms').Milliseconds()", "250"),
       ("string(duration('-1m'))", "-1m0s"), ("now().Truncate(duration('24h')).Hour()", "0"),
     ])
   }
