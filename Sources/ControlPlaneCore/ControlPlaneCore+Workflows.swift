@@ -65,6 +65,7 @@ extension ControlPlaneCore {
   mutating func insert(_ restored: RestoredWorkflow) throws -> WorkflowID {
     let row = restored.row
     workflows[row.id] = WorkflowEntry(row: row, machine: try restored.machine.get(), isRowChanged: false)
+    workflows[row.id]!.machine.transientErrors = configuration.transientErrors
     workflowByName[WorkflowReference(project: row.project, name: row.name)] = row.id
     workflowByName[WorkflowReference(project: row.project, name: row.uid)] = row.id
     noteReading(by: row.id, true)
@@ -112,6 +113,7 @@ extension ControlPlaneCore {
       datasetVersions: versions.isEmpty ? nil : versions)
     noteSubmission(to: submission.project, at: now)
     workflows[id] = WorkflowEntry(row: row, machine: machine, isRowChanged: true)
+    workflows[id]!.machine.transientErrors = configuration.transientErrors
     workflowByName[name] = id
     workflowByName[WorkflowReference(project: submission.project, name: submission.uid)] = id
     noteReading(by: id, true)

@@ -1,5 +1,6 @@
 public import FederationModel
 public import SchedulerCore
+public import WorkflowCore
 
 /// What an operator may set about the core's behaviour. The same on every replica.
 public struct CoreConfiguration: Hashable, Sendable {
@@ -49,6 +50,8 @@ public struct CoreConfiguration: Hashable, Sendable {
   public var shareHalfLife: Duration
   /// Memoized artifacts that nobody took for so long need not be there any more; nil: they are kept as long as their entry.
   public var memoAge: Duration?
+  /// What `retryPolicy: OnTransientError` retries.
+  public var transientErrors = TransientErrors()
 
   /// Realtime work that is a minute late is of no use; the others' queues are as long as people look ahead.
   public static let defaultBacklogLimits: [PriorityClass: Duration] = [

@@ -123,7 +123,8 @@ struct ProcessExecutorTests {
     try await with({ $0.images = [ImageRule(pattern: "any", runsAs: "host")] }) { fixture in
       var end = try await fixture.run(5, TaskSpec(image: "any", command: ["no-such-command", "x"]))
       #expect(
-        end.phase == .error && end.exitCode == nil && end.message == "command not found: no-such-command", "\(end)")
+        end.phase == .failed && end.exitCode == 127
+          && end.message == #"exec: "no-such-command": executable file not found in $PATH"#, "\(end)")
       end = try await fixture.run(6, .shell("exit 127"))
       #expect(end.phase == .failed && end.exitCode == 127)
       end = try await fixture.run(7, .shell("kill -9 $$"))

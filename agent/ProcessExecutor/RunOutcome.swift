@@ -44,6 +44,11 @@ package enum RunOutcome {
     guard code != 0 else { return }
     if end.ranOutOfMemory {
       (result.phase, result.message) = (.failed, "OOMKilled: it needed more memory than its limit; exit code \(code)")
+    } else if isSandboxed, code == 1, let program = missingProgram(logHead) {
+      // The author's fault, as in a container: a shell's exit code for it, Argo's words.
+      result.phase = .failed
+      result.message = "exec: \"\(program)\": executable file not found in $PATH"
+      result.exitCode = 127
     } else if isSandboxed, code == 1, let complaint = sandboxComplaint(logHead) {
       (result.phase, result.message, result.exitCode) = (.error, complaint, nil)
     } else if csupervisor_exited(end.waitStatus) == 0 || code > 128 && code <= 192 {
@@ -51,6 +56,16 @@ package enum RunOutcome {
     } else {
       (result.phase, result.message) = (.failed, "exit code \(code)")
     }
+  }
+
+  /// The program that bubblewrap did not find; nil where its complaint is another one.
+  static func missingProgram(_ logHead: [UInt8]?) -> Substring? {
+    let prefix = "the command cannot be executed: "
+    let ending = ": No such file or directory"
+    guard let complaint = sandboxComplaint(logHead), complaint.hasPrefix(prefix), complaint.hasSuffix(ending) else {
+      return nil
+    }
+    return complaint.dropFirst(prefix.count).dropLast(ending.count)
   }
 
   /// bubblewrap ends with 1 and one line of its own when it cannot make the sandbox or find the program. A program that
@@ -64,7 +79,6 @@ package enum RunOutcome {
     let complaint = text.dropFirst(7).dropLast()
     guard complaint.hasPrefix("execvp ") else { return "the sandbox could not be made: \(complaint)" }
     let rest = complaint.dropFirst(7)
-    if rest.hasSuffix(": No such file or directory") { return "command not found: \(rest.dropLast(27))" }
     return "the command cannot be executed: \(rest)"
   }
 }

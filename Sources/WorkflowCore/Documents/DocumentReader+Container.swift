@@ -26,10 +26,8 @@ extension DocumentReader {
       }
     }
     if case .mapping = node.value { container.probes = readProbes(of: node) }
-    if isScript, container.source == nil {
-      report("a script needs a source", at: node.mark)
-      container.source = ""
-    }
+    // As in Argo, a script of nothing: the command with its arguments and an empty file.
+    if isScript, container.source == nil { container.source = "" }
     if container.image.isEmpty { report("no image is given", at: node.mark) }
     return container
   }

@@ -88,14 +88,16 @@ extension DocumentReader {
     return valueFrom
   }
 
-  /// A value of a config map. It is looked up when a workflow is submitted, so that its name can hold no tags.
+  /// A value of a config map. It is looked up when a workflow is submitted, so that its name can hold the workflow's parameters alone.
   mutating func readConfigMapKey(_ node: DocumentNode) {
     var given: Set<String> = []
     fields(of: node, FieldTables.configMapKey) { reader, key, value in
       given.insert(key)
       guard key != "optional" else { return _ = reader.bool(value) }
-      if reader.text(value)?.contains("{{") == true {
-        reader.report("is looked up when the workflow is submitted, and can hold no tags", at: value.mark)
+      let tags = DocumentTag.scan(reader.text(value) ?? "").tags
+      if tags.contains(where: { !$0.isExpression && !$0.text.hasPrefix("workflow.parameters.") }) {
+        reader.report(
+          "is looked up when the workflow is submitted, and can hold tags of workflow.parameters alone", at: value.mark)
       }
     }
     if !given.isSuperset(of: ["name", "key"]) {

@@ -26,7 +26,7 @@ extension DocumentReader {
       case "metadata":
         let labels = reader.readObjectLabels(value, FieldTables.objectLabels)
         template.labels = labels.labels
-        template.annotations = labels.annotations
+        template.annotations.merge(labels.annotations) { $1 }
         annotationBlock = reader.readFederationAnnotation(
           labels.annotations, at: value["annotations"]?.mark ?? value.mark)
       default: reader.readTemplateField(key, value, into: &template)
@@ -57,6 +57,10 @@ extension DocumentReader {
     case "inputs": template.inputs = readInputs(value)
     case "outputs": template.outputs = readOutputs(value)
     case "retryStrategy": template.retryStrategy = value.isNull ? nil : readRetryStrategy(value)
+    // Argo keeps them apart from those of the pod; here they speak of the same node.
+    case "annotations": template.annotations.merge(textMap(value)) { own, _ in own }
+    case "pendingTimeout": template.pendingTimeout = durationText(value)
+    case "podResources": template.podResources = value.isNull ? nil : readResources(value)
     case "timeout": template.timeout = durationText(value)
     case "activeDeadlineSeconds": template.activeDeadlineSeconds = integerText(value, in: 1...Self.secondsMax)
     case "parallelism":

@@ -59,6 +59,7 @@ enum FieldTables {
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
+      "executorPlugins": "executor plugins are not supported",
       "hostAliases": hostAliases,
       "hostNetwork": "runs never share the host's network identity",
     ])
@@ -83,10 +84,10 @@ enum FieldTables {
 
   static let template = FieldTable(
     [
-      "activeDeadlineSeconds", "container", "containerSet", "dag", "daemon", "data", "failFast", "federation", "http",
-      "initContainers", "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit", "outputs", "parallelism",
-      "retryStrategy",
-      "podSpecPatch", "script", "securityContext", "sidecars", "steps", "suspend", "synchronization", "timeout",
+      "activeDeadlineSeconds", "annotations", "container", "containerSet", "dag", "daemon", "data", "failFast",
+      "federation", "http", "initContainers", "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit",
+      "outputs", "parallelism", "pendingTimeout", "podResources", "podSpecPatch", "retryStrategy", "script",
+      "securityContext", "sidecars", "steps", "suspend", "synchronization", "timeout",
       "volumes",
     ],
     accepted: ["automountServiceAccountToken", "executor", "serviceAccountName"],
@@ -97,7 +98,6 @@ enum FieldTables {
     ],
     refused: [
       "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
-      "annotations": "write annotations below metadata",
       "hostAliases": hostAliases,
       "plugin": "plugin templates are not supported",
       "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
@@ -117,6 +117,7 @@ enum FieldTables {
   private static let containerRefused: [String: String] = [
     "lifecycle": "Kubernetes life-cycle handlers are not supported",
     "restartPolicy": "restart policies of containers are not supported; use retryStrategy",
+    "restartPolicyRules": "restart policies of containers are not supported; use retryStrategy",
     "volumeDevices": "block devices are not supported",
   ]
   static let container = FieldTable(

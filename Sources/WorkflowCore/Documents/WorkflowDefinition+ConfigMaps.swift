@@ -12,9 +12,18 @@ extension WorkflowDefinition {
     guard canonicalJSON.contains(ConfigMapInsertion.field),
       let root = try? JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
     else { return [] }
-    var insertion = ConfigMapInsertion(maps: nil)
+    var insertion = ConfigMapInsertion(maps: nil, parameters: knownParameters)
     _ = insertion.filled(root, at: DocumentPath())
     return insertion.found
+  }
+
+  /// The workflow's parameters that have values, by the names that tags have for them: what names of config maps may depend on.
+  private var knownParameters: [String: String] {
+    var values: [String: String] = [:]
+    for parameter in spec.arguments.parameters {
+      values["workflow.parameters.\(parameter.name)"] = parameter.value ?? parameter.defaultValue
+    }
+    return values
   }
 
   /// The same workflow with these values in the places of their references.
@@ -24,7 +33,7 @@ extension WorkflowDefinition {
   public func withConfigMaps(_ maps: [String: [String: String]]) throws(DocumentErrors) -> WorkflowDefinition {
     guard canonicalJSON.contains(ConfigMapInsertion.field) else { return self }
     let root = try JSONDocumentParser.parse(Array(canonicalJSON.utf8), limits: .stored)
-    var insertion = ConfigMapInsertion(maps: maps)
+    var insertion = ConfigMapInsertion(maps: maps, parameters: knownParameters)
     let filled = insertion.filled(root, at: DocumentPath())
     guard insertion.problems.isEmpty else { throw DocumentErrors.ordered(insertion.problems, omittedCount: 0) }
     return try WorkflowDefinition(json: filled.canonicalJSON)
@@ -36,10 +45,21 @@ private struct ConfigMapInsertion {
   static let field = "configMapKeyRef"
   /// nil: the references are only collected.
   let maps: [String: [String: String]]?
+  let parameters: [String: String]
   var found: [ConfigMapReference] = []
   var problems: [DocumentProblem] = []
 
-  init(maps: [String: [String: String]]?) { self.maps = maps }
+  init(maps: [String: [String: String]]?, parameters: [String: String]) {
+    self.maps = maps
+    self.parameters = parameters
+  }
+
+  /// A name or key with the workflow's parameters in the places of their tags; nil where one has no value.
+  private func text(_ node: DocumentNode?) -> String? {
+    let written = node?.scalarText ?? ""
+    guard Tags.mayContainTag(written) else { return written }
+    return try? Tags.substitute(written) { name in parameters[name].map { .text($0) } ?? .unknown }
+  }
 
   mutating func filled(_ node: DocumentNode, at path: DocumentPath) -> DocumentNode {
     var node = node
@@ -62,10 +82,16 @@ private struct ConfigMapInsertion {
 
   /// - Parameter node: a parameter.
   private mutating func fill(_ node: inout DocumentNode, _ reference: DocumentNode, at path: DocumentPath) {
-    let wanted = ConfigMapReference(
-      name: reference["name"]?.scalarText ?? "", key: reference["key"]?.scalarText ?? "")
     // A value that was given wins, as where a parameter is set at submission.
     guard node["value"] == nil else { return node.remove("valueFrom") }
+    guard let name = text(reference["name"]), let key = text(reference["key"]) else {
+      guard maps != nil else { return }
+      return problems.append(
+        DocumentProblem(
+          path: "\(path / "valueFrom" / Self.field)",
+          message: "a tag in it has no value when the workflow is submitted: it knows workflow.parameters alone"))
+    }
+    let wanted = ConfigMapReference(name: name, key: key)
     found.append(wanted)
     guard let maps else { return }
     let fallback = node["valueFrom"]?["default"]?.scalarText

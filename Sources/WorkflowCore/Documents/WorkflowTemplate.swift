@@ -25,6 +25,8 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var retryStrategy: RetryStrategy?
   /// Bounds a leaf, waiting included: a Go duration. May hold tags.
   public var timeout: String?
+  /// Bounds the wait of a leaf before its run: a Go duration. May hold tags.
+  public var pendingTimeout: String?
   /// Bounds a leaf's run: whole seconds. May hold tags.
   public var activeDeadlineSeconds: String?
   /// Children of a steps or dag template that may run at once.
@@ -40,6 +42,8 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var federation: FederationBlock?
   public var synchronization: Synchronization?
   public var memoize: Memoization?
+  /// Of all containers together, in place of the workflow's.
+  public var podResources: ResourceRequirements?
   /// In the order in which they run.
   public var initContainers: [CompanionContainer] = []
   public var sidecars: [CompanionContainer] = []
@@ -54,6 +58,10 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var isDaemon = false
   /// YAML or JSON; see `PodPatch`. May hold tags.
   public var podSpecPatch: String?
+
+  /// Names the nodes of a template for people. May hold the template's own inputs.
+  /// - Source: Argo Workflows v4.1, docs/walk-through/annotations.md.
+  static let displayNameAnnotation = "workflows.argoproj.io/display-name"
 
   public init(
     name: String, isInline: Bool = false, body: Body, inputs: TemplateInputs = TemplateInputs(),

@@ -90,7 +90,7 @@ extension WorkflowMachine {
       sum.gpus = max(sum.gpus, own.gpus)
     }
     // What is said of the whole pod counts in place of the sum.
-    let whole = try resources(definition.spec.podResources, in: context)
+    let whole = try resources(template.podResources ?? definition.spec.podResources, in: context)
     if whole.cpuMillicores > 0 { sum.cpuMillicores = whole.cpuMillicores }
     if whole.memory.bytes > 0 { sum.memory = whole.memory }
     spec.resources = sum

@@ -48,7 +48,12 @@ extension WorkflowMachine {
         return addSkipped(call, .omitted, "omitted: depends condition not met")
       }
       guard task.loop != nil else { return try instantiate(call) }
-      if try loopItems(of: call).count == 0 { return addSkipped(call, .skipped, "Skipped, empty params") }
+      let count: Int
+      do { count = try loopItems(of: call).count } catch {
+        guard isLeftOut(call) else { throw error }
+        count = 0
+      }
+      if count == 0 { return addSkipped(call, .skipped, "Skipped, empty params") }
       add(
         NodeRecord(
           id: .root, name: "\(nodes[Int(node)].name).\(task.name)", displayName: task.name, type: .taskGroup,

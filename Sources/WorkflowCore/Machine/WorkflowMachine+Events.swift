@@ -42,6 +42,7 @@ extension WorkflowMachine {
     guard let index = liveTask(node) else { return }
     nodes[index].hostCluster = cluster
     nodes[index].runsAs = runsAs
+    if nodes[index].phase == .pending { endPending(node.ordinal) }
     nodes[index].phase = .running
     markChanged(node.ordinal)
     setOffHooks(of: node.ordinal)

@@ -80,8 +80,7 @@ extension WorkflowMachine {
 
   private func holds(_ hook: ExitHook, in context: TagContext) throws -> Bool {
     guard let expression = hook.expression, !expression.isEmpty else { return true }
-    let result = try ExprLang.evaluate(expression, at: moment(of: context)) { lookup($0, in: context).string }
-      .value()
+    let result = try evaluate(expression, in: context).value()
     guard case .bool(let isWanted) = result else {
       // Of what a run has not told yet, a plan takes nothing for granted.
       if foresight != nil { return false }

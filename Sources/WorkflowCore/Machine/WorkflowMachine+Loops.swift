@@ -34,7 +34,13 @@ extension WorkflowMachine {
       try instantiate(call)
       return true
     }
-    var loop = try openLoops.removeValue(forKey: call.container) ?? openLoop(call, cursor)
+    var loop: OpenLoop
+    do { loop = try openLoops.removeValue(forKey: call.container) ?? openLoop(call, cursor) } catch {
+      // Of a loop that would not run anyway, nobody asks for the items.
+      guard isLeftOut(call) else { throw error }
+      if liveMembers(of: call).isEmpty { addSkipped(call, .skipped, "Skipped, empty params") }
+      return true
+    }
     if foresight != nil { noteUnknownItems(of: call, loop) }
     guard loop.items.count > 0 else {
       if loop.existing.isEmpty { addSkipped(call, .skipped, "Skipped, empty params") }
@@ -66,6 +72,15 @@ extension WorkflowMachine {
     loop.keepValues(of: cache)
     openLoops[call.container] = loop
     return false
+  }
+
+  /// Whether a loop's condition is false whatever its items are.
+  func isLeftOut(_ call: StepCall) -> Bool {
+    guard let when = call.step.when, !when.isEmpty,
+      let text = try? substitute(when, in: TagContext(owner: call.boundary)),
+      let holds = try? WhenExpression.evaluate(text)
+    else { return false }
+    return !holds
   }
 
   private mutating func noteUnknownItems(of call: StepCall, _ loop: OpenLoop) {
@@ -159,10 +174,32 @@ extension WorkflowMachine {
       let isRetried = retryStrategy(of: plan.template) != nil
       var record = place.record(isRetried ? .retry : plan.nodeType, .pending, template: template, message: "")
       record.inputs = try bind(arguments, to: plan.template)
+      if let name = try displayName(plan.template, record.inputs) { record.displayName = name }
       add(record)
     } catch {
       add(place.record(.skipped, .error, template: template, message: Self.message(of: error)))
     }
+  }
+
+  /// What the template's annotation calls its nodes; nil where there is none.
+  private func displayName(_ template: WorkflowTemplate, _ inputs: NodeInputs) throws -> String? {
+    guard let written = template.annotations[WorkflowTemplate.displayNameAnnotation], !written.isEmpty else {
+      return nil
+    }
+    var context = TagContext.workflow
+    context.boundParameters = inputs.parameters
+    let name = try substitute(written, in: context)
+    let isAllowed = name.utf8.allSatisfy { byte in
+      (0x30...0x39).contains(byte) || (0x61...0x7a).contains(byte | 0x20) || byte == 0x2d || byte == 0x2e
+    }
+    let ends = [name.utf8.first, name.utf8.last].compactMap(\.self)
+    guard (2...63).contains(name.utf8.count), isAllowed, ends.allSatisfy({ $0 != 0x2d && $0 != 0x2e }) else {
+      throw FederationError(
+        .invalidArgument,
+        "the display name '\(name.prefix(100))' must have 2 to 63 letters, digits, '-' and '.', and begin and end with a letter or "
+          + "digit")
+    }
+    return name
   }
 
   // MARK: Items

@@ -196,17 +196,36 @@ extension WorkflowMachine {
 
   private mutating func launch(_ node: Int32) {
     do {
-      if let timeout = plan(of: node)?.template.timeout, !timeout.isEmpty {
-        let text = try substitute(timeout, in: .leaf(node))
-        guard let limit = GoDuration.parse(text) else {
-          throw FederationError(.invalidArgument, "timeout '\(text)' is no duration; write for example 90s or 1h30m")
-        }
-        wake(node, at: now + limit)
-      }
+      let template = plan(of: node)?.template
+      let limits = [
+        try limit("timeout", template?.timeout, of: node),
+        try limit("pendingTimeout", template?.pendingTimeout, of: node),
+      ].compactMap(\.self)
+      if let first = limits.min() { wake(node, at: now + first) }
     } catch {
       return end(node, .error, Self.message(of: error))
     }
     actions.append(.launch(NodeID(node)))
+  }
+
+  /// A duration that bounds a leaf, counted from its beginning; nil where the template has none.
+  private func limit(_ field: String, _ written: String?, of node: Int32) throws -> Duration? {
+    guard let written, !written.isEmpty else { return nil }
+    let text = try substitute(written, in: .leaf(node))
+    guard let limit = GoDuration.parse(text) else {
+      throw FederationError(.invalidArgument, "\(field) '\(text)' is no duration; write for example 90s or 1h30m")
+    }
+    return limit
+  }
+
+  /// A task's run has begun: what bounded the wait for it is over.
+  mutating func endPending(_ node: Int32) {
+    guard let template = plan(of: node)?.template, template.pendingTimeout?.isEmpty == false else { return }
+    nodes[Int(node)].wakeAt = nil
+    // The text was a duration when the task was launched.
+    if let limit = try? limit("timeout", template.timeout, of: node), let began = nodes[Int(node)].startedAt {
+      wake(node, at: began + limit)
+    }
   }
 
   private mutating func enterTemplate(_ node: Int32) {

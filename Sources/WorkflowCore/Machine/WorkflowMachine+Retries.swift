@@ -38,9 +38,10 @@ extension WorkflowMachine {
     // What came after it has gone on with the one that has ended.
     if last.isDaemoned { return end(node, last.phase, last.message) }
     guard last.phase == .failed || last.phase == .error else { return end(node, last.phase, last.message) }
-    guard refusal(for: node) == nil, nodes[Int(node)].cancelReason == nil else {
-      return end(node, last.phase, last.message)
+    if status.shutdown != nil || status.isPastDeadline, let reason = refusal(for: node) {
+      return end(node, last.phase, reason)
     }
+    guard nodes[Int(node)].cancelReason == nil else { return end(node, last.phase, last.message) }
     do {
       switch try decision(on: node, after: attempt) {
       case .end(let message): end(node, last.phase, message)
@@ -80,8 +81,9 @@ extension WorkflowMachine {
     switch strategy.policy ?? (strategy.expression == nil ? .onFailure : .always) {
     case .always: break
     case .onFailure: if last.phase != .failed { return .end(message: last.message) }
-    // Whatever ends in Error here is the infrastructure's doing (a lost cluster, a full disk) and may pass.
-    case .onError, .onTransientError: if last.phase != .error { return .end(message: last.message) }
+    case .onError: if last.phase != .error { return .end(message: last.message) }
+    case .onTransientError:
+      if !transientErrors.contains(last.phase, last.message) { return .end(message: last.message) }
     }
     if let limit = strategy.limit, !limit.isEmpty {
       let text = try substitute(limit, in: context)
@@ -91,10 +93,9 @@ extension WorkflowMachine {
       if attempts.count > count { return .end(message: "No more retries left") }
     }
     if let expression = strategy.expression, !expression.isEmpty {
-      let result = try ExprLang.evaluate(expression, at: self.moment(of: context)) { name in
-        if name.hasPrefix("lastRetry.") { return retryValue(name.dropFirst("lastRetry.".count), of: attempt).string }
-        if name == "retries" { return String(attempts.count - 1) }
-        return lookup(name, in: context).string
+      let result = try evaluate(expression, in: context) { name in
+        if name.hasPrefix("lastRetry.") { return retryValue(name.dropFirst("lastRetry.".count), of: attempt) }
+        return name == "retries" ? .text(String(attempts.count - 1)) : nil
       }
       guard case .bool(let isWanted) = try result.value() else {
         throw FederationError(.invalidArgument, "retryStrategy.expression '\(expression)' is neither true nor false")

@@ -29,8 +29,11 @@ final class TagCache {
 /// What a name in a tag stands for.
 enum TagValue: Sendable, Equatable {
   case text(String)
-  /// The node that it names gave no such output: the tag stays as it is, as in Argo.
+  /// The node that it names ran and gave no such output: the tag stays as it is, as in Argo.
   case absent
+  /// The node that it names never ran, and its template has no default for the output: where no default of the reader's takes its
+  /// place, the reader ends in Error.
+  case skipped
   case unknown
 }
 
@@ -48,6 +51,16 @@ extension WorkflowMachine {
       guard foresight != nil, text.contains("{{=") else { throw error }
       return Foresight.unknown
     }
+  }
+
+  /// The value of an expression. Tags in it are replaced first.
+  func evaluate(
+    _ expression: String, in context: TagContext, lookup own: ((String) -> TagValue?)? = nil
+  ) throws -> ExprLang.Result {
+    let find = { (name: String) in own?(name) ?? lookup(name, in: context) }
+    let moment = moment(of: context)
+    let text = Tags.mayContainTag(expression) ? try Tags.substitute(expression, at: moment, find) : expression
+    return try ExprLang.evaluate(text, at: moment) { find($0).string }
   }
 
   /// What takes the place of a clock and of chance in expressions: a leaf's own beginning, else the event that is being handled,
@@ -98,8 +111,11 @@ extension WorkflowMachine {
         return .text(value.value)
       }
       return context.owner < 0 ? .unknown : inputValue(rest, of: context.owner)
-    case "steps", "tasks": return context.owner < 0 ? .unknown : stepValue(rest, in: context)
-    case "outputs", "pod", "node", "retries", "lastRetry":
+    case "steps", "tasks":
+      if context.owner < 0 { return .unknown }
+      return rest == "name" ? ownName(head, of: context.owner) : stepValue(rest, in: context)
+    case "node": return context.owner >= 0 ? .text(nodes[Int(context.owner)].name) : .unknown
+    case "outputs", "pod", "retries", "lastRetry":
       return context.isLeaf && context.owner >= 0 ? leafValue(name, of: context.owner) : .unknown
     default: return .unknown
     }
@@ -111,7 +127,8 @@ extension WorkflowMachine {
     if let value = constants[name] { return .text(value) }
     switch name {
     case "workflow.status": return .text(root < 0 ? NodePhase.running.rawValue : entrypointPhase.rawValue)
-    case "workflow.failures": return .text(failures().description)
+    // A JSON text as a JSON text, quotes and all, as Argo has it.
+    case "workflow.failures": return .text(JSONValue.string(failures().description).description)
     case "workflow.duration":
       let end = status.finishedAt ?? now
       return .text(decimal(status.startedAt.map { max(0, (end - $0).milliseconds) } ?? 0))
@@ -160,9 +177,15 @@ extension WorkflowMachine {
     }
     for (key, value) in definition.metadata.labels { values["workflow.labels.\(key)"] = value }
     for (key, value) in definition.metadata.annotations { values["workflow.annotations.\(key)"] = value }
-    values["workflow.labels"] = JSONValue.object(definition.metadata.labels.mapValues { .string($0) }).description
-    values["workflow.annotations"] =
-      JSONValue.object(definition.metadata.annotations.mapValues { .string($0) }).description
+    // One that is called `json` itself goes before.
+    func setAll(_ name: String, _ text: String) {
+      if values[name + ".json"] == values[name] { values[name + ".json"] = text }
+      values[name] = text
+    }
+    setAll("workflow.labels", JSONValue.object(definition.metadata.labels.mapValues { .string($0) }).description)
+    setAll(
+      "workflow.annotations",
+      JSONValue.object(definition.metadata.annotations.mapValues { .string($0) }).description)
     for (suffix, text) in RFC3339.creationTimestamps(identity.createdAt) {
       values["workflow.creationTimestamp" + suffix] = text
     }
@@ -179,12 +202,12 @@ extension WorkflowMachine {
       values["workflow.parameters.\(parameter.name)"] = value
       list.append(["name": .string(parameter.name), "value": .string(value)])
     }
-    values["workflow.parameters"] = JSONValue.array(list).description
+    setAll("workflow.parameters", JSONValue.array(list).description)
     let made = madeLabels(definition, values, at: identity.createdAt)
     if !made.isEmpty {
       for (key, value) in made { values["workflow.labels.\(key)"] = value }
       let all = definition.metadata.labels.merging(made) { $1 }
-      values["workflow.labels"] = JSONValue.object(all.mapValues { .string($0) }).description
+      setAll("workflow.labels", JSONValue.object(all.mapValues { .string($0) }).description)
     }
     return values
   }
@@ -232,7 +255,6 @@ extension WorkflowMachine {
     let record = nodes[Int(node)]
     switch name {
     case "pod.name": return .text(argoID(of: node))
-    case "node.name": return .text(record.name)
     case "retries": return record.role == .attempt ? .text(String(record.step)) : .unknown
     default: break
     }
@@ -278,6 +300,16 @@ extension WorkflowMachine {
 
   // MARK: steps.* and tasks.*
 
+  /// `steps.name` and `tasks.name`: what the step or task is called that runs the template, with the item of its loop.
+  private func ownName(_ head: Substring, of node: Int32) -> TagValue {
+    var record = nodes[Int(node)]
+    if record.role == .attempt, let parent = record.parent { record = nodes[Int(parent.ordinal)] }
+    guard record.role == .step, let boundary = record.boundary.map({ nodes[Int($0.ordinal)] }),
+      boundary.type == (head == "steps" ? .steps : .dag)
+    else { return .unknown }
+    return .text(String(record.name.dropFirst(boundary.name.count).drop { $0 != "." }.dropFirst()))
+  }
+
   /// The nodes that a step or task of `owner`'s template became; nil when it is no step's name.
   func members(ofStep name: String, in owner: Int32) -> (step: WorkflowStep, nodes: [Int32])? {
     guard let plan = plan(of: owner) else { return nil }
@@ -299,9 +331,14 @@ extension WorkflowMachine {
     if let hooked = context.hooked, let own = step(of: hooked), own.name == name {
       return value(field, of: nodes[Int(hooked)])
     }
-    guard let (step, members) = members(ofStep: String(name), in: context.owner) else { return .unknown }
+    // The workflow's volumes may name what steps before this one gave.
+    let owner = context.isLeaf ? nodes[Int(context.owner)].boundary?.ordinal ?? context.owner : context.owner
+    guard let (step, members) = members(ofStep: String(name), in: owner) else { return .unknown }
     if step.loop != nil { return aggregate(field, of: members) }
     guard let node = members.first.map({ nodes[Int($0)] }) else { return .absent }
+    if node.type == .skipped, node.phase == .skipped || node.phase == .omitted, field.hasPrefix("outputs.") {
+      return skippedValue(field, of: node)
+    }
     return value(field, of: node)
   }
 
@@ -324,13 +361,26 @@ extension WorkflowMachine {
     return node.outputs.parameters[parameter].map { .text($0) } ?? .absent
   }
 
+  /// An output of a node that never ran: its template's default.
+  ///
+  /// - Source: Argo Workflows v4.1, `docs/variables.md`, "Outputs of Skipped and Omitted Nodes".
+  private func skippedValue(_ field: Substring, of node: NodeRecord) -> TagValue {
+    let prefix = "outputs.parameters."
+    guard field.hasPrefix(prefix) else { return .skipped }
+    let declared = plan(named: node.templateName)?.template.outputs.parameters.first {
+      $0.name == field.dropFirst(prefix.count)
+    }
+    return declared?.valueFrom?.defaultValue.map { .text($0) } ?? .skipped
+  }
+
   private func exitCode(of node: NodeRecord) -> Int32? {
     node.exitCode ?? liveAttempts(of: node.id.ordinal).last.flatMap { nodes[Int($0)].exitCode }
   }
 
   /// The outputs of a loop's members that succeeded, as a JSON list.
   ///
-  /// - Source: Argo `processAggregateNodeOutputs`: texts that are JSON are taken as JSON.
+  /// - Source: Argo `processAggregateNodeOutputs`: results that are JSON are taken as JSON; values of parameters only where all of
+  ///   them are lists or maps.
   private func aggregate(_ field: Substring, of members: [Int32]) -> TagValue {
     let good = members.lazy.map { nodes[Int($0)] }.filter { $0.phase == .succeeded }
     func value(_ text: String) -> JSONValue { (try? JSONText.parse(text)) ?? .string(text) }
@@ -351,6 +401,16 @@ extension WorkflowMachine {
     }
     guard field.hasPrefix("outputs.parameters.") else { return .absent }
     let parameter = String(field.dropFirst("outputs.parameters.".count))
-    return .text(JSONValue.array(good.compactMap { $0.outputs.parameters[parameter] }.map(value)).description)
+    let texts = good.compactMap { $0.outputs.parameters[parameter] }
+    var list: [JSONValue] = []
+    for text in texts {
+      switch try? JSONText.parse(text) {
+      case .array(let elements)?: list.append(.array(elements))
+      case .object(let members)?: list.append(.object(members))
+      case .null?, .bool?, .integer?, .number?, .string?, nil:
+        return .text(JSONValue.array(texts.map { .string($0) }).description)
+      }
+    }
+    return .text(JSONValue.array(list).description)
   }
 }

@@ -61,6 +61,9 @@ extension WorkflowMachine {
     let owner = nodes[Int(group)].parent!.ordinal
     let isStepGroup = nodes[Int(group)].type == .stepGroup
     let steps = isStepGroup ? stepGroup(of: owner, at: nodes[Int(group)].step) : step(of: group).map { [$0] } ?? []
+    if isStepGroup, steps.count > 1, start == NodeExpansion(), groupFrames[group]!.members.allSatisfy(\.isEmpty) {
+      try checkReferences(of: steps, in: owner)
+    }
     var cursor = start
     var left = limit
     while Int(cursor.step) < steps.count {
@@ -75,6 +78,15 @@ extension WorkflowMachine {
       cursor = NodeExpansion(step: cursor.step + 1)
     }
     return nil
+  }
+
+  /// As in Argo, what steps refer to is looked at before the first of their group is made: if one cannot be made, none runs.
+  private func checkReferences(of steps: [WorkflowStep], in owner: Int32) throws {
+    let context = TagContext(owner: owner)
+    for step in steps where step.loop == nil && foresight == nil {
+      if let when = step.when, !when.isEmpty, !(try WhenExpression.evaluate(substitute(when, in: context))) { continue }
+      _ = try resolve(step.arguments, in: context)
+    }
   }
 
   /// A group whose members cannot all be made ends in Error, once those that were made have ended.
@@ -115,7 +127,8 @@ extension WorkflowMachine {
   mutating func groupEnded(_ group: Int32, of node: Int32) {
     guard !nodes[Int(node)].phase.isTerminal else { return }
     let record = nodes[Int(group)]
-    if record.phase == .succeeded { startNextGroup(of: node) } else { end(node, record.phase, record.message) }
+    // As in Argo, a group in Error makes its template Failed.
+    if record.phase == .succeeded { startNextGroup(of: node) } else { end(node, .failed, record.message) }
   }
 
   /// A steps or dag template has come to a good end: its outputs are made from those of its children.

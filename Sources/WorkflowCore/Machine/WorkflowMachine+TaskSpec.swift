@@ -14,7 +14,7 @@ extension WorkflowMachine {
     func text(_ value: String) throws -> String { try substitute(value, in: context) }
     let (template, grace) = try patched(written, in: context)
     guard case .container(let container) = template.body else { return TaskSpec() }
-    let needs = container.resources.filled(from: definition.spec.podResources)
+    let needs = container.resources.filled(from: template.podResources ?? definition.spec.podResources)
     var spec = TaskSpec(
       image: try text(container.image), command: try container.command.map(text),
       arguments: try container.args.map(text),

@@ -4,6 +4,8 @@ import FederationModel
 struct ResolvedArguments: Sendable {
   var parameters: [String: String] = [:]
   var artifacts: [String: InputArtifact.Source] = [:]
+  /// Parameters that are nothing but the output of a node that never ran: the reader's own default takes their place.
+  var skipped: Set<String> = []
 }
 
 /// Arguments into inputs, children's outputs into outputs.
@@ -13,7 +15,13 @@ extension WorkflowMachine {
   func resolve(_ arguments: WorkflowArguments, in context: TagContext) throws -> ResolvedArguments {
     var resolved = ResolvedArguments()
     for parameter in arguments.parameters {
-      if let value = try value(of: parameter, in: context) { resolved.parameters[parameter.name] = value }
+      if let text = parameter.value, text.hasPrefix("{{"), let name = Tags.onlyName(in: text),
+        lookup(name, in: context) == .skipped
+      {
+        resolved.skipped.insert(parameter.name)
+      } else if let value = try value(of: parameter, in: context) {
+        resolved.parameters[parameter.name] = value
+      }
     }
     for artifact in arguments.artifacts {
       if let source = try source(of: artifact, in: context) { resolved.artifacts[artifact.name] = source }
@@ -28,14 +36,18 @@ extension WorkflowMachine {
       let fallback = valueFrom.defaultValue ?? parameter.defaultValue
       switch valueFrom.source {
       case .parameter(let text):
-        if case .text(let value) = try reference(text, in: context) { return value }
-        guard let fallback else { throw Self.unresolved(text) }
+        let found = try reference(text, in: context)
+        if case .text(let value) = found { return value }
+        guard let fallback else {
+          guard found == .skipped else { throw Self.unresolved(text) }
+          throw FederationError(
+            .invalidArgument,
+            "parameter \"\(parameter.name)\": \"\(text)\" is an absent optional (skipped/omitted node output with no default)"
+          )
+        }
         return try substitute(fallback, in: context)
       case .expression(let text):
-        do {
-          return try ExprLang.evaluate(text, at: moment(of: context), lookup: { lookup($0, in: context).string })
-            .text()
-        } catch {
+        do { return try evaluate(text, in: context).text() } catch {
           if foresight != nil { return Foresight.unknown }
           guard let fallback else { throw error }
           return try substitute(fallback, in: context)
@@ -92,14 +104,16 @@ extension WorkflowMachine {
     if let from = artifact.from {
       name = Tags.onlyName(in: from) ?? from
     } else if let expression = artifact.fromExpression {
-      name = try ExprLang.evaluate(
-        expression, at: moment(of: context), lookup: { lookup($0, in: context).string }
-      ).reference
+      name = try evaluate(expression, in: context).reference
     } else {
       return nil
     }
-    if let name, let found = artifactSource(named: name, in: context), found != .absent { return found }
-    if artifact.optional { return .absent }
+    if let name, let found = artifactSource(named: name, in: context) {
+      // An optional input that nobody gave is handed on as such; who needs it says so.
+      if found != .absent || artifact.optional || name.hasPrefix("inputs.") { return found }
+    } else if artifact.optional {
+      return .absent
+    }
     throw Self.unresolved("artifact \(artifact.from ?? artifact.fromExpression ?? artifact.name)")
   }
 
@@ -131,6 +145,11 @@ extension WorkflowMachine {
     for parameter in template.inputs.parameters {
       if let value = try arguments.parameters[parameter.name] ?? value(of: parameter, in: .workflow) {
         inputs.parameters.append(NodeParameter(name: parameter.name, value: value))
+      } else if arguments.skipped.contains(parameter.name) {
+        throw FederationError(
+          .invalidArgument,
+          "inputs.parameters.\(parameter.name): argument references an absent optional (skipped/omitted node output with no "
+            + "default)")
       } else {
         throw FederationError(.invalidArgument, "inputs.parameters.\(parameter.name) was not supplied")
       }

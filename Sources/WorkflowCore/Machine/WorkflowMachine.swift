@@ -49,6 +49,8 @@ public struct WorkflowMachine: Sendable {
   var changedNodes: [Int32] = []
   var statusChanged = false
   var actions: [WorkflowAction] = []
+  /// What `retryPolicy: OnTransientError` retries; the operator's choice, set before events are handled.
+  public var transientErrors = TransientErrors()
   /// Set before the start in a machine that plans instead of runs.
   public var foresight: Foresight?
   /// The moment of the event that is being handled.

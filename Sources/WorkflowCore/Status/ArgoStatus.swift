@@ -99,7 +99,9 @@ public enum ArgoStatus {
     if let cluster = record.hostCluster { object["hostNodeName"] = .string(cluster.text) }
     if let daemon = record.daemon { object["podIP"] = .string(daemon.address) }
     if record.isDaemoned, !record.phase.isTerminal { object["daemoned"] = true }
-    if record.role == .exitHandler || record.role == .hook { object["nodeFlag"] = ["hooked": true] }
+    if record.role == .exitHandler || record.role == .hook || record.id == machine.exitHandlerNode {
+      object["nodeFlag"] = ["hooked": true]
+    }
     if record.role == .attempt { object["nodeFlag"] = ["retried": true] }
     if let locks = record.gate?.locks, !locks.isHeld, let first = locks.names.first {
       object["synchronizationStatus"] = ["waiting": .string(first.text(in: machine.identity.project.text))]

@@ -121,7 +121,8 @@ extension WorkflowValidator {
     let isOpen = kind.isTemplate || workflow.isOpen
     if isOpen, parts.count > 2, ["parameters", "labels", "annotations", "outputs"].contains(parts[1]) { return nil }
     switch parts[1] {
-    case "status", "failures":
+    case "status" where parts.count == 2: return nil
+    case "failures":
       return scope.isInExitHandler && parts.count == 2
         ? nil : TagProblem("it is known only in the workflow's exit handler")
     case "parameters" where parts.count > 2:
@@ -272,6 +273,13 @@ extension WorkflowValidator {
       check(memoize.key, scope, at: path / "memoize" / "key")
       check(memoize.cache, scope, at: path / "memoize" / "cache" / "configMap" / "name")
       if let age = memoize.maxAge { check(age, scope, at: path / "memoize" / "maxAge") }
+    }
+    if let timeout = template.pendingTimeout { check(timeout, scope, at: path / "pendingTimeout") }
+    for (name, value) in template.annotations where name == WorkflowTemplate.displayNameAnnotation {
+      check(value, scope, at: path / "annotations" / name)
+    }
+    for amounts in [template.podResources?.requests, template.podResources?.limits].compactMap(\.self) {
+      for (name, amount) in amounts { check(amount, scope, at: path / "podResources" / name) }
     }
     if let timeout = template.timeout { check(timeout, scope, at: path / "timeout") }
     if let deadline = template.activeDeadlineSeconds { check(deadline, scope, at: path / "activeDeadlineSeconds") }

@@ -52,7 +52,24 @@ import Testing
     }
   }
 
-  @Test("Names with tags are refused, because they are looked up before anything runs")
+  @Test("A name or key may hold parameters of the workflow that have values")
+  func parametersInNames() throws {
+    let definition = try Self.definition(
+      "{name: map, value: conf}, {name: key, default: k}, {name: none}, {name: p, valueFrom: {configMapKeyRef: "
+        + "{name: '{{workflow.parameters.map}}', key: '{{workflow.parameters.key}}'}}}")
+    #expect(definition.configMapReferences == [ConfigMapReference(name: "conf", key: "k")])
+    #expect(try definition.withConfigMaps(["conf": ["k": "v"]]).spec.arguments.parameters[3].value == "v")
+    let other = try definition.withArguments(["map": "other"])
+    #expect(try other.withConfigMaps(["other": ["k": "w"]]).spec.arguments.parameters[3].value == "w")
+    let error = #expect(throws: DocumentErrors.self) {
+      try Self.definition(
+        "{name: none}, {name: p, valueFrom: {configMapKeyRef: {name: '{{workflow.parameters.none}}', key: k}}}"
+      ).withConfigMaps(["": ["k": "v"]])
+    }
+    #expect(error?.problems.first?.path == "spec.arguments.parameters[1].valueFrom.configMapKeyRef")
+  }
+
+  @Test("Names with other tags are refused, because they are looked up before anything runs")
   func tags() {
     #expect(throws: DocumentErrors.self) {
       try Self.definition("{name: p, valueFrom: {configMapKeyRef: {name: '{{workflow.name}}', key: k}}}")

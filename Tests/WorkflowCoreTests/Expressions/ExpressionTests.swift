@@ -6,7 +6,8 @@ import Testing
 @Suite("Expressions")
 struct ExpressionTests {
   private let variables = [
-    "inputs.parameters.n": "3", "steps.a-b.outputs.result": #"{"x":[1,2]}"#, "workflow.name": "wf", "list": "[1,2,3]",
+    "inputs.parameters.n": "3", "steps.a-b.outputs.result": #"{"x":[1,2]}"#, "workflow.name": "wf", "a": "workflow",
+    "key": "name", "list": "[1,2,3]",
   ]
 
   @Test(
@@ -14,6 +15,12 @@ struct ExpressionTests {
     arguments: [
       ("{{workflow.name}}", "wf"), ("a {{ workflow.name }} b", "a wf b"), ("{{=workflow.name + '}}'}}", "wf}}"),
       ("{{=asInt(inputs.parameters.n) + 1}}", "4"), ("{ {x}", "{ {x}"), ("{{open", "{{open"), ("", ""),
+      ("{{workflow.{{= 'NAME' | lower() }}}}", "wf"), ("{{workflow.{{key}}}} {{workflow.{{ key }}}}", "wf wf"),
+      ("{{{{a}}.{{key}}}}", "wf"), ("{{ secret \"{{workflow.name}}\" }}", "{{ secret \"wf\" }}"),
+      ("{{- with {{ secret \"{{key}}\" -}}\n {{ .Data }} end", "{{- with {{ secret \"name\" -}}\n {{ .Data }} end"),
+      ("{{custom.variable}} }} {{.State}}", "{{custom.variable}} }} {{.State}}"),
+      (#"{"a":{"b":{{inputs.parameters.n}}}}"#, #"{"a":{"b":3}}"#),
+      ("{{{{{{{{{{{{{{{{{{{{a}}", "{{{{{{{{{{{{{{{{{{{{a}}"),
       ("{{= {'k': 1}.k }}", "1"), ("{{={'k': {'l': 2}}}}", #"{"k":{"l":2}}"#),
     ])
   func tags(text: String, expected: String) throws {
@@ -22,8 +29,20 @@ struct ExpressionTests {
 
   @Test("An unknown tag is an error that names it")
   func unknownTag() {
-    let error = #expect(throws: FederationError.self) { try Tags.substitute("{{nope}}") { _ in .unknown } }
-    #expect(error?.publicMessage == "failed to resolve {{nope}}")
+    let error = #expect(throws: FederationError.self) { try Tags.substitute("{{steps.nope}}") { _ in .unknown } }
+    #expect(error?.publicMessage == "failed to resolve {{steps.nope}}")
+    let nested = #expect(throws: FederationError.self) {
+      try Tags.substitute("{{steps.{{a}}}}") { $0 == "a" ? .text("b") : .unknown }
+    }
+    #expect(nested?.publicMessage == "failed to resolve {{steps.b}}")
+  }
+
+  @Test("What a tag within a tag is replaced by is a part of a name, and nothing else")
+  func nestedValues() throws {
+    let values = ["a": "x}} {{workflow.name", "inputs.x}} {{workflow.name": "no name"]
+    #expect(try Tags.substitute("{{inputs.{{a}}}}") { values[$0].map { .text($0) } ?? .unknown } == "no name")
+    #expect(DocumentTag.scan("{{inputs.{{item}}}} {{= 1 }} {{a").tags.map(\.text) == ["item", "1"])
+    #expect(DocumentTag.scan("{{inputs.{{item}}}} {{= 1 }} {{a").unclosed == "a")
   }
 
   @Test(

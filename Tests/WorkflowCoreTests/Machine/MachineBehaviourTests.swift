@@ -140,6 +140,11 @@ struct MachineBehaviourTests {
       ("limit: '1', retryPolicy: Always", RunPhase.error, 2, "No more retries left"),
       ("limit: '1', retryPolicy: OnError", RunPhase.failed, 1, "boom"),
       ("limit: '1', retryPolicy: OnTransientError", RunPhase.lost, 2, "No more retries left"),
+      ("limit: '1', retryPolicy: OnTransientError", RunPhase.failed, 1, "boom"),
+      (
+        "limit: '5', expression: '{{=asInt(lastRetry.exitCode) > 3}}'", RunPhase.failed, 1,
+        "retryStrategy.expression evaluated to false"
+      ),
       (
         "limit: '5', expression: 'asInt(lastRetry.exitCode) > 3'", RunPhase.failed, 1,
         "retryStrategy.expression evaluated to false"

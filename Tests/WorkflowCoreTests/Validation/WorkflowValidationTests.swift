@@ -50,10 +50,10 @@ struct WorkflowValidationTests {
       ]),
     BadDocument(
       name: "a field that this version cannot honour",
-      text: workflow(leaf + "\n  affinity: {}\n  annotations: {key: x}"),
+      text: workflow(leaf + "\n  affinity: {}\n  daemon: true"),
       expected: [
         (10, "spec.templates[0].affinity", "affinity of Kubernetes pods is not supported yet"),
-        (11, "spec.templates[0].annotations", "write annotations below metadata"),
+        (11, "spec.templates[0].daemon", "daemon containers are not supported yet"),
       ]),
     BadDocument(
       name: "a missing entrypoint", text: workflow(leaf).replacing("entrypoint: main", with: "entrypoint: mian"),
@@ -315,6 +315,13 @@ struct WorkflowValidationTests {
     workflow(
       leaf + "\n- name: bye\n  container: {image: b, args: [\"{{workflow.status}} {{workflow.failures}}\"]}",
       spec: "onExit: bye"),
+    // Known while the workflow runs, too.
+    workflow("- name: main\n  container: {image: b, args: [\"{{workflow.status}}\"]}"),
+    // As others have it: an empty file, and the command with its arguments.
+    workflow("- name: main\n  script: {image: b, command: [sh, -c], args: [ls]}"),
+    workflow(
+      "- name: main\n  inputs: {parameters: [{name: p, value: q}, {name: q, value: x}]}\n  container: {image: b, args: [\"{{inputs.parameters.{{inputs.parameters.p}}}}\"]}"
+    ),
     // Recursion is bounded when it runs, not here.
     steps("- - {name: again, template: main, when: \"{{workflow.name}} == x\"}"),
     workflow(leaf.replacing("busybox", with: "busybox, args: [\"docker ps --format {{.ID}} {{ unclosed\"]")),

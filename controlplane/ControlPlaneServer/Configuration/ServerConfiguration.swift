@@ -3,6 +3,7 @@ public import ControlPlaneStore
 import FederationAPI
 import FederationModel
 import FoundationEssentials
+import WorkflowCore
 import Yams
 
 /// The control plane's configuration file, YAML. Unknown keys are refused: a typing error must not silently leave a default.
@@ -127,6 +128,11 @@ extension ServerConfiguration {
     }
     try reader.section("fairShare") { section in
       core.shareHalfLife = try section.seconds("halfLifeSeconds") ?? core.shareHalfLife
+    }
+    try reader.section("workflows") { section in
+      if let pattern = try section.text("transientErrorPattern") {
+        core.transientErrors = try TransientErrors(pattern: pattern)
+      }
     }
     try reader.section("retention") { section in
       retention.explanationsPerWorkflow =
