@@ -106,6 +106,9 @@ extension TaskSpec {
     return objects
   }
 
+  /// Where a program begins whose template names no directory.
+  public static let defaultWorkingDirectory = "/workspace"
+
   /// The path at which a file of the run lies below its root: what it sees at a second path is kept at one alone.
   public func storedPath(of path: String) -> String {
     let mount = (directoryMounts ?? []).filter { path == $0.path || path.hasPrefix($0.path + "/") }

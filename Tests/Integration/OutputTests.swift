@@ -60,6 +60,46 @@ extension Integration {
       }
     }
 
+    @Test("what a program writes under a relative name is the output below /, as where an image begins there")
+    func relativeNames() async throws {
+      try await Federation.with { federation in
+        let client = try federation.client()
+        func document(_ name: String, _ directory: String) -> String {
+          """
+          apiVersion: argoproj.io/v1alpha1
+          kind: Workflow
+          metadata: {name: \(name)}
+          spec:
+            entrypoint: main
+            templates:
+            - name: main
+              steps:
+              - - {name: make, template: make}
+              - - {name: read, template: read, arguments: {artifacts: [{name: made, from: "{{steps.make.outputs.artifacts.made}}"}]}}
+            - name: make
+              script: {image: any, command: [sh], \(directory)source: "echo there > result.txt; echo 7 > number"}
+              outputs:
+                artifacts: [{name: made, path: /result.txt}]
+                parameters: [{name: number, valueFrom: {path: /number}}]
+            - name: read
+              inputs: {artifacts: [{name: made, path: /tmp/in}]}
+              container: {image: any, command: [cat, /tmp/in]}
+          """
+        }
+        _ = try await client.submit(document("relative", ""))
+        let detail = try await client.finished("relative")
+        try #require(detail.summary.phase == .succeeded, "\(detail.nodes.map(\.message))")
+        #expect(detail.nodes.first { $0.displayName == "make" }?.outputs.parameters.first?.value == "7")
+        #expect(try await client.log("relative", node: "relative[1].read") == "there\n")
+        // An author who chose the directory is taken at his word.
+        _ = try await client.submit(document("chosen", "workingDir: /tmp, "))
+        let chosen = try await client.finished("chosen")
+        #expect(chosen.summary.phase == .failed)
+        #expect(
+          chosen.nodes.contains { $0.message.contains("/number does not exist") || $0.message.contains("/result.txt") })
+      }
+    }
+
     @Test("a result and a parameter with NUL and bytes that are no text: U+FFFD for each, told and passed on the same")
     func binaryResults() async throws {
       try await Federation.with { federation in

@@ -3,7 +3,7 @@ internal import FederationModel
 
 /// The places inside a run that must exist and be writable. Pure.
 package struct RunLayout {
-  static let defaultWorkingDirectory = "/workspace"
+  static let defaultWorkingDirectory = TaskSpec.defaultWorkingDirectory
   package static let scriptPath = "/argo/staging/script"
 
   var workingDirectory: String

@@ -114,11 +114,22 @@ struct OutputCollection: Sendable {
     return codes
   }
 
+  /// Where an output is that is not at its path: images mostly begin at `/`, so that a program writes `result.txt` and its author
+  /// collects `/result.txt`; here it began below. nil where the author chose the directory.
+  static func placeOfRelative(_ path: String, _ spec: TaskSpec) -> String? {
+    guard spec.workingDirectory == nil else { return nil }
+    return spec.storedPath(of: TaskSpec.defaultWorkingDirectory + path)
+  }
+
   private func value(of parameter: OutputParameter, _ request: RunRequest) async throws -> String {
     let what = "output parameter \(parameter.name)"
     let file: OpenedFile?
     do {
-      file = try await files.openOutput(request.spec.storedPath(of: parameter.path), of: request.id)
+      var opened = try await files.openOutput(request.spec.storedPath(of: parameter.path), of: request.id)
+      if opened == nil, let other = Self.placeOfRelative(parameter.path, request.spec) {
+        opened = try await files.openOutput(other, of: request.id)
+      }
+      file = opened
     } catch let error as FederationError where !error.isRetryable {
       throw FederationError(.failedPrecondition, "\(what): \(error.publicMessage)")
     }
@@ -195,10 +206,16 @@ struct OutputCollection: Sendable {
   private func pack(
     _ artifact: OutputArtifact, _ request: RunRequest
   ) async throws -> (file: PackedFile, archive: ArchiveFormat)? {
-    let path = request.spec.storedPath(of: artifact.path)
+    let paths = [request.spec.storedPath(of: artifact.path), Self.placeOfRelative(artifact.path, request.spec)]
     func pack(_ archive: ArchiveFormat, level: Int32?) async throws -> (file: PackedFile, archive: ArchiveFormat)? {
-      try await files.pack(path, archive: archive, level: level, of: request.id, into: cache.workDirectory)
-        .map { ($0, archive) }
+      for path in paths.compactMap(\.self) {
+        if let packed = try await files.pack(
+          path, archive: archive, level: level, of: request.id, into: cache.workDirectory)
+        {
+          return (packed, archive)
+        }
+      }
+      return nil
     }
     do { return try await pack(artifact.archive, level: artifact.compressionLevel) } catch let error as FederationError
       where error.code == .failedPrecondition && artifact.archive == .none
