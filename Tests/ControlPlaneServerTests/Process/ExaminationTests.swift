@@ -1,8 +1,10 @@
+import ControlPlaneCore
 import FederationAPI
 import FederationModel
 import Postgres
 import TestSupport
 import Testing
+import WorkflowCore
 
 @testable import ControlPlaneServer
 @testable import ControlPlaneStore
@@ -118,12 +120,15 @@ import Testing
     #expect(plain.authority == nil && plain.gateway.protocols == AgentProtocol.versions)
     let own = try ServerConfiguration(
       yaml: Self.least + "federation: {ca: {certificate: /a, key: /b}}\ngateway: {protocolMax: 1}")
+    let pattern = try ServerConfiguration(yaml: Self.least + "workflows: {transientErrorPattern: 'code [78]$'}")
+    #expect(pattern.core.transientErrors.pattern == "code [78]$" && plain.core.transientErrors.pattern == nil)
     #expect(own.authority == .init(certificate: "/a", key: "/b", bundle: nil) && own.gateway.protocols == 1...1)
     for (text, key) in [
       ("federation: {ca: {certificate: /a}}", "federation.ca.key"),
       ("gateway: {protocolMax: 9}", "gateway.protocolMax"),
       ("gateway: {protocolMin: 2, protocolMax: 1}", "gateway.protocolMin"),
       ("federation: {ca: {certificate: /a, key: /b, pem: /c}}", "federation.ca.pem"),
+      ("workflows: {transientErrorPattern: '('}", "("),
     ] {
       let error = #expect(throws: FederationError.self) { try ServerConfiguration(yaml: Self.least + text) }
       #expect(error?.publicMessage.contains(key) == true, "\(text)")
