@@ -50,10 +50,10 @@ struct WorkflowValidationTests {
       ]),
     BadDocument(
       name: "a field that this version cannot honour",
-      text: workflow(leaf + "\n  affinity: {}\n  daemon: true"),
+      text: workflow(leaf + "\n  affinity: {}\n  hostAliases: [{ip: 10.0.0.1}]"),
       expected: [
         (10, "spec.templates[0].affinity", "affinity of Kubernetes pods is not supported yet"),
-        (11, "spec.templates[0].daemon", "daemon containers are not supported yet"),
+        (11, "spec.templates[0].hostAliases", "names of hosts cannot be added"),
       ]),
     BadDocument(
       name: "a missing entrypoint", text: workflow(leaf).replacing("entrypoint: main", with: "entrypoint: mian"),

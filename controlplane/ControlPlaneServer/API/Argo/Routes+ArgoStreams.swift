@@ -207,12 +207,14 @@ struct ArgoLogOptions: Sendable {
   /// - Parameter podName: where the path names it.
   init(_ request: Request, podName: String? = nil) throws {
     func given(_ name: String) -> String? { request.query(name).flatMap { $0.isEmpty ? nil : $0 } }
-    for name in ["sinceSeconds", "sinceTime", "sinceTime.seconds", "sinceTime.nanos"] where given("logOptions.\(name)") != nil {
+    for name in ["sinceSeconds", "sinceTime", "sinceTime.seconds", "sinceTime.nanos"]
+    where given("logOptions.\(name)") != nil {
       throw Self.unknownMoments(name)
     }
     if try request.flag("logOptions.timestamps") { throw Self.unknownMoments("timestamps") }
     if let stream = given("logOptions.stream"), stream != "All" {
-      throw FederationError(.invalidArgument, "logOptions.stream is All: a task's output is one, not \(stream.prefix(40))")
+      throw FederationError(
+        .invalidArgument, "logOptions.stream is All: a task's output is one, not \(stream.prefix(40))")
     }
     isPrevious = try request.flag("logOptions.previous")
     conditions = try LabelCondition.selector(given("selector") ?? "")
