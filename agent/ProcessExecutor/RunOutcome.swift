@@ -23,7 +23,11 @@ package enum RunOutcome {
     case .slice:
       (result.phase, result.message) = (.failed, "what was held for it has been used up")
       result.isUnpaid = true
-    case .activeDeadline: (result.phase, result.message) = (.failed, "activeDeadlineSeconds has passed")
+    case .activeDeadline:
+      // Kubernetes' words first: authors look for them.
+      (result.phase, result.message) = (
+        .failed, "Pod was active on the node longer than the specified deadline: activeDeadlineSeconds has passed"
+      )
     case .terminated: (result.phase, result.message) = (.failed, "ended by the batch system")
     case .lost: (result.phase, result.message, result.wallTime) = (.lost, "lost", nil)
     case .notStarted:
