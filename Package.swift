@@ -137,6 +137,9 @@ let package = Package(
         .embedInCode("V0025__daemons.sql"),
         .embedInCode("V0029__held_artifacts.sql"),
         .embedInCode("V0034__grants.sql"),
+        .embedInCode("V0031__jobs.sql"),
+        .embedInCode("V0018__spot.sql"),
+        .embedInCode("V0019__organisations.sql"),
       ],
       swiftSettings: settings),
     .target(
@@ -151,7 +154,7 @@ let package = Package(
       dependencies: [
         "ControlPlaneCore", "ControlPlaneStore", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
         "LedgerCore", "Postgres", "Rclone",
-        "SchedulerCore",
+        "SchedulerCore", "SlurmFrontDoor",
         "WorkflowCore", argumentParser, asyncHTTPClient, crypto, deque, grpc, grpcProtobuf, grpcTransport, httpTypes,
         hummingbird, hummingbirdCore,
         hummingbirdTLS, logging, nioCertificateReloading, nioCore, nioHTTP1, nioPosix, nioSSL, nioTLS, protobuf,

@@ -148,6 +148,7 @@ extension ControlPlaneCore {
       if let refusal = workflows[id]!.machine.refusalToSet(selector, phase, parameters) { throw refusal }
       handle(.setNodes(selector: selector, phase: phase, message: message, parameters: parameters), in: id)
     case .expire: throw FederationError(.failedPrecondition, "workflow \(row.name) still runs")
+    case .cancelTasks(let tasks, let reason): handle(.cancelTasks(tasks, reason: reason), in: id)
     case .stop(let message): handle(.stop(message: message), in: id)
     case .terminate: handle(.terminate, in: id)
     case .retry:
@@ -203,7 +204,7 @@ extension ControlPlaneCore {
       output.deletedWorkflows.insert(row.id)
       note(principal, "workflow.expire", "\(row.project)/\(row.name)")
       return .deleted
-    case .suspend, .resume, .resumeNodes, .set, .stop, .terminate:
+    case .suspend, .resume, .resumeNodes, .set, .cancelTasks, .stop, .terminate:
       throw FederationError(
         .failedPrecondition, "workflow \(row.name) has already finished (\(row.status.phase.rawValue))")
     }
@@ -438,6 +439,7 @@ extension WorkflowCommand {
     case .suspend: "suspend"
     case .resume: "resume"
     case .resumeNodes: "resumeNodes"
+    case .cancelTasks: "cancelTasks"
     case .stop: "stop"
     case .terminate: "terminate"
     case .set: "set"

@@ -249,6 +249,8 @@ public enum WorkflowCommand: Hashable, Sendable, Codable {
   case set(NodeSelector, phase: NodePhase?, message: String, parameters: [String: String])
   /// Its time is up (`ttlStrategy`): the system's own.
   case expire
+  /// These tasks alone end; see `WorkflowEvent.cancelTasks`.
+  case cancelTasks([NodeID], reason: String)
   case stop(message: String)
   case terminate
   /// - Parameter parameters: other values for the workflow's arguments.

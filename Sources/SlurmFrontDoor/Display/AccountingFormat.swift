@@ -10,6 +10,13 @@ public struct AccountingFormat: Hashable, Sendable {
 
   public static let standard = try! AccountingFormat("jobid,jobname,partition,account,alloccpus,state,exitcode")
 
+  /// `sacct -l`, as far as there is something to show.
+  public static let long = try! AccountingFormat(
+    "jobid,jobidraw,jobname,user,account,partition,qos,state,exitcode,submit,start,end,elapsed,timelimit,reqcpus,reqmem,nodelist,workdir"
+  )
+
+  public static var fieldNames: [String] { names.values.map(\.heading).sorted() }
+
   static let names: [String: (field: JobField, heading: String, width: Int)] = [
     "account": (.account, "Account", 10), "alloccpus": (.allocatedCPUs, "AllocCPUS", 10),
     "allocnodes": (.allocatedNodes, "AllocNodes", 10), "cluster": (.cluster, "Cluster", 10),

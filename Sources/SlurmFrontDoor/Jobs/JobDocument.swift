@@ -169,7 +169,8 @@ public struct JobDocument: Sendable {
   public static let classes: Set<String> = ["realtime", "interruptible", "offline", "idle"]
 
   private var federation: JSONValue {
-    var members: [String: JSONValue] = [:]
+    // What the script leaves goes home, so it is in the repository when the job is seen to have ended.
+    var members: [String: JSONValue] = ["stageOut": "eager"]
     if let seconds = request.timeSeconds { members["walltime"] = .string("\(seconds)s") }
     if let qos = request.qos?.lowercased(), Self.classes.contains(qos) { members["priorityClass"] = .string(qos) }
     if let type = request.gpuType { members["gpuType"] = .string(type) }

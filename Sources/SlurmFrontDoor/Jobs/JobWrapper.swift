@@ -15,7 +15,7 @@ public enum JobWrapper {
   public static let text = #"""
     home=/fubini/out
     mkdir -p "$home/bin" "$FUBINI_DIR" && cd "$FUBINI_DIR" || exit 125
-    tar -xf /fubini/submission.tar -C "$FUBINI_DIR" || exit 125
+    tar -xf /fubini/submission.tar --no-same-owner -C "$FUBINI_DIR" || exit 125
     mv .fubini-script "$home/slurm_script" && chmod 755 "$home/slurm_script" || exit 125
     path=$PATH
     if [ -f .fubini-env ]; then . ./.fubini-env; rm -f .fubini-env; fi

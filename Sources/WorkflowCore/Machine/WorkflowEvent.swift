@@ -21,6 +21,8 @@ public enum WorkflowEvent: Hashable, Sendable, Codable {
   /// Gives the suspend nodes that `selector` finds outputs, a message (may be empty) or, with a terminal phase, their end.
   case setNodes(selector: NodeSelector, phase: NodePhase?, message: String, parameters: [String: String])
   /// `message` says why, for people; may be empty.
+  /// These tasks are to end, whatever else goes on; those that are over, or are no tasks, stay as they are.
+  case cancelTasks([NodeID], reason: String)
   case stop(message: String)
   case terminate
   /// The locks that a node, or (nil) the workflow, asked for are its own now.

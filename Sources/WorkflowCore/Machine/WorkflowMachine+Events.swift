@@ -137,6 +137,14 @@ extension WorkflowMachine {
     }
   }
 
+  /// Asks for the end of these tasks alone; the others go on.
+  mutating func cancelTasks(_ tasks: [NodeID], _ reason: String) {
+    for task in tasks where nodes.indices.contains(Int(task.ordinal)) {
+      let record = nodes[Int(task.ordinal)]
+      if record.type.isTask, !record.isSuperseded { cancel(task.ordinal, reason: reason) }
+    }
+  }
+
   // MARK: Shutdown
 
   mutating func shutDown(_ shutdown: Shutdown, message: String) {

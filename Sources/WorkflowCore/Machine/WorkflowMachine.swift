@@ -146,6 +146,7 @@ public struct WorkflowMachine: Sendable {
     case .resumeNodes(let selector, let parameters): resumeNodes(selector, parameters)
     case .setNodes(let selector, let phase, let message, let parameters):
       setNodes(selector, phase, message, parameters)
+    case .cancelTasks(let tasks, let reason): cancelTasks(tasks, reason)
     case .stop(let message): shutDown(.stop, message: message)
     case .terminate: shutDown(.terminate, message: "")
     case .locksAcquired(let node): locksAcquired(node)

@@ -26,11 +26,17 @@ struct Fubini: AsyncParsableCommand {
       Usage.self, Cost.self,
       FairShareCommand.self,
       LedgerCommand.self,
+      Sbatch.self, Squeue.self, Scancel.self, Sinfo.self, Sacct.self, Srun.self, Scontrol.self, InstallSlurmShims.self,
+      JobCommand.self,
       ClusterCommand.self, PriceCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
     ])
 
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
+    // Slurm's commands have their own way with options, by their own names and as ours.
+    if let slurm = SlurmProgram.called(CommandLine.arguments) {
+      Glibc.exit(await slurm.program.run(slurm.arguments))
+    }
     do {
       var command = try parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

@@ -69,6 +69,7 @@ struct APIServer: Sendable {
     let described =
       serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
       + argoObjectRoutes + argoSubmitRoutes + argoArchiveRoutes + argoArtifactRoutes + kubernetesRoutes + objectRoutes
+      + jobRoutes
     return described + [documentRoute(describing: described)]
   }
 

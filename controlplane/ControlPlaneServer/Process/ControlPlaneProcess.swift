@@ -135,6 +135,7 @@ struct ControlPlaneProcess {
           logger: logger),
         CronRunner(store: store, commands: controlPlane, logger: logger),
         SemaphoreLimits(store: store, commands: controlPlane, logger: logger),
+        JobRunner(store: store, commands: controlPlane, logger: logger),
         AlertDeliveries(store: store, secrets: secrets, privateHosts: configuration.privateHosts, logger: logger),
         ArtifactCollection(
           store: store, artifacts: artifacts, logs: logs, age: configuration.retention.artifacts, logger: logger),

@@ -27,6 +27,14 @@ extension OpenAPI {
       "GET \(transfers)": Operation(query: ["active"] + page, response: TransferList.self),
       "GET \(transfers)/:t": Operation(response: TransferDocument.self),
       "POST \(transfers)/:t/cancel": Operation(response: TransferDocument.self),
+      "POST /v1/projects/:p/jobs": Operation(
+        query: ["dryRun"], request: JobRequest.self, response: JobAccepted.self, status: 201),
+      "GET /v1/jobs": Operation(
+        query: ["project", "ids", "name", "user", "since", "open"] + page, response: JobList.self),
+      "POST /v1/projects/:p/jobs/:j/cancel": Operation(
+        request: JobCancelRequest.self, response: AcceptedDocument.self),
+      "POST /v1/projects/:p/jobs/:j/hold": Operation(response: AcceptedDocument.self),
+      "POST /v1/projects/:p/jobs/:j/release": Operation(response: AcceptedDocument.self),
       "GET /v1/links": Operation(response: LinkList.self),
       "GET \(secrets)": Operation(response: SecretList.self),
       "PUT \(secrets)/:s": Operation(request: SecretRequest.self, response: SecretDocument.self),

@@ -1,0 +1,59 @@
+internal import FederationModel
+internal import FoundationEssentials
+internal import LocalProcess
+internal import SlurmFrontDoor
+
+#if canImport(Glibc)
+  internal import Glibc
+#endif
+
+/// The archive that goes with a job: its script, its environment, and the files of the submit directory.
+struct JobStaging: Sendable {
+  var script: String
+  var environment: [String: String]
+  var directory: String
+
+  /// In every directory: names and patterns, one a line, of what stays behind.
+  static let ignoreFile = ".fubiniignore"
+  /// Bytes, unless `FUBINI_SUBMIT_LIMIT` says otherwise.
+  static let sizeMax: Int64 = 2 << 30
+
+  /// Packs it, and hands its file to `body`.
+  func packed<Result>(_ body: (_ file: String, _ size: Int64) async throws -> Result) async throws -> Result {
+    let base = SlurmHost.environment["TMPDIR"].flatMap { $0.hasPrefix("/") ? $0 : nil } ?? "/tmp"
+    let scratch = "\(base)/fubini-\(getpid())-\(UInt64.random(in: 0 ... .max))"
+    guard mkdir(scratch, 0o700) == 0 else { throw ArtifactDownload.cannotWrite(scratch) }
+    defer { try? FileManager.default.removeItem(atPath: scratch) }
+    try PrivateFile.write(script, to: "\(scratch)/\(JobWrapper.scriptName)")
+    try PrivateFile.write(JobEnvironment.shell(environment), to: "\(scratch)/\(JobWrapper.environmentName)")
+    let archive = scratch + "/submission.tar"
+    let limit = SlurmHost.environment["FUBINI_SUBMIT_LIMIT"].flatMap { Int64($0) } ?? Self.sizeMax
+    // The shell's limit ends tar before a home directory is copied by mistake.
+    let program = """
+      ulimit -f \(max(1, limit / 512))
+      code=0
+      tar --create --file "$1" --exclude-ignore-recursive=\(Self.ignoreFile) --exclude-caches --one-file-system \
+      --warning=no-file-changed -C "$2" \(JobWrapper.scriptName) \(JobWrapper.environmentName) -C "$3" . || code=$?
+      # 1: a file changed while it was read, as a log does.
+      [ $code -le 1 ]
+      """
+    do {
+      try await ChildProcess.run(
+        ["/bin/sh", "-c", program, "sh", archive, scratch, directory],
+        environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"], log: scratch + "/log", timeout: .seconds(3600))
+    } catch let error as FederationError {
+      guard Self.size(archive) < limit - (64 << 10) else {
+        throw SlurmRefusal.error(
+          "\(directory) holds more than \(ByteCount(limit)): name what the job does not need in \(Self.ignoreFile), or put "
+            + "large inputs into a data set; FUBINI_SUBMIT_LIMIT raises the limit")
+      }
+      throw error
+    }
+    return try await body(archive, Self.size(archive))
+  }
+
+  private static func size(_ path: String) -> Int64 {
+    var status = stat()
+    return stat(path, &status) == 0 ? Int64(status.st_size) : 0
+  }
+}

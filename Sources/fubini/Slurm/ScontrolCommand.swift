@@ -1,0 +1,271 @@
+internal import FederationAPI
+internal import FederationModel
+internal import NIOHTTP1
+internal import SlurmFrontDoor
+
+enum ScancelCommand {
+  static let table = OptionTable(
+    "scancel",
+    [
+      SlurmOption("account", "A"), SlurmOption("clusters", "M"), SlurmOption("help", nil, .none),
+      SlurmOption("jobname", "n"), SlurmOption("name", nil), SlurmOption("me", nil, .none),
+      SlurmOption("partition", "p"), SlurmOption("qos", "q"), SlurmOption("quiet", "Q", .none),
+      SlurmOption("reservation", "R"), SlurmOption("state", "t"), SlurmOption("user", "u"),
+      SlurmOption("usage", nil, .none), SlurmOption("verbose", "v", .none), SlurmOption("version", "V", .none),
+      SlurmOption("batch", "b", .none, .refused("a signal goes to all of a job")),
+      SlurmOption("full", "f", .none, .none("the end of a job is the end of all of it")),
+      SlurmOption("hurry", "H", .none, .none("there are no burst buffers")),
+      SlurmOption("interactive", "i", .none, .refused("no questions are asked; squeue shows what would end")),
+      SlurmOption("nodelist", "w", .required, .refused("nodes are not chosen by name across clusters")),
+      SlurmOption("signal", "s", .required, .refused("only the end of a job can be asked for, not another signal")),
+      SlurmOption("ctld", nil, .none, .none("the control plane sends it in any case")),
+      SlurmOption("sibling", nil, .required, .refused("a job is on one cluster alone")),
+    ])
+
+  static func run(_ arguments: [String]) async throws -> Int32 {
+    let scan = try table.scan(arguments)
+    var question = SqueueCommand.Question()
+    var (hasFilter, isQuiet) = (false, false)
+    for option in scan.options {
+      let value = option.value ?? ""
+      let list = Set(value.split(separator: ",").map(String.init))
+      switch option.name {
+      case "help", "usage", "version":
+        Terminal.line(option.name == "version" ? SbatchCommand.version : "Usage: scancel [OPTIONS] [job_id...]")
+        return 0
+      case "quiet": isQuiet = true
+      case "verbose": isQuiet = false
+      case "account": question.accounts = list
+      case "clusters": question.clusters = list
+      case "jobname", "name": question.names = list
+      case "me": question.users = [SlurmHost.user]
+      case "partition": question.partitions = list
+      case "qos": question.qualities = list
+      case "reservation": question.reservations = list
+      case "state":
+        question.states = try JobState.list(value)
+        guard question.states?.allSatisfy({ [.pending, .running, .suspended].contains($0) }) == true else {
+          throw SlurmRefusal.error("Invalid job state specified: \(value)").adding(
+            "error: Valid job states are PENDING, RUNNING, and SUSPENDED")
+        }
+      case "user": question.users = list
+      default: try SqueueCommand.refuse(option, table)
+      }
+      hasFilter = hasFilter || !["quiet", "verbose", "full", "hurry", "ctld"].contains(option.name)
+    }
+    guard !scan.operands.isEmpty || hasFilter else { throw SlurmRefusal.error("No job identification provided") }
+    if !scan.operands.isEmpty {
+      question.selectors = try JobSelector.list(scan.operands.joined(separator: ",")) { .error("Invalid job id \($0)") }
+    }
+    let (asked, quietly) = (question, isQuiet)
+    return try await withClient { try await cancel(asked, quietly, $0) }
+  }
+
+  private static func cancel(
+    _ question: SqueueCommand.Question, _ isQuiet: Bool, _ client: APIClient
+  ) async throws -> Int32 {
+    let reading = JobReading(client: client)
+    var jobs: [FederationAPI.JobDocument]
+    var code: Int32 = 0
+    func complain(_ text: String) {
+      code = 1
+      if !isQuiet { Terminal.note("scancel: error: \(text)") }
+    }
+    if let selectors = question.selectors {
+      jobs = try await reading.jobs(numbered: selectors.map(\.job))
+      let lines = jobs.flatMap { JobLine.of($0) }
+      for selector in selectors where !lines.contains(where: selector.names) {
+        complain("Kill job error on job id \(selector.job): Invalid job id specified")
+      }
+      for selector in selectors where lines.contains(where: selector.names) {
+        if !lines.contains(where: { selector.names($0) && $0.state.isOpen }) {
+          complain("Kill job error on job id \(selector.job): Job/step already completing or completed")
+        }
+      }
+    } else {
+      // Without a name of a job only one's own are meant.
+      jobs = try await reading.jobs([("open", "true")])
+    }
+    for job in jobs {
+      let open = JobLine.of(job).filter { $0.state.isOpen }
+      let chosen = open.filter(question.shows)
+      guard !chosen.isEmpty else { continue }
+      let tasks = chosen.count == open.count ? nil : chosen.flatMap(\.tasks)
+      do {
+        let _: AcceptedDocument = try await client.post(
+          ["v1", "projects", job.project, "jobs", "\(job.number)", "cancel"], body: JobCancelRequest(tasks: tasks))
+      } catch let failure as CommandFailure {
+        complain("Kill job error on job id \(job.number): \(failure.message)")
+      }
+    }
+    return code
+  }
+}
+
+enum ScontrolCommand {
+  static let table = OptionTable(
+    "scontrol",
+    [
+      SlurmOption("clusters", "M", .required, .none("all clusters are one federation")),
+      SlurmOption("oneliner", "o", .none), SlurmOption("quiet", "Q", .none), SlurmOption("help", "h", .none),
+      SlurmOption("all", "a", .none, .none("everything is shown")), SlurmOption("details", "d", .none, .none("")),
+      SlurmOption("version", "V", .none), SlurmOption("verbose", "v", .none, .none("")),
+    ])
+
+  static func run(_ arguments: [String]) async throws -> Int32 {
+    let scan = try table.scan(arguments)
+    for option in scan.options { if option.name != "oneliner", option.name != "quiet" { try check(option) } }
+    if scan.options.contains(where: { $0.name == "version" }) {
+      Terminal.line(SbatchCommand.version)
+      return 0
+    }
+    let isOneLine = scan.options.contains { $0.name == "oneliner" }
+    var words = scan.operands[...]
+    let verb = words.popFirst()?.lowercased() ?? ""
+    switch verb {
+    case "show":
+      var entity = words.popFirst()?.lowercased() ?? ""
+      var rest = Array(words)
+      if let equals = entity.firstIndex(of: "=") {
+        rest.insert(String(entity[entity.index(after: equals)...]), at: 0)
+        entity = String(entity[..<equals])
+      }
+      guard ["job", "jobs", "jobid"].contains(entity) else {
+        throw SlurmRefusal.error(
+          "invalid entity:\(entity) for keyword:show: only jobs are shown here; `sinfo` has the rest")
+      }
+      return try await show(rest, isOneLine)
+    case "hold", "uhold", "release": return try await hold(Array(words), verb != "release")
+    case "ping":
+      try await withClient { client in
+        let _: JobList = try await client.get(["v1", "jobs"], [("limit", "1")])
+        Terminal.line("Slurmctld(primary) at \(client.connection.url) is UP")
+      }
+      return 0
+    default:
+      throw SlurmRefusal.error("invalid keyword: \(verb): show job, hold, release and ping are known here")
+    }
+  }
+
+  private static func check(_ option: GivenOption) throws {
+    guard option.name != "help" else {
+      throw SlurmRefusal(lines: ["show job [ID], hold ID..., release ID..., ping"], exitCode: 0)
+    }
+    guard option.name != "version" else { return }
+    try SqueueCommand.refuse(option, table)
+  }
+
+  private static func show(_ words: [String], _ isOneLine: Bool) async throws -> Int32 {
+    let selectors = try JobSelector.list(words.joined(separator: ",")) { .error("Invalid job id specified: \($0)") }
+    return try await withClient { client in
+      try await JobFiles(client: client).fetchEnded()
+      let reading = JobReading(client: client)
+      let jobs =
+        try await selectors.isEmpty ? reading.jobs([("open", "true")]) : reading.jobs(numbered: selectors.map(\.job))
+      let lines = jobs.sorted { $0.number < $1.number }.flatMap { JobLine.of($0) }.filter { line in
+        selectors.isEmpty || selectors.contains { $0.names(line) }
+      }
+      guard !lines.isEmpty else {
+        if selectors.isEmpty {
+          Terminal.line("No jobs in the system")
+          return 0
+        }
+        throw SlurmRefusal(lines: ["slurm_load_jobs error: Invalid job id specified"], exitCode: 1)
+      }
+      let notes = Dictionary(jobs.map { ($0.number, $0.details.notes) }, uniquingKeysWith: { first, _ in first })
+      for line in JobLine.joined(lines) {
+        var text = JobRecord.text(line, SlurmHost.moment)
+        for note in notes[line.job] ?? [] { text += "   Note=\(note)\n" }
+        if isOneLine { text = text.replacing("\n   ", with: " ") }
+        Terminal.line(Terminal.printable(text))
+      }
+      return 0
+    }
+  }
+
+  private static func hold(_ words: [String], _ isHeld: Bool) async throws -> Int32 {
+    guard !words.isEmpty else {
+      throw SlurmRefusal.error("too few arguments for keyword:\(isHeld ? "hold" : "release")")
+    }
+    let verb = isHeld ? "hold" : "release"
+    let selectors = try JobSelector.list(words.joined(separator: ",")) { .error("Invalid job id specified: \($0)") }
+    return try await withClient { client in
+      let jobs = try await JobReading(client: client).jobs(numbered: selectors.map(\.job))
+      for selector in selectors {
+        guard selector.tasks == nil else {
+          throw SlurmRefusal.error("\(verb) of single tasks of an array is not supported here: name the job")
+        }
+        guard let job = jobs.first(where: { JobLine.of($0).contains(where: selector.names) }) else {
+          throw SlurmRefusal(lines: ["Invalid job id specified for job \(selector.job)"], exitCode: 1)
+        }
+        let _: AcceptedDocument = try await client.decode(
+          .init(method: .POST, path: ["v1", "projects", job.project, "jobs", "\(job.number)", verb]))
+      }
+      return 0
+    }
+  }
+}
+
+enum SinfoCommand {
+  static let table = OptionTable(
+    "sinfo",
+    [
+      SlurmOption("all", "a", .none, .none("all partitions are shown")), SlurmOption("clusters", "M"),
+      SlurmOption("help", nil, .none), SlurmOption("noheader", "h", .none), SlurmOption("partition", "p"),
+      SlurmOption("summarize", "s", .none, .none("it is a summary already")), SlurmOption("usage", nil, .none),
+      SlurmOption("version", "V", .none), SlurmOption("verbose", "v", .none, .none("")),
+      SlurmOption("format", "o", .required, .refused("`fubini cluster list -o json` has all of it")),
+      SlurmOption("Format", "O", .required, .refused("`fubini cluster list -o json` has all of it")),
+      SlurmOption("Node", "N", .none, .refused("nodes are the clusters' own")),
+      SlurmOption("long", "l", .none, .refused("`fubini cluster list -o wide` shows more")),
+      SlurmOption("json", nil, .none, .refused("`fubini cluster list -o json` has all of it")),
+    ])
+
+  static func run(_ arguments: [String]) async throws -> Int32 {
+    let scan = try table.scan(arguments)
+    var (hasHeading, partitions, clusters) = (true, Set<String>?.none, Set<String>?.none)
+    for option in scan.options {
+      let list = Set((option.value ?? "").split(separator: ",").map(String.init))
+      switch option.name {
+      case "help", "usage", "version":
+        Terminal.line(option.name == "version" ? SbatchCommand.version : "Usage: sinfo [OPTIONS]")
+        return 0
+      case "noheader": hasHeading = false
+      case "partition": partitions = list
+      case "clusters": clusters = option.value == "all" ? nil : list
+      default: try SqueueCommand.refuse(option, table)
+      }
+    }
+    let (heading, named, places) = (hasHeading, partitions, clusters)
+    try await withClient { client in
+      let list: ClusterList = try await client.get(["v1", "clusters"])
+      if heading { Terminal.line("PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST") }
+      for row in list.items.map(Self.row)
+      where (named?.contains(row.name) ?? true) && (places?.contains(row.name) ?? true) {
+        Terminal.line(Terminal.printable(row.text))
+      }
+    }
+    return 0
+  }
+
+  private struct Row {
+    var name: String
+    var text: String
+  }
+
+  /// A cluster is a partition.
+  private static func row(_ cluster: ClusterDocument) -> Row {
+    func left(_ text: String, _ width: Int) -> String {
+      text + String(repeating: " ", count: max(0, width - text.count))
+    }
+    let isReady = cluster.state == "Ready"
+    let state =
+      isReady
+      ? (cluster.live?.activeRuns ?? 0) > 0 ? "mix" : "idle"
+      : cluster.state == "Draining" ? "drng" : cluster.state == "Cordoned" ? "drain" : "down"
+    let up = isReady ? "   up" : " down"
+    let text =
+      "\(left(cluster.name, 9)) \(up)   infinite      1 \(String(repeating: " ", count: 6 - state.count))\(state)"
+    return Row(name: cluster.name, text: "\(text) \(cluster.name)")
+  }
+}
