@@ -34,8 +34,8 @@ public enum EmbeddedMigrations {
       ("V0024__ttl.sql", String(decoding: PackageResources.V0024__ttl_sql, as: UTF8.self)),
       ("V0025__daemons.sql", String(decoding: PackageResources.V0025__daemons_sql, as: UTF8.self)),
       ("V0029__held_artifacts.sql", String(decoding: PackageResources.V0029__held_artifacts_sql, as: UTF8.self)),
-      ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
       ("V0031__jobs.sql", String(decoding: PackageResources.V0031__jobs_sql, as: UTF8.self)),
+      ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
       ("V0018__spot.sql", String(decoding: PackageResources.V0018__spot_sql, as: UTF8.self)),
       ("V0019__organisations.sql", String(decoding: PackageResources.V0019__organisations_sql, as: UTF8.self)),
     ]
