@@ -138,8 +138,6 @@ let package = Package(
         .embedInCode("V0029__held_artifacts.sql"),
         .embedInCode("V0031__jobs.sql"),
         .embedInCode("V0034__grants.sql"),
-        .embedInCode("V0018__spot.sql"),
-        .embedInCode("V0019__organisations.sql"),
       ],
       swiftSettings: settings),
     .target(

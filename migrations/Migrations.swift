@@ -36,8 +36,6 @@ public enum EmbeddedMigrations {
       ("V0029__held_artifacts.sql", String(decoding: PackageResources.V0029__held_artifacts_sql, as: UTF8.self)),
       ("V0031__jobs.sql", String(decoding: PackageResources.V0031__jobs_sql, as: UTF8.self)),
       ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
-      ("V0018__spot.sql", String(decoding: PackageResources.V0018__spot_sql, as: UTF8.self)),
-      ("V0019__organisations.sql", String(decoding: PackageResources.V0019__organisations_sql, as: UTF8.self)),
     ]
   }
 }

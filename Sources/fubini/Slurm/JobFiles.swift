@@ -143,6 +143,11 @@ final class OutputFile: Sendable {
   private let descriptor: Int32
 
   init(_ path: String, appends: Bool) throws {
+    if path == "/dev/stdout" {
+      // Opened by its name, a file behind it would be emptied.
+      descriptor = dup(STDOUT_FILENO)
+      return
+    }
     descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (appends ? O_APPEND : O_TRUNC), 0o666)
     guard descriptor >= 0 else { throw ArtifactDownload.cannotWrite(path) }
   }

@@ -1,0 +1,197 @@
+import FederationAPI
+import FederationHarness
+import FederationModel
+import Foundation
+import Testing
+
+extension Integration {
+  /// Slurm's commands as people and programs use them, against a federation of real processes.
+  @Suite("The Slurm front door", .timeLimit(.minutes(10)))
+  struct SlurmFrontDoorTests {
+    /// A directory on this machine that jobs are submitted in, and a state directory for what they are owed.
+    struct Desk {
+      let federation: Federation
+      let home: String
+
+      init(_ federation: Federation, _ name: String) throws {
+        self.federation = federation
+        home = federation.path("desk-\(name)")
+        try FileManager.default.createDirectory(atPath: home, withIntermediateDirectories: true)
+      }
+
+      func write(_ name: String, _ text: String) throws {
+        try text.write(toFile: "\(home)/\(name)", atomically: true, encoding: .utf8)
+      }
+
+      func read(_ name: String) -> String? { try? String(contentsOfFile: "\(home)/\(name)", encoding: .utf8) }
+
+      func run(_ words: String...) async throws -> (code: Int32, output: String) { try await run(words) }
+
+      func run(_ words: [String]) async throws -> (code: Int32, output: String) {
+        let (code, output) = try await federation.fubini(
+          words, in: home, environment: ["XDG_STATE_HOME": home + ".state", "SITE_NOTE": "from the desk"])
+        return (code, output.trimmingCharacters(in: .whitespacesAndNewlines))
+      }
+
+      /// Submits, and returns the number.
+      func sbatch(_ words: String...) async throws -> Int64 {
+        let (code, output) = try await run(["sbatch", "--parsable"] + words)
+        guard code == 0, let number = Int64(output) else { throw HarnessError("sbatch \(words): \(code) \(output)") }
+        return number
+      }
+
+      /// `sacct` of one job, by its fields.
+      func sacct(_ job: Int64, _ fields: String) async throws -> [String] {
+        let (_, output) = try await run("sacct", "-X", "-n", "-P", "-j", "\(job)", "--format", fields)
+        return output.split(separator: "\n").map(String.init)
+      }
+
+      func ended(_ job: Int64) async throws {
+        try await poll("job \(job) is over", timeout: .seconds(60)) {
+          try await self.run("squeue", "-h", "-j", "\(job)").output.isEmpty
+        }
+      }
+    }
+
+    @Test("a script's job is seen by squeue, and its files are in the submit directory once it is gone from there")
+    func script() async throws {
+      try await Federation.with { federation in
+        let desk = try Desk(federation, "script")
+        try desk.write("input.txt", "forty-two\n")
+        try desk.write("skipped.dat", "large")
+        try desk.write(".fubiniignore", "*.dat\n")
+        try desk.write(
+          "job.sh",
+          """
+          #!/bin/bash
+          #SBATCH --job-name=first --time=5
+          #SBATCH --error=%x.err
+          cat input.txt
+          echo "job $SLURM_JOB_ID in $SLURM_SUBMIT_DIR, $SITE_NOTE, {{tag}} $1"
+          echo wrong >&2
+          ls *.dat 2>/dev/null
+          mkdir -p results && echo made >results/out.txt
+          echo changed >>input.txt
+          sleep 2
+          exit 3
+          """)
+        let number = try await desk.sbatch("job.sh", "argument")
+        let (_, queue) = try await desk.run("squeue", "-o", "%i %j %t %u", "-h")
+        #expect(queue.hasPrefix("\(number) first "), "\(queue)")
+        try await desk.ended(number)
+        #expect(
+          desk.read("slurm-\(number).out")
+            == "forty-two\njob \(number) in \(desk.home), from the desk, {{tag}} argument\n")
+        #expect(desk.read("first.err") == "wrong\n")
+        #expect(desk.read("results/out.txt") == "made\n" && desk.read("input.txt") == "forty-two\nchanged\n")
+        #expect(try await desk.sacct(number, "JobID,JobName,State,ExitCode") == ["\(number)|first|FAILED|3:0"])
+        let (_, shown) = try await desk.run("scontrol", "show", "job", "\(number)")
+        #expect(shown.contains("JobState=FAILED Reason=NonZeroExitCode") && shown.contains("TimeLimit=00:05:00"))
+      }
+    }
+
+    @Test("--wait ends with the job's code, --wrap needs no script, and what cannot be obeyed is not submitted")
+    func waiting() async throws {
+      try await Federation.with { federation in
+        let desk = try Desk(federation, "wait")
+        let (code, output) = try await desk.run("sbatch", "--wait", "-o", "w.out", "--wrap", "echo hi; exit 7")
+        #expect(code == 7 && output.hasPrefix("Submitted batch job ") && desk.read("w.out") == "hi\n", "\(output)")
+        let (srun, text) = try await desk.run("srun", "-n", "2", "sh", "-c", "echo rank $SLURM_PROCID; exit 0")
+        #expect(srun == 0 && text.contains("rank"), "\(srun) \(text)")
+        let refused = try await desk.run("sbatch", "--nodelist=n1", "--wrap", "true")
+        #expect(refused.code == 1 && refused.output.contains("--nodelist is not supported here"), "\(refused)")
+        let (dry, message) = try await desk.run("sbatch", "--test-only", "--wrap", "true")
+        #expect(dry == 0 && message.contains("would be accepted"), "\(message)")
+        let account = try await desk.run("sbatch", "-A", "nobody-has-it", "--wrap", "true")
+        #expect(account.code == 1 && account.output.contains("there is no project"), "\(account)")
+        #expect(try await desk.run("squeue", "-h").output.isEmpty)
+      }
+    }
+
+    @Test("an array has a line and a file for each task; one task is cancelled alone")
+    func arrays() async throws {
+      var options = FederationOptions()
+      options.agents = [.init("one"), .init("two")]
+      try await Federation.with(options) { federation in
+        let desk = try Desk(federation, "array")
+        let number = try await desk.sbatch(
+          "--array=1-7:2%2", "-J", "sweep", "--wrap",
+          "[ $SLURM_ARRAY_TASK_ID = 5 ] && sleep 60; echo $SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_JOB_ID")
+        try await poll("task 5 runs", timeout: .seconds(60)) {
+          try await desk.run("squeue", "-h", "-j", "\(number)_5", "-o", "%T").output == "RUNNING"
+        }
+        let cancelled = try await desk.run("scancel", "\(number)_5")
+        #expect(cancelled.code == 0, "\(cancelled)")
+        try await desk.ended(number)
+        for (ordinal, task) in [1, 3, 7].enumerated() {
+          let raw = number + Int64(ordinal == 2 ? 3 : ordinal)
+          #expect(desk.read("slurm-\(number)_\(task).out") == "\(number) \(task) \(raw)\n")
+        }
+        #expect(
+          try await desk.sacct(number, "JobID,State") == [
+            "\(number)_1|COMPLETED", "\(number)_3|COMPLETED", "\(number)_5|CANCELLED", "\(number)_7|COMPLETED",
+          ])
+        #expect(try await desk.sbatch("--wrap", "true") == number + 4)
+      }
+    }
+
+    @Test("I10: jobs wait for each other by their ends, and say so; held ones wait for their release")
+    func dependencies() async throws {
+      try await Federation.with { federation in
+        let desk = try Desk(federation, "depend")
+        let held = try await desk.sbatch("--hold", "-J", "one", "--wrap", "exit 1")
+        let ok = try await desk.sbatch("--dependency=afterok:\(held)", "--wrap", "true")
+        let kill = try await desk.sbatch(
+          "--dependency=afterok:\(held)", "--kill-on-invalid-dep=yes", "--wrap", "true")
+        let any = try await desk.sbatch("--dependency=afterany:\(held)", "-o", "any.out", "--wrap", "echo any")
+        let bad = try await desk.sbatch("--dependency=afternotok:\(held)", "-o", "bad.out", "--wrap", "echo bad")
+        let next = try await desk.sbatch("--dependency=singleton", "-J", "one", "--wrap", "true")
+        try await poll("all have a reason", timeout: .seconds(20)) {
+          let (_, text) = try await desk.run("squeue", "-h", "-o", "%i %r")
+          return text
+            == "\(held) JobHeldUser\n"
+            + [ok, kill, any, bad, next].map { "\($0) Dependency" }.joined(separator: "\n")
+        }
+        let released = try await desk.run("scontrol", "release", "\(held)")
+        #expect(released.code == 0, "\(released)")
+        for job in [held, kill, any, bad, next] { try await desk.ended(job) }
+        #expect(desk.read("any.out") == "any\n" && desk.read("bad.out") == "bad\n")
+        #expect(try await desk.sacct(kill, "State") == ["CANCELLED"])
+        #expect(try await desk.sacct(next, "State") == ["COMPLETED"])
+        let (_, never) = try await desk.run("squeue", "-h", "-o", "%i %r")
+        #expect(never == "\(ok) DependencyNeverSatisfied")
+        #expect(try await desk.run("scancel", "--name=wrap").code == 0)
+        #expect(try await desk.run("squeue", "-h").output.isEmpty)
+        #expect(try await desk.sbatch("--begin=now+1hour", "--wrap", "true") > next)
+        try await poll("it waits for its time", timeout: .seconds(10)) {
+          try await desk.run("squeue", "-h", "-o", "%r").output == "BeginTime"
+        }
+        #expect(try await desk.run("scancel", "-t", "PENDING", "--me").code == 0)
+        #expect(try await desk.run("scancel", "\(next)").output.contains("already completing or completed"))
+      }
+    }
+
+    @Test("I2: a job that waits is submitted once by whoever leads after a kill -9")
+    func leaders() async throws {
+      var options = FederationOptions()
+      options.controlPlanes = 1
+      try await Federation.with(options) { federation in
+        let desk = try Desk(federation, "leader")
+        let first = try await desk.sbatch("-o", "first.out", "--wrap", "sleep 3; echo first")
+        let second = try await desk.sbatch("-d", "afterok:\(first)", "-o", "second.out", "--wrap", "echo second")
+        try await federation.controlPlane(0).kill()
+        try federation.startControlPlane(0)
+        try await poll("the second job has its file", timeout: .seconds(90)) {
+          _ = try? await desk.run("squeue", "-h")
+          return desk.read("second.out") == "second\n"
+        }
+        let client = try federation.client()
+        let list: JobList = try await client.send("GET", "/v1/jobs?ids=\(first),\(second)").decoded()
+        #expect(
+          Set(list.items.map(\.workflowUID)).count == 2 && list.items.allSatisfy { $0.tasks[0].phase == .succeeded })
+        let workflows: WorkflowList = try await client.send("GET", "/v1/workflows").decoded()
+        #expect(workflows.items.count == 2)
+      }
+    }
+  }
+}
