@@ -12,6 +12,11 @@ public struct BatchRequest: Hashable, Sendable {
     public var secondsBefore: Int64
     /// `B:` sends it to the script's own shell alone; else to what the script has started.
     public var isForShell: Bool
+    public init(signal: String, secondsBefore: Int64, isForShell: Bool) {
+      self.signal = signal
+      self.secondsBefore = secondsBefore
+      self.isForShell = isForShell
+    }
   }
 
   public var jobName: String?
