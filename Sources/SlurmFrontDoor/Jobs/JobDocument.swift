@@ -181,6 +181,7 @@ public struct JobDocument: Sendable {
     if let licences = request.licences { slurm["licences"] = .string(licences) }
     if let qos = request.qos, !Self.classes.contains(qos.lowercased()) { slurm["qos"] = .string(qos) }
     if request.isExclusive { slurm["exclusive"] = true }
+    if let requeues = request.requeues { slurm["requeue"] = .bool(requeues) }
     if !excludedClusters.isEmpty { members["clusters"] = ["exclude": .array(excludedClusters.map { .string($0) })] }
     if !slurm.isEmpty { members["slurm"] = .object(slurm) }
     return .object(members)

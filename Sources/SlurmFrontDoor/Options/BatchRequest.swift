@@ -29,7 +29,8 @@ public struct BatchRequest: Hashable, Sendable {
   public var reservation: String?
   public var licences: String?
   public var isExclusive = false
-  public var requeues = true
+  /// Whether a Slurm cluster may put it back into its queue; nil: nothing was said.
+  public var requeues: Bool?
   public var tasks: Int64?
   public var tasksPerNode: Int64?
   public var cpusPerTask: Int64 = 1
@@ -86,10 +87,13 @@ public struct BatchRequest: Hashable, Sendable {
     return said == 0 ? nil : said
   }
 
-  private func check() throws(SlurmRefusal) {
+  private mutating func check() throws(SlurmRefusal) {
     let memories = [memoryPerNode, memoryPerCPU, memoryPerGPU].compactMap { $0 }
     guard memories.count <= 1 else {
       throw SlurmRefusal(lines: ["fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive."], exitCode: 1)
+    }
+    if warning != nil, timeSeconds == nil {
+      notes.append("--signal has no effect here: without --time there is no end to count back from")
     }
     guard cpuCount <= 1 << 20, gpuCount <= 1 << 16 else {
       throw .error("Batch job submission failed: Requested node configuration is not available")

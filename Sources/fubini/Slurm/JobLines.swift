@@ -14,7 +14,8 @@ extension JobLine {
     if let index = task.task { (line.isArray, line.tasks) = (true, [index]) }
     line.parallelism = details.parallelism
     line.name = job.name
-    (line.user, line.account, line.host) = (details.user, details.account, details.host)
+    (line.user, line.host) = (details.user, details.host)
+    line.account = details.account.isEmpty ? job.project : details.account
     (line.partition, line.qos) = (details.partition, details.qos)
     line.cluster = task.cluster ?? ""
     line.state = state(task)

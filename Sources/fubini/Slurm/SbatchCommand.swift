@@ -167,7 +167,7 @@ struct JobDraft: Sendable {
       timeLimitSeconds: request.timeSeconds, directory: directory, command: command, output: output,
       error: request.error == request.output ? nil : request.error, appends: request.appends,
       comment: request.comment ?? "", constraint: request.constraint ?? "", licences: request.licences ?? "",
-      reservation: request.reservation ?? "", requeues: request.requeues, indices: request.array?.indices,
+      reservation: request.reservation ?? "", requeues: request.requeues ?? false, indices: request.array?.indices,
       parallelism: request.array?.parallelism, notes: request.notes)
   }
 }
@@ -194,6 +194,9 @@ enum SbatchCommand {
     return try await withClient { client in
       let accepted = try await draft.submit(client)
       try JobFiles(client: client).remember(accepted.number, project: accepted.project)
+      if request.verbosity > 0 {
+        Terminal.note("sbatch: its workflow is \(accepted.project)/\(accepted.workflow)")
+      }
       if request.isParsable {
         Terminal.line("\(accepted.number)" + (request.clusters.isEmpty ? "" : ";\(request.clusters[0])"))
       } else if !request.isQuiet {

@@ -1,0 +1,102 @@
+import ControlPlaneCore
+import ControlPlaneStore
+import FederationModel
+import Testing
+
+@Suite("Batch jobs in the database")
+struct JobTests {
+  static func row(_ name: String, count: Int64 = 1, key: String? = nil, held: Bool = false) -> JobRow {
+    JobRow(
+      taskCount: count, project: "science", name: name, submittedBy: "ann", submittedAt: Timestamp(milliseconds: 1000),
+      uid: "uid-\(name)-\(key ?? "")", workflow: "\(name)-%-x", requestKey: key, requestHash: "h", document: "{}",
+      details: "{}", dependency: "", killsOnInvalid: false, isHeld: held, beginAt: nil, reason: "")
+  }
+
+  private static func withProject(_ body: (ControlPlaneStore, StoreFixture) async throws -> Void) async throws {
+    try await StoreFixture.use { fixture in
+      _ = try await fixture.number(
+        """
+        WITH o AS (INSERT INTO organisations (name, created_ms) VALUES ('lab', 0) RETURNING 1),
+        p AS (INSERT INTO projects (name, organisation, created_ms) VALUES ('science', 'lab', 0) RETURNING 1)
+        SELECT count(*) FROM o, p
+        """)
+      try await body(fixture.store, fixture)
+    }
+  }
+
+  @Test("numbers are given once, in blocks, in the order of submission; the same key gives the same job")
+  func numbers() async throws {
+    try await Self.withProject { store, _ in
+      let one = try #require(try await store.create(Self.row("one")))
+      let array = try #require(try await store.create(Self.row("array", count: 10, key: "k")))
+      let again = try #require(try await store.create(Self.row("other", count: 3, key: "k")))
+      let last = try #require(try await store.create(Self.row("last")))
+      #expect([one, array, last].map(\.number) == [1, 2, 12] && again == array)
+      #expect(array.workflow == "array-2-x")
+      #expect(try await store.job(11)?.number == 2 && store.job(12)?.number == 12)
+      #expect(try await store.job(13) == nil && store.job(0) == nil)
+      var filter = JobFilter()
+      filter.numbers = [5, 12]
+      #expect(try await store.jobs(filter, limit: 10).map(\.number) == [12, 2])
+    }
+  }
+
+  @Test("submissions at once get numbers of their own")
+  func concurrent() async throws {
+    try await Self.withProject { store, _ in
+      let numbers = try await withThrowingTaskGroup(of: Int64?.self) { group in
+        for index in 0..<40 {
+          group.addTask { try await store.create(Self.row("job\(index)", count: Int64(1 + index % 3)))?.number }
+        }
+        var found: [Int64] = []
+        for try await number in group { found.append(try #require(number)) }
+        return found
+      }
+      #expect(Set(numbers).count == 40)
+      let counts = try await store.jobs(JobFilter(), limit: 100).reversed()
+      var next: Int64 = 1
+      for job in counts {
+        #expect(job.number == next)
+        next += job.taskCount
+      }
+    }
+  }
+
+  @Test("beyond 2^31 - 1, and in a project that is not there, no job is made")
+  func exhausted() async throws {
+    try await Self.withProject { store, fixture in
+      var stranger = Self.row("stranger")
+      stranger.project = "nobody"
+      #expect(try await store.create(stranger) == nil)
+      _ = try await fixture.number(
+        "WITH u AS (UPDATE job_numbers SET next = 2147483646 RETURNING 1) SELECT count(*) FROM u")
+      #expect(try await store.create(Self.row("three", count: 3)) == nil)
+      #expect(try await store.create(Self.row("two", count: 2))?.number == 2_147_483_646)
+      #expect(try await store.create(Self.row("one")) == nil)
+    }
+  }
+
+  @Test("a job is taken for submission once, and not while it is held; what was taken is not cancelled behind its back")
+  func states() async throws {
+    try await Self.withProject { store, _ in
+      let now = Timestamp(milliseconds: 2000)
+      let job = try #require(try await store.create(Self.row("job", held: true)))
+      #expect(try await !store.beginSubmission(of: job.number))
+      #expect(try await store.hold(job.number, false, by: "ann", at: now))
+      #expect(try await store.beginSubmission(of: job.number))
+      #expect(try await !store.beginSubmission(of: job.number))
+      #expect(
+        try await !store.end(
+          job.number, as: .cancelled, from: .waiting, reason: "", message: "", by: "ann", at: now))
+      #expect(try await !store.hold(job.number, true, by: "ann", at: now))
+      #expect(try await store.waitingJobs(limit: 10).map(\.state) == [.submitting])
+      try await store.noteSubmitted(job.number)
+      #expect(try await store.waitingJobs(limit: 10).isEmpty)
+      let other = try #require(try await store.create(Self.row("job", key: "2")))
+      // The first one's workflow is not there any more.
+      #expect(try await !store.hasEarlierOpenJob(than: other))
+      let third = try #require(try await store.create(Self.row("job", key: "3")))
+      #expect(try await store.hasEarlierOpenJob(than: third))
+    }
+  }
+}
