@@ -15,6 +15,9 @@ public struct DataOrigin: Hashable, Sendable, Codable {
 }
 
 extension DataOrigin {
+  /// How an agent begins to say that there is nothing at an address: an optional input is then none.
+  public static let nothingThere = "there are no files at"
+
   /// The URI of what lies below it at `path`; its query stays last.
   public func appending(_ path: String) -> String {
     let mark = uri.firstIndex(of: "?") ?? uri.endIndex

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import List
 
-import kubernetes
 from dflow import (
     Step,
     Workflow,
@@ -26,51 +25,7 @@ from dflow import (
 )
 from dflow.python import OP, OPIO, Artifact, BigParameter, OPIOSign, Parameter, PythonOPTemplate, Slices
 
-ACCESS, SECRET, BUCKET = "dflow-access", "dflow-%d" % time.time_ns(), "dflow-bucket"
-
-config["host"] = os.environ["ARGO_HOST"]
-config["k8s_api_server"] = os.environ["ARGO_HOST"]
-config["token"] = os.environ["ARGO_TOKEN"]
-config["namespace"] = os.environ["ARGO_NAMESPACE"]
-
-
-def serve(directory):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    os.makedirs(os.path.join(directory, BUCKET))
-    rclone = os.path.join(sys.prefix, "bin", "rclone")
-    server = subprocess.Popen(
-        [rclone, "serve", "s3", directory, "--config", "", "--addr", "127.0.0.1:%d" % port, "--dir-cache-time", "0",
-         "--vfs-cache-mode", "writes", "--cache-dir", directory + "-cache"],
-        env=dict(os.environ, RCLONE_AUTH_KEY='"%s,%s"' % (ACCESS, SECRET)), stderr=subprocess.DEVNULL)
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server, port
-        time.sleep(0.1)
-    raise RuntimeError("the S3 server does not answer")
-
-
-def prepare(port):
-    """As in Argo's documentation: a secret, and a config map `artifact-repositories` with a default."""
-    client = kubernetes.client.ApiClient(kubernetes.client.Configuration(host=config["k8s_api_server"]))
-    client.default_headers["Authorization"] = "Bearer " + config["token"]
-    core = kubernetes.client.CoreV1Api(client)
-    core.create_namespaced_secret(config["namespace"], kubernetes.client.V1Secret(
-        metadata=kubernetes.client.V1ObjectMeta(name="my-minio-cred"),
-        string_data={"accesskey": ACCESS, "secretkey": SECRET}))
-    core.create_namespaced_config_map(config["namespace"], kubernetes.client.V1ConfigMap(
-        metadata=kubernetes.client.V1ObjectMeta(
-            name="artifact-repositories",
-            annotations={"workflows.argoproj.io/default-artifact-repository": "default-v1"}),
-        data={"default-v1": (
-            "s3:\n  bucket: %s\n  endpoint: 127.0.0.1:%d\n  insecure: true\n  region: us-east-1\n"
-            "  keyFormat: '{{workflow.name}}/{{pod.name}}'\n"
-            "  accessKeySecret: {name: my-minio-cred, key: accesskey}\n"
-            "  secretKeySecret: {name: my-minio-cred, key: secretkey}\n" % (BUCKET, port))}))
-    s3_config.update(
-        endpoint="127.0.0.1:%d" % port, access_key=ACCESS, secret_key=SECRET, bucket_name=BUCKET, secure=False)
+# pydflow takes all of a file that is above an OP along with it: what only this side has comes below.
 
 
 class Duplicate(OP):
@@ -135,6 +90,50 @@ class Count(OP):
     @OP.exec_sign_check
     def execute(self, op_in):
         return OPIO({"length": len(op_in["text"].read_text())})
+
+
+ACCESS, SECRET, BUCKET = "dflow-access", "dflow-%d" % time.time_ns(), "dflow-bucket"
+
+
+def serve(directory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.makedirs(os.path.join(directory, BUCKET))
+    rclone = os.path.join(sys.prefix, "bin", "rclone")
+    server = subprocess.Popen(
+        [rclone, "serve", "s3", directory, "--config", "", "--addr", "127.0.0.1:%d" % port, "--dir-cache-time", "0",
+         "--vfs-cache-mode", "writes", "--cache-dir", directory + "-cache"],
+        env=dict(os.environ, RCLONE_AUTH_KEY='"%s,%s"' % (ACCESS, SECRET)), stderr=subprocess.DEVNULL)
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return server, port
+        time.sleep(0.1)
+    raise RuntimeError("the S3 server does not answer")
+
+
+def prepare(port):
+    """As in Argo's documentation: a secret, and a config map `artifact-repositories` with a default."""
+    import kubernetes
+
+    client = kubernetes.client.ApiClient(kubernetes.client.Configuration(host=config["k8s_api_server"]))
+    client.default_headers["Authorization"] = "Bearer " + config["token"]
+    core = kubernetes.client.CoreV1Api(client)
+    core.create_namespaced_secret(config["namespace"], kubernetes.client.V1Secret(
+        metadata=kubernetes.client.V1ObjectMeta(name="my-minio-cred"),
+        string_data={"accesskey": ACCESS, "secretkey": SECRET}))
+    core.create_namespaced_config_map(config["namespace"], kubernetes.client.V1ConfigMap(
+        metadata=kubernetes.client.V1ObjectMeta(
+            name="artifact-repositories",
+            annotations={"workflows.argoproj.io/default-artifact-repository": "default-v1"}),
+        data={"default-v1": (
+            "s3:\n  bucket: %s\n  endpoint: 127.0.0.1:%d\n  insecure: true\n  region: us-east-1\n"
+            "  keyFormat: '{{workflow.name}}/{{pod.name}}'\n"
+            "  accessKeySecret: {name: my-minio-cred, key: accesskey}\n"
+            "  secretKeySecret: {name: my-minio-cred, key: secretkey}\n" % (BUCKET, port))}))
+    s3_config.update(
+        endpoint="127.0.0.1:%d" % port, access_key=ACCESS, secret_key=SECRET, bucket_name=BUCKET, secure=False)
 
 
 def python(op, **more):
@@ -234,6 +233,10 @@ def reuse(earlier):
 
 def main():
     directory = tempfile.mkdtemp(prefix="fubini-dflow-")
+    config["host"] = os.environ["ARGO_HOST"]
+    config["k8s_api_server"] = os.environ["ARGO_HOST"]
+    config["token"] = os.environ["ARGO_TOKEN"]
+    config["namespace"] = os.environ["ARGO_NAMESPACE"]
     server, port = serve(os.path.join(directory, "s3"))
     try:
         prepare(port)

@@ -403,6 +403,23 @@ struct ForeignInputTests {
     #expect(waiting().isEmpty)
   }
 
+  @Test("An optional input that is not there is none; one that may not be read is an error all the same")
+  func optional() throws {
+    for (said, phase) in [
+      ("\(DataOrigin.nothingThere) s3://b/x.bam", NodePhase.succeeded), ("AccessDenied", NodePhase.error),
+    ] {
+      var federation = Federation.withCaches(["a"])
+      _ = try federation.submit("one", reads("optional: true, " + bucket))
+      federation.settle()
+      federation.deliverAll()
+      let order = try #require(federation.agents["a"]!.orders.index.last)
+      federation.tell("a", order.key, .indexed(failure: said, manifest: nil, files: 0, size: .zero))
+      federation.mustEnd()
+      #expect(federation.database.workflows.values.map(\.status.phase) == [phase])
+      if phase == .succeeded { #expect(federation.database.nodes.values.first?.inputs.artifact("in") == .absent) }
+    }
+  }
+
   @Test("What is not there ends its task with the agent's words, and is asked again by whoever comes later")
   func missing() throws {
     var federation = Federation.withCaches(["a"])

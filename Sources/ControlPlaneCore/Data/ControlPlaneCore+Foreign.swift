@@ -23,22 +23,37 @@ extension ControlPlaneCore {
     guard let project = workflows[task.workflow]?.row.project else { return true }
     var isComplete = true
     for input in spec.inputs {
-      switch input.source {
-      case .stored(let stored) where stored.sha256.isEmpty:
-        if let found = try look(stored, of: project, for: task) {
-          workflows[task.workflow]!.machine.found(input.name, of: task.node, to: .stored(found))
-        } else {
-          isComplete = false
-        }
-      case .foreign(var foreign) where foreign.object == nil:
-        foreign.object = try look(foreign.origin, of: project, for: task)
-        if foreign.object == nil { isComplete = false }
-        workflows[task.workflow]!.machine.found(input.name, of: task.node, to: .foreign(foreign))
-      case .raw, .stored, .foreign, .absent: continue
+      let found: InputArtifact.Source?
+      do { found = try look(input.source, of: project, for: task) } catch let error as FederationError
+        where error.code == .notFound && workflows[task.workflow]!.machine.isOptional(input.name, of: task.node)
+      { found = .absent }
+      guard let found else {
+        isComplete = false
+        continue
       }
+      // What was known already is as the spec has it, which may be newer than the node's own record (`remade`).
+      if found != input.source { workflows[task.workflow]!.machine.found(input.name, of: task.node, to: found) }
     }
     output.workflows.insert(task.workflow)
     return isComplete
+  }
+
+  /// What an input is, as far as anybody has to look; nil while it is being looked at.
+  ///
+  /// - Throws: `.notFound` when nothing is there.
+  private mutating func look(
+    _ source: InputArtifact.Source, of project: ProjectName, for task: TaskID
+  ) throws -> InputArtifact.Source? {
+    switch source {
+    case .stored(let stored) where stored.sha256.isEmpty:
+      guard var found = try look(stored, of: project, for: task) else { return nil }
+      found.subPath = stored.subPath
+      return .stored(found)
+    case .foreign(var foreign) where foreign.object == nil:
+      foreign.object = try look(foreign.origin, of: project, for: task)
+      return foreign.object.map { _ in .foreign(foreign) }
+    case .raw, .stored, .foreign, .absent: return source
+    }
   }
 
   // MARK: The project's own repository
@@ -92,7 +107,9 @@ extension ControlPlaneCore {
         key: row.key, project: project, size: row.size, files: row.files, manifest: row.manifest)
     }
     if let failure = entry.failure, now < failure.at + Self.fresh / 10 {
-      throw FederationError(.failedPrecondition, "\(origin.uri): \(failure.message)")
+      throw FederationError(
+        failure.message.hasPrefix(DataOrigin.nothingThere) ? .notFound : .failedPrecondition,
+        "\(origin.uri): \(failure.message)")
     }
     if let task {
       if entry.isOutdated {

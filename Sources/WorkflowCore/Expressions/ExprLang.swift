@@ -61,6 +61,9 @@ enum ExprLang {
       return text
     }
 
+    /// Whether it is a name alone, and nothing is known of that.
+    var isUnknownName: Bool { reference != nil && found.isNull }
+
     /// The name that it comes to, such as that of an artifact; nil for a plain value.
     var reference: String? { if case .path(let name) = operand { name } else { nil } }
   }

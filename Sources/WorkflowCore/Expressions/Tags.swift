@@ -22,10 +22,11 @@ enum Tags {
 
   /// Replaces every tag by its value. An unclosed `{{` stays as it is, and so does a tag that another tool wants.
   ///
+  /// - Parameter keepsUnknown: an expression that is a name which nothing is known of stays as it is.
   /// - Throws: `FederationError` (`invalidArgument`) for an unknown name or an expression that fails.
   static func substitute(
     _ text: String, values: [String: ExprValue] = [:], at moment: ExpressionMoment = ExpressionMoment(),
-    _ lookup: (String) -> TagValue
+    keepsUnknown: Bool = false, _ lookup: (String) -> TagValue
   ) throws -> String {
     // `output[0]` is the text, `output[n]` what stands in the innermost of n open tags.
     var output: [[UInt8]] = [[]]
@@ -45,7 +46,11 @@ enum Tags {
         let value = try ExprLang.evaluate(String(decoding: content, as: UTF8.self), values: values, at: moment) {
           lookup($0).string
         }
-        try put(value.text().utf8)
+        if keepsUnknown, value.isUnknownName {
+          try put(braced([0x3d] + content))
+        } else {
+          try put(value.text().utf8)
+        }
       case .open: output.append([])
       case .close:
         let content = output.removeLast()

@@ -42,10 +42,12 @@ extension WorkflowMachine {
   /// Replaces every tag of `text` in one pass.
   ///
   /// - Throws: `FederationError` (`invalidArgument`) naming the tag that cannot be resolved.
-  func substitute(_ text: String, in context: TagContext) throws -> String {
+  func substitute(_ text: String, in context: TagContext, keepsUnknown: Bool = false) throws -> String {
     guard Tags.mayContainTag(text) else { return text }
     do {
-      return try Tags.substitute(text, at: moment(of: context)) { name in lookup(name, in: context) }
+      return try Tags.substitute(text, at: moment(of: context), keepsUnknown: keepsUnknown) { name in
+        lookup(name, in: context)
+      }
     } catch {
       // An expression that cannot do with an unknown value what it would do with a known one.
       guard foresight != nil, text.contains("{{=") else { throw error }

@@ -12,14 +12,16 @@ extension WorkflowMachine {
     else { throw FederationError(.invalidArgument, "node \(node) runs no container") }
     let context = TagContext.leaf(ordinal)
     func text(_ value: String) throws -> String { try substitute(value, in: context) }
+    // As in Argo, where a program may look at what is left of an expression (pydflow's do): `expressionReplace` of util/template.
+    func word(_ value: String) throws -> String { try substitute(value, in: context, keepsUnknown: true) }
     let (template, grace) = try patched(written, in: context)
     guard case .container(let container) = template.body else { return TaskSpec() }
     let needs = container.resources.filled(from: template.podResources ?? definition.spec.podResources)
     var spec = TaskSpec(
-      image: try text(container.image), command: try container.command.map(text),
-      arguments: try container.args.map(text),
-      script: try container.source.map(text),
-      environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try text($0.value)) },
+      image: try text(container.image), command: try container.command.map(word),
+      arguments: try container.args.map(word),
+      script: try container.source.map(word),
+      environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try word($0.value)) },
       workingDirectory: try container.workingDir.map(text), resources: try resources(needs, in: context),
       limits: try limits(needs, in: context))
     try takeVariables(of: container, template, at: ordinal, into: &spec)
@@ -166,6 +168,11 @@ extension WorkflowMachine {
     else { return }
     nodes[ordinal].inputs.artifacts[index].source = be
     markChanged(node.ordinal)
+  }
+
+  /// Whether a leaf node runs without an input that is not there.
+  public func isOptional(_ artifact: String, of node: NodeID) -> Bool {
+    plan(of: node.ordinal)?.template.inputs.artifacts.first { $0.name == artifact }?.optional == true
   }
 
   /// What a leaf node's template runs, as those know it who learn from runs: `WorkflowTemplate.program`.

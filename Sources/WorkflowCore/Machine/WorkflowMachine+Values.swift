@@ -69,10 +69,12 @@ extension WorkflowMachine {
   }
 
   /// Where an artifact's bytes are, or those of the part of it that is meant; nil when the document does not say.
+  ///
+  /// - Source: Argo Workflows v3.7, `workflow/controller/scope.go`, `resolveArtifact`: `subPath` is a part of another artifact. Beside a
+  ///   place of its own it means nothing; pydflow writes both, with the part in the key already.
   func source(of artifact: WorkflowArtifact, in context: TagContext) throws -> InputArtifact.Source? {
-    guard let source = try wholeSource(of: artifact, in: context), let part = artifact.subPath else {
-      return try wholeSource(of: artifact, in: context)
-    }
+    guard let source = try wholeSource(of: artifact, in: context) else { return nil }
+    guard let part = artifact.subPath, artifact.from != nil || artifact.fromExpression != nil else { return source }
     let path = try substitute(part, in: context).split(separator: "/").filter { $0 != "." }
     guard !path.isEmpty else { return source }
     guard !path.contains("..") else {

@@ -65,7 +65,7 @@ struct ForeignArtifactTests {
           archive: .tar)
       ),
       (
-        "s3: {bucket: b, key: dir/}, subPath: a/./b", ForeignArtifact(origin: DataOrigin(uri: "s3://b/dir/a/b"))
+        "s3: {bucket: b, key: dir/}, subPath: a/./b", ForeignArtifact(origin: DataOrigin(uri: "s3://b/dir/"))
       ),
     ] as [(String, ForeignArtifact)])
   func reads(text: String, expected: ForeignArtifact) throws {
@@ -198,7 +198,9 @@ struct ForeignArtifactTests {
     #expect(throws: FederationError.self) { try DataTransformation.result(of: ["a"], ["data.none()"]) }
   }
 
-  @Test("An output parameter of a container may have a value of its template's own")
+  @Test(
+    "An output parameter of a container may have a value of its template's own; a name that nobody knows is left to the program"
+  )
   func writtenOutput() throws {
     let definition = try WorkflowDefinition.decode(
       Array(
@@ -210,13 +212,14 @@ struct ForeignArtifactTests {
           entrypoint: main
           templates:
           - name: main
-            container: {image: any, command: ["true"]}
+            container: {image: any, command: ["true"], args: ["{{=inputs.parameters.none}} {{=workflow.name}}"]}
             outputs: {parameters: [{name: key, value: "{{workflow.name}}/{{pod.name}}"}]}
         """.utf8))
     var machine = try WorkflowMachine(
       program: try WorkflowProgram(definition),
       identity: WorkflowIdentity(name: "w", uid: "u", project: "p", createdAt: .epoch))
     guard case .launch(let node)? = machine.handle(.start, at: .epoch, limit: 10).first else { throw Missing() }
+    #expect(try machine.taskSpec(for: node).arguments == ["{{=inputs.parameters.none}} w"])
     _ = machine.handle(.taskEnded(node, TaskOutcome(phase: .succeeded)), at: .epoch, limit: 10)
     #expect(machine[node].outputs.parameters == ["key": "w/w"])
   }

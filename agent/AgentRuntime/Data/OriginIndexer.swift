@@ -110,7 +110,7 @@ struct OriginIndexer: Sendable {
     } catch {
       throw failure ?? error
     }
-    throw failure ?? FederationError(.failedPrecondition, "there are no files at \(origin.uri)")
+    throw failure ?? FederationError(.failedPrecondition, "\(DataOrigin.nothingThere) \(origin.uri)")
   }
 
   private func list(_ origin: DataOrigin, _ key: DataKey, file: String?) async throws -> [RcloneClient.Listed] {
