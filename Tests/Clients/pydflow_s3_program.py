@@ -95,22 +95,27 @@ class Count(OP):
 ACCESS, SECRET, BUCKET = "dflow-access", "dflow-%d" % time.time_ns(), "dflow-bucket"
 
 
-def serve(directory):
+def serve():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    os.makedirs(os.path.join(directory, BUCKET))
-    rclone = os.path.join(sys.prefix, "bin", "rclone")
     server = subprocess.Popen(
-        [rclone, "serve", "s3", directory, "--config", "", "--addr", "127.0.0.1:%d" % port, "--dir-cache-time", "0",
-         "--vfs-cache-mode", "writes", "--cache-dir", directory + "-cache"],
-        env=dict(os.environ, RCLONE_AUTH_KEY='"%s,%s"' % (ACCESS, SECRET)), stderr=subprocess.DEVNULL)
-    for _ in range(100):
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL)
+    for _ in range(300):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return server, port
+                break
         time.sleep(0.1)
-    raise RuntimeError("the S3 server does not answer")
+    else:
+        raise RuntimeError("the S3 server does not answer")
+    import minio
+    import minio.versioningconfig
+
+    client = minio.Minio("127.0.0.1:%d" % port, access_key=ACCESS, secret_key=SECRET, secure=False)
+    client.make_bucket(BUCKET)
+    client.set_bucket_versioning(BUCKET, minio.versioningconfig.VersioningConfig("Enabled"))
+    return server, port
 
 
 def prepare(port):
@@ -237,7 +242,7 @@ def main():
     config["k8s_api_server"] = os.environ["ARGO_HOST"]
     config["token"] = os.environ["ARGO_TOKEN"]
     config["namespace"] = os.environ["ARGO_NAMESPACE"]
-    server, port = serve(os.path.join(directory, "s3"))
+    server, port = serve()
     try:
         prepare(port)
         ops(directory)
