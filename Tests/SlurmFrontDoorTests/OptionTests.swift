@@ -124,8 +124,8 @@ struct OptionTests {
 
   @Test("signals, exports and file modes are read as Slurm reads them")
   func others() throws {
-    let warning = try Self.request(["--signal=B:USR1@120"]).warning
-    #expect(warning == .init(signal: "USR1", secondsBefore: 120, isForShell: true))
+    let warning = try #require(Self.request(["--signal=B:USR1@120"]).warning)
+    #expect(warning.signal == "USR1" && warning.secondsBefore == 120 && warning.isForShell)
     #expect(try Self.request(["--signal=SIGINT"]).warning?.secondsBefore == 60)
     #expect(throws: SlurmRefusal.self) { try Self.request(["--signal=NOPE"]) }
     #expect(try Self.request(["--export=NONE"]).export == .none)
