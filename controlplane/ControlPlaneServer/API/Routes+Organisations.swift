@@ -3,6 +3,7 @@ import ControlPlaneStore
 import FederationAPI
 import FederationModel
 import Hummingbird
+import LedgerCore
 
 /// Organisations: made and weighed by the federation, seen by who has a role in them or in one of their projects.
 extension APIServer {
