@@ -299,6 +299,7 @@ struct Logs: AsyncParsableCommand {
   static let configuration = CommandConfiguration(abstract: "Print the logs of a workflow's tasks, or of one node.")
   @Argument(help: "WORKFLOW or WORKFLOW/NODE.") var target = "@latest"
   @Flag(name: [.customShort("f"), .long], help: "Go on until it ends; waits for what is pending.") var follow = false
+  @OptionGroup var filter: LogFilterOptions
   @OptionGroup var project: ProjectOption
 
   func run() async throws {
@@ -311,6 +312,12 @@ struct Logs: AsyncParsableCommand {
       {
         throw CommandFailure(
           .error, "\(detail.summary.name) has no node \"\(node)\": see `fubini get \(detail.summary.name)`.")
+      }
+      guard filter.isEmpty else {
+        let logs = FilteredLogs(client: client, filter: filter, isFollowing: follow)
+        let finished: Void? = try await untilInterrupted { try await logs.print(detail.summary.name, node: node) }
+        if finished == nil { Watching.detached(detail.summary.name) }
+        return
       }
       let selects: @Sendable (NodeDocument, WorkflowTree) -> Bool = { document, tree in
         node.map { tree.isPart(document, of: $0) } ?? true
