@@ -56,6 +56,30 @@ import Testing
     }
   }
 
+  @Test(
+    "Who asks without following gets the line that a running task is at, and of one that has ended all that is still on its way"
+  )
+  func arriving() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        _ = try await client.send(.post, "/v1/projects/a/workflows", token: fixture.userA, body: Documents.task("w"))
+        func content() async throws -> [String] {
+          let answer = try await client.send(.get, "/api/v1/workflows/a/w/log", token: fixture.userA)
+          return String(buffer: answer.body).split(separator: "\n").map(String.init)
+        }
+        let going = try await Self.run(fixture, output: ["one\n", "two"], isWhole: false)
+        #expect(
+          try await content() == [
+            #"{"result":{"content":"one","podName":"w"}}"#, #"{"result":{"content":"two","podName":"w"}}"#,
+          ])
+        try await going.end()
+        async let sealed = Self.sealLater(fixture.logs, going.id, at: 7)
+        #expect(try await content().last == #"{"result":{"content":"two!","podName":"w"}}"#)
+        #expect(try await sealed.isComplete)
+      }
+    }
+  }
+
   @Test("The native log of a node without a run is waited for when it is followed, and goes on after Last-Event-ID")
   func nativeFromPending() async throws {
     try await APIFixture.use { fixture in
@@ -137,8 +161,19 @@ import Testing
     }
   }
 
+  /// The agent sends the rest of a log a moment after the end of its run.
+  private static func sealLater(_ logs: DirectoryLogStore, _ run: RunID, at offset: Int64) async throws -> LogPosition {
+    try await Task.sleep(for: .milliseconds(700))
+    return try await logs.append(run, offset: offset, bytes: Array("!\n".utf8), last: true)
+  }
+
   /// Joins a cluster, waits for one run, and lets it write `output` and succeed.
-  private static func run(_ fixture: APIFixture, output: [String]) async throws {
+  ///
+  /// - Parameter isWhole: false: its log is not sealed, and it succeeds when `end` is called.
+  @discardableResult
+  private static func run(
+    _ fixture: APIFixture, output: [String], isWhole: Bool = true
+  ) async throws -> (id: RunID, end: () async throws -> Void) {
     let controlPlane = fixture.controlPlane
     _ = try await controlPlane.perform(
       .createCluster(ClusterSpec(name: "edge", kind: .process)), as: Principal(user: "root"), idempotency: nil)
@@ -159,10 +194,13 @@ import Testing
     var offset: Int64 = 0
     for (index, text) in output.enumerated() {
       let bytes = Array(text.utf8)
-      _ = try await fixture.logs.append(run, offset: offset, bytes: bytes, last: index == output.count - 1)
+      let isLast = isWhole && index == output.count - 1
+      _ = try await fixture.logs.append(run, offset: offset, bytes: bytes, last: isLast)
       offset += Int64(bytes.count)
     }
-    try await report(2, .succeeded, TaskOutcome(phase: .succeeded, exitCode: 0))
+    func end() async throws { try await report(2, .succeeded, TaskOutcome(phase: .succeeded, exitCode: 0)) }
+    if isWhole { try await end() }
+    return (run, end)
   }
 
   /// Remembers the first run that was assigned.
