@@ -40,7 +40,8 @@ import Testing
     }
     let stop = try Stop.parse(["w", "--node-field-selector", "name=a", "--message", "no"])
     #expect(stop.request == WorkflowActionRequest(message: "no", nodeFieldSelector: "name=a"))
-    #expect(stop.done == "nodes ended" && (try Stop.parse(["w"]).done) != "nodes ended")
+    #expect(stop.done == "nodes ended")
+    #expect(try Stop.parse(["w"]).done != "nodes ended")
     let resume = try Resume.parse(["w", "--set", "a=b"])
     #expect(try resume.request == WorkflowActionRequest(parameters: ["a": "b"]))
     #expect(throws: (any Error).self) { try SetNodes.parse(["w", "--phase", "Failed"]) }
@@ -57,7 +58,8 @@ import Testing
     } _: { server, url in
       try await withClient(url) { client in
         let filter = try LogFilterOptions.parse(["--grep", "o", "--tail", "3", "-l", "team=x", "--previous"])
-        #expect(!filter.isEmpty && (try LogFilterOptions.parse([]).isEmpty))
+        #expect(!filter.isEmpty)
+        #expect(try LogFilterOptions.parse([]).isEmpty)
         let logs = FilteredLogs(client: client, filter: filter, isFollowing: true)
         let lines = Mutex<[String]>([])
         try await logs.print("w", node: nil) { line in lines.withLock { $0.append(line) } }
