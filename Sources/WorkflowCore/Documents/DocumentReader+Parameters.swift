@@ -51,6 +51,7 @@ extension DocumentReader {
         parameter.allowedValues = reader.texts(value)
         if parameter.allowedValues?.isEmpty == true { reader.report("must list at least one value", at: value.mark) }
       case "globalName": parameter.globalName = reader.text(value)
+      case "description": parameter.about = reader.text(value)
       default: parameter.valueFrom = reader.readValueFrom(value)
       }
     }

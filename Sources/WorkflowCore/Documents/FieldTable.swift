@@ -281,7 +281,7 @@ enum FieldTables {
   static let arguments = FieldTable(["artifacts", "parameters"])
   static let outputs = FieldTable(["artifacts", "parameters"], accepted: ["exitCode", "result"])
   static let parameter = FieldTable(
-    ["default", "enum", "globalName", "name", "value", "valueFrom"], accepted: ["description"])
+    ["default", "description", "enum", "globalName", "name", "value", "valueFrom"])
   static let valueFrom = FieldTable(
     ["configMapKeyRef", "default", "expression", "parameter", "path", "supplied"],
     refused: [

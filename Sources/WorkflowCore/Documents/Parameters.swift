@@ -43,6 +43,8 @@ public struct WorkflowParameter: Hashable, Sendable, Codable {
   public var valueFrom: ValueFrom?
   /// An output that is also a workflow output, as `workflow.outputs.parameters.<globalName>`.
   public var globalName: String?
+  /// Told beside the value: clients keep there what they know of it (pydflow its type).
+  public var about: String?
   public init(
     name: String, value: String? = nil, defaultValue: String? = nil, allowedValues: [String]? = nil,
     valueFrom: ValueFrom? = nil, globalName: String? = nil

@@ -40,7 +40,7 @@ public enum ArgoStatus {
       "conditions": conditions(machine), "nodes": nodes(machine),
     ]
     if !status.message.isEmpty { object["message"] = .string(status.message) }
-    let outputs = outputs(status.outputs, exitCode: nil)
+    let outputs = outputs(status.outputs, exitCode: nil, of: nil)
     if outputs != .object([:]) { object["outputs"] = outputs }
     return .object(object)
   }
@@ -122,8 +122,9 @@ public enum ArgoStatus {
       if !outbound.isEmpty, outbound != [record.id] { object["outboundNodes"] = outboundIDs(outbound, machine) }
     }
     if record.type == .pod { object["progress"] = record.phase == .succeeded ? "1/1" : "0/1" }
-    if !record.inputs.isEmpty { object["inputs"] = inputs(record.inputs) }
-    let outputs = outputs(record.outputs, exitCode: record.exitCode)
+    let template = machine.plan(of: record.id.ordinal)?.template
+    if !record.inputs.isEmpty { object["inputs"] = inputs(record.inputs, of: template) }
+    let outputs = outputs(record.outputs, exitCode: record.exitCode, of: template)
     if outputs != .object([:]) { object["outputs"] = outputs }
     return .object(object)
   }
@@ -159,10 +160,11 @@ public enum ArgoStatus {
 
   static func time(_ moment: Timestamp?) -> JSONValue { moment.map { .string(RFC3339.format($0)) } ?? .null }
 
-  private static func inputs(_ inputs: NodeInputs) -> JSONValue {
+  private static func inputs(_ inputs: NodeInputs, of template: WorkflowTemplate?) -> JSONValue {
     var object: [String: JSONValue] = [:]
     if !inputs.parameters.isEmpty {
-      object["parameters"] = .array(inputs.parameters.map { ["name": .string($0.name), "value": .string($0.value)] })
+      object["parameters"] = .array(
+        inputs.parameters.map { parameter($0.name, $0.value, template?.inputs.parameters) })
     }
     let artifacts = inputs.artifacts.map { artifact in
       switch artifact.source {
@@ -203,13 +205,26 @@ public enum ArgoStatus {
     return .object(object)
   }
 
-  private static func outputs(_ outputs: TaskOutputs, exitCode: Int32?) -> JSONValue {
+  /// A parameter with what its template says of it.
+  private static func parameter(_ name: String, _ value: String, _ written: [WorkflowParameter]?) -> JSONValue {
+    var object: [String: JSONValue] = ["name": .string(name), "value": .string(value)]
+    let own = written?.first { $0.name == name }
+    if let about = own?.about { object["description"] = .string(about) }
+    if let global = own?.globalName { object["globalName"] = .string(global) }
+    return .object(object)
+  }
+
+  private static func outputs(
+    _ outputs: TaskOutputs, exitCode: Int32?, of template: WorkflowTemplate?
+  ) -> JSONValue {
     var object: [String: JSONValue] = [:]
     if let result = outputs.result { object["result"] = .string(result) }
     if let exitCode { object["exitCode"] = .string(String(exitCode)) }
     if !outputs.parameters.isEmpty {
       object["parameters"] = .array(
-        outputs.parameters.sorted { $0.key < $1.key }.map { ["name": .string($0.key), "value": .string($0.value)] })
+        outputs.parameters.sorted { $0.key < $1.key }.map {
+          parameter($0.key, $0.value, template?.outputs.parameters)
+        })
     }
     if !outputs.artifacts.isEmpty {
       object["artifacts"] = .array(outputs.artifacts.sorted { $0.key < $1.key }.map { artifact($0.key, $0.value) })
