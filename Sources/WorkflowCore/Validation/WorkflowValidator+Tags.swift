@@ -259,7 +259,10 @@ extension WorkflowValidator {
   /// The fields that every kind of template has.
   mutating func validateCommonTags(of template: WorkflowTemplate, _ scope: TagScope, at path: DocumentPath) {
     for (index, parameter) in template.inputs.parameters.enumerated() {
-      if let value = parameter.value { check(value, scope, at: path / "inputs" / "parameters" / index / "value") }
+      // Argo sees a template with its caller's arguments: of an item only that knows which may be given in place of this.
+      if let value = parameter.value, !value.contains("{{item") {
+        check(value, scope, at: path / "inputs" / "parameters" / index / "value")
+      }
       if let text = parameter.defaultValue {
         check(text, scope, at: path / "inputs" / "parameters" / index / "default")
       }
