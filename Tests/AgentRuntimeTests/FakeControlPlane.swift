@@ -151,6 +151,8 @@ final class FakeControlPlane: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol
     case .inventory(let inventory): state.withLock { $0.inventories.append(inventory) }
     case .cache(let report): state.withLock { $0.reports.append(report) }
     case .data(let data): state.withLock { $0.dataEvents += data.events }
+    // None of its agents has volumes.
+    case .claims: break
     case nil: break
     }
   }
