@@ -33,8 +33,9 @@ struct JobTests {
       let last = try #require(try await store.create(Self.row("last")))
       #expect([one, array, last].map(\.number) == [1, 2, 12] && again == array)
       #expect(array.workflow == "array-2-x")
-      #expect(try await store.job(11)?.number == 2 && store.job(12)?.number == 12)
-      #expect(try await store.job(13) == nil && store.job(0) == nil)
+      for (number, owner) in [(11, 2), (12, 12), (13, nil), (0, nil)] as [(Int64, Int64?)] {
+        #expect(try await store.job(number)?.number == owner, "\(number)")
+      }
       var filter = JobFilter()
       filter.numbers = [5, 12]
       #expect(try await store.jobs(filter, limit: 10).map(\.number) == [12, 2])
