@@ -5,11 +5,38 @@ import Subprocess
 import Testing
 
 extension Integration {
+  /// A client of Slurm, which finds our commands under Slurm's names.
+  @Suite("Slurm's clients", .timeLimit(.minutes(15)))
+  struct SlurmClientTests {
+    @Test("dpdispatcher runs its jobs through sbatch and squeue as on a Slurm cluster")
+    func dpdispatcher() async throws {
+      guard let python = try await ArgoClientTests.python() else { return }
+      try await Federation.with { federation in
+        let shims = federation.path("shims")
+        let made = try await federation.fubini(["install-slurm-shims", "--dir", shims])
+        try #require(made.code == 0, "\(made.output)")
+        let client = try federation.client()
+        let result = try await run(
+          .name("env"),
+          arguments: [
+            python, Integration.repositoryFile("Tests/Clients/dpdispatcher_program.py"), federation.path("dp"),
+          ],
+          environment: .inherit.updating([
+            "PATH": "\(shims):/usr/bin:/bin", "FUBINI_URL": client.url, "FUBINI_TOKEN": client.token ?? "",
+            "XDG_STATE_HOME": federation.path("state"), "PYTHONDONTWRITEBYTECODE": "1",
+          ]), output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
+        #expect(
+          result.terminationStatus.isSuccess,
+          "\(result.standardOutput.suffix(2000))\n\(result.standardError.suffix(4000))")
+      }
+    }
+  }
+
   /// Programs that others' clients run, against a federation of real processes. They know nothing of Fubini but address and token.
   @Suite("Argo's clients", .timeLimit(.minutes(15)))
   struct ArgoClientTests {
     /// A Python with the clients; nil, said with its reason, where it cannot be made.
-    private static func python() async throws -> String? {
+    static func python() async throws -> String? {
       let installer = Integration.repositoryFile("scripts/install-argo-clients.sh")
       let result = try await run(
         .name("sh"), arguments: [installer], output: .string(limit: 4096), error: .string(limit: 1 << 16))

@@ -83,6 +83,8 @@ extension Integration {
           desk.read("slurm-\(number).out")
             == "forty-two\njob \(number) in \(desk.home), from the desk, {{tag}} argument\n")
         #expect(desk.read("first.err") == "wrong\n")
+        let mode = try FileManager.default.attributesOfItem(atPath: "\(desk.home)/results/out.txt")[.posixPermissions]
+        #expect((mode as? Int).map { $0 & 0o600 } == 0o600)
         #expect(desk.read("results/out.txt") == "made\n" && desk.read("input.txt") == "forty-two\nchanged\n")
         #expect(try await desk.sacct(number, "JobID,JobName,State,ExitCode") == ["\(number)|first|FAILED|3:0"])
         let (_, shown) = try await desk.run("scontrol", "show", "job", "\(number)")

@@ -13,12 +13,14 @@ public enum JobWrapper {
   public static let errorName = ".fubini-stderr"
 
   public static let text = #"""
+    umask 0022
     home=/fubini/out
     mkdir -p "$home/bin" "$FUBINI_DIR" && cd "$FUBINI_DIR" || exit 125
     tar -xf /fubini/submission.tar --no-same-owner -C "$FUBINI_DIR" || exit 125
     mv .fubini-script "$home/slurm_script" && chmod 755 "$home/slurm_script" || exit 125
     path=$PATH
     if [ -f .fubini-env ]; then . ./.fubini-env; rm -f .fubini-env; fi
+    umask "${SLURM_UMASK:-0022}"
     PATH=${PATH:+$PATH:}$path
     [ -d "$HOME" ] || HOME=$FUBINI_DIR
     # On a cluster of Slurm the site's own job goes on to be known to its srun.

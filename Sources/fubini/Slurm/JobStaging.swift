@@ -28,14 +28,22 @@ struct JobStaging: Sendable {
     try PrivateFile.write(JobEnvironment.shell(environment), to: "\(scratch)/\(JobWrapper.environmentName)")
     let archive = scratch + "/submission.tar"
     let limit = SlurmHost.environment["FUBINI_SUBMIT_LIMIT"].flatMap { Int64($0) } ?? Self.sizeMax
-    // The shell's limit ends tar before a home directory is copied by mistake.
+    // The shell's limit ends tar before a home directory is copied by mistake. Links that lead out of the directory are followed,
+    // because what they lead to is not there where the job runs.
     let program = """
       ulimit -f \(max(1, limit / 512))
+      cd "$3" && here=$(pwd -P) || exit 2
+      find . -type l \\( -lname '/*' -o -lname '*..*' \\) | while IFS= read -r link; do
+        target=$(readlink -e -- "$link") || continue
+        case $target in "$here" | "$here"/*) ;; *) printf '%s\\n' "$link" ;; esac
+      done >"$2/links"
       code=0
-      tar --create --file "$1" --exclude-ignore-recursive=\(Self.ignoreFile) --exclude-caches --one-file-system \
-      --warning=no-file-changed -C "$2" \(JobWrapper.scriptName) \(JobWrapper.environmentName) -C "$3" . || code=$?
+      tar --create --file "$1" --exclude-ignore-recursive=\(Self.ignoreFile) --exclude='./.fubini-*' \
+        --warning=no-file-changed --anchored --no-wildcards --exclude-from="$2/links" \
+        -C "$2" \(JobWrapper.scriptName) \(JobWrapper.environmentName) -C "$3" . || code=$?
       # 1: a file changed while it was read, as a log does.
-      [ $code -le 1 ]
+      [ $code -le 1 ] || exit $code
+      [ ! -s "$2/links" ] || tar --append --dereference --file "$1" -C "$3" --verbatim-files-from -T "$2/links"
       """
     do {
       try await ChildProcess.run(

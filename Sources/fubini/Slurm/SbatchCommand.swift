@@ -112,9 +112,9 @@ struct JobDraft: Sendable {
       killsOnInvalidDependency: request.killsOnInvalidDependency, isHeld: request.isHeld,
       beginAt: begin.map { WireTime($0) })
     if !isDryRun {
-      let staging = JobStaging(
-        script: script, environment: JobEnvironment.exported(SlurmHost.environment, request.export),
-        directory: directory)
+      var environment = JobEnvironment.exported(SlurmHost.environment, request.export)
+      environment["SLURM_UMASK"] = SlurmHost.umask
+      let staging = JobStaging(script: script, environment: environment, directory: directory)
       try await staging.packed { file, size in try await Self.upload(file, size, as: key, project, client) }
     }
     do {

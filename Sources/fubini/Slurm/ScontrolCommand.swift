@@ -57,6 +57,8 @@ enum ScancelCommand {
     if !scan.operands.isEmpty {
       question.selectors = try JobSelector.list(scan.operands.joined(separator: ",")) { .error("Invalid job id \($0)") }
     }
+    // Where no job is named only one's own are meant: whoever may end others' names them, or their user.
+    if question.selectors == nil, question.users == nil { question.users = [SlurmHost.user] }
     let (asked, quietly) = (question, isQuiet)
     return try await withClient { try await cancel(asked, quietly, $0) }
   }
@@ -83,7 +85,6 @@ enum ScancelCommand {
         }
       }
     } else {
-      // Without a name of a job only one's own are meant.
       jobs = try await reading.jobs([("open", "true")])
     }
     for job in jobs {

@@ -23,6 +23,13 @@ enum SlurmHost {
     return String(String(decoding: bytes, as: UTF8.self).prefix { $0 != "." })
   }
 
+  /// In octal: `0022`.
+  static var umask: String {
+    let mask = Glibc.umask(0o077)
+    _ = Glibc.umask(mask)
+    return "0" + String(mask, radix: 8)
+  }
+
   static var directory: String { FileManager.default.currentDirectoryPath }
 
   static func absolute(_ path: String, in directory: String) -> String {

@@ -58,7 +58,8 @@ extension APIServer {
       killsOnInvalid: body.killsOnInvalidDependency ?? false, isHeld: body.isHeld ?? false, beginAt: begin, reason: "")
     guard let job = try await services.store.create(row, from: caller.principal.address) else {
       throw FederationError(
-        .failedPrecondition, "project \(project) is archived, or no numbers of jobs are left (there are 2^31 - 1)")
+        .failedPrecondition,
+        "there is no project \(project), or it is archived; or no numbers of jobs are left (there are 2^31 - 1)")
     }
     guard job.requestHash == row.requestHash else {
       throw FederationError(
