@@ -116,32 +116,6 @@ enum SampleWorkflows {
   static let all: [String] = [
     """
       entrypoint: main
-      onExit: work
-      parallelism: 3
-      templates:
-      - name: main
-        dag:
-          failFast: false
-          tasks:
-          - {name: server, template: server}
-          - {name: sub, template: nested, dependencies: [server]}
-          - name: use
-            template: work
-            depends: server.Daemoned
-            arguments: {parameters: [{name: at, value: "{{tasks.server.ip}}"}]}
-          - {name: late, template: work, depends: "server.Succeeded || use.Failed"}
-      - name: nested
-        parallelism: 2
-        steps:
-        - - {name: own, template: retried, withItems: [x, y]}
-        - - {name: u, template: work}
-          - {name: v, template: work, continueOn: {failed: true}, onExit: work}
-      - {name: server, daemon: true, container: {image: i, command: [s]}}
-      - {name: retried, daemon: true, retryStrategy: {limit: "1", retryPolicy: Always}, container: {image: i, command: [s]}}
-      - {name: work, inputs: {parameters: [{name: at, default: none}]}, container: {image: i, command: [c], args: ["{{inputs.parameters.at}}"]}}
-    """,
-    """
-      entrypoint: main
       templates:
       - name: main
         steps:
@@ -213,6 +187,32 @@ enum SampleWorkflows {
       - {name: work, container: {image: i, command: [c]}}
       - {name: tidy, container: {image: i, command: [c]}}
       - {name: retried, retryStrategy: {limit: "1"}, container: {image: i, command: [c]}}
+    """,
+    """
+      entrypoint: main
+      onExit: work
+      parallelism: 3
+      templates:
+      - name: main
+        dag:
+          failFast: false
+          tasks:
+          - {name: server, template: server}
+          - {name: sub, template: nested, dependencies: [server]}
+          - name: use
+            template: work
+            depends: server.Daemoned
+            arguments: {parameters: [{name: at, value: "{{tasks.server.ip}}"}]}
+          - {name: late, template: work, depends: "server.Succeeded || use.Failed"}
+      - name: nested
+        parallelism: 2
+        steps:
+        - - {name: own, template: retried, withItems: [x, y]}
+        - - {name: u, template: work}
+          - {name: v, template: work, continueOn: {failed: true}, onExit: work}
+      - {name: server, daemon: true, container: {image: i, command: [s]}}
+      - {name: retried, daemon: true, retryStrategy: {limit: "1", retryPolicy: Always}, container: {image: i, command: [s]}}
+      - {name: work, inputs: {parameters: [{name: at, default: none}]}, container: {image: i, command: [c], args: ["{{inputs.parameters.at}}"]}}
     """,
   ]
 }
