@@ -105,7 +105,8 @@ extension WorkflowMachine {
   /// Only the entrypoint and tasks of a dag are ever reset by themselves: members of groups are made anew.
   private mutating func renewInputs(of node: Int32) -> Bool {
     let record = nodes[Int(node)]
-    guard let template = plan(of: node)?.template else { return true }
+    // A loop's group has no inputs: its members are given theirs, item by item.
+    guard record.type != .taskGroup, let template = plan(of: node)?.template else { return true }
     do {
       let arguments: ResolvedArguments
       if node == root {

@@ -155,10 +155,10 @@ struct ForeignArtifactTests {
         secretKeySecret: {name: cred, key: key}
       """
     let definition = try WorkflowDefinition.decode(
-      Array(document("{name: i, path: /i, s3: {key: in/x}}, {name: j, path: /j, s3: {bucket: theirs, key: y}}").utf8)
+      Array(document("{name: i, path: /i, s3: {key: in/x}}, {name: j, path: /j, s3: {bucket: theirs, key: in/y}}").utf8)
     ).withArtifactRepository(bucket)
     let template = definition.spec.templates[0]
-    #expect(template.inputs.artifacts.map { $0.foreign?.bucketKey } == ["in/x", "y"])
+    #expect(template.inputs.artifacts.map { $0.foreign?.bucketKey } == ["in/x", "in/y"])
     #expect(template.inputs.artifacts.map { $0.foreign?.secret } == ["cred", nil])
     #expect(template.outputs.artifacts[0].foreign?.bucketKey == "runs/{{workflow.name}}/o.tgz")
     #expect(

@@ -15,7 +15,7 @@ struct ExpressionTests {
     arguments: [
       ("{{workflow.name}}", "wf"), ("a {{ workflow.name }} b", "a wf b"), ("{{=workflow.name + '}}'}}", "wf}}"),
       ("{{=asInt(inputs.parameters.n) + 1}}", "4"), ("{ {x}", "{ {x}"), ("{{open", "{{open"), ("", ""),
-      ("{{workflow.{{= 'NAME' | lower() }}}}", "wf"), ("{{workflow.{{key}}}} {{workflow.{{ key }}}}", "wf wf"),
+      ("{{workflow.{{= 'NAME' | lower() }} }}", "wf"), ("{{workflow.{{key}}}} {{workflow.{{ key }}}}", "wf wf"),
       ("{{{{a}}.{{key}}}}", "wf"), ("{{ secret \"{{workflow.name}}\" }}", "{{ secret \"wf\" }}"),
       ("{{- with {{ secret \"{{key}}\" -}}\n {{ .Data }} end", "{{- with {{ secret \"name\" -}}\n {{ .Data }} end"),
       ("{{custom.variable}} }} {{.State}}", "{{custom.variable}} }} {{.State}}"),

@@ -131,13 +131,13 @@ struct WorkflowValidationTests {
         - name: main
           container:
             image: busybox
-            args: ["{{inputs.parameters.x}}", "{{item}}", "{{workflow.status}}", "{{retries}}", "{{workflow.nmae}}"]
+            args: ["{{inputs.parameters.x}}", "{{item}}", "{{workflow.failures}}", "{{retries}}", "{{workflow.nmae}}"]
             command: ["{{workflow.parameters.size}}", "{{.State}}", "{{=1 + 1}}", "{{pod.name}}"]
         """),
       expected: [
         (11, "spec.templates[0].container.args[0]", "{{inputs.parameters.x}} cannot be resolved"),
         (11, "spec.templates[0].container.args[1]", "{{item}} cannot be resolved: there is no withItems"),
-        (11, "spec.templates[0].container.args[2]", "{{workflow.status}} cannot be resolved: it is known only"),
+        (11, "spec.templates[0].container.args[2]", "{{workflow.failures}} cannot be resolved: it is known only"),
         (
           11, "spec.templates[0].container.args[3]", "{{retries}} cannot be resolved: the template has no retryStrategy"
         ),
@@ -350,7 +350,7 @@ struct WorkflowValidationTests {
     let text = workflow(Self.leaf + "\n  colour: blue")
     #expect(problems(of: text).count == 1)
     #expect(try decode(text, strict: false).canonicalJSON.contains("blue"))
-    #expect(problems(of: workflow(Self.leaf + "\n  daemon: true"), strict: false).count == 1)
+    #expect(problems(of: workflow(Self.leaf + "\n  hostAliases: [{ip: 10.0.0.1}]"), strict: false).count == 1)
   }
 
   @Test("what Argo allows is accepted", arguments: good)
