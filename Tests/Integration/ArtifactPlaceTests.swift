@@ -113,13 +113,17 @@ extension Integration {
           let log = federation.path("log/curl.log")
           for key in ["runs/chosen/said.tgz", "in/named"] {
             let code = try await OwnedProcess.run(
-              ["/usr/bin/curl", "-fsS", "-o", "/dev/null", "\(url)/\(S3Service.bucket)/\(key)"], log: log)
+              [
+                "/usr/bin/curl", "-fsS", "-o", "/dev/null", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "a:b",
+                "\(url)/\(S3Service.bucket)/\(key)",
+              ], log: log)
             #expect(code == 0, "\(key) is not in the bucket: \(LogTail.of(log))")
           }
           let refused = try await federation.client().send(
             "POST", "/v1/projects/default/workflows",
             body: Data(
-              Self.chosen.replacingOccurrences(of: "spec:", with: "spec:\n  artifactRepositoryRef: {key: none}").utf8))
+              Self.chosen.replacingOccurrences(of: "spec:", with: "spec:\n  artifactRepositoryRef: {key: none}").utf8),
+            contentType: "application/yaml")
           #expect(
             String(decoding: refused.body, as: UTF8.self).contains(
               "there is no none in config map artifact-repositories"))
