@@ -115,7 +115,8 @@ struct JobFiles: Sendable {
     defer { output.close() }
     if let node = task.node, let run = task.run {
       let reader = LogReader(client: here, workflow: job.workflowUID, write: { output.write($0) })
-      try await reader.read(RunLog(node: node, run: run, prefix: ""), follow: true)
+      // The run is over, and who asks then gets its log whole; following would wait a minute for one that has no line.
+      try await reader.read(RunLog(node: node, run: run, prefix: ""), follow: false)
     } else if !task.message.isEmpty {
       output.write(Array("fubini: \(task.message)\n".utf8))
     }
