@@ -25,8 +25,7 @@ extension Integration {
     /// comes out right has to be taken off the list.
     static let exceptions: [String: String] = [
       "examples/container-set-template/parallel-workflow.yaml":
-        "the members of a container set need the static build of the agent in their root file system; the tests' is not",
-      "examples/resource-claims-template-override.yaml": "claims of devices of Kubernetes' are refused by name",
+        "the members of a container set need the static build of the agent in their root file system; the tests' is not"
     ]
 
     private static let folder: URL =
