@@ -1,4 +1,5 @@
 import ControlPlaneCore
+import ControlPlaneStore
 import FederationModel
 import HTTPTypes
 import HummingbirdTesting
@@ -6,6 +7,7 @@ import NIOCore
 import Synchronization
 import TestSupport
 import Testing
+import WorkflowCore
 
 @testable import ControlPlaneServer
 
@@ -73,6 +75,9 @@ import Testing
             #"{"result":{"content":"one","podName":"w"}}"#, #"{"result":{"content":"two","podName":"w"}}"#,
           ])
         try await going.end()
+        try await waitUntil("the task is over") {
+          try await fixture.store.workflowHead(WorkflowReference(project: "a", name: "w"))?.status.phase == .succeeded
+        }
         async let sealed = Self.sealLater(fixture.logs, going.id, at: 7)
         #expect(try await content().last == #"{"result":{"content":"two!","podName":"w"}}"#)
         #expect(try await sealed.isComplete)
