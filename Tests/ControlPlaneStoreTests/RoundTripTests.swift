@@ -98,6 +98,29 @@ struct RoundTripTests {
     }
   }
 
+  @Test(
+    "a document is written anew with the generation alone, as a retry with other arguments makes it; a node's inputs where they change"
+  )
+  func retried() async throws {
+    try await StoreFixture.use { fixture in
+      var delta = DurableDelta(now: Sample.now)
+      delta.workflows = [Sample.workflow(1)]
+      delta.nodes = [Sample.node(1, 0)]
+      try await fixture.commit(delta)
+      let first = delta.workflows[0].document
+      let generation = delta.workflows[0].generation
+      for (document, retries, expected) in [("{}", Int32(0), first), ("{}", 1, "{}"), ("[]", 1, "{}")] {
+        delta.workflows[0].document = document
+        delta.workflows[0].generation = generation + retries
+        delta.nodes[0].record.inputs.parameters = [NodeParameter(name: "g", value: "\(document)\(retries)")]
+        try await fixture.commit(delta)
+        let loaded = try #require(try await fixture.store.workflow(uid: delta.workflows[0].uid))
+        #expect(loaded.row.document == expected)
+        #expect(loaded.nodes.map(\.inputs) == delta.nodes.map(\.record.inputs))
+      }
+    }
+  }
+
   @Test("a finished workflow is read by reference, by uid and in lists, with all its nodes")
   func reads() async throws {
     try await StoreFixture.use { fixture in

@@ -41,21 +41,24 @@ extension DeltaEncoder {
 
   // What the machine and the core decide when they create a row, and never again.
   private static let workflowFixed: Set = [
-    "uid", "project", "name", "document", "created_ms", "created_by", "dataset_versions",
+    "uid", "project", "name", "created_ms", "created_by", "dataset_versions",
   ]
+  // A retry may come with other arguments.
+  private static let workflowRare = ["document": "excluded.generation <> workflows.generation"]
   private static let nodeFixed: Set = [
     "name", "display_name", "type", "role", "template_name", "parent", "boundary", "step", "item", "item_json",
-    "upstream", "inputs", "created_seq",
+    "upstream", "created_seq",
   ]
+  private static let nodeRare = ["inputs": "excluded.inputs IS DISTINCT FROM nodes.inputs"]
   private static let runFixed: Set = [
     "workflow_id", "ordinal", "epoch", "cluster", "bound_ms", "explanation", "quote", "cpu_millicores", "memory_bytes",
     "gpus", "gpu_type", "input_bytes", "priority_class", "program",
   ]
 
   private static let workflowSQL = upsert(
-    "workflows", key: ["id"], fixed: workflowFixed, workflowColumns, cast: ["labels": "jsonb"])
+    "workflows", key: ["id"], fixed: workflowFixed, rare: workflowRare, workflowColumns, cast: ["labels": "jsonb"])
   private static let nodeSQL = upsert(
-    "nodes", key: ["workflow_id", "ordinal"], fixed: nodeFixed, nodeColumns + nodeCommits,
+    "nodes", key: ["workflow_id", "ordinal"], fixed: nodeFixed, rare: nodeRare, nodeColumns + nodeCommits,
     cast: ["upstream": "int[]"])
   private static let runSQL = upsert("runs", key: ["run_id"], fixed: runFixed, runColumns + runCommits)
 

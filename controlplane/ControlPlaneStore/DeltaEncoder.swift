@@ -88,16 +88,21 @@ enum DeltaEncoder {
 
   /// `INSERT ... SELECT ... FROM unnest(...) ON CONFLICT (key) DO UPDATE` over `columns` (name, type).
   ///
-  /// - Parameter fixed: columns that keep their first value. They stay out of the update, so that a long text is not written
-  ///   (and compressed) once more for every transition.
+  /// - Parameters:
+  ///   - fixed: columns that keep their first value. They stay out of the update, so that a long text is not written (and
+  ///     compressed) once more for every transition.
+  ///   - rare: columns that keep their value, unless this SQL condition holds.
   static func upsert(
-    _ table: String, key: [String], fixed: Set<String> = [], _ columns: [(name: String, type: String)],
-    cast: [String: String] = [:]
+    _ table: String, key: [String], fixed: Set<String> = [], rare: [String: String] = [:],
+    _ columns: [(name: String, type: String)], cast: [String: String] = [:]
   ) -> String {
     let names = columns.map(\.name)
     let arrays = columns.indices.map { "$\($0 + 1)::\(columns[$0].type)[]" }
     let values = names.map { name in cast[name].map { "x.\(name)::\($0)" } ?? "x.\(name)" }
-    let updates = names.filter { !key.contains($0) && !fixed.contains($0) }.map { "\($0) = excluded.\($0)" }
+    let updates = names.filter { !key.contains($0) && !fixed.contains($0) }.map { name in
+      guard let condition = rare[name] else { return "\(name) = excluded.\(name)" }
+      return "\(name) = CASE WHEN \(condition) THEN excluded.\(name) ELSE \(table).\(name) END"
+    }
     return """
       INSERT INTO \(table) (\(names.joined(separator: ", "))) SELECT \(values.joined(separator: ", ")) \
       FROM unnest(\(arrays.joined(separator: ", "))) AS x (\(names.joined(separator: ", "))) \

@@ -47,6 +47,14 @@ import WorkflowCore
     #expect(object["spec"]?["suspend"] == true)
     #expect(object["spec"]?["shutdown"] == "Stop")
     #expect(object["spec"]?["entrypoint"] == "main")
+    // One that was submitted suspended, before it begins and after it was resumed.
+    let document = Self.document.replacing("\"spec\":{", with: "\"spec\":{\"suspend\":true,")
+    for (phase, expected) in [(NodePhase.pending, JSONValue.bool(true)), (.running, nil)] as [(NodePhase, JSONValue?)] {
+      let row = Self.row(WorkflowStatus(phase: phase), document: document)
+      #expect(
+        try ArgoObject.workflow(LoadedWorkflow(row: row, nodes: []), resourceVersion: 1)["spec"]?["suspend"] == expected
+      )
+    }
   }
 
   @Test("A list's entries have progress but no nodes, and one broken document does not spoil the list")

@@ -66,7 +66,8 @@ enum ArgoObject {
     object["metadata"] = .object(metadata)
     var spec = object["spec"]?.objectValue ?? [:]
     // In Argo these are fields of the spec, and its clients look there.
-    if row.status.isSuspended { spec["suspend"] = true }
+    // What the document says of its beginning holds until then.
+    if row.status.phase != .pending { spec["suspend"] = row.status.isSuspended ? true : nil }
     if let shutdown = row.status.shutdown { spec["shutdown"] = .string(shutdown.rawValue) }
     object["spec"] = .object(spec)
     return .object(object)
