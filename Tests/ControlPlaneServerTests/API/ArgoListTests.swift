@@ -36,6 +36,9 @@ import WorkflowCore
           ("\(field)metadata.name!%3Dbeta", ["alphabet", "alpha"]), ("\(field)status.phase%3DRunning", ["alpha"]),
           ("\(field)status.phase!%3DRunning", ["alphabet", "beta"]),
           ("\(field)status.phase%3DFailed&listOptions.labelSelector=team%3Dx", ["alphabet"]),
+          // As Python writes blanks, and what means a plus.
+          ("listOptions.labelSelector=team+in+%28x%2C+z%29", ["alphabet", "alpha"]),
+          ("listOptions.labelSelector=team%3Dx%2By", []),
           ("\(field)metadata.name%3Dalpha&nameFilter=Prefix", ["alphabet", "alpha"]),
           ("\(field)metadata.name%3Dbet&nameFilter=Contains", ["alphabet", "beta"]),
           ("createdAfter=2001-01-01T00:00:00Z", ["alphabet", "beta", "alpha"]),

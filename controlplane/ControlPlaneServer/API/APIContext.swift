@@ -41,8 +41,23 @@ struct APIContext: RequestContext {
 }
 
 extension Request {
-  /// A query parameter, decoded; nil when it is not there.
-  func query(_ name: String) -> String? { uri.queryParameters.get(name) }
+  /// A query parameter, decoded; nil when it is not there. As forms are sent, a plus is a blank: so write the clients in Python.
+  ///
+  /// - Source: WHATWG URL, section 5.1, "application/x-www-form-urlencoded parsing".
+  func query(_ name: String) -> String? {
+    for part in (uri.query ?? "").split(separator: "&") {
+      let sides = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard let key = sides.first, Self.formDecoded(key) == name else { continue }
+      return sides.count == 2 ? Self.formDecoded(sides[1]) : ""
+    }
+    return nil
+  }
+
+  /// What is no encoding stays as it is.
+  private static func formDecoded(_ text: Substring) -> String {
+    let blank = text.replacing("+", with: " ")
+    return blank.percentDecoded ?? String(blank)
+  }
 
   func limit(_ fallback: Int = 100) throws -> Int {
     guard let text = query("limit"), !text.isEmpty else { return fallback }
