@@ -158,7 +158,7 @@ extension ServerConfiguration {
   private static let keys: Set<String> = [
     "database", "ownerDatabase", "dataDirectory", "http", "gateway", "federation", "secrets", "artifacts", "logs",
     "holder",
-    "advertiseURL", "logLevel", "readyFile", "leases", "retention", "webhooks", "fairShare",
+    "advertiseURL", "logLevel", "readyFile", "leases", "retention", "webhooks", "fairShare", "workflows",
   ]
 
   /// Takes keys out of a YAML map; what is left at the end was not known.
