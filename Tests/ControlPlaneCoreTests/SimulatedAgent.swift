@@ -55,10 +55,12 @@ struct SimulatedAgent {
   }
 
   var inventory: ClusterInventory {
-    ClusterInventory(
+    var inventory = ClusterInventory(
       capacity: Resources(cpuMillicores: 64_000, memory: .gibibytes(64)), slots: 4,
       images: [ImageRule(pattern: "*", runsAs: "host")], canFence: true, queues: queues, cache: cache, closed: closed,
       executor: executor)
+    inventory.features = Set(RunFeature.allCases)
+    return inventory
   }
 
   var hello: AgentHello {
