@@ -6,12 +6,14 @@ It knows nothing of Fubini: sbatch, squeue and scancel are found in PATH. Ends w
 import os
 import sys
 
-from dpdispatcher import Machine, Resources, Submission, Task
-
 directory = sys.argv[1]
 os.makedirs(os.path.join(directory, "local", "work"), exist_ok=True)
 os.makedirs(os.path.join(directory, "remote"), exist_ok=True)
+# Before the import, which begins a log in the working directory.
 os.chdir(directory)
+
+from dpdispatcher import Machine, Resources, Submission, Task
+
 for index in range(4):
     os.makedirs(f"local/work/task-{index}", exist_ok=True)
     with open(f"local/work/task-{index}/in.txt", "w") as file:
