@@ -33,7 +33,8 @@ extension DocumentReader {
     }
     reportMissingParts(of: root)
     readStoredTemplates(root, into: &workflow)
-    workflow.spec.warnings = warnings
+    // In an order of their own: the stored document has its keys in another than its author did.
+    workflow.spec.warnings = warnings.sorted()
     if let annotationBlock {
       workflow.spec.federation = (workflow.spec.federation ?? FederationBlock()).filled(from: annotationBlock)
     }

@@ -213,7 +213,7 @@ struct MachinePropertyTests {
     let events: [WorkflowEvent] = [
       .start, .taskEnded(NodeID(0), .good()), .taskEnded(NodeID(9999), .bad()), .taskEnded(NodeID(-1), .bad()),
       .timeReached, .suspend,
-      .resume, .stop(message: ""), .terminate, .retry(restartSuccessful: true, selector: .all),
+      .resume, .stop(message: ""), .terminate, .retry(restartSuccessful: false, selector: .all),
       .taskStarted(NodeID(2), cluster: "c", runsAs: "host"), .resumeNodes(selector: .all, parameters: [:]),
     ]
     for event in events {
