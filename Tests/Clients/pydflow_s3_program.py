@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import List
 
@@ -149,6 +150,12 @@ def finished(workflow):
     workflow.wait()
     status = workflow.query_status()
     steps = workflow.query_step()
+    for step in steps:
+        if step.phase == "Failed" and step.type == "Pod":
+            print(urllib.request.urlopen(urllib.request.Request(
+                "%s/api/v1/workflows/%s/%s/log?podName=%s&logOptions.container=main" % (
+                    config["host"], config["namespace"], workflow.id, step.id),
+                headers={"Authorization": "Bearer " + config["token"]})).read().decode()[-3000:])
     assert status == "Succeeded", (status, [(s.name, s.phase, s.get("message")) for s in steps])
     return workflow
 
