@@ -282,7 +282,7 @@ def failures():
         w.name, m.WorkflowRetryRequest(restart_successful=True, node_field_selector="displayName=first"))
     nodes = finished(w)
     assert values(nodes["first"])["at"] != at, "it was chosen"
-    uid = service.get_workflow(w.name, fields="metadata.uid").metadata.uid
+    uid = service.get_workflow(w.name).metadata.uid
     again = service.resubmit_archived_workflow(uid, m.ResubmitArchivedWorkflowRequest(parameters=["code=0"]))
     finished(Workflow(namespace=NAMESPACE, name=again.metadata.name))
 

@@ -382,7 +382,7 @@ extension WorkflowMachine {
   /// The outputs of a loop's members that succeeded, as a JSON list.
   ///
   /// - Source: Argo `processAggregateNodeOutputs`: results that are JSON are taken as JSON; values of parameters only where all of
-  ///   them are lists or maps.
+  ///   them are maps. Lists stay texts, as up to Argo 3.5: pydflow's slices read them so.
   private func aggregate(_ field: Substring, of members: [Int32]) -> TagValue {
     let good = members.lazy.map { nodes[Int($0)] }.filter { $0.phase == .succeeded }
     func value(_ text: String) -> JSONValue { (try? JSONText.parse(text)) ?? .string(text) }
@@ -406,12 +406,10 @@ extension WorkflowMachine {
     let texts = good.compactMap { $0.outputs.parameters[parameter] }
     var list: [JSONValue] = []
     for text in texts {
-      switch try? JSONText.parse(text) {
-      case .array(let elements)?: list.append(.array(elements))
-      case .object(let members)?: list.append(.object(members))
-      case .null?, .bool?, .integer?, .number?, .string?, nil:
+      guard case .object(let members)? = try? JSONText.parse(text) else {
         return .text(JSONValue.array(texts.map { .string($0) }).description)
       }
+      list.append(.object(members))
     }
     return .text(JSONValue.array(list).description)
   }
