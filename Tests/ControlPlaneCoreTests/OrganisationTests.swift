@@ -90,7 +90,8 @@ struct OrganisationTests {
     #expect(refusal(.organisation("red", .setGrant(less)), &federation) == .failedPrecondition)
     #expect(refusal(.organisation("red", .setGrant(nil)), &federation) == nil)
     #expect(refusal(.project("r1", budget("11")), &federation) == nil)
-    #expect(federation.database.audit.filter { $0.action == "organisation.grant" }.map(\.detail) == ["15.00 CNY", "none"])
+    #expect(
+      federation.database.audit.filter { $0.action == "organisation.grant" }.map(\.detail) == ["15.00 CNY", "none"])
   }
 
   @Test("I3: under a grant a project without a budget takes no work: it would spend what nobody gave it")

@@ -117,7 +117,7 @@ extension Integration {
         try await federation.node("serves", "hold", is: ["Running"])
         let served = try await client.workflow("serves")
         let cluster = try #require(served.nodes.first { $0.displayName == "server" }?.run?.cluster)
-        let users = served.nodes.filter { $0.displayName.hasPrefix("use(") }
+        let users = served.nodes.filter { $0.name.contains(".use(") }
         #expect(
           users.count == 6 && users.allSatisfy { $0.phase == .succeeded && $0.run?.cluster == cluster },
           "\(served.nodes.map { "\($0.name) \($0.phase) \($0.run?.cluster ?? "nowhere")" })")

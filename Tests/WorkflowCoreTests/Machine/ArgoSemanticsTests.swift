@@ -8,9 +8,10 @@ import Testing
 struct ArgoSemanticsTests {
   /// - Source: Argo `operator.go`, `aggregatedJSONValueList`.
   @Test(
-    "Values of a loop's output parameter are a list of texts, unless all of them are lists or maps",
+    "Values of a loop's output parameter are a list of texts, unless all of them are maps",
     arguments: [
-      (["1", "2"], #"["1","2"]"#), (["[1]", #"{"a":2}"#], #"[[1],{"a":2}]"#), (["[1]", "x"], #"["[1]","x"]"#),
+      (["1", "2"], #"["1","2"]"#), ([#"{"b":1}"#, #"{"a":2}"#], #"[{"b":1},{"a":2}]"#),
+      (["[1]", "[2]"], #"["[1]","[2]"]"#), (["[1]", "x"], #"["[1]","x"]"#),
       (["true", "[]"], #"["true","[]"]"#),
     ])
   func aggregates(values: [String], expected: String) throws {
