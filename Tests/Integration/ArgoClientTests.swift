@@ -71,7 +71,7 @@ extension Integration {
     @Test("A program in pydflow's style runs as it does against Argo: steps, DAG, loops, nesting, keys, control")
     func pydflow() async throws { try await Self.check("pydflow_program.py") }
 
-    @Test("pydflow beside its own S3: uploads, Python OPs, slices, reuse with keys, downloads")
+    @Test("pydflow beside its own S3: uploads, Python OPs, slices, downloads")
     func pydflowAndItsBucket() async throws { try await Self.check("pydflow_s3_program.py") }
   }
 }

@@ -118,9 +118,9 @@ extension Integration {
         let served = try await client.workflow("serves")
         let cluster = try #require(served.nodes.first { $0.displayName == "server" }?.run?.cluster)
         let users = served.nodes.filter { $0.name.contains(".use(") }
-        #expect(
-          users.count == 6 && users.allSatisfy { $0.phase == .succeeded && $0.run?.cluster == cluster },
-          "\(served.nodes.map { "\($0.name) \($0.phase) \($0.run?.cluster ?? "nowhere")" })")
+        let told = "\(served.nodes.map { "\($0.name) \($0.phase) \($0.run?.cluster ?? "nowhere")" })"
+        #expect(users.count == 6, "\(users.count): \(told)")
+        #expect(users.allSatisfy { $0.phase == .succeeded && $0.run?.cluster == cluster }, "\(told)")
         #expect(served.nodes.first { $0.displayName == "server" }?.phase == .running)
         // Its agent dies and comes back; the run goes on, and is asked to end at the end.
         try await federation.agent(cluster).kill()

@@ -110,7 +110,8 @@ struct VolumeTests {
     await fixture.tearDown()
 
     let plain = try await ExecutorFixture { $0.sandbox = .none }
-    #expect(await plain.executor.inventory().features == [.objects])
+    let features = await plain.executor.inventory().features
+    #expect(features?.contains(.objects) == true && features?.contains(.volumes) == false, "\(features ?? [])")
     var mounted = spec("true")
     mounted.directoryMounts = [DirectoryMount(path: "/again", directory: "/scratch")]
     let refused = try await plain.run(5, mounted)
