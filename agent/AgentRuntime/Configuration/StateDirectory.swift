@@ -17,6 +17,13 @@ final class StateDirectory: Sendable {
     var holder: String
     /// On another machine: several login nodes share the directory, and each starts an agent.
     var isElsewhere: Bool
+    /// Whether it was a process of this machine that is no more.
+    var isGone: Bool {
+      guard !isElsewhere, let pid = holder.split(separator: " ").dropFirst().first.flatMap({ pid_t($0) }) else {
+        return false
+      }
+      return kill(pid, 0) != 0 && errno == ESRCH
+    }
   }
 
   /// Makes the directory (0700) and takes its lock.
@@ -29,7 +36,8 @@ final class StateDirectory: Sendable {
     let file = path + "/agent.lock"
     lock = try POSIXFile.open(file, O_RDWR | O_CREAT)
     // A POSIX record lock would do across NFS clients as well, but dies with any close of the file; flock is mapped to one there.
-    guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+    var waits = 0
+    while flock(lock, LOCK_EX | LOCK_NB) != 0 {
       let code = errno
       guard code == EWOULDBLOCK else {
         close(lock)
@@ -39,6 +47,12 @@ final class StateDirectory: Sendable {
             + "give a state directory on another one")
       }
       let held = Self.held(by: lock)
+      // A program that a killed agent was just starting has its lock until it executes.
+      if held.isGone, waits < 50 {
+        waits += 1
+        usleep(100_000)
+        continue
+      }
       close(lock)
       throw FederationError(
         .failedPrecondition,
@@ -47,11 +61,13 @@ final class StateDirectory: Sendable {
     }
     let host = Self.host
     ftruncate(lock, 0)
+    lseek(lock, 0, SEEK_SET)
     try POSIXFile.write(lock, Array("process \(getpid()) on \(host)".utf8), file)
   }
 
   /// What the holder of a lock has written into it.
   private static func held(by lock: Int32) -> Held {
+    lseek(lock, 0, SEEK_SET)
     let holder = String(decoding: (try? POSIXFile.readAll(lock, limit: 512)) ?? [], as: UTF8.self)
     return Held(holder: holder, isElsewhere: !holder.isEmpty && !holder.hasSuffix(" on \(host)"))
   }
