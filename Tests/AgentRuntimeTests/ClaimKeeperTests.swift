@@ -15,8 +15,8 @@ struct ClaimKeeperTests {
     defer { try? FileManager.default.removeItem(atPath: directory) }
     func make(_ uid: String, _ mark: String?) throws {
       let home = "\(directory)/lab/\(uid)"
-      try FileManager.default.createDirectory(atPath: home + "/work", withIntermediateDirectories: true)
-      try Data("x".utf8).write(to: URL(filePath: home + "/work/file"))
+      try FileManager.default.createDirectory(atPath: home + "/scratch", withIntermediateDirectories: true)
+      try Data("x".utf8).write(to: URL(filePath: home + "/scratch/file"))
       if let mark { try Data(mark.utf8).write(to: URL(filePath: home + "/" + ClaimDirectories.markName)) }
     }
     try make("over", "f c\nsuccess\n")
@@ -33,7 +33,7 @@ struct ClaimKeeperTests {
     keeper.remove(["over", "busy", "others", "unmarked"], keeping: ["busy"])
     let left = try FileManager.default.contentsOfDirectory(atPath: directory + "/lab").sorted()
     #expect(left == ["busy", "kept", "others", "unmarked"])
-    #expect(FileManager.default.fileExists(atPath: directory + "/lab/busy/work/file"))
+    #expect(FileManager.default.fileExists(atPath: directory + "/lab/busy/scratch/file"))
     keeper.remove(["kept", "busy"], keeping: [])
     #expect(keeper.report(keeping: []) == nil)
   }

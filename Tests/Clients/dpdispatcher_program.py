@@ -7,7 +7,7 @@ import os
 import sys
 
 directory = sys.argv[1]
-os.makedirs(os.path.join(directory, "local", "work"), exist_ok=True)
+os.makedirs(os.path.join(directory, "local", "batch"), exist_ok=True)
 os.makedirs(os.path.join(directory, "remote"), exist_ok=True)
 # Before the import, which begins a log in the working directory.
 os.chdir(directory)
@@ -15,10 +15,10 @@ os.chdir(directory)
 from dpdispatcher import Machine, Resources, Submission, Task
 
 for index in range(4):
-    os.makedirs(f"local/work/task-{index}", exist_ok=True)
-    with open(f"local/work/task-{index}/in.txt", "w") as file:
+    os.makedirs(f"local/batch/task-{index}", exist_ok=True)
+    with open(f"local/batch/task-{index}/in.txt", "w") as file:
         file.write(f"input {index}\n")
-with open("local/work/common.txt", "w") as file:
+with open("local/batch/common.txt", "w") as file:
     file.write("common\n")
 
 machine = Machine.load_from_dict(
@@ -44,13 +44,13 @@ tasks = [
     for index in range(4)
 ]
 submission = Submission(
-    work_base="work/", machine=machine, resources=resources, forward_common_files=["common.txt"],
+    work_base="batch/", machine=machine, resources=resources, forward_common_files=["common.txt"],
     backward_common_files=[], task_list=tasks,
 )
 submission.run_submission(check_interval=1)
 
 for index in range(4):
-    with open(f"local/work/task-{index}/out.txt") as file:
+    with open(f"local/batch/task-{index}/out.txt") as file:
         text = file.read()
     assert text == f"common\ninput {index}\n", (index, text)
 print("dpdispatcher: all is as on Slurm")
