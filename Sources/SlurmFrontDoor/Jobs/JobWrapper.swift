@@ -41,16 +41,19 @@ public enum JobWrapper {
       SLURM_JOB_ID=$SITE_SLURM_JOB_ID SLURM_JOBID=$SITE_SLURM_JOB_ID exec "$SITE_SRUN" "$@"
     fi
     n=${SLURM_NTASKS:-1}
+    idle() { echo "srun: ${1%%=*} has no effect here: a step has what its job has, and its tasks end by themselves" >&2; }
     while [ $# -gt 0 ]; do
       case $1 in
       -n | --ntasks) n=$2; shift 2 ;;
       -n?*) n=${1#-n}; shift ;;
       --ntasks=*) n=${1#*=}; shift ;;
-      -c | --cpus-per-task | -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -J | --job-name | -t | --time) shift 2 ;;
-      --cpus-per-task=* | --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --job-name=* | --time=*) shift ;;
-      --ntasks-per-node=* | --mpi=* | --export=ALL | --gres=* | --gpus=* | --gpus-per-task=* | --hint=*) shift ;;
-      -c?* | -N?* | -J?* | -t?*) shift ;;
-      -u | --unbuffered | --exclusive | --exact | --overlap | -K | --kill-on-bad-exit) shift ;;
+      -J | --job-name) shift 2 ;;
+      -J?* | --job-name=* | --export=ALL | -u | --unbuffered | --overlap) shift ;;
+      -c | --cpus-per-task | -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -t | --time) idle "$1"; shift 2 ;;
+      --cpus-per-task=* | --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --time=*) idle "$1"; shift ;;
+      --ntasks-per-node=* | --mpi=* | --gres=* | --gpus=* | --gpus-per-task=* | --hint=*) idle "$1"; shift ;;
+      -c?* | -N?* | -t?*) idle "$1"; shift ;;
+      --exclusive | --exact | -K | --kill-on-bad-exit) idle "$1"; shift ;;
       --) shift; break ;;
       -*) echo "srun: unrecognized option '$1'" >&2; exit 1 ;;
       *) break ;;

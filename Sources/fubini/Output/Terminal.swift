@@ -12,6 +12,9 @@ struct Terminal: Sendable {
   var rows = 24
   var columns = 80
 
+  /// Whether notes are read by somebody, and not by a program that takes them for errors.
+  static var notesAreRead: Bool { isatty(STDERR_FILENO) == 1 }
+
   static func standardOutput(environment: [String: String] = ProcessInfo.processInfo.environment) -> Terminal {
     let isTerminal = isatty(STDOUT_FILENO) == 1 && environment["TERM"] != "dumb"
     let locale = [environment["LC_ALL"], environment["LC_CTYPE"], environment["LANG"]].compactMap { $0 }.first {

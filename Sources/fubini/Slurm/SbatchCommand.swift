@@ -268,6 +268,7 @@ enum SrunCommand {
     return try await withClient { client in
       let accepted = try await job.submit(client)
       try JobFiles(client: client).remember(accepted.number, project: accepted.project)
+      if !request.isQuiet { for note in request.notes { Terminal.note("srun: \(note)") } }
       return try await JobWait(client: client).untilEnded(accepted.number)
     }
   }

@@ -109,11 +109,16 @@ enum SqueueCommand {
     return question
   }
 
+  /// Tells a person that an option has no effect.
+  ///
   /// - Throws: for an option that is refused.
   static func refuse(_ option: GivenOption, _ table: OptionTable) throws {
     switch table[option.name]?.effect {
     case .refused(let reason)?: throw SlurmRefusal.error("--\(option.name) is not supported here: \(reason)")
-    case .some(.none), nil: break
+    case .none(let reason)?:
+      guard Terminal.notesAreRead, !reason.isEmpty else { return }
+      Terminal.note("\(table.program): --\(option.name) has no effect here: \(reason)")
+    case nil: break
     case .obeyed?:
       throw SlurmRefusal.error("--\(option.name) is not supported here")
     }
@@ -168,7 +173,8 @@ enum SacctCommand {
       SlurmOption("name"), SlurmOption("noconvert", nil, .none, .none("amounts are shown as they were asked for")),
       SlurmOption("noheader", "n", .none), SlurmOption("parsable", "p", .none), SlurmOption("parsable2", "P", .none),
       SlurmOption("partition", "r"), SlurmOption("qos", "q"), SlurmOption("starttime", "S"), SlurmOption("state", "s"),
-      SlurmOption("user", "u"), SlurmOption("usage", nil, .none), SlurmOption("units", nil, .required, .none("")),
+      SlurmOption("user", "u"), SlurmOption("usage", nil, .none),
+      SlurmOption("units", nil, .required, .none("amounts are shown as they were asked for")),
       SlurmOption("duplicates", "D", .none, .none("a job has one line, however often it ran")),
       SlurmOption("truncate", "T", .none, .none("times are shown as they were")),
       SlurmOption("version", "V", .none), SlurmOption("verbose", "v", .none, .none("")),
