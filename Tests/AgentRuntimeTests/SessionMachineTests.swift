@@ -49,6 +49,19 @@ import Testing
     #expect(machine.apply(.acknowledged(sequence: 1), atNanoseconds: 1) == [.sendEvents(after: 8192, limit: 256)])
   }
 
+  @Test("what happens while an answer is awaited goes in one message, unless it fills one")
+  func gathering() throws {
+    var machine = try established()
+    #expect(machine.apply(.eventsJournaled(through: 1), atNanoseconds: 1) == [.sendEvents(after: 0, limit: 256)])
+    #expect(machine.apply(.eventsSent(through: 1), atNanoseconds: 1).isEmpty)
+    #expect(machine.apply(.eventsJournaled(through: 2), atNanoseconds: 1).isEmpty)
+    #expect(machine.apply(.eventsJournaled(through: 256), atNanoseconds: 1).isEmpty)
+    #expect(machine.apply(.eventsJournaled(through: 257), atNanoseconds: 1) == [.sendEvents(after: 1, limit: 256)])
+    #expect(machine.apply(.eventsSent(through: 257), atNanoseconds: 1).isEmpty)
+    #expect(machine.apply(.eventsJournaled(through: 258), atNanoseconds: 1).isEmpty)
+    #expect(machine.apply(.acknowledged(sequence: 257), atNanoseconds: 1) == [.sendEvents(after: 257, limit: 256)])
+  }
+
   @Test("a silent connection is hung up in less than 20 s", arguments: [14, 16])
   func silence(seconds: UInt64) throws {
     var machine = try established()

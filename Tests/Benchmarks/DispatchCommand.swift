@@ -16,6 +16,8 @@ struct DispatchCommand: AsyncParsableCommand {
   @Option(help: "Tasks of the large dag; 0 leaves it out.") var dag = 20_000
   @Option(help: "Write perf data of the first dispatch round to FILE-NAME.data.") var perf: String?
   @Flag(help: "Only the dispatch rate and its limit.") var brief = false
+  @Flag(help: "Tell what each statement costs PostgreSQL in the first round (which it slows by some percent).")
+  var statements = false
   @Flag(help: "Leave the throughput out.") var skipThroughput = false
 
   func run() async throws {
@@ -27,6 +29,9 @@ struct DispatchCommand: AsyncParsableCommand {
     federation.disconnectLimit = 60
     federation.fenceMargin = 10
     federation.logLevel = "warning"
+    if statements {
+      federation.postgresSettings = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on"]
+    }
     try await Federation.with(federation, binaries: options.directory) { federation in
       let bench = Dispatch(federation: federation, connection: try await .connect(federation.database))
       try await measure(bench)
@@ -40,11 +45,13 @@ struct DispatchCommand: AsyncParsableCommand {
     )
     Report.line("postgres", try settings[0].text(0))
     if skipThroughput { return try await small(bench) }
+    if statements { try await bench.connection.script(["CREATE EXTENSION pg_stat_statements"]) }
     var rates: [Double] = [], limits: [Double] = []
     for round in 0..<options.repeats {
       let profile = round == 0 ? try perf.map { try Profile(bench.federation, $0) } : nil
       let rate = try await bench.dispatch("d\(round)", workflows: workflows, tasks: tasks)
       await profile?.stop()
+      if statements, round == 0 { try await bench.reportStatements(tasks: workflows * tasks) }
       rates.append(rate)
       limits.append(try await bench.limit())
       Report.say("  round \(round): dispatch \(Int(rate)) tasks/s, limit \(Int(limits[round])) transitions/s")
@@ -109,6 +116,20 @@ struct Dispatch {
       throw HarnessError("\(complete) of \(workflows * tasks) runs have all of their moments")
     }
     return Double(workflows * tasks) / took.seconds
+  }
+
+  /// The dearest statements so far, by their time in the server.
+  func reportStatements(tasks: Int) async throws {
+    let rows = try await connection.query(
+      """
+      SELECT left(regexp_replace(query, '\s+', ' ', 'g'), 70), calls, rows,
+        round((total_exec_time + total_plan_time)::numeric * 1000 / $1::int8, 1)::text, wal_bytes::int8 / $1::int8
+      FROM pg_stat_statements ORDER BY total_exec_time + total_plan_time DESC LIMIT 24
+      """, .int8(Int64(tasks)))
+    for row in rows {
+      Report.say(
+        "  \(try row.text(3)) us/task, \(try row.int(4)) bytes/task of WAL, \(try row.int(1)) calls, \(try row.int(2)) rows: \(try row.text(0))")
+    }
   }
 
   /// Row transitions a second of the plain batch: `unnest` of 1,000 rows, 4 connections, no core.

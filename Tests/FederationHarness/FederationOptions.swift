@@ -37,6 +37,8 @@ public struct FederationOptions: Sendable {
   public var fenceMargin = 2.0
   /// A server that this federation alone uses, and may kill; otherwise a database on the process's common one.
   public var hasOwnPostgres = false
+  /// Of that server: `name=value`.
+  public var postgresSettings: [String] = []
   public var logLevel = "info"
   /// URL of an `S3Service`; artifacts and logs are then in its bucket, else in directories.
   public var s3Endpoint: String?

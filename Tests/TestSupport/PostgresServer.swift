@@ -15,6 +15,7 @@ public final class PostgresServer: Sendable {
   }
 
   public let directory: String
+  private let settings: [String]
   private let state = Mutex(State())
   private static let binaries = "/usr/lib/postgresql/15/bin"
   private static let one = Mutex<Result<PostgresServer, any Error>?>(nil)
@@ -30,7 +31,10 @@ public final class PostgresServer: Sendable {
   }
 
   /// A server of its own, for suites that kill it.
-  public init() throws {
+  ///
+  /// - Parameter settings: `name=value`, beside those that every test's server has.
+  public init(settings: [String] = []) throws {
+    self.settings = settings
     directory = "/tmp/fubini-pg-\(ProcessInfo.processInfo.processIdentifier)-\(UInt32.random(in: 0 ... .max))"
     try FileManager.default.createDirectory(
       atPath: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
@@ -68,7 +72,8 @@ public final class PostgresServer: Sendable {
       "pg_ctl",
       [
         "-D", data, "-l", directory + "/log", "-w", "-o",
-        "-c listen_addresses='' -k \(directory) -c max_connections=64", "start",
+        (["listen_addresses=''", "max_connections=64"] + settings).map { "-c \($0)" }.joined(separator: " ")
+          + " -k \(directory)", "start",
       ])
   }
 

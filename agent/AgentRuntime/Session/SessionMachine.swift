@@ -170,10 +170,15 @@ struct SessionMachine: Sendable {
     return sendMore()
   }
 
+  /// A message that would not be full waits for the answer to those before it: what happens to a run meanwhile goes in the same one,
+  /// and the control plane writes the run once. An idle agent's event goes at once, a busy one's wait as long as a commit takes.
   private mutating func sendMore() -> [Action] {
     guard case .established(var established) = state, !established.isSending,
-      journaledSequence > established.sentSequence,
-      established.sentSequence - established.acknowledgedSequence < Self.eventWindow
+      journaledSequence > established.sentSequence
+    else { return [] }
+    let unanswered = established.sentSequence - established.acknowledgedSequence
+    guard unanswered < Self.eventWindow,
+      unanswered == 0 || journaledSequence - established.sentSequence >= UInt64(Self.eventsPerMessage)
     else { return [] }
     established.isSending = true
     state = .established(established)
