@@ -118,7 +118,7 @@ struct Dispatch {
     return Double(workflows * tasks) / took.seconds
   }
 
-  /// The dearest statements so far, by their time in the server.
+  /// The dearest statements so far, by their time in the server, and what became of the tables' rows.
   func reportStatements(tasks: Int) async throws {
     let rows = try await connection.query(
       """
@@ -128,7 +128,19 @@ struct Dispatch {
       """, .int8(Int64(tasks)))
     for row in rows {
       Report.say(
-        "  \(try row.text(3)) us/task, \(try row.int(4)) bytes/task of WAL, \(try row.int(1)) calls, \(try row.int(2)) rows: \(try row.text(0))")
+        "  \(try row.text(3)) us/task, \(try row.int(4)) bytes/task of WAL, \(try row.int(1)) calls, "
+          + "\(try row.int(2)) rows: \(try row.text(0))")
+    }
+    try await Task.sleep(for: .seconds(2))
+    let tables = try await connection.query(
+      """
+      SELECT relname::text, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del FROM pg_stat_user_tables
+      WHERE n_tup_ins + n_tup_upd > 100 ORDER BY n_tup_ins + n_tup_upd DESC
+      """)
+    for row in tables {
+      Report.say(
+        "  \(try row.text(0)): \(try row.int(1)) inserted, \(try row.int(2)) updated, of them \(try row.int(3)) in their page, "
+          + "\(try row.int(4)) deleted")
     }
   }
 
