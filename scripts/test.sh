@@ -13,7 +13,7 @@ tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
 
 # half NAME PORTS OPTION PATTERN: each half draws the ports of its servers from a range of its own, below those that Slurm's are drawn from.
 half() {
-  FUBINI_TEST_PORTS=$2 timeout -k 10 1800 "$tests" --testing-library swift-testing --no-parallel "$3" "$4" >"$logs/$1" 2>&1
+  FUBINI_TEST_PORTS=$2 timeout -k 10 2400 "$tests" --testing-library swift-testing --no-parallel "$3" "$4" >"$logs/$1" 2>&1
   echo $? >"$logs/$1.status"
 }
 
