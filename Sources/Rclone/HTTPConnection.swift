@@ -43,6 +43,42 @@ public final class HTTPConnection {
     return try head()
   }
 
+  /// Sends a request whose body comes in pieces, once the other side has said that it wants it, and reads the head of its answer. One that
+  /// comes before the body has gone ends the sending.
+  public func upload(
+    _ target: String, headers: [(String, String)] = [], _ body: (([UInt8]) throws -> Void) throws -> Void
+  ) throws -> Head {
+    isReusable = false
+    var text =
+      "PUT \(target) HTTP/1.1\r\nHost: localhost\r\nAuthorization: \(authorization)\r\n"
+      + "Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n"
+    for (name, value) in headers { text += "\(name): \(value)\r\n" }
+    try stream.send(Array((text + "\r\n").utf8), isCancelled)
+    let first = try head()
+    guard first.status == 100 else { return first }
+    var isCut = false
+    do {
+      try body { piece in
+        guard !piece.isEmpty else { return }
+        do {
+          try stream.send(Array("\(String(piece.count, radix: 16))\r\n".utf8) + piece + [13, 10], isCancelled)
+        } catch {
+          isCut = true
+          throw error
+        }
+      }
+      do { try stream.send(Array("0\r\n\r\n".utf8), isCancelled) } catch {
+        isCut = true
+        throw error
+      }
+    } catch {
+      // Who does not want the rest says why before the connection ends.
+      if isCut, let answer = try? head() { return answer }
+      throw error
+    }
+    return try head()
+  }
+
   /// Reads the body to its end, in pieces of at most 256 KiB.
   public func read(_ head: Head, _ take: (ArraySlice<UInt8>) throws -> Void) throws {
     if let length = head.length {
@@ -106,6 +142,8 @@ public final class HTTPConnection {
       default: break
       }
     }
+    // Neither has a body (RFC 9110, sections 15.2 and 15.3.5).
+    if status < 200 || status == 204 { head.length = 0 }
     guard isChunked || head.length != nil else { throw Self.malformed }
     if isChunked { head.length = nil }
     return head

@@ -21,6 +21,8 @@ enum FubiniAgent {
     case "batch-step": exit(Supervisor.batchStep(Array(arguments.dropFirst())))
     case ContainerPlan.command: exit(ContainerInit.main())
     case ContainerProbe.command: exit(ContainerProbe.main(Array(arguments.dropFirst())))
+    case PodPrograms.initCommand: exit(PodPrograms.initialise())
+    case PodPrograms.stepCommand: exit(PodPrograms.step(Array(arguments.dropFirst())))
     case RequestProgram.command: exit(await RequestCommand.main())
     default: break
     }

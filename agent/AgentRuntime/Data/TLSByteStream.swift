@@ -7,10 +7,7 @@ internal import NIOSSL
 internal import Rclone
 internal import Synchronization
 
-/// A TLS connection to another cluster's export, for a thread that blocks.
-///
-/// The peer is known by its certificate: the federation's authority issued it, and it names the cluster that we mean. Its host name
-/// means nothing.
+/// A TLS connection for a thread that blocks: to another cluster's export, or from a pod to its agent.
 final class TLSByteStream: ByteStream {
   /// What has come and was not taken. Reading stops while it is full.
   private final class Inbox: Sendable {
@@ -63,30 +60,52 @@ final class TLSByteStream: ByteStream {
   private let channel: any Channel
   private let inbox = Inbox()
 
+  /// Who is at the other end, for people.
+  private let peer: String
+
+  /// To another cluster's export. The peer is known by its certificate: the federation's authority issued it, and it names the cluster
+  /// that we mean. Its host name means nothing.
+  ///
   /// - Throws: `.unavailable` when it cannot be reached.
-  init(host: String, port: Int, cluster: ClusterName, trust: TrustBundle) throws {
+  convenience init(host: String, port: Int, cluster: ClusterName, trust: TrustBundle) throws {
     var configuration = TLSConfiguration.makeClientConfiguration()
     configuration.trustRoots = .certificates([])
     configuration.certificateVerification = .noHostnameVerification
     configuration.minimumTLSVersion = .tlsv13
     let context = try NIOSSLContext(configuration: configuration)
+    try self.init(host: host, port: port, peer: "the export of cluster \(cluster)") {
+      try NIOSSLClientHandler(
+        context: context, serverHostname: nil,
+        customVerificationCallback: { chain, promise in
+          promise.succeed(Self.isAgent(chain, of: cluster, trust) ? .certificateVerified : .failed)
+        })
+    }
+  }
+
+  /// To whoever the context's authorities vouch for by this name or address.
+  convenience init(host: String, port: Int, context: NIOSSLContext, peer: String) throws {
+    // An address is no name for TLS; it is compared with the certificate's all the same.
+    let isAddress = (try? SocketAddress(ipAddress: host, port: port)) != nil
+    try self.init(host: host, port: port, peer: peer) {
+      try NIOSSLClientHandler(context: context, serverHostname: isAddress ? nil : host)
+    }
+  }
+
+  private init(
+    host: String, port: Int, peer: String, handler: @escaping @Sendable () throws -> NIOSSLClientHandler
+  ) throws {
+    self.peer = peer
     let inbox = inbox
     let bootstrap = ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .connectTimeout(.seconds(5))
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
-          let tls = try NIOSSLClientHandler(
-            context: context, serverHostname: nil,
-            customVerificationCallback: { chain, promise in
-              promise.succeed(Self.isAgent(chain, of: cluster, trust) ? .certificateVerified : .failed)
-            })
-          try channel.pipeline.syncOperations.addHandlers(tls, Handler(inbox))
+          try channel.pipeline.syncOperations.addHandlers(try handler(), Handler(inbox))
         }
       }
     do { channel = try bootstrap.connect(host: host, port: port).wait() } catch {
       throw FederationError(
-        .unavailable, "the export of cluster \(cluster) cannot be reached at \(host):\(port)", cause: error,
-        retryAfter: .seconds(5))
+        .unavailable, "\(peer) cannot be reached at \(host):\(port)", cause: error, retryAfter: .seconds(5))
     }
   }
 
@@ -116,16 +135,31 @@ final class TLSByteStream: ByteStream {
     }
   }
 
+  /// Returns when the bytes have gone: a body that is longer than what the network takes is nowhere whole.
   func send(_ bytes: [UInt8], _ isCancelled: () -> Bool) throws {
-    // It is not waited for: a peer that never answers the handshake would hold the thread, and `receive` has a limit.
-    channel.writeAndFlush(ByteBuffer(bytes: bytes)).whenFailure { [inbox] in inbox.end($0) }
+    let gone = DispatchSemaphore(value: 0)
+    channel.writeAndFlush(ByteBuffer(bytes: bytes)).whenComplete { [inbox] result in
+      if case .failure(let error) = result { inbox.end(error) }
+      gone.signal()
+    }
+    let start = ContinuousClock.now
+    while gone.wait(timeout: .now() + .milliseconds(200)) == .timedOut {
+      if isCancelled() { throw CancellationError() }
+      guard ContinuousClock.now - start < Self.silenceMax else { throw failure(nil) }
+    }
+    if let error = inbox.state.withLock({ $0.error }) { throw failure(error) }
   }
 
   func close() { channel.close(promise: nil) }
   deinit { close() }
 
   private func failure(_ error: (any Error)?) -> FederationError {
-    FederationError(
-      .unavailable, "the connection to another cluster's export failed", cause: error, retryAfter: .seconds(2))
+    let text = error.map { "\($0)" } ?? ""
+    if text.contains("CERTIFICATE_VERIFY_FAILED") || text.contains("failedToValidateHostname") {
+      return FederationError(
+        .unauthenticated, "\(peer) does not show a certificate that is trusted here", cause: error)
+    }
+    return FederationError(
+      .unavailable, "the connection to \(peer) failed", cause: error, retryAfter: .seconds(2))
   }
 }

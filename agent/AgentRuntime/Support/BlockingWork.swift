@@ -1,4 +1,5 @@
 internal import Dispatch
+internal import Synchronization
 
 /// Runs work that blocks in the kernel (files, pipes to `gzip`) on threads of its own, away from the cooperative pool.
 ///
@@ -11,6 +12,27 @@ enum BlockingWork {
       queue.async { continuation.resume(with: .init(catching: body)) }
     }
   }
+
+  /// Work beside a caller that blocks itself.
+  final class Begun: Sendable {
+    private let failure = Mutex<(any Error)?>(nil)
+    private let end = DispatchSemaphore(value: 0)
+
+    fileprivate init(_ queue: DispatchQueue, _ body: @escaping @Sendable () throws -> Void) {
+      queue.async { [self] in
+        do { try body() } catch { failure.withLock { $0 = error } }
+        end.signal()
+      }
+    }
+
+    /// Once.
+    func wait() throws {
+      end.wait()
+      if let error = failure.withLock({ $0 }) { throw error }
+    }
+  }
+
+  static func begin(_ body: @escaping @Sendable () throws -> Void) -> Begun { Begun(queue, body) }
 }
 
 extension Result where Failure == any Error {

@@ -1,0 +1,204 @@
+internal import Execution
+internal import FederationModel
+internal import FoundationEssentials
+internal import NIOCore
+
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
+
+/// The agent's programs in pods: `pod-init` before the containers of a run, and `pod-step` around the command of each.
+public enum PodPrograms {
+  public static let initCommand = "pod-init"
+  public static let stepCommand = "pod-step"
+  private static let stepUsage = "usage: pod-step --container NAME -- COMMAND [ARGUMENT...]"
+
+  /// What a program was told by its environment.
+  private struct Orders {
+    var plan: PodPlan
+    var client: PodFileClient
+
+    init() throws {
+      func variable(_ name: String) throws -> String {
+        guard let value = getenv(name) else { throw FederationError(.invalidArgument, "\(name) is not set") }
+        return String(cString: value)
+      }
+      let text = try variable(PodPlan.variable)
+      do { plan = try JSONDecoder().decode(PodPlan.self, from: Data(text.utf8)) } catch {
+        throw FederationError(.invalidArgument, "\(PodPlan.variable) holds no plan", cause: error)
+      }
+      client = try PodFileClient(
+        run: plan.run, url: plan.url, authority: try variable(PodPlan.authorityVariable),
+        token: try variable(PodPlan.tokenVariable), pod: try variable(PodPlan.podVariable))
+    }
+
+    /// Where Kubernetes shows what a container has left; its log shows an error as well.
+    func leave(_ kind: PodNotice.Kind, _ error: String? = nil, wallMs: UInt64? = nil) {
+      if let error { say(error) }
+      let notice = PodNotice(kind, error: error.map { String($0.prefix(noticeMax)) }, wallMilliseconds: wallMs)
+      guard let bytes = try? JSONEncoder().encode(notice),
+        let file = try? POSIXFile.open(plan.places.terminationLog, O_WRONLY | O_CREAT | O_TRUNC, mode: 0o644)
+      else { return }
+      defer { POSIXFile.close(file) }
+      try? POSIXFile.write(file, bytes, "the termination log")
+    }
+  }
+
+  /// Of a notice's text: Kubernetes keeps 4096 bytes of a termination log.
+  private static let noticeMax = 800
+
+  private static func say(_ text: String) { CommandOutput.complain("fubini: \(text)") }
+
+  private static func text(of error: any Error) -> String { (error as? FederationError)?.publicMessage ?? "\(error)" }
+
+  private static func prepare() {
+    // One connection at a time: more threads would only cost the pod's memory.
+    NIOSingletons.groupLoopCountSuggestion = 1
+    NIOSingletons.blockingPoolThreadCountSuggestion = 1
+    signal(SIGPIPE, SIG_IGN)
+  }
+
+  // MARK: pod-init
+
+  /// Puts this program and the run's inputs into the pod's volumes, once this pod is known to be the run's.
+  ///
+  /// - Returns: the exit code: 0, 2 without a plan, 64 when the files could not be moved.
+  public static func initialise() -> Int32 {
+    prepare()
+    // The first process of a container has no default action for it.
+    signal(SIGTERM) { _ in _exit(128 + SIGTERM) }
+    let orders: Orders
+    do { orders = try Orders() } catch {
+      say(text(of: error))
+      return 2
+    }
+    do {
+      let places = orders.plan.places
+      for directory in [places.program, places.files, places.state] { try POSIXFile.makeDirectories(directory) }
+      // Containers may have users of their own. A volume that is somebody else's is as whoever made it wanted it.
+      chmod(places.files, 0o755)
+      chmod(places.state, 0o777)
+      try copyProgram(to: places.agent)
+      try fetchInputs(orders)
+      return 0
+    } catch {
+      let isSecond = (error as? FederationError)?.code == .alreadyExists
+      orders.leave(isSecond ? .superseded : .inputs, text(of: error))
+      return PodPlan.filesFailed
+    }
+  }
+
+  private static func copyProgram(to path: String) throws {
+    let own = try POSIXFile.open("/proc/self/exe", O_RDONLY)
+    defer { POSIXFile.close(own) }
+    do {
+      let copy = try POSIXFile.open(path + ".new", O_WRONLY | O_CREAT | O_TRUNC)
+      defer { POSIXFile.close(copy) }
+      try ArtifactPacking.copy(from: own, to: copy, path)
+      fchmod(copy, 0o555)
+    }
+    guard rename(path + ".new", path) == 0 else { throw POSIXFile.failure("Cannot make \(path)") }
+  }
+
+  private static func fetchInputs(_ orders: Orders) throws {
+    // Also for a run without any: this is where it turns out whether the pod is the first.
+    let directory = orders.plan.places.files
+    try PodFileClient.retrying(for: orders.plan.transferMs) {
+      // What an attempt that was cut short has left.
+      POSIXFile.removeTree(directory + "/in")
+      try orders.client.fetchInputs(into: directory)
+    }
+    chmod(directory + "/in", 0o755)
+    for input in orders.plan.inputs where POSIXFile.isMissing("\(directory)/in/\(input.index)") {
+      throw FederationError(.failedPrecondition, "the agent has no input for \(input.path)")
+    }
+  }
+
+  // MARK: pod-step
+
+  /// Runs the command of a container.
+  ///
+  /// - Returns: the exit code: the command's (128 + n for signal n, 127 and 126 when it cannot be executed), 0 for a sidecar that was ended
+  ///   with the main program, 2 for wrong usage, 64 when the main program's files could not be moved.
+  public static func step(_ arguments: [String]) -> Int32 {
+    prepare()
+    guard arguments.count > 3, arguments[0] == "--container", arguments[2] == "--" else {
+      say(stepUsage)
+      return 2
+    }
+    do {
+      let orders = try Orders()
+      guard let container = orders.plan.containers.first(where: { $0.name == arguments[1] }) else {
+        throw FederationError(.invalidArgument, "the run's plan has no container \(arguments[1])")
+      }
+      let command = Array(arguments[3...])
+      return container.role == .main ? try main(orders, command) : try sidecar(orders, command)
+    } catch {
+      say(text(of: error))
+      return 2
+    }
+  }
+
+  private static func sidecar(_ orders: Orders, _ arguments: [String]) throws -> Int32 {
+    let command = try PodCommand(
+      .init(graceMs: orders.plan.graceMs, endFile: orders.plan.places.ended), lease: nil, keepsOutput: nil)
+    let end = try command.run(arguments)
+    if let failure = end.failure {
+      orders.leave(.start, failure)
+    } else {
+      orders.leave(.ended, wallMs: end.wallMs)
+    }
+    return end.reason == .endFile ? 0 : end.code
+  }
+
+  private static func main(_ orders: Orders, _ arguments: [String]) throws -> Int32 {
+    let plan = orders.plan
+    // The command may have a user that can make these; whether it needs them shows there.
+    for directory in plan.directories { try? POSIXFile.makeDirectories(directory, mode: 0o755) }
+    let command = try PodCommand(
+      .init(graceMs: plan.graceMs, endAfterMs: [plan.walltimeMs, plan.activeDeadlineMs].compactMap(\.self).min()),
+      lease: plan.disconnectLimitMs.map { PodLease(limitMs: $0, client: orders.client) },
+      keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil)
+    defer { tellEnd(plan.places) }
+    let end = try command.run(arguments)
+    tellEnd(plan.places)
+    if let failure = end.failure {
+      orders.leave(.start, failure)
+      return end.code
+    }
+    if end.reason == .fenced {
+      // Nobody waits for its files: for the federation it is lost.
+      orders.leave(.fenced, "the agent's lease has run out", wallMs: end.wallMs)
+      return end.code
+    }
+    do { try sendFiles(orders, end.output) } catch {
+      orders.leave(.outputs, text(of: error), wallMs: end.wallMs)
+      return PodPlan.filesFailed
+    }
+    if end.reason == .limit {
+      let isWalltime = (plan.walltimeMs ?? .max) <= (plan.activeDeadlineMs ?? .max)
+      orders.leave(
+        isWalltime ? .walltime : .activeDeadline, "the program was ended at its limit", wallMs: end.wallMs)
+    } else {
+      orders.leave(.ended, wallMs: end.wallMs)
+    }
+    return end.code
+  }
+
+  /// Lets the sidecars end.
+  private static func tellEnd(_ places: PodPlan.Places) {
+    if let file = try? POSIXFile.open(places.ended, O_WRONLY | O_CREAT, mode: 0o644) { POSIXFile.close(file) }
+  }
+
+  private static func sendFiles(_ orders: Orders, _ output: [UInt8]) throws {
+    let (plan, client) = (orders.plan, orders.client)
+    if plan.capturesResult {
+      try PodFileClient.retrying(for: plan.transferMs) { try client.sendStandardOutput(output) }
+    }
+    if !plan.outputs.isEmpty {
+      try PodFileClient.retrying(for: plan.transferMs) { try client.sendOutputs(plan.outputs) }
+    }
+  }
+}

@@ -1,0 +1,172 @@
+public import FederationModel
+
+/// What the agent's programs in a pod shall do for a run (docs/adr/0033-kubernetes.md): JSON in a variable. It is part of the pod, where everybody who may look
+/// at pods can read it: nothing in it is secret.
+public struct PodPlan: Hashable, Sendable, Codable {
+  /// Fetched into `filesDirectory` below `in/` and its number among the inputs, from where the pod mounts it.
+  public struct Input: Hashable, Sendable, Codable {
+    public var index: Int
+    /// Absolute, as the run sees it.
+    public var path: String
+    public init(index: Int, path: String) {
+      self.index = index
+      self.path = path
+    }
+  }
+  public enum Role: String, Hashable, Sendable, Codable {
+    /// The run's own program: with its end the run ends.
+    case main
+    /// Ended when the main program has ended.
+    case sidecar
+  }
+  public struct Container: Hashable, Sendable, Codable {
+    public var name: String
+    public var role: Role
+    public init(name: String, role: Role) {
+      self.name = name
+      self.role = role
+    }
+  }
+  /// Where the pod has the agent's volumes.
+  public struct Places: Hashable, Sendable, Codable {
+    /// The agent's program, put there by `pod-init`.
+    public var program = "/fubini"
+    /// Inputs.
+    public var files = "/fubini-files"
+    /// What the containers of one pod tell each other.
+    public var state = "/fubini-state"
+    /// A file that Kubernetes makes.
+    public var terminationLog = "/dev/termination-log"
+    public init() {}
+
+    public var agent: String { program + "/agent" }
+    /// Appears when the main program has ended.
+    public var ended: String { state + "/ended" }
+  }
+
+  public var run: RunID
+  /// Of the agent's server: `https://HOST:PORT`.
+  public var url: String
+  public var inputs: [Input]
+  /// Absolute, as the main program sees them.
+  public var outputs: [String]
+  /// Directories that the main program finds, as far as its user can make them in its image.
+  public var directories: [String]
+  /// Whether the end of the main program's standard output is sent.
+  public var capturesResult: Bool
+  /// Of the program's wall time, from its start; nil: none.
+  public var walltimeMs: UInt64?
+  public var activeDeadlineMs: UInt64?
+  /// From SIGTERM to SIGKILL.
+  public var graceMs: UInt64
+  /// Without the agent's lease for so long, the program is killed, and it does not start before there is one. nil: never.
+  public var disconnectLimitMs: UInt64?
+  /// For so long files are tried to be moved, each time: an agent may be away for a while.
+  public var transferMs: UInt64
+  public var containers: [Container]
+  public var places: Places
+
+  public init(
+    run: RunID, url: String, inputs: [Input] = [], outputs: [String] = [], directories: [String] = [],
+    capturesResult: Bool = false, walltimeMs: UInt64? = nil, activeDeadlineMs: UInt64? = nil, graceMs: UInt64 = 30_000,
+    disconnectLimitMs: UInt64? = nil, transferMs: UInt64 = 3_600_000,
+    containers: [Container] = [Container(name: "main", role: .main)], places: Places = Places()
+  ) {
+    self.run = run
+    self.url = url
+    self.inputs = inputs
+    self.outputs = outputs
+    self.directories = directories
+    self.capturesResult = capturesResult
+    self.walltimeMs = walltimeMs
+    self.activeDeadlineMs = activeDeadlineMs
+    self.graceMs = graceMs
+    self.disconnectLimitMs = disconnectLimitMs
+    self.transferMs = transferMs
+    self.containers = containers
+    self.places = places
+  }
+
+  /// The variables by which the programs are told: this plan, and of the run's Secret the token and the authority.
+  public static let variable = "FUBINI_POD_PLAN"
+  public static let tokenVariable = "FUBINI_POD_TOKEN"
+  public static let authorityVariable = "FUBINI_POD_CA"
+  /// The pod's own UID. Of two pods of one run the first that asks for its files is the run's (I1).
+  public static let podVariable = "FUBINI_POD_UID"
+  /// What `pod-init` and `pod-step` exit with when files could not be moved, or another pod was there first.
+  public static let filesFailed: Int32 = 64
+}
+
+/// What `pod-init` and `pod-step` leave in the termination log of a container, as JSON on one line.
+public struct PodNotice: Hashable, Sendable, Codable {
+  public enum Kind: String, Hashable, Sendable, Codable {
+    /// The program has ended: by itself, or by a signal.
+    case ended
+    /// Inputs, or outputs, could not be moved.
+    case inputs, outputs
+    /// The program was ended at this limit.
+    case walltime, activeDeadline
+    /// The program was killed, or did not start, because the agent's lease had run out.
+    case fenced
+    /// The program could not be started.
+    case start
+    /// Another pod of the same run was there first: nothing was started.
+    case superseded
+  }
+  public var fubini: Kind
+  public var error: String?
+  /// Of the program, from its start to its end.
+  public var wallMilliseconds: UInt64?
+  public init(_ kind: Kind, error: String? = nil, wallMilliseconds: UInt64? = nil) {
+    fubini = kind
+    self.error = error
+    self.wallMilliseconds = wallMilliseconds
+  }
+}
+
+/// How a pod reaches its files.
+public struct PodAccess: Hashable, Sendable {
+  /// `https://HOST:PORT`.
+  public var url: String
+  /// Of the agent's own authority, PEM: the only one that the pod trusts.
+  public var certificateAuthorityPEM: String
+  /// For the files of one run.
+  public var token: String
+  public init(url: String, certificateAuthorityPEM: String, token: String) {
+    self.url = url
+    self.certificateAuthorityPEM = certificateAuthorityPEM
+    self.token = token
+  }
+}
+
+/// Which of a run's files its pod gets, and may send. Kept beside the run's files, so that an agent which starts anew knows it.
+public struct SharedPodFiles: Hashable, Sendable, Codable {
+  public enum Source: Hashable, Sendable, Codable {
+    /// In the run's root, as the run sees it. What is not there is left out.
+    case root(String)
+    /// On the agent's host: a data set of its cache.
+    case host(String)
+  }
+  /// The first is `in/0`.
+  public var inputs: [Source]
+  /// Absolute, as the run sees them. Nothing else is taken.
+  public var outputs: [String]
+  public init(inputs: [Source], outputs: [String]) {
+    self.inputs = inputs
+    self.outputs = outputs
+  }
+}
+
+/// Moves the files of pods: the agent's server for them.
+public protocol PodFiles: Sendable {
+  /// What the pod of a run must be told. Derived from the run's id: nothing is stored, and the same is said each time.
+  func access(for run: RunID) throws -> PodAccess
+
+  /// From now on the run's pod gets these. A second call replaces the first.
+  ///
+  /// - Parameter workspace: its directory exists.
+  func share(_ files: SharedPodFiles, of run: RunID, in workspace: RunWorkspace) throws
+
+  /// The agent's session with the control plane was alive at that moment (CLOCK_BOOTTIME).
+  func renewLease(boottimeNanoseconds: UInt64)
+}
