@@ -166,6 +166,12 @@ let package = Package(
 
     // MARK: Agent
     .target(
+      name: "KubernetesAPI",
+      dependencies: [
+        "Execution", "FederationModel", asyncHTTPClient, deque, logging, nioCore, nioHTTP1, nioPosix, nioSSL, yams,
+      ],
+      path: "agent/KubernetesAPI", swiftSettings: settings),
+    .target(
       name: "Execution", dependencies: ["FederationModel", deque], path: "agent/Execution", swiftSettings: settings),
     .target(name: "CSupervisor", path: "agent/CSupervisor"),
     .target(name: "Supervisor", dependencies: ["CSupervisor"], path: "agent/Supervisor", swiftSettings: settings),
