@@ -264,6 +264,13 @@ let package = Package(
         "supervisor-fixture",
       ],
       swiftSettings: settings),
+    .target(
+      name: "KubernetesSupport", dependencies: ["FederationModel", "KubernetesAPI", "LocalProcess", logging],
+      path: "Tests/Kubernetes", exclude: ["kubelet.py"], swiftSettings: settings),
+    .testTarget(
+      name: "KubernetesAPITests",
+      dependencies: ["FederationModel", "KubernetesAPI", "KubernetesSupport", logging, nioCore, nioHTTP1, nioPosix],
+      swiftSettings: settings),
     .testTarget(
       name: "AgentRuntimeTests",
       dependencies: [

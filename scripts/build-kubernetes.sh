@@ -56,6 +56,16 @@ apt=(apt-get -qq -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::Sourc
 for package in "$work"/archives/*.deb; do dpkg-deb --extract "$package" "$work/root"; done
 dpkg-source --no-check --extract "$work"/source/*.dsc "$work/tree" >/dev/null
 
+# Kubernetes 1.20 is of the time of Go 1.15. Its copy of reflect2 calls Go's map iterator by a signature that Go 1.18 has changed,
+# and the API server would crash at some of its answers. The iterator is now the third argument, with the layout of Go 1.19
+# (runtime/map.go, hiter).
+reflect2=$work/tree/vendor/github.com/modern-go/reflect2
+sed -i -e 's/^\(func mapiterinit(.*\)) \*hiter$/\1, it *hiter)/' \
+  -e 's/^\t\/\/ rest fields are ignored$/\tt, h, buckets, bptr unsafe.Pointer\n\toverflow, oldoverflow *[]unsafe.Pointer\n\tstartBucket uintptr\n\toffset uint8\n\twrapped bool\n\tb, i uint8\n\tbucket, checkBucket uintptr/' \
+  "$reflect2/unsafe_link.go"
+sed -i -e 's/^\treturn &UnsafeMapIterator{$/\tit := new(hiter)\n\tmapiterinit(type2.rtype, *(*unsafe.Pointer)(obj), it)\n&/' \
+  -e 's/mapiterinit(type2.rtype, \*(\*unsafe.Pointer)(obj)),$/it,/' "$reflect2/unsafe_map.go"
+
 echo "Building (this takes ten minutes and more)"
 export GOROOT=$work/root/usr/lib/go-1.19 GOPATH=$work/tree/.go GOCACHE=$work/go-cache GOTMPDIR=$work CGO_ENABLED=0
 export GO111MODULE=off GOTOOLCHAIN=local GOPROXY=off HOME=$work PATH=$work/root/usr/lib/go-1.19/bin:$PATH

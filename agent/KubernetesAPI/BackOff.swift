@@ -1,5 +1,5 @@
-/// How long to wait after failures in a row: doubled each time, with jitter, so that a thousand that failed together do not ask
-/// together again.
+/// How long to wait after failures in a row: doubled each time, with jitter, so that a thousand that failed together do
+/// not ask together again.
 public struct BackOff: Hashable, Sendable {
   public var first: Duration
   public var most: Duration

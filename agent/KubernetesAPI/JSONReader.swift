@@ -6,11 +6,11 @@ internal import FederationModel
   internal import Musl
 #endif
 
-/// Reads JSON from bytes into `JSONValue`, and the items of a list one by one, so that a page of large objects is never a whole
-/// tree in memory.
+/// Reads JSON from bytes into `JSONValue`, and the items of a list one by one, so that a page of large objects is never
+/// a whole tree in memory.
 ///
-/// Strict as RFC 8259 is, but for two things that do no harm here: of equal keys the last counts, and what is no UTF-8 is
-/// replaced. Nesting is bounded.
+/// Strict as RFC 8259 is, but for two things that do no harm here: of equal keys the last counts, and what is no UTF-8
+/// is replaced. Nesting is bounded.
 struct JSONReader {
   enum Failure: Error, Equatable {
     /// Where, in bytes from the beginning, and what was expected there.
@@ -32,7 +32,8 @@ struct JSONReader {
     }
   }
 
-  /// Reads an object whose member `items` is a list: gives each of its elements to `each`, and returns the other members.
+  /// Reads an object whose member `items` is a list: gives each of its elements to `each`, and returns the other
+  /// members.
   ///
   /// - Throws: `Failure`, or what `each` throws.
   static func list(_ bytes: [UInt8], each: (JSONValue) throws -> Void) throws -> JSONValue {

@@ -29,15 +29,15 @@ public struct KubernetesVersion: Sendable, Hashable {
 
 /// Requests to one API server.
 ///
-/// What may pass is repeated until a deadline, with jittered pauses or those that the server asks for: reads after any failure
-/// of connection or server; writes where repeating them changes nothing (a create with a name, a patch that is no list of
-/// operations, a delete), and where the server refused to begin. A create that was repeated may so be told that its own object
-/// exists. Bounded: requests at once, sizes of answers, time.
+/// What may pass is repeated until a deadline, with jittered pauses or those that the server asks for: reads after any
+/// failure of connection or server; writes where repeating them changes nothing (a create with a name, a patch that is
+/// no list of operations, a delete), and where the server refused to begin. A create that was repeated may so be told
+/// that its own object exists. Bounded: requests at once, sizes of answers, time.
 ///
-/// Errors are `FederationError` with a code by the status (401 `unauthenticated`, 403 `permissionDenied`, 404 `notFound`, 409
-/// `alreadyExists` or `failedPrecondition`, 410 `failedPrecondition`, 400 and 422 `invalidArgument`, 429 `resourceExhausted`,
-/// 5xx and no connection `unavailable`, no answer in time `deadlineExceeded`), whose public message is the API server's; the
-/// status itself is `error.kubernetesStatus`.
+/// Errors are `FederationError` with a code by the status (401 `unauthenticated`, 403 `permissionDenied`, 404
+/// `notFound`, 409 `alreadyExists` or `failedPrecondition`, 410 `failedPrecondition`, 400 and 422 `invalidArgument`,
+/// 429 `resourceExhausted`, 5xx and no connection `unavailable`, no answer in time `deadlineExceeded`), whose public
+/// message is the API server's; the status itself is `error.kubernetesStatus`.
 public final class KubernetesClient: Sendable {
   public struct Settings: Sendable {
     /// For one answer, with its body.
@@ -59,8 +59,10 @@ public final class KubernetesClient: Sendable {
   private let limiter: Limiter
   private let requests = Atomic<Int>(0)
 
-  /// - Throws: `.invalidArgument`, when a certificate or key is none, or a token would go over a line that anybody can read.
-  public init(_ connection: KubernetesConnection, settings: Settings = Settings(), logger: Logger) throws(FederationError)
+  /// - Throws: `.invalidArgument`, when a certificate or key is none, or a token would go over a line that anybody can
+  ///   read.
+  public init(_ connection: KubernetesConnection, settings: Settings = Settings(), logger: Logger)
+    throws(FederationError)
   {
     self.connection = connection
     self.settings = settings
@@ -121,11 +123,13 @@ public final class KubernetesClient: Sendable {
     try await object(Request(method: .DELETE, path: path, body: Array(options.description.utf8)))
   }
 
-  /// All objects of a collection, as they are in one moment, in pages. Never from the API server's cache, which may be behind.
+  /// All objects of a collection, as they are in one moment, in pages. Never from the API server's cache, which may be
+  /// behind.
   ///
   /// - Parameter each: is given one object after the other. When the list then fails, what it gave is no list.
   /// - Returns: the version from which a watch goes on.
-  /// - Throws: with a status that is `isExpired`, when the moment was forgotten between two pages; `.internal`, when `each` threw.
+  /// - Throws: with a status that is `isExpired`, when the moment was forgotten between two pages; `.internal`, when
+  ///   `each` threw.
   public func list(
     _ path: String, query: [(String, String)] = [], page: Int = 250, each: (JSONValue) throws -> Void
   ) async throws(FederationError) -> String {
@@ -216,7 +220,8 @@ public final class KubernetesClient: Sendable {
       do { return try await attempt(request, token: token) } catch {
         failures += 1
         // The file may have been renewed since it was read.
-        if error.code == .unauthenticated, failures == 1, case .tokenFile = connection.credential, try bearer() != token {
+        if error.code == .unauthenticated, failures == 1, case .tokenFile = connection.credential, try bearer() != token
+        {
           continue
         }
         guard mayRepeat(request, after: error) else { throw error }
@@ -320,7 +325,8 @@ public final class KubernetesClient: Sendable {
     outgoing.headers.add(name: "Accept", value: "application/json, */*;q=0.5")
     if let token {
       guard token.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else {
-        throw FederationError(.failedPrecondition, "The token for \(connection.server) has characters that no token has")
+        throw FederationError(
+          .failedPrecondition, "The token for \(connection.server) has characters that no token has")
       }
       outgoing.headers.add(name: "Authorization", value: "Bearer \(token)")
     }
@@ -351,7 +357,8 @@ public final class KubernetesClient: Sendable {
     default:
       if Task.isCancelled { return FederationError(.cancelled, "The request was given up") }
       return FederationError(
-        .unavailable, "The API server at \(connection.server) cannot be reached: \(Unreachable.why(error))", cause: error)
+        .unavailable, "The API server at \(connection.server) cannot be reached: \(Unreachable.why(error))",
+        cause: error)
     }
   }
 }

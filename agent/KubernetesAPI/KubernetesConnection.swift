@@ -66,8 +66,8 @@ public struct KubernetesConnection: Sendable, Hashable {
   /// As a context of a kubeconfig says.
   ///
   /// - Parameter context: nil for the file's current one.
-  /// - Throws: `.invalidArgument` with what the file lacks, or with what is not taken: programs that make credentials are refused
-  ///   by name.
+  /// - Throws: `.invalidArgument` with what the file lacks, or with what is not taken: programs that make credentials
+  ///   are refused by name.
   public static func kubeconfig(_ path: String, context: String?) throws(FederationError) -> Self {
     try Kubeconfig.connection(
       text: try SmallFile.text(path), context: context, path: path,

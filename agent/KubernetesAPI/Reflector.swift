@@ -4,9 +4,9 @@ internal import NIOHTTP1
 
 /// One collection, as it is and as it changes: a complete list, then what a watch tells, for good.
 ///
-/// What is told survives whatever happens to connection and server: a watch that ends goes on from the last version that was seen;
-/// when that version is forgotten a new complete list follows. An object is gone when `deleted` says so, or when a later
-/// `synchronized` does not have it; nothing else means that.
+/// What is told survives whatever happens to connection and server: a watch that ends goes on from the last version
+/// that was seen; when that version is forgotten a new complete list follows. An object is gone when `deleted` says so,
+/// or when a later `synchronized` does not have it; nothing else means that.
 public struct Reflector<Object: Sendable>: Sendable {
   public enum Change: Sendable {
     /// All objects there are.
@@ -15,7 +15,8 @@ public struct Reflector<Object: Sendable>: Sendable {
     case changed(Object)
     /// As it was last.
     case deleted(Object)
-    /// The API server has not answered for so long, and why; nothing is known to have changed. Told again as long as it lasts.
+    /// The API server has not answered for so long, and why; nothing is known to have changed. Told again as long as it
+    /// lasts.
     case silent(String)
   }
 
@@ -66,10 +67,11 @@ public struct Reflector<Object: Sendable>: Sendable {
       work.cancel()
       channel.close()
     }
-    return AsyncStream(unfolding: { [lifetime] in
-      _ = lifetime
-      return await channel.next()
-    }, onCancel: { lifetime.end() })
+    return AsyncStream(
+      unfolding: { [lifetime] in
+        _ = lifetime
+        return await channel.next()
+      }, onCancel: { lifetime.end() })
   }
 
   // MARK: The loop

@@ -12,8 +12,8 @@ internal import NIOSSL
 
 /// The HTTP client's side of a connection.
 enum TransportConfiguration {
-  /// Each watch and each log that is followed has a connection of its own (HTTP/1.1), so this bounds nothing that is bounded
-  /// elsewhere.
+  /// Each watch and each log that is followed has a connection of its own (HTTP/1.1), so this bounds nothing that is
+  /// bounded elsewhere.
   static let connectionsMax = 1024
 
   /// - Returns: with the address that requests begin with.
@@ -39,7 +39,8 @@ enum TransportConfiguration {
     return ("https://" + name + authority.rest, configuration)
   }
 
-  /// A connection whose other side is gone without a word is noticed after half a minute, and not when the next byte is due.
+  /// A connection whose other side is gone without a word is noticed after half a minute, and not when the next byte is
+  /// due.
   private static let keepAlive: @Sendable (any Channel) -> EventLoopFuture<Void> = { channel in
     let options: [(ChannelOptions.Types.SocketOption, SocketOptionValue)] = [
       (.init(level: .socket, name: .so_keepalive), 1),
@@ -72,7 +73,8 @@ enum TransportConfiguration {
       tls.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: key, format: .pem))
     } catch {
       throw FederationError(
-        .invalidArgument, "The client certificate for \(connection.server) or its key cannot be read (PEM, not encrypted)",
+        .invalidArgument,
+        "The client certificate for \(connection.server) or its key cannot be read (PEM, not encrypted)",
         cause: error)
     }
     return tls

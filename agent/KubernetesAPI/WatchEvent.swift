@@ -25,7 +25,8 @@ enum WatchEvent: Equatable {
     switch document["type"]?.stringValue {
     case "ADDED", "MODIFIED": self = .changed(object)
     case "DELETED": self = .deleted(object)
-    case "BOOKMARK": self = Self.version(of: object).map { .bookmark($0) } ?? .unreadable("a bookmark without a version")
+    case "BOOKMARK":
+      self = Self.version(of: object).map { .bookmark($0) } ?? .unreadable("a bookmark without a version")
     case "ERROR": self = .failed(KubernetesStatus(event: object))
     default: self = .unreadable("a kind of event that is not known: \(document["type"]?.description.prefix(50) ?? "")")
     }

@@ -1,7 +1,8 @@
 internal import FederationModel
 
-/// What a `Reflector` does next: lists until a list was complete, then watches from that version; again from the last version that
-/// was seen when a watch ends or breaks, and from a new list when the version is forgotten or an event could not be read.
+/// What a `Reflector` does next: lists until a list was complete, then watches from that version; again from the last
+/// version that was seen when a watch ends or breaks, and from a new list when the version is forgotten or an event
+/// could not be read.
 ///
 /// Pure: time and chance are given.
 struct WatchState: Equatable, Sendable {
