@@ -14,6 +14,8 @@ public struct ClaimVolume: Hashable, Sendable, Codable {
   /// Whose it is: made for its first run there, and gone with it. nil: one that the operator has named.
   public var workflow: Owner?
   public var mounts: [Mount]
+  /// Of the workflow's own: what its document says of it, as Kubernetes takes it (`spec` of a PersistentVolumeClaim); nil: nothing.
+  public var specification: JSONValue?
 
   public struct Owner: Hashable, Sendable, Codable {
     public var uid: String
@@ -25,7 +27,8 @@ public struct ClaimVolume: Hashable, Sendable, Codable {
     }
   }
 
-  public init(name: String, workflow: Owner?, mounts: [Mount]) {
+  public init(name: String, workflow: Owner?, mounts: [Mount], specification: JSONValue? = nil) {
+    self.specification = specification
     self.name = name
     self.workflow = workflow
     self.mounts = mounts

@@ -17,6 +17,12 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
   case daemons
   /// Volumes that the runs of a workflow share, in a directory that the operator declares.
   case claims
+  /// Runs are pods of Kubernetes.
+  case pods
+  /// Pods that may have more rights than others: its operator allows it.
+  case privilegedPods
+  /// Objects of the cluster's Kubernetes API (`resource` templates).
+  case resources
 
   /// Why a cluster without it is no place for such a task.
   public var lack: String {
@@ -38,6 +44,14 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
         + "(`network: host`), and batch systems have none of that"
     case .claims:
       "it has no directory for volume claims: its operator declares one (`claims.directory` in the agent's configuration)"
+    case .pods:
+      "it is no cluster of Kubernetes, and the task asks for what only a pod has: another user (root), hostAliases, lifecycle handlers, "
+        + "fields of the pod, or volumes of Kubernetes' own kinds"
+    case .privilegedPods:
+      "its operator gives pods no more rights than others have (`kubernetes.privileged` in the agent's configuration), and the task "
+        + "asks for privileges, capabilities, sysctls or a directory of the machine"
+    case .resources:
+      "it does nothing to objects of Kubernetes: that takes an agent of a Kubernetes cluster whose operator allows it"
     }
   }
 
@@ -65,6 +79,8 @@ extension TaskSpec {
       }
     }
     if claims?.contains(where: { $0.workflow != nil }) == true { features.insert(.claims) }
+    if let pod { features.formUnion(pod.features) }
+    if resource != nil { features.insert(.resources) }
     return features
   }
 }

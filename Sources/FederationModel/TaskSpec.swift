@@ -50,6 +50,10 @@ public struct TaskSpec: Hashable, Sendable, Codable {
   public var transformations: [String]?
   /// Directories that outlive the run; nil: none.
   public var claims: [ClaimVolume]?
+  /// What only Kubernetes can obey; nil: nothing.
+  public var pod: PodSettings?
+  /// The run does this to an object of the cluster's Kubernetes API, and has no program of its author's; nil: it has.
+  public var resource: RunResource?
   /// It must run on this cluster, because of what is there already; nil: anywhere. Agents are not told.
   public var beside: Companion?
 

@@ -12,7 +12,8 @@ extension DocumentReader {
       case "name", "dependencies", "mirrorVolumeMounts": return
       // See `readProbes`.
       case "livenessProbe", "ports", "readinessProbe", "startupProbe": return
-      case "securityContext": reader.readSecurityContext(value)
+      case "imagePullPolicy", "lifecycle", "securityContext":
+        container.podMembers[key] = reader.readPodMember(key, value)
       case "image": container.image = reader.text(value) ?? ""
       case "command": container.command = reader.texts(value)
       case "args": container.args = reader.texts(value)

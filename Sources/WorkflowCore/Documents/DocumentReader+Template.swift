@@ -21,6 +21,7 @@ extension DocumentReader {
       case "container", "script", "steps", "dag", "suspend":
         if !value.isNull { template.body = reader.readBody(value, key: key, template: name) }
       case "http": if !value.isNull { template.http = reader.readHTTPTemplate(value) }
+      case "resource": if !value.isNull { template.resource = reader.readResourceTemplate(value) }
       case "data": if !value.isNull { reader.readData(value, into: &template) }
       case "containerSet": if !value.isNull { reader.readContainerSet(value, into: &template) }
       case "metadata":
@@ -35,14 +36,16 @@ extension DocumentReader {
     if bodyCount != 1 {
       report(
         bodyCount == 0
-          ? "a template needs one of container, script, containerSet, data, http, steps, dag and suspend"
-          : "a template has one of container, script, containerSet, data, http, steps, dag and suspend, not \(bodyCount)",
+          ? "a template needs one of container, script, containerSet, data, http, resource, steps, dag and suspend"
+          : "a template has one of container, script, containerSet, data, http, resource, steps, dag and suspend, not \(bodyCount)",
         at: node.mark)
     }
+    checkResourceOutputs(of: template, at: node)
     if template.transformations != nil { placeDataSource(in: &template, node) }
     checkCompanions(of: template, at: node)
     if template.isDaemon,
       !template.isTask || template.containerSet != nil || template.http != nil || template.transformations != nil
+        || template.resource != nil
     {
       report("only a container or a script can be a daemon", at: node["daemon"]?.mark ?? node.mark)
     }
@@ -67,7 +70,9 @@ extension DocumentReader {
       template.parallelism = integer(value, in: 0...Self.parallelismMax).flatMap { $0 == 0 ? nil : Int($0) }
     case "failFast": template.failFast = bool(value)
     case "daemon": template.isDaemon = bool(value) ?? false
-    case "securityContext": readSecurityContext(value)
+    case "affinity", "hostAliases", "priorityClassName", "resourceClaims", "schedulerName", "securityContext",
+      "serviceAccountName", "tolerations":
+      readPodMember(key, value, into: &template.pod)
     case "podSpecPatch": template.podSpecPatch = podPatchText(value)
     case "synchronization": template.synchronization = readSynchronization(value)
     case "memoize": template.memoize = value.isNull ? nil : readMemoization(value)

@@ -48,7 +48,11 @@ extension DocumentReader {
     fields(of: node, FieldTables.variableSource) { reader, key, value in
       count += 1
       switch key {
-      case "fieldRef": source = reader.readFieldReference(value).map { .field($0, variable: variable) }
+      case "fieldRef":
+        source =
+          reader.readFieldReference(value, isVariable: true).map { .field($0, variable: variable) }
+          ?? (reader.isPodPath(value) ? .pod(["fieldRef": value.jsonValue], variable: variable) : nil)
+      case "resourceFieldRef": source = reader.readResourceField(value, for: variable)
       default:
         let kind: ProjectObject.Kind = key == "secretKeyRef" ? .secret : .configMap
         source = reader.readKeyReference(value, kind).map { reference in
@@ -58,7 +62,9 @@ extension DocumentReader {
         }
       }
     }
-    if count > 1 { report("takes one of secretKeyRef, configMapKeyRef and fieldRef, not \(count)", at: node.mark) }
+    if count > 1 {
+      report("takes one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef, not \(count)", at: node.mark)
+    }
     return source
   }
 
@@ -81,15 +87,27 @@ extension DocumentReader {
     return (ProjectObject(kind, name), key, isOptional)
   }
 
-  private mutating func readFieldReference(_ node: DocumentNode) -> PodField? {
+  /// Whether it is a field of a pod that a variable can be; others are said to be none.
+  private func isPodPath(_ node: DocumentNode) -> Bool {
+    node["fieldPath"]?.scalarText.map(Self.podPaths.contains) ?? false
+  }
+
+  /// - Source: Kubernetes, "Downward API": fields that are available by environment variables alone, or that a run does not have.
+  private static let podPaths: Set<String> = [
+    "spec.nodeName", "status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs",
+  ]
+
+  private mutating func readFieldReference(_ node: DocumentNode, isVariable: Bool = false) -> PodField? {
+    if isVariable, isPodPath(node) { return nil }
     var field: PodField?
     fields(of: node, FieldTables.fieldReference) { reader, _, value in
       guard let path = reader.text(value) else { return }
       field = PodField(path)
       if field == nil {
         reader.report(
-          "\(path) is not supported: there is no pod here, and of its fields metadata.name, namespace, uid, labels and "
-            + "annotations and spec.serviceAccountName alone have a meaning", at: value.mark)
+          "\(path) is not supported: of the fields of a pod metadata.name, namespace, uid, labels and "
+            + "annotations and spec.serviceAccountName alone have a meaning everywhere, and for variables spec.nodeName and "
+            + "status.hostIP and podIP in Kubernetes", at: value.mark)
       }
     }
     return field
@@ -123,6 +141,7 @@ extension DocumentReader {
 
   // MARK: Volumes
 
+  /// One without a kind is an empty directory, as in Kubernetes.
   mutating func readVolumes(_ node: DocumentNode) -> [WorkflowVolume] {
     var names: Set<String> = []
     return list(node) { reader, item in
@@ -136,9 +155,6 @@ extension DocumentReader {
           volume.kind = reader.readVolumeKind(value, key)
         }
       }
-      if case .mapping(let members) = item.value, kinds == 0, members.allSatisfy({ $0.key == "name" }) {
-        reader.report("the volume has no kind, for instance emptyDir, secret or configMap", at: item.mark)
-      }
       if kinds > 1 { reader.report("a volume has one kind, not \(kinds)", at: item.mark) }
       reader.checkName(volume.name, of: "volume", pattern: .parameter, seen: &names, at: item)
       return volume
@@ -149,6 +165,10 @@ extension DocumentReader {
     switch kind {
     case "emptyDir":
       fields(of: node, FieldTables.emptyDir) { _, _, _ in }
+      return .emptyDir
+    case _ where FieldTables.podVolumeKinds.contains(kind):
+      if case .mapping = node.value { return .pod(.object([kind: node.jsonValue])) }
+      report("must be a map, not \(node.kindName)", at: node.mark)
       return .emptyDir
     case "persistentVolumeClaim":
       var (name, isReadOnly) = ("", false)
@@ -186,19 +206,21 @@ extension DocumentReader {
     var names: Set<String> = []
     return list(node) { reader, item in
       var name = ""
+      var specification: JSONValue?
       reader.fields(of: item, FieldTables.claimTemplate) { reader, key, value in
         if key == "metadata" {
           reader.fields(of: value, FieldTables.claimMetadata) { reader, _, value in name = reader.text(value) ?? "" }
         } else {
-          reader.fields(of: value, FieldTables.claimSpec) { reader, _, value in
-            if let mode = reader.text(value), mode != "Filesystem" {
+          specification = value.isNull ? nil : value.jsonValue
+          reader.fields(of: value, FieldTables.claimSpec) { reader, key, value in
+            if key == "volumeMode", let mode = reader.text(value), mode != "Filesystem" {
               reader.report("only volumes with a file system are supported, not \(mode)", at: value.mark)
             }
           }
         }
       }
       reader.checkName(name, of: "volume claim", pattern: .parameter, seen: &names, at: item)
-      return WorkflowVolume(name: name, kind: .ownClaim)
+      return WorkflowVolume(name: name, kind: .ownClaim(specification: specification))
     }
   }
 

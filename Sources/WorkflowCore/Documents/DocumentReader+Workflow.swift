@@ -121,12 +121,16 @@ extension DocumentReader {
       case "synchronization": result.spec.synchronization = reader.readSynchronization(value)
       case "serviceAccountName":
         result.spec.serviceAccountName = reader.text(value).flatMap { $0.isEmpty ? nil : $0 } ?? "default"
+        reader.readPodMember(key, value, into: &result.spec.pod)
       case "podResources": result.spec.podResources = reader.readResources(value)
       case "shutdown": if value.scalarText != "" { result.spec.shutdown = reader.choice(value) }
       case "ttlStrategy": result.spec.ttl = value.isNull ? nil : reader.readTTL(value)
       case "suspend": result.spec.suspend = reader.bool(value) ?? false
       case "retryStrategy": result.spec.retryStrategy = value.isNull ? nil : reader.readRetryStrategy(value)
-      case "securityContext": reader.readSecurityContext(value)
+      case "podMetadata": reader.readPodMetadata(value, into: &result.spec.pod)
+      case "affinity", "dnsConfig", "dnsPolicy", "hostAliases", "imagePullSecrets", "podPriorityClassName",
+        "resourceClaims", "schedulerName", "securityContext", "tolerations":
+        reader.readPodMember(key, value, into: &result.spec.pod)
       case "podSpecPatch": result.spec.podSpecPatch = reader.podPatchText(value)
       case "nodeSelector": result.spec.nodeSelector = reader.textMap(value)
       case "volumes": result.spec.volumes += reader.readVolumes(value)

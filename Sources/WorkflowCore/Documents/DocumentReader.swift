@@ -45,11 +45,13 @@ struct DocumentReader {
     problems.append(DocumentProblem(path: path.description, mark: mark, message: message, suggestion: suggestion()))
   }
 
-  /// The field at the path has no effect.
-  mutating func warn(_ reason: String) {
+  /// The field at the path has no effect, or none on some clusters.
+  mutating func warn(_ reason: String, scope: String = " has no effect: ") {
     guard warnings.count < DocumentErrors.limit else { return }
-    warnings.append("\(path.description) has no effect: \(reason)")
+    warnings.append(path.description + scope + reason)
   }
+
+  static let elsewhere = " has an effect on Kubernetes clusters alone: "
 
   mutating func mention(_ reference: TemplateReference, template: String?, at mark: SourceMark) {
     mentions.append(
@@ -79,6 +81,9 @@ struct DocumentReader {
       path.components.append(.key(member.key))
       defer { path.components.removeLast() }
       if table.honoured.contains(member.key) {
+        visit(&self, member.key, member.value)
+      } else if let reason = table.pods[member.key] {
+        if !member.value.isNull, !member.value.isEmptyList { warn(reason, scope: Self.elsewhere) }
         visit(&self, member.key, member.value)
       } else if let reason = table.noted[member.key] {
         if !member.value.isNull, !member.value.isEmptyList { warn(reason) }

@@ -7,12 +7,16 @@ struct FieldTable: Sendable {
   var accepted: Set<String>
   /// Kept without effect, which may make a difference: it is told with the workflow (`WorkflowSpec.warnings`), with the reason.
   var noted: [String: String]
+  /// Read, and obeyed by clusters of Kubernetes alone; that others run the task without it is told with the workflow, with the reason.
+  var pods: [String: String]
   /// Refused by name, with the reason: obeying it is not possible yet, and ignoring it would change results.
   var refused: [String: String]
 
   init(
-    _ honoured: Set<String>, accepted: Set<String> = [], noted: [String: String] = [:], refused: [String: String] = [:]
+    _ honoured: Set<String>, accepted: Set<String> = [], pods: [String: String] = [:], noted: [String: String] = [:],
+    refused: [String: String] = [:]
   ) {
+    self.pods = pods
     self.noted = noted
     self.honoured = honoured
     self.accepted = accepted
@@ -20,7 +24,8 @@ struct FieldTable: Sendable {
   }
 
   func nearest(to name: String) -> String? {
-    NearestName.find(name, among: honoured.union(accepted).union(noted.keys).union(refused.keys).sorted())
+    NearestName.find(
+      name, among: honoured.union(accepted).union(pods.keys).union(noted.keys).union(refused.keys).sorted())
   }
 }
 
@@ -42,7 +47,7 @@ enum FieldTables {
   static let spec = FieldTable(
     [
       "activeDeadlineSeconds", "arguments", "artifactGC", "artifactRepositoryRef", "entrypoint", "federation", "hooks",
-      "nodeSelector", "onExit",
+      "hostAliases", "imagePullSecrets", "nodeSelector", "onExit",
       "parallelism",
       "podResources", "podSpecPatch", "priority", "retryStrategy", "securityContext", "serviceAccountName",
       "shutdown", "suspend", "synchronization", "templateDefaults",
@@ -50,28 +55,27 @@ enum FieldTables {
       "ttlStrategy", "volumeClaimGC", "volumeClaimTemplates", "volumes", "workflowMetadata", "workflowTemplateRef",
     ],
     accepted: [
-      "archiveLogs", "automountServiceAccountToken", "executor", "imagePullSecrets", "podDisruptionBudget", "podGC",
+      "archiveLogs", "automountServiceAccountToken", "executor", "podDisruptionBudget", "podGC",
     ],
-    noted: [
-      "dnsConfig": nameServers, "dnsPolicy": nameServers, "metrics": metrics, "podMetadata": podMetadata,
-      "podPriority": placement, "podPriorityClassName": placement, "resourceClaims": devices,
-      "schedulerName": placement, "tolerations": placement,
+    pods: [
+      "affinity": placement, "dnsConfig": nameServers, "dnsPolicy": nameServers, "podMetadata": podMetadata,
+      "podPriorityClassName": placement, "resourceClaims": devices, "schedulerName": placement,
+      "tolerations": placement,
     ],
+    noted: ["metrics": metrics, "podPriority": "Kubernetes takes a pod's priority from its class: name that"],
     refused: [
-      "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
       "executorPlugins": "executor plugins are not supported",
-      "hostAliases": hostAliases,
       "hostNetwork": "runs never share the host's network identity",
     ])
 
-  // Why a field that Kubernetes obeys makes no difference here.
-  private static let placement = "it says where Kubernetes places a pod; here the federation block and shares decide"
+  // Why a field that Kubernetes obeys makes no difference elsewhere.
+  private static let placement =
+    "it says where Kubernetes places a pod; elsewhere the federation block and shares decide"
   private static let nameServers = "runs have the name servers of their cluster's machines"
   private static let metrics = "no metrics are made of it; Fubini has its own"
   private static let podMetadata =
     "there is no pod that would carry it; a template's own metadata can be read by its run"
   private static let devices = "no devices are claimed; ask for GPUs by resources and gpuType"
-  private static let hostAliases = "names of hosts cannot be added"
 
   static let cronSpec = FieldTable([
     "concurrencyPolicy", "failedJobsHistoryLimit", "schedule", "schedules", "startingDeadlineSeconds", "stopStrategy",
@@ -85,37 +89,40 @@ enum FieldTables {
   static let template = FieldTable(
     [
       "activeDeadlineSeconds", "annotations", "container", "containerSet", "dag", "daemon", "data", "failFast",
-      "federation", "http", "initContainers", "inputs", "memoize", "metadata", "name", "nodeSelector", "onExit",
-      "outputs", "parallelism", "pendingTimeout", "podResources", "podSpecPatch", "retryStrategy", "script",
-      "securityContext", "sidecars", "steps", "suspend", "synchronization", "timeout",
-      "volumes",
+      "federation", "hostAliases", "http", "initContainers", "inputs", "memoize", "metadata", "name", "nodeSelector",
+      "onExit", "outputs", "parallelism", "pendingTimeout", "podResources", "podSpecPatch", "resource",
+      "retryStrategy", "script", "securityContext", "serviceAccountName", "sidecars", "steps", "suspend",
+      "synchronization", "timeout", "volumes",
     ],
-    accepted: ["automountServiceAccountToken", "executor", "serviceAccountName"],
-    noted: [
-      "archiveLocation": "artifacts and logs go to the project's own repository", "metrics": metrics,
-      "priority": placement, "priorityClassName": placement, "resourceClaims": devices, "schedulerName": placement,
+    accepted: ["automountServiceAccountToken", "executor"],
+    pods: [
+      "affinity": placement, "priorityClassName": placement, "resourceClaims": devices, "schedulerName": placement,
       "tolerations": placement,
     ],
-    refused: [
-      "affinity": "affinity of Kubernetes pods is not supported yet; name clusters in the federation block instead",
-      "hostAliases": hostAliases,
-      "plugin": "plugin templates are not supported",
-      "resource": "resource templates need a Kubernetes cluster, which is not supported yet",
-    ])
+    noted: [
+      "archiveLocation": "artifacts and logs go to the project's own repository", "metrics": metrics,
+      "priority": "Kubernetes takes a pod's priority from its class: name that",
+    ],
+    refused: ["plugin": "plugin templates are not supported"])
+
+  static let resourceTemplate = FieldTable(
+    [
+      "action", "failureCondition", "flags", "manifest", "mergeStrategy", "setOwnerReference", "successCondition",
+    ], refused: ["manifestFrom": "manifests that are artifacts are not supported: write the manifest itself"])
 
   private static let containerFields: Set<String> = [
-    "args", "command", "env", "envFrom", "image", "livenessProbe", "ports", "readinessProbe", "resources",
+    "args", "command", "env", "envFrom", "image", "imagePullPolicy", "lifecycle", "livenessProbe", "ports",
+    "readinessProbe", "resources",
     "securityContext", "startupProbe", "volumeMounts", "workingDir",
   ]
   private static let containerAccepted: Set<String> = [
-    "imagePullPolicy", "name", "resizePolicy", "stdin", "stdinOnce", "tty",
+    "name", "resizePolicy", "stdin", "stdinOnce", "tty",
   ]
   private static let containerNoted = [
     "terminationMessagePath": terminationMessage, "terminationMessagePolicy": terminationMessage,
   ]
   private static let terminationMessage = "the message of a run that failed is its exit code and what ended it"
   private static let containerRefused: [String: String] = [
-    "lifecycle": "Kubernetes life-cycle handlers are not supported",
     "restartPolicy": "restart policies of containers are not supported; use retryStrategy",
     "restartPolicyRules": "restart policies of containers are not supported; use retryStrategy",
     "volumeDevices": "block devices are not supported",
@@ -156,11 +163,9 @@ enum FieldTables {
   static let environmentVariable = FieldTable(["name", "value", "valueFrom"])
   static let configMapKey = FieldTable(["key", "name", "optional"])
   static let variableSource = FieldTable(
-    ["configMapKeyRef", "fieldRef", "secretKeyRef"],
-    refused: [
-      "fileKeyRef": "variables from files are not supported",
-      "resourceFieldRef": "fields of resources are not supported: what a container asks for is known to its author",
-    ])
+    ["configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef"],
+    refused: ["fileKeyRef": "variables from files are not supported"])
+  static let resourceField = FieldTable(["containerName", "divisor", "resource"])
   static let keyReference = FieldTable(["key", "name", "optional"])
   static let objectReference = FieldTable(["name", "optional"])
   static let fieldReference = FieldTable(["fieldPath"], accepted: ["apiVersion"])
@@ -173,19 +178,17 @@ enum FieldTables {
       "subPathExpr": "this is not supported: parts of volumes are named by subPath, in which {{tags}} are replaced"
     ])
   static let volume = FieldTable(
-    ["configMap", "downwardAPI", "emptyDir", "name", "persistentVolumeClaim", "projected", "secret"],
+    podVolumeKinds.union([
+      "configMap", "downwardAPI", "emptyDir", "name", "persistentVolumeClaim", "projected", "secret",
+    ]),
     refused: Dictionary(
-      uniqueKeysWithValues: [
-        "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc", "flexVolume",
-        "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs",
-        "photonPersistentDisk", "portworxVolume", "quobyte", "rbd", "scaleIO", "storageos",
-        "vsphereVolume",
-      ].map {
-        (
-          $0,
-          "only volumes of kind emptyDir, persistentVolumeClaim, secret, configMap, downwardAPI and projected are supported"
-        )
-      }))
+      uniqueKeysWithValues: ["flocker", "gitRepo"].map { ($0, "volumes of this kind are not supported any more") }))
+  /// Kinds of volumes that only clusters of Kubernetes have; others do not take a task that mounts one.
+  static let podVolumeKinds: Set<String> = [
+    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc", "flexVolume",
+    "gcePersistentDisk", "glusterfs", "hostPath", "image", "iscsi", "nfs", "photonPersistentDisk", "portworxVolume",
+    "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume",
+  ]
   static let secretVolume = FieldTable(["defaultMode", "items", "optional", "secretName"])
   static let configMapVolume = FieldTable(["defaultMode", "items", "name", "optional"])
   static let projectedObject = FieldTable(["items", "name", "optional"])
@@ -211,17 +214,14 @@ enum FieldTables {
       "sizeLimit": "the directory has no limit of its own",
     ])
   static let securityContext = FieldTable(
-    ["allowPrivilegeEscalation", "capabilities", "privileged", "procMount", "runAsNonRoot", "runAsUser"],
-    noted: [
+    ["allowPrivilegeEscalation", "capabilities", "privileged", "procMount", "runAsNonRoot", "runAsUser", "sysctls"],
+    pods: [
       "appArmorProfile": confinement, "fsGroup": users, "fsGroupChangePolicy": users,
       "readOnlyRootFilesystem": "a run may write in its own root, which is deleted with it", "runAsGroup": users,
       "seLinuxChangePolicy": confinement, "seLinuxOptions": confinement, "seccompProfile": confinement,
       "supplementalGroups": users, "supplementalGroupsPolicy": users,
     ],
-    refused: [
-      "sysctls": "a run cannot set parameters of the kernel",
-      "windowsOptions": "there are no clusters of Windows machines",
-    ])
+    refused: ["windowsOptions": "there are no clusters of Windows machines"])
   private static let users = "runs have the user and group that their cluster gives them"
   private static let confinement = "runs are confined as their cluster's operator has decided"
   static let claimVolume = FieldTable(["claimName", "readOnly"])
@@ -232,7 +232,7 @@ enum FieldTables {
   private static let claimObject = "there is no object that would carry it"
   static let claimSpec = FieldTable(
     ["volumeMode"],
-    noted: [
+    pods: [
       "accessModes": "all runs that mount it read and write it at once",
       "resources": "the directory has no limit of its own",
       "storageClassName": storage, "volumeAttributesClassName": storage,
@@ -246,9 +246,18 @@ enum FieldTables {
   private static let claimSource = "it begins empty; put data there by a first step, or mount a data set"
   static let claimGC = FieldTable(["strategy"])
   static let podPatch = FieldTable(
-    ["activeDeadlineSeconds", "containers", "initContainers", "nodeSelector", "terminationGracePeriodSeconds"])
+    [
+      "activeDeadlineSeconds", "containers", "hostAliases", "imagePullSecrets", "initContainers", "nodeSelector",
+      "securityContext", "serviceAccountName", "terminationGracePeriodSeconds",
+    ],
+    pods: [
+      "affinity": placement, "dnsConfig": nameServers, "dnsPolicy": nameServers, "priorityClassName": placement,
+      "resourceClaims": devices,
+      "runtimeClassName": "runs are confined as their cluster's operator has decided", "schedulerName": placement,
+      "tolerations": placement,
+    ])
   static let containerPatch = FieldTable(
-    ["args", "command", "env", "image", "name", "resources", "workingDir"], accepted: ["imagePullPolicy"])
+    ["args", "command", "env", "image", "imagePullPolicy", "name", "resources", "securityContext", "workingDir"])
   static let capabilities = FieldTable(["add", "drop"])
 
   private static let stepFields: Set<String> = [
@@ -283,11 +292,10 @@ enum FieldTables {
   static let parameter = FieldTable(
     ["default", "description", "enum", "globalName", "name", "value", "valueFrom"])
   static let valueFrom = FieldTable(
-    ["configMapKeyRef", "default", "expression", "parameter", "path", "supplied"],
+    ["configMapKeyRef", "default", "expression", "jsonPath", "parameter", "path", "supplied"],
     refused: [
       "event": "values from events are not supported",
-      "jqFilter": "jq filters belong to resource templates, which are not supported yet",
-      "jsonPath": "JSON paths belong to resource templates, which are not supported yet",
+      "jqFilter": "jq filters are not supported: take the value by jsonPath",
     ])
 
   static let artifact = FieldTable(

@@ -67,6 +67,8 @@ public struct ValueFrom: Hashable, Sendable, Codable {
     case parameter(String)
     /// expr-lang, without braces.
     case expression(String)
+    /// Of a `resource` template: a value of its object, as `kubectl get -o jsonpath=` takes it.
+    case jsonPath(String)
     /// Given at `resume`, or taken from the node that is asked.
     case supplied
   }

@@ -10,12 +10,16 @@ struct PodPatch: Hashable, Sendable {
     var env: [EnvironmentVariable] = []
     var workingDir: String?
     var resources = ResourceRequirements()
+    /// What only Kubernetes can obey.
+    var podMembers: [String: JSONValue] = [:]
   }
   /// By name; the template's own is called main.
   var containers: [String: Container] = [:]
   var nodeSelector: [String: String] = [:]
   var activeDeadlineSeconds: String?
   var terminationGraceSeconds: Int64?
+  /// What only Kubernetes can obey.
+  var pod = PodSettings()
 
   /// - Throws: `DocumentErrors` for what is neither YAML nor JSON, and for fields that cannot be changed here.
   init(_ text: String) throws(DocumentErrors) {
@@ -50,6 +54,7 @@ struct PodPatch: Hashable, Sendable {
       throw FederationError(.invalidArgument, "podSpecPatch: the template has no container \(name)")
     }
     template.nodeSelector.merge(nodeSelector) { $1 }
+    template.pod.spec.merge(pod.spec) { $1 }
     template.activeDeadlineSeconds = activeDeadlineSeconds ?? template.activeDeadlineSeconds
   }
 }
@@ -62,6 +67,7 @@ extension PodPatch.Container {
     container.workingDir = workingDir ?? container.workingDir
     container.resources.requests.merge(resources.requests) { $1 }
     container.resources.limits.merge(resources.limits) { $1 }
+    container.podMembers.merge(podMembers) { $1 }
     for variable in env {
       container.variableSources.removeAll { $0.variable == variable.name }
       if let index = container.env.firstIndex(where: { $0.name == variable.name }) {
@@ -77,7 +83,7 @@ extension VariableSource {
   /// The one variable that it is; nil for a whole object.
   fileprivate var variable: String? {
     switch self {
-    case .field(_, let variable), .object(.value(let variable, _, _, _)): variable
+    case .field(_, let variable), .pod(_, let variable), .object(.value(let variable, _, _, _)): variable
     case .object(.all): nil
     }
   }
@@ -111,6 +117,9 @@ extension DocumentReader {
       case "nodeSelector": patch.nodeSelector = reader.textMap(value)
       case "activeDeadlineSeconds":
         patch.activeDeadlineSeconds = reader.integerText(value, in: 1...Self.secondsMax)
+      case "affinity", "dnsConfig", "dnsPolicy", "hostAliases", "imagePullSecrets", "priorityClassName",
+        "resourceClaims", "runtimeClassName", "schedulerName", "securityContext", "serviceAccountName", "tolerations":
+        reader.readPodMember(key, value, into: &patch.pod)
       default: patch.terminationGraceSeconds = reader.integer(value, in: 0...Self.secondsMax)
       }
     }
@@ -128,6 +137,7 @@ extension DocumentReader {
       case "args": patch.args = reader.texts(value)
       case "workingDir": patch.workingDir = reader.absolutePath(value)
       case "resources": patch.resources = reader.readResources(value)
+      case "imagePullPolicy", "securityContext": patch.podMembers[key] = reader.readPodMember(key, value)
       default:
         patch.env = reader.list(value) { reader, item in
           var variable = EnvironmentVariable(name: "", value: "")

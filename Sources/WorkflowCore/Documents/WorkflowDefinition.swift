@@ -145,7 +145,9 @@ public struct WorkflowSpec: Hashable, Sendable, Codable {
   public var ttl: TTLStrategy?
   /// Labels that are made when the workflow is submitted: expr-lang by the label's key.
   public var labelsFrom: [String: String] = [:]
-  /// Only told by `workflow.serviceAccountName`.
+  /// What only Kubernetes can obey, of all tasks. Texts may hold tags.
+  public var pod = PodSettings()
+  /// Told by `workflow.serviceAccountName`; for Kubernetes see `pod`.
   public var serviceAccountName = "default"
   /// `volumeClaimGC`: volumes of its own go with its end even if it failed.
   public var claimsGoWithFailure = false

@@ -51,6 +51,10 @@ public struct WorkflowTemplate: Hashable, Sendable, Codable {
   public var containerSet: ContainerSet?
   /// With it, the body is a container of nothing.
   public var http: HTTPTemplate?
+  /// With it, the body is a container of nothing.
+  public var resource: ResourceTemplate?
+  /// What only Kubernetes can obey of it, in place of what the workflow says. Texts may hold tags.
+  public var pod = PodSettings()
   /// `data`: with it, the body is a container of nothing. The expressions, applied one after the other to the names of what is at the
   /// place of the last input artifact.
   public var transformations: [String]?
@@ -111,6 +115,8 @@ public struct ContainerTemplate: Hashable, Sendable, Codable {
   public var volumeMounts: [VolumeMount]
   /// nil: none.
   public var probes: ProbesTemplate?
+  /// What only Kubernetes can obey of it: `PodSettings.containerMembers` but for `env`. Texts may hold tags.
+  public var podMembers: [String: JSONValue] = [:]
 
   public init(
     image: String = "", command: [String] = [], args: [String] = [], source: String? = nil,
@@ -160,6 +166,21 @@ public struct HTTPTemplate: Hashable, Sendable, Codable {
   var texts: [String] {
     [method, url, body, timeoutSeconds] + headers.flatMap { [$0.name, $0.value] } + [successCondition].compactMap { $0 }
   }
+}
+
+/// `resource` of a template. Every text may hold tags.
+public struct ResourceTemplate: Hashable, Sendable, Codable {
+  public var action = RunResource.Action.get
+  public var manifest = ""
+  public var mergeStrategy = RunResource.MergeStrategy.strategic
+  public var setsOwner = false
+  public var successCondition: String?
+  public var failureCondition: String?
+  public var flags: [String] = []
+  public init() {}
+
+  /// Everything in it that may hold tags.
+  var texts: [String] { [manifest] + flags + [successCondition, failureCondition].compactMap { $0 } }
 }
 
 /// `containerSet` of a template.

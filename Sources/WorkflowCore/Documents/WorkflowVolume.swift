@@ -9,7 +9,10 @@ public struct WorkflowVolume: Hashable, Sendable, Codable {
     /// `persistentVolumeClaim`: a directory that a cluster's operator has named so. May hold tags.
     case claim(name: String, isReadOnly: Bool)
     /// One of `volumeClaimTemplates`: a directory of the workflow's own.
-    case ownClaim
+    /// - Parameter specification: its `spec`, for Kubernetes.
+    case ownClaim(specification: JSONValue?)
+    /// Of a kind that only Kubernetes has: an object with one member, named by the kind.
+    case pod(JSONValue)
   }
   public enum FileSource: Hashable, Sendable, Codable {
     /// - Parameter items: nil: every key is a file.
@@ -29,15 +32,22 @@ extension WorkflowVolume {
   var isClaim: Bool {
     switch kind {
     case .claim, .ownClaim: true
-    case .emptyDir, .files: false
+    case .emptyDir, .files, .pod: false
     }
   }
+}
+
+extension WorkflowVolume {
+  /// Whether only Kubernetes has it.
+  var isPodVolume: Bool { if case .pod = kind { true } else { false } }
 }
 
 /// What a variable takes from elsewhere. Names may hold tags.
 public enum VariableSource: Hashable, Sendable, Codable {
   case object(EnvironmentSource)
   case field(PodField, variable: String)
+  /// A field of the pod that no run has elsewhere: `valueFrom` as it is written.
+  case pod([String: JSONValue], variable: String)
 }
 
 /// A `fieldRef` that has a meaning where there are no pods.

@@ -163,7 +163,7 @@ extension WorkflowArguments {
     for parameter in parameters {
       texts += [parameter.value, parameter.defaultValue, parameter.valueFrom?.defaultValue].compactMap(\.self)
       switch parameter.valueFrom?.source {
-      case .parameter(let text), .expression(let text), .path(let text): texts.append(text)
+      case .parameter(let text), .expression(let text), .path(let text), .jsonPath(let text): texts.append(text)
       case .supplied, nil: break
       }
     }

@@ -231,7 +231,7 @@ extension WorkflowMachine {
       "withParam value of '\(call.step.name)' could not be parsed as a JSON list (\(reason)): \(text.prefix(200))")
   }
 
-  private func substitute(_ value: JSONValue, in context: TagContext) throws -> JSONValue {
+  func substitute(_ value: JSONValue, in context: TagContext) throws -> JSONValue {
     switch value {
     case .string(let text): return .string(try substitute(text, in: context))
     case .array(let elements): return .array(try elements.map { try substitute($0, in: context) })
@@ -309,7 +309,7 @@ extension ExitHook {
 extension ValueFrom {
   fileprivate var text: String? {
     switch source {
-    case .parameter(let text), .expression(let text), .path(let text): text
+    case .parameter(let text), .expression(let text), .path(let text), .jsonPath(let text): text
     case .supplied, nil: nil
     }
   }

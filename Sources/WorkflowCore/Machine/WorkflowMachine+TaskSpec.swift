@@ -39,6 +39,8 @@ extension WorkflowMachine {
       spec.http = try request(http, at: ordinal)
       spec.capturesResult = true
     }
+    if let resource = template.resource { spec.resource = try object(resource, template.outputs, at: ordinal) }
+    takePodSettings(template, at: ordinal, into: &spec)
     try gatherContainers(container, template, at: ordinal, into: &spec)
     try checkClaims(of: spec)
     spec.beside = try companion(of: ordinal, spec)

@@ -52,7 +52,7 @@ extension WorkflowMachine {
           guard let fallback else { throw error }
           return try substitute(fallback, in: context)
         }
-      case .path, .supplied, nil: return try fallback.map { try substitute($0, in: context) }
+      case .path, .jsonPath, .supplied, nil: return try fallback.map { try substitute($0, in: context) }
       }
     }
     return try parameter.defaultValue.map { try substitute($0, in: context) }

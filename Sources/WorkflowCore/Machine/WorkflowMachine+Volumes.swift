@@ -20,6 +20,7 @@ extension WorkflowMachine {
     var sources: [EnvironmentSource] = []
     for source in container.variableSources {
       switch source {
+      case .pod: break  // `PodSettings`
       case .field(let field, let variable):
         fields.append(EnvironmentVariable(name: variable, value: try value(of: field, template, at: ordinal)))
       case .object(.value(let variable, let key, let object, let isOptional)):
@@ -66,15 +67,24 @@ extension WorkflowMachine {
       if mounts[mount.name] == nil { order.append(mount.name) }
       mounts[mount.name, default: []].append(place)
       if case .emptyDir = volume.kind, isReadOnly { readOnly(path, part, &spec) }
-      if volume.isClaim, isReadOnly { readOnlyClaims.insert(path) }
+      if volume.isClaim || volume.isPodVolume, isReadOnly { readOnlyClaims.insert(path) }
     }
     for name in order {
       switch volumes[name]!.kind {
       case .emptyDir: shareDirectory(name, mounts[name]!, &spec)
-      case .ownClaim:
+      case .ownClaim(let specification):
         let owner = ClaimVolume.Owner(uid: identity.uid, goesWithFailure: definition.spec.claimsGoWithFailure)
         claim(
-          name, owner, mounts[name]!.map { .init(path: $0.path, isReadOnly: readOnlyClaims.contains($0.path)) }, &spec)
+          name, owner, mounts[name]!.map { .init(path: $0.path, isReadOnly: readOnlyClaims.contains($0.path)) }, &spec,
+          try specification.map { try substitute($0, in: context) })
+      case .pod(let source):
+        spec.pod = spec.pod ?? PodSettings()
+        spec.pod!.volumes.append(
+          PodVolume(
+            name: name, source: try substitute(source, in: context),
+            mounts: mounts[name]!.map {
+              .init(path: $0.path, subPath: $0.subPath, isReadOnly: readOnlyClaims.contains($0.path))
+            }))
       case .claim(let claimName, let isReadOnly):
         claim(
           try substitute(claimName, in: context), nil,
@@ -97,9 +107,13 @@ extension WorkflowMachine {
   }
 
   private func claim(
-    _ name: String, _ owner: ClaimVolume.Owner?, _ mounts: [ClaimVolume.Mount], _ spec: inout TaskSpec
+    _ name: String, _ owner: ClaimVolume.Owner?, _ mounts: [ClaimVolume.Mount], _ spec: inout TaskSpec,
+    _ specification: JSONValue? = nil
   ) {
-    spec.claims = (spec.claims ?? []) + [ClaimVolume(name: name, workflow: owner, mounts: mounts)]
+    spec.claims =
+      (spec.claims ?? []) + [
+        ClaimVolume(name: name, workflow: owner, mounts: mounts, specification: specification)
+      ]
   }
 
   /// What a run puts into a volume stays there: outputs are taken from its own directories.
@@ -195,7 +209,9 @@ extension WorkflowMachine {
     switch field {
     case .name, .uid: return argoID(of: ordinal)
     case .namespace: return identity.project.text
-    case .serviceAccountName: return "default"
+    case .serviceAccountName:
+      let own = template.pod.spec["serviceAccountName"]?.stringValue
+      return try substitute(own ?? definition.spec.serviceAccountName, in: context)
     case .label(let key): return try podLabels(template)[key].map { try substitute($0, in: context) } ?? ""
     case .annotation(let key):
       return try podAnnotations(template, at: ordinal)[key].map { try substitute($0, in: context) } ?? ""

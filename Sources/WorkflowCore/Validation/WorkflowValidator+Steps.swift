@@ -136,6 +136,8 @@ extension WorkflowValidator {
       case .supplied: break
       case .path:
         report("a steps or dag template has no files: use valueFrom.parameter", at: place / "valueFrom" / "path")
+      case .jsonPath:
+        report("a steps or dag template has no object: use valueFrom.parameter", at: place / "valueFrom" / "jsonPath")
       case nil:
         if parameter.isRequired {
           report("an output parameter needs valueFrom.parameter or valueFrom.expression", at: place)

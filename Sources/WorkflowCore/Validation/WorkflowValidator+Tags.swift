@@ -292,6 +292,9 @@ extension WorkflowValidator {
       if case .path(let text) = parameter.valueFrom?.source {
         check(text, scope, at: path / "outputs" / "parameters" / index / "valueFrom" / "path")
       }
+      if case .jsonPath(let text) = parameter.valueFrom?.source {
+        check(text, scope, at: path / "outputs" / "parameters" / index / "valueFrom" / "jsonPath")
+      }
     }
     for (index, artifact) in template.outputs.artifacts.enumerated() {
       validateTags(of: artifact, scope, at: path / "outputs" / "artifacts" / index)

@@ -165,6 +165,8 @@ struct WorkflowValidator {
       let isScript = container.source != nil
       if let http = template.http {
         for text in http.texts { check(text, scope, at: path / "http") }
+      } else if let resource = template.resource {
+        for text in resource.texts { check(text, scope, at: path / "resource") }
       } else if let expressions = template.transformations {
         for text in expressions {
           if text.hasTags {
@@ -176,6 +178,7 @@ struct WorkflowValidator {
       } else if template.containerSet == nil {
         validateContainer(container, of: template, scope, at: path / (isScript ? "script" : "container"))
       }
+      for text in template.pod.texts { check(text, scope, at: path) }
       validateCompanions(of: template, scope, at: path)
       validateLeafOutputs(template, at: path / "outputs")
     case .suspend(let duration):
@@ -226,6 +229,7 @@ struct WorkflowValidator {
       }
       for text in texts { check(text, scope, at: path / "env") }
     }
+    for text in container.podMembers.values.flatMap(\.texts) { check(text, scope, at: path) }
     for text in container.probes?.all.flatMap(\.texts) ?? [] { check(text, scope, at: path) }
     checkSecretReferences(of: container, at: path)
     if let directory = container.workingDir { check(directory, scope, at: path / "workingDir") }
@@ -271,7 +275,7 @@ struct WorkflowValidator {
   private mutating func validateLeafOutputs(_ template: WorkflowTemplate, at path: DocumentPath) {
     for (index, parameter) in template.outputs.parameters.enumerated() {
       switch parameter.valueFrom?.source {
-      case .path, .expression: continue
+      case .path, .expression, .jsonPath: continue
       case .parameter, .supplied, nil:
         if parameter.value != nil || parameter.defaultValue != nil || parameter.valueFrom?.defaultValue != nil {
           continue

@@ -21,6 +21,7 @@ struct ArgoSupportTableTests {
     ("script", FieldTables.script), ("env[]", FieldTables.environmentVariable),
     ("env[].valueFrom", FieldTables.variableSource),
     ("secretKeyRef, configMapKeyRef", FieldTables.keyReference), ("fieldRef", FieldTables.fieldReference),
+    ("resourceFieldRef", FieldTables.resourceField),
     ("envFrom[]", FieldTables.wholeObject), ("secretRef, configMapRef", FieldTables.objectReference),
     ("initContainers[], sidecars[]", FieldTables.companion), ("containerSet", FieldTables.containerSet),
     ("containerSet.containers[]", FieldTables.setContainer),
@@ -28,6 +29,7 @@ struct ArgoSupportTableTests {
     ("template.http", FieldTables.httpTemplate), ("template.http.bodyFrom", FieldTables.httpBodyFrom),
     ("template.http.headers[]", FieldTables.httpHeader),
     ("template.http.headers[].valueFrom", FieldTables.httpHeaderSource),
+    ("template.resource", FieldTables.resourceTemplate),
     ("template.data", FieldTables.data), ("template.data.source", FieldTables.dataSource),
     ("template.data.transformation[]", FieldTables.transformation),
     ("ports[]", FieldTables.port), ("probes", FieldTables.probe), ("probes.exec", FieldTables.execAction),
@@ -79,6 +81,7 @@ struct ArgoSupportTableTests {
       text += "\n### \(title)\n\n"
       text += "Supported: \(table.honoured.isEmpty ? "nothing beyond the object itself" : names(table.honoured)).\n"
       if !table.accepted.isEmpty { text += "\nAccepted without effect: \(names(table.accepted)).\n" }
+      text += rows("obeyed by clusters of Kubernetes alone, elsewhere kept with a warning", table.pods)
       text += rows("kept with a warning", table.noted) + rows("refused", table.refused)
     }
     return text + "\n"

@@ -46,13 +46,21 @@ struct VolumeTests {
       - {name: other, container: {image: i, command: [c]}}
     """
 
+  /// For Kubernetes.
+  private static let wanted: JSONValue = [
+    "accessModes": ["ReadWriteOnce"], "resources": ["requests": ["storage": "1Gi"]],
+  ]
+
   @Test("runs that mount a volume of the workflow's own go where the first of them went; others go anywhere")
   func claims() throws {
     var driver = try MachineDriver(spec: Self.claims)
     driver.send(.start)
     let own = ClaimVolume.Owner(uid: "uid-1", goesWithFailure: true)
     let make = try driver.machine.taskSpec(for: driver.open[0])
-    #expect(make.claims == [ClaimVolume(name: "work", workflow: own, mounts: [.init(path: "/mnt/vol")])])
+    #expect(
+      make.claims == [
+        ClaimVolume(name: "work", workflow: own, mounts: [.init(path: "/mnt/vol")], specification: Self.wanted)
+      ])
     #expect(make.features == [.claims] && make.beside == nil && make.scratchPaths.isEmpty)
     driver.machine.volumesPlaced(on: "edge")
     driver.machine.volumesPlaced(on: "late")
@@ -61,7 +69,8 @@ struct VolumeTests {
     let read = try driver.machine.taskSpec(for: driver.open[0])
     #expect(
       read.claims == [
-        ClaimVolume(name: "work", workflow: own, mounts: [.init(path: "/in", isReadOnly: true)]),
+        ClaimVolume(
+          name: "work", workflow: own, mounts: [.init(path: "/in", isReadOnly: true)], specification: Self.wanted),
         ClaimVolume(name: "genomes", workflow: nil, mounts: [.init(path: "/refs", isReadOnly: true)]),
       ])
     #expect(read.beside == Companion("edge", .volumes))
@@ -183,8 +192,8 @@ struct VolumeTests {
   @Test(
     "what has no meaning here is refused by name",
     arguments: [
-      ("env: [{name: A, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]", "", "there is no pod here"),
-      ("env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}]", "", "known to its author"),
+      ("env: [{name: A, valueFrom: {fieldRef: {fieldPath: status.phase}}}]", "", "of the fields of a pod"),
+      ("env: [{name: A, valueFrom: {resourceFieldRef: {divisor: 1}}}]", "", "needs the name of a resource"),
       ("env: [{name: A, value: x, valueFrom: {secretKeyRef: {name: a, key: b}}}]", "", "not both"),
       ("env: [{name: A, valueFrom: {secretKeyRef: {name: a}}}]", "", "needs the name of a secret"),
       ("envFrom: [{prefix: A}]", "", "takes one of"),

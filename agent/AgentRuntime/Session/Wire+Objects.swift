@@ -1,5 +1,6 @@
 internal import FederationAPI
 internal import FederationModel
+internal import FoundationEssentials
 
 extension Fubini_Agent_V1_ProjectObject {
   var model: FederationModel.ProjectObject { .init(configMap ? .configMap : .secret, name) }
@@ -100,11 +101,29 @@ extension Fubini_Agent_V1_Probe {
 }
 
 extension Fubini_Agent_V1_ClaimVolume {
+  /// - Throws: `.invalidArgument` for a specification that is no JSON.
   var model: FederationModel.ClaimVolume {
-    FederationModel.ClaimVolume(
-      name: name,
-      workflow: workflowUid.isEmpty ? nil : .init(uid: workflowUid, goesWithFailure: goesWithFailure),
-      mounts: mounts.map { .init(path: $0.path, isReadOnly: $0.readOnly) })
+    get throws {
+      FederationModel.ClaimVolume(
+        name: name,
+        workflow: workflowUid.isEmpty ? nil : .init(uid: workflowUid, goesWithFailure: goesWithFailure),
+        mounts: mounts.map { .init(path: $0.path, isReadOnly: $0.readOnly) },
+        specification: try Fubini_Agent_V1_TaskSpec.value(specification))
+    }
+  }
+}
+
+extension Fubini_Agent_V1_TaskSpec {
+  /// What travels as JSON; nil: nothing was said.
+  ///
+  /// - Throws: `.invalidArgument` for what this agent cannot read.
+  static func value<Value: Decodable>(_ json: String) throws -> Value? {
+    guard !json.isEmpty else { return nil }
+    do { return try JSONDecoder().decode(Value.self, from: Data(json.utf8)) } catch {
+      throw FederationError(
+        .invalidArgument, "The settings of the task for Kubernetes cannot be read by this agent: upgrade it",
+        cause: error)
+    }
   }
 }
 

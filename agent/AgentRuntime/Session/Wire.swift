@@ -124,7 +124,9 @@ extension Fubini_Agent_V1_TaskSpec {
         labels: labels.isEmpty ? nil : labels)
       if hasHTTP { spec.http = http.model }
       if !transformations.isEmpty { spec.transformations = transformations }
-      if !claims.isEmpty { spec.claims = claims.map(\.model) }
+      if !claims.isEmpty { spec.claims = try claims.map { try $0.model } }
+      spec.pod = try Self.value(pod)
+      spec.resource = try Self.value(resource)
       if hasContainers { spec.containers = try containers.model }
       if !environmentSources.isEmpty { spec.environmentSources = environmentSources.map(\.model) }
       if !fileVolumes.isEmpty { spec.fileVolumes = fileVolumes.map(\.model) }

@@ -1,5 +1,6 @@
 import FederationAPI
 import FederationModel
+import FoundationEssentials
 import SwiftProtobuf
 
 // What a run takes from objects of its project, as it goes to an agent: by name. Values go by GetSecret alone.
@@ -111,6 +112,14 @@ extension Fubini_Agent_V1_ClaimVolume {
     name = claim.name
     if let owner = claim.workflow { (workflowUid, goesWithFailure) = (owner.uid, owner.goesWithFailure) }
     mounts = claim.mounts.map { mount in .with { ($0.path, $0.readOnly) = (mount.path, mount.isReadOnly) } }
+    specification = claim.specification?.description ?? ""
+  }
+}
+
+extension Fubini_Agent_V1_TaskSpec {
+  /// Of what has the shape of another's API, which is told as it is. It was made of a document, so that there is no number without a text.
+  static func json(_ value: some Encodable) -> String {
+    (try? JSONEncoder().encode(value)).map { String(decoding: $0, as: UTF8.self) } ?? ""
   }
 }
 

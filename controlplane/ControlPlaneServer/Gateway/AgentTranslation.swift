@@ -292,6 +292,8 @@ extension Fubini_Agent_V1_TaskSpec {
     transformations = spec.transformations ?? []
     if let several = spec.containers { containers = Fubini_Agent_V1_RunContainers(several) }
     claims = (spec.claims ?? []).map(Fubini_Agent_V1_ClaimVolume.init)
+    if let settings = spec.pod { pod = Self.json(settings) }
+    if let object = spec.resource { resource = Self.json(object) }
     environmentSources = (spec.environmentSources ?? []).map(Fubini_Agent_V1_EnvironmentSource.init)
     fileVolumes = (spec.fileVolumes ?? []).map(Fubini_Agent_V1_FileVolume.init)
     directoryMounts = (spec.directoryMounts ?? []).map { mount in

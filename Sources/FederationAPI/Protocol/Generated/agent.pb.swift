@@ -1168,6 +1168,18 @@ public nonisolated struct Fubini_Agent_V1_TaskSpec: @unchecked Sendable {
     set {_uniqueStorage()._claims = newValue}
   }
 
+  /// Features `pods` and `privilegedPods`, and settings that others may ignore: FederationModel.PodSettings as JSON. Empty: none.
+  public var pod: String {
+    get {_storage._pod}
+    set {_uniqueStorage()._pod = newValue}
+  }
+
+  /// Feature `resources`, in place of a program: FederationModel.RunResource as JSON. Empty: none.
+  public var resource: String {
+    get {_storage._resource}
+    set {_uniqueStorage()._resource = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1190,6 +1202,9 @@ public nonisolated struct Fubini_Agent_V1_ClaimVolume: Sendable {
   public var goesWithFailure: Bool = false
 
   public var mounts: [Fubini_Agent_V1_ClaimMount] = []
+
+  /// Of the workflow's own: `spec` of a PersistentVolumeClaim, as JSON; empty: nothing is said.
+  public var specification: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -4413,7 +4428,7 @@ nonisolated extension Fubini_Agent_V1_RunSlice: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".TaskSpec"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0\u{1}transformations\0\u{1}claims\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}image\0\u{1}command\0\u{1}arguments\0\u{1}script\0\u{1}environment\0\u{3}working_directory\0\u{1}resources\0\u{3}scratch_paths\0\u{1}inputs\0\u{3}output_artifacts\0\u{3}output_parameters\0\u{3}captures_result\0\u{3}active_deadline_ms\0\u{3}termination_grace_ms\0\u{3}gang_size\0\u{1}slurm\0\u{1}limits\0\u{1}datasets\0\u{1}labels\0\u{3}priority_class\0\u{3}on_preempt\0\u{4}'environment_sources\0\u{3}file_volumes\0\u{3}directory_mounts\0\u{1}containers\0\u{1}http\0\u{1}transformations\0\u{1}claims\0\u{1}pod\0\u{1}resource\0")
 
   fileprivate class _StorageClass {
     var _image: String = String()
@@ -4444,6 +4459,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
     var _http: Fubini_Agent_V1_RunHTTP? = nil
     var _transformations: [String] = []
     var _claims: [Fubini_Agent_V1_ClaimVolume] = []
+    var _pod: String = String()
+    var _resource: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -4482,6 +4499,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       _http = source._http
       _transformations = source._transformations
       _claims = source._claims
+      _pod = source._pod
+      _resource = source._resource
     }
   }
 
@@ -4528,6 +4547,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         case 64: try { try decoder.decodeSingularMessageField(value: &_storage._http) }()
         case 65: try { try decoder.decodeRepeatedStringField(value: &_storage._transformations) }()
         case 66: try { try decoder.decodeRepeatedMessageField(value: &_storage._claims) }()
+        case 67: try { try decoder.decodeSingularStringField(value: &_storage._pod) }()
+        case 68: try { try decoder.decodeSingularStringField(value: &_storage._resource) }()
         default: break
         }
       }
@@ -4624,6 +4645,12 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
       if !_storage._claims.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._claims, fieldNumber: 66)
       }
+      if !_storage._pod.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._pod, fieldNumber: 67)
+      }
+      if !_storage._resource.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._resource, fieldNumber: 68)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -4661,6 +4688,8 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
         if _storage._http != rhs_storage._http {return false}
         if _storage._transformations != rhs_storage._transformations {return false}
         if _storage._claims != rhs_storage._claims {return false}
+        if _storage._pod != rhs_storage._pod {return false}
+        if _storage._resource != rhs_storage._resource {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -4672,7 +4701,7 @@ nonisolated extension Fubini_Agent_V1_TaskSpec: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClaimVolume"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}workflow_uid\0\u{3}goes_with_failure\0\u{1}mounts\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}workflow_uid\0\u{3}goes_with_failure\0\u{1}mounts\0\u{1}specification\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4684,6 +4713,7 @@ nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftP
       case 2: try { try decoder.decodeSingularStringField(value: &self.workflowUid) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.goesWithFailure) }()
       case 4: try { try decoder.decodeRepeatedMessageField(value: &self.mounts) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.specification) }()
       default: break
       }
     }
@@ -4702,6 +4732,9 @@ nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftP
     if !self.mounts.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.mounts, fieldNumber: 4)
     }
+    if !self.specification.isEmpty {
+      try visitor.visitSingularStringField(value: self.specification, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -4710,6 +4743,7 @@ nonisolated extension Fubini_Agent_V1_ClaimVolume: SwiftProtobuf.Message, SwiftP
     if lhs.workflowUid != rhs.workflowUid {return false}
     if lhs.goesWithFailure != rhs.goesWithFailure {return false}
     if lhs.mounts != rhs.mounts {return false}
+    if lhs.specification != rhs.specification {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
