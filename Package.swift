@@ -138,6 +138,7 @@ let package = Package(
         .embedInCode("V0029__held_artifacts.sql"),
         .embedInCode("V0031__jobs.sql"),
         .embedInCode("V0034__grants.sql"),
+        .embedInCode("V0035__run_causes.sql"),
       ],
       swiftSettings: settings),
     .target(

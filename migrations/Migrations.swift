@@ -36,6 +36,7 @@ public enum EmbeddedMigrations {
       ("V0029__held_artifacts.sql", String(decoding: PackageResources.V0029__held_artifacts_sql, as: UTF8.self)),
       ("V0031__jobs.sql", String(decoding: PackageResources.V0031__jobs_sql, as: UTF8.self)),
       ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
+      ("V0035__run_causes.sql", String(decoding: PackageResources.V0035__run_causes_sql, as: UTF8.self)),
     ]
   }
 }

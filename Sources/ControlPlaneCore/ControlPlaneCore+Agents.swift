@@ -232,6 +232,7 @@ extension ControlPlaneCore {
     row.finishedAt = now
     row.exitCode = outcome.exitCode
     row.message = outcome.message
+    row.cause = hasLeft ? .preempted : event.cause
     row.bytesIn = event.usage.bytesIn
     row.bytesOut = event.usage.bytesOut
     row.wallMilliseconds = event.usage.wallMilliseconds

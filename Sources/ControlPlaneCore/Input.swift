@@ -345,6 +345,8 @@ public struct AgentEvent: Hashable, Sendable {
   public var isUnpaid: Bool
   /// With `running`: of a daemon that can be used now.
   public var isReady: Bool
+  /// With a terminal phase, where it did not end by itself.
+  public var cause: RunEndCause?
   public init(
     sequence: Int64, run: RunID, phase: RunPhase, at: Timestamp, message: String = "", outcome: TaskOutcome? = nil,
     runsAs: String = "", usage: RunUsage = RunUsage(), isUnpaid: Bool = false, isReady: Bool = false

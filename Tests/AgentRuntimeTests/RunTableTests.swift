@@ -133,8 +133,11 @@ import Testing
     #expect(restarted.takeTurn().actions == [.extend([RunID(7): .seconds(5)])])
     let ended = turn(
       &restarted, welcome([assignment(7) { $0.sliceMs = 5000 }]),
-      .observed([RunObservation(id: RunID(7), phase: .failed, exitCode: 143, message: "m", isUnpaid: true)]))
-    #expect(try events(ended.changes).last?.outcome.unpaid == true)
+      .observed([
+        RunObservation(id: RunID(7), phase: .failed, exitCode: 143, message: "m", isUnpaid: true, cause: .timeLimit)
+      ]))
+    let outcome = try #require(try events(ended.changes).last?.outcome)
+    #expect(outcome.unpaid && outcome.cause == "timeLimit")
     #expect(turn(&restarted, .extended([RunID(7): .seconds(9)])).changes.isEmpty, "it is over")
   }
 

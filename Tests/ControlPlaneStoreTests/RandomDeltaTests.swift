@@ -395,6 +395,7 @@ private struct RandomLife {
           artifacts: ["out": random.next(upTo: 2) == 0 ? Sample.artifact : Sample.unstored]))
       event.usage = RunUsage(
         bytesIn: ByteCount(7), bytesFrom: ["a": ByteCount(4)], bytesOut: ByteCount(8), wallMilliseconds: 900)
+      if event.phase == .failed { event.cause = RunEndCause.allCases[random.next(upTo: RunEndCause.allCases.count)] }
       known[cluster]![run] = nil
     } else {
       known[cluster]![run] = .running

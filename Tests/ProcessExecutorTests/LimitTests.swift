@@ -24,7 +24,7 @@ struct LimitTests {
       #expect(free.phase == .succeeded, "\(free)")
       spec.limits = Resources(memory: .mebibytes(64))
       let limited = try await fixture.run(2, spec)
-      #expect(limited.phase == .failed)
+      #expect(limited.phase == .failed && limited.cause == .outOfMemory && free.cause == nil)
       #expect(limited.message.hasPrefix("OOMKilled: "), "\(limited)")
     }
     try await fixture.executor.shutdownSupervisorWhenIdle()

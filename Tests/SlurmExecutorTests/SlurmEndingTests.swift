@@ -123,6 +123,7 @@ struct SlurmEndingTests {
       try await fixture.cluster.command("scontrol", ["update", "JobId=\(job)", "TimeLimit=1"])
       let end = try await fixture.end(of: 1)
       #expect(end.phase == .failed && end.message == "its time limit in Slurm was reached", "\(end)")
+      #expect(end.cause == .timeLimit)
       try await isDead(1, fixture)
     }
   }

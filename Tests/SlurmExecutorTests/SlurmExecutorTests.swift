@@ -98,7 +98,7 @@ struct SlurmExecutorTests {
     try await SlurmExecutorFixture.with { fixture in
       try await fixture.submit(1, "sleep 100") { $0.walltime = .seconds(1) }
       let end = try await fixture.end(of: 1)
-      #expect(end.phase == .failed && end.message == "the walltime has passed")
+      #expect(end.phase == .failed && end.message == "the walltime has passed" && end.cause == .timeLimit)
     }
   }
 

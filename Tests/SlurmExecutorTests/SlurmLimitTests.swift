@@ -24,7 +24,7 @@ struct SlurmLimitTests {
       try await fixture.submit(1, eat) { $0.spec.resources.memory = .mebibytes(32) }
       try await fixture.submit(2, "echo ran")
       let end = try await fixture.end(of: 1)
-      #expect(end.phase == .failed, "\(end)")
+      #expect(end.phase == .failed && end.cause == .outOfMemory, "\(end)")
       #expect(end.message == "OOMKilled: it needed more memory than its limit (Slurm ended it)", "\(end)")
       #expect(try await fixture.end(of: 2).phase == .succeeded)
       // It ran once, and does not any more.

@@ -313,6 +313,20 @@ internal import Testing
     }
   }
 
+  @Test("What Slurm knows of an end is told as a code, of which there is none where the step's own word counts")
+  func causes() {
+    func cause(_ state: JobState.End, _ change: (inout RunFacts) -> Void = { _ in }) -> RunEndCause? {
+      var facts = RunFacts(claim: .step, end: nil, scheduler: .ended(state, reason: ""))
+      change(&facts)
+      return Verdict.cause(facts)
+    }
+    #expect(cause(.timeout) == .timeLimit && cause(.deadline) == .deadline && cause(.preempted) == .preempted)
+    #expect(cause(.nodeFailure) == .nodeFailure && cause(.bootFailure) == .nodeFailure)
+    #expect(cause(.outOfMemory) == .outOfMemory && cause(.failed) { $0.isOverMemory = true } == .outOfMemory)
+    #expect(cause(.failed) == nil && cause(.completed) { $0.isAtTimeLimit = true } == .timeLimit)
+    #expect(cause(.cancelled(uid: 0)) == nil && cause(.failed) { $0.scheduler = .pending(reason: "") } == nil)
+  }
+
   @Test(
     "What Slurm said before a step started or ended is forgotten then, and an answer that was on its way is not taken")
   func staleAnswers() throws {

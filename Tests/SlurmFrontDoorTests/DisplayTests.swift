@@ -94,12 +94,21 @@ struct DisplayTests {
     #expect(try JobState.list("pd,RUNNING") == [.pending, .running])
     #expect(try JobState.list("all") == nil)
     #expect(throws: SlurmRefusal.self) { try JobState.list("XX") }
-    func ended(_ message: String, cancelled: Bool = false) -> JobState {
-      .ended(succeeded: false, isError: false, message: message, isCancelled: cancelled)
+  }
+
+  @Test("how a run ended is told by its code, whatever its message says; an end that was asked for is CANCELLED")
+  func ends() {
+    func ended(_ cause: RunEndCause?, cancelled: Bool = false) -> JobState {
+      .ended(succeeded: false, cause: cause, isCancelled: cancelled)
     }
-    #expect(ended("exit code 1") == .failed && ended("the walltime has passed") == .timeout)
-    #expect(ended("OOMKilled: it needed more memory than its limit; exit code 137") == .outOfMemory)
-    #expect(ended("lost") == .nodeFail && ended("exit code 1", cancelled: true) == .cancelled)
+    #expect(ended(nil) == .failed && ended(nil, cancelled: true) == .cancelled)
+    #expect(ended(.timeLimit, cancelled: true) == .cancelled)
+    #expect(
+      RunEndCause.allCases.map { ended($0).rawValue } == [
+        "TIMEOUT", "DEADLINE", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED",
+      ])
+    #expect(JobState.ended(succeeded: true, cause: nil, isCancelled: true) == .completed)
+    #expect(ended(.timeLimit).endReason == "TimeLimit" && ended(nil).endReason == "NonZeroExitCode")
   }
 
   @Test("I10: whatever keeps a task waiting has one word of Slurm's or ours")

@@ -227,11 +227,14 @@ public struct RunObservation: Hashable, Sendable, Codable {
   }
   /// Left out of what is encoded where it says nothing.
   private var unpaid: Bool?
+  /// At a terminal phase, where it did not end by itself.
+  public var cause: RunEndCause?
 
   public init(
     id: RunID, phase: RunPhase, exitCode: Int32? = nil, message: String = "", runsAs: String? = nil,
-    logBytes: Int64 = 0, wallTime: Duration? = nil, isUnpaid: Bool = false
+    logBytes: Int64 = 0, wallTime: Duration? = nil, isUnpaid: Bool = false, cause: RunEndCause? = nil
   ) {
+    self.cause = cause
     unpaid = isUnpaid ? true : nil
     self.id = id
     self.phase = phase

@@ -19,7 +19,8 @@ package enum RunOutcome {
     case .cancelled: (result.phase, result.message) = (.cancelled, "cancelled")
     case .fenced:
       (result.phase, result.message) = (.lost, "fenced: the agent had no contact for longer than the disconnect limit")
-    case .walltime: (result.phase, result.message) = (.failed, "the walltime has passed")
+    case .walltime:
+      (result.phase, result.message, result.cause) = (.failed, "the walltime has passed", .timeLimit)
     case .slice:
       (result.phase, result.message) = (.failed, "what was held for it has been used up")
       result.isUnpaid = true
@@ -28,6 +29,7 @@ package enum RunOutcome {
       (result.phase, result.message) = (
         .failed, "Pod was active on the node longer than the specified deadline: activeDeadlineSeconds has passed"
       )
+      result.cause = .timeLimit
     case .terminated: (result.phase, result.message) = (.failed, "ended by the batch system")
     case .lost: (result.phase, result.message, result.wallTime) = (.lost, "lost", nil)
     case .notStarted:
@@ -48,6 +50,7 @@ package enum RunOutcome {
     guard code != 0 else { return }
     if end.ranOutOfMemory {
       (result.phase, result.message) = (.failed, "OOMKilled: it needed more memory than its limit; exit code \(code)")
+      result.cause = .outOfMemory
     } else if isSandboxed, code == 1, let program = missingProgram(logHead) {
       // The author's fault, as in a container: a shell's exit code for it, Argo's words.
       result.phase = .failed

@@ -192,10 +192,12 @@ extension SlurmExecutor {
     runs[id] = run
     // What is not known to be in Slurm is not lost there: the next submission tries it again.
     if run.isUncertain, run.claim == .none, !run.isCancelRequested { return }
-    act(Verdict(run.facts(now: now)), on: id)
+    let facts = run.facts(now: now)
+    act(Verdict(facts), Verdict.cause(facts), on: id)
   }
 
-  private func act(_ verdict: Verdict, on id: RunID) {
+  /// - Parameter cause: of an end that Slurm and not the step tells.
+  private func act(_ verdict: Verdict, _ cause: RunEndCause?, on id: RunID) {
     switch verdict {
     case .wait: isPollWanted = isPollWanted || runs[id]!.end != nil
     case .queued(let reason):
@@ -208,9 +210,12 @@ extension SlurmExecutor {
     case .end(let end): finish(id, observation(id, end))
     case .endBecause(let end, let phase, let message):
       var told = observation(id, end)
-      (told.phase, told.message) = (phase, message)
+      (told.phase, told.message, told.cause) = (phase, message, phase.isBadEnd ? cause : nil)
       finish(id, told)
-    case .ended(let phase, let message): finish(id, unexplained(id, phase, message))
+    case .ended(let phase, let message):
+      var told = unexplained(id, phase, message)
+      if phase.isBadEnd { told.cause = cause }
+      finish(id, told)
     case .exited(let code): finish(id, accounted(id, code))
     }
   }
@@ -307,4 +312,9 @@ extension SlurmExecutor {
       observers.yield(runs[id]!.told)
     }
   }
+}
+
+extension RunPhase {
+  /// Neither asked for nor a mistake of the submission: what Slurm's word explains.
+  fileprivate var isBadEnd: Bool { self == .failed || self == .lost }
 }

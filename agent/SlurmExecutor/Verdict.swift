@@ -216,6 +216,21 @@ enum Verdict: Hashable, Sendable {
     }
   }
 
+  /// The code for an end of which Slurm knows more than the step; nil where the step's own record has it, or nothing does.
+  static func cause(_ facts: RunFacts) -> RunEndCause? {
+    if facts.isOverMemory { return .outOfMemory }
+    guard case .ended(let state, _) = facts.scheduler else { return nil }
+    return switch state {
+    case .timeout: .timeLimit
+    case .outOfMemory: .outOfMemory
+    case .deadline: .deadline
+    case .nodeFailure, .bootFailure: .nodeFailure
+    case .preempted: .preempted
+    case .completed, .failed: facts.isAtTimeLimit ? .timeLimit : nil
+    case .cancelled, .revoked: nil
+    }
+  }
+
   private static func by(_ uid: UInt32?) -> String { uid.map { ", by user id \($0)" } ?? "" }
 
   private static func said(_ reason: String, unless: String = "None") -> String {

@@ -32,7 +32,7 @@ extension DeltaEncoder {
     ("staging_ms", "int8"),
     ("wall_ms", "int8"), ("runs_as", "text"), ("input_bytes", "int8"), ("egress", "text"),
     ("priority_class", "text"), ("preempted_for_workflow", "int8"), ("preempted_for_ordinal", "int4"),
-    ("program", "int8"), ("spot", "text"),
+    ("program", "int8"), ("spot", "text"), ("cause", "text"),
   ]
 
   // Which commit wrote a row. Read only in conditions: what is restored does not depend on it.
@@ -165,6 +165,7 @@ extension DeltaEncoder {
     p.append(column: rows) { $0.preemptedFor?.node.ordinal }
     p.append(column: rows) { $0.program }
     try p.append(column: rows) { try $0.spot.map { try RowJSON.encode($0) } }
+    p.append(column: rows) { $0.cause?.rawValue }
     for _ in runCommits { p.append(column: rows) { _ in commit } }
     return PostgresStatement(runSQL, p)
   }

@@ -107,6 +107,7 @@ enum RowDecoder {
       try int32(row, 30).map { TaskID(workflow: WorkflowID(workflow), node: NodeID($0)) }
     }
     run.spot = try row.optionalText(32).map { try RowJSON.decode(SpotTerms.self, $0) }
+    run.cause = try row.optionalText(33).map { try word($0, RunEndCause.self) }
     return run
   }
 

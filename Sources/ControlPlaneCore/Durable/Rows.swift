@@ -70,6 +70,8 @@ public struct RunRow: Hashable, Sendable {
   public var finishedAt: Timestamp?
   public var exitCode: Int32?
   public var message: String
+  /// Of an end that was not its own; nil in rows of earlier releases and while it lives.
+  public var cause: RunEndCause?
   /// Why an end is wanted; nil while none is.
   public var cancelReason: String?
   /// The task that it makes room for; nil: none. With it `cancelReason` is set, and it ends preempted.

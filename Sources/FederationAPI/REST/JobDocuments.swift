@@ -120,6 +120,8 @@ public struct JobTaskDocument: Hashable, Sendable, Codable {
   public var startedAt: WireTime?
   public var finishedAt: WireTime?
   public var exitCode: Int32?
+  /// Of an end that was not its own; nil: it was, or nobody told.
+  public var cause: RunEndCause?
   public var isCancelled: Bool
   /// Whether it has left files.
   public var hasResults: Bool
@@ -127,8 +129,9 @@ public struct JobTaskDocument: Hashable, Sendable, Codable {
   public init(
     task: Int32?, node: Int32? = nil, phase: NodePhase, reason: String, message: String, cluster: String? = nil,
     run: String? = nil, runPhase: String? = nil, startedAt: WireTime? = nil, finishedAt: WireTime? = nil,
-    exitCode: Int32? = nil, isCancelled: Bool = false, hasResults: Bool = false
+    exitCode: Int32? = nil, cause: RunEndCause? = nil, isCancelled: Bool = false, hasResults: Bool = false
   ) {
+    self.cause = cause
     self.task = task
     self.node = node
     self.phase = phase

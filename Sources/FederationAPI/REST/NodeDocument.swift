@@ -134,12 +134,16 @@ public struct RunDocument: Hashable, Sendable, Codable {
   public var charge: MoneyDocument?
   /// On spot capacity; nil: it is not.
   public var spot: Bool?
+  /// Of an end that was not its own; nil: it was, or nobody told.
+  public var cause: RunEndCause?
   public init(
     id: String, epoch: Int32, cluster: String, phase: String, message: String, boundAt: WireTime,
     dispatchedAt: WireTime?,
     startedAt: WireTime?, finishedAt: WireTime?, exitCode: Int32?, runsAs: String, bytesIn: Int64, bytesOut: Int64,
-    stagingSeconds: Double, wallSeconds: Double, charge: MoneyDocument?, spot: Bool? = nil
+    stagingSeconds: Double, wallSeconds: Double, charge: MoneyDocument?, spot: Bool? = nil,
+    cause: RunEndCause? = nil
   ) {
+    self.cause = cause
     self.spot = spot
     self.id = id
     self.epoch = epoch

@@ -1,3 +1,5 @@
+public import FederationModel
+
 /// What becomes of a job, in Slurm's words.
 public enum JobState: String, Hashable, Sendable, Codable, CaseIterable {
   case pending = "PENDING"
@@ -10,6 +12,7 @@ public enum JobState: String, Hashable, Sendable, Codable, CaseIterable {
   case nodeFail = "NODE_FAIL"
   case preempted = "PREEMPTED"
   case outOfMemory = "OUT_OF_MEMORY"
+  case deadline = "DEADLINE"
   case completing = "COMPLETING"
   case configuring = "CONFIGURING"
 
@@ -25,8 +28,21 @@ public enum JobState: String, Hashable, Sendable, Codable, CaseIterable {
     case .nodeFail: "NF"
     case .preempted: "PR"
     case .outOfMemory: "OOM"
+    case .deadline: "DL"
     case .completing: "CG"
     case .configuring: "CF"
+    }
+  }
+
+  /// What Slurm gives as the reason of a job in this state, where it gives one.
+  public var endReason: String? {
+    switch self {
+    case .failed: "NonZeroExitCode"
+    case .timeout: "TimeLimit"
+    case .outOfMemory: "OutOfMemory"
+    case .nodeFail: "NodeDown"
+    case .deadline: "DeadLine"
+    default: nil
     }
   }
 
@@ -59,16 +75,18 @@ public enum JobState: String, Hashable, Sendable, Codable, CaseIterable {
   /// Of a task that has ended.
   ///
   /// - Parameters:
-  ///   - message: as the node says it.
+  ///   - cause: why it did not end by itself.
   ///   - isCancelled: whether somebody asked for its end.
-  public static func ended(succeeded: Bool, isError: Bool, message: String, isCancelled: Bool) -> JobState {
+  public static func ended(succeeded: Bool, cause: RunEndCause?, isCancelled: Bool) -> JobState {
     if succeeded { return .completed }
     if isCancelled { return .cancelled }
-    if message.hasPrefix("the walltime has passed") || message.contains("activeDeadlineSeconds has passed") {
-      return .timeout
+    return switch cause {
+    case .timeLimit?: .timeout
+    case .deadline?: .deadline
+    case .outOfMemory?: .outOfMemory
+    case .nodeFailure?: .nodeFail
+    case .preempted?: .preempted
+    case nil: .failed
     }
-    if message.contains("OOMKilled") { return .outOfMemory }
-    if message.hasPrefix("lost") || message.hasPrefix("fenced") { return .nodeFail }
-    return .failed
   }
 }

@@ -20,8 +20,7 @@ extension JobLine {
     line.cluster = task.cluster ?? ""
     line.state = state(task)
     line.reason = line.state == .pending ? (task.reason.isEmpty ? PendingReason.priority : task.reason) : "None"
-    if line.state == .failed { line.reason = "NonZeroExitCode" }
-    if line.state == .timeout { line.reason = "TimeLimit" }
+    line.reason = line.state.endReason ?? line.reason
     line.message = task.phase.isTerminal && task.phase == .succeeded ? "" : task.message
     line.eligibleAt = job.beginAt?.timestamp
     (line.startedAt, line.finishedAt) = (task.startedAt?.timestamp, task.finishedAt?.timestamp)
@@ -46,9 +45,7 @@ extension JobLine {
     case .running: .running
     case .succeeded: .completed
     default:
-      .ended(
-        succeeded: task.phase.isFulfilledWell, isError: task.phase == .error, message: task.message,
-        isCancelled: task.isCancelled)
+      .ended(succeeded: task.phase.isFulfilledWell, cause: task.cause, isCancelled: task.isCancelled)
     }
   }
 

@@ -220,12 +220,15 @@ import Testing
     var told = Fubini_Agent_V1_RunEvent()
     (told.runID, told.phase, told.message, told.runsAs) = (1, .failed, "m\0", "r\0")
     told.outcome.result = "a\0b"
+    told.outcome.cause = "nodeFailure"
     told.outcome.parameters = ["p\0": "v\0"]
     told.outcome.artifacts = ["x\0": artifact]
     let event = try AgentEvent(told, from: "a")
     let outputs = try #require(event.outcome?.outputs)
     #expect(event.message == "m\u{fffd}" && event.runsAs == "r\u{fffd}" && outputs.result == "a\u{fffd}b")
-    #expect(outputs.parameters == ["p\u{fffd}": "v\u{fffd}"])
+    #expect(outputs.parameters == ["p\u{fffd}": "v\u{fffd}"] && event.cause == .nodeFailure)
+    told.outcome.cause = "a word of a later release"
+    #expect(try AgentEvent(told, from: "a").cause == nil)
     #expect(outputs.artifacts["x\u{fffd}"]?.key == "k\u{fffd}" && outputs.artifacts["x\u{fffd}"]?.sha256 == "s\u{fffd}")
     var hello = Fubini_Agent_V1_Hello()
     hello.journalID = "12345678\0"

@@ -483,6 +483,7 @@ extension RunTable {
     outcome.wallMs = observation.wallTime?.milliseconds ?? 0
     outcome.stagingMs = run.stagingMilliseconds
     outcome.unpaid = observation.isUnpaid
+    outcome.cause = observation.cause?.rawValue ?? ""
     end(id, collected.phase, message: collected.message, outcome: outcome, logBytes: observation.logBytes, at: now)
   }
 

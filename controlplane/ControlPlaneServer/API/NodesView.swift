@@ -119,6 +119,6 @@ extension RunDocument {
       bytesOut: row.bytesOut.bytes, stagingSeconds: Double(row.stagingMilliseconds) / 1000,
       wallSeconds: Double(row.wallMilliseconds) / 1000,
       charge: row.charge.flatMap { charge in row.quote.map { MoneyDocument(charge, $0.currency) } },
-      spot: row.spot.map { _ in true })
+      spot: row.spot.map { _ in true }, cause: row.cause)
   }
 }

@@ -227,11 +227,16 @@ extension APIServer {
     return JobTaskDocument(
       task: task, node: record.id.ordinal, phase: record.phase, reason: reason, message: message,
       cluster: run?.cluster.text, run: run?.id.hexadecimal, runPhase: run?.phase.name, startedAt: run?.startedAt?.wire,
-      finishedAt: record.finishedAt?.wire, exitCode: record.exitCode,
+      finishedAt: record.finishedAt?.wire, exitCode: record.exitCode, cause: isBad ? cause(of: run) : nil,
       isCancelled: isBad
         && (run?.phase == .cancelled || record.cancelReason != nil || record.message.hasPrefix(JobDesk.cancelReason)
           || head.status.shutdown != nil && run == nil),
       hasResults: record.outputs.artifacts[SlurmFrontDoor.JobDocument.resultsArtifact] != nil)
+  }
+
+  /// A run that is lost is so because its node, or all of its cluster, is.
+  private static func cause(of run: RunRow?) -> RunEndCause? {
+    run?.cause ?? (run?.phase == .lost ? .nodeFailure : nil)
   }
 
   // MARK: Changing

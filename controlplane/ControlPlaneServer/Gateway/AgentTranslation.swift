@@ -155,6 +155,8 @@ extension AgentEvent {
       message: message, outcome: outcome, runsAs: event.runsAs.told(256),
       usage: RunUsage(event.outcome), isUnpaid: phase.isTerminal && event.outcome.unpaid,
       isReady: phase == .running && event.ready)
+    // A word of a later release than ours is nothing that we could tell.
+    if phase.isTerminal { cause = RunEndCause(rawValue: event.outcome.cause) }
   }
 }
 

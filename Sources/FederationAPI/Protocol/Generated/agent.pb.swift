@@ -2808,6 +2808,9 @@ public nonisolated struct Fubini_Agent_V1_Outcome: Sendable {
   /// Of the containers of a set, by name.
   public var exitCodes: Dictionary<String,Int32> = [:]
 
+  /// Why it did not end by itself: timeLimit, deadline, outOfMemory, nodeFailure, preempted; empty: it did, or nobody knows.
+  public var cause: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -7660,7 +7663,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
 
 nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Outcome"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0\u{1}unpaid\0\u{4}2exit_codes\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}exit_code\0\u{1}result\0\u{1}parameters\0\u{1}artifacts\0\u{3}bytes_in\0\u{3}bytes_out\0\u{3}wall_ms\0\u{3}staging_ms\0\u{3}bytes_from\0\u{1}unpaid\0\u{4}2exit_codes\0\u{1}cause\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -7679,6 +7682,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
       case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt64>.self, value: &self.bytesFrom) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.unpaid) }()
       case 60: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt32>.self, value: &self.exitCodes) }()
+      case 61: try { try decoder.decodeSingularStringField(value: &self.cause) }()
       default: break
       }
     }
@@ -7722,6 +7726,9 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if !self.exitCodes.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufInt32>.self, value: self.exitCodes, fieldNumber: 60)
     }
+    if !self.cause.isEmpty {
+      try visitor.visitSingularStringField(value: self.cause, fieldNumber: 61)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -7737,6 +7744,7 @@ nonisolated extension Fubini_Agent_V1_Outcome: SwiftProtobuf.Message, SwiftProto
     if lhs.bytesFrom != rhs.bytesFrom {return false}
     if lhs.unpaid != rhs.unpaid {return false}
     if lhs.exitCodes != rhs.exitCodes {return false}
+    if lhs.cause != rhs.cause {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
