@@ -68,6 +68,7 @@ extension FindingDocument.Level: SchemaEnumeration {}
 extension NodePhase: SchemaEnumeration {}
 extension PriorityClass: SchemaEnumeration {}
 extension Role: SchemaEnumeration {}
+extension RunEndCause: SchemaEnumeration {}
 
 /// The members that a type has asked for.
 private final class SchemaMembers {
