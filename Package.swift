@@ -139,6 +139,7 @@ let package = Package(
         .embedInCode("V0031__jobs.sql"),
         .embedInCode("V0034__grants.sql"),
         .embedInCode("V0035__run_causes.sql"),
+        .embedInCode("V0036__machine_types.sql"),
       ],
       swiftSettings: settings),
     .target(

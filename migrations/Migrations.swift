@@ -37,6 +37,7 @@ public enum EmbeddedMigrations {
       ("V0031__jobs.sql", String(decoding: PackageResources.V0031__jobs_sql, as: UTF8.self)),
       ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
       ("V0035__run_causes.sql", String(decoding: PackageResources.V0035__run_causes_sql, as: UTF8.self)),
+      ("V0036__machine_types.sql", String(decoding: PackageResources.V0036__machine_types_sql, as: UTF8.self)),
     ]
   }
 }

@@ -1,7 +1,9 @@
 import ControlPlaneCore
 import ControlPlaneStore
 import FederationModel
+import TestSupport
 import Testing
+import WorkflowCore
 
 @Suite("Batch jobs in the database")
 struct JobTests {
@@ -98,6 +100,80 @@ struct JobTests {
       #expect(try await !store.hasEarlierOpenJob(than: other))
       let third = try #require(try await store.create(Self.row("job", key: "3")))
       #expect(try await store.hasEarlierOpenJob(than: third))
+    }
+  }
+
+  @Test("jobs that were over for long enough are forgotten with their archives; waiting, new and running ones stay")
+  func expired() async throws {
+    try await StoreFixture.use { (fixture: inout StoreFixture) async throws -> Void in
+      _ = try await fixture.number(
+        """
+        WITH o AS (INSERT INTO organisations (name, created_ms) VALUES ('lab', 0) RETURNING 1),
+        p AS (INSERT INTO projects (name, organisation, created_ms) VALUES ('science', 'lab', 0) RETURNING 1)
+        SELECT count(*) FROM o, p
+        """)
+      let store = fixture.store
+      let day = Duration.seconds(86_400)
+      var delta = DurableDelta(now: Sample.now)
+      // Of workflow 2 the root ended a day ago, of 3 just now; 1 still runs.
+      for (id, phase) in [(1, .running), (2, .failed), (3, .failed)] as [(Int64, NodePhase)] {
+        delta.workflows.append(Sample.workflow(id, phase: phase))
+        var root = Sample.node(id, 0, phase: phase)
+        root.record.finishedAt = id == 1 ? nil : id == 2 ? Sample.now + (.zero - day) : Sample.now
+        delta.nodes.append(root)
+      }
+      try await fixture.commit(delta)
+      func job(_ name: String, uid: String?) async throws -> Int64 {
+        var row = Self.row(name)
+        row.submission = "slurm/\(name)/submission.tar"
+        if let uid { row.uid = uid }
+        let number = try #require(try await store.create(row)).number
+        if uid != nil {
+          #expect(try await store.beginSubmission(of: number))
+          try await store.noteSubmitted(number)
+        }
+        return number
+      }
+      let kept = [
+        try await job("runs", uid: "uid-1"), try await job("new", uid: "uid-3"), try await job("waits", uid: nil),
+      ]
+      _ = try await job("old", uid: "uid-2")
+      _ = try await job("gone", uid: "uid-of-a-workflow-that-was-deleted")
+      let cancelled = try await job("cancelled", uid: nil)
+      #expect(
+        try await store.end(
+          cancelled, as: .cancelled, from: .waiting, reason: "", message: "", by: "ann", at: Sample.now + (.zero - day))
+      )
+      var policy = RetentionPolicy(jobs: nil)
+      #expect(try await store.expire(policy, at: Sample.now) == 0)
+      policy.jobs = .seconds(3600)
+      #expect(try await store.expire(policy, at: Sample.now, batch: 2) == 2)
+      #expect(try await store.expire(policy, at: Sample.now, batch: 2) == 1)
+      #expect(try await store.expire(policy, at: Sample.now, batch: 2) == 0)
+      #expect(try await store.jobs(JobFilter(), limit: 10).map(\.number).reversed() == kept)
+      let garbage = try await store.artifactGarbage(since: Sample.now + day, limit: 10).map(\.key)
+      #expect(
+        Set(garbage) == ["slurm/old/submission.tar", "slurm/gone/submission.tar", "slurm/cancelled/submission.tar"])
+    }
+  }
+
+  @Test("machine types are a table that says who changed it, in the audit log, too")
+  func machineTypes() async throws {
+    try await StoreFixture.use { fixture in
+      let store = fixture.store
+      var type = MachineTypeRow(
+        name: "c4_m15_1 * NVIDIA T4", cpus: 4, memoryMebibytes: 15 << 10, gpus: 1, gpuType: "t4", partition: nil,
+        changedAt: Sample.now, changedBy: "op")
+      try await store.put(type)
+      (type.partition, type.gpuType, type.changedBy) = ("east", nil, "other")
+      try await store.put(type)
+      #expect(try await store.machineTypes() == [type])
+      #expect(try await store.removeMachineType(type.name, by: "op", at: Sample.now))
+      #expect(try await !store.removeMachineType(type.name, by: "op", at: Sample.now))
+      #expect(try await store.machineTypes().isEmpty)
+      let audit = try await store.audit().filter { $0.row.object == type.name }
+      #expect(audit.map(\.row.action) == ["machine-type.remove", "machine-type.set", "machine-type.set"])
+      #expect(audit.map(\.row.actor) == ["op", "other", "op"])
     }
   }
 }

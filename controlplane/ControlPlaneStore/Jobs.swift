@@ -34,6 +34,8 @@ public struct JobRow: Hashable, Sendable {
   public var reason: String
   public var message: String
   public var endedAt: Timestamp?
+  /// The key of its archive in the project's repository; it goes with the row. Empty: nobody has said it.
+  public var submission = ""
 
   public init(
     taskCount: Int64, project: ProjectName, name: String, submittedBy: String, submittedAt: Timestamp, uid: String,
@@ -97,7 +99,7 @@ extension ControlPlaneStore {
       made AS (
         INSERT INTO jobs (\(Self.jobColumns))
         SELECT first, $2, $3, $4, $5, $6, $7, replace($8, '\(JobRow.numberMark)', first::text), $9, $10, $11, $12, $13,
-          $14, $15, $16, 'waiting', $17, '', NULL FROM taken
+          $14, $15, $16, 'waiting', $17, '', NULL, $18 FROM taken
         ON CONFLICT (request_key) DO NOTHING RETURNING *),
       noted AS (
         INSERT INTO audit (at_ms, actor, action, object, detail, address)
@@ -106,7 +108,7 @@ extension ControlPlaneStore {
       """, .text(address), .int8(job.taskCount), .text(job.project.text), .text(job.name), .text(job.submittedBy),
       .int8(job.submittedAt.milliseconds), .text(job.uid), .text(job.workflow), .text(job.requestKey),
       .text(job.requestHash), .text(job.document), .text(job.details), .text(job.dependency), .bool(job.killsOnInvalid),
-      .bool(job.isHeld), .int8(job.beginAt?.milliseconds), .text(job.reason))
+      .bool(job.isHeld), .int8(job.beginAt?.milliseconds), .text(job.reason), .text(job.submission))
     if let row = made.rows.first { return try Self.job(row) }
     guard let key = job.requestKey else { return nil }
     return try await jobs("request_key = $1", .text(key)).first
@@ -202,6 +204,31 @@ extension ControlPlaneStore {
       .text(reason))
   }
 
+  /// Forgets jobs that were over before `moment`, the oldest first, at most `limit`, and gives up their archives. Their numbers are
+  /// never given again; their workflows stay as long as they would without.
+  ///
+  /// - Returns: how many.
+  func expireJobs(overBefore moment: Timestamp, at now: Timestamp, limit: Int) async throws -> Int {
+    let counted = try await run(
+      """
+      WITH old AS (
+        SELECT number FROM jobs j WHERE submitted_ms < $1
+          AND (state IN ('cancelled', 'refused') AND ended_ms < $1
+            OR state = 'submitted' AND NOT EXISTS (
+              SELECT 1 FROM workflows w WHERE w.uid = j.uid
+                AND (w.phase IN ('Pending', 'Running') OR EXISTS (
+                  SELECT 1 FROM nodes n WHERE n.workflow_id = w.id AND n.ordinal = 0 AND n.finished_ms >= $1))))
+        ORDER BY submitted_ms LIMIT $3 FOR UPDATE OF j SKIP LOCKED),
+      gone AS (
+        DELETE FROM jobs USING old WHERE jobs.number = old.number RETURNING jobs.project, jobs.submission),
+      given_up AS (
+        INSERT INTO artifact_garbage (project, key, since_ms)
+        SELECT DISTINCT project, submission, $2 FROM gone WHERE submission <> '' ON CONFLICT DO NOTHING)
+      SELECT count(*) FROM gone
+      """, .int8(moment.milliseconds), .int8(now.milliseconds), .int8(Int64(limit)))
+    return Int(try counted[0].int(0))
+  }
+
   private func jobs(_ condition: String, _ values: PostgresValue...) async throws -> [JobRow] {
     let statement = PostgresStatement("SELECT \(Self.jobColumns) FROM jobs WHERE \(condition)", values)
     return try await pool.withConnection { try await $0.run([statement])[0] }.rows.map(Self.job)
@@ -209,7 +236,7 @@ extension ControlPlaneStore {
 
   private static let jobColumns = """
     number, task_count, project, name, submitted_by, submitted_ms, uid, workflow, request_key, request_hash, document, \
-    details, dependency, kills_on_invalid, is_held, begin_ms, state, reason, message, ended_ms
+    details, dependency, kills_on_invalid, is_held, begin_ms, state, reason, message, ended_ms, submission
     """
 
   private static func job(_ row: PostgresRow) throws -> JobRow {
@@ -224,6 +251,7 @@ extension ControlPlaneStore {
     job.state = try RowDecoder.word(try row.text(16), JobRow.State.self)
     job.message = try row.text(18)
     job.endedAt = try RowDecoder.moment(row, 19)
+    job.submission = try row.text(20)
     return job
   }
 }

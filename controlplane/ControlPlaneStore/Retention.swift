@@ -12,13 +12,16 @@ public struct RetentionPolicy: Hashable, Sendable {
   public var history: Duration
   /// How long tokens are listed that were revoked or have expired.
   public var tokens: Duration
+  /// How long batch jobs that are over are told by `sacct`, and their archives are kept; nil: for ever.
+  public var jobs: Duration?
   /// How long artifacts of workflows that are over are kept in the repository; nil: as long as their workflows.
   public var artifacts: Duration?
 
   public init(
     explanationsPerWorkflow: Int = 1000, eventsPerWorkflow: Int = 10_000, history: Duration = .seconds(30 * 86_400),
-    artifacts: Duration? = nil, tokens: Duration = .seconds(30 * 86_400)
+    artifacts: Duration? = nil, tokens: Duration = .seconds(30 * 86_400), jobs: Duration? = .seconds(90 * 86_400)
   ) {
+    self.jobs = jobs
     self.tokens = tokens
     self.artifacts = artifacts
     self.explanationsPerWorkflow = explanationsPerWorkflow
@@ -45,6 +48,9 @@ extension ControlPlaneStore {
           SELECT \(key) FROM \(table) WHERE workflow_id IS NULL AND at_ms < $1 ORDER BY \(key) LIMIT $2))
         """, .int8(oldest), .int8(Int64(batch))
       ).affectedRows
+    }
+    if let age = policy.jobs {
+      deleted += try await expireJobs(overBefore: now + (.zero - age), at: now, limit: batch)
     }
     // What they did stays in the audit log.
     deleted += try await run(

@@ -76,11 +76,14 @@ public struct JobRequest: Hashable, Sendable, Codable {
   public var killsOnInvalidDependency: Bool?
   public var isHeld: Bool?
   public var beginAt: WireTime?
+  /// The key of its archive in the project's repository, `slurm/.../submission.tar`: it goes with the job; nil: it has none.
+  public var submission: String?
 
   public init(
     name: String, document: JSONValue, details: JobDetails, dependency: String? = nil,
-    killsOnInvalidDependency: Bool? = nil, isHeld: Bool? = nil, beginAt: WireTime? = nil
+    killsOnInvalidDependency: Bool? = nil, isHeld: Bool? = nil, beginAt: WireTime? = nil, submission: String? = nil
   ) {
+    self.submission = submission
     self.name = name
     self.document = document
     self.details = details

@@ -69,7 +69,7 @@ struct APIServer: Sendable {
     let described =
       serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
       + argoObjectRoutes + argoSubmitRoutes + argoArchiveRoutes + argoArtifactRoutes + kubernetesRoutes + objectRoutes
-      + jobRoutes
+      + jobRoutes + machineTypeRoutes
     return described + [documentRoute(describing: described)]
   }
 

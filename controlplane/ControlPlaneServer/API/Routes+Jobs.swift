@@ -49,13 +49,14 @@ extension APIServer {
     let now = Timestamp.wallClock
     let begin = body.beginAt?.timestamp
     let waits = body.isHeld == true || begin.map { $0 > now } ?? false || !dependency.isEmpty
-    let row = JobRow(
+    var row = JobRow(
       taskCount: Int64(body.details.indices?.count ?? 1), project: project, name: body.name, submittedBy: caller.user,
       submittedAt: now, uid: WorkflowName.uuid(identity),
       workflow: "\(prefix)\(JobRow.numberMark)-\(WorkflowName.suffix(identity))", requestKey: key,
       requestHash: JobDesk.hash(String(decoding: bytes, as: UTF8.self)), document: document,
       details: String(decoding: try JSONEncoder().encode(body.details), as: UTF8.self), dependency: dependency,
       killsOnInvalid: body.killsOnInvalidDependency ?? false, isHeld: body.isHeld ?? false, beginAt: begin, reason: "")
+    row.submission = body.submission ?? ""
     guard let job = try await services.store.create(row, from: caller.principal.address) else {
       throw FederationError(
         .failedPrecondition,
@@ -80,6 +81,13 @@ extension APIServer {
     if let indices = body.details.indices {
       guard (1...TaskArray.countMax).contains(indices.count), zip(indices, indices.dropFirst()).allSatisfy({ $0 < $1 })
       else { throw FederationError(.invalidArgument, "an array has 1 to 10,000 indices, in ascending order") }
+    }
+    if let key = body.submission {
+      // It is deleted with the job, so it is one that nothing else has.
+      let parts = key.split(separator: "/", omittingEmptySubsequences: false)
+      guard parts.count == 3, parts[0] == "slurm", !parts[1].isEmpty, parts[2] == "submission.tar",
+        key.utf8.count <= 200
+      else { throw FederationError(.invalidArgument, "the archive of a job is slurm/ANYTHING/submission.tar") }
     }
     var dependency = ""
     if let text = body.dependency, !text.isEmpty {

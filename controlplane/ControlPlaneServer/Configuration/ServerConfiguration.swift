@@ -141,6 +141,7 @@ extension ServerConfiguration {
       retention.history = try section.count("historyDays").map { .seconds($0 * 86_400) } ?? retention.history
       retention.tokens = try section.count("tokenDays").map { .seconds($0 * 86_400) } ?? retention.tokens
       retention.artifacts = try section.count("artifactDays").map { .seconds($0 * 86_400) }
+      retention.jobs = try section.count("jobDays").map { .seconds($0 * 86_400) } ?? retention.jobs
       core.memoAge = retention.artifacts
     }
     try reader.section("webhooks") { section in
