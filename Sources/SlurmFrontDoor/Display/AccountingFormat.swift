@@ -18,6 +18,11 @@ public struct AccountingFormat: Hashable, Sendable {
   public static var fieldNames: [String] { names.values.map(\.heading).sorted() }
 
   static let names: [String: (field: JobField, heading: String, width: Int)] = [
+    // Nobody measures these here; Slurm shows them so where nothing gathers them.
+    "averss": (.nothing, "AveRSS", 10), "avecpu": (.nothing, "AveCPU", 10), "maxrss": (.nothing, "MaxRSS", 10),
+    "maxvmsize": (.nothing, "MaxVMSize", 10), "systemcpu": (.noTime, "SystemCPU", 10),
+    "totalcpu": (.noTime, "TotalCPU", 10), "usercpu": (.noTime, "UserCPU", 10),
+    "cputime": (.cpuTime, "CPUTime", 10), "cputimeraw": (.cpuSeconds, "CPUTimeRAW", 10),
     "account": (.account, "Account", 10), "alloccpus": (.allocatedCPUs, "AllocCPUS", 10),
     "allocnodes": (.allocatedNodes, "AllocNodes", 10), "cluster": (.cluster, "Cluster", 10),
     "comment": (.comment, "Comment", 14), "derivedexitcode": (.derivedExit, "DerivedExitCode", 15),

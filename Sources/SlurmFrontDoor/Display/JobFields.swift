@@ -18,6 +18,7 @@ enum JobField: Hashable, Sendable {
   case name, nodeList, nodeListReason, nodes, memory, number, partition, priority, qos, reason, reservation
   case startTime, state, compactState, submitTime, timeLeft, timeLimit, timeUsed, user, userID, directory, gres, output
   case error, exitCode, cluster, empty, zero, tasks, requiredNodes, oversubscribe, elapsed, sacctState, eligibleTime
+  case nothing, noTime, cpuSeconds, cpuTime
   case limitLong, allocatedCPUs, allocatedNodes, rawID, derivedExit, elapsedRaw, limitRaw, message, workflow, minimum
 
   func value(_ line: JobLine, _ moment: DisplayMoment) -> String {
@@ -39,7 +40,8 @@ enum JobField: Hashable, Sendable {
     case .nodeListReason: nodesOrReason(line)
     case .nodes: "1"
     case .memory: line.memoryMebibytes.map { MemorySize.text(mebibytes: $0) } ?? "0"
-    case .number, .rawID: "\(line.number)"
+    case .number: "\(line.number)"
+    case .rawID: "\(line.number)" + (line.step.map { ".\($0)" } ?? "")
     case .partition: line.partition
     case .priority: line.state == .pending && line.reason == PendingReason.held ? "0" : "1"
     case .qos: line.qos
@@ -67,13 +69,17 @@ enum JobField: Hashable, Sendable {
     case .elapsed: SlurmTime.long(line.elapsedSeconds(moment.now))
     case .sacctState: line.state == .cancelled ? "CANCELLED" : line.state.rawValue
     case .eligibleTime: moment.text(line.eligibleAt ?? line.submittedAt, orElse: "Unknown")
-    case .limitLong: line.timeLimitSeconds.map { SlurmTime.long($0) } ?? "UNLIMITED"
+    case .limitLong: line.timeLimitSeconds.map { SlurmTime.long($0) } ?? (line.step == nil ? "UNLIMITED" : "")
     case .allocatedCPUs: line.startedAt == nil ? "0" : "\(line.cpus)"
     case .allocatedNodes: line.startedAt == nil ? "0" : "1"
     case .elapsedRaw: "\(line.elapsedSeconds(moment.now))"
     case .limitRaw: line.timeLimitSeconds.map { "\($0 / 60)" } ?? ""
     case .message: line.message
     case .workflow: line.workflow
+    case .nothing: ""
+    case .noTime: "00:00:00"
+    case .cpuSeconds: "\(line.elapsedSeconds(moment.now) * line.cpus)"
+    case .cpuTime: SlurmTime.long(line.elapsedSeconds(moment.now) * line.cpus)
     }
   }
 

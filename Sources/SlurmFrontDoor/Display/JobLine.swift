@@ -47,6 +47,9 @@ public struct JobLine: Hashable, Sendable, Codable {
   public var project = ""
   public var requeues = true
 
+  /// `batch` of the line that tells of the script itself; nil of the job.
+  public var step: String?
+
   public init(job: Int64, number: Int64, submittedAt: Timestamp) {
     self.job = job
     self.number = number
@@ -54,7 +57,18 @@ public struct JobLine: Hashable, Sendable, Codable {
   }
 
   /// `123`, `123_4`, `123_[5-9%2]`.
-  public var id: String {
+  public var id: String { step.map { "\(allocation).\($0)" } ?? allocation }
+
+  /// The script of a job that has started, as `sacct` tells it without `-X`.
+  public var steps: [JobLine] {
+    guard startedAt != nil, step == nil else { return [] }
+    var line = self
+    line.step = "batch"
+    (line.name, line.user, line.partition, line.qos, line.timeLimitSeconds) = ("batch", "", "", "", nil)
+    return [line]
+  }
+
+  private var allocation: String {
     guard isArray else { return "\(job)" }
     if tasks.count == 1, state != .pending || startedAt != nil { return "\(job)_\(tasks[0])" }
     if tasks.count == 1, parallelism == nil { return "\(job)_[\(tasks[0])]" }

@@ -16,6 +16,28 @@ public struct JobDocument: Sendable {
   public var arguments: [String]
   /// Where it may not run: those that `--clusters` or `--partition` do not name.
   public var excludedClusters: [String] = []
+  /// What it runs in: the operator of a cluster maps names of images to the host's tools or to root file systems.
+  public var image = JobDocument.standardImage
+  public var datasets: [Mount] = []
+  /// Patterns of files below the directory that come back; empty: all that are new or changed.
+  public var outputFiles: [String] = []
+  /// The directory is used in place: no file goes along or comes back.
+  public var shared: SharedDirectory?
+
+  /// A data set that it reads.
+  public struct Mount: Hashable, Sendable {
+    public var name: String
+    public var version: Int32?
+    /// Absolute.
+    public var path: String
+    public init(name: String, version: Int32?, path: String) {
+      self.name = name
+      self.version = version
+      self.path = path
+    }
+  }
+
+  public static let standardImage = "slurm-job"
 
   public init(
     _ request: BatchRequest, name: String, directory: String, host: String, user: String, project: String,
@@ -42,16 +64,23 @@ public struct JobDocument: Sendable {
   public func json() throws(SlurmRefusal) -> JSONValue {
     var templates: [JSONValue] = [try script()]
     if let array = request.array { templates.append(fanOut(array)) }
+    var spec: [String: JSONValue] = [
+      "entrypoint": request.array == nil ? .string(Self.template) : "array",
+      "arguments": ["parameters": [["name": .string(Self.numberParameter), "value": "0"]]],
+      "templates": .array(templates),
+    ]
+    if let shared {
+      spec["volumes"] = [
+        ["name": .string(Self.volume), "persistentVolumeClaim": ["claimName": .string(shared.claim)]]
+      ]
+    }
     return [
       "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow",
-      "metadata": ["generateName": .string(Self.workflowName(of: name))],
-      "spec": [
-        "entrypoint": request.array == nil ? .string(Self.template) : "array",
-        "arguments": ["parameters": [["name": .string(Self.numberParameter), "value": "0"]]],
-        "templates": .array(templates),
-      ],
+      "metadata": ["generateName": .string(Self.workflowName(of: name))], "spec": .object(spec),
     ]
   }
+
+  private static let volume = "submit"
 
   /// What the names of the workflows of a job called `name` begin with.
   public static func workflowName(of name: String) -> String {
@@ -96,6 +125,7 @@ public struct JobDocument: Sendable {
     environment += [
       ("FUBINI_DIR", directory), ("FUBINI_INPUT", request.input.map(absolute) ?? ""),
       ("FUBINI_STDERR", request.error == nil || request.error == request.output ? "" : "1"),
+      ("FUBINI_IN_PLACE", shared == nil ? "" : "1"), ("FUBINI_OUT", outputFiles.joined(separator: "\n")),
     ]
     environment += warning
     // Nobody's text may be taken for a tag; a variable's value cannot be told apart from one.
@@ -112,9 +142,12 @@ public struct JobDocument: Sendable {
       ["name": "FUBINI_ORDINAL", "value": "{{inputs.parameters.ordinal}}"],
     ]
     var script: [String: JSONValue] = [
-      "image": "slurm-job", "command": ["/bin/sh"], "source": .string(JobWrapper.text), "env": .array(values),
+      "image": .string(image), "command": ["/bin/sh"], "source": .string(JobWrapper.text), "env": .array(values),
       "workingDir": .string(directory), "resources": resources,
     ]
+    if let shared {
+      script["volumeMounts"] = [["name": .string(Self.volume), "mountPath": .string(shared.path)]]
+    }
     if !arguments.isEmpty { script["args"] = .array(arguments.map { .string($0) }) }
     return [
       "name": .string(Self.template),
@@ -184,6 +217,14 @@ public struct JobDocument: Sendable {
     if let requeues = request.requeues { slurm["requeue"] = .bool(requeues) }
     if !excludedClusters.isEmpty { members["clusters"] = ["exclude": .array(excludedClusters.map { .string($0) })] }
     if !slurm.isEmpty { members["slurm"] = .object(slurm) }
+    if !datasets.isEmpty {
+      members["datasets"] = .array(
+        datasets.map { mount in
+          var member: [String: JSONValue] = ["name": .string(mount.name), "mountPath": .string(mount.path)]
+          if let version = mount.version { member["version"] = .integer(Int64(version)) }
+          return .object(member)
+        })
+    }
     return .object(members)
   }
 }

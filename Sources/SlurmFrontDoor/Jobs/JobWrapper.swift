@@ -15,11 +15,19 @@ public enum JobWrapper {
   public static let text = #"""
     umask 0022
     home=/fubini/out
-    mkdir -p "$home/bin" "$FUBINI_DIR" && cd "$FUBINI_DIR" || exit 125
-    tar -xf /fubini/submission.tar --no-same-owner -C "$FUBINI_DIR" || exit 125
-    mv .fubini-script "$home/slurm_script" && chmod 755 "$home/slurm_script" || exit 125
+    mkdir -p "$home/bin" || exit 125
+    if [ -n "$FUBINI_IN_PLACE" ]; then
+      # A directory that is shared: nothing is put into it, and it is there already.
+      from=$home
+    else
+      mkdir -p "$FUBINI_DIR" || exit 125
+      from=$FUBINI_DIR
+    fi
+    cd "$FUBINI_DIR" || exit 125
+    tar -xf /fubini/submission.tar --no-same-owner -C "$from" || exit 125
+    mv "$from/.fubini-script" "$home/slurm_script" && chmod 755 "$home/slurm_script" || exit 125
     path=$PATH
-    if [ -f .fubini-env ]; then . ./.fubini-env; rm -f .fubini-env; fi
+    if [ -f "$from/.fubini-env" ]; then . "$from/.fubini-env"; rm -f "$from/.fubini-env"; fi
     umask "${SLURM_UMASK:-0022}"
     PATH=${PATH:+$PATH:}$path
     [ -d "$HOME" ] || HOME=$FUBINI_DIR
@@ -52,6 +60,8 @@ public enum JobWrapper {
       -c | --cpus-per-task | -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -t | --time) idle "$1"; shift 2 ;;
       --cpus-per-task=* | --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --time=*) idle "$1"; shift ;;
       --ntasks-per-node=* | --mpi=* | --gres=* | --gpus=* | --gpus-per-task=* | --hint=*) idle "$1"; shift ;;
+      --cpus-per-gpu=* | --ntasks-per-gpu=* | --mem-per-gpu=* | --mem-bind=* | --distribution=*) idle "$1"; shift ;;
+      -G | --gpus | --gres | --cpus-per-gpu) idle "$1"; shift 2 ;;
       -c?* | -N?* | -t?*) idle "$1"; shift ;;
       --exclusive | --exact | -K | --kill-on-bad-exit) idle "$1"; shift ;;
       --) shift; break ;;
@@ -102,9 +112,31 @@ public enum JobWrapper {
       kill -0 $child 2>/dev/null || break
     done
     [ -z "$timer" ] || kill "$timer" 2>/dev/null
+    if [ -n "$FUBINI_IN_PLACE" ]; then
+      [ -n "$FUBINI_STDERR" ] || exit $code
+      mv "$home/stderr" "$home/.fubini-stderr" && tar -C "$home" -cf "$home/results.tar" .fubini-stderr || code=125
+      exit $code
+    fi
     cd "$FUBINI_DIR" || exit $code
-    if [ -n "$FUBINI_STDERR" ]; then cp "$home/stderr" .fubini-stderr; fi
-    find . -mindepth 1 \( -type f -o -type l -o -type d -empty \) -cnewer "$home/mark" -print0 >"$home/list"
+    if [ -n "$FUBINI_OUT" ]; then
+      # By their names, each a pattern of the shell; one that names nothing is told.
+      printf '%s\n' "$FUBINI_OUT" | while IFS= read -r pattern; do (
+        IFS=
+        found=
+        for file in $pattern; do
+          if [ -e "$file" ] || [ -L "$file" ]; then
+            found=1
+            find "./$file" \( -type f -o -type l -o -type d -empty \) -print0
+          fi
+        done
+        [ -n "$found" ] || echo "fubini: the job has left no file $pattern" >&2
+      ); done >"$home/list"
+    else
+      find . -mindepth 1 \( -type f -o -type l -o -type d -empty \) -cnewer "$home/mark" -print0 >"$home/list"
+    fi
+    if [ -n "$FUBINI_STDERR" ]; then
+      cp "$home/stderr" .fubini-stderr && printf '%s\0' ./.fubini-stderr >>"$home/list"
+    fi
     if [ -s "$home/list" ]; then tar --null --no-recursion -T "$home/list" -cf "$home/results.tar" || code=125; fi
     exit $code
     """#

@@ -24,6 +24,9 @@ public struct BatchRequest: Hashable, Sendable {
   public var partition: String?
   public var qos: String?
   public var clusters: [String] = []
+  /// `--nodelist` and `--exclude`, of which `NodeList` is a list of clusters here.
+  public var nodes: [String] = []
+  public var excludedNodes: [String] = []
   public var comment: String?
   public var constraint: String?
   public var reservation: String?
@@ -33,7 +36,9 @@ public struct BatchRequest: Hashable, Sendable {
   public var requeues: Bool?
   public var tasks: Int64?
   public var tasksPerNode: Int64?
+  public var tasksPerGPU: Int64?
   public var cpusPerTask: Int64 = 1
+  public var cpusPerGPU: Int64?
   public var memoryPerNode: Int64?
   public var memoryPerCPU: Int64?
   public var memoryPerGPU: Int64?
@@ -76,10 +81,16 @@ public struct BatchRequest: Hashable, Sendable {
   }
 
   /// Tasks of the job, however they were counted.
-  public var taskCount: Int64 { tasks ?? tasksPerNode ?? 1 }
-  public var cpuCount: Int64 { taskCount * cpusPerTask }
+  public var taskCount: Int64 {
+    tasks ?? tasksPerNode ?? tasksPerGPU.map { $0 * max(1, gpus ?? gpusPerNode ?? 0) } ?? 1
+  }
+  public var cpuCount: Int64 {
+    max(cpusPerGPU.map { $0 * gpuCount } ?? 0, taskCount * cpusPerTask)
+  }
   public var gpuCount: Int64 {
-    gpus ?? gpusPerNode ?? gpusPerTask.map { $0 * taskCount } ?? 0
+    gpus ?? gpusPerNode ?? gpusPerTask.map { $0 * taskCount } ?? tasks.flatMap { total in
+      tasksPerGPU.map { (total + $0 - 1) / $0 }
+    } ?? 0
   }
   /// nil: nothing was said, or a whole node's.
   public var memoryMebibytes: Int64? {
@@ -91,6 +102,12 @@ public struct BatchRequest: Hashable, Sendable {
     let memories = [memoryPerNode, memoryPerCPU, memoryPerGPU].compactMap { $0 }
     guard memories.count <= 1 else {
       throw SlurmRefusal(lines: ["fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive."], exitCode: 1)
+    }
+    if memories == [0] {
+      notes.append("--mem=0 sets no limit here; --exclusive gives a whole node on Slurm clusters")
+    }
+    if cpusPerGPU != nil, gpuCount == 0 {
+      throw .error("Batch job submission failed: --cpus-per-gpu needs GPUs: --gpus, --gpus-per-node or --gres")
     }
     if warning != nil, timeSeconds == nil {
       notes.append("--signal has no effect here: without --time there is no end to count back from")
@@ -150,7 +167,9 @@ extension BatchRequest {
     case "nodes": try checkNodes(value)
     case "ntasks": tasks = try Self.number(value, name)
     case "ntasks-per-node": tasksPerNode = try Self.number(value, name)
+    case "ntasks-per-gpu": tasksPerGPU = try Self.number(value, name)
     case "cpus-per-task": cpusPerTask = try Self.number(value, name)
+    case "cpus-per-gpu": cpusPerGPU = try Self.number(value, name)
     case "mem": (memoryPerNode, memoryPerCPU, memoryPerGPU) = (try memory(), nil, nil)
     case "mem-per-cpu": (memoryPerCPU, memoryPerNode, memoryPerGPU) = (try memory(), nil, nil)
     case "mem-per-gpu": (memoryPerGPU, memoryPerCPU, memoryPerNode) = (try memory(), nil, nil)
@@ -217,6 +236,8 @@ extension BatchRequest {
     case "partition": partition = value
     case "qos": qos = value
     case "clusters": clusters = value.split(separator: ",").map(String.init)
+    case "nodelist": nodes = value.split(separator: ",").map(String.init)
+    case "exclude": excludedNodes = value.split(separator: ",").map(String.init)
     case "comment": comment = value
     case "constraint": constraint = value
     case "reservation": reservation = value

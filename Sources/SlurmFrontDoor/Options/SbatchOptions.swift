@@ -5,13 +5,15 @@ public enum SbatchOptions {
   private static let obeyed: [SlurmOption] = [
     SlurmOption("account", "A"), SlurmOption("array", "a"), SlurmOption("begin", "b"), SlurmOption("chdir", "D"),
     SlurmOption("clusters", "M"), SlurmOption("comment"), SlurmOption("constraint", "C"),
-    SlurmOption("cpus-per-task", "c"), SlurmOption("dependency", "d"), SlurmOption("error", "e"),
-    SlurmOption("exclusive", nil, .optional), SlurmOption("export"), SlurmOption("gpus", "G"),
+    SlurmOption("cpus-per-gpu"), SlurmOption("cpus-per-task", "c"), SlurmOption("dependency", "d"),
+    SlurmOption("error", "e"), SlurmOption("exclude", "x"), SlurmOption("exclusive", nil, .optional),
+    SlurmOption("export"), SlurmOption("gpus", "G"),
     SlurmOption("gpus-per-node"), SlurmOption("gpus-per-task"), SlurmOption("gres"), SlurmOption("help", "h", .none),
     SlurmOption("hold", "H", .none), SlurmOption("input", "i"), SlurmOption("job-name", "J"),
     SlurmOption("kill-on-invalid-dep"), SlurmOption("licenses", "L"), SlurmOption("mem"), SlurmOption("mem-per-cpu"),
-    SlurmOption("mem-per-gpu"), SlurmOption("nodes", "N"), SlurmOption("no-requeue", nil, .none),
-    SlurmOption("ntasks", "n"), SlurmOption("ntasks-per-node"), SlurmOption("open-mode"), SlurmOption("output", "o"),
+    SlurmOption("mem-per-gpu"), SlurmOption("nodelist", "w"), SlurmOption("nodes", "N"),
+    SlurmOption("no-requeue", nil, .none), SlurmOption("ntasks", "n"), SlurmOption("ntasks-per-gpu"),
+    SlurmOption("ntasks-per-node"), SlurmOption("open-mode"), SlurmOption("output", "o"),
     SlurmOption("parsable", nil, .none), SlurmOption("partition", "p"), SlurmOption("qos", "q"),
     SlurmOption("quiet", "Q", .none), SlurmOption("requeue", nil, .none), SlurmOption("reservation"),
     SlurmOption("signal"), SlurmOption("test-only", nil, .none), SlurmOption("time", "t"),
@@ -58,8 +60,7 @@ public enum SbatchOptions {
   private static let refused: [SlurmOption] =
     no(
       "nodes are not chosen by name across clusters; use --partition, --constraint or -M",
-      ("nodelist", "w", .required), ("nodefile", "F", .required), ("exclude", "x", .required),
-      ("batch", nil, .required), ("cluster-constraint", nil, .required))
+      ("nodefile", "F", .required), ("batch", nil, .required), ("cluster-constraint", nil, .required))
     + no("jobs run as the user that the cluster maps the project to", ("uid", nil, .required), ("gid", nil, .required))
     + no("images are named in workflows; see `fubini submit`", ("container", nil, .required))
     + no("burst buffers are not supported; use data sets", ("bb", nil, .required), ("bbf", nil, .required))
@@ -67,7 +68,6 @@ public enum SbatchOptions {
     + no("a deadline is set in workflows (activeDeadlineSeconds)", ("deadline", nil, .required))
     + no("the environment of a login shell is not made; use --export", ("get-user-env", nil, .optional))
     + no("variables are given with --export", ("export-file", nil, .required))
-    + no("tasks are given with --ntasks", ("ntasks-per-gpu", nil, .required))
     + no("use --mem and local directories of the job", ("tmp", nil, .required))
 
   /// The options that variables of the environment stand for.

@@ -26,8 +26,9 @@ struct Fubini: AsyncParsableCommand {
       Usage.self, Cost.self,
       FairShareCommand.self,
       LedgerCommand.self,
-      Sbatch.self, Squeue.self, Scancel.self, Sinfo.self, Sacct.self, Srun.self, Scontrol.self, InstallSlurmShims.self,
-      JobCommand.self,
+      Sbatch.self, Squeue.self, Scancel.self, Sinfo.self, Sacct.self, Srun.self, Scontrol.self, Sacctmgr.self,
+      Sshare.self, InstallSlurmShims.self,
+      JobCommand.self, MachineTypeCommand.self,
       ClusterCommand.self, PriceCommand.self, Recover.self, AuditCommand.self, Version.self, Completion.self,
     ])
 

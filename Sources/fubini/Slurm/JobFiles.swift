@@ -22,6 +22,8 @@ struct JobFiles: Sendable {
     var number: Int64
     /// Tasks whose files have come; of a job that is no array, 0.
     var done: Set<Int32> = []
+    /// Where they are brought; nil: where it was submitted.
+    var directory: String?
   }
 
   private static var directory: String {
@@ -35,9 +37,9 @@ struct JobFiles: Sendable {
     return "\(Self.directory)/\(host)-\(number).json"
   }
 
-  func remember(_ number: Int64, project: String) throws {
+  func remember(_ number: Int64, project: String, directory: String? = nil) throws {
     try FileManager.default.createDirectory(atPath: Self.directory, withIntermediateDirectories: true)
-    let record = Record(url: client.connection.url, project: project, number: number)
+    let record = Record(url: client.connection.url, project: project, number: number, directory: directory)
     try PrivateFile.write(String(decoding: try JSONEncoder().encode(record), as: UTF8.self), to: path(number))
   }
 
@@ -85,6 +87,8 @@ struct JobFiles: Sendable {
       var record = try? JSONDecoder().decode(Record.self, from: Data(bytes))
     else { return 0 }
     var count = 0
+    var job = job
+    if let directory = record.directory { job.details.directory = directory }
     for (line, task) in zip(JobLine.of(job), job.tasks) where !line.state.isOpen {
       let key = task.task ?? 0
       guard !record.done.contains(key) else { continue }
@@ -95,6 +99,20 @@ struct JobFiles: Sendable {
       try Self.rewrite(lock, record)
     }
     if record.done.count == job.tasks.count { unlink(path) }
+    return count
+  }
+
+  /// Brings what the ended tasks of a job have written to `directory`, whoever has submitted it and from where.
+  ///
+  /// - Returns: of how many tasks.
+  func bring(_ job: FederationAPI.JobDocument, to directory: String) async throws -> Int {
+    var moved = job
+    moved.details.directory = directory
+    var count = 0
+    for (line, task) in zip(JobLine.of(moved), moved.tasks) where !line.state.isOpen {
+      try await fetch(task, of: moved, line)
+      count += 1
+    }
     return count
   }
 

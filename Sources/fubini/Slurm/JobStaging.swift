@@ -7,11 +7,12 @@ internal import SlurmFrontDoor
   internal import Glibc
 #endif
 
-/// The archive that goes with a job: its script, its environment, and the files of the submit directory.
+/// The archive that goes with a job: its script, its environment, and the files of the submit directory, unless it is used in place.
 struct JobStaging: Sendable {
   var script: String
   var environment: [String: String]
   var directory: String
+  var isInPlace = false
 
   /// In every directory: names and patterns, one a line, of what stays behind.
   static let ignoreFile = ".fubiniignore"
@@ -32,6 +33,9 @@ struct JobStaging: Sendable {
     // because what they lead to is not there where the job runs.
     let program = """
       ulimit -f \(max(1, limit / 512))
+      if [ "$4" = 1 ]; then
+        exec tar --create --file "$1" -C "$2" \(JobWrapper.scriptName) \(JobWrapper.environmentName)
+      fi
       cd "$3" && here=$(pwd -P) || exit 2
       find . -type l \\( -lname '/*' -o -lname '*..*' \\) | while IFS= read -r link; do
         target=$(readlink -e -- "$link") || continue
@@ -47,7 +51,7 @@ struct JobStaging: Sendable {
       """
     do {
       try await ChildProcess.run(
-        ["/bin/sh", "-c", program, "sh", archive, scratch, directory],
+        ["/bin/sh", "-c", program, "sh", archive, scratch, directory, isInPlace ? "1" : "0"],
         environment: ["PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"], log: scratch + "/log", timeout: .seconds(3600))
     } catch let error as FederationError {
       guard Self.size(archive) < limit - (64 << 10) else {
@@ -63,5 +67,33 @@ struct JobStaging: Sendable {
   private static func size(_ path: String) -> Int64 {
     var status = stat()
     return stat(path, &status) == 0 ? Int64(status.st_size) : 0
+  }
+}
+
+extension SharedDirectory {
+  /// The one that `directory` lies in; nil: it is staged. `FUBINI_SUBMIT_STAGED=1` has it staged in any case.
+  ///
+  /// - Parameter directory: absolute.
+  /// - Returns: with the directory's path without symbolic links, which is the one below the shared directory's.
+  static func around(_ directory: String) -> (shared: SharedDirectory, directory: String)? {
+    guard ["", "0", nil].contains(SlurmHost.environment["FUBINI_SUBMIT_STAGED"]),
+      let resolved = realpath(directory, nil)
+    else { return nil }
+    defer { free(resolved) }
+    let whole = String(cString: resolved)
+    var path = whole
+    while path != "/", !path.isEmpty {
+      let mark = "\(path)/\(Self.markName)"
+      var status = stat()
+      // Another user's mark would say what this one's files are.
+      if lstat(mark, &status) == 0, status.st_mode & S_IFMT == S_IFREG, [0, getuid()].contains(status.st_uid),
+        let bytes = InputFile.read(mark, limit: 4096),
+        let found = SharedDirectory(path: path, mark: String(decoding: bytes, as: UTF8.self))
+      {
+        return (found, whole)
+      }
+      path = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
+    }
+    return nil
   }
 }

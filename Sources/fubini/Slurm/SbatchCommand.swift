@@ -16,6 +16,10 @@ struct JobDraft: Sendable {
   var name: String
   /// Absolute: where it runs.
   var directory: String
+  var image = SlurmFrontDoor.JobDocument.standardImage
+  var datasets: [SlurmFrontDoor.JobDocument.Mount] = []
+  /// Patterns of what comes back; empty: all that is new or changed.
+  var outputFiles: [String] = []
 
   /// From the command line of `sbatch`.
   init(_ arguments: [String]) throws {
@@ -67,9 +71,25 @@ struct JobDraft: Sendable {
   /// Where the job may go, from `--clusters` and `--partition`: the names that it may not, and the partition that is left for Slurm.
   private func places(_ client: APIClient) async throws -> (excluded: [String], partition: String?) {
     let asked = request.clusters.contains("all") ? [] : request.clusters
-    guard !asked.isEmpty || request.partition != nil else { return ([], nil) }
+    let nodes = request.nodes + request.excludedNodes
+    guard !asked.isEmpty || request.partition != nil || !nodes.isEmpty else { return ([], nil) }
     let list: ClusterList = try await client.get(["v1", "clusters"])
-    let names = list.items.map(\.name)
+    let all = list.items.map(\.name)
+    if let unknown = nodes.first(where: { !all.contains($0) }) {
+      throw SlurmRefusal.error("Batch job submission failed: Invalid node name specified").adding(
+        "error: \(unknown) is no cluster: `sinfo` shows each as one node; nodes within clusters are theirs to choose")
+    }
+    // A cluster is a node, too: `sacct` says so in NodeList, and programs exclude what has failed them by that name.
+    let names = all.filter {
+      !request.excludedNodes.contains($0) && (request.nodes.isEmpty || request.nodes.contains($0))
+    }
+    let (excluded, partition) = try chosen(list, names, asked)
+    return (Array(Set(excluded).union(all.filter { !names.contains($0) })).sorted(), partition)
+  }
+
+  private func chosen(
+    _ list: ClusterList, _ names: [String], _ asked: [String]
+  ) throws(SlurmRefusal) -> (excluded: [String], partition: String?) {
     if let unknown = asked.first(where: { !names.contains($0) }) {
       throw SlurmRefusal.error("'\(unknown)' can't be reached now, or it is an invalid entry for --cluster.")
     }
@@ -77,7 +97,7 @@ struct JobDraft: Sendable {
     guard let partition = request.partition else { return (names.filter { !allowed.contains($0) }, nil) }
     let words = partition.split(separator: ",").map(String.init)
     // A cluster is a partition of the federation, by its name or by its label; any other word is for Slurm clusters to know.
-    let named = list.items.filter { cluster in
+    let named = list.items.filter { cluster -> Bool in
       allowed.contains(cluster.name)
         && (words.contains(cluster.name) || cluster.labels[Self.partitionLabel].map { words.contains($0) } ?? false)
     }.map(\.name)
@@ -101,20 +121,25 @@ struct JobDraft: Sendable {
     let places = try await places(client)
     var accepted = request
     accepted.partition = places.partition
+    let inPlace = SharedDirectory.around(directory)
+    let directory = inPlace?.directory ?? directory
     let key = "slurm/\(APIClient.newKey())/submission.tar"
     var document = SlurmFrontDoor.JobDocument(
       accepted, name: name, directory: directory, host: SlurmHost.name, user: SlurmHost.user, project: project,
       submissionKey: key, arguments: arguments)
     document.excludedClusters = places.excluded
+    (document.image, document.datasets) = (image, datasets)
+    (document.outputFiles, document.shared) = (outputFiles, inPlace?.shared)
     let begin = try begin()
     let body = JobRequest(
-      name: name, document: try document.json(), details: details, dependency: request.dependency?.text,
+      name: name, document: try document.json(), details: details(in: directory), dependency: request.dependency?.text,
       killsOnInvalidDependency: request.killsOnInvalidDependency, isHeld: request.isHeld,
-      beginAt: begin.map { WireTime($0) })
+      beginAt: begin.map { WireTime($0) }, submission: key)
     if !isDryRun {
       var environment = JobEnvironment.exported(SlurmHost.environment, request.export)
       environment["SLURM_UMASK"] = SlurmHost.umask
-      let staging = JobStaging(script: script, environment: environment, directory: directory)
+      let staging = JobStaging(
+        script: script, environment: environment, directory: directory, isInPlace: inPlace != nil)
       try await staging.packed { file, size in try await Self.upload(file, size, as: key, project, client) }
     }
     do {
@@ -158,7 +183,7 @@ struct JobDraft: Sendable {
     return time
   }
 
-  private var details: JobDetails {
+  private func details(in directory: String) -> JobDetails {
     let output = request.output ?? FileNamePattern.standard(isArray: request.array != nil).text
     return JobDetails(
       user: SlurmHost.user, host: SlurmHost.name, account: request.account ?? "",

@@ -36,7 +36,7 @@ enum ScancelCommand {
       case "quiet": isQuiet = true
       case "verbose": isQuiet = false
       case "account": question.accounts = list
-      case "clusters": question.clusters = list
+      case "clusters": question.clusters = value == "all" ? nil : list
       case "jobname", "name": question.names = list
       case "me": question.users = [SlurmHost.user]
       case "partition": question.partitions = list
@@ -131,11 +131,20 @@ enum ScontrolCommand {
         rest.insert(String(entity[entity.index(after: equals)...]), at: 0)
         entity = String(entity[..<equals])
       }
-      guard ["job", "jobs", "jobid"].contains(entity) else {
+      switch entity {
+      case "job", "jobs", "jobid": return try await show(rest, isOneLine)
+      case "config", "configuration": return try await showConfiguration()
+      case "partition", "partitions": return try await showPartitions(rest.first, isOneLine)
+      case "hostnames", "hostname":
+        for name in NodeList.names(rest.first ?? SlurmHost.environment["SLURM_JOB_NODELIST"] ?? "") {
+          Terminal.line(Terminal.printable(name))
+        }
+        return 0
+      default:
         throw SlurmRefusal.error(
-          "invalid entity:\(entity) for keyword:show: only jobs are shown here; `sinfo` has the rest")
+          "invalid entity:\(entity) for keyword:show: job, config, partition and hostnames are shown here; `sinfo` has "
+            + "the clusters")
       }
-      return try await show(rest, isOneLine)
     case "hold", "uhold", "release": return try await hold(Array(words), verb != "release")
     case "ping":
       try await withClient { client in
@@ -144,13 +153,15 @@ enum ScontrolCommand {
       }
       return 0
     default:
-      throw SlurmRefusal.error("invalid keyword: \(verb): show job, hold, release and ping are known here")
+      throw SlurmRefusal.error("invalid keyword: \(verb): show, hold, release and ping are known here")
     }
   }
 
   private static func check(_ option: GivenOption) throws {
     guard option.name != "help" else {
-      throw SlurmRefusal(lines: ["show job [ID], hold ID..., release ID..., ping"], exitCode: 0)
+      throw SlurmRefusal(
+        lines: ["show job [ID] | config | partition [NAME] | hostnames LIST, hold ID..., release ID..., ping"],
+        exitCode: 0)
     }
     guard option.name != "version" else { return }
     try SqueueCommand.refuse(option, table)
@@ -184,6 +195,40 @@ enum ScontrolCommand {
     }
   }
 
+  /// What programs look for: how large an array may be, and for how long ended jobs are told.
+  private static func showConfiguration() async throws -> Int32 {
+    try await withClient { client in
+      // As Slurm's, it fails where nobody answers.
+      let _: JobList = try await client.get(["v1", "jobs"], [("limit", "1")])
+      let values = [
+        ("ClusterName", "fubini"), ("MaxArraySize", "\(TaskArray.countMax + 1)"),
+        ("MinJobAge", "\(SqueueCommand.rememberedSeconds) sec"), ("SlurmctldHost[0]", client.connection.url),
+        ("SLURM_VERSION", String(SbatchCommand.version.dropFirst("slurm ".count))),
+      ]
+      let now = SlurmTime.moment(SlurmHost.moment.now, offset: SlurmHost.moment.offset) ?? ""
+      Terminal.line("Configuration data as of \(now)")
+      for (name, value) in values {
+        Terminal.line(name + String(repeating: " ", count: max(0, 24 - name.count)) + "= " + value)
+      }
+      return 0
+    }
+  }
+
+  private static func showPartitions(_ name: String?, _ isOneLine: Bool) async throws -> Int32 {
+    try await withClient { client in
+      let list: ClusterList = try await client.get(["v1", "clusters"])
+      let partitions = Dictionary(grouping: list.items.map { SinfoCommand.line($0) }, by: \.partition)
+      let chosen = partitions.keys.sorted().filter { name == nil || $0 == name }
+      if let name, chosen.isEmpty { throw SlurmRefusal(lines: ["Partition \(name) not found"], exitCode: 1) }
+      for partition in chosen {
+        var text = ClusterLine.record(partition, partitions[partition] ?? [])
+        if isOneLine { text = text.replacing("\n   ", with: " ") }
+        Terminal.line(Terminal.printable(text))
+      }
+      return 0
+    }
+  }
+
   private static func hold(_ words: [String], _ isHeld: Bool) async throws -> Int32 {
     guard !words.isEmpty else {
       throw SlurmRefusal.error("too few arguments for keyword:\(isHeld ? "hold" : "release")")
@@ -204,69 +249,5 @@ enum ScontrolCommand {
       }
       return 0
     }
-  }
-}
-
-enum SinfoCommand {
-  static let table = OptionTable(
-    "sinfo",
-    [
-      SlurmOption("all", "a", .none, .none("all partitions are shown")), SlurmOption("clusters", "M"),
-      SlurmOption("help", nil, .none), SlurmOption("noheader", "h", .none), SlurmOption("partition", "p"),
-      SlurmOption("summarize", "s", .none, .none("it is a summary already")), SlurmOption("usage", nil, .none),
-      SlurmOption("version", "V", .none), SlurmOption("verbose", "v", .none, .none("")),
-      SlurmOption("format", "o", .required, .refused("`fubini cluster list -o json` has all of it")),
-      SlurmOption("Format", "O", .required, .refused("`fubini cluster list -o json` has all of it")),
-      SlurmOption("Node", "N", .none, .refused("nodes are the clusters' own")),
-      SlurmOption("long", "l", .none, .refused("`fubini cluster list -o wide` shows more")),
-      SlurmOption("json", nil, .none, .refused("`fubini cluster list -o json` has all of it")),
-    ])
-
-  static func run(_ arguments: [String]) async throws -> Int32 {
-    let scan = try table.scan(arguments)
-    var (hasHeading, partitions, clusters) = (true, Set<String>?.none, Set<String>?.none)
-    for option in scan.options {
-      let list = Set((option.value ?? "").split(separator: ",").map(String.init))
-      switch option.name {
-      case "help", "usage", "version":
-        Terminal.line(option.name == "version" ? SbatchCommand.version : "Usage: sinfo [OPTIONS]")
-        return 0
-      case "noheader": hasHeading = false
-      case "partition": partitions = list
-      case "clusters": clusters = option.value == "all" ? nil : list
-      default: try SqueueCommand.refuse(option, table)
-      }
-    }
-    let (heading, named, places) = (hasHeading, partitions, clusters)
-    try await withClient { client in
-      let list: ClusterList = try await client.get(["v1", "clusters"])
-      if heading { Terminal.line("PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST") }
-      for row in list.items.map(Self.row)
-      where (named?.contains(row.name) ?? true) && (places?.contains(row.name) ?? true) {
-        Terminal.line(Terminal.printable(row.text))
-      }
-    }
-    return 0
-  }
-
-  private struct Row {
-    var name: String
-    var text: String
-  }
-
-  /// A cluster is a partition.
-  private static func row(_ cluster: ClusterDocument) -> Row {
-    func left(_ text: String, _ width: Int) -> String {
-      text + String(repeating: " ", count: max(0, width - text.count))
-    }
-    let isReady = cluster.state == "Ready"
-    let state =
-      isReady
-      ? (cluster.live?.activeRuns ?? 0) > 0 ? "mix" : "idle"
-      : cluster.state == "Draining" ? "drng" : cluster.state == "Cordoned" ? "drain" : "down"
-    let up = isReady ? "   up" : " down"
-    let text =
-      "\(left(cluster.name, 9)) \(up)   infinite      1 \(String(repeating: " ", count: 6 - state.count))\(state)"
-    return Row(name: cluster.name, text: "\(text) \(cluster.name)")
   }
 }

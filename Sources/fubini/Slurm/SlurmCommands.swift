@@ -8,7 +8,7 @@ internal import SlurmFrontDoor
 
 /// Slurm's commands, which the program is by its own name or by its first argument.
 enum SlurmProgram: String, CaseIterable {
-  case sbatch, squeue, scancel, sinfo, sacct, srun, scontrol
+  case sbatch, squeue, scancel, sinfo, sacct, srun, scontrol, sacctmgr, sshare
 
   /// The program that these words start; nil for one of ours.
   ///
@@ -31,6 +31,8 @@ enum SlurmProgram: String, CaseIterable {
       case .sacct: return try await SacctCommand.run(arguments)
       case .srun: return try await SrunCommand.run(arguments)
       case .scontrol: return try await ScontrolCommand.run(arguments)
+      case .sacctmgr: return try await SacctmgrCommand.run(arguments)
+      case .sshare: return try await SshareCommand.run(arguments)
       }
     } catch let refusal as SlurmRefusal {
       Terminal.note(Terminal.printable(refusal.text(of: rawValue)))
@@ -83,6 +85,17 @@ struct Scontrol: ParsableCommand {
   @OptionGroup var arguments: SlurmArguments
 }
 
+struct Sacctmgr: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show the accounts that one may submit to, as Slurm's command does.")
+  @OptionGroup var arguments: SlurmArguments
+}
+struct Sshare: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Show one's accounts, as Slurm's command does.")
+  @OptionGroup var arguments: SlurmArguments
+}
+
 struct InstallSlurmShims: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Make links named sbatch, squeue and so on that are this program.")
@@ -112,22 +125,5 @@ struct InstallSlurmShims: ParsableCommand {
     }
     defer { free(path) }
     return String(cString: path)
-  }
-}
-
-struct JobCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "job", abstract: "Files of jobs that were submitted with sbatch.", subcommands: [Fetch.self])
-
-  struct Fetch: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      abstract: "Bring the output files of ended jobs to the directories that they were submitted in.",
-      discussion: "squeue, sacct, scontrol and `sbatch --wait` do so by themselves.")
-    func run() async throws {
-      try await withClient { client in
-        let fetched = try await JobFiles(client: client).fetchEnded()
-        Terminal.line("\(fetched) tasks fetched.")
-      }
-    }
   }
 }

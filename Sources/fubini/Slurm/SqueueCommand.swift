@@ -158,7 +158,7 @@ enum SqueueCommand {
     }
   }
 
-  private static let rememberedSeconds: Int64 = 86_400
+  static let rememberedSeconds: Int64 = 86_400
 }
 
 enum SacctCommand {
@@ -190,6 +190,7 @@ enum SacctCommand {
     var since: Timestamp?
     var until: Timestamp?
     var delimiter = "|"
+    var hasSteps = true
     func time(_ text: String) throws -> Timestamp {
       guard let time = SlurmTime.moment(text, now: moment.now, offset: moment.offset, isForward: false) else {
         throw SlurmRefusal.error("Invalid time specification (pos=0): \(text)")
@@ -228,8 +229,10 @@ enum SacctCommand {
       case "delimiter": delimiter = value
       case "noheader": question.hasHeading = false
       case "starttime": since = try time(value)
-      case "endtime": until = try time(value)
-      case "allocations", "allclusters": break
+      // All that there is was submitted before now, whatever this machine's clock says.
+      case "endtime": until = value.lowercased() == "now" ? nil : try time(value)
+      case "allocations": hasSteps = false
+      case "allclusters": break
       default: try SqueueCommand.refuse(option, table)
       }
     }
@@ -240,14 +243,16 @@ enum SacctCommand {
     }
     if let stray = scan.operands.first { throw SlurmRefusal.error("Unknown arguments:\n sacct: error:  \(stray)") }
     let asked = question
-    let (chosen, shown, from, to) = (format, style, since, until)
+    let (chosen, shown, from, to, withSteps) = (format, style, since, until, hasSteps)
     try await withClient { client in
       try await JobFiles(client: client).fetchEnded()
       let jobs = try await jobs(asked, from, moment, client)
       if asked.hasHeading { Terminal.write(chosen.heading(shown)) }
       for line in jobs.sorted(by: { $0.number < $1.number }).flatMap({ JobLine.of($0) }).filter(asked.shows) {
         if let to, line.submittedAt > to { continue }
-        Terminal.write(Terminal.printable(chosen.line(line, shown, moment)))
+        for row in withSteps ? [line] + line.steps : [line] {
+          Terminal.write(Terminal.printable(chosen.line(row, shown, moment)))
+        }
       }
     }
     return 0
