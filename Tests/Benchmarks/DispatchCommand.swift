@@ -30,7 +30,9 @@ struct DispatchCommand: AsyncParsableCommand {
     federation.fenceMargin = 10
     federation.logLevel = "warning"
     if statements {
-      federation.postgresSettings = ["shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on"]
+      federation.postgresSettings = [
+        "shared_preload_libraries=pg_stat_statements", "pg_stat_statements.track_planning=on",
+      ]
     }
     try await Federation.with(federation, binaries: options.directory) { federation in
       let bench = Dispatch(federation: federation, connection: try await .connect(federation.database))
@@ -122,7 +124,7 @@ struct Dispatch {
   func reportStatements(tasks: Int) async throws {
     let rows = try await connection.query(
       """
-      SELECT left(regexp_replace(query, '\s+', ' ', 'g'), 70), calls, rows,
+      SELECT left(regexp_replace(query, '[[:space:]]+', ' ', 'g'), 70), calls, rows,
         round((total_exec_time + total_plan_time)::numeric * 1000 / $1::int8, 1)::text, wal_bytes::int8 / $1::int8
       FROM pg_stat_statements ORDER BY total_exec_time + total_plan_time DESC LIMIT 24
       """, .int8(Int64(tasks)))
