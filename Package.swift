@@ -185,11 +185,16 @@ let package = Package(
       dependencies: ["Execution", "FederationModel", "ProcessExecutor", "Supervisor", subprocess, systemPackage],
       path: "agent/SlurmExecutor", swiftSettings: settings),
     .target(
+      name: "KubernetesExecutor",
+      dependencies: ["Execution", "FederationModel", "KubernetesAPI", "ProcessExecutor", "Supervisor", deque, logging],
+      path: "agent/KubernetesExecutor", swiftSettings: settings),
+    .target(
       name: "AgentRuntime",
       dependencies: [
         "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI", "HTTP2Framing",
         "ProcessExecutor", "Rclone", "SlurmExecutor", "Supervisor", "WorkflowCore", argumentParser, asyncHTTPClient,
         crypto,
+        "KubernetesAPI", "KubernetesExecutor",
         deque, grdb, grpc, grpcProtobuf, grpcTransport, logging, nioCertificateReloading, nioCore, nioHTTP1, nioPosix,
         nioSSL,
         nioTLS,
@@ -273,6 +278,11 @@ let package = Package(
       name: "KubernetesAPITests",
       dependencies: ["FederationModel", "KubernetesAPI", "KubernetesSupport", logging, nioCore, nioHTTP1, nioPosix],
       swiftSettings: settings),
+    .testTarget(
+      name: "KubernetesExecutorTests",
+      dependencies: [
+        "Execution", "FederationModel", "KubernetesAPI", "KubernetesExecutor", "ProcessExecutor", "Supervisor",
+      ], swiftSettings: settings),
     .testTarget(
       name: "AgentRuntimeTests",
       dependencies: [

@@ -128,7 +128,7 @@ struct Dispatch {
         round((total_exec_time + total_plan_time)::numeric * 1000 / $1::int8, 1)::text, wal_bytes::int8 / $1::int8
       FROM pg_stat_statements ORDER BY total_exec_time + total_plan_time DESC LIMIT 24
       """, .int8(Int64(tasks)))
-    for row in rows {
+    for row in rows.rows {
       Report.say(
         "  \(try row.text(3)) us/task, \(try row.int(4)) bytes/task of WAL, \(try row.int(1)) calls, "
           + "\(try row.int(2)) rows: \(try row.text(0))")
@@ -139,7 +139,7 @@ struct Dispatch {
       SELECT relname::text, n_tup_ins, n_tup_upd, n_tup_hot_upd, n_tup_del FROM pg_stat_user_tables
       WHERE n_tup_ins + n_tup_upd > 100 ORDER BY n_tup_ins + n_tup_upd DESC
       """)
-    for row in tables {
+    for row in tables.rows {
       Report.say(
         "  \(try row.text(0)): \(try row.int(1)) inserted, \(try row.int(2)) updated, of them \(try row.int(3)) in their page, "
           + "\(try row.int(4)) deleted")

@@ -295,14 +295,14 @@ internal import Testing
 
   @Test("A job's name tells whose it is, and of what (I7)")
   func names() {
-    let mark = JobName.mark(federationID: "fed", cluster: "hpc")
+    let mark = OwnershipMark.text(federationID: "fed", cluster: "hpc")
     #expect(mark.utf8.count == 8)
     for subject in [JobName.Subject.run(RunID(0x1_0000_0001)), .array(5), .array(.max)] {
       let name = JobName(mark: mark, subject: subject)
       #expect(JobName(name.text, mark: mark) == name)
       #expect(JobName(key: name.key, mark: mark) == name)
-      #expect(JobName(name.text, mark: JobName.mark(federationID: "fed", cluster: "other")) == nil)
-      #expect(JobName(name.text, mark: JobName.mark(federationID: "other", cluster: "hpc")) == nil)
+      #expect(JobName(name.text, mark: OwnershipMark.text(federationID: "fed", cluster: "other")) == nil)
+      #expect(JobName(name.text, mark: OwnershipMark.text(federationID: "other", cluster: "hpc")) == nil)
       #expect(JobName("x" + name.text, mark: mark) == nil && JobName(name.text + "0", mark: mark) == nil)
     }
     for text in ["", "fubini-", "fubini-\(mark)-", "fubini-\(mark)-zz", "fubini-\(mark)-a1", "md-run"] {

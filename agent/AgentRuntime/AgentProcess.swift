@@ -22,6 +22,8 @@ final class AgentProcess: Sendable {
   private let state: StateDirectory
   private let journal: Journal
   private let executor: any Executor
+  /// Serves the files of pods; nil where there are none.
+  private let podFiles: PodFileServer?
   private let data: DataPlane
   private let driver: RunDriver
   private let session: SessionRunner
@@ -56,9 +58,9 @@ final class AgentProcess: Sendable {
     let contents = try await journal.contents()
     let files: any RunFileAccess
     if let given {
-      (executor, files) = (given, LocalRunFiles(executor: given))
+      (executor, files, podFiles) = (given, LocalRunFiles(executor: given), nil)
     } else {
-      (executor, files) = try await Self.executor(configuration, identity, logger)
+      (executor, files, podFiles) = try await Self.executor(configuration, identity, logger)
     }
     let connection = ConnectionSlot()
     let meter = TransferMeter(configuration.transferLimit)
@@ -127,6 +129,7 @@ final class AgentProcess: Sendable {
       }
       group.addTask { [self] in await rotation.run() }
       group.addTask { await Self.staySmall() }
+      if let podFiles { group.addTask { try await podFiles.run() } }
       defer { group.cancelAll() }
       try await group.next()
     }
@@ -227,17 +230,22 @@ final class AgentProcess: Sendable {
   /// again and again would help nobody.
   private static func executor(
     _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity, _ logger: Logger
-  ) async throws -> (any Executor, any RunFileAccess) {
+  ) async throws -> (any Executor, any RunFileAccess, PodFileServer?) {
     var attempt = 0
     while true {
       do {
         if configuration.executor == .slurm, case .mapped = try configuration.declaredTenancy() {
           let mapped = try await mappedExecutor(configuration, identity, logger)
-          return (mapped, mapped)
+          return (mapped, mapped, nil)
+        }
+        if configuration.executor == .kubernetes {
+          let parts = try await kubernetes(
+            configuration, federationID: identity.federationID, cluster: identity.cluster.text, logger)
+          return (parts.executor, LocalRunFiles(executor: parts.executor), parts.files)
         }
         let executor = try await makeExecutor(configuration, identity)
         let hasUsers = (executor as? ProcessExecutor)?.runsAsOthers ?? false
-        return (executor, LocalRunFiles(executor: executor, mayLink: hasUsers))
+        return (executor, LocalRunFiles(executor: executor, mayLink: hasUsers), nil)
       } catch let error as FederationError where error.isRetryable {
         attempt += 1
         logger.error("the executor cannot be started; trying again", metadata: ["error": "\(error.publicMessage)"])
@@ -262,6 +270,8 @@ final class AgentProcess: Sendable {
       var slurm = slurmConfiguration(configuration, identity)
       slurm.claims = claims(configuration, identity)
       return try await SlurmExecutor(configuration: slurm)
+    case .kubernetes:
+      throw FederationError(.internal, "a Kubernetes cluster's executor is made with its server of files")
     case .process:
       return try await ProcessExecutor(
         configuration: ProcessExecutorConfiguration(

@@ -19,7 +19,7 @@ package enum HostFiles {
   private static func currentError() -> Int32 { errno }
 
   /// What an unprivileged user may still write below `path`, and the size of its file system, bytes; nil when nobody can say.
-  static func room(at path: String) -> (free: Int64, size: Int64)? {
+  package static func room(at path: String) -> (free: Int64, size: Int64)? {
     var status = statvfs()
     guard statvfs(path, &status) == 0, status.f_blocks > 0 else { return nil }
     let unit = UInt64(status.f_frsize)
@@ -36,7 +36,7 @@ package enum HostFiles {
   }
 
   /// Makes `path` and its missing parents below `root`, whose content nobody else can have touched yet.
-  static func makeDirectories(_ path: String, below root: String) throws(FederationError) {
+  package static func makeDirectories(_ path: String, below root: String) throws(FederationError) {
     var current = root
     for part in path.split(separator: "/") {
       current += "/" + part

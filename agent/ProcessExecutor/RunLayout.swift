@@ -1,5 +1,5 @@
-internal import Execution
-internal import FederationModel
+package import Execution
+package import FederationModel
 
 /// The places inside a run that must exist and be writable. Pure.
 package struct RunLayout {
@@ -8,12 +8,12 @@ package struct RunLayout {
 
   var workingDirectory: String
   /// Normalised, absolute, without the root.
-  var directories: Set<String>
+  package var directories: Set<String>
   /// Of the author's files, normalised.
   var paths: [String]
 
   /// - Throws: `.invalidArgument` for a path that is not absolute.
-  init(_ run: RunRequest) throws(FederationError) {
+  package init(_ run: RunRequest) throws(FederationError) {
     func absolute(_ path: String) throws(FederationError) -> String {
       guard let path = AbsolutePath.normalise(path) else {
         throw FederationError(

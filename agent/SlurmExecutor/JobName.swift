@@ -2,8 +2,6 @@ internal import FederationModel
 
 /// The mark that this agent's jobs carry in their names (I7): `fubini-MMMMMMMM-RRRRRRRRRRRRRRRR` for one run, and
 /// `fubini-MMMMMMMM-aNNNNNNNNNNNNNNNN` for a job array.
-///
-/// The first part is of the federation and of the cluster, because two agents of one federation may share a Slurm and a user.
 struct JobName: Hashable, Sendable {
   enum Subject: Hashable, Sendable {
     case run(RunID)
@@ -21,14 +19,6 @@ struct JobName: Hashable, Sendable {
     case .run(let id): id.hexadecimal
     case .array(let number): "a" + Self.hexadecimal(number)
     }
-  }
-
-  static func mark(federationID: String, cluster: String) -> String {
-    // FNV-1a, 32 bits.
-    var sum: UInt32 = 0x811c_9dc5
-    for byte in federationID.utf8 + [0] + cluster.utf8 { sum = (sum ^ UInt32(byte)) &* 0x0100_0193 }
-    let digits = String(sum, radix: 16)
-    return String(repeating: "0", count: 8 - digits.count) + digits
   }
 
   init(mark: String, subject: Subject) {

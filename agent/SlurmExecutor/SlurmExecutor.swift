@@ -84,7 +84,7 @@ public actor SlurmExecutor: Executor {
   public init(configuration: SlurmExecutorConfiguration) async throws {
     let configuration = try configuration.validated()
     self.configuration = configuration
-    mark = JobName.mark(federationID: configuration.federationID, cluster: configuration.cluster)
+    mark = OwnershipMark.text(federationID: configuration.federationID, cluster: configuration.cluster)
     let shared = configuration.sharedDirectory
     files = BatchFiles(sharedDirectory: shared, leaseFile: configuration.leaseFile)
     commands = SlurmCommands(configuration: configuration.slurmConfiguration)

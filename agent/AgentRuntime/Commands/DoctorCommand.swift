@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import FederationModel
 internal import FederationPKI
 internal import FoundationEssentials
+internal import Logging
 internal import SlurmExecutor
 internal import Supervisor
 
@@ -22,6 +23,7 @@ struct DoctorCommand: AsyncParsableCommand {
     let configuration = try location.load().validated()
     var findings = Preflight.local(configuration)
     findings += await Preflight.slurm(configuration)
+    findings += await Preflight.kubernetes(configuration, Logger(label: "fubini-agent"))
     findings += await Preflight.data(configuration)
     if scrub { findings += await Preflight.scrub(configuration) }
     findings += await Preflight.remote(configuration)
@@ -80,6 +82,9 @@ enum Preflight {
   }
 
   private static func userNamespaces(_ configuration: AgentConfiguration) -> Finding {
+    if configuration.executor == .kubernetes {
+      return Finding(level: .ok, check: "user namespaces", text: "not needed: runs are pods")
+    }
     guard configuration.sandbox == .bubblewrap else {
       return Finding(
         level: .warning, check: "user namespaces", text: "not needed: sandbox is none, runs see the whole host")
@@ -104,7 +109,7 @@ enum Preflight {
       switch configuration.executor {
       case .process: configuration.sandbox == .bubblewrap
       case .slurm: configuration.slurm.sandbox != .none
-      case .null: false
+      case .null, .kubernetes: false
       }
     guard isUsed else { return Finding(level: .ok, check: "bwrap", text: "not used") }
     let level = isOptional ? Level.warning : .failed

@@ -10,7 +10,7 @@ public import Supervisor
 
 /// What an operator decides about an agent: one YAML file, and `FUBINI_*` variables over it.
 public struct AgentConfiguration: Sendable, Equatable {
-  public enum ExecutorKind: String, Sendable, CaseIterable { case process, slurm, null }
+  public enum ExecutorKind: String, Sendable, CaseIterable { case process, slurm, kubernetes, null }
   public enum Sandbox: String, Sendable, CaseIterable { case bubblewrap, none }
   public enum Network: String, Sendable, CaseIterable { case auto, none, host }
   public enum LogLevel: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error, critical }
@@ -69,6 +69,8 @@ public struct AgentConfiguration: Sendable, Equatable {
   public var tenancy = TenancyConfiguration()
   /// `slurm`: of `executor: slurm` alone.
   public var slurm = SlurmConfiguration()
+  /// `kubernetes`: of `executor: kubernetes` alone.
+  public var kubernetes = KubernetesConfiguration()
   /// `proxy`, and the variables of the environment that name one.
   public var proxy = ProxySettings()
   /// `protocolMax`: the highest version of the agent protocol to offer, for an upgrade that is to be watched.
@@ -88,6 +90,13 @@ public struct AgentConfiguration: Sendable, Equatable {
       throw FederationError(
         .invalidArgument,
         "slurm.sharedDirectory must name a directory that every node of the cluster sees under the same path")
+    }
+    if executor == .kubernetes {
+      try kubernetes.validate()
+      guard claimDirectory == nil, namedClaims.isEmpty else {
+        throw FederationError(
+          .invalidArgument, "on a Kubernetes cluster volume claims are named by kubernetes.claims, not by claims")
+      }
     }
     guard cache.isWriter || cache.name != nil && cache.directory != nil else {
       throw FederationError(
@@ -120,6 +129,7 @@ public struct AgentConfiguration: Sendable, Equatable {
       // `auto` may turn out to be none.
       return try tenancy.tenancy(
         isRoot: geteuid() == 0, isSandboxed: slurm.sandbox == .bubblewrap, hasSudo: true)
+    case .kubernetes: return try tenancy.ofNamespaces()
     }
   }
 

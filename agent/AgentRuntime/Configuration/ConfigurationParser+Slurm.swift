@@ -74,13 +74,13 @@ extension ConfigurationParser {
     return rule
   }
 
-  private static func absolute(_ key: String, _ node: Node) throws -> String {
+  static func absolute(_ key: String, _ node: Node) throws -> String {
     let path = try text(key, node)
     guard path.hasPrefix("/") else { throw invalid(key, "an absolute path", node) }
     return path
   }
 
-  private static func texts(_ key: String, _ node: Node, keys: [String]? = nil) throws -> [String: String] {
+  static func texts(_ key: String, _ node: Node, keys: [String]? = nil) throws -> [String: String] {
     guard let mapping = node.mapping, mapping.count <= 10_000 else { throw invalid(key, "a mapping of texts", node) }
     var values: [String: String] = [:]
     for (name, value) in mapping {
@@ -90,14 +90,14 @@ extension ConfigurationParser {
     return values
   }
 
-  private static func number(_ key: String, _ node: Node, _ range: ClosedRange<Int>) throws -> Int {
+  static func number(_ key: String, _ node: Node, _ range: ClosedRange<Int>) throws -> Int {
     guard let value = Int(try text(key, node)), range.contains(value) else {
       throw invalid(key, "a number from \(range.lowerBound) to \(range.upperBound)", node)
     }
     return value
   }
 
-  private static func flag(_ key: String, _ node: Node) throws -> Bool {
+  static func flag(_ key: String, _ node: Node) throws -> Bool {
     switch try text(key, node) {
     case "true": true
     case "false": false
@@ -106,7 +106,7 @@ extension ConfigurationParser {
   }
 
   /// `500ms`, `5s`, `10m`, `2h`, `1d`.
-  private static func duration(_ key: String, _ node: Node) throws -> Duration {
+  static func duration(_ key: String, _ node: Node) throws -> Duration {
     let text = try text(key, node)
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)]
     for (unit, milliseconds) in units where text.hasSuffix(unit) {

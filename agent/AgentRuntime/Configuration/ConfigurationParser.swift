@@ -9,7 +9,7 @@ enum ConfigurationParser {
   static let keys = [
     "controlPlane", "stateDirectory", "executor", "slots", "resources", "images", "rootFileSystems", "allowedHostPaths",
     "sandbox", "network", "cgroups", "processLimit", "transferLimit", "linkLimits", "artifactCacheSize", "logLevel",
-    "slurm",
+    "slurm", "kubernetes",
     "protocolMax", "tenancy", "project", "projects", "proxy", "cache", "export", "runAddress",
     "claims",
   ]
@@ -174,6 +174,7 @@ enum ConfigurationParser {
     case "cache": try setCache(node, in: &configuration.cache)
     case "logLevel": configuration.logLevel = try choice(key, node)
     case "slurm": configuration.slurm = try slurm(node)
+    case "kubernetes": configuration.kubernetes = try kubernetes(node)
     case "proxy":
       let proxy = try text(key, node)
       if proxy != "none" { _ = try ForwardProxy(proxy) }

@@ -12,10 +12,12 @@ public struct TenancyConfiguration: Sendable, Equatable {
 
   /// What a project is on this cluster.
   public struct Account: Sendable, Equatable {
-    /// `user`: a Unix user's name, or `UID:GID`.
+    /// `user`: a Unix user's name, or `UID:GID`. Empty on a Kubernetes cluster.
     public var user: String
     /// `account`: of Slurm; nil: what the block `slurm` says.
     public var account: String?
+    /// `namespace`: of Kubernetes.
+    public var namespace: String?
   }
 
   /// `tenancy`; nil: what follows from the other two keys, and from who the agent is.
@@ -58,6 +60,10 @@ public struct TenancyConfiguration: Sendable, Equatable {
           "only an agent that is root can give each project a Unix user of its own; this one can serve one project: "
             + "set `project`, or start one agent for each")
       }
+      if let project = projects.filter({ $0.value.user.isEmpty }).keys.min() {
+        throw FederationError(
+          .invalidArgument, "projects.\(project).user must be a Unix user: namespaces are of Kubernetes clusters")
+      }
       let users = Dictionary(grouping: projects, by: \.value.user)
       if let (user, shared) = users.first(where: { $0.value.count > 1 }) {
         throw FederationError(
@@ -68,6 +74,44 @@ public struct TenancyConfiguration: Sendable, Equatable {
       if hasSudo, let user = projects.values.map(\.user).first(where: { !UnixUser.isName($0) }) {
         throw FederationError(
           .invalidArgument, "\"\(user.prefix(64))\" cannot stand in a sudo rule: name the Unix user in `projects`")
+      }
+      return .mapped(Set(projects.keys))
+    }
+  }
+}
+
+extension TenancyConfiguration {
+  /// What the agent of a Kubernetes cluster declares: one project, or a namespace for each.
+  ///
+  /// - Throws: `.invalidArgument` when the keys contradict each other.
+  func ofNamespaces() throws(FederationError) -> Tenancy {
+    let kind = kind ?? (projects.isEmpty ? .single : .mapped)
+    guard kind == .mapped || projects.isEmpty, kind == .single || project == nil else {
+      throw FederationError(
+        .invalidArgument,
+        "`project` belongs to `tenancy: single` and `projects` to `tenancy: mapped`, and this is \(kind.rawValue)")
+    }
+    switch kind {
+    case .single: return .single(project)
+    case .shared:
+      throw FederationError(
+        .invalidArgument,
+        "a Kubernetes cluster keeps projects apart by namespaces: set `project`, or `projects: {P: {namespace: N}}`")
+    case .mapped:
+      var owners: [String: ProjectName] = [:]
+      for (project, account) in projects.sorted(by: { $0.key < $1.key }) {
+        guard let namespace = account.namespace else {
+          throw FederationError(.invalidArgument, "projects.\(project).namespace must name the project's namespace")
+        }
+        if let other = owners.updateValue(project, forKey: namespace) {
+          throw FederationError(
+            .invalidArgument,
+            "projects \(other) and \(project) have the same namespace \(namespace), which would show each the other's pods"
+          )
+        }
+      }
+      guard !projects.isEmpty else {
+        throw FederationError(.invalidArgument, "`tenancy: mapped` needs `projects`: {PROJECT: {namespace: NAME}, ...}")
       }
       return .mapped(Set(projects.keys))
     }

@@ -1,0 +1,109 @@
+internal import FederationModel
+
+/// What nodes have, less what others' pods ask for. Pure.
+struct ClusterCapacity: Hashable, Sendable {
+  /// One node that takes pods of ours.
+  struct Node: Hashable, Sendable {
+    var name: String
+    var allocatable: Resources
+    /// Devices by type; the empty type: one without a name.
+    var gpus: [String: Int64]
+  }
+  /// By name.
+  var nodes: [String: Node] = [:]
+  /// Nodes that do not count, and why, as words and how many.
+  var unusable: [String: Int] = [:]
+  /// What pods that are not ours ask for, on the nodes that count.
+  var taken = Resources.zero
+  var takenGPUs: [String: Int64] = [:]
+
+  var total: Resources {
+    var sum = Resources.zero
+    for node in nodes.values { sum += node.allocatable }
+    sum.gpus = gpuTotal
+    return sum
+  }
+  private var gpuTotal: Int64 { nodes.values.reduce(0) { $0 + $1.gpus.values.reduce(0, +) } }
+
+  var free: Resources {
+    let total = total
+    return Resources(
+      cpuMillicores: max(0, total.cpuMillicores - taken.cpuMillicores),
+      memory: max(.zero, total.memory - taken.memory), gpus: max(0, total.gpus - takenGPUs.values.reduce(0, +)))
+  }
+
+  var gpuTypes: [String] { Set(nodes.values.flatMap { $0.gpus.keys }).subtracting([""]).sorted() }
+
+  /// Takes a node in.
+  ///
+  /// - Parameter tolerations: of all pods of runs, as in a PodSpec.
+  mutating func add(node object: JSONValue, tolerations: [JSONValue], selector: [String: String]) {
+    guard let name = object["metadata"]?["name"]?.stringValue else { return }
+    let labels = object["metadata"]?["labels"]
+    func exclude(_ why: String) { unusable[why, default: 0] += 1 }
+    if !selector.allSatisfy({ labels?[$0.key]?.stringValue == $0.value }) {
+      return exclude("do not match the configured nodeSelector")
+    }
+    if object["spec"]?["unschedulable"]?.boolValue == true { return exclude("are cordoned") }
+    let ready = object["status"]?["conditions"]?.arrayValue?.first { $0["type"]?.stringValue == "Ready" }
+    guard ready?["status"]?.stringValue == "True" else { return exclude("are not ready") }
+    for taint in object["spec"]?["taints"]?.arrayValue ?? []
+    where taint["effect"]?.stringValue != "PreferNoSchedule"
+      && !tolerations.contains(where: { Self.tolerates($0, taint) })
+    {
+      return exclude("have the taint \(taint["key"]?.stringValue ?? "")")
+    }
+    let allocatable = object["status"]?["allocatable"]?.objectValue ?? [:]
+    var node = Node(
+      name: name,
+      allocatable: Resources(
+        cpuMillicores: Self.amount(allocatable["cpu"], scale: 1000),
+        memory: ByteCount(Self.amount(allocatable["memory"]))
+      ), gpus: [:])
+    for (resource, value) in allocatable where GPUType.isGPU(resource) {
+      let count = Self.amount(value)
+      if count > 0 { node.gpus[GPUType.name(of: resource, nodeLabels: labels) ?? "", default: 0] += count }
+    }
+    nodes[name] = node
+  }
+
+  /// Takes in what a pod asks for, unless it is ours.
+  mutating func add(pod object: JSONValue, mark: String) {
+    guard object["metadata"]?["labels"]?[ObjectName.markLabel]?.stringValue != mark,
+      let node = object["spec"]?["nodeName"]?.stringValue, nodes[node] != nil,
+      !["Succeeded", "Failed"].contains(object["status"]?["phase"]?.stringValue ?? "")
+    else { return }
+    var sum = Resources.zero
+    for container in object["spec"]?["containers"]?.arrayValue ?? [] {
+      let requests = container["resources"]?["requests"]?.objectValue ?? [:]
+      sum.cpuMillicores += Self.amount(requests["cpu"], scale: 1000)
+      sum.memory += ByteCount(Self.amount(requests["memory"]))
+      for (resource, value) in requests where GPUType.isGPU(resource) {
+        takenGPUs[resource, default: 0] += Self.amount(value)
+      }
+    }
+    taken += sum
+  }
+
+  private static func amount(_ value: JSONValue?, scale: Double = 1) -> Int64 {
+    switch value {
+    case .string(let text)?: Quantity.parse(text, scale: scale) ?? 0
+    case .integer(let number)?: number &* Int64(scale)
+    default: 0
+    }
+  }
+
+  /// - Source: Kubernetes, `Toleration.ToleratesTaint`.
+  static func tolerates(_ toleration: JSONValue, _ taint: JSONValue) -> Bool {
+    func text(_ value: JSONValue, _ key: String) -> String { value[key]?.stringValue ?? "" }
+    let effect = text(toleration, "effect")
+    guard effect.isEmpty || effect == text(taint, "effect") else { return false }
+    let key = text(toleration, "key")
+    guard key.isEmpty || key == text(taint, "key") else { return false }
+    switch text(toleration, "operator") {
+    case "Exists": return true
+    case "", "Equal": return !key.isEmpty && text(toleration, "value") == text(taint, "value")
+    default: return false
+    }
+  }
+}

@@ -1,0 +1,261 @@
+internal import Execution
+internal import FederationModel
+internal import FoundationEssentials
+internal import ProcessExecutor
+internal import Supervisor
+
+/// The Secret and the Job of a run, as the API server is asked to make them. Pure.
+///
+/// The restricted profile of Pod Security holds for every container but for `runAsNonRoot`, which most images could not obey: no
+/// privilege escalation, no capabilities, the runtime's seccomp profile. No token of the API is mounted, and no addresses of services are
+/// put into environments.
+struct JobManifest: Sendable {
+  static let initName = "fubini-init"
+
+  /// What the manifest needs beside the request and the configuration.
+  struct Circumstances {
+    var mark: String
+    var workspace: RunWorkspace
+    var access: PodAccess
+    /// Of the API server.
+    var minor = 24
+    /// Whether there is anything at a path of the agent's.
+    var exists: (String) -> Bool = { _ in true }
+  }
+
+  let name: ObjectName
+  let namespace: String
+  let secret: JSONValue
+  let job: JSONValue
+  let plan: PodPlan
+  /// What the agent's server of files may show to the pod, and take from it.
+  let shared: SharedPodFiles
+  /// The main container's image.
+  let runsAs: String
+  /// A script, which the agent puts at `scriptFile` of the run's directory.
+  static let scriptFile = "script"
+
+  /// - Throws: `.invalidArgument`, `.unplaceable` for a run that this cluster can never start, with the reason.
+  init(
+    _ request: RunRequest, _ configuration: KubernetesExecutorConfiguration, _ circumstances: Circumstances
+  ) throws(FederationError) {
+    let spec = request.spec
+    guard spec.federation.gangSize <= 1 else {
+      throw FederationError(
+        .unplaceable, "the copies of a gang must start together, and pods of a Job do not: use a Slurm cluster")
+    }
+    name = ObjectName(mark: circumstances.mark, run: request.id)
+    namespace = try configuration.namespace(of: request.project)
+    var files = PodVolumes(request, configuration, circumstances, secret: name.text)
+    try files.mountScratch()
+    try files.mountPrivateFiles()
+    try files.mountClaims()
+    try files.mountInputs()
+    var secrets = PodSecrets(token: circumstances.access.token, authority: circumstances.access.certificateAuthorityPEM)
+    secrets.data.merge(files.secretData) { $1 }
+    var containers = PodContainers(request, configuration)
+    try containers.make(&secrets)
+    runsAs = containers.runsAs
+    let plan = try Self.plan(request, circumstances, files, containers)
+    self.plan = plan
+    shared = SharedPodFiles(inputs: files.sources, outputs: plan.outputs)
+    var pod = try PodTemplate(request, configuration, name: name.text)
+    pod.volumes = files.volumes
+    pod.initContainers = [pod.starter(plan)] + containers.initial.map { pod.dressed($0, mounts: files.mounts) }
+    pod.containers = containers.lasting.map { pod.dressed($0, mounts: files.mounts + files.stepMounts, plan: plan) }
+    let labels = name.labels(project: request.project)
+    secret = [
+      "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+      "metadata": ["name": .string(name.text), "namespace": .string(namespace), "labels": .object(labels)],
+      "data": .object(secrets.data.mapValues { .string(Data($0).base64EncodedString()) }),
+    ]
+    var jobLabels = labels
+    var jobSpec: [String: JSONValue] = [
+      "backoffLimit": 0, "completions": 1, "parallelism": 1,
+      "template": pod.settings.merged(into: [
+        "metadata": [
+          "labels": .object(labels),
+          // Autoscalers leave the nodes of runs alone: moving one would mean to begin it anew.
+          "annotations": [
+            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true",
+          ],
+        ], "spec": pod.spec,
+      ]),
+    ]
+    // A pod that ends is not replaced before it has ended.
+    if circumstances.minor >= 29 { jobSpec["podReplacementPolicy"] = "Failed" }
+    if let queue = configuration.queue(of: request.project) {
+      jobLabels["kueue.x-k8s.io/queue-name"] = .string(queue)
+      jobSpec["suspend"] = true
+    }
+    job = [
+      "apiVersion": "batch/v1", "kind": "Job",
+      "metadata": [
+        "name": .string(name.text), "namespace": .string(namespace), "labels": .object(jobLabels),
+        "finalizers": [.string(ObjectName.finalizer)],
+      ], "spec": .object(jobSpec),
+    ]
+  }
+
+  private static func plan(
+    _ request: RunRequest, _ circumstances: Circumstances, _ files: PodVolumes, _ containers: PodContainers
+  ) throws(FederationError) -> PodPlan {
+    let spec = request.spec
+    func milliseconds(_ duration: Duration?) -> UInt64? { duration.map { UInt64(max(1, $0.milliseconds)) } }
+    // Where a path is seen twice, what the agent looks for is at the first.
+    var outputs: [String] = []
+    var directories: Set<String> = []
+    for path in spec.outputArtifacts.map(\.path) + spec.outputParameters.map(\.path) {
+      let path = try PodVolumes.absolute(spec.storedPath(of: PodVolumes.absolute(path)))
+      if !outputs.contains(path) { outputs.append(path) }
+      directories.insert(PodVolumes.parent(of: path))
+    }
+    directories.remove("/")
+    return PodPlan(
+      run: request.id, url: circumstances.access.url, inputs: files.inputs, outputs: outputs,
+      directories: directories.sorted(),
+      capturesResult: spec.capturesResult, walltimeMs: milliseconds(request.walltime),
+      activeDeadlineMs: milliseconds(spec.activeDeadline),
+      graceMs: UInt64(max(0, spec.terminationGrace.milliseconds)),
+      disconnectLimitMs: milliseconds(request.disconnectLimit),
+      containers: containers.lasting.map { PodPlan.Container(name: $0.name, role: $0.role == .main ? .main : .sidecar) }
+    )
+  }
+}
+
+/// The values of a run's Secret by their keys.
+struct PodSecrets: Sendable {
+  static let token = "token"
+  static let authority = "ca.crt"
+  var data: [String: [UInt8]]
+
+  init(token: String, authority: String) {
+    data = [Self.token: Array(token.utf8), Self.authority: Array(authority.utf8)]
+  }
+}
+
+/// The containers of a run's pod without what all of them have. Pure.
+struct PodContainers {
+  struct Container {
+    var name: String
+    var role: RunContainers.Role
+    var image: String
+    var command: [String]
+    var workingDirectory: String?
+    /// Entries of `env`.
+    var environment: [JSONValue]
+    var probes = RunProbes()
+  }
+
+  private let request: RunRequest
+  private let configuration: KubernetesExecutorConfiguration
+  private(set) var initial: [Container] = []
+  private(set) var lasting: [Container] = []
+  private(set) var runsAs = ""
+
+  init(_ request: RunRequest, _ configuration: KubernetesExecutorConfiguration) {
+    self.request = request
+    self.configuration = configuration
+  }
+
+  mutating func make(_ secrets: inout PodSecrets) throws(FederationError) {
+    let spec = request.spec
+    if let containers = spec.containers { return try several(containers, &secrets) }
+    let isRequest = spec.http != nil || spec.transformations != nil
+    let (image, rule) = isRequest ? (configuration.image, nil) : try image(spec.image)
+    var command = isRequest ? [PodPlan.Places().agent, RequestProgram.command] : spec.command
+    if command.isEmpty, spec.script == nil { command = rule?.command ?? [] }
+    if spec.script != nil { command.append(RunLayout.scriptPath) }
+    command += isRequest ? [] : spec.arguments
+    guard isRequest || !spec.command.isEmpty || spec.script != nil || rule?.command != nil else {
+      throw FederationError(
+        .invalidArgument,
+        "the template has no command: on Kubernetes programs are started by the agent's, which cannot read an image's entry "
+          + "point; give `command`, or let the operator give it (`images[].command`)")
+    }
+    let names = Set(request.secrets.map(\.name))
+    lasting = [
+      Container(
+        name: RunContainers.resultName, role: .main, image: image, command: command,
+        workingDirectory: spec.workingDirectory,
+        environment: spec.environment.filter { !names.contains($0.name) }.map(Self.variable)
+          + hidden(request.secrets, "env", &secrets))
+    ]
+    runsAs = image
+  }
+
+  /// What each program gets was worked out by `RunObjects`: its environment holds secrets, and so it goes into the Secret whole.
+  private mutating func several(_ containers: RunContainers, _ secrets: inout PodSecrets) throws(FederationError) {
+    guard let file = request.privateFiles.first(where: { $0.path == ContainerPlan.fileName }),
+      let plan = try? ContainerPlan(bytes: file.bytes), plan.containers.count == containers.list.count
+    else { throw FederationError(.internal, "the plan of the run's containers is not there") }
+    for (container, planned) in zip(containers.list, plan.containers) {
+      guard container.role != .member else {
+        throw FederationError(
+          .unplaceable, "this agent runs no container sets on Kubernetes: use a dag of tasks, or another cluster")
+      }
+      let (image, _) = try image(container.image)
+      let variables = planned.environment.map { text in
+        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        return EnvironmentVariable(name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : "")
+      }
+      let made = Container(
+        name: container.name, role: container.role, image: image, command: planned.arguments,
+        workingDirectory: container.workingDirectory ?? request.spec.workingDirectory,
+        environment: hidden(variables, "env-\(container.name)", &secrets),
+        probes: container.probes ?? RunProbes())
+      if container.role == .initial { initial.append(made) } else { lasting.append(made) }
+      if container.name == RunContainers.resultName { runsAs = image }
+    }
+    guard lasting.contains(where: { $0.name == RunContainers.resultName }) else {
+      throw FederationError(.invalidArgument, "none of the run's containers is called \(RunContainers.resultName)")
+    }
+  }
+
+  private func image(_ name: String) throws(FederationError) -> (String, ImageRule?) {
+    guard let rule = configuration.images.first(where: { $0.matches(name) }) else {
+      throw FederationError(.unplaceable, "this cluster has no rule for the image \(name)")
+    }
+    let image = rule.runsAs == "*" ? name : rule.runsAs
+    guard !image.isEmpty else {
+      throw FederationError(.unplaceable, "the template names no image, and Kubernetes runs nothing without one")
+    }
+    return (image, rule)
+  }
+
+  private static func variable(_ variable: EnvironmentVariable) -> JSONValue {
+    ["name": .string(variable.name), "value": .string(KubernetesText.literal(variable.value))]
+  }
+
+  private func hidden(
+    _ variables: [EnvironmentVariable], _ prefix: String, _ secrets: inout PodSecrets
+  ) -> [JSONValue] {
+    variables.enumerated().map { index, variable in
+      let key = "\(prefix)-\(index)"
+      secrets.data[key] = Array(variable.value.utf8)
+      let name = ObjectName(mark: mark, run: request.id).text
+      return [
+        "name": .string(variable.name),
+        "valueFrom": ["secretKeyRef": ["name": .string(name), "key": .string(key)]],
+      ]
+    }
+  }
+
+  private var mark: String {
+    OwnershipMark.text(federationID: configuration.federationID, cluster: configuration.cluster)
+  }
+}
+
+/// Texts as they come through Kubernetes unchanged.
+enum KubernetesText {
+  /// Kubernetes replaces `$(NAME)` in commands, arguments and values, and takes `$$` for `$`. What is here was replaced already.
+  static func literal(_ text: String) -> String {
+    guard text.contains("$(") || text.contains("$$") else { return text }
+    return String(text.flatMap { $0 == "$" ? ["$", "$"] : [$0] })
+  }
+
+  /// `250m`, or whole cores.
+  static func cpu(_ millicores: Int64) -> JSONValue {
+    .string(millicores % 1000 == 0 ? "\(millicores / 1000)" : "\(millicores)m")
+  }
+}

@@ -1,0 +1,217 @@
+internal import Execution
+internal import FederationModel
+internal import KubernetesAPI
+internal import ProcessExecutor
+
+/// What becomes of runs: three watches for each namespace. A watch that breaks says nothing about any run.
+extension KubernetesExecutor {
+  func watches(of namespace: String) -> [Task<Void, Never>] {
+    let mark = mark
+    let selector = [("labelSelector", "\(ObjectName.markLabel)=\(mark)")]
+    let jobs = Reflector(
+      client: client, path: KubernetesPath.collection("batch/v1", "jobs", namespace: namespace), query: selector
+    ) { JobFacts($0, mark: mark) }
+    let pods = Reflector(
+      client: client, path: KubernetesPath.collection("v1", "pods", namespace: namespace), query: selector
+    ) { PodFacts($0, mark: mark) }
+    // Events have no labels. What is no warning says nothing that the objects themselves do not say.
+    let events = Reflector(
+      client: client, path: KubernetesPath.collection("v1", "events", namespace: namespace),
+      query: [("fieldSelector", "type=Warning")]
+    ) { EventFacts($0, mark: mark) }
+    return [
+      Task { [weak self] in
+        for await change in jobs.changes() {
+          await self?.heard("\(namespace)/jobs", change) { $0.saw($1, in: namespace) }
+        }
+      },
+      Task { [weak self] in
+        for await change in pods.changes() {
+          await self?.heard("\(namespace)/pods", change) { $0.saw($1, in: namespace) }
+        }
+      },
+      Task { [weak self] in
+        for await change in events.changes() { await self?.heard("\(namespace)/events", change) { $0.saw($1) } }
+      },
+    ]
+  }
+
+  private func heard<Object: Sendable>(
+    _ what: String, _ change: Reflector<Object>.Change,
+    _ body: @Sendable (isolated KubernetesExecutor, Reflector<Object>.Change) -> Void
+  ) {
+    if case .silent(let why) = change {
+      silent[what] = why
+      return
+    }
+    silent[what] = nil
+    body(self, change)
+    if case .synchronized = change { synchronized.insert(what) }
+  }
+
+  // MARK: Jobs
+
+  private func saw(_ change: Reflector<JobFacts>.Change, in namespace: String) {
+    switch change {
+    case .changed(let job): saw(job)
+    case .deleted(let job): gone(job)
+    case .synchronized(let jobs):
+      for job in jobs { saw(job) }
+      let names = Set(jobs.map(\.uid))
+      for (id, run) in runs where run.namespace == namespace && !run.isJobGone {
+        guard let job = run.job, !names.contains(job.uid) else { continue }
+        // The list may have been asked for before this Job was made; then its watch has it.
+        if run.isJobSeen { jobVanished(id) } else { Task { await lookFor(id) } }
+      }
+      for (id, left) in leaving where left.namespace == namespace && left.uid.map({ !names.contains($0) }) ?? false {
+        leaving[id] = nil
+      }
+    case .silent: break
+    }
+  }
+
+  private func saw(_ job: JobFacts) {
+    if leaving[job.run] != nil || forgotten.contains(job.run) { return }
+    if runs[job.run] == nil { adopt(job.run, namespace: job.namespace) }
+    runs[job.run]!.saw(job, isSeen: true)
+    consider(job.run)
+  }
+
+  private func gone(_ job: JobFacts) {
+    leaving[job.run] = nil
+    guard let known = runs[job.run]?.job, known.uid == job.uid else { return }
+    jobVanished(job.run)
+  }
+
+  private func jobVanished(_ id: RunID) {
+    runs[id]?.isJobGone = true
+    consider(id)
+  }
+
+  /// A Job that its creation has answered, and no list has had.
+  private func lookFor(_ id: RunID) async {
+    guard let run = runs[id], let job = run.job, !run.isJobSeen else { return }
+    do throws(FederationError) {
+      let found = try await client.get(
+        KubernetesPath.object("batch/v1", "jobs", namespace: run.namespace, name: job.name))
+      guard let facts = JobFacts(found, mark: mark), facts.uid == job.uid else { return jobVanished(id) }
+      runs[id]?.saw(facts, isSeen: true)
+    } catch {
+      if error.code == .notFound { jobVanished(id) }
+    }
+  }
+
+  /// Takes up what an earlier process of this agent submitted, or what its journal has lost.
+  func adopt(_ id: RunID, namespace: String) {
+    let path = workspace(for: id).directory + "/runs-as"
+    let runsAs = HostFiles.read(path, limit: 4096).map { String(decoding: $0, as: UTF8.self) }
+    runs[id] = TrackedRun(id: id, namespace: namespace, runsAs: runsAs, grace: .seconds(30), now: clock.now)
+    runs[id]!.told.logBytes = Self.logSize(workspace(for: id).log)
+  }
+
+  // MARK: Pods and events
+
+  private func saw(_ change: Reflector<PodFacts>.Change, in namespace: String) {
+    switch change {
+    case .changed(let pod): saw(pod)
+    case .deleted(var pod):
+      pod.isGone = true
+      saw(pod)
+    case .synchronized(let pods):
+      let uids = Set(pods.map(\.uid))
+      for pod in pods { saw(pod) }
+      for (id, run) in runs where run.namespace == namespace {
+        runs[id]!.keptPods(uids)
+        if !run.isOver { consider(id) }
+      }
+    case .silent: break
+    }
+  }
+
+  private func saw(_ pod: PodFacts) {
+    if leaving[pod.run] != nil || forgotten.contains(pod.run) { return }
+    if runs[pod.run] == nil {
+      guard !pod.isGone else { return }
+      adopt(pod.run, namespace: pod.namespace)
+    }
+    runs[pod.run]!.saw(pod)
+    consider(pod.run)
+  }
+
+  private func saw(_ change: Reflector<EventFacts>.Change) {
+    switch change {
+    case .changed(let event): saw(event)
+    case .synchronized(let events): for event in events { saw(event) }
+    case .deleted, .silent: break
+    }
+  }
+
+  private func saw(_ event: EventFacts) {
+    guard let run = runs[event.run], !run.isOver else { return }
+    runs[event.run]!.saw(event)
+    consider(event.run)
+  }
+
+  // MARK: Verdicts
+
+  /// Comes to a verdict, and acts on it.
+  func consider(_ id: RunID) {
+    guard let run = runs[id], !run.isOver, !run.isEnding else { return }
+    // Its submission is not answered yet.
+    guard run.job != nil || !run.pods.isEmpty || run.isJobGone else { return }
+    if let end = run.stop {
+      if run.isQuiet { finish(id, Self.actual(end, run, now: clock.now)) }
+      return
+    }
+    switch PodVerdict(run.situation(now: clock.now)) {
+    case .wait: break
+    case .queued(let reason): tell(id, .queued, reason)
+    case .running(let message):
+      if run.logPod?.isMainRunning == true { followLog(id) }
+      tell(id, .running, message)
+    case .ended(let end): finish(id, end)
+    case .stop(let end):
+      runs[id]!.stop = end
+      if run.isQuiet { return finish(id, end) }
+      runs[id]!.deletionDue = clock.now
+      Task { await deleteLiving(id) }
+    }
+  }
+
+  /// What was to be stopped may have ended by itself meanwhile.
+  private static func actual(_ end: PodVerdict.End, _ run: TrackedRun, now: ContinuousClock.Instant) -> PodVerdict.End {
+    guard run.logPod?.isTerminal == true, case .ended(let own) = PodVerdict(run.situation(now: now)) else { return end }
+    return own
+  }
+
+  /// Tells a phase when it, or what is said about it, is new. Never goes back.
+  func tell(_ id: RunID, _ phase: RunPhase, _ message: String) {
+    guard var run = runs[id], !run.isOver, phase.rawValue >= run.told.phase.rawValue else { return }
+    guard phase != run.told.phase || message != run.told.message else { return }
+    (run.told.phase, run.told.message) = (phase, message)
+    if phase == .running { run.told.runsAs = run.runsAs }
+    runs[id] = run
+    observers.yield(run.told)
+  }
+
+  /// The end is told once its log is whole.
+  private func finish(_ id: RunID, _ end: PodVerdict.End) {
+    guard let run = runs[id], !run.isOver, !run.isEnding else { return }
+    runs[id]!.isEnding = true
+    Task {
+      if run.logPod != nil { await completeLog(id) }
+      conclude(id, end)
+    }
+  }
+
+  private func conclude(_ id: RunID, _ end: PodVerdict.End) {
+    guard var run = runs[id], !run.isOver else { return }
+    logsWaiting.remove(id)
+    run.told = RunObservation(
+      id: id, phase: end.phase, exitCode: end.exitCode, message: end.message,
+      runsAs: run.logPod == nil ? nil : run.runsAs, logBytes: Self.logSize(workspace(for: id).log),
+      wallTime: end.wallTime)
+    runs[id] = run
+    observers.yield(run.told)
+  }
+}

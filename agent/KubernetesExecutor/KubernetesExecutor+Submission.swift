@@ -1,0 +1,179 @@
+public import Execution
+internal import FederationModel
+internal import Glibc
+internal import KubernetesAPI
+internal import ProcessExecutor
+
+/// Handing runs over: first the Secret, then the Job. Names make it safe to do again: what is there already is ours, or somebody else's.
+extension KubernetesExecutor {
+  public func submit(_ requests: [RunRequest]) async throws {
+    var failure: FederationError?
+    await withTaskGroup(of: FederationError?.self) { group in
+      for request in requests {
+        if let run = runs[request.id], run.isOver || run.job != nil {
+          // A repeated submission starts nothing; an end is told again.
+          if run.isOver { observers.yield(run.told) }
+          continue
+        }
+        group.addTask { [self] in
+          do { try await writes.run { try await submit(request) } } catch {
+            return error as? FederationError ?? FederationError(.internal, "\(error)")
+          }
+          return nil
+        }
+      }
+      for await result in group { failure = failure ?? result }
+    }
+    if let failure { throw failure }
+  }
+
+  private func submit(_ request: RunRequest) async throws(FederationError) {
+    if let closed { throw FederationError(.unavailable, closed, retryAfter: .seconds(5)) }
+    guard runs.values.count(where: { !$0.isOver }) < configuration.jobsMax else {
+      throw FederationError(
+        .resourceExhausted,
+        "this cluster takes \(configuration.jobsMax) Jobs of the federation at once (kubernetes.maxJobs)",
+        retryAfter: .seconds(5))
+    }
+    let manifest: JobManifest
+    do throws(FederationError) { manifest = try self.manifest(request) } catch {
+      if error.isRetryable { throw error }
+      return refuse(request.id, error.publicMessage)
+    }
+    if runs[request.id] == nil {
+      runs[request.id] = TrackedRun(
+        id: request.id, namespace: manifest.namespace, runsAs: manifest.runsAs, grace: request.spec.terminationGrace,
+        now: clock.now)
+    }
+    do throws(FederationError) {
+      guard try await createSecret(manifest, of: request.id) else { return }
+      let made = try await client.create(
+        KubernetesPath.collection("batch/v1", "jobs", namespace: manifest.namespace), manifest.job)
+      if let job = JobFacts(made, mark: mark) { accept(job, request.id) }
+    } catch {
+      if error.code == .alreadyExists { return try await takeUp(manifest, request.id) }
+      // Whether there is a Job then nobody knows: its watch would tell, and so does the next try.
+      if Self.mayPass(error) || runs[request.id]?.job != nil {
+        if runs[request.id]?.job == nil, runs[request.id]?.isOver == false { runs[request.id] = nil }
+        throw Self.passing(error)
+      }
+      await removeSecret(manifest.name.text, in: manifest.namespace)
+      refuse(request.id, error.publicMessage)
+    }
+  }
+
+  private func manifest(_ request: RunRequest) throws(FederationError) -> JobManifest {
+    let workspace = workspace(for: request.id)
+    let access: PodAccess
+    do { access = try files.access(for: request.id) } catch {
+      throw error as? FederationError
+        ?? FederationError(.unavailable, "the agent's server of pods' files is not there", cause: error)
+    }
+    if let script = request.spec.script {
+      try HostFiles.write("\(workspace.directory)/\(JobManifest.scriptFile)", script.utf8, mode: 0o755)
+    }
+    let manifest = try JobManifest(
+      request, configuration,
+      .init(
+        mark: mark, workspace: workspace, access: access, minor: version?.minor ?? configuration.minimumMinor,
+        exists: { path in
+          var status = stat()
+          return lstat(path, &status) == 0
+        }))
+    do { try files.share(manifest.shared, of: request.id, in: workspace) } catch {
+      throw error as? FederationError ?? FederationError(.internal, "a run's files cannot be shared", cause: error)
+    }
+    try HostFiles.write(workspace.directory + "/runs-as", manifest.runsAs.utf8, mode: 0o600)
+    // What is there in the cluster is to be looked for under this namespace, also by a later process.
+    try HostFiles.write(workspace.directory + "/namespace", manifest.namespace.utf8, mode: 0o600)
+    return manifest
+  }
+
+  /// - Returns: false when the run has ended, because the Secret's name is taken.
+  private func createSecret(_ manifest: JobManifest, of id: RunID) async throws(FederationError) -> Bool {
+    let collection = KubernetesPath.collection("v1", "secrets", namespace: manifest.namespace)
+    do throws(FederationError) {
+      _ = try await client.create(collection, manifest.secret)
+      return true
+    } catch {
+      guard error.code == .alreadyExists else { throw error }
+    }
+    let path = KubernetesPath.object("v1", "secrets", namespace: manifest.namespace, name: manifest.name.text)
+    let found = try await client.get(path)
+    guard let metadata = found["metadata"], ObjectName(metadata: metadata, mark: mark) == manifest.name else {
+      refuse(id, "there is a Secret \(manifest.name.text) in namespace \(manifest.namespace) that is somebody else's")
+      return false
+    }
+    // Of an earlier try. If that one made the Job, too, the next step finds it, and this Secret serves it.
+    guard try await existing(manifest) == nil else { return true }
+    _ = try await client.delete(path, options: Self.precondition(metadata["uid"]?.stringValue))
+    _ = try await client.create(collection, manifest.secret)
+    return true
+  }
+
+  private func existing(_ manifest: JobManifest) async throws(FederationError) -> JSONValue? {
+    do throws(FederationError) {
+      return try await client.get(
+        KubernetesPath.object("batch/v1", "jobs", namespace: manifest.namespace, name: manifest.name.text))
+    } catch {
+      guard error.code == .notFound else { throw error }
+      return nil
+    }
+  }
+
+  /// There is a Job of that name.
+  private func takeUp(_ manifest: JobManifest, _ id: RunID) async throws(FederationError) {
+    guard let found = try await existing(manifest) else {
+      throw FederationError(.unavailable, "a Job of the run was there, and is not any more", retryAfter: .seconds(1))
+    }
+    guard let job = JobFacts(found, mark: mark), job.run == id else {
+      await removeSecret(manifest.name.text, in: manifest.namespace)
+      return refuse(
+        id, "there is a Job \(manifest.name.text) in namespace \(manifest.namespace) that is somebody else's")
+    }
+    accept(job, id)
+  }
+
+  private func accept(_ job: JobFacts, _ id: RunID) {
+    runs[id]?.saw(job, isSeen: false)
+    consider(id)
+  }
+
+  /// A run that can never start ends here.
+  func refuse(_ id: RunID, _ message: String) {
+    var run =
+      runs[id] ?? TrackedRun(id: id, namespace: configuration.namespace, runsAs: nil, grace: .zero, now: clock.now)
+    guard !run.isOver else { return }
+    run.told = RunObservation(id: id, phase: .error, message: message)
+    run.isJobGone = true
+    runs[id] = run
+    observers.yield(run.told)
+  }
+
+  private func removeSecret(_ name: String, in namespace: String) async {
+    _ = try? await client.delete(KubernetesPath.object("v1", "secrets", namespace: namespace, name: name))
+  }
+
+  static func precondition(_ uid: String?) -> JSONValue {
+    var options: [String: JSONValue] = ["apiVersion": "v1", "kind": "DeleteOptions"]
+    if let uid { options["preconditions"] = ["uid": .string(uid)] }
+    return .object(options)
+  }
+
+  /// What a quota or a missing right refuses may be accepted later; what is forbidden by a policy, or no Job at all, never.
+  static func mayPass(_ error: FederationError) -> Bool {
+    if error.isRetryable { return true }
+    guard error.code == .permissionDenied || error.code == .unauthenticated else { return false }
+    return error.code == .unauthenticated || error.publicMessage.contains("exceeded quota")
+      || error.publicMessage.contains("cannot create resource") || error.publicMessage.contains("cannot get resource")
+      || error.publicMessage.contains("because it is being terminated")
+  }
+
+  private static func passing(_ error: FederationError) -> FederationError {
+    var error = error
+    if !error.isRetryable {
+      error = FederationError(.unavailable, error.publicMessage, cause: error, retryAfter: .seconds(5))
+    }
+    return error
+  }
+}

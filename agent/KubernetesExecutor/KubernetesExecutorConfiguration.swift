@@ -1,0 +1,93 @@
+public import FederationModel
+
+/// What an operator decides about a Kubernetes cluster, as the executor needs it.
+public struct KubernetesExecutorConfiguration: Sendable, Equatable {
+  /// Where the agent's cache is, as pods can mount it.
+  public enum CacheVolume: Sendable, Equatable {
+    case claim(String)
+    /// The same directory on every node.
+    case hostPath(String)
+  }
+
+  /// A group of nodes that the cluster's autoscaler makes when they are wanted.
+  public struct Pool: Sendable, Equatable {
+    public var name: String
+    /// Of one node.
+    public var resources: Resources
+    /// Nodes at most.
+    public var nodesMax: Int
+    /// From the wish to the node being ready.
+    public var startupTime: Duration
+    public init(name: String, resources: Resources, nodesMax: Int, startupTime: Duration) {
+      self.name = name
+      self.resources = resources
+      self.nodesMax = nodesMax
+      self.startupTime = startupTime
+    }
+  }
+
+  /// Absolute; runs have directories below it.
+  public var stateDirectory: String
+  public var federationID: String
+  public var cluster: String
+  /// Of every project, unless `namespaces` names one.
+  public var namespace: String
+  /// By project (`mapped` tenancy): then a project that is not in it has no runs here.
+  public var namespaces: [ProjectName: String] = [:]
+  /// Of the agent: what init containers are made of.
+  public var image: String
+  public var imagePullPolicy: String?
+  public var imagePullSecrets: [String] = []
+  /// First match wins: `runsAs: "*"` is the image itself, anything else the reference of another one.
+  public var images: [ImageRule]
+  public var nodeSelector: [String: String] = [:]
+  /// As in a PodSpec.
+  public var tolerations: [JSONValue] = []
+  public var priorityClass: String?
+  /// Of runs' pods; no token is mounted. nil: the namespace's default.
+  public var serviceAccount: String?
+  /// Those that authors may name beside it.
+  public var serviceAccounts: [String] = []
+  /// Whether authors may ask for what the restricted profile forbids.
+  public var isPrivileged = false
+  public var cache: CacheVolume?
+  /// The agent's own path of what `cache` is.
+  public var cacheDirectory = ""
+  /// Names of volume claims that runs may mount, each in the run's namespace.
+  public var claims: Set<String> = []
+  /// Of Kueue; nil: Kubernetes starts pods itself.
+  public var queue: String?
+  public var queues: [ProjectName: String] = [:]
+  public var pools: [Pool] = []
+  /// Of this agent at once.
+  public var jobsMax = 1000
+  public var logLimit = ByteCount.mebibytes(64)
+  /// The oldest version that is used; older ones are refused.
+  public var minimumMinor = 24
+
+  public init(
+    stateDirectory: String, federationID: String, cluster: String, namespace: String, image: String,
+    images: [ImageRule] = [ImageRule(pattern: "*", runsAs: "*")]
+  ) {
+    self.stateDirectory = stateDirectory
+    self.federationID = federationID
+    self.cluster = cluster
+    self.namespace = namespace
+    self.image = image
+    self.images = images
+  }
+
+  /// - Throws: `.permissionDenied` for a project that is mapped to no namespace.
+  func namespace(of project: ProjectName) throws(FederationError) -> String {
+    guard !namespaces.isEmpty else { return namespace }
+    guard let namespace = namespaces[project] else {
+      throw FederationError(.permissionDenied, "project \(project) has no namespace on this cluster")
+    }
+    return namespace
+  }
+
+  /// All that the agent watches.
+  var allNamespaces: [String] { namespaces.isEmpty ? [namespace] : Set(namespaces.values).sorted() }
+
+  func queue(of project: ProjectName) -> String? { queues[project] ?? queue }
+}

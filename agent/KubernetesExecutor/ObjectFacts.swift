@@ -1,0 +1,194 @@
+internal import FederationModel
+
+/// What counts of a Job. Read leniently: what is not there is as if empty.
+struct JobFacts: Hashable, Sendable {
+  var name: String
+  var namespace: String
+  var uid: String
+  var run: RunID
+  var createdAt: Timestamp?
+  var isDeleting = false
+  var hasFinalizer = false
+  var isSuspended = false
+  /// Of its condition `Failed`.
+  var failure: Reason?
+  var isComplete = false
+
+  struct Reason: Hashable, Sendable {
+    var reason: String
+    var message: String
+  }
+
+  /// nil for a Job that is not ours.
+  init?(_ object: JSONValue, mark: String) {
+    guard let metadata = object["metadata"], let name = ObjectName(metadata: metadata, mark: mark),
+      let uid = metadata["uid"]?.stringValue
+    else { return nil }
+    self.name = name.text
+    // The Job itself, not what merely begins with its name.
+    guard metadata["name"]?.stringValue == name.text else { return nil }
+    self.uid = uid
+    run = name.run
+    namespace = metadata["namespace"]?.stringValue ?? ""
+    createdAt = metadata["creationTimestamp"]?.stringValue.flatMap { RFC3339.parse($0) }
+    isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
+    hasFinalizer = metadata["finalizers"]?.arrayValue?.contains(.string(ObjectName.finalizer)) ?? false
+    isSuspended = object["spec"]?["suspend"]?.boolValue ?? false
+    for condition in object["status"]?["conditions"]?.arrayValue ?? []
+    where condition["status"]?.stringValue == "True" {
+      switch condition["type"]?.stringValue {
+      case "Complete": isComplete = true
+      case "Failed": failure = Reason(condition)
+      default: break
+      }
+    }
+  }
+}
+
+extension JobFacts.Reason {
+  init(_ object: JSONValue) {
+    reason = object["reason"]?.stringValue ?? ""
+    message = bounded(object["message"]?.stringValue ?? "")
+  }
+}
+
+/// What counts of a pod.
+struct PodFacts: Hashable, Sendable {
+  enum State: Hashable, Sendable {
+    case unknown
+    case waiting(JobFacts.Reason)
+    case running(since: Timestamp?)
+    case terminated(End)
+  }
+  struct End: Hashable, Sendable {
+    var exitCode: Int32
+    var signal: Int32
+    var reason: String
+    /// The termination message.
+    var message: String
+    var startedAt: Timestamp?
+    var finishedAt: Timestamp?
+  }
+  struct Container: Hashable, Sendable {
+    var name: String
+    var isInitial: Bool
+    var state: State
+  }
+  struct Condition: Hashable, Sendable {
+    var isTrue: Bool
+    var reason: String
+    var message: String
+  }
+
+  var name: String
+  var namespace: String
+  var uid: String
+  var run: RunID
+  /// The Job that made it.
+  var owner: String?
+  var phase: String
+  var reason: String
+  var message: String
+  var node: String?
+  var createdAt: Timestamp?
+  var isDeleting: Bool
+  var conditions: [String: Condition]
+  var containers: [Container]
+  /// The object is gone; this is how it was last seen.
+  var isGone = false
+
+  /// nil for a pod that is not ours.
+  init?(_ object: JSONValue, mark: String) {
+    guard let metadata = object["metadata"], let owner = ObjectName(metadata: metadata, mark: mark),
+      let name = metadata["name"]?.stringValue, let uid = metadata["uid"]?.stringValue
+    else { return nil }
+    self.name = name
+    self.uid = uid
+    run = owner.run
+    namespace = metadata["namespace"]?.stringValue ?? ""
+    self.owner =
+      metadata["ownerReferences"]?.arrayValue?
+      .first { $0["controller"]?.boolValue == true }?["uid"]?.stringValue
+    createdAt = metadata["creationTimestamp"]?.stringValue.flatMap { RFC3339.parse($0) }
+    isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
+    let status = object["status"] ?? .null
+    phase = status["phase"]?.stringValue ?? "Pending"
+    reason = status["reason"]?.stringValue ?? ""
+    message = bounded(status["message"]?.stringValue ?? "")
+    node = object["spec"]?["nodeName"]?.stringValue
+    conditions = [:]
+    for condition in status["conditions"]?.arrayValue ?? [] {
+      guard let type = condition["type"]?.stringValue else { continue }
+      conditions[type] = Condition(
+        isTrue: condition["status"]?.stringValue == "True", reason: condition["reason"]?.stringValue ?? "",
+        message: bounded(condition["message"]?.stringValue ?? ""))
+    }
+    containers = []
+    for (key, isInitial) in [("initContainerStatuses", true), ("containerStatuses", false)] {
+      for container in status[key]?.arrayValue ?? [] {
+        guard let name = container["name"]?.stringValue else { continue }
+        containers.append(
+          Container(name: name, isInitial: isInitial, state: Self.state(container["state"] ?? .null)))
+      }
+    }
+  }
+
+  private static func state(_ value: JSONValue) -> State {
+    if let end = value["terminated"] {
+      return .terminated(
+        End(
+          exitCode: Int32(truncatingIfNeeded: end["exitCode"]?.integerValue ?? 0),
+          signal: Int32(truncatingIfNeeded: end["signal"]?.integerValue ?? 0),
+          reason: end["reason"]?.stringValue ?? "", message: bounded(end["message"]?.stringValue ?? ""),
+          startedAt: end["startedAt"]?.stringValue.flatMap { RFC3339.parse($0) },
+          finishedAt: end["finishedAt"]?.stringValue.flatMap { RFC3339.parse($0) }))
+    }
+    if let running = value["running"] {
+      return .running(since: running["startedAt"]?.stringValue.flatMap { RFC3339.parse($0) })
+    }
+    if let waiting = value["waiting"] { return .waiting(JobFacts.Reason(waiting)) }
+    return .unknown
+  }
+
+  var main: Container? { containers.first { !$0.isInitial && $0.name == RunContainers.resultName } }
+
+  /// How the main container ended.
+  var mainEnd: End? { if case .terminated(let end)? = main?.state { end } else { nil } }
+  var isMainRunning: Bool { if case .running? = main?.state { true } else { false } }
+  /// Whether the main container has begun at any time.
+  var hasStarted: Bool { isMainRunning || mainEnd != nil }
+  /// Nothing of it runs any more, as its node says.
+  var isTerminal: Bool { phase == "Succeeded" || phase == "Failed" }
+}
+
+/// One event about an object of a run.
+struct EventFacts: Hashable, Sendable {
+  var run: RunID
+  var reason: String
+  var message: String
+  var isWarning: Bool
+  var at: Timestamp
+
+  /// nil for an event about something that is not ours, by its name: events have no labels.
+  init?(_ object: JSONValue, mark: String) {
+    guard let involved = object["involvedObject"], let name = involved["name"]?.stringValue,
+      ["Job", "Pod"].contains(involved["kind"]?.stringValue ?? ""),
+      let owner = ObjectName(name, mark: mark, isPrefix: true)
+    else { return nil }
+    run = owner.run
+    reason = object["reason"]?.stringValue ?? ""
+    message = bounded(object["message"]?.stringValue ?? "")
+    isWarning = object["type"]?.stringValue == "Warning"
+    // One by the newer API has no lastTimestamp, and one that repeats says so in its series.
+    let text =
+      object["series"]?["lastObservedTime"]?.stringValue ?? object["lastTimestamp"]?.stringValue
+      ?? object["eventTime"]?.stringValue ?? object["metadata"]?["creationTimestamp"]?.stringValue
+    at = text.flatMap { RFC3339.parse($0) } ?? .epoch
+  }
+}
+
+/// Texts of others are shown to people: one line, at most 1,000 bytes of it.
+func bounded(_ text: String, to count: Int = 4096) -> String {
+  guard text.utf8.count > count else { return text }
+  return String(decoding: Array(text.utf8.prefix(count)), as: UTF8.self) + "…"
+}

@@ -1,0 +1,323 @@
+internal import FederationModel
+internal import FoundationEssentials
+
+/// All that is known of a run when its fate is considered.
+struct PodSituation: Hashable, Sendable {
+  var job: JobFacts?
+  /// A complete list did not have the Job, or the API server said that it was deleted.
+  var isJobGone = false
+  /// Those that exist and, of those that are gone, the last that was seen.
+  var pods: [PodFacts] = []
+  /// The last one about it that warns of something.
+  var event: EventFacts?
+  var isCancelRequested = false
+  /// Since its Job was made, or was first seen.
+  var age: Duration = .zero
+}
+
+/// What becomes of a run, as a pure function of what the API server says.
+///
+/// - Source: Kubernetes API: `PodStatus`, `ContainerState`, `JobStatus`; reasons of kubelet, scheduler and controllers.
+enum PodVerdict: Hashable, Sendable {
+  struct End: Hashable, Sendable {
+    var phase: RunPhase
+    var message = ""
+    var exitCode: Int32?
+    var wallTime: Duration?
+  }
+  /// Nothing new can be said.
+  case wait
+  case queued(String)
+  case running(String)
+  /// It ends like this, and nothing of it runs.
+  case ended(End)
+  /// It is to end like this, once its pods are gone for good: something of it exists that may still begin.
+  case stop(End)
+
+  /// How long a pod may fail to start for a reason that may pass (an image that cannot be pulled) before the run ends in Error.
+  static let startPatience = Duration.seconds(600)
+
+  init(_ situation: PodSituation) {
+    // The first to begin is the run: a Job's controller may have made another one since.
+    let pods = situation.pods.sorted { a, b in
+      if a.hasStarted != b.hasStarted { return a.hasStarted }
+      return (a.createdAt ?? .distantFuture, a.uid) < (b.createdAt ?? .distantFuture, b.uid)
+    }
+    if let pod = pods.first(where: { $0.hasStarted }) ?? pods.first(where: { $0.isTerminal }) ?? pods.first {
+      let others = pods.filter { $0.uid != pod.uid && !$0.isGone && !$0.isTerminal }
+      self = Self.judge(pod, situation)
+      // What the controller put in its place must not begin after the run's end.
+      if case .ended(let end) = self, !others.isEmpty { self = .stop(end) }
+      return
+    }
+    self = Self.withoutPods(situation)
+  }
+
+  private static func judge(_ pod: PodFacts, _ situation: PodSituation) -> PodVerdict {
+    if pod.isTerminal { return .ended(end(of: pod, situation)) }
+    if pod.isGone {
+      // It had ended: only its pod's phase had not been written.
+      if pod.mainEnd != nil { return .ended(end(of: pod, situation)) }
+      let end = vanished(pod, situation)
+      // Its Job would make another.
+      return situation.isJobGone ? .ended(end) : .stop(end)
+    }
+    if pod.mainEnd != nil { return .running("its program has ended; its other containers are ending") }
+    if pod.isMainRunning {
+      if isNodeSilent(pod) {
+        return .running("its node \(pod.node ?? "") does not answer: whether it still runs cannot be known")
+      }
+      if pod.isDeleting, !situation.isCancelRequested { return .running("its pod is being deleted") }
+      return .running("")
+    }
+    return starting(pod, situation)
+  }
+
+  // MARK: Before it runs
+
+  private static func starting(_ pod: PodFacts, _ situation: PodSituation) -> PodVerdict {
+    if situation.isCancelRequested || situation.job?.isDeleting == true { return .wait }
+    for container in pod.containers {
+      guard case .waiting(let why) = container.state else { continue }
+      switch why.reason {
+      case "", "ContainerCreating", "PodInitializing": continue
+      case "InvalidImageName":
+        return .stop(End(phase: .error, message: "\(why.reason): \(container.name): \(why.message)"))
+      default:
+        let text = "\(why.reason): \(container.name)\(why.message.isEmpty ? "" : ": \(why.message)")"
+        return situation.age < startPatience ? .queued(text) : .stop(End(phase: .error, message: text))
+      }
+    }
+    if pod.node == nil {
+      let scheduled = pod.conditions["PodScheduled"]
+      if let scheduled, !scheduled.isTrue, scheduled.reason == "Unschedulable" {
+        return .queued("FailedScheduling: \(scheduled.message)")
+      }
+      if let scheduled, !scheduled.isTrue, scheduled.reason == "SchedulingGated" {
+        return .queued("SchedulingGated: \(scheduled.message)")
+      }
+      if let event = situation.event, event.reason == "FailedScheduling" {
+        return .queued("FailedScheduling: \(event.message)")
+      }
+      return .queued("its pod waits for a node")
+    }
+    if isNodeSilent(pod) { return .queued("its node \(pod.node ?? "") does not answer") }
+    for container in pod.containers where container.isInitial {
+      guard case .running = container.state else { continue }
+      return .queued(
+        container.name == JobManifest.initName
+          ? "its inputs are fetched into its pod" : "its init container \(container.name) runs")
+    }
+    if let event = situation.event,
+      ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"].contains(event.reason)
+    {
+      return .queued("\(event.reason): \(event.message)")
+    }
+    return .queued("its containers are made on node \(pod.node ?? "")")
+  }
+
+  private static func withoutPods(_ situation: PodSituation) -> PodVerdict {
+    guard let job = situation.job, !situation.isJobGone else {
+      guard situation.isJobGone else { return .wait }
+      return .ended(
+        situation.isCancelRequested
+          ? End(phase: .cancelled, message: "cancelled before it started")
+          : End(phase: .lost, message: "its Job was deleted before its end was recorded, and has no pod left"))
+    }
+    if job.isDeleting {
+      return .ended(
+        situation.isCancelRequested
+          ? End(phase: .cancelled, message: "cancelled before it started")
+          : End(phase: .cancelled, message: "its Job was deleted, not by the federation"))
+    }
+    if let failure = job.failure {
+      return .ended(
+        situation.isCancelRequested
+          ? End(phase: .cancelled, message: "cancelled")
+          : End(phase: .lost, message: "its pod is gone: \(failure.reason)\(said(failure.message))"))
+    }
+    if job.isComplete {
+      return .ended(End(phase: .lost, message: "its pod is gone, so that nobody can say how it ended"))
+    }
+    if situation.isCancelRequested { return .wait }
+    if let event = situation.event, event.reason == "FailedCreate" { return refused(event) }
+    if job.isSuspended { return .queued("its Job is suspended: it waits in the cluster's own queue") }
+    return .queued("its Job has no pod yet")
+  }
+
+  /// Quotas come free, and webhooks come back; what a policy forbids stays forbidden.
+  private static func refused(_ event: EventFacts) -> PodVerdict {
+    let text = "FailedCreate: \(event.message)"
+    let isQuota = event.message.contains("exceeded quota") || event.message.contains("failed quota")
+    let isFinal =
+      event.message.contains("violates PodSecurity") || event.message.contains("is invalid:")
+      || event.message.contains("is forbidden") && !isQuota
+    return isFinal ? .stop(End(phase: .error, message: text)) : .queued(text)
+  }
+
+  // MARK: Its end
+
+  private static func end(of pod: PodFacts, _ situation: PodSituation) -> End {
+    guard let main = pod.mainEnd else { return endWithoutMain(pod, situation) }
+    let said = message(main)
+    var end = End(phase: .failed, exitCode: main.exitCode, wallTime: wallTime(main, said))
+    switch said?.kind {
+    case "inputs", "outputs":
+      end = End(phase: .error, message: said?.error ?? "its files could not be moved", wallTime: end.wallTime)
+      return situation.isCancelRequested ? cancelled(end) : end
+    case "start":
+      // The author's fault, as in any container: a shell's exit code for it.
+      end.message = said?.error ?? "the program could not be started"
+    case "superseded": return End(phase: .lost, message: superseded)
+    case "walltime": end.message = "the walltime has passed"
+    case "activeDeadline": end.message = activeDeadline
+    case "fenced":
+      (end.phase, end.message) = (.lost, "fenced: the agent had no contact for longer than the disconnect limit")
+    default: explain(&end, main, pod, situation)
+    }
+    return end
+  }
+
+  private static func explain(_ end: inout End, _ main: PodFacts.End, _ pod: PodFacts, _ situation: PodSituation) {
+    let code = main.exitCode
+    guard code != 0 else {
+      // Other containers decide nothing: by its main one a run is known.
+      (end.phase, end.message) = (.succeeded, "")
+      return
+    }
+    if main.reason == "OOMKilled" {
+      return end.message = "OOMKilled: it needed more memory than its limit; exit code \(code)"
+    }
+    if situation.isCancelRequested { return end = cancelled(end) }
+    if let (phase, why) = disruption(pod) { return (end.phase, end.message) = (phase, why) }
+    if ["StartError", "ContainerCannotRun"].contains(main.reason) {
+      return end = End(phase: .error, message: "\(main.reason)\(Self.said(main.message))")
+    }
+    let signal = main.signal > 0 ? main.signal : code > 128 && code <= 192 ? code - 128 : 0
+    if pod.isDeleting || pod.isGone, [9, 15].contains(signal) {
+      // A drained node deletes pods as people do; its task is placed again.
+      (end.phase, end.message) = (
+        situation.job?.isDeleting == true ? .cancelled : .lost,
+        situation.job?.isDeleting == true
+          ? "its Job was deleted, not by the federation" : "its pod was deleted, not by the federation"
+      )
+      return
+    }
+    end.message = signal > 0 ? "ended by signal \(signal), exit code \(code)" : "exit code \(code)"
+  }
+
+  /// An init container failed, or the pod's node ended it before it began.
+  private static func endWithoutMain(_ pod: PodFacts, _ situation: PodSituation) -> End {
+    if situation.isCancelRequested { return End(phase: .cancelled, message: "cancelled before it started") }
+    for container in pod.containers where container.isInitial {
+      guard case .terminated(let ended) = container.state, ended.exitCode != 0 else { continue }
+      if let (phase, why) = disruption(pod) { return End(phase: phase, message: why) }
+      guard container.name == JobManifest.initName else {
+        let why = ended.reason == "OOMKilled" ? "OOMKilled, " : ""
+        return End(
+          phase: .failed, message: "init container \(container.name): \(why)exit code \(ended.exitCode)",
+          exitCode: ended.exitCode)
+      }
+      let said = message(ended)
+      if said?.kind == "superseded" { return End(phase: .lost, message: superseded) }
+      return End(
+        phase: .error,
+        message: "its inputs could not be brought into its pod: "
+          + (said?.error ?? (ended.message.isEmpty ? "exit code \(ended.exitCode)" : ended.message)))
+    }
+    if let (phase, why) = disruption(pod) { return End(phase: phase, message: why) }
+    if pod.phase == "Succeeded" { return End(phase: .succeeded, exitCode: 0) }
+    let why = pod.reason.isEmpty ? "its pod failed before it started" : pod.reason
+    return End(phase: .lost, message: why + said(pod.message))
+  }
+
+  /// The pod is gone, and nobody saw it end.
+  private static func vanished(_ pod: PodFacts, _ situation: PodSituation) -> End {
+    if situation.isCancelRequested { return End(phase: .cancelled, message: "cancelled") }
+    if let (phase, why) = disruption(pod) { return End(phase: phase, message: why) }
+    if situation.job?.isDeleting == true {
+      return End(phase: .cancelled, message: "its Job was deleted, not by the federation")
+    }
+    if let event = situation.event,
+      ["TaintManagerEviction", "Preempted", "NodeNotReady", "Evicted"].contains(event.reason)
+    {
+      return End(phase: .lost, message: "\(event.reason)\(said(event.message))")
+    }
+    if isNodeSilent(pod) {
+      return End(phase: .lost, message: "its node \(pod.node ?? "") was lost, and its pod was deleted")
+    }
+    return End(phase: .lost, message: "its pod was deleted, not by the federation")
+  }
+
+  /// What the cluster itself did to a pod; nil: nothing.
+  ///
+  /// - Source: pod conditions `DisruptionTarget` (1.26), and `status.reason` as kubelet, scheduler and controllers set it.
+  private static func disruption(_ pod: PodFacts) -> (RunPhase, String)? {
+    switch pod.reason {
+    case "DeadlineExceeded": return (.failed, "the walltime has passed (DeadlineExceeded: Kubernetes ended the pod)")
+    case "Evicted":
+      // Its own limits are its author's affair; a node that runs low is not.
+      let isOwn =
+        pod.message.contains("ephemeral local storage usage exceeds")
+        || pod.message.contains("exceeds the limit")
+        || pod.message.contains("exceeded its local ephemeral storage limit")
+      return (isOwn ? .failed : .lost, "Evicted\(said(pod.message))")
+    case "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "NodeAffinity", "UnexpectedAdmissionError":
+      return (.lost, pod.reason + said(pod.message))
+    case let reason where reason.hasPrefix("OutOf"): return (.lost, reason + said(pod.message))
+    default: break
+    }
+    guard let target = pod.conditions["DisruptionTarget"], target.isTrue else { return nil }
+    let what =
+      switch target.reason {
+      case "PreemptionByScheduler", "PreemptionByKubeScheduler": "preempted by a pod of higher priority"
+      case "DeletionByTaintManager": "its node was lost or tainted"
+      case "EvictionByEvictionAPI": "evicted (its node is being drained)"
+      case "DeletionByPodGC": "its node is gone"
+      case "TerminationByKubelet": "ended by its node"
+      default: target.reason
+      }
+    return (.lost, "\(what)\(said(target.message))")
+  }
+
+  private static func isNodeSilent(_ pod: PodFacts) -> Bool {
+    if pod.reason == "NodeLost" || pod.phase == "Unknown" { return true }
+    guard let ready = pod.conditions["Ready"], !ready.isTrue else { return false }
+    // The controller of nodes takes a pod's readiness away, and leaves what its node said of the containers.
+    return ready.reason == "NodeStatusUnknown" || pod.isMainRunning && pod.conditions["ContainersReady"]?.isTrue == true
+  }
+
+  private static func cancelled(_ end: End) -> End {
+    End(phase: .cancelled, message: "cancelled", exitCode: end.exitCode, wallTime: end.wallTime)
+  }
+
+  /// What the agent's program left in the termination message: `PodNotice`, and how long the command ran.
+  private struct Notice {
+    var kind: String
+    var error: String?
+    var wallTime: Duration?
+  }
+
+  private static func message(_ end: PodFacts.End) -> Notice? {
+    guard end.message.utf8.first == 0x7b,
+      let value = try? JSONDecoder().decode(JSONValue.self, from: Data(end.message.utf8)),
+      let kind = value["fubini"]?.stringValue
+    else { return nil }
+    let error = value["error"]?.stringValue
+    return Notice(
+      kind: kind, error: error?.isEmpty == true ? nil : error,
+      wallTime: value["wallMilliseconds"]?.integerValue.map { .milliseconds(max(0, $0)) })
+  }
+
+  private static func wallTime(_ end: PodFacts.End, _ said: Notice?) -> Duration? {
+    if let exact = said?.wallTime { return exact }
+    guard let started = end.startedAt, let finished = end.finishedAt else { return nil }
+    return max(.zero, finished - started)
+  }
+
+  private static let superseded = "another pod of the run was there first, so that this one began nothing"
+  private static let activeDeadline =
+    "Pod was active on the node longer than the specified deadline: activeDeadlineSeconds has passed"
+
+  private static func said(_ text: String) -> String { text.isEmpty ? "" : ": \(text)" }
+}

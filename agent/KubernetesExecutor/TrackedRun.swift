@@ -1,0 +1,87 @@
+internal import Execution
+internal import FederationModel
+
+/// What the executor remembers of a run, from its submission to its being forgotten.
+struct TrackedRun: Sendable {
+  let id: RunID
+  var namespace: String
+  var runsAs: String?
+  /// Of its task: what a cancellation with no shorter one leaves it.
+  var grace: Duration
+
+  private(set) var job: JobFacts?
+  /// Whether a watch or a list has shown its Job: then a list without it is the proof that it is gone.
+  private(set) var isJobSeen = false
+  var isJobGone = false
+  /// By UID; those that are gone as they were last.
+  private(set) var pods: [String: PodFacts] = [:]
+  private(set) var event: EventFacts?
+  /// Of the Job, or of the moment in which it was taken up.
+  var since: ContinuousClock.Instant
+
+  var isCancelRequested = false
+  var cancelGrace: Duration?
+  /// It ends like this as soon as nothing of it can begin any more.
+  var stop: PodVerdict.End?
+  /// When the API server is asked (again) to delete what is left of it.
+  var deletionDue: ContinuousClock.Instant?
+  /// Its log is being read to its end.
+  var isEnding = false
+
+  /// What was told last; terminal: the run is over.
+  var told: RunObservation
+  var isOver: Bool { told.phase.isTerminal }
+
+  init(id: RunID, namespace: String, runsAs: String?, grace: Duration, now: ContinuousClock.Instant) {
+    self.id = id
+    self.namespace = namespace
+    self.runsAs = runsAs
+    self.grace = grace
+    since = now
+    told = RunObservation(id: id, phase: .bound)
+  }
+
+  /// - Parameter isSeen: a watch or a list has it; false: the answer to its creation.
+  mutating func saw(_ job: JobFacts, isSeen: Bool) {
+    // Of a namesake that somebody made after ours nothing follows for the run.
+    if let known = self.job, known.uid != job.uid { return }
+    self.job = job
+    isJobSeen = isJobSeen || isSeen
+  }
+
+  mutating func saw(_ pod: PodFacts) {
+    if let known = pods[pod.uid], known.isGone, !pod.isGone { return }
+    pods[pod.uid] = pod
+  }
+
+  mutating func saw(_ event: EventFacts) {
+    if let known = self.event, known.at > event.at { return }
+    self.event = event
+  }
+
+  /// - Parameter uids: of all pods that there are.
+  mutating func keptPods(_ uids: Set<String>) {
+    for (uid, pod) in pods where !pod.isGone && !uids.contains(uid) { pods[uid]!.isGone = true }
+  }
+
+  func situation(now: ContinuousClock.Instant) -> PodSituation {
+    PodSituation(
+      job: job, isJobGone: isJobGone, pods: pods.values.sorted { $0.uid < $1.uid }, event: event,
+      isCancelRequested: isCancelRequested, age: now - since)
+  }
+
+  /// Pods that may have a program that runs, or that may start one.
+  var livePods: [PodFacts] {
+    pods.values.filter { !$0.isGone && !$0.isTerminal }.sorted { $0.uid < $1.uid }
+  }
+
+  /// Whether nothing of it can begin any more: its Job makes no pods, and none is left.
+  var isQuiet: Bool { livePods.isEmpty && (isJobGone || job?.isDeleting ?? true) }
+
+  /// The one by whose output it is known.
+  var logPod: PodFacts? {
+    pods.values.filter { $0.hasStarted }.min {
+      ($0.createdAt ?? .distantFuture, $0.uid) < ($1.createdAt ?? .distantFuture, $1.uid)
+    }
+  }
+}
