@@ -1,0 +1,353 @@
+internal import Execution
+internal import FederationModel
+internal import Foundation
+internal import Testing
+
+@testable internal import KubernetesExecutor
+
+/// What the API server is asked to make of a run.
+@Suite struct JobManifestTests {
+  static func configuration(
+    _ change: (inout KubernetesExecutorConfiguration) -> Void = { _ in }
+  ) -> KubernetesExecutorConfiguration {
+    var configuration = KubernetesExecutorConfiguration(
+      stateDirectory: "/s", federationID: "fed", cluster: "cloud", namespace: "runs", image: "registry/fubini-agent:1")
+    change(&configuration)
+    return configuration
+  }
+
+  static func request(_ change: (inout RunRequest) -> Void = { _ in }) -> RunRequest {
+    var request = RunRequest(
+      id: ObjectNameTests.run, epoch: 1, project: "p",
+      spec: TaskSpec(image: "python:3.13", command: ["python3"], arguments: ["-c", "print(1)"]))
+    change(&request)
+    return request
+  }
+
+  static func manifest(
+    _ request: RunRequest = request(), _ configuration: KubernetesExecutorConfiguration = configuration(),
+    minor: Int = 24
+  ) throws -> JobManifest {
+    try JobManifest(
+      request, configuration,
+      .init(
+        mark: ObjectNameTests.mark, workspace: KubernetesExecutor.workspace(for: request.id, in: "/s"),
+        access: PodAccess(url: "https://agent:7443", certificateAuthorityPEM: "PEM", token: "t0ken"), minor: minor))
+  }
+
+  static func pod(_ manifest: JobManifest) -> JSONValue { manifest.job["spec"]?["template"]?["spec"] ?? .null }
+  static func main(_ manifest: JobManifest) -> JSONValue {
+    pod(manifest)["containers"]?.arrayValue?.first { $0["name"]?.stringValue == "main" } ?? .null
+  }
+  private static func mount(_ container: JSONValue, _ path: String) -> JSONValue? {
+    container["volumeMounts"]?.arrayValue?.first { $0["mountPath"]?.stringValue == path }
+  }
+  private static func volume(_ manifest: JobManifest, _ name: String?) -> JSONValue? {
+    pod(manifest)["volumes"]?.arrayValue?.first { $0["name"]?.stringValue == name }
+  }
+
+  @Test("A Job begins once, is nobody's to retry, and stays until its end is recorded")
+  func job() throws {
+    let manifest = try Self.manifest()
+    let job = manifest.job
+    #expect(job["spec"]?["backoffLimit"] == 0)
+    #expect(Self.pod(manifest)["restartPolicy"] == "Never")
+    #expect(job["metadata"]?["finalizers"] == [.string(ObjectName.finalizer)])
+    for metadata in [job["metadata"], manifest.secret["metadata"], job["spec"]?["template"]?["metadata"]] {
+      #expect(metadata?["labels"]?[ObjectName.markLabel]?.stringValue == ObjectNameTests.mark)
+      #expect(metadata?["labels"]?[ObjectName.runLabel]?.stringValue == ObjectNameTests.run.hexadecimal)
+    }
+    #expect(job["spec"]?["podReplacementPolicy"] == nil)
+    #expect(try Self.manifest(minor: 31).job["spec"]?["podReplacementPolicy"] == "Failed")
+  }
+
+  @Test("The author's program is started by the agent's, in the author's image")
+  func command() throws {
+    let manifest = try Self.manifest()
+    let main = Self.main(manifest)
+    #expect(main["image"] == "python:3.13")
+    #expect(
+      main["command"]?.arrayValue?.compactMap(\.stringValue)
+        == ["/fubini/agent", "pod-step", "--container", "main", "--", "python3", "-c", "print(1)"])
+    let first = Self.pod(manifest)["initContainers"]?[0]
+    #expect(first?["name"]?.stringValue == JobManifest.initName)
+    #expect(first?["image"] == "registry/fubini-agent:1")
+  }
+
+  @Test("The restricted profile holds in every container, and no token of the API is mounted")
+  func restricted() throws {
+    let manifest = try Self.manifest()
+    let pod = Self.pod(manifest)
+    #expect(pod["automountServiceAccountToken"] == false)
+    for container in (pod["initContainers"]?.arrayValue ?? []) + (pod["containers"]?.arrayValue ?? []) {
+      let context = container["securityContext"]
+      #expect(context?["allowPrivilegeEscalation"] == false)
+      #expect(context?["capabilities"] == ["drop": ["ALL"]])
+      #expect(context?["seccompProfile"]?["type"] == "RuntimeDefault")
+    }
+  }
+
+  @Test("I9: secrets are in the Secret alone")
+  func secrets() throws {
+    let request = Self.request {
+      $0.secrets = [EnvironmentVariable(name: "PASSWORD", value: "hunter2")]
+      $0.spec.environment = [EnvironmentVariable(name: "PLAIN", value: "x")]
+    }
+    let manifest = try Self.manifest(request)
+    #expect(!manifest.job.description.contains("hunter2"))
+    #expect(!manifest.job.description.contains("t0ken"))
+    #expect(!manifest.secret.description.contains("hunter2"))
+    let variable = Self.main(manifest)["env"]?.arrayValue?.first { $0["name"]?.stringValue == "PASSWORD" }
+    let reference = variable?["valueFrom"]?["secretKeyRef"]
+    #expect(reference?["name"]?.stringValue == manifest.name.text)
+    let key = reference?["key"]?.stringValue ?? ""
+    let data = manifest.secret["data"]?[key]?.stringValue.flatMap { Data(base64Encoded: $0) }
+    #expect(data.map { String(decoding: $0, as: UTF8.self) } == "hunter2")
+  }
+
+  @Test(
+    "What authors write comes through Kubernetes' own replacement unchanged",
+    arguments: ["$(HOME)", "a $$ b $(X)", "$HOME", "100$", "$$(X)", ""])
+  func literals(_ text: String) throws {
+    // As the kubelet expands it when no variable is defined but HOME and X.
+    func expand(_ text: String) -> String {
+      var result = ""
+      var rest = Substring(text)
+      while let first = rest.popFirst() {
+        guard first == "$", let next = rest.first else {
+          result.append(first)
+          continue
+        }
+        if next == "$" {
+          result.append("$")
+          rest.removeFirst()
+        } else if next == "(", let end = rest.firstIndex(of: ")") {
+          result.append("EXPANDED")
+          rest = rest[rest.index(after: end)...]
+        } else {
+          result.append(first)
+        }
+      }
+      return result
+    }
+    #expect(expand(KubernetesText.literal(text)) == text)
+  }
+
+  @Test("Requests and limits are the author's; GPUs are both")
+  func resources() throws {
+    let request = Self.request {
+      $0.spec.resources = Resources(cpuMillicores: 1500, memory: .gibibytes(2), gpus: 2, gpuType: "mig-1g.5gb")
+      $0.spec.limits = Resources(cpuMillicores: 2000, memory: .gibibytes(4))
+    }
+    let resources = Self.main(try Self.manifest(request))["resources"]
+    #expect(resources?["requests"]?["cpu"] == "1500m")
+    #expect(resources?["requests"]?["memory"] == .string(String(2 << 30)))
+    #expect(resources?["limits"]?["cpu"] == "2")
+    #expect(resources?["limits"]?["nvidia.com/mig-1g.5gb"] == "2")
+    #expect(resources?["requests"]?["nvidia.com/mig-1g.5gb"] == "2")
+  }
+
+  @Test(
+    "A kind of GPU is a resource, and a node's label where the resource does not say it",
+    arguments: [
+      (nil, "nvidia.com/gpu", nil), ("mig-3g.20gb", "nvidia.com/mig-3g.20gb", nil), ("amd.com/gpu", "amd.com/gpu", nil),
+      ("NVIDIA-A100", "nvidia.com/gpu", "NVIDIA-A100"),
+    ] as [(String?, String, String?)])
+  func gpuTypes(_ type: String?, _ resource: String, _ label: String?) throws {
+    #expect(GPUType.resource(type) == resource)
+    let request = Self.request { $0.spec.resources = Resources(gpus: 1, gpuType: type) }
+    let selector = Self.pod(try Self.manifest(request))["nodeSelector"]
+    #expect(selector?[GPUType.productLabel]?.stringValue == label)
+    #expect(GPUType.name(of: resource, nodeLabels: label.map { [GPUType.productLabel: .string($0)] }) == type)
+  }
+
+  @Test("Inputs are fetched and mounted at their paths; outputs are named; scratch directories are the pod's own")
+  func files() throws {
+    let request = Self.request {
+      $0.spec.inputs = [InputArtifact(name: "in", path: "/data/in.txt", source: .raw("x"))]
+      $0.spec.script = "print(1)"
+      $0.spec.scratchPaths = ["/scratch"]
+      $0.spec.directoryMounts = [DirectoryMount(path: "/part", directory: "/scratch/sub", isReadOnly: true)]
+      $0.spec.outputArtifacts = [OutputArtifact(name: "out", path: "/part/out")]
+      $0.spec.outputParameters = [OutputParameter(name: "p", path: "/tmp/p")]
+    }
+    let manifest = try Self.manifest(request)
+    let main = Self.main(manifest)
+    #expect(manifest.plan.inputs.map(\.path) == ["/data/in.txt", "/argo/staging/script"])
+    #expect(
+      manifest.shared.inputs == [
+        .root("/data/in.txt"), .host("/s/runs/\(request.id.hexadecimal)/script"),
+      ])
+    #expect(Self.mount(main, "/data/in.txt")?["subPath"] == "in/0")
+    #expect(Self.mount(main, "/argo/staging/script")?["subPath"] == "in/1")
+    #expect(main["command"]?.arrayValue?.contains("/argo/staging/script") == true)
+    // What is seen at a second path is looked for where its bytes are.
+    #expect(manifest.plan.outputs == ["/scratch/sub/out", "/tmp/p"])
+    #expect(Self.mount(main, "/part")?["subPath"] == "sub")
+    #expect(Self.mount(main, "/part")?["readOnly"] == true)
+    #expect(Self.volume(manifest, Self.mount(main, "/scratch")?["name"]?.stringValue)?["emptyDir"] == [:])
+  }
+
+  @Test("A volume of a secret shows its files alone, with their modes, and never the token")
+  func fileVolumes() throws {
+    let request = Self.request {
+      $0.spec.fileVolumes = [
+        FileVolume(name: "keys", sources: [], mounts: [.init(path: "/keys")]),
+        FileVolume(name: "none", sources: [], mounts: [.init(path: "/none", subPath: "a")]),
+      ]
+      $0.privateFiles = [
+        RunFile(path: "0/", mode: 0o755), RunFile(path: "0/id", mode: 0o400, bytes: [1]), RunFile(path: "1/"),
+      ]
+    }
+    let manifest = try Self.manifest(request)
+    let secret = Self.volume(manifest, Self.mount(Self.main(manifest), "/keys")?["name"]?.stringValue)?["secret"]
+    #expect(secret?["items"]?.arrayValue?.count == 1)
+    #expect(secret?["items"]?[0]?["path"] == "id")
+    #expect(secret?["items"]?[0]?["mode"] == 0o400)
+    let empty = Self.volume(manifest, Self.mount(Self.main(manifest), "/none")?["name"]?.stringValue)
+    #expect(empty?["emptyDir"] == [:])
+  }
+
+  @Test("A data set is mounted from a cache that pods can mount, and fetched from one that they cannot")
+  func datasets() throws {
+    let request = Self.request {
+      $0.inputs = [StagedInput(hostPath: "/cache/replicas/ab/data", path: "/data")]
+    }
+    let fetched = try Self.manifest(request)
+    #expect(fetched.shared.inputs == [.host("/cache/replicas/ab/data")])
+    let mounted = try Self.manifest(
+      request,
+      Self.configuration {
+        $0.cache = .claim("fubini-cache")
+        $0.cacheDirectory = "/cache"
+      })
+    #expect(mounted.shared.inputs.isEmpty)
+    #expect(Self.mount(Self.main(mounted), "/data")?["subPath"] == "replicas/ab/data")
+    #expect(Self.mount(Self.main(mounted), "/data")?["readOnly"] == true)
+  }
+
+  @Test("Limits of time are the agent's program's; Kubernetes' own comes later, and leaves time for outputs")
+  func times() throws {
+    let request = Self.request {
+      $0.walltime = .seconds(100)
+      $0.spec.terminationGrace = .seconds(5)
+    }
+    let manifest = try Self.manifest(request)
+    #expect(manifest.plan.walltimeMs == 100_000)
+    #expect(manifest.plan.graceMs == 5000)
+    #expect(Self.pod(manifest)["activeDeadlineSeconds"] == 705)
+    #expect(Self.pod(manifest)["terminationGracePeriodSeconds"] == 35)
+  }
+
+  @Test("What this cluster cannot do is refused with a reason")
+  func refusals() throws {
+    func code(
+      _ change: (inout RunRequest) -> Void,
+      _ configuration: KubernetesExecutorConfiguration = JobManifestTests.configuration()
+    )
+      -> ErrorCode?
+    {
+      do {
+        _ = try Self.manifest(Self.request(change), configuration)
+        return nil
+      } catch { return (error as? FederationError)?.code }
+    }
+    #expect(code { $0.spec.federation.gangSize = 2 } == .unplaceable)
+    #expect(code { $0.spec.command = [] } == .invalidArgument)
+    #expect(code { $0.spec.image = "" } == .unplaceable)
+    #expect(code { $0.spec.outputArtifacts = [OutputArtifact(name: "x", path: "relative")] } == .invalidArgument)
+    #expect(code { $0.spec.claims = [ClaimVolume(name: "x", workflow: nil, mounts: [])] } == .unplaceable)
+    #expect(
+      code { $0.spec.pod = PodSettings(spec: ["serviceAccountName": "admin"]) } == .unplaceable)
+    #expect(
+      code {
+        $0.spec.pod = PodSettings(containers: ["main": ["securityContext": ["privileged": true]]])
+      } == .unplaceable)
+    #expect(code({ $0.project = "other" }, Self.configuration { $0.namespaces = ["p": "x"] }) == .permissionDenied)
+    #expect(code({ _ in }, Self.configuration { $0.images = [ImageRule(pattern: "a*", runsAs: "*")] }) == .unplaceable)
+  }
+
+  @Test("An author's settings for Kubernetes are obeyed, and cannot undo the restricted profile")
+  func settings() throws {
+    let request = Self.request {
+      $0.spec.pod = PodSettings(
+        spec: ["tolerations": [["key": "gpu", "operator": "Exists"]], "priorityClassName": "high"],
+        containers: ["main": ["securityContext": ["runAsUser": 1000, "allowPrivilegeEscalation": true]]],
+        labels: ["team": "a", ObjectName.markLabel: "stolen"])
+    }
+    let manifest = try Self.manifest(request)
+    let context = Self.main(manifest)["securityContext"]
+    #expect(context?["runAsUser"] == 1000)
+    #expect(context?["allowPrivilegeEscalation"] == false)
+    #expect(Self.pod(manifest)["initContainers"]?[0]?["securityContext"]?["runAsUser"] == 1000)
+    #expect(Self.pod(manifest)["priorityClassName"] == "high")
+    #expect(Self.pod(manifest)["tolerations"]?.arrayValue?.count == 1)
+    let labels = manifest.job["spec"]?["template"]?["metadata"]?["labels"]
+    #expect(labels?["team"] == "a")
+    #expect(labels?[ObjectName.markLabel]?.stringValue == ObjectNameTests.mark)
+  }
+
+  @Test("Where Kueue is declared, a Job waits in its queue")
+  func kueue() throws {
+    let job = try Self.manifest(Self.request(), Self.configuration { $0.queues = ["p": "users"] }).job
+    #expect(job["spec"]?["suspend"] == true)
+    #expect(job["metadata"]?["labels"]?["kueue.x-k8s.io/queue-name"] == "users")
+    #expect(try Self.manifest().job["spec"]?["suspend"] == nil)
+  }
+}
+
+/// What nodes have.
+@Suite struct ClusterCapacityTests {
+  private static func node(
+    _ name: String, ready: Bool = true, cordoned: Bool = false, taints: JSONValue = [],
+    _ allocatable: [String: JSONValue] = ["cpu": "7910m", "memory": "16Gi"], labels: JSONValue = [:]
+  ) -> JSONValue {
+    [
+      "metadata": ["name": .string(name), "labels": labels],
+      "spec": ["unschedulable": .bool(cordoned), "taints": taints],
+      "status": [
+        "allocatable": .object(allocatable),
+        "conditions": [["type": "Ready", "status": ready ? "True" : "Unknown"]],
+      ],
+    ]
+  }
+
+  @Test("Nodes count that are ready, open and tolerated; others say why not")
+  func nodes() {
+    var capacity = ClusterCapacity()
+    let taint: JSONValue = [["key": "gpu", "value": "yes", "effect": "NoSchedule"]]
+    let tolerations: [JSONValue] = [["key": "gpu", "operator": "Equal", "value": "yes"]]
+    for (node, wanted) in [
+      (Self.node("a"), []), (Self.node("b", ready: false), []), (Self.node("c", cordoned: true), []),
+      (Self.node("d", taints: taint), []), (Self.node("e", taints: taint), tolerations),
+    ] as [(JSONValue, [JSONValue])] {
+      capacity.add(node: node, tolerations: wanted, selector: [:])
+    }
+    #expect(Set(capacity.nodes.keys) == ["a", "e"])
+    #expect(capacity.unusable.values.reduce(0, +) == 3)
+    #expect(capacity.free.cpuMillicores == 2 * 7910)
+  }
+
+  @Test("Others' pods take room, ours do not: the control plane counts those itself")
+  func pods() {
+    var capacity = ClusterCapacity()
+    capacity.add(
+      node: Self.node(
+        "a", ["cpu": "8", "memory": "16Gi", "nvidia.com/gpu": "4"], labels: [GPUType.productLabel: "A100"]),
+      tolerations: [], selector: [:])
+    func pod(_ labels: JSONValue, phase: String = "Running") -> JSONValue {
+      [
+        "metadata": ["labels": labels], "status": ["phase": .string(phase)],
+        "spec": [
+          "nodeName": "a",
+          "containers": [["resources": ["requests": ["cpu": "1500m", "memory": "1Gi", "nvidia.com/gpu": "1"]]]],
+        ],
+      ]
+    }
+    capacity.add(pod: pod([:]), mark: "m")
+    capacity.add(pod: pod([ObjectName.markLabel: "m"]), mark: "m")
+    capacity.add(pod: pod([:], phase: "Succeeded"), mark: "m")
+    #expect(capacity.free == Resources(cpuMillicores: 6500, memory: .gibibytes(15), gpus: 3))
+    #expect(capacity.gpuTypes == ["A100"])
+  }
+}
