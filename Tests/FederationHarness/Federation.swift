@@ -61,7 +61,8 @@ public final class Federation: Sendable {
     _ options: FederationOptions = FederationOptions(), binaries: String = Federation.defaultBinaries,
     _ body: @Sendable (Federation) async throws -> Value
   ) async throws -> Value {
-    let server = options.hasOwnPostgres ? try PostgresServer(settings: options.postgresSettings) : try PostgresServer.shared()
+    let server =
+      options.hasOwnPostgres ? try PostgresServer(settings: options.postgresSettings) : try PostgresServer.shared()
     let database = try await server.createDatabase()
     let federation = try Federation(options, server, database, binaries)
     do {

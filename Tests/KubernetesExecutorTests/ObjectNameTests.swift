@@ -28,7 +28,8 @@ internal import Testing
   func marks() {
     let name = ObjectName(mark: Self.mark, run: Self.run).text
     for other in [
-      OwnershipMark.text(federationID: "fed", cluster: "other"), OwnershipMark.text(federationID: "x", cluster: "cloud"),
+      OwnershipMark.text(federationID: "fed", cluster: "other"),
+      OwnershipMark.text(federationID: "x", cluster: "cloud"),
     ] {
       #expect(other != Self.mark)
       #expect(ObjectName(name, mark: other) == nil)

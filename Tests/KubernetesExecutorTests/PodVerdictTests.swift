@@ -185,7 +185,11 @@ enum Objects {
     ),
     (
       Objects.finished(
-        137, ["reason": "Evicted", "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi."]
+        137,
+        [
+          "reason": "Evicted",
+          "message": "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi.",
+        ]
       ), .failed, "Evicted: Pod ephemeral local storage usage exceeds", 137
     ),
     (
@@ -245,8 +249,9 @@ enum Objects {
 
   @Test("A wall time is the program's, where the agent's program has said it, and else the container's")
   func wallTimes() {
-    guard case .ended(let exact) = Self.verdict(
-      Objects.finished(0, message: #"{"fubini":"ended","wallMilliseconds":1234}"#)),
+    guard
+      case .ended(let exact) = Self.verdict(
+        Objects.finished(0, message: #"{"fubini":"ended","wallMilliseconds":1234}"#)),
       case .ended(let rough) = Self.verdict(Objects.finished(0))
     else { return #expect(Bool(false)) }
     #expect(exact.wallTime == .milliseconds(1234))
@@ -329,7 +334,9 @@ enum Objects {
     for _ in 0..<5000 {
       let phases: [JSONValue] = ["Pending", "Running", "Succeeded", "Failed", "Unknown", "New"]
       var pod = Objects.pod(
-        ["phase": phases[draw(6)], "reason": ["", "Evicted", "What"][draw(3)], "containerStatuses": [states[draw(6)]]],
+        [
+          "phase": phases[draw(6)], "reason": ["", "Evicted", "What"][draw(3)], "containerStatuses": [states[draw(6)]],
+        ],
         node: draw(2) == 0 ? nil : "n1")
       pod.isGone = draw(4) == 0
       let situation = PodSituation(

@@ -78,9 +78,9 @@ extension KubernetesExecutor {
       return true
     } catch {
       await observer.flush()
-      // Without the right to read logs, or with a node that is gone, there is no more to be had.
       if error.code == .permissionDenied { noteRefusal("read logs", error) }
-      return false
+      // Its pod is gone, or its container never wrote one: there is no more to be had.
+      return [.notFound, .invalidArgument, .permissionDenied].contains(error.code) && !follows
     }
   }
 

@@ -210,7 +210,7 @@ extension KubernetesExecutor {
     run.told = RunObservation(
       id: id, phase: end.phase, exitCode: end.exitCode, message: end.message,
       runsAs: run.logPod == nil ? nil : run.runsAs, logBytes: Self.logSize(workspace(for: id).log),
-      wallTime: end.wallTime)
+      wallTime: end.wallTime, cause: end.cause)
     runs[id] = run
     observers.yield(run.told)
   }

@@ -24,6 +24,8 @@ enum PodVerdict: Hashable, Sendable {
     var message = ""
     var exitCode: Int32?
     var wallTime: Duration?
+    /// Where it did not end by itself.
+    var cause: RunEndCause?
   }
   /// Nothing new can be said.
   case wait
@@ -169,8 +171,8 @@ enum PodVerdict: Hashable, Sendable {
       // The author's fault, as in any container: a shell's exit code for it.
       end.message = said?.error ?? "the program could not be started"
     case "superseded": return End(phase: .lost, message: superseded)
-    case "walltime": end.message = "the walltime has passed"
-    case "activeDeadline": end.message = activeDeadline
+    case "walltime": (end.message, end.cause) = ("the walltime has passed", .timeLimit)
+    case "activeDeadline": (end.message, end.cause) = (activeDeadline, .timeLimit)
     case "fenced":
       (end.phase, end.message) = (.lost, "fenced: the agent had no contact for longer than the disconnect limit")
     default: explain(&end, main, pod, situation)
@@ -186,10 +188,13 @@ enum PodVerdict: Hashable, Sendable {
       return
     }
     if main.reason == "OOMKilled" {
+      end.cause = .outOfMemory
       return end.message = "OOMKilled: it needed more memory than its limit; exit code \(code)"
     }
     if situation.isCancelRequested { return end = cancelled(end) }
-    if let (phase, why) = disruption(pod) { return (end.phase, end.message) = (phase, why) }
+    if let (phase, why, cause) = disruption(pod) {
+      return (end.phase, end.message, end.cause) = (phase, why, cause)
+    }
     if ["StartError", "ContainerCannotRun"].contains(main.reason) {
       return end = End(phase: .error, message: "\(main.reason)\(Self.said(main.message))")
     }
@@ -211,7 +216,9 @@ enum PodVerdict: Hashable, Sendable {
     if situation.isCancelRequested { return End(phase: .cancelled, message: "cancelled before it started") }
     for container in pod.containers where container.isInitial {
       guard case .terminated(let ended) = container.state, ended.exitCode != 0 else { continue }
-      if let (phase, why) = disruption(pod) { return End(phase: phase, message: why) }
+      if let (phase, why, cause) = disruption(pod) {
+        return End(phase: phase, message: why, cause: cause)
+      }
       guard container.name == JobManifest.initName else {
         let why = ended.reason == "OOMKilled" ? "OOMKilled, " : ""
         return End(
@@ -225,7 +232,9 @@ enum PodVerdict: Hashable, Sendable {
         message: "its inputs could not be brought into its pod: "
           + (said?.error ?? (ended.message.isEmpty ? "exit code \(ended.exitCode)" : ended.message)))
     }
-    if let (phase, why) = disruption(pod) { return End(phase: phase, message: why) }
+    if let (phase, why, cause) = disruption(pod) {
+      return End(phase: phase, message: why, cause: cause)
+    }
     if pod.phase == "Succeeded" { return End(phase: .succeeded, exitCode: 0) }
     let why = pod.reason.isEmpty ? "its pod failed before it started" : pod.reason
     return End(phase: .lost, message: why + said(pod.message))
@@ -234,7 +243,9 @@ enum PodVerdict: Hashable, Sendable {
   /// The pod is gone, and nobody saw it end.
   private static func vanished(_ pod: PodFacts, _ situation: PodSituation) -> End {
     if situation.isCancelRequested { return End(phase: .cancelled, message: "cancelled") }
-    if let (phase, why) = disruption(pod) { return End(phase: phase, message: why) }
+    if let (phase, why, cause) = disruption(pod) {
+      return End(phase: phase, message: why, cause: cause)
+    }
     if situation.job?.isDeleting == true {
       return End(phase: .cancelled, message: "its Job was deleted, not by the federation")
     }
@@ -244,7 +255,8 @@ enum PodVerdict: Hashable, Sendable {
       return End(phase: .lost, message: "\(event.reason)\(said(event.message))")
     }
     if isNodeSilent(pod) {
-      return End(phase: .lost, message: "its node \(pod.node ?? "") was lost, and its pod was deleted")
+      return End(
+        phase: .lost, message: "its node \(pod.node ?? "") was lost, and its pod was deleted", cause: .nodeFailure)
     }
     return End(phase: .lost, message: "its pod was deleted, not by the federation")
   }
@@ -252,32 +264,35 @@ enum PodVerdict: Hashable, Sendable {
   /// What the cluster itself did to a pod; nil: nothing.
   ///
   /// - Source: pod conditions `DisruptionTarget` (1.26), and `status.reason` as kubelet, scheduler and controllers set it.
-  private static func disruption(_ pod: PodFacts) -> (RunPhase, String)? {
+  private static func disruption(_ pod: PodFacts) -> (RunPhase, String, RunEndCause?)? {
     switch pod.reason {
-    case "DeadlineExceeded": return (.failed, "the walltime has passed (DeadlineExceeded: Kubernetes ended the pod)")
+    case "DeadlineExceeded":
+      return (.failed, "the walltime has passed (DeadlineExceeded: Kubernetes ended the pod)", .timeLimit)
     case "Evicted":
       // Its own limits are its author's affair; a node that runs low is not.
       let isOwn =
         pod.message.contains("ephemeral local storage usage exceeds")
         || pod.message.contains("exceeds the limit")
         || pod.message.contains("exceeded its local ephemeral storage limit")
-      return (isOwn ? .failed : .lost, "Evicted\(said(pod.message))")
-    case "NodeLost", "NodeShutdown", "Shutdown", "Terminated", "Preempting", "NodeAffinity", "UnexpectedAdmissionError":
-      return (.lost, pod.reason + said(pod.message))
-    case let reason where reason.hasPrefix("OutOf"): return (.lost, reason + said(pod.message))
+      return (isOwn ? .failed : .lost, "Evicted\(said(pod.message))", nil)
+    case "NodeLost", "NodeShutdown", "Shutdown", "Terminated":
+      return (.lost, pod.reason + said(pod.message), .nodeFailure)
+    case "Preempting": return (.lost, pod.reason + said(pod.message), .preempted)
+    case "NodeAffinity", "UnexpectedAdmissionError": return (.lost, pod.reason + said(pod.message), nil)
+    case let reason where reason.hasPrefix("OutOf"): return (.lost, reason + said(pod.message), nil)
     default: break
     }
     guard let target = pod.conditions["DisruptionTarget"], target.isTrue else { return nil }
-    let what =
+    let (what, cause): (String, RunEndCause?) =
       switch target.reason {
-      case "PreemptionByScheduler", "PreemptionByKubeScheduler": "preempted by a pod of higher priority"
-      case "DeletionByTaintManager": "its node was lost or tainted"
-      case "EvictionByEvictionAPI": "evicted (its node is being drained)"
-      case "DeletionByPodGC": "its node is gone"
-      case "TerminationByKubelet": "ended by its node"
-      default: target.reason
+      case "PreemptionByScheduler", "PreemptionByKubeScheduler": ("preempted by a pod of higher priority", .preempted)
+      case "DeletionByTaintManager": ("its node was lost or tainted", .nodeFailure)
+      case "EvictionByEvictionAPI": ("evicted (its node is being drained)", nil)
+      case "DeletionByPodGC": ("its node is gone", .nodeFailure)
+      case "TerminationByKubelet": ("ended by its node", .nodeFailure)
+      default: (target.reason, nil)
       }
-    return (.lost, "\(what)\(said(target.message))")
+    return (.lost, "\(what)\(said(target.message))", cause)
   }
 
   private static func isNodeSilent(_ pod: PodFacts) -> Bool {
