@@ -287,7 +287,8 @@ let package = Package(
       name: "AgentRuntimeTests",
       dependencies: [
         "AgentRuntime", "CSupervisor", "Execution", "FederationAPI", "FederationModel", "FederationPKI",
-        "ProcessExecutor", "Rclone", "SlurmExecutor", "TestSupport", "fubini-agent", crypto, grpc,
+        "KubernetesAPI", "KubernetesExecutor", "KubernetesSupport",
+        "ProcessExecutor", "Rclone", "SlurmExecutor", "Supervisor", "TestSupport", "fubini-agent", crypto, grpc,
         grpcProtobuf, grpcTransport, logging, nioCore, nioPosix, protobuf,
       ], swiftSettings: settings),
     .testTarget(

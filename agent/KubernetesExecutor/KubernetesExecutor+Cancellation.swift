@@ -126,7 +126,8 @@ extension KubernetesExecutor {
       logs.removeValue(forKey: id)?.task.cancel()
       // Without a namespace nothing was ever asked for.
       if let namespace, HostFiles.exists(directory + "/namespace") || runs[id]?.job != nil {
-        leaving[id] = Leaving(namespace: namespace, uid: runs[id]?.job?.uid, due: clock.now)
+        leaving[id] = Leaving(
+          namespace: namespace, uid: runs[id]?.job?.uid, secretUID: runs[id]?.secretUID, due: clock.now)
         going.append(id)
       }
       runs[id] = nil
@@ -152,13 +153,16 @@ extension KubernetesExecutor {
     leaving[id] = left
     let name = ObjectName(mark: mark, run: id).text
     do throws(FederationError) {
-      if left.uid == nil { left.uid = try await uid(ofJob: name, in: left.namespace) }
+      let job = KubernetesPath.object("batch/v1", "jobs", namespace: left.namespace, name: name)
+      let secret = KubernetesPath.object("v1", "secrets", namespace: left.namespace, name: name)
+      if left.uid == nil { left.uid = try await uid(ofOurs: job) }
       if let uid = left.uid { try await removeJob(name, uid, in: left.namespace) }
-      try await ignoringAbsence {
-        () async throws(FederationError) in
-        _ = try await client.delete(
-          KubernetesPath.object("v1", "secrets", namespace: left.namespace, name: name),
-          options: Self.precondition(nil))
+      if left.secretUID == nil { left.secretUID = try await uid(ofOurs: secret) }
+      if let uid = left.secretUID {
+        try await ignoringAbsence {
+          () async throws(FederationError) in
+          _ = try await client.delete(secret, options: Self.precondition(uid))
+        }
       }
       leaving[id] = nil
     } catch {
@@ -186,11 +190,12 @@ extension KubernetesExecutor {
     }
   }
 
-  /// nil: none of ours.
-  private func uid(ofJob name: String, in namespace: String) async throws(FederationError) -> String? {
+  /// nil: there is none, or it is somebody else's.
+  private func uid(ofOurs path: String) async throws(FederationError) -> String? {
     do throws(FederationError) {
-      let found = try await client.get(KubernetesPath.object("batch/v1", "jobs", namespace: namespace, name: name))
-      return JobFacts(found, mark: mark)?.uid
+      guard let metadata = try await client.get(path)["metadata"], ObjectName(metadata: metadata, mark: mark) != nil
+      else { return nil }
+      return metadata["uid"]?.stringValue
     } catch {
       guard error.code == .notFound else { throw error }
       return nil

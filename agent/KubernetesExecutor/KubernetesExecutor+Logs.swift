@@ -18,6 +18,9 @@ extension KubernetesExecutor {
   private static var attempts: Int { 4 }
   /// The stream of a container that has ended is closed by its node.
   private static var lastWordsPatience: Duration { .seconds(10) }
+  private static var readingPatience: Duration { .seconds(60) }
+  private static var echoes: Int { 30 }
+  private static var echoPause: Duration { .milliseconds(100) }
   private static let cutNotice = "\n[fubini: the log is cut here: it is longer than is kept]\n"
 
   static func logSize(_ path: String) -> Int64 {
@@ -31,36 +34,55 @@ extension KubernetesExecutor {
       logsWaiting.insert(id)
       return
     }
-    let task = Task { [weak self] in await self?.copyLog(id, of: pod, follows: true) ?? false }
+    let task = Task { [weak self] in await self?.follow(id, pod) ?? false }
     logs[id] = LogCopy(task: task)
+  }
+
+  /// Until its container has ended. A stream that breaks, or ends before its time, is opened again: what it brings anew is skipped.
+  ///
+  /// - Returns: whether all that there is was read.
+  private func follow(_ id: RunID, _ pod: PodFacts) async -> Bool {
+    while !Task.isCancelled {
+      let isWhole = await copyLog(id, of: pod, follows: true)
+      // The watch says a moment later than the stream that the container has ended.
+      for _ in 0..<Self.echoes where runs[id]?.logPod?.isMainRunning == true && !Task.isCancelled {
+        try? await Task.sleep(for: Self.echoPause)
+      }
+      guard runs[id]?.isOver == false, runs[id]?.logPod?.isMainRunning == true else { return isWhole }
+    }
+    return false
   }
 
   /// What its stream has not brought is read now.
   func completeLog(_ id: RunID) async {
     guard let pod = runs[id]?.logPod else { return }
+    logsWaiting.remove(id)
     if let copy = logs[id] {
-      let patience = Self.lastWordsPatience
-      let isWhole = await withTaskGroup(of: Bool?.self) { group in
-        group.addTask { await copy.task.value }
-        group.addTask {
-          try? await Task.sleep(for: patience)
-          return nil
-        }
-        let first = await group.next() ?? nil
-        if first == nil { copy.task.cancel() }
-        group.cancelAll()
-        return first ?? false
-      }
-      _ = await copy.task.value
+      let isWhole = await Self.outcome(of: copy.task, within: Self.lastWordsPatience)
       logs[id] = nil
       if isWhole { return }
     }
     guard !pod.isGone else { return }
-    for attempt in 1...Self.attempts {
-      if await copyLog(id, of: pod, follows: false) { return }
-      guard (try? await Task.sleep(for: .milliseconds(300 * attempt))) != nil else { return }
+    // A node that does not answer must not keep an end from being told.
+    let reading = Task { [weak self] in
+      for attempt in 1...Self.attempts {
+        if await self?.copyLog(id, of: pod, follows: false) ?? true { return true }
+        guard (try? await Task.sleep(for: .milliseconds(300 * attempt))) != nil else { return false }
+      }
+      return false
     }
+    guard await !Self.outcome(of: reading, within: Self.readingPatience) else { return }
     logger.warning("the log of a run could not be read to its end", metadata: ["run": "\(id.hexadecimal)"])
+  }
+
+  /// - Returns: false, too, for a task that took too long, which is cancelled.
+  private static func outcome(of task: Task<Bool, Never>, within patience: Duration) async -> Bool {
+    let watchdog = Task {
+      guard (try? await Task.sleep(for: patience)) != nil else { return }
+      task.cancel()
+    }
+    defer { watchdog.cancel() }
+    return await task.value
   }
 
   /// - Returns: whether all that there is was read.
@@ -73,7 +95,7 @@ extension KubernetesExecutor {
     }
     let observer = LogGrowth(file) { [weak self] size in await self?.logGrew(id, to: size) }
     do throws(FederationError) {
-      try await client.text(path, query: query) { bytes in await observer.take(bytes) }
+      try await client.text(path, query: query, silence: follows ? nil : .seconds(20)) { bytes in await observer.take(bytes) }
       await observer.flush()
       return true
     } catch {

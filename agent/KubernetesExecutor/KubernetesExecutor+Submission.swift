@@ -57,7 +57,7 @@ extension KubernetesExecutor {
         if runs[request.id]?.job == nil, runs[request.id]?.isOver == false { runs[request.id] = nil }
         throw Self.passing(error)
       }
-      await removeSecret(manifest.name.text, in: manifest.namespace)
+      await removeSecret(of: request.id, manifest)
       refuse(request.id, error.publicMessage)
     }
   }
@@ -93,7 +93,8 @@ extension KubernetesExecutor {
   private func createSecret(_ manifest: JobManifest, of id: RunID) async throws(FederationError) -> Bool {
     let collection = KubernetesPath.collection("v1", "secrets", namespace: manifest.namespace)
     do throws(FederationError) {
-      _ = try await client.create(collection, manifest.secret)
+      let made = try await client.create(collection, manifest.secret)
+      runs[id]?.secretUID = made["metadata"]?["uid"]?.stringValue
       return true
     } catch {
       guard error.code == .alreadyExists else { throw error }
@@ -105,9 +106,11 @@ extension KubernetesExecutor {
       return false
     }
     // Of an earlier try. If that one made the Job, too, the next step finds it, and this Secret serves it.
+    runs[id]?.secretUID = metadata["uid"]?.stringValue
     guard try await existing(manifest) == nil else { return true }
     _ = try await client.delete(path, options: Self.precondition(metadata["uid"]?.stringValue))
-    _ = try await client.create(collection, manifest.secret)
+    let made = try await client.create(collection, manifest.secret)
+    runs[id]?.secretUID = made["metadata"]?["uid"]?.stringValue
     return true
   }
 
@@ -127,7 +130,7 @@ extension KubernetesExecutor {
       throw FederationError(.unavailable, "a Job of the run was there, and is not any more", retryAfter: .seconds(1))
     }
     guard let job = JobFacts(found, mark: mark), job.run == id else {
-      await removeSecret(manifest.name.text, in: manifest.namespace)
+      await removeSecret(of: id, manifest)
       return refuse(
         id, "there is a Job \(manifest.name.text) in namespace \(manifest.namespace) that is somebody else's")
     }
@@ -150,8 +153,12 @@ extension KubernetesExecutor {
     observers.yield(run.told)
   }
 
-  private func removeSecret(_ name: String, in namespace: String) async {
-    _ = try? await client.delete(KubernetesPath.object("v1", "secrets", namespace: namespace, name: name))
+  /// Of a run that never begins, if this process made it.
+  private func removeSecret(of id: RunID, _ manifest: JobManifest) async {
+    guard let uid = runs[id]?.secretUID else { return }
+    _ = try? await client.delete(
+      KubernetesPath.object("v1", "secrets", namespace: manifest.namespace, name: manifest.name.text),
+      options: Self.precondition(uid))
   }
 
   static func precondition(_ uid: String?) -> JSONValue {

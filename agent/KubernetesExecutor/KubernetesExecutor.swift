@@ -44,11 +44,14 @@ public actor KubernetesExecutor: Executor {
   var forgottenInOrder: Deque<RunID> = []
   static let forgottenMax = 20_000
   private var loops: [Task<Void, Never>] = []
+  private var inventoryLoop: Task<Void, Never>?
 
   /// What is left to be done for a run that is forgotten.
   struct Leaving: Sendable {
     var namespace: String
+    /// Of its Job and of its Secret; nil: it is looked for, and deleted if it is ours.
     var uid: String?
+    var secretUID: String?
     var due: ContinuousClock.Instant
     var failures = 0
   }
@@ -83,15 +86,15 @@ public actor KubernetesExecutor: Executor {
           await tick()
           try? await Task.sleep(for: Self.tickInterval)
         }
-      },
-      Task { [weak self] in
-        while !Task.isCancelled {
-          guard let self else { return }
-          let isKnown = await refreshInventory()
-          try? await Task.sleep(for: isKnown ? Self.inventoryInterval : .seconds(2))
-        }
-      },
+      }
     ]
+    inventoryLoop = Task { [weak self] in
+      while !Task.isCancelled {
+        guard let self else { return }
+        let isKnown = await refreshInventory()
+        try? await Task.sleep(for: isKnown ? Self.inventoryInterval : .seconds(2))
+      }
+    }
     for namespace in configuration.allNamespaces { loops += watches(of: namespace) }
   }
 
@@ -154,6 +157,10 @@ public actor KubernetesExecutor: Executor {
     for loop in loops { loop.cancel() }
     for copy in logs.values { copy.task.cancel() }
     loops = []
+    pauseInventory()
     observers.finish()
   }
+
+  /// What the cluster has is not asked for any more: for those who count requests.
+  func pauseInventory() { inventoryLoop?.cancel() }
 }

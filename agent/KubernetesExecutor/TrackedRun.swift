@@ -13,6 +13,8 @@ struct TrackedRun: Sendable {
   /// Whether a watch or a list has shown its Job: then a list without it is the proof that it is gone.
   private(set) var isJobSeen = false
   var isJobGone = false
+  /// Of its Secret; nil while nobody knows: of one that another process made.
+  var secretUID: String?
   /// By UID; those that are gone as they were last.
   private(set) var pods: [String: PodFacts] = [:]
   private(set) var event: EventFacts?
