@@ -1,7 +1,9 @@
 import FederationModel
 
 /// A template made ready to run: what would otherwise be computed for every node of it.
-struct TemplatePlan: Sendable {
+///
+/// An object, because it is looked up for every node and is large.
+final class TemplatePlan: Sendable {
   let template: WorkflowTemplate
   /// `WorkflowTemplate.program`.
   let program: Int64

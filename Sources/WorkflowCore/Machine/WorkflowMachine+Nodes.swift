@@ -82,7 +82,9 @@ extension WorkflowMachine {
 
   func plan(of node: Int32) -> TemplatePlan? { plan(named: nodes[Int(node)].templateName) }
 
-  func plan(named name: String) -> TemplatePlan? { definition.templatePosition(named: name).map { plans[$0] } }
+  func plan(named name: String) -> TemplatePlan? {
+    program.definition.templatePosition(named: name).map { program.plans[$0] }
+  }
 
   mutating func markChanged(_ node: Int32) {
     if flags[Int(node)].insert(.isChanged).inserted { changedNodes.append(node) }

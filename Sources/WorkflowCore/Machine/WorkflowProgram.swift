@@ -3,7 +3,9 @@ import FederationModel
 /// A workflow definition made ready to run: what its machine needs of the document and would otherwise compute when it is made.
 ///
 /// It costs time in proportion to the document, and so is made where a document is read, not where the core applies its inputs.
-public struct WorkflowProgram: Sendable {
+///
+/// An object, because machines are moved about and share it.
+public final class WorkflowProgram: Sendable {
   public let definition: WorkflowDefinition
   let plans: [TemplatePlan]
   /// `callees[t]`: what template t runs.
