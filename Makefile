@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement bench-workflows agent check-agent check-data check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement bench-workflows agent images check-agent check-data check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -22,6 +22,9 @@ build: prerequisites ## everything, tests included
 
 agent: prerequisites ## the agent as it is released (.build/fubini-agent): optimised, fully static, stripped
 	scripts/build-agent.sh
+
+images: ## the images of agent and control plane, by podman (scripts/build-images.sh says what can be chosen)
+	scripts/build-images.sh
 
 check-agent: agent ## the released agent's symbols, and that it works in an empty root directory
 	scripts/check-agent.sh

@@ -16,22 +16,22 @@ struct ClusterCommand: AsyncParsableCommand {
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Declare a cluster and make its one-time join token.")
     @Argument var name: String
-    @Option(help: "process or slurm.") var kind: String = "process"
+    @Option(help: "process, slurm or kubernetes.") var kind: String = "process"
     @Option(help: "k=v,k=v") var labels: String?
     @Option(help: "\"core-hour=4 CNY,egress-gib=0.10 CNY\"; also gib-hour, gpu-hour and storage-gib-hour.") var price:
       String?
     @Option(help: "Only this project may use it.") var onlyProject: String?
     @Flag(help: "Print the one line to paste on the cluster, and nothing else. It holds the one-time token.")
     var printJoinCommand = false
+    @OptionGroup var manifest: ManifestOptions
     @OptionGroup var output: OutputOption
 
     func run() async throws {
       guard let kind = ClusterKind(rawValue: kind) else {
-        throw CommandFailure(.usage, "--kind is process or slurm, not \"\(kind)\".")
+        throw CommandFailure(.usage, "--kind is process, slurm or kubernetes, not \"\(kind)\".")
       }
-      guard kind != .kubernetes else {
-        throw CommandFailure(
-          .usage, "There is no agent for Kubernetes clusters yet: --kind is process or slurm.")
+      guard kind == .kubernetes || !manifest.printManifest else {
+        throw CommandFailure(.usage, "--print-manifest belongs to --kind kubernetes.")
       }
       let request = ClusterRequest(
         name: name, kind: kind, labels: try labels.map(ClusterText.labels), prices: try price.map(ClusterText.prices),
@@ -39,6 +39,7 @@ struct ClusterCommand: AsyncParsableCommand {
       try await withClient { client in
         let created: ClusterCreated = try await client.post(["v1", "clusters"], body: request)
         if printJoinCommand { return Terminal.line(ClusterText.joinLine(created.join)) }
+        if manifest.printManifest { return Terminal.write(try manifest.text(created.join)) }
         try output.format.print(created.cluster, names: [name]) { _ in
           "Created \(name). Its join token is shown by `fubini cluster token \(name)`, once each time.\n"
         }
@@ -140,13 +141,16 @@ struct ClusterCommand: AsyncParsableCommand {
     }
   }
   struct Token: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print a new join command. It holds a one-time token.")
+    static let configuration = CommandConfiguration(
+      abstract: "Print a new join command, or manifest. It holds a one-time token.")
     @Argument var name: String
     @Option(help: "Seconds that it is good for, 60 to 86400.") var lifetime: Int?
+    @OptionGroup var manifest: ManifestOptions
     func run() async throws {
       try await withClient { client in
         let join: JoinDocument = try await client.post(
           ["v1", "clusters", name, "join-token"], body: ClusterActionRequest(tokenLifetimeSeconds: lifetime))
+        if manifest.printManifest { return Terminal.write(try manifest.text(join)) }
         Terminal.line(ClusterText.joinLine(join))
       }
     }

@@ -129,11 +129,15 @@ struct JoinCommand: AsyncParsableCommand {
   @OptionGroup var location: LocationOptions
   @OptionGroup var tokenOptions: TokenOptions
   @Option(name: .long, help: "host:port of the control plane, several separated by commas.") var controlPlane: String?
+  @Flag(name: .long, help: "Do nothing when this agent has joined already.") var ifNeeded = false
 
   func run() async throws {
     var configuration = try location.load()
     if let controlPlane { configuration.controlPlane = controlPlane.split(separator: ",").map(String.init) }
     configuration = try configuration.validated()
+    if ifNeeded, let cluster = try Joining.cluster(configuration) {
+      return CommandOutput.say("joined as cluster \(cluster) before: nothing to do")
+    }
     guard let text = try tokenOptions.text() else {
       throw FederationError(.invalidArgument, "Set FUBINI_JOIN_TOKEN, or give --token-file")
     }
@@ -145,6 +149,13 @@ struct JoinCommand: AsyncParsableCommand {
 
 /// Joins, and leaves a configuration that `run` starts from.
 enum Joining {
+  /// As which cluster the agent has joined; nil when it has not.
+  static func cluster(_ configuration: AgentConfiguration) throws -> String? {
+    let state = configuration.stateDirectory
+    guard try POSIXFile.status(state) != nil else { return nil }
+    return try CertificateStore(stateDirectory: state).load()?.cluster.text
+  }
+
   static func join(_ configuration: AgentConfiguration, token: String, configurationFile: String?) async throws
     -> String
   {

@@ -1,0 +1,55 @@
+internal import ArgumentParser
+internal import FederationAPI
+internal import FederationModel
+
+/// What `--print-manifest` prints.
+struct ManifestOptions: ParsableArguments {
+  @Flag(
+    help: "Of a Kubernetes cluster: print what `kubectl apply -f -` makes its agent of. It holds the one-time token.")
+  var printManifest = false
+  @Option(help: "With --print-manifest: the project whose runs run there, in the namespace fubini-PROJECT.")
+  var project: String?
+  @Option(
+    name: .customLong("namespace"),
+    help: "With --print-manifest: a project and the namespace of its runs. As often as there are projects.")
+  var namespaces: [String] = []
+  @Option(help: "With --print-manifest: the agent's image, as the cluster's nodes pull it.")
+  var image = "fubini-agent:\(ProductVersion.current)"
+  @Option(help: "With --print-manifest: where the agent is.") var agentNamespace = "fubini-system"
+  @Option(help: "With --print-manifest: of the agent's volume; without it the cluster's default.")
+  var storageClass: String?
+  @Option(help: "With --print-manifest: the size of the agent's volume.") var storage = "20Gi"
+
+  /// Before anything is made: what cannot be printed must not cost a token.
+  func validate() throws {
+    guard printManifest else {
+      guard project == nil, namespaces.isEmpty, storageClass == nil else {
+        throw ValidationError("--project, --namespace and --storage-class belong to --print-manifest.")
+      }
+      return
+    }
+    do { try manifest(cluster: "c", token: "t", server: "s:1").validate() } catch let failure as CommandFailure {
+      throw ValidationError("\(failure)")
+    }
+  }
+
+  private func manifest(cluster: String, token: String, server: String) throws -> AgentManifest {
+    var places: [(project: String, namespace: String)] = project.map { [($0, "fubini-\($0)")] } ?? []
+    for pair in namespaces {
+      let halves = pair.split(separator: "=", omittingEmptySubsequences: false).map(String.init)
+      guard halves.count == 2 else {
+        throw CommandFailure(.usage, "--namespace is PROJECT=NAMESPACE, not \"\(pair)\".")
+      }
+      places.append((halves[0], halves[1]))
+    }
+    return AgentManifest(
+      cluster: cluster, token: token, server: server, image: image, agentNamespace: agentNamespace,
+      namespaces: places, storageClass: storageClass, storage: storage)
+  }
+
+  func text(_ join: JoinDocument) throws -> String {
+    let manifest = try manifest(cluster: join.cluster, token: join.token, server: join.server)
+    try manifest.validate()
+    return manifest.text
+  }
+}
