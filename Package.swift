@@ -297,7 +297,8 @@ let package = Package(
     .testTarget(
       name: "FubiniCLITests",
       dependencies: [
-        "FederationAPI", "FederationModel", "LocalProcess", "fubini", argumentParser, nioCore, nioHTTP1, nioPosix,
+        "FederationAPI", "FederationModel", "KubernetesAPI", "KubernetesExecutor", "KubernetesSupport", "LocalProcess",
+        "fubini", argumentParser, nioCore, nioHTTP1, nioPosix, yams,
       ],
       swiftSettings: settings),
     .target(
@@ -309,8 +310,8 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "LocalSlurm", "Postgres",
-        "TestSupport", "fubini", "fubini-agent", "fubini-controlplane", subprocess,
+        "FederationAPI", "FederationHarness", "FederationModel", "FederationPKI", "KubernetesAPI", "KubernetesSupport",
+        "LocalSlurm", "Postgres", "TestSupport", "fubini", "fubini-agent", "fubini-controlplane", subprocess, yams,
       ],
       path: "Tests/Integration", swiftSettings: settings),
     .executableTarget(

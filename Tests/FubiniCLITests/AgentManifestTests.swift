@@ -19,7 +19,7 @@ import Yams
     try Array(Yams.compose_all(yaml: manifest.text)).map(value)
   }
 
-  private static func value(_ node: Node) -> JSONValue {
+  static func value(_ node: Node) -> JSONValue {
     switch node {
     case .mapping(let mapping):
       .object(Dictionary(uniqueKeysWithValues: mapping.map { ($0.key.string ?? "", value($0.value)) }))

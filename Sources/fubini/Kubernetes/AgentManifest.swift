@@ -29,14 +29,13 @@ struct AgentManifest: Hashable {
   static func == (a: Self, b: Self) -> Bool { a.text == b.text }
   func hash(into hasher: inout Hasher) { hasher.combine(text) }
 
-  /// What an agent does in the namespaces of runs, and nothing else.
+  /// What an agent does in the namespaces of runs, and nothing else: what `KubernetesPreflight.rights` asks for.
   static let rights: [(group: String, resource: String, verbs: [String])] = [
     ("batch", "jobs", ["create", "get", "list", "watch", "patch", "delete"]),
     ("", "pods", ["list", "watch", "delete"]),
     ("", "pods/log", ["get"]),
     ("", "events", ["list", "watch"]),
     ("", "secrets", ["create", "get", "delete"]),
-    ("", "resourcequotas", ["list"]),
   ]
   /// In the whole cluster: what there is of it, and what others take.
   static let clusterRights: [(group: String, resource: String, verbs: [String])] = [

@@ -295,4 +295,23 @@ import Testing
       #expect(pods.notice?.fubini == .fenced)
     }
   }
+
+  @Test("a program that is held to the agent's lease gets its signals like any other")
+  func signalledUnderLease() async throws {
+    let pods = try PodFixture()
+    try pods.share()
+    let plan = pods.plan { $0.disconnectLimitMs = 60_000 }
+    try await pods.serving {
+      let waiting = try pods.step("true", plan)
+      try await Task.sleep(for: .seconds(1))
+      kill(waiting.processID, SIGTERM)
+      #expect(try await waiting.end(within: 10) == 143, "it waits for a lease")
+      pods.server.renewLease(boottimeNanoseconds: SystemClock.boottimeNanoseconds)
+      let step = try pods.step(
+        "trap 'exit 5' TERM; touch \(pods.inPod("up")); while :; do sleep 0.05; done", plan)
+      try await waitUntil { !POSIXFile.isMissing(pods.inPod("up")) }
+      kill(step.processID, SIGTERM)
+      #expect(try await step.end(within: 10) == 5, "\(step.errors)")
+    }
+  }
 }

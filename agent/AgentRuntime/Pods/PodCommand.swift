@@ -52,14 +52,15 @@ final class PodCommand {
   private var nextLook: UInt64 = .max
 
   /// - Parameters:
-  ///   - lease: without it the command neither starts nor goes on.
+  ///   - lease: without it the command neither starts nor goes on. Made here, because it has threads: those that are there before signals
+  ///     are taken would take them instead.
   ///   - keepsOutput: of the end of its standard output; nil: it writes to ours.
-  init(_ limits: Limits, lease: PodLease?, keepsOutput: Int?) throws {
+  init(_ limits: Limits, lease makeLease: (() -> PodLease)?, keepsOutput: Int?) throws {
     self.limits = limits
-    self.lease = lease
     tail = keepsOutput.map(OutputTail.init)
     signals = csupervisor_signals_create()
     guard signals >= 0 else { throw POSIXFile.failure("Cannot take signals", -signals) }
+    lease = makeLease?()
     // As the first process of a container it gets what has lost its parent anyway.
     _ = csupervisor_set_subreaper()
   }

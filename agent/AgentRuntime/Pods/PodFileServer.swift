@@ -32,7 +32,7 @@ final class PodFileServer: PodFiles {
     var address: String?
     var limits = ArchiveLimits()
     /// Further ones are closed at once; pods come again.
-    var connectionsMax = 256
+    var connectionsMax = 64
     /// From connecting to the end of the request's head.
     var headTime = Duration.seconds(15)
     /// Without a byte in either direction.

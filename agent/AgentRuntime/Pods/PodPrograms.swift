@@ -159,7 +159,7 @@ public enum PodPrograms {
     for directory in plan.directories { try? POSIXFile.makeDirectories(directory, mode: 0o755) }
     let command = try PodCommand(
       .init(graceMs: plan.graceMs, endAfterMs: [plan.walltimeMs, plan.activeDeadlineMs].compactMap(\.self).min()),
-      lease: plan.disconnectLimitMs.map { PodLease(limitMs: $0, client: orders.client) },
+      lease: plan.disconnectLimitMs.map { limit in { PodLease(limitMs: limit, client: orders.client) } },
       keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil)
     defer { tellEnd(plan.places) }
     let end = try command.run(arguments)
