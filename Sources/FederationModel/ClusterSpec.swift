@@ -62,6 +62,8 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var runAddress: String?
   /// Names of the volume claims that its operator has declared; nil: none.
   public var claims: Set<String>?
+  /// What its machines are, as labels beside those of its operator (which count before them): `MachineLabels`; nil when it does not say.
+  public var labels: [String: String]?
 
   public init(
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],

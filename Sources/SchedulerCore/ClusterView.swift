@@ -117,3 +117,8 @@ public struct ClusterView: Sendable {
   public static let shortQueuedTask = Duration.seconds(2)
   private static let shortTasksAhead = 4
 }
+
+extension ClusterView {
+  /// What its operator has set under this name, else what its agent tells of its machines; nil: nothing.
+  public func label(_ name: String) -> String? { spec.labels[name] ?? inventory.labels?[name] }
+}

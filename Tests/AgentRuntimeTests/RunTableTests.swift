@@ -273,6 +273,15 @@ import Testing
     #expect(turn(&table, .logAcknowledged(RunID(7), offset: 10, isComplete: true)).actions.contains(.erase([RunID(7)])))
   }
 
+  @Test("that a run wrote nothing is told, and keeps nothing waiting")
+  func emptyLog() {
+    var table = RunTable(restoring: emptyJournal())
+    _ = turn(&table, welcome([assignment(7)]))
+    let end = RunObservation(id: RunID(7), phase: .succeeded, exitCode: 0, logBytes: 0)
+    #expect(turn(&table, .observed([end])).actions.contains(.shipLog(RunID(7), length: 0, isFinal: true)))
+    #expect(turn(&table, .forgetRequested([RunID(7)])).actions.contains(.erase([RunID(7)])))
+  }
+
   @Test("I2: the log of a run that had ended for the leader before is kept until its successor holds it")
   func logBeforeTakeover() {
     var table = RunTable(restoring: emptyJournal())

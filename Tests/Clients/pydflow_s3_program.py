@@ -180,23 +180,41 @@ def ops(directory):
     assert Path(paths[0]).read_text() == "abababab", paths
 
 
-def slices():
+def summed(name, numbers, reuse=None):
     """A loop whose outputs become lists: each step writes its part of one artifact."""
-    workflow = Workflow(name="slices")
+    workflow = Workflow(name=name)
     squares = Step(
         name="squares", template=python(
             Square, slices=Slices("{{item}}", input_parameter=["number"], output_parameter=["square"],
                                   output_artifact=["file"])),
-        parameters={"number": [2, 3, 4, 5]}, with_param=argo_range(4), key="square-{{item}}")
+        parameters={"number": numbers}, with_param=argo_range(4), key="square-{{item}}")
     total = Step(
         name="total", template=python(Sum), artifacts={"files": squares.outputs.artifacts["file"]},
         parameters={"squares": squares.outputs.parameters["square"]}, key="total")
     workflow.add(squares)
     workflow.add(total)
-    workflow.submit()
+    workflow.submit(reuse_step=reuse)
     finished(workflow)
     step = workflow.query_step(key="total")[0]
-    assert (step.outputs.parameters["sum"].value, step.outputs.parameters["count"].value) == (54, 4)
+    return workflow, (step.outputs.parameters["sum"].value, step.outputs.parameters["count"].value)
+
+
+def slices():
+    return summed("slices", [2, 3, 4, 5])
+
+
+def reuse(workflow):
+    """What an earlier workflow made is taken from there: the numbers are others, and the squares are not."""
+    steps = [workflow.query_step(key="square-%d" % n)[0] for n in range(4)]
+    again, result = summed("again", [1, 1, 1, 7], steps[:3])
+    # 4 + 9 + 16 of the first workflow, and the one that is not reused.
+    assert result == (78, 4), result
+    phases = {key: [s.phase for s in again.query_step(key=key)] for key in ("square-0", "square-3", "total")}
+    assert all(p == ["Succeeded"] for p in phases.values()), phases
+    hit = again.query_step(key="square-1")[0]
+    assert hit.memoizationStatus.hit is True, hit.get("memoizationStatus")
+    ran = again.query_step(key="square-3")[0].get("memoizationStatus") or {}
+    assert not ran.get("hit"), ran
 
 
 def sliced_input(directory):
@@ -231,8 +249,11 @@ def main():
         prepare(port)
         ops(directory)
         print("done: ops", flush=True)
-        slices()
+        sliced, result = slices()
+        assert result == (54, 4), result
         print("done: slices", flush=True)
+        reuse(sliced)
+        print("done: reuse", flush=True)
         sliced_input(directory)
         print("done: sliced input", flush=True)
     finally:

@@ -67,6 +67,9 @@ struct PlacementPlannerTests {
       requirement: with { $0.nodeSelector = ["zone": "y"] }),
     Rejected(code: "LabelMismatch", cluster: cluster("a"), requirement: with { $0.hints.labels = ["zone": "y"] }),
     Rejected(
+      code: "LabelMismatch", cluster: cluster("a"),
+      requirement: with { $0.nodeSelector = [MachineLabels.architecture: "arm64"] }),
+    Rejected(
       code: "ImageNotAvailable", cluster: cluster("a", images: [ImageRule(pattern: "debian*", runsAs: "host")]),
       requirement: plain),
     Rejected(
@@ -108,6 +111,21 @@ struct PlacementPlannerTests {
     let rejection = try #require(placed.tables[0].candidates.first { $0.cluster == "a" }?.rejection)
     #expect(rejection.message == "its disk is full: 3 MiB free, needs at least 64 MiB" && rejection.isTemporary)
     #expect(plan([cluster("a", disk: full)], plain).placements.isEmpty)
+  }
+
+  @Test("What a cluster's machines are counts as its labels; what its operator has set counts before that")
+  func machineLabels() throws {
+    let linux = Self.with { $0.nodeSelector = [MachineLabels.system: "linux", MachineLabels.architecture: "arm64"] }
+    var one = cluster("a")
+    one.inventory.labels = [MachineLabels.system: "linux", MachineLabels.architecture: "amd64"]
+    #expect(
+      plan([one], linux).tables[0].candidates[0].rejection?.message.contains("it has kubernetes.io/arch=amd64") == true)
+    one.spec.labels = [MachineLabels.architecture: "arm64"]
+    #expect(plan([one], linux).tables[0].chosen == "a")
+    var unseen = cluster("b")
+    unseen.inventory = ClusterInventory()
+    #expect(plan([unseen], linux).tables[0].candidates[0].rejection?.code != "LabelMismatch")
+    #expect(Set(MachineLabels.own.keys) == MachineLabels.names)
   }
 
   @Test("A told disk is coarse, and never full or roomy by rounding")

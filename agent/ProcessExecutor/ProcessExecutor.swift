@@ -216,6 +216,7 @@ public actor ProcessExecutor: Executor {
       canFence: probe != nil && supervisorIsEnclosed, disk: preparation.disk?.rounded, executor: "process",
       notices: notices)
     inventory.features = preparation.features
+    inventory.labels = MachineLabels.own
     inventory.runAddress = configuration.runAddress
     if !configuration.claims.named.isEmpty { inventory.claims = Set(configuration.claims.named.keys) }
     // Elsewhere nobody would reach them.

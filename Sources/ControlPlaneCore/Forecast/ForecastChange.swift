@@ -135,7 +135,7 @@ extension ForecastChange {
     case "KindNotAllowed": return relax(.anyKind(view.spec.kind))
     case "LabelMismatch":
       let selectors = requirement.nodeSelector.merging(requirement.hints.labels) { $1 }
-      return relax(.labels(selectors.keys.filter { view.spec.labels[$0] != selectors[$0] }.sorted()))
+      return relax(.labels(selectors.keys.filter { view.label($0) != selectors[$0] }.sorted()))
     case "Excluded": return relax(.notExcluded)
     case "TooExpensive": return relax(.anyPrice)
     case "CannotFence": return relax(.mayWait)

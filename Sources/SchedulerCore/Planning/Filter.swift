@@ -86,8 +86,11 @@ enum Filter {
     if let beside = requirement.beside, beside.cluster != spec.name { return elsewhere(beside) }
     guard !requirement.nodeSelector.isEmpty || !hints.labels.isEmpty else { return nil }
     let selectors = requirement.nodeSelector.merging(hints.labels) { $1 }
-    for key in selectors.keys.sorted() where spec.labels[key] != selectors[key] {
-      let has = spec.labels[key].map { "it has \(key)=\($0)" } ?? "it has no label \(key)"
+    let isKnown = cluster.inventory != ClusterInventory()
+    for key in selectors.keys.sorted() where cluster.label(key) != selectors[key] {
+      // What an agent tells of its machines is not known before it has connected; `moment` names that reason.
+      if !isKnown, MachineLabels.names.contains(key), spec.labels[key] == nil { continue }
+      let has = cluster.label(key).map { "it has \(key)=\($0)" } ?? "it has no label \(key)"
       return Rejection("LabelMismatch", "\(key)=\(selectors[key]!) is asked for, \(has)")
     }
     return nil

@@ -78,7 +78,7 @@ extension DocumentReader {
       case "path": valueFrom.source = reader.absolutePath(value).map { .path($0) }
       case "parameter": valueFrom.source = reader.text(value).map { .parameter($0) }
       case "expression": valueFrom.source = reader.text(value).map { .expression($0) }
-      case "jsonPath": valueFrom.source = reader.text(value).map { .jsonPath($0) }
+      case "jsonPath": valueFrom.source = reader.kubectlPath(value).map { .jsonPath($0) }
       case "configMapKeyRef":
         // The value takes its place when the workflow is submitted (`withConfigMaps`).
         reader.readConfigMapKey(value)

@@ -94,6 +94,15 @@ extension DocumentReader {
     }
   }
 
+  /// A template as `kubectl get -o jsonpath=` takes it; one with tags is checked when they are replaced.
+  mutating func kubectlPath(_ node: DocumentNode) -> String? {
+    guard let text = text(node) else { return nil }
+    if !text.hasTags {
+      do { try KubectlPath.check(text) } catch { report(error.publicMessage, at: node.mark) }
+    }
+    return text
+  }
+
   private mutating func condition(_ node: DocumentNode) -> String? {
     guard let text = text(node), !text.isEmpty else { return nil }
     if !text.hasTags {

@@ -90,6 +90,8 @@ struct DocumentReader {
       } else if let reason = table.refused[member.key] {
         // Typed clients send lists of nothing where nothing was asked for.
         if !member.value.isNull, !member.value.isEmptyList, !isTrusted { report(reason, at: member.keyMark) }
+      } else if let name = table.aliases[member.key] {
+        visit(&self, name, member.value)
       } else if isStrict, !table.accepted.contains(member.key) {
         report("unknown field", at: member.keyMark, suggestion: table.nearest(to: member.key))
       }

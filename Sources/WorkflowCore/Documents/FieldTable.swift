@@ -12,11 +12,16 @@ struct FieldTable: Sendable {
   /// Refused by name, with the reason: obeying it is not possible yet, and ignoring it would change results.
   var refused: [String: String]
 
+  /// Other names for fields that are read.
+  var aliases: [String: String]
+
   init(
-    _ honoured: Set<String>, accepted: Set<String> = [], pods: [String: String] = [:], noted: [String: String] = [:],
+    _ honoured: Set<String>, accepted: Set<String> = [], aliases: [String: String] = [:], pods: [String: String] = [:],
+    noted: [String: String] = [:],
     refused: [String: String] = [:]
   ) {
     self.pods = pods
+    self.aliases = aliases
     self.noted = noted
     self.honoured = honoured
     self.accepted = accepted
@@ -293,6 +298,8 @@ enum FieldTables {
     ["default", "description", "enum", "globalName", "name", "value", "valueFrom"])
   static let valueFrom = FieldTable(
     ["configMapKeyRef", "default", "expression", "jsonPath", "parameter", "path", "supplied"],
+    // Argo reads names of fields in any case, and documents of its own rely on it here.
+    aliases: ["Expression": "expression", "Parameter": "parameter", "Path": "path"],
     refused: [
       "event": "values from events are not supported",
       "jqFilter": "jq filters are not supported: take the value by jsonPath",

@@ -207,6 +207,16 @@ struct JSONPath: Sendable {
     return isList ? .list(values) : values.first ?? .null
   }
 
+  /// Whether it finds a list of places, however many there are.
+  var selectsList: Bool {
+    steps.contains { step in
+      switch step.selector {
+      case .wildcard, .slice, .union, .filter: true
+      case .key, .index, .script: step.isRecursive
+      }
+    }
+  }
+
   private mutating func visit(_ count: Int) throws {
     visits += count
     guard visits <= Self.visitLimit else { throw problem("looks at more than \(Self.visitLimit) places") }

@@ -86,4 +86,34 @@ import Testing
       try await store.waitForMore(run, than: LogPosition(offset: 0, isComplete: false), timeout: .milliseconds(10))
     }
   }
+
+  @Test("a log that is over without a byte is known at once, wakes who waits for it, and leaves nothing on the disk")
+  func empty() async throws {
+    try await withScratchDirectory { directory in
+      let base = try await DirectoryLogStore(directory: directory)
+      let store = EmptyLogs(beside: base, runsMax: 2)
+      let other = RunID(incarnation: 7, counter: 43)
+      _ = try await store.append(other, offset: 0, bytes: [1], last: false)
+      let began = ContinuousClock.now
+      async let waited: Void = store.waitForMore(
+        run, than: LogPosition(offset: 0, isComplete: false), timeout: .seconds(60))
+      #expect(
+        try await store.append(run, offset: 0, bytes: [], last: true) == LogPosition(offset: 0, isComplete: true))
+      try await waited
+      #expect(ContinuousClock.now - began < .seconds(50))
+      #expect(try await store.position(run) == LogPosition(offset: 0, isComplete: true))
+      #expect(try await store.read(run, from: 0, count: 10).position.isComplete)
+      #expect(try await base.position(run) == nil)
+      // One that has bytes is sealed by the store itself.
+      #expect(try await store.append(other, offset: 0, bytes: [1], last: true).isComplete)
+      #expect(try await base.position(other) == LogPosition(offset: 1, isComplete: true))
+      // The oldest are forgotten.
+      for counter in UInt32(100)..<102 {
+        _ = try await store.append(RunID(incarnation: 7, counter: counter), offset: 0, bytes: [], last: true)
+      }
+      #expect(try await store.position(run) == nil)
+      try await store.delete(RunID(incarnation: 7, counter: 101))
+      #expect(try await store.position(RunID(incarnation: 7, counter: 101)) == nil)
+    }
+  }
 }

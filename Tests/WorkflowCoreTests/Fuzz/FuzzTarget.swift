@@ -25,6 +25,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
       _ = schedule.next(after: start)
       _ = schedule.last(after: start, through: start + .seconds(10_000_000), countingFrom: start)
     case .jsonpath:
+      _ = try? KubectlPath.text(input, of: Self.sample.json)
       guard var path = try? JSONPath(input) else { return }
       _ = try? path.query(Self.sample)
     case .regex:
@@ -122,7 +123,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case .jsonpath:
       [
         "$", ".", "..", "*", "[", "]", "'", "\"", "a", "b", "0", "-1", ":", ",", "?(", "@", ")", "(@.length-1)",
-        "@.f > 1", "==", "\\", "..*", "[*]", "é", "9999999999", "&&", "$.e",
+        "@.f > 1", "==", "\\", "..*", "[*]", "é", "9999999999", "&&", "$.e", "{", "}", "{range ", "{end}", "{.e[*].f}",
+        "{'x'}",
       ]
     case .regex:
       [
@@ -197,7 +199,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case .jsonpath:
       [
         "$.a.b[0]", "$..f", "$.e[?(@.f > 1 && @.g)].g", "$['a']['b'][0:3:2]", "$.e[0,1].f",
-        "$.a.b[(@.length-1)].d[*][0]",
+        "$.a.b[(@.length-1)].d[*][0]", "{range .e[*]}{.f}{'-'}{end}{.h}",
       ]
     case .regex:
       [

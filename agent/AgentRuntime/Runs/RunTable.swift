@@ -506,11 +506,9 @@ extension RunTable {
     changes.append(.ended(id, phase, logBytes: logBytes))
     runs[id]!.state = .ended(phase)
     runs[id]!.logLength = logBytes
-    if logBytes > 0 {
-      actions.append(.shipLog(id, length: logBytes, isFinal: true))
-    } else {
-      runs[id]!.isLogComplete = true
-    }
+    // That there is nothing is told, too, so that nobody waits for it; but nothing waits here for its answer.
+    actions.append(.shipLog(id, length: logBytes, isFinal: true))
+    if logBytes == 0 { runs[id]!.isLogComplete = true }
   }
 
   private mutating func append(

@@ -229,6 +229,7 @@ extension Fubini_Agent_V1_Inventory {
     startsGangs = inventory.startsGangs
     features = (inventory.features ?? []).map(\.rawValue).sorted()
     runAddress = inventory.runAddress ?? ""
+    labels = inventory.labels ?? [:]
     claims = (inventory.claims ?? []).sorted()
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }

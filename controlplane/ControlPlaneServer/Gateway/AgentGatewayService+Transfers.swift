@@ -21,7 +21,8 @@ extension AgentGatewayService {
     let intake = LogIntake { [logs, store] run, chunk in
       let owner = try await owners.workflowUID(of: run)
       let position = try await logs.append(run, offset: chunk.offset, bytes: chunk.bytes, last: chunk.isLast)
-      if position.isComplete {
+      // Of nothing there is nothing to be found again.
+      if position.isComplete, position.offset > 0 {
         try await store.recordLog(
           LogRecord(
             run: run, workflowUID: owner, location: "logs/\(run.hexadecimal)", size: ByteCount(position.offset),

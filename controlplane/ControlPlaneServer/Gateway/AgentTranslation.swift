@@ -76,6 +76,10 @@ extension ClusterInventory {
       features = Set(inventory.features.prefix(64).compactMap(RunFeature.init(rawValue:)))
     }
     if !inventory.runAddress.isEmpty { runAddress = inventory.runAddress.told(253) }
+    if !inventory.labels.isEmpty {
+      let told = inventory.labels.sorted { $0.key < $1.key }.prefix(16).map { ($0.key.told(253), $0.value.told(63)) }
+      labels = Dictionary(told) { first, _ in first }
+    }
     if !inventory.claims.isEmpty { claims = Set(inventory.claims.prefix(256).map { $0.told(253) }) }
   }
 }

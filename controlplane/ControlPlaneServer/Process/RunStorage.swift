@@ -38,8 +38,8 @@ struct RunStorage {
     }
     switch configuration.logs {
     case .directory(let path):
-      logs = try await DirectoryLogStore(directory: path ?? configuration.dataDirectory + "/logs")
-    case .bucket(let configuration): logs = BucketLogStore(bucket(configuration))
+      logs = EmptyLogs(beside: try await DirectoryLogStore(directory: path ?? configuration.dataDirectory + "/logs"))
+    case .bucket(let configuration): logs = EmptyLogs(beside: BucketLogStore(bucket(configuration)))
     }
     self.daemons = daemons.map(\.1) + [ArtifactSweep(sweep: sweep, logger: logger)]
   }

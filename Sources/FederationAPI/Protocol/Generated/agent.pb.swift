@@ -609,6 +609,12 @@ public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._claims = newValue}
   }
 
+  /// What the machines are: kubernetes.io/os and kubernetes.io/arch. At most 16.
+  public var labels: Dictionary<String,String> {
+    get {_storage._labels}
+    set {_uniqueStorage()._labels = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -3672,7 +3678,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0\u{1}labels\0")
 
   fileprivate class _StorageClass {
     var _cpuMillicores: Int64 = 0
@@ -3696,6 +3702,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     var _features: [String] = []
     var _runAddress: String = String()
     var _claims: [String] = []
+    var _labels: Dictionary<String,String> = [:]
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3727,6 +3734,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       _features = source._features
       _runAddress = source._runAddress
       _claims = source._claims
+      _labels = source._labels
     }
   }
 
@@ -3766,6 +3774,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         case 60: try { try decoder.decodeRepeatedStringField(value: &_storage._features) }()
         case 61: try { try decoder.decodeSingularStringField(value: &_storage._runAddress) }()
         case 62: try { try decoder.decodeRepeatedStringField(value: &_storage._claims) }()
+        case 63: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
         default: break
         }
       }
@@ -3841,6 +3850,9 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       if !_storage._claims.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._claims, fieldNumber: 62)
       }
+      if !_storage._labels.isEmpty {
+        try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._labels, fieldNumber: 63)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3871,6 +3883,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         if _storage._features != rhs_storage._features {return false}
         if _storage._runAddress != rhs_storage._runAddress {return false}
         if _storage._claims != rhs_storage._claims {return false}
+        if _storage._labels != rhs_storage._labels {return false}
         return true
       }
       if !storagesAreEqual {return false}
