@@ -58,4 +58,32 @@ struct DocumentationTests {
       #expect(isNamed, "\(test) does not name I\(number)")
     }
   }
+
+  @Test("every test that the table of Argo's semantics names is there, and every line has one")
+  func argoTests() throws {
+    var sources: [String: String] = [:]
+    let tests = Self.repository.appending(path: "Tests")
+    for case let path as String in FileManager.default.enumerator(atPath: tests.path) ?? .init()
+    where path.hasSuffix(".swift") {
+      sources[path.split(separator: "/").last!.dropLast(6).description, default: ""] += try Self.text(
+        of: "Tests/\(path)")
+    }
+    let text = try Self.text(of: "docs/reference/argo-compatibility.md")
+    let begin = try #require(text.range(of: "<!-- tests: begin -->"))
+    let end = try #require(text.range(of: "<!-- tests: end -->"))
+    let rows = text[begin.upperBound..<end.lowerBound].split(separator: "\n").filter {
+      $0.hasPrefix("| ") && $0 != "| | |"
+    }
+    #expect(rows.count >= 45)
+    for row in rows {
+      let cells = row.components(separatedBy: " | ")
+      #expect(cells.count == 2, "\(row)")
+      for entry in cells.last!.dropLast(2).components(separatedBy: "<br>") {
+        let parts = entry.components(separatedBy: "`: ")
+        let (file, name) = (String(parts[0].dropFirst()), parts.dropFirst().joined(separator: "`: "))
+        let source = try #require(sources[file], "\(row)")
+        #expect(source.contains("\"\(name)\""), "\(file) has no test \(name)")
+      }
+    }
+  }
 }
