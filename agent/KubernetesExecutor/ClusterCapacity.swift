@@ -8,6 +8,8 @@ struct ClusterCapacity: Hashable, Sendable {
     var allocatable: Resources
     /// Devices by type; the empty type: one without a name.
     var gpus: [String: Int64]
+    /// Of `MachineLabels` alone.
+    var labels: [String: String] = [:]
   }
   /// By name.
   var nodes: [String: Node] = [:]
@@ -30,6 +32,12 @@ struct ClusterCapacity: Hashable, Sendable {
     return Resources(
       cpuMillicores: max(0, total.cpuMillicores - taken.cpuMillicores),
       memory: max(.zero, total.memory - taken.memory), gpus: max(0, total.gpus - takenGPUs.values.reduce(0, +)))
+  }
+
+  /// `MachineLabels` that all of its nodes have alike; of the agent's own machine while no node is known.
+  var machineLabels: [String: String] {
+    guard let first = nodes.values.first else { return MachineLabels.own }
+    return first.labels.filter { label in nodes.values.allSatisfy { $0.labels[label.key] == label.value } }
   }
 
   var gpuTypes: [String] { Set(nodes.values.flatMap { $0.gpus.keys }).subtracting([""]).sorted() }
@@ -64,6 +72,7 @@ struct ClusterCapacity: Hashable, Sendable {
       let count = Self.amount(value)
       if count > 0 { node.gpus[GPUType.name(of: resource, nodeLabels: labels) ?? "", default: 0] += count }
     }
+    for label in MachineLabels.names { node.labels[label] = labels?[label]?.stringValue }
     nodes[name] = node
   }
 

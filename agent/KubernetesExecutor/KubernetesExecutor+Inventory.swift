@@ -57,6 +57,7 @@ extension KubernetesExecutor {
       canFence: true, queues: configuration.queue != nil || !configuration.queues.isEmpty, startsGangs: false,
       disk: disk?.rounded, closed: closed, executor: "kubernetes", notices: notices)
     inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods]
+    inventory.labels = self.capacity.machineLabels
     if configuration.isPrivileged { inventory.features!.insert(.privilegedPods) }
     if !configuration.claims.isEmpty { inventory.claims = configuration.claims }
     return inventory

@@ -135,6 +135,24 @@ import Testing
         #expect(
           text.hasPrefix(#"data: {"result":{"object":{"#) && text.hasSuffix(#""type":"ADDED"}}"# + "\n\n"), "\(text)")
 
+        // What the client has seen is not told again, and what it knows in another state has changed.
+        func since(_ version: JSONValue?) async throws -> String {
+          let watch = try await client.send(
+            .get,
+            "/api/v1/workflow-events/a?listOptions.fieldSelector=metadata.name%3Dw1&listOptions.resourceVersion="
+              + (version?.stringValue ?? ""), token: token, headers: [.accept: "text/event-stream"])
+          return String(buffer: watch.body)
+        }
+        let seen = try await client.send(.get, root, token: token).json["metadata"]?["resourceVersion"]
+        #expect(try await since(seen).contains("data:") == false)
+        let changed = try await since(try created.json["metadata"]?["resourceVersion"])
+        #expect(changed.hasSuffix(#""type":"MODIFIED"}}"# + "\n\n"), "\(changed.suffix(200))")
+        #expect(try await since("0").hasSuffix(#""type":"ADDED"}}"# + "\n\n"))
+        #expect(
+          try await client.send(
+            .get, "/api/v1/workflow-events/a?listOptions.resourceVersion=x", token: token
+          ).status == .badRequest)
+
         #expect(try await client.send(.delete, "\(root)/w1", token: token).json == [:])
         #expect(try await client.send(.get, "\(root)/w1", token: token).status == .notFound)
         for path in ["info", "version", "userinfo"] {

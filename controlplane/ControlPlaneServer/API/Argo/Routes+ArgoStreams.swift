@@ -18,7 +18,8 @@ extension APIServer {
     var commit: Int64 = 0
   }
 
-  /// Everything once as `ADDED`, then what changes. The stream of one named workflow ends when that has finished; a stream of many goes
+  /// Everything once as `ADDED`, then what changes. With a `resourceVersion` (of a list or a workflow) what has finished and did not change
+  /// since is not told, and what was there already is `MODIFIED`: what was removed since is not known any more. The stream of one named workflow ends when that has finished; a stream of many goes
   /// on until its client leaves or the server shuts down.
   func argoWatch(_ request: Request, _ context: APIContext) async throws -> Response {
     let project = ProjectName(try context.parameter("namespace"))
@@ -29,17 +30,27 @@ extension APIServer {
     {
       throw FederationError(.notFound, "there is no workflow \(name) in namespace \(project)")
     }
+    let since = try Self.resourceVersion(request)
     return ArgoStreamWriter.response(to: request) { stream in
       try services.changes.enter()
       defer { services.changes.leave() }
       var told: [WorkflowID: Told] = [:]
+      var known: [WorkflowID: WorkflowCommits] = [:]
+      var isFirst = true
       while true {
         let version = services.changes.version
         let began = ContinuousClock.now
         let sequence = try await services.store.position().sequence
         let current = try await watched(project, selector, told)
+        if isFirst, let since, since <= sequence {
+          known = try await services.store.commits(of: current.map(\.head.id)).filter { $0.value.created <= since }
+          for entry in current where entry.head.status.phase.isTerminal {
+            if let commits = known[entry.head.id], commits.changed <= since { told[entry.head.id] = entry }
+          }
+        }
+        isFirst = false
         for entry in current where told[entry.head.id] != entry {
-          let type = told[entry.head.id] == nil ? "ADDED" : "MODIFIED"
+          let type = told[entry.head.id] == nil && known[entry.head.id] == nil ? "ADDED" : "MODIFIED"
           guard let loaded = try await services.store.workflow(uid: entry.head.uid) else { continue }
           let object = fields.apply(try await argoObject(loaded, sequence), at: ["result", "object"])
           told[entry.head.id] = entry
@@ -59,6 +70,18 @@ extension APIServer {
         if .now - waited >= .seconds(15) { try await stream.comment() }
       }
     }
+  }
+
+  /// What the client has seen already; nil: nothing.
+  private static func resourceVersion(_ request: Request) throws -> Int64? {
+    let text = request.query("listOptions.resourceVersion") ?? ""
+    // As in Kubernetes: as it is now.
+    if text.isEmpty || text == "0" { return nil }
+    guard let version = Int64(text), version > 0 else {
+      throw FederationError(
+        .invalidArgument, "listOptions.resourceVersion is that of a list or a workflow, not \"\(text.prefix(40))\"")
+    }
+    return version
   }
 
   private func watched(
