@@ -299,6 +299,8 @@ let package = Package(
       dependencies: [
         "FederationAPI", "FederationModel", "KubernetesAPI", "KubernetesExecutor", "KubernetesSupport", "LocalProcess",
         "fubini", argumentParser, nioCore, nioHTTP1, nioPosix, yams,
+        "FederationAPI", "FederationModel", "LocalProcess", "LocalSlurm", "SlurmFrontDoor", "TestSupport", "fubini",
+        argumentParser, nioCore, nioHTTP1, nioPosix, subprocess,
       ],
       swiftSettings: settings),
     .target(

@@ -13,7 +13,7 @@ if [ ! -e "$cache/ready" ]; then
     "$python" -m venv "$cache/venv" >"$cache/log" 2>&1 && break
   done
   [ -x "$cache/venv/bin/pip" ] || { echo "python3 cannot make a virtual environment: see $cache/log" >&2; exit 3; }
-  timeout 300 "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >>"$cache/log" 2>&1 || {
+  timeout 900 "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >>"$cache/log" 2>&1 || {
     echo "PyPI is not there: see $cache/log" >&2
     exit 3
   }

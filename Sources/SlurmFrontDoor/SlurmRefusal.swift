@@ -1,6 +1,6 @@
 /// What one of Slurm's commands says when it will not do what it was asked, in Slurm's own style and with its own exit codes.
 public struct SlurmRefusal: Error, Hashable, Sendable, CustomStringConvertible {
-  /// Without the command's name, which stands before each line.
+  /// Without the command's name, which stands before each line but those that begin with U+0001.
   public var lines: [String]
   public var exitCode: Int32
 
@@ -12,6 +12,11 @@ public struct SlurmRefusal: Error, Hashable, Sendable, CustomStringConvertible {
   /// `sbatch: error: Invalid --time specification`.
   public static func error(_ text: String, exitCode: Int32 = 1) -> SlurmRefusal {
     SlurmRefusal(lines: ["error: " + text], exitCode: exitCode)
+  }
+
+  /// Without the program's name before it, as scontrol and some others say it.
+  public static func plain(_ text: String, exitCode: Int32 = 1) -> SlurmRefusal {
+    SlurmRefusal(lines: ["\u{1}" + text], exitCode: exitCode)
   }
 
   /// What getopt says, and then where help is.

@@ -8,26 +8,61 @@ extension Integration {
   /// A client of Slurm, which finds our commands under Slurm's names.
   @Suite("Slurm's clients", .timeLimit(.minutes(15)))
   struct SlurmClientTests {
-    @Test("dpdispatcher runs its jobs through sbatch and squeue as on a Slurm cluster")
-    func dpdispatcher() async throws {
+    /// Runs a program of Tests/Clients in a directory of its own, with our commands under Slurm's names.
+    private static func check(
+      _ program: String, _ arguments: [String] = [], _ options: FederationOptions = FederationOptions(),
+      prepare: (Federation, String) throws -> Void = { _, _ in }
+    ) async throws {
       guard let python = try await ArgoClientTests.python() else { return }
-      try await Federation.with { federation in
+      try await Federation.with(options) { federation in
         let shims = federation.path("shims")
         let made = try await federation.fubini(["install-slurm-shims", "--dir", shims])
         try #require(made.code == 0, "\(made.output)")
         let client = try federation.client()
+        let directory = federation.path("work")
+        try prepare(federation, directory)
         let result = try await run(
           .name("env"),
-          arguments: [
-            python, Integration.repositoryFile("Tests/Clients/dpdispatcher_program.py"), federation.path("dp"),
-          ],
+          arguments: Arguments(
+            [python, Integration.repositoryFile("Tests/Clients/\(program)"), directory] + arguments),
           environment: .inherit.updating([
             "PATH": "\(shims):/usr/bin:/bin", "FUBINI_URL": client.url, "FUBINI_TOKEN": client.token ?? "",
             "XDG_STATE_HOME": federation.path("state"), "PYTHONDONTWRITEBYTECODE": "1",
           ]), output: .string(limit: 1 << 20), error: .string(limit: 1 << 20))
         #expect(
           result.terminationStatus.isSuccess,
-          "\(result.standardOutput.suffix(2000))\n\(result.standardError.suffix(4000))")
+          "\(result.standardOutput.suffix(4000))\n\(result.standardError.suffix(8000))")
+      }
+    }
+
+    @Test("dpdispatcher runs its jobs through sbatch and squeue as on a Slurm cluster")
+    func dpdispatcher() async throws { try await Self.check("dpdispatcher_program.py") }
+
+    /// A cluster whose jobs see the Python that Snakemake is, as its users have it on a file system that all nodes share.
+    private static func options(_ python: String, claims: String? = nil) -> FederationOptions {
+      var options = FederationOptions()
+      options.agents = [.init("one", slots: 4)]
+      let environment = python.split(separator: "/").dropLast(2).joined(separator: "/")
+      options.agents[0].keys["allowedHostPaths"] = "[/\(environment)]"
+      if let claims { options.agents[0].keys["claims"] = "{named: {lab: \(claims)}}" }
+      return options
+    }
+
+    @Test("Snakemake's plugin for Slurm runs a workflow whose files travel with its jobs")
+    func snakemakeStaged() async throws {
+      guard let python = try await ArgoClientTests.python() else { return }
+      try await Self.check("snakemake_program.py", ["staged"], Self.options(python))
+    }
+
+    @Test("Snakemake's plugin for Slurm runs a workflow in a directory that clusters share")
+    func snakemakeInPlace() async throws {
+      guard let python = try await ArgoClientTests.python() else { return }
+      let shared = "/tmp/fubini-lab-\(UInt64.random(in: 0 ... .max))"
+      try FileManager.default.createDirectory(atPath: shared + "/ann", withIntermediateDirectories: true)
+      defer { try? FileManager.default.removeItem(atPath: shared) }
+      try "lab\n".write(toFile: shared + "/.fubini-shared", atomically: true, encoding: .utf8)
+      try await Self.check("snakemake_program.py", ["shared"], Self.options(python, claims: shared)) { _, directory in
+        try FileManager.default.createSymbolicLink(atPath: directory, withDestinationPath: shared + "/ann")
       }
     }
   }

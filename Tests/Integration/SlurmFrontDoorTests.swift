@@ -169,7 +169,139 @@ extension Integration {
           try await desk.run("squeue", "-h", "-o", "%r").output == "BeginTime"
         }
         #expect(try await desk.run("scancel", "-t", "PENDING", "--me").code == 0)
-        #expect(try await desk.run("scancel", "\(next)").output.contains("already completing or completed"))
+        let again = try await desk.run("scancel", "-v", "\(next)")
+        #expect(again.code == 0 && again.output.contains("already completing or completed"), "\(again)")
+        let (silent, nothing) = try await desk.run("scancel", "\(next)", "999999")
+        #expect(silent == 0 && nothing.isEmpty, "\(nothing)")
+      }
+    }
+
+    @Test("a directory that is shared is used in place: nothing is copied, and other clusters do not take the job (I10)")
+    func shared() async throws {
+      let shared = "/tmp/fubini-lab-\(UInt64.random(in: 0 ... .max))"
+      try FileManager.default.createDirectory(atPath: shared + "/ann", withIntermediateDirectories: true)
+      defer { try? FileManager.default.removeItem(atPath: shared) }
+      try "lab\n".write(toFile: shared + "/.fubini-shared", atomically: true, encoding: .utf8)
+      try "outside\n".write(toFile: shared + "/tools.txt", atomically: true, encoding: .utf8)
+      var options = FederationOptions()
+      options.agents = [.init("one"), .init("two")]
+      options.agents[1].keys["claims"] = "{named: {lab: \(shared)}}"
+      try await Federation.with(options) { federation in
+        let desk = try Desk(federation, "shared")
+        func submit(_ words: String...) async throws -> (code: Int32, output: String) {
+          let (code, output) = try await federation.fubini(
+            ["sbatch", "--parsable", "--chdir", shared + "/ann"] + words, in: desk.home,
+            environment: ["XDG_STATE_HOME": desk.home + ".state"])
+          return (code, output.trimmingCharacters(in: .whitespacesAndNewlines))
+        }
+        let (_, text) = try await submit(
+          "-e", "err.txt", "--wrap", "pwd; cat ../tools.txt; echo made >new.txt; echo wrong >&2; sleep 600")
+        let number = try #require(Int64(text), "\(text)")
+        // The file is there while the job runs, and nobody has fetched it.
+        try await poll("the job has written into the directory", timeout: .seconds(60)) {
+          (try? String(contentsOfFile: shared + "/ann/new.txt", encoding: .utf8)) == "made\n"
+        }
+        #expect(try await desk.run("squeue", "-h", "-j", "\(number)", "-o", "%N").output == "two")
+        #expect(try await desk.run("scancel", "\(number)").code == 0)
+        try await desk.ended(number)
+        let output = try String(contentsOfFile: shared + "/ann/slurm-\(number).out", encoding: .utf8)
+        #expect(output.hasPrefix("\(shared)/ann\noutside\n"), "\(output)")
+        let (_, second) = try await submit("-e", "err.txt", "--wrap", "echo wrong >&2; test ! -e .fubini-script")
+        try await desk.ended(try #require(Int64(second), "\(second)"))
+        #expect(try String(contentsOfFile: shared + "/ann/err.txt", encoding: .utf8) == "wrong\n")
+        #expect(try await desk.sacct(Int64(second) ?? 0, "State") == ["COMPLETED"])
+        // Where no cluster has the claim it waits, and says why.
+        let (_, third) = try await submit("-M", "one", "--wrap", "true")
+        try await poll("it says why", timeout: .seconds(20)) {
+          let shown = try await desk.run("scontrol", "show", "job", third).output
+          return shown.contains("Reason=PartitionConfig") || shown.contains("lab")
+        }
+        #expect(try await desk.run("scancel", third).code == 0)
+      }
+    }
+
+    @Test("a job file of Lebesgue and Bohrium runs as it is; its results and its log are fetched; its limit ends it")
+    func jobFile() async throws {
+      try await Federation.with { federation in
+        let desk = try Desk(federation, "bohr")
+        try FileManager.default.createDirectory(atPath: desk.home + "/input", withIntermediateDirectories: true)
+        try desk.write("input/in.txt", "data\n")
+        try desk.write(
+          "job.json",
+          """
+          {"job_name": "dp test", "command": "cat in.txt; echo it\u2019s; mkdir -p out; echo r >out/r.txt; echo x >x.tmp; nproc >log",
+           "log_file": "log", "backward_files": ["out", "none.*"], "project_id": "default", "platform": "ali", "job_type": "container",
+           "machine_type": "small", "image_address": "registry/anything:1", "disk_size": 20, "max_run_time": 10}
+          """)
+        let unknown = try await desk.run("job", "submit", "-i", "job.json", "-p", "input")
+        #expect(unknown.code == 1 && unknown.output.contains("no machine type small"), "\(unknown)")
+        let set = try await desk.run("machinetype", "set", "small", "--cpus", "1", "--memory", "64Mi")
+        #expect(set.code == 0, "\(set)")
+        let (code, output) = try await desk.run("job", "submit", "-i", "job.json", "-p", "input", "-o", "name")
+        let number = try #require(
+          output.split(separator: "\n").compactMap { Int64($0) }.last, "\(code) \(output)")
+        #expect(output.contains("disk_size has no effect here"))
+        let late = try await desk.run(
+          "job", "submit", "-c", "sleep 300", "-m", "any", "-t", "c1_m1_cpu", "-p", "input", "-n", "late", "-i",
+          "limit.json")
+        #expect(late.code == 2 && late.output.contains("limit.json cannot be read"), "\(late)")
+        try desk.write("limit.json", #"{"max_run_time": 1}"#)
+        let limited = try await desk.run(
+          "job", "submit", "-c", "sleep 300", "-m", "any", "-t", "c1_m1_cpu", "-p", "input", "-n", "late", "-i",
+          "limit.json", "-o", "name", "--project_id", "default")
+        let other = try #require(limited.output.split(separator: "\n").compactMap { Int64($0) }.last, "\(limited)")
+        try await poll("job \(number) has ended", timeout: .seconds(60)) {
+          try await desk.run("job", "list", "-i", "-q").output == "\(number)"
+        }
+        #expect(try await desk.run("job", "log", "\(number)").output.hasPrefix("data\nit\u{2019}s"))
+        #expect(try await desk.run("job", "describe", "-j", "\(number)").output.contains("JobState=COMPLETED"))
+        let running = try await desk.run("job", "download", "\(other)")
+        #expect(running.code == 1 && running.output.contains("has not ended"), "\(running)")
+        let fetched = try await desk.run("job", "download", "\(number)", "-p", "results")
+        #expect(fetched.code == 0, "\(fetched)")
+        let base = "results/\(number)"
+        #expect(desk.read("\(base)/out/r.txt") == "r\n" && desk.read("\(base)/log") != nil)
+        #expect(desk.read("\(base)/x.tmp") == nil && desk.read("input/out/r.txt") == nil)
+        #expect(desk.read("\(base)/STDOUTERR")?.contains("left no file none.*") == true)
+        try await poll("the other one was ended by its limit", timeout: .seconds(120)) {
+          try await desk.run("squeue", "-h", "-j", "\(other)").output.isEmpty
+        }
+        #expect(try await desk.sacct(other, "State") == ["TIMEOUT"])
+        #expect(try await desk.run("job", "list", "-f", "-q").output == "\(other)")
+        let third = try await desk.run(
+          "job", "submit", "-c", "sleep 300", "-m", "any", "-t", "c1_m1_cpu", "-p", "input", "-o", "name",
+          "--project", "default")
+        let last = try #require(third.output.split(separator: "\n").compactMap { Int64($0) }.last, "\(third)")
+        #expect(try await desk.run("job", "kill", "\(last)").code == 0)
+        try await poll("it was stopped", timeout: .seconds(60)) {
+          try await desk.run("job", "list", "-d", "-q").output == "\(last)"
+        }
+      }
+    }
+
+    @Test("what programs look for before they submit is there: accounts, partitions, bounds; clusters are nodes")
+    func surroundings() async throws {
+      var options = FederationOptions()
+      options.agents = [.init("one", labels: ["partition": "lab"]), .init("two", labels: ["partition": "lab"])]
+      try await Federation.with(options) { federation in
+        let desk = try Desk(federation, "around")
+        #expect(try await desk.run("sacctmgr", "-n", "-P", "list", "account", "format=account").output == "default")
+        #expect(try await desk.run("sshare", "-U", "--format", "Account%20", "--noheader").output == "default")
+        #expect(try await desk.run("scontrol", "show", "config").output.contains("MaxArraySize            = 10001"))
+        let partition = try await desk.run("scontrol", "show", "partition", "lab").output
+        #expect(partition.hasPrefix("PartitionName=lab\n") && partition.contains("TotalNodes=2"), "\(partition)")
+        #expect(try await desk.run("sinfo", "-h", "-o", "%P %D %t %N").output == "lab 2 idle one,two")
+        // Each of them by its name, as what `sacct` says is a node.
+        let first = try await desk.sbatch("--exclude=one", "--wrap", "true")
+        let second = try await desk.sbatch("-w", "one", "-p", "lab", "--wrap", "true")
+        try await desk.ended(first)
+        try await desk.ended(second)
+        #expect(try await desk.sacct(first, "NodeList,State") == ["two|COMPLETED"])
+        #expect(try await desk.sacct(second, "NodeList,State") == ["one|COMPLETED"])
+        let (_, steps) = try await desk.run("sacct", "-n", "-P", "-j", "\(first)", "-o", "jobid,state")
+        #expect(steps == "\(first)|COMPLETED\n\(first).batch|COMPLETED")
+        let refused = try await desk.run("sbatch", "-x", "n[1-3]", "--wrap", "true")
+        #expect(refused.code == 1 && refused.output.contains("Invalid node name specified"), "\(refused)")
       }
     }
 

@@ -60,7 +60,7 @@ public struct ClusterFormat: Hashable, Sendable {
   enum Field: Hashable, Sendable {
     case partition, partitionName, availability, timeLimit, nodes, state, compactState, nodeList, cpus, cpusByState
     case memory, resources, features, reason, nodesByState, nodesByStateAll, weight, temporaryDisk, root, share, groups
-    case jobSize, load, cluster
+    case jobSize, load, cluster, sockets
   }
   enum Part: Hashable, Sendable {
     case text(String)
@@ -73,7 +73,9 @@ public struct ClusterFormat: Hashable, Sendable {
   public static let summary = try! ClusterFormat("%#P %.5a %.10l %.16F %N")
   public static let long = try! ClusterFormat("%#P %.5a %.10l %.10s %.4r %.8h %.10g %.6D %.11T %N")
   public static let byNode = try! ClusterFormat("%#N %.6D %#P %6t")
-  public static let longByNode = try! ClusterFormat("%#N %.6D %#P %.11T %.4c %.8m %.8d %.6w %.8f %20E")
+  public static let longByNode = try! ClusterFormat("%#N %.6D %#P %.11T %.4c %.8z %.6m %.8d %.6w %.8f %20E")
+
+  public static var knownLetters: [Character] { letters.keys.sorted() }
 
   private static let letters: [Character: (Field, String)] = [
     "P": (.partition, "PARTITION"), "R": (.partitionName, "PARTITION"), "a": (.availability, "AVAIL"),
@@ -82,8 +84,8 @@ public struct ClusterFormat: Hashable, Sendable {
     "C": (.cpusByState, "CPUS(A/I/O/T)"), "m": (.memory, "MEMORY"), "G": (.resources, "GRES"),
     "f": (.features, "AVAIL_FEATURES"), "b": (.features, "ACTIVE_FEATURES"), "E": (.reason, "REASON"),
     "A": (.nodesByState, "NODES(A/I)"), "F": (.nodesByStateAll, "NODES(A/I/O/T)"), "w": (.weight, "WEIGHT"),
-    "d": (.temporaryDisk, "TMP_DISK"), "r": (.root, "ROOT"), "h": (.share, "OVERSUBS"), "g": (.groups, "GROUPS"),
-    "s": (.jobSize, "JOB_SIZE"), "O": (.load, "CPU_LOAD"), "V": (.cluster, "CLUSTER"),
+    "d": (.temporaryDisk, "TMP_DISK"), "r": (.root, "ROOT"), "h": (.share, "OVERSUBSCRIBE"), "g": (.groups, "GROUPS"),
+    "s": (.jobSize, "JOB_SIZE"), "O": (.load, "CPU_LOAD"), "z": (.sockets, "S:C:T"), "V": (.cluster, "CLUSTER"),
   ]
 
   /// - Throws: for a letter that means nothing here.
@@ -105,7 +107,7 @@ public struct ClusterFormat: Hashable, Sendable {
       rest = rest.dropFirst(digits.count)
       guard let letter = rest.popFirst() else { break }
       guard let (field, heading) = Self.letters[letter] else {
-        throw .error("Invalid node format specification: \(letter)")
+        throw .plain("Invalid node format specification: \(letter)")
       }
       if !literal.isEmpty { parts.append(.text(literal)) }
       literal = ""
@@ -130,7 +132,7 @@ public struct ClusterFormat: Hashable, Sendable {
     for word in text.split(separator: ",") {
       let halves = word.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
       guard let (field, heading) = Self.names[halves[0].lowercased()] else {
-        throw .error("Invalid node format specification: \(halves[0])")
+        throw .plain("Invalid node format specification: \(halves[0])")
       }
       let size = halves.count == 2 ? halves[1] : ""
       let isRight = size.hasPrefix(".")
@@ -195,6 +197,7 @@ public struct ClusterFormat: Hashable, Sendable {
     case .nodesByState: return "\(used)/\(idle)"
     case .nodesByStateAll: return "\(used)/\(idle)/\(group.count - used - idle)/\(group.count)"
     case .weight: return "1"
+    case .sockets: return "\(first.cpus):1:1"
     case .temporaryDisk: return "0"
     case .root, .share: return field == .root ? "no" : "NO"
     case .jobSize: return "1"

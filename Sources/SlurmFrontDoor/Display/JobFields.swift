@@ -18,14 +18,14 @@ enum JobField: Hashable, Sendable {
   case name, nodeList, nodeListReason, nodes, memory, number, partition, priority, qos, reason, reservation
   case startTime, state, compactState, submitTime, timeLeft, timeLimit, timeUsed, user, userID, directory, gres, output
   case error, exitCode, cluster, empty, zero, tasks, requiredNodes, oversubscribe, elapsed, sacctState, eligibleTime
-  case nothing, noTime, cpuSeconds, cpuTime
+  case nothing, noTime, cpuSeconds, cpuTime, notSaid, any, anySockets
   case limitLong, allocatedCPUs, allocatedNodes, rawID, derivedExit, elapsedRaw, limitRaw, message, workflow, minimum
 
   func value(_ line: JobLine, _ moment: DisplayMoment) -> String {
     switch self {
     case .account: line.account
     case .arrayJob: "\(line.job)"
-    case .arrayTask: line.isArray ? TaskArray.text(of: line.tasks) : "N/A"
+    case .arrayTask: line.isArray ? line.taskText : "N/A"
     case .command: line.command.isEmpty ? "(null)" : line.command
     case .comment: line.comment.isEmpty ? "(null)" : line.comment
     case .cpus, .minimum: "\(line.cpus)"
@@ -77,6 +77,9 @@ enum JobField: Hashable, Sendable {
     case .message: line.message
     case .workflow: line.workflow
     case .nothing: ""
+    case .notSaid: "N/A"
+    case .any: "*"
+    case .anySockets: "*:*:*"
     case .noTime: "00:00:00"
     case .cpuSeconds: "\(line.elapsedSeconds(moment.now) * line.cpus)"
     case .cpuTime: SlurmTime.long(line.elapsedSeconds(moment.now) * line.cpus)

@@ -68,11 +68,16 @@ public struct JobLine: Hashable, Sendable, Codable {
     return [line]
   }
 
+  /// `5`, and of those that wait `5-9%2`.
+  var taskText: String {
+    let isWaiting = state == .pending && startedAt == nil
+    return TaskArray.text(of: tasks) + (isWaiting ? parallelism.map { "%\($0)" } ?? "" : "")
+  }
+
   private var allocation: String {
     guard isArray else { return "\(job)" }
     if tasks.count == 1, state != .pending || startedAt != nil { return "\(job)_\(tasks[0])" }
-    if tasks.count == 1, parallelism == nil { return "\(job)_[\(tasks[0])]" }
-    return "\(job)_[\(TaskArray.text(of: tasks))\(parallelism.map { "%\($0)" } ?? "")]"
+    return "\(job)_[\(taskText)]"
   }
 
   /// The signal that ended it, where its exit code is a shell's word for one.

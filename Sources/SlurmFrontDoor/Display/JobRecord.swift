@@ -6,7 +6,7 @@ public enum JobRecord {
     func time(_ value: Timestamp?) -> String { moment.text(value, orElse: "Unknown") }
     var id = "JobId=\(line.number)"
     if line.isArray {
-      id += " ArrayJobId=\(line.job) ArrayTaskId=\(TaskArray.text(of: line.tasks))"
+      id += " ArrayJobId=\(line.job) ArrayTaskId=\(line.taskText)"
       if let limit = line.parallelism { id += " ArrayTaskThrottle=\(limit)" }
     }
     let limit = line.timeLimitSeconds.map { SlurmTime.long($0) } ?? "UNLIMITED"
@@ -21,7 +21,7 @@ public enum JobRecord {
       "SubmitTime=\(time(line.submittedAt)) EligibleTime=\(time(line.eligibleAt ?? line.submittedAt))",
       "StartTime=\(time(line.startedAt)) EndTime=\(time(line.finishedAt))",
       "Partition=\(line.partition) AllocNode:Sid=\(line.host):0",
-      "NodeList=\(line.cluster.isEmpty ? "(null)" : line.cluster)",
+      "NodeList=\(line.cluster)",
       "NumNodes=1 NumCPUs=\(line.cpus) NumTasks=\(line.taskCount)", "TRES=cpu=\(line.cpus)\(memory),node=1\(gpus)",
     ]
     if !line.constraint.isEmpty { lines.append("Features=\(line.constraint)") }

@@ -10,6 +10,9 @@ public struct QueueFormat: Hashable, Sendable {
   /// `squeue -l`.
   public static let long = try! QueueFormat("%.18i %.9P %.8j %.8u %.8T %.10M %.9l %.6D %R")
 
+  public static var knownLetters: [Character] { letters.keys.sorted() }
+  public static var knownNames: [String] { names.keys.sorted() }
+
   static let letters: [Character: (field: JobField, heading: String)] = [
     "a": (.account, "ACCOUNT"), "A": (.number, "JOBID"), "B": (.execHost, "EXEC_HOST"), "c": (.minimum, "MIN_CPUS"),
     "C": (.cpus, "CPUS"), "d": (.zero, "MIN_TMP_DISK"), "D": (.nodes, "NODES"), "e": (.endTime, "END_TIME"),
@@ -22,7 +25,9 @@ public struct QueueFormat: Hashable, Sendable {
     "R": (.nodeListReason, "NODELIST(REASON)"), "S": (.startTime, "START_TIME"), "t": (.compactState, "ST"),
     "T": (.state, "STATE"), "u": (.user, "USER"), "v": (.reservation, "RESERVATION"), "V": (.submitTime, "SUBMIT_TIME"),
     "w": (.empty, "WCKEY"), "W": (.licences, "LICENSES"), "x": (.requiredNodes, "EXC_NODES"), "y": (.zero, "NICE"),
-    "Z": (.directory, "WORK_DIR"), "b": (.gres, "TRES_PER_NODE"),
+    "Z": (.directory, "WORK_DIR"), "b": (.gres, "TRES_PER_NODE"), "H": (.any, "SOCKETS_PER_NODE"),
+    "I": (.any, "CORES_PER_SOCKET"), "J": (.any, "THREADS_PER_CORE"), "O": (.zero, "CONTIGUOUS"),
+    "X": (.notSaid, "CORE_SPEC"), "Y": (.empty, "SCHEDNODES"), "z": (.anySockets, "S:C:T"),
   ]
 
   /// - Throws: for a letter that means nothing here.

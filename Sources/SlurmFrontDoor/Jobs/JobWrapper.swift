@@ -129,7 +129,7 @@ public enum JobWrapper {
             find "./$file" \( -type f -o -type l -o -type d -empty \) -print0
           fi
         done
-        [ -n "$found" ] || echo "fubini: the job has left no file $pattern" >&2
+        [ -n "$found" ] || echo "fubini: the job left no file $pattern" >&2
       ); done >"$home/list"
     else
       find . -mindepth 1 \( -type f -o -type l -o -type d -empty \) -cnewer "$home/mark" -print0 >"$home/list"

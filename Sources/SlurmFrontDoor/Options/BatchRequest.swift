@@ -39,6 +39,7 @@ public struct BatchRequest: Hashable, Sendable {
   public var tasksPerGPU: Int64?
   public var cpusPerTask: Int64 = 1
   public var cpusPerGPU: Int64?
+  public var leastCPUs: Int64 = 0
   public var memoryPerNode: Int64?
   public var memoryPerCPU: Int64?
   public var memoryPerGPU: Int64?
@@ -85,7 +86,7 @@ public struct BatchRequest: Hashable, Sendable {
     tasks ?? tasksPerNode ?? tasksPerGPU.map { $0 * max(1, gpus ?? gpusPerNode ?? 0) } ?? 1
   }
   public var cpuCount: Int64 {
-    max(cpusPerGPU.map { $0 * gpuCount } ?? 0, taskCount * cpusPerTask)
+    max(cpusPerGPU.map { $0 * gpuCount } ?? 0, taskCount * cpusPerTask, leastCPUs)
   }
   public var gpuCount: Int64 {
     gpus ?? gpusPerNode ?? gpusPerTask.map { $0 * taskCount } ?? tasks.flatMap { total in
@@ -166,10 +167,11 @@ extension BatchRequest {
     switch name {
     case "nodes": try checkNodes(value)
     case "ntasks": tasks = try Self.number(value, name)
-    case "ntasks-per-node": tasksPerNode = try Self.number(value, name)
+    case "ntasks-per-node", "tasks-per-node": tasksPerNode = try Self.number(value, name)
     case "ntasks-per-gpu": tasksPerGPU = try Self.number(value, name)
     case "cpus-per-task": cpusPerTask = try Self.number(value, name)
     case "cpus-per-gpu": cpusPerGPU = try Self.number(value, name)
+    case "mincpus": leastCPUs = try Self.number(value, name)
     case "mem": (memoryPerNode, memoryPerCPU, memoryPerGPU) = (try memory(), nil, nil)
     case "mem-per-cpu": (memoryPerCPU, memoryPerNode, memoryPerGPU) = (try memory(), nil, nil)
     case "mem-per-gpu": (memoryPerGPU, memoryPerCPU, memoryPerNode) = (try memory(), nil, nil)
@@ -189,10 +191,13 @@ extension BatchRequest {
 
   private mutating func checkNodes(_ text: String) throws(SlurmRefusal) {
     let ends = text.split(separator: "-", omittingEmptySubsequences: false)
-    guard (1...2).contains(ends.count), let least = Int64(ends[0]), least > 0 else {
-      throw .error("Invalid node count: \"\(text)\"", exitCode: 255)
+    guard (1...2).contains(ends.count), let least = Int64(ends[0]), least >= 0, let most = Int64(ends.last!) else {
+      throw .error("\"\(text)\" is not a valid node count", exitCode: 255)
     }
-    guard least == 1 else {
+    guard least <= most else {
+      throw .error("Maximum node count \(most) is less than minimum node count \(least)", exitCode: 255)
+    }
+    guard least <= 1 else {
       throw .error(
         "--nodes=\(text) is not supported here yet: a job has one node; programs over several nodes are gangs of a "
           + "workflow (federation.gang)")
@@ -235,7 +240,7 @@ extension BatchRequest {
     case "account": account = value
     case "partition": partition = value
     case "qos": qos = value
-    case "clusters": clusters = value.split(separator: ",").map(String.init)
+    case "cluster", "clusters": clusters = value.split(separator: ",").map(String.init)
     case "nodelist": nodes = value.split(separator: ",").map(String.init)
     case "exclude": excludedNodes = value.split(separator: ",").map(String.init)
     case "comment": comment = value

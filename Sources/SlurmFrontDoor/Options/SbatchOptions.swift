@@ -4,19 +4,21 @@ public enum SbatchOptions {
 
   private static let obeyed: [SlurmOption] = [
     SlurmOption("account", "A"), SlurmOption("array", "a"), SlurmOption("begin", "b"), SlurmOption("chdir", "D"),
-    SlurmOption("clusters", "M"), SlurmOption("comment"), SlurmOption("constraint", "C"),
+    SlurmOption("cluster"), SlurmOption("clusters", "M"), SlurmOption("comment"), SlurmOption("constraint", "C"),
     SlurmOption("cpus-per-gpu"), SlurmOption("cpus-per-task", "c"), SlurmOption("dependency", "d"),
     SlurmOption("error", "e"), SlurmOption("exclude", "x"), SlurmOption("exclusive", nil, .optional),
     SlurmOption("export"), SlurmOption("gpus", "G"),
     SlurmOption("gpus-per-node"), SlurmOption("gpus-per-task"), SlurmOption("gres"), SlurmOption("help", "h", .none),
     SlurmOption("hold", "H", .none), SlurmOption("input", "i"), SlurmOption("job-name", "J"),
     SlurmOption("kill-on-invalid-dep"), SlurmOption("licenses", "L"), SlurmOption("mem"), SlurmOption("mem-per-cpu"),
+    SlurmOption("mincpus"),
     SlurmOption("mem-per-gpu"), SlurmOption("nodelist", "w"), SlurmOption("nodes", "N"),
     SlurmOption("no-requeue", nil, .none), SlurmOption("ntasks", "n"), SlurmOption("ntasks-per-gpu"),
     SlurmOption("ntasks-per-node"), SlurmOption("open-mode"), SlurmOption("output", "o"),
     SlurmOption("parsable", nil, .none), SlurmOption("partition", "p"), SlurmOption("qos", "q"),
     SlurmOption("quiet", "Q", .none), SlurmOption("requeue", nil, .none), SlurmOption("reservation"),
-    SlurmOption("signal"), SlurmOption("test-only", nil, .none), SlurmOption("time", "t"),
+    SlurmOption("signal"), SlurmOption("tasks-per-node"), SlurmOption("test-only", nil, .none),
+    SlurmOption("time", "t"),
     SlurmOption("usage", nil, .none), SlurmOption("verbose", "v", .none), SlurmOption("version", "V", .none),
     SlurmOption("wait", "W", .none), SlurmOption("wrap"),
   ]
@@ -36,7 +38,7 @@ public enum SbatchOptions {
       ("mem-bind", nil, .required), ("ntasks-per-core", nil, .required), ("ntasks-per-socket", nil, .required),
       ("sockets-per-node", nil, .required), ("threads-per-core", nil, .required), ("contiguous", nil, .none),
       ("spread-job", nil, .none), ("switches", nil, .required), ("use-min-nodes", nil, .none),
-      ("overcommit", "O", .none), ("oversubscribe", "s", .optional))
+      ("overcommit", "O", .none), ("oversubscribe", "s", .optional), ("gres-flags", nil, .required))
     + idle(
       "whose turn it is follows from the projects' shares and the priority class", ("nice", nil, .optional),
       ("priority", nil, .required))
@@ -46,6 +48,9 @@ public enum SbatchOptions {
     + idle(
       "the cluster's machines keep their own settings", ("cpu-freq", nil, .required), ("gpu-freq", nil, .required),
       ("power", nil, .required), ("core-spec", "S", .required), ("thread-spec", nil, .required))
+    + idle("a cluster's nodes have the networks that they have", ("network", nil, .required))
+    + idle("jobs run in the security context of their cluster", ("context", nil, .required))
+    + idle("--constraint is obeyed; what is only preferred is not passed on", ("prefer", nil, .required))
     + idle(
       "limits of the submitting shell are not carried over", ("propagate", nil, .optional))
     + idle("a job has one node here", ("no-kill", "k", .optional), ("wait-all-nodes", nil, .required))
@@ -68,6 +73,9 @@ public enum SbatchOptions {
     + no("a deadline is set in workflows (activeDeadlineSeconds)", ("deadline", nil, .required))
     + no("the environment of a login shell is not made; use --export", ("get-user-env", nil, .optional))
     + no("variables are given with --export", ("export-file", nil, .required))
+    + no(
+      "GPUs are counted by --gpus, --gpus-per-node, --gpus-per-task or --gres", ("gpus-per-socket", nil, .required),
+      ("ntasks-per-tres", nil, .required))
     + no("use --mem and local directories of the job", ("tmp", nil, .required))
 
   /// The options that variables of the environment stand for.

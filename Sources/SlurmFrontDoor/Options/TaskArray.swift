@@ -53,14 +53,8 @@ public struct TaskArray: Hashable, Sendable, Codable {
     return index
   }
 
-  /// `1-3,7,9-11:2` as Slurm shows what of an array waits: runs of neighbours, and a step where all of it has one.
+  /// `1-3,7,9-10` as Slurm shows what of an array waits: runs of neighbours, and the others by themselves.
   public static func text(of indices: [Int32]) -> String {
-    if indices.count > 2 {
-      let step = indices[1] - indices[0]
-      if step > 1, zip(indices, indices.dropFirst()).allSatisfy({ $1 - $0 == step }) {
-        return "\(indices[0])-\(indices.last!):\(step)"
-      }
-    }
     var parts: [String] = []
     var rest = indices[...]
     while let first = rest.popFirst() {
@@ -69,7 +63,7 @@ public struct TaskArray: Hashable, Sendable, Codable {
         last = next
         rest = rest.dropFirst()
       }
-      parts.append(first == last ? "\(first)" : last == first + 1 ? "\(first),\(last)" : "\(first)-\(last)")
+      parts.append(first == last ? "\(first)" : "\(first)-\(last)")
     }
     return parts.joined(separator: ",")
   }

@@ -33,10 +33,21 @@ extension JobLine {
     line.command = details.command
     line.output = file(details.output, line)
     line.error = details.error.map { file($0, line) } ?? ""
-    (line.dependency, line.comment, line.constraint) = (job.dependency, details.comment, details.constraint)
+    (line.comment, line.constraint) = (details.comment, details.constraint)
+    line.dependency = dependency(job, line)
     (line.licences, line.reservation) = (details.licences, details.reservation)
     (line.workflow, line.project, line.requeues) = (job.workflow, job.project, details.requeues)
     return line
+  }
+
+  /// What is left of it, each condition with its state, as Slurm shows it; empty once it is met.
+  private static func dependency(_ job: FederationAPI.JobDocument, _ line: JobLine) -> String {
+    let waiting = [
+      PendingReason.dependency, PendingReason.dependencyNever, PendingReason.held, PendingReason.beginTime,
+    ]
+    guard !job.dependency.isEmpty, line.state == .pending, waiting.contains(line.reason) else { return "" }
+    let mark = line.reason == PendingReason.dependencyNever ? "(failed)" : "(unfulfilled)"
+    return job.dependency.replacing(",", with: mark + ",").replacing("?", with: mark + "?") + mark
   }
 
   private static func state(_ task: JobTaskDocument) -> JobState {

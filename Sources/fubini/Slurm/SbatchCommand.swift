@@ -178,7 +178,8 @@ struct JobDraft: Sendable {
     guard let text = request.begin else { return nil }
     let moment = SlurmHost.moment
     guard let time = SlurmTime.moment(text, now: moment.now, offset: moment.offset, isForward: true) else {
-      throw SlurmRefusal.error("Invalid --begin specification", exitCode: 255)
+      throw SlurmRefusal.plain("Invalid time specification (pos=0): \(text)", exitCode: 255).adding(
+        "error: Invalid --begin specification")
     }
     return time
   }

@@ -7,7 +7,8 @@ enum ScancelCommand {
   static let table = OptionTable(
     "scancel",
     [
-      SlurmOption("account", "A"), SlurmOption("clusters", "M"), SlurmOption("help", nil, .none),
+      SlurmOption("account", "A"), SlurmOption("cluster"), SlurmOption("clusters", "M"),
+      SlurmOption("help", nil, .none),
       SlurmOption("jobname", "n"), SlurmOption("name", nil), SlurmOption("me", nil, .none),
       SlurmOption("partition", "p"), SlurmOption("qos", "q"), SlurmOption("quiet", "Q", .none),
       SlurmOption("reservation", "R"), SlurmOption("state", "t"), SlurmOption("user", "u"),
@@ -25,7 +26,7 @@ enum ScancelCommand {
   static func run(_ arguments: [String]) async throws -> Int32 {
     let scan = try table.scan(arguments)
     var question = SqueueCommand.Question()
-    var (hasFilter, isQuiet) = (false, false)
+    var (hasFilter, isQuiet, isVerbose) = (false, false, false)
     for option in scan.options {
       let value = option.value ?? ""
       let list = Set(value.split(separator: ",").map(String.init))
@@ -34,20 +35,21 @@ enum ScancelCommand {
         Terminal.line(option.name == "version" ? SbatchCommand.version : "Usage: scancel [OPTIONS] [job_id...]")
         return 0
       case "quiet": isQuiet = true
-      case "verbose": isQuiet = false
+      case "verbose": (isQuiet, isVerbose) = (false, true)
       case "account": question.accounts = list
-      case "clusters": question.clusters = value == "all" ? nil : list
+      case "cluster", "clusters": question.clusters = value == "all" ? nil : list
       case "jobname", "name": question.names = list
       case "me": question.users = [SlurmHost.user]
       case "partition": question.partitions = list
       case "qos": question.qualities = list
       case "reservation": question.reservations = list
       case "state":
-        question.states = try JobState.list(value)
-        guard question.states?.allSatisfy({ [.pending, .running, .suspended].contains($0) }) == true else {
-          throw SlurmRefusal.error("Invalid job state specified: \(value)").adding(
-            "error: Valid job states are PENDING, RUNNING, and SUSPENDED")
+        let states = value.split(separator: ",").map { JobState(String($0)) }
+        guard states.allSatisfy({ $0 == .pending || $0 == .running || $0 == .suspended }), !states.isEmpty else {
+          throw SlurmRefusal.plain("Invalid job state specified: \(value)").adding(
+            "\u{1}Valid job states are PENDING, RUNNING, and SUSPENDED")
         }
+        question.states = Set(states.compactMap { $0 })
       case "user": question.users = list
       default: try SqueueCommand.refuse(option, table)
       }
@@ -59,12 +61,12 @@ enum ScancelCommand {
     }
     // Where no job is named only one's own are meant: whoever may end others' names them, or their user.
     if question.selectors == nil, question.users == nil { question.users = [SlurmHost.user] }
-    let (asked, quietly) = (question, isQuiet)
-    return try await withClient { try await cancel(asked, quietly, $0) }
+    let (asked, quietly, loudly) = (question, isQuiet, isVerbose)
+    return try await withClient { try await cancel(asked, quietly, loudly, $0) }
   }
 
   private static func cancel(
-    _ question: SqueueCommand.Question, _ isQuiet: Bool, _ client: APIClient
+    _ question: SqueueCommand.Question, _ isQuiet: Bool, _ isVerbose: Bool, _ client: APIClient
   ) async throws -> Int32 {
     let reading = JobReading(client: client)
     var jobs: [FederationAPI.JobDocument]
@@ -76,13 +78,12 @@ enum ScancelCommand {
     if let selectors = question.selectors {
       jobs = try await reading.jobs(numbered: selectors.map(\.job))
       let lines = jobs.flatMap { JobLine.of($0) }
-      for selector in selectors where !lines.contains(where: selector.names) {
-        complain("Kill job error on job id \(selector.job): Invalid job id specified")
-      }
-      for selector in selectors where lines.contains(where: selector.names) {
-        if !lines.contains(where: { selector.names($0) && $0.state.isOpen }) {
-          complain("Kill job error on job id \(selector.job): Job/step already completing or completed")
-        }
+      // As in Slurm, an id of which there is nothing to end is told to who wants to hear, and is no failure.
+      for selector in selectors where isVerbose {
+        let named = lines.filter { selector.names($0) }
+        guard !named.contains(where: \.state.isOpen) else { continue }
+        let why = named.isEmpty ? "Invalid job id specified" : "Job/step already completing or completed"
+        Terminal.note("scancel: error: Kill job error on job id \(selector.job): \(why)")
       }
     } else {
       jobs = try await reading.jobs([("open", "true")])
@@ -141,7 +142,7 @@ enum ScontrolCommand {
         }
         return 0
       default:
-        throw SlurmRefusal.error(
+        throw SlurmRefusal.plain(
           "invalid entity:\(entity) for keyword:show: job, config, partition and hostnames are shown here; `sinfo` has "
             + "the clusters")
       }
@@ -153,7 +154,7 @@ enum ScontrolCommand {
       }
       return 0
     default:
-      throw SlurmRefusal.error("invalid keyword: \(verb): show, hold, release and ping are known here")
+      throw SlurmRefusal.plain("invalid keyword: \(verb): show, hold, release and ping are known here")
     }
   }
 
@@ -182,7 +183,7 @@ enum ScontrolCommand {
           Terminal.line("No jobs in the system")
           return 0
         }
-        throw SlurmRefusal(lines: ["slurm_load_jobs error: Invalid job id specified"], exitCode: 1)
+        throw SlurmRefusal.plain("slurm_load_jobs error: Invalid job id specified")
       }
       let notes = Dictionary(jobs.map { ($0.number, $0.details.notes) }, uniquingKeysWith: { first, _ in first })
       for line in JobLine.joined(lines) {
@@ -231,7 +232,7 @@ enum ScontrolCommand {
 
   private static func hold(_ words: [String], _ isHeld: Bool) async throws -> Int32 {
     guard !words.isEmpty else {
-      throw SlurmRefusal.error("too few arguments for keyword:\(isHeld ? "hold" : "release")")
+      throw SlurmRefusal.plain("too few arguments for keyword:\(isHeld ? "hold" : "release")")
     }
     let verb = isHeld ? "hold" : "release"
     let selectors = try JobSelector.list(words.joined(separator: ",")) { .error("Invalid job id specified: \($0)") }
@@ -242,7 +243,8 @@ enum ScontrolCommand {
           throw SlurmRefusal.error("\(verb) of single tasks of an array is not supported here: name the job")
         }
         guard let job = jobs.first(where: { JobLine.of($0).contains(where: selector.names) }) else {
-          throw SlurmRefusal(lines: ["Invalid job id specified for job \(selector.job)"], exitCode: 1)
+          throw SlurmRefusal.plain("Invalid job id specified for job \(selector.job)").adding(
+            "\u{1}slurm_suspend error: Invalid job id specified")
         }
         let _: AcceptedDocument = try await client.decode(
           .init(method: .POST, path: ["v1", "projects", job.project, "jobs", "\(job.number)", verb]))

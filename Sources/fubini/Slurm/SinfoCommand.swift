@@ -6,7 +6,12 @@ enum SinfoCommand {
   static let table = OptionTable(
     "sinfo",
     [
-      SlurmOption("all", "a", .none, .none("all partitions are shown")), SlurmOption("clusters", "M"),
+      SlurmOption("all", "a", .none, .none("all partitions are shown")), SlurmOption("cluster"),
+      SlurmOption("clusters", "M"), SlurmOption("hide", nil, .none, .none("nothing is hidden")),
+      SlurmOption("noconvert", nil, .none, .none("amounts are in mebibytes")),
+      SlurmOption("reservation", "T", .none, .refused("reservations are the Slurm clusters' own")),
+      SlurmOption("sort", "S", .required, .none("partitions are sorted by name")),
+      SlurmOption("yaml", nil, .none, .refused("`fubini cluster list -o yaml` has all of it")),
       SlurmOption("exact", "e", .none, .none("clusters are told as they are")),
       SlurmOption("federation", nil, .none, .none("all clusters are one federation")), SlurmOption("Format", "O"),
       SlurmOption("format", "o"), SlurmOption("help", nil, .none), SlurmOption("local", nil, .none),
@@ -54,7 +59,7 @@ enum SinfoCommand {
         return 0
       case "noheader": question.hasHeading = false
       case "partition": question.partitions = list
-      case "clusters": question.clusters = value == "all" ? nil : list
+      case "cluster", "clusters": question.clusters = value == "all" ? nil : list
       case "nodes": question.clusters = Set(NodeList.names(value))
       case "format": question.format = try ClusterFormat(value)
       case "Format": question.format = try ClusterFormat(fields: value)
@@ -85,7 +90,7 @@ enum SinfoCommand {
     var found: Set<ClusterLine.State> = []
     for word in text.lowercased().split(separator: ",") {
       guard let state = ClusterLine.State.allCases.first(where: { $0.rawValue == word || $0.compact == word }) else {
-        throw .error("Bad state string: \"\(word)\"")
+        throw .error("Bad state string: \"\(text)\"")
       }
       found.insert(state)
     }

@@ -7,20 +7,25 @@ enum SqueueCommand {
   static let table = OptionTable(
     "squeue",
     [
-      SlurmOption("account", "A"), SlurmOption("all", "a", .none, .none("all partitions are shown")),
+      SlurmOption("accounts", "A"), SlurmOption("all", "a", .none, .none("all partitions are shown")),
       SlurmOption("array", "r", .none), SlurmOption("array-unique", nil, .none, .none("tasks are shown by themselves")),
       SlurmOption("clusters", "M"), SlurmOption("Format", "O"), SlurmOption("format", "o"),
       SlurmOption("help", nil, .none),
-      SlurmOption("job", nil), SlurmOption("jobs", "j", .optional), SlurmOption("json", nil, .none),
+      SlurmOption("hide", nil, .none, .none("nothing is hidden")),
+      SlurmOption("noconvert", nil, .none, .none("amounts are shown as they were asked for")),
+      SlurmOption("sibling", nil, .none, .none("all clusters are one federation")),
+      SlurmOption("yaml", nil, .none, .refused("--json has the same")), SlurmOption("node"), SlurmOption("nodes"),
+      SlurmOption("jobs", "j", .optional), SlurmOption("json", nil, .none),
       SlurmOption("licenses", "L"), SlurmOption("local", nil, .none, .none("all clusters are one federation")),
       SlurmOption("federation", nil, .none, .none("all clusters are one federation")),
       SlurmOption("long", "l", .none), SlurmOption("me", nil, .none), SlurmOption("name", "n"),
-      SlurmOption("noheader", "h", .none), SlurmOption("partition", "p"), SlurmOption("qos", "q"),
+      SlurmOption("noheader", "h", .none), SlurmOption("partitions", "p"), SlurmOption("qos", "q"),
       SlurmOption("sort", "S", .required, .none("newest jobs come last")),
       SlurmOption("start", nil, .none, .refused("`fubini plan` and `fubini explain` say when a job may start")),
       SlurmOption("states", "t"), SlurmOption("steps", "s", .optional, .refused("there are no steps of jobs here")),
-      SlurmOption("user", "u"), SlurmOption("usage", nil, .none), SlurmOption("verbose", "v", .none, .none("")),
-      SlurmOption("version", "V", .none), SlurmOption("iterate", "i"), SlurmOption("nodelist", "w"),
+      SlurmOption("user", "u"), SlurmOption("users"), SlurmOption("usage", nil, .none),
+      SlurmOption("verbose", "v", .none, .none("")), SlurmOption("version", "V", .none), SlurmOption("iterate", "i"),
+      SlurmOption("nodelist", "w"),
       SlurmOption("reservation", "R"),
     ])
 
@@ -35,6 +40,7 @@ enum SqueueCommand {
     var qualities: Set<String>?
     var clusters: Set<String>?
     var reservations: Set<String>?
+    var constraints: Set<String>?
     var format = QueueFormat.standard
     var hasHeading = true
     var isJSON = false
@@ -47,7 +53,7 @@ enum SqueueCommand {
         && (accounts.map { $0.contains(line.account) || $0.contains(line.project) } ?? true)
         && (partitions.map { $0.contains(line.partition) || $0.contains(line.cluster) } ?? true)
         && (qualities?.contains(line.qos) ?? true) && (clusters?.contains(line.cluster) ?? true)
-        && (reservations?.contains(line.reservation) ?? true)
+        && (reservations?.contains(line.reservation) ?? true) && (constraints?.contains(line.constraint) ?? true)
     }
   }
 
@@ -74,12 +80,12 @@ enum SqueueCommand {
       let value = option.value ?? ""
       let list = Set(value.split(separator: ",").map(String.init))
       switch option.name {
-      case "account": question.accounts = list
+      case "accounts": question.accounts = list
       case "array": question.isExpanded = true
       case "clusters": question.clusters = value == "all" ? nil : list
       case "Format": question.format = try QueueFormat(fields: value)
       case "format": question.format = try QueueFormat(value)
-      case "job", "jobs":
+      case "jobs":
         guard !value.isEmpty else { continue }
         question.selectors = try JobSelector.list(value) { .error("Invalid job id: \($0)") }
       case "json": question.isJSON = true
@@ -87,13 +93,15 @@ enum SqueueCommand {
       case "me": question.users = [SlurmHost.user]
       case "name": question.names = list
       case "noheader": question.hasHeading = false
-      case "partition": question.partitions = list
+      case "partitions": question.partitions = list
       case "qos": question.qualities = list
       case "reservation": question.reservations = list
+      // A cluster is a node.
+      case "node", "nodes", "nodelist": question.clusters = Set(NodeList.names(value))
       case "states": question.states = try JobState.list(value)
-      case "user": question.users = list
+      case "user", "users": question.users = list
       case "iterate":
-        guard let seconds = Int64(value), seconds > 0 else { throw SlurmRefusal.error("--iterate must be > 0") }
+        guard let seconds = Int64(value), seconds > 0 else { throw SlurmRefusal.error("--iterate=\(value)") }
         question.interval = seconds
       default: try refuse(option, table)
       }
@@ -131,7 +139,7 @@ enum SqueueCommand {
       jobs = try await reading.jobs(numbered: selectors.map(\.job))
       let known = jobs.flatMap { JobLine.of($0) }
       if selectors.count == 1, !known.contains(where: { selectors[0].names($0) }) {
-        throw SlurmRefusal(lines: ["error: slurm_load_jobs error: Invalid job id specified"], exitCode: 1)
+        throw SlurmRefusal.plain("slurm_load_jobs error: Invalid job id specified")
       }
     } else if question.states?.allSatisfy(\.isOpen) == true {
       jobs = try await reading.jobs([("open", "true")])
@@ -165,6 +173,24 @@ enum SacctCommand {
   static let table = OptionTable(
     "sacct",
     [
+      SlurmOption("batch-script", "B", .none, .refused("scripts are not shown")), SlurmOption("cluster"),
+      SlurmOption("associations", "x", .required, .refused("accounts are projects: -A")),
+      SlurmOption("completion", "c", .none, .refused("jobs are told by the control plane alone")),
+      SlurmOption("constraints", "C"),
+      SlurmOption("env-vars", nil, .none, .refused("environments are not shown")), SlurmOption("fields"),
+      SlurmOption("federation", nil, .none, .none("all clusters are one federation")),
+      SlurmOption("file", "f", .required, .refused("jobs are told by the control plane alone")),
+      SlurmOption("flags", "F", .required, .refused("jobs have no flags of Slurm's scheduler here")),
+      SlurmOption("json", nil, .none, .refused("squeue --json -t all has it")),
+      SlurmOption("local", nil, .none, .none("all clusters are one federation")),
+      SlurmOption("ncpus", "I", .required, .refused("--format=ncpus shows them")),
+      SlurmOption("nnodes", "i", .required, .refused("a job has one node")), SlurmOption("nodelist", "N"),
+      SlurmOption("timelimit-max", "K", .required, .refused("--format=timelimit shows it")),
+      SlurmOption("timelimit-min", "k", .required, .refused("--format=timelimit shows it")), SlurmOption("uid"),
+      SlurmOption("use-local-uid", nil, .none, .none("users are told by name")),
+      SlurmOption("wckeys", "W", .required, .refused("use is accounted for by project and workflow")),
+      SlurmOption("whole-hetjob", nil, .optional, .none("there are no heterogeneous jobs")),
+      SlurmOption("yaml", nil, .none, .refused("squeue --json -t all has it")),
       SlurmOption("accounts", "A"), SlurmOption("allocations", "X", .none), SlurmOption("allclusters", "L", .none),
       SlurmOption("allusers", "a", .none), SlurmOption("brief", "b", .none), SlurmOption("clusters", "M"),
       SlurmOption("delimiter"), SlurmOption("endtime", "E"), SlurmOption("format", "o"),
@@ -193,7 +219,7 @@ enum SacctCommand {
     var hasSteps = true
     func time(_ text: String) throws -> Timestamp {
       guard let time = SlurmTime.moment(text, now: moment.now, offset: moment.offset, isForward: false) else {
-        throw SlurmRefusal.error("Invalid time specification (pos=0): \(text)")
+        throw SlurmRefusal.plain("Invalid time specification (pos=0): \(text)")
       }
       return time
     }
@@ -211,17 +237,19 @@ enum SacctCommand {
         Terminal.line(AccountingFormat.fieldNames.joined(separator: " "))
         return 0
       case "allusers": question.users = nil
-      case "user": question.users = list
+      case "user", "uid": question.users = list
       case "accounts": question.accounts = list
       case "partition": question.partitions = list
       case "qos": question.qualities = list
-      case "clusters": question.clusters = ["all", "-1"].contains(value) ? nil : list
+      case "constraints": question.constraints = list
+      case "nodelist": question.clusters = Set(NodeList.names(value))
+      case "cluster", "clusters": question.clusters = ["all", "-1"].contains(value) ? nil : list
       case "name": question.names = list
       case "state": question.states = try JobState.list(value)
       case "jobs":
         question.selectors = try JobSelector.list(value) { .error("Invalid job id: \($0)") }
         question.users = nil
-      case "format": format = try AccountingFormat(value)
+      case "format", "fields": format = try AccountingFormat(value)
       case "long": format = .long
       case "brief": format = try AccountingFormat("jobid,state,exitcode")
       case "parsable": style = .parsable(delimiter)
