@@ -176,7 +176,8 @@ extension Integration {
       }
     }
 
-    @Test("a directory that is shared is used in place: nothing is copied, and other clusters do not take the job (I10)")
+    @Test(
+      "a directory that is shared is used in place: nothing is copied, and other clusters do not take the job (I10)")
     func shared() async throws {
       let shared = "/tmp/fubini-lab-\(UInt64.random(in: 0 ... .max))"
       try FileManager.default.createDirectory(atPath: shared + "/ann", withIntermediateDirectories: true)
@@ -229,7 +230,7 @@ extension Integration {
         try desk.write(
           "job.json",
           """
-          {"job_name": "dp test", "command": "cat in.txt; echo it\u2019s; mkdir -p out; echo r >out/r.txt; echo x >x.tmp; nproc >log",
+          {"job_name": "dp test", "command": "cat in.txt; echo it\\u2019s; mkdir -p out; echo r >out/r.txt; echo x >x.tmp; nproc >log",
            "log_file": "log", "backward_files": ["out", "none.*"], "project_id": "default", "platform": "ali", "job_type": "container",
            "machine_type": "small", "image_address": "registry/anything:1", "disk_size": 20, "max_run_time": 10}
           """)
