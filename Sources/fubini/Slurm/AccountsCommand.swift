@@ -8,7 +8,7 @@ enum SacctmgrCommand {
   static let table = OptionTable(
     "sacctmgr",
     [
-      SlurmOption("associations", "s", .none, .none("")), SlurmOption("help", "h", .none),
+      SlurmOption("associations", "s", .none), SlurmOption("help", "h", .none),
       SlurmOption("immediate", "i", .none, .none("")), SlurmOption("noheader", "n", .none),
       SlurmOption("oneliner", "o", .none, .none("")), SlurmOption("parsable", "p", .none),
       SlurmOption("parsable2", "P", .none), SlurmOption("quiet", "Q", .none, .none("")),
@@ -34,6 +34,7 @@ enum SacctmgrCommand {
       case "help", "version":
         Terminal.line(option.name == "version" ? SbatchCommand.version : "Usage: sacctmgr show ENTITY [format=...]")
         return 0
+      case "associations": break
       case "noheader": hasHeading = false
       case "parsable": style = .parsable
       case "parsable2": style = .parsable2
@@ -101,7 +102,8 @@ enum SshareCommand {
       SlurmOption("accounts", "A"), SlurmOption("all", "a", .none, .refused("`fubini fair-share` shows all shares")),
       SlurmOption("format", "o"), SlurmOption("help", nil, .none), SlurmOption("noheader", "n", .none),
       SlurmOption("noheader", "h", .none), SlurmOption("parsable", "p", .none), SlurmOption("parsable2", "P", .none),
-      SlurmOption("users", "u"), SlurmOption("Users", "U", .none), SlurmOption("usage", nil, .none),
+      SlurmOption("users", "u", .required, .none("one's own accounts are shown")),
+      SlurmOption("Users", "U", .none, .none("")), SlurmOption("usage", nil, .none),
       SlurmOption("version", "V", .none), SlurmOption("verbose", "v", .none, .none("")),
     ])
 
@@ -120,7 +122,6 @@ enum SshareCommand {
       case "parsable2": style = .parsable2
       case "format": fields = values
       case "accounts": accounts = Set(values)
-      case "users", "Users": break
       default: try SqueueCommand.refuse(option, table)
       }
     }

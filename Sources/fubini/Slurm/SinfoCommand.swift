@@ -14,7 +14,8 @@ enum SinfoCommand {
       SlurmOption("yaml", nil, .none, .refused("`fubini cluster list -o yaml` has all of it")),
       SlurmOption("exact", "e", .none, .none("clusters are told as they are")),
       SlurmOption("federation", nil, .none, .none("all clusters are one federation")), SlurmOption("Format", "O"),
-      SlurmOption("format", "o"), SlurmOption("help", nil, .none), SlurmOption("local", nil, .none),
+      SlurmOption("format", "o"), SlurmOption("help", nil, .none),
+      SlurmOption("local", nil, .none, .none("all clusters are one federation")),
       SlurmOption("long", "l", .none), SlurmOption("Node", "N", .none), SlurmOption("nodes", "n"),
       SlurmOption("noheader", "h", .none), SlurmOption("partition", "p"), SlurmOption("responding", "r", .none),
       SlurmOption("dead", "d", .none), SlurmOption("states", "t"), SlurmOption("summarize", "s", .none),
@@ -69,7 +70,6 @@ enum SinfoCommand {
       case "responding": question.states = Set(ClusterLine.State.allCases).subtracting([.down])
       case "dead": question.states = [.down]
       case "states": question.states = try states(value)
-      case "local": break
       default: try SqueueCommand.refuse(option, table)
       }
     }

@@ -191,7 +191,8 @@ enum SacctCommand {
       SlurmOption("wckeys", "W", .required, .refused("use is accounted for by project and workflow")),
       SlurmOption("whole-hetjob", nil, .optional, .none("there are no heterogeneous jobs")),
       SlurmOption("yaml", nil, .none, .refused("squeue --json -t all has it")),
-      SlurmOption("accounts", "A"), SlurmOption("allocations", "X", .none), SlurmOption("allclusters", "L", .none),
+      SlurmOption("accounts", "A"), SlurmOption("allocations", "X", .none),
+      SlurmOption("allclusters", "L", .none, .none("")),
       SlurmOption("allusers", "a", .none), SlurmOption("brief", "b", .none), SlurmOption("clusters", "M"),
       SlurmOption("delimiter"), SlurmOption("endtime", "E"), SlurmOption("format", "o"),
       SlurmOption("help", "h", .none),
@@ -260,7 +261,6 @@ enum SacctCommand {
       // All that there is was submitted before now, whatever this machine's clock says.
       case "endtime": until = value.lowercased() == "now" ? nil : try time(value)
       case "allocations": hasSteps = false
-      case "allclusters": break
       default: try SqueueCommand.refuse(option, table)
       }
     }
