@@ -48,7 +48,7 @@ public enum JobWrapper {
     if [ -n "$SITE_SLURM_JOB_ID" ] && [ -n "$SITE_SRUN" ]; then
       SLURM_JOB_ID=$SITE_SLURM_JOB_ID SLURM_JOBID=$SITE_SLURM_JOB_ID exec "$SITE_SRUN" "$@"
     fi
-    n=${SLURM_NTASKS:-1}
+    n=${SLURM_NTASKS:-1} cpus=
     idle() { echo "srun: ${1%%=*} has no effect here: a step has what its job has, and its tasks end by themselves" >&2; }
     while [ $# -gt 0 ]; do
       case $1 in
@@ -57,12 +57,15 @@ public enum JobWrapper {
       --ntasks=*) n=${1#*=}; shift ;;
       -J | --job-name) shift 2 ;;
       -J?* | --job-name=* | --export=ALL | -u | --unbuffered | --overlap) shift ;;
-      -c | --cpus-per-task | -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -t | --time) idle "$1"; shift 2 ;;
-      --cpus-per-task=* | --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --time=*) idle "$1"; shift ;;
+      -c | --cpus-per-task) cpus=$2; shift 2 ;;
+      -c?*) cpus=${1#-c}; shift ;;
+      --cpus-per-task=*) cpus=${1#*=}; shift ;;
+      -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -t | --time) idle "$1"; shift 2 ;;
+      --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --time=*) idle "$1"; shift ;;
       --ntasks-per-node=* | --mpi=* | --gres=* | --gpus=* | --gpus-per-task=* | --hint=*) idle "$1"; shift ;;
       --cpus-per-gpu=* | --ntasks-per-gpu=* | --mem-per-gpu=* | --mem-bind=* | --distribution=*) idle "$1"; shift ;;
       -G | --gpus | --gres | --cpus-per-gpu) idle "$1"; shift 2 ;;
-      -c?* | -N?* | -t?*) idle "$1"; shift ;;
+      -N?* | -t?*) idle "$1"; shift ;;
       --exclusive | --exact | -K | --kill-on-bad-exit) idle "$1"; shift ;;
       --) shift; break ;;
       -*) echo "srun: unrecognized option '$1'" >&2; exit 1 ;;
@@ -72,6 +75,7 @@ public enum JobWrapper {
     [ $# -gt 0 ] || { echo "srun: fatal: No command given to execute." >&2; exit 1; }
     case $n in '' | *[!0-9]* | 0) echo "srun: error: Invalid numeric value \"$n\" for --ntasks." >&2; exit 1 ;; esac
     SLURM_STEP_ID=0 SLURM_STEPID=0 SLURM_NTASKS=$n SLURM_NPROCS=$n SLURM_STEP_NUM_TASKS=$n
+    [ -z "$cpus" ] || export SLURM_CPUS_PER_TASK="$cpus"
     export SLURM_STEP_ID SLURM_STEPID SLURM_NTASKS SLURM_NPROCS SLURM_STEP_NUM_TASKS
     if [ "$n" = 1 ]; then SLURM_PROCID=0 SLURM_LOCALID=0 exec "$@"; fi
     i=0 pids=
