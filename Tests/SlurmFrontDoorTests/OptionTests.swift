@@ -61,9 +61,16 @@ struct OptionTests {
 
   @Test("what cannot be obeyed is refused, and what has no effect says why")
   func effects() throws {
-    let refusal = #expect(throws: SlurmRefusal.self) { try Self.request(["--nodelist=n1"]) }
-    #expect(refusal?.lines.first?.hasPrefix("error: --nodelist is not supported here: nodes are not chosen") == true)
+    let refusal = #expect(throws: SlurmRefusal.self) { try Self.request(["--nodefile=n1"]) }
+    #expect(refusal?.lines.first?.hasPrefix("error: --nodefile is not supported here: nodes are not chosen") == true)
     #expect(throws: SlurmRefusal.self) { try Self.request(["--nodes=2"]) }
+    let counted = try Self.request(["--gpus=a100:2", "--cpus-per-gpu=8", "--ntasks-per-gpu=2", "-x", "a,b", "-w", "c"])
+    #expect(counted.cpuCount == 16 && counted.taskCount == 4 && counted.gpuCount == 2)
+    #expect(counted.excludedNodes == ["a", "b"] && counted.nodes == ["c"])
+    #expect(throws: SlurmRefusal.self) { try Self.request(["--cpus-per-gpu=8"]) }
+    let free = try Self.request(["--mem=0", "--mincpus=3", "--tasks-per-node=2", "--cluster=x"])
+    #expect(free.memoryMebibytes == nil && free.cpuCount == 3 && free.taskCount == 2 && free.clusters == ["x"])
+    #expect(free.notes.count == 1 && free.notes[0].hasPrefix("--mem=0 sets no limit here"))
     #expect(throws: SlurmRefusal.self) { try Self.request(["--gres=fpga:1"]) }
     let request = try Self.request(["--mail-type=END,FAIL", "--nice=10", "--nodes=1-2"])
     #expect(request.notes.map { $0.prefix { $0 != " " } } == ["--mail-type", "--nice"])
