@@ -11,7 +11,7 @@ extension Integration {
     /// Runs a program of Tests/Clients in a directory of its own, with our commands under Slurm's names.
     private static func check(
       _ program: String, _ arguments: [String] = [], _ options: FederationOptions = FederationOptions(),
-      prepare: (Federation, String) throws -> Void = { _, _ in }
+      prepare: @Sendable (Federation, String) throws -> Void = { _, _ in }
     ) async throws {
       guard let python = try await ArgoClientTests.python() else { return }
       try await Federation.with(options) { federation in
