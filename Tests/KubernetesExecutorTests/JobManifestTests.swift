@@ -350,4 +350,23 @@ internal import Testing
     #expect(capacity.free == Resources(cpuMillicores: 6500, memory: .gibibytes(15), gpus: 3))
     #expect(capacity.gpuTypes == ["A100"])
   }
+
+  @Test("What no node can hold is told by the largest node, and a pool by the time that its nodes take")
+  func partitions() {
+    var capacity = ClusterCapacity()
+    for (name, cpu) in [("a", "4"), ("b", "16")] {
+      capacity.add(
+        node: Self.node(name, ["cpu": .string(cpu), "memory": "64Gi"]), tolerations: [], selector: [:])
+    }
+    let pool = KubernetesExecutorConfiguration.Pool(
+      name: "gpu", resources: Resources(cpuMillicores: 32_000, memory: .gibibytes(256), gpus: 8, gpuType: "H100"),
+      nodesMax: 2, startupTime: .seconds(240))
+    let partitions = capacity.partitions(pools: [pool])
+    #expect(partitions.map(\.name) == ["nodes", "gpu"])
+    #expect(partitions[0].cpusPerNode == 16)
+    #expect(partitions[0].cpus == 20)
+    #expect(partitions[1].gpus == ["H100": 16])
+    #expect(partitions[1].wait(cpus: 1) == .seconds(240))
+    #expect(ClusterCapacity().partitions(pools: []).isEmpty)
+  }
 }

@@ -309,6 +309,10 @@ enum Objects {
     guard case .ended(let end) = PodVerdict(PodSituation(job: deleting)) else { return #expect(Bool(false)) }
     #expect(end.phase == .cancelled)
     #expect(end.message.contains("not by the federation"))
+    // With a pod that runs, that is ended first.
+    let pod = Objects.pod(["phase": "Running", "containerStatuses": [Objects.running()]])
+    #expect(Self.verdict(pod, job: deleting) == .stop(end))
+    guard case .running = Self.verdict(pod, job: deleting, cancelled: true) else { return #expect(Bool(false)) }
   }
 
   @Test("Nothing is said of a run whose Job has not been seen: no list is no proof")

@@ -94,6 +94,39 @@ struct ClusterCapacity: Hashable, Sendable {
     taken += sum
   }
 
+  /// What fits on one node, and how long nodes are waited for that are not there yet: empty while nothing is known.
+  func partitions(pools: [KubernetesExecutorConfiguration.Pool]) -> [Partition] {
+    func cores(_ resources: Resources) -> Int64 { resources.cpuMillicores / 1000 }
+    // A pod that finds no room on the nodes that are there gets one of the pool that is made the fastest.
+    let waits = pools.min { $0.startupTime < $1.startupTime }.map {
+      [PartitionWait(cpus: cores($0.resources), median: $0.startupTime, upper: $0.startupTime * 2, samples: 0)]
+    }
+    var found: [Partition] = []
+    if !nodes.isEmpty {
+      let all = nodes.values
+      var gpus: [String: Int64] = [:]
+      for node in all { gpus.merge(node.gpus, uniquingKeysWith: +) }
+      found.append(
+        Partition(
+          name: "nodes", isDefault: true, nodes: all.count, usableNodes: all.count, cpus: cores(total),
+          freeCPUs: cores(free), cpusPerNode: all.map { cores($0.allocatable) }.max() ?? 0,
+          memoryPerNode: all.map(\.allocatable.memory).max() ?? .zero, gpus: gpus,
+          gpusPerNode: all.map { $0.gpus.values.reduce(0, +) }.max() ?? 0, waits: waits ?? []))
+    }
+    for pool in pools {
+      let one = pool.resources
+      found.append(
+        Partition(
+          name: pool.name, nodes: pool.nodesMax, usableNodes: pool.nodesMax,
+          cpus: cores(one) * Int64(pool.nodesMax), cpusPerNode: cores(one), memoryPerNode: one.memory,
+          gpus: one.gpus > 0 ? [one.gpuType ?? "": one.gpus * Int64(pool.nodesMax)] : [:], gpusPerNode: one.gpus,
+          waits: [
+            PartitionWait(cpus: cores(one), median: pool.startupTime, upper: pool.startupTime * 2, samples: 0)
+          ]))
+    }
+    return found
+  }
+
   private static func amount(_ value: JSONValue?, scale: Double = 1) -> Int64 {
     switch value {
     case .string(let text)?: Quantity.parse(text, scale: scale) ?? 0

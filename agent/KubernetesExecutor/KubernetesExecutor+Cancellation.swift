@@ -127,7 +127,8 @@ extension KubernetesExecutor {
       // Without a namespace nothing was ever asked for.
       if let namespace, HostFiles.exists(directory + "/namespace") || runs[id]?.job != nil {
         leaving[id] = Leaving(
-          namespace: namespace, uid: runs[id]?.job?.uid, secretUID: runs[id]?.secretUID, due: clock.now)
+          namespace: namespace, uid: runs[id]?.job?.uid, secretUID: runs[id]?.secretUID,
+          orphans: runs[id]?.pods.values.filter { !$0.isGone && $0.owner == nil } ?? [], due: clock.now)
         going.append(id)
       }
       runs[id] = nil
@@ -164,12 +165,23 @@ extension KubernetesExecutor {
           _ = try await client.delete(secret, options: Self.precondition(uid))
         }
       }
+      for pod in left.orphans { try await removePod(pod) }
       leaving[id] = nil
     } catch {
       left.failures += 1
       left.due = clock.now + min(Self.retryPause * (1 << min(left.failures, 4)), .seconds(60))
       leaving[id] = left
       noteRefusal("clean-up of finished runs", error)
+    }
+  }
+
+  /// Of a run that is forgotten.
+  func removePod(_ pod: PodFacts) async throws(FederationError) {
+    try await ignoringAbsence {
+      () async throws(FederationError) in
+      _ = try await client.delete(
+        KubernetesPath.object("v1", "pods", namespace: pod.namespace, name: pod.name),
+        options: Self.precondition(pod.uid))
     }
   }
 

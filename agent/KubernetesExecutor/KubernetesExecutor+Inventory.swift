@@ -54,8 +54,11 @@ extension KubernetesExecutor {
         return rule
       },
       gpuTypes: Set(self.capacity.gpuTypes + configuration.pools.compactMap(\.resources.gpuType)).sorted(),
-      canFence: true, queues: configuration.queue != nil || !configuration.queues.isEmpty, startsGangs: false,
-      disk: disk?.rounded, closed: closed, executor: "kubernetes", notices: notices)
+      canFence: true,
+      // Pods may wait in it for Kueue's leave, or for nodes that are made for them.
+      queues: configuration.queue != nil || !configuration.queues.isEmpty || !configuration.pools.isEmpty,
+      startsGangs: false, partitions: self.capacity.partitions(pools: configuration.pools), disk: disk?.rounded,
+      closed: closed, executor: "kubernetes", notices: notices)
     inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods]
     inventory.labels = self.capacity.machineLabels
     if configuration.isPrivileged { inventory.features!.insert(.privilegedPods) }
@@ -72,7 +75,8 @@ extension KubernetesExecutor {
     if !isSupported(version) {
       return "its Kubernetes is \(version.gitVersion), and 1.\(configuration.minimumMinor) or newer is needed"
     }
-    if let problem = silent.sorted(by: { $0.key < $1.key }).first {
+    // Without events runs lack reasons, and nothing else.
+    if let problem = silent.filter({ !$0.key.hasSuffix("/events") }).min(by: { $0.key < $1.key }) {
       return "the Kubernetes API server does not answer (\(problem.key)): \(problem.value)"
     }
     return nil

@@ -95,7 +95,9 @@ extension KubernetesExecutor {
     }
     let observer = LogGrowth(file) { [weak self] size in await self?.logGrew(id, to: size) }
     do throws(FederationError) {
-      try await client.text(path, query: query, silence: follows ? nil : .seconds(20)) { bytes in await observer.take(bytes) }
+      try await client.text(path, query: query, silence: follows ? nil : .seconds(20)) { bytes in
+        await observer.take(bytes)
+      }
       await observer.flush()
       return true
     } catch {

@@ -129,7 +129,11 @@ extension KubernetesExecutor {
   }
 
   private func saw(_ pod: PodFacts) {
-    if leaving[pod.run] != nil || forgotten.contains(pod.run) { return }
+    if leaving[pod.run] != nil || forgotten.contains(pod.run) {
+      // Whoever deleted its Job has left it behind.
+      if !pod.isGone, !pod.isDeleting, pod.owner == nil { Task { try? await removePod(pod) } }
+      return
+    }
     if runs[pod.run] == nil {
       guard !pod.isGone else { return }
       adopt(pod.run, namespace: pod.namespace)

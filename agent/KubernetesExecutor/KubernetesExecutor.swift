@@ -52,6 +52,8 @@ public actor KubernetesExecutor: Executor {
     /// Of its Job and of its Secret; nil: it is looked for, and deleted if it is ours.
     var uid: String?
     var secretUID: String?
+    /// Pods that no Job owns any more: their Job was deleted so that they stay.
+    var orphans: [PodFacts] = []
     var due: ContinuousClock.Instant
     var failures = 0
   }

@@ -64,6 +64,10 @@ enum PodVerdict: Hashable, Sendable {
       // Its Job would make another.
       return situation.isJobGone ? .ended(end) : .stop(end)
     }
+    if situation.job?.isDeleting == true, !situation.isCancelRequested {
+      // Our finalizer keeps the Job, and so its pods: whoever deletes it wants them to end.
+      return .stop(End(phase: .cancelled, message: "its Job was deleted, not by the federation"))
+    }
     if pod.mainEnd != nil { return .running("its program has ended; its other containers are ending") }
     if pod.isMainRunning {
       if isNodeSilent(pod) {
@@ -78,7 +82,7 @@ enum PodVerdict: Hashable, Sendable {
   // MARK: Before it runs
 
   private static func starting(_ pod: PodFacts, _ situation: PodSituation) -> PodVerdict {
-    if situation.isCancelRequested || situation.job?.isDeleting == true { return .wait }
+    if situation.isCancelRequested { return .wait }
     for container in pod.containers {
       guard case .waiting(let why) = container.state else { continue }
       switch why.reason {

@@ -55,7 +55,8 @@ import Testing
     let kubernetes = configuration.kubernetes
     #expect(kubernetes.tolerations[0]["tolerationSeconds"] == 5)
     #expect(kubernetes.cache == .claim("fubini-cache"))
-    #expect(kubernetes.pools[0].resources == Resources(cpuMillicores: 8000, memory: .gibibytes(64), gpus: 1, gpuType: "A100"))
+    #expect(
+      kubernetes.pools[0].resources == Resources(cpuMillicores: 8000, memory: .gibibytes(64), gpus: 1, gpuType: "A100"))
     #expect(kubernetes.pools[0].startupTime == .seconds(300))
     let connection = KubernetesConnection(server: "https://x")
     let settings = try AgentProcess.kubernetesConfiguration(

@@ -169,7 +169,9 @@ struct KubernetesRunTests {
           "apiVersion": "batch/v1", "kind": "Job", "metadata": ["name": .string(fixture.name(job))],
           "spec": [
             "template": [
-              "spec": ["restartPolicy": "Never", "containers": [["name": "c", "image": "x", "command": ["sleep", "60"]]]]
+              "spec": [
+                "restartPolicy": "Never", "containers": [["name": "c", "image": "x", "command": ["sleep", "60"]]],
+              ]
             ]
           ],
         ])
@@ -206,6 +208,24 @@ struct KubernetesRunTests {
       #expect(fixture.log(Self.id) == "begun\n")
       try await fixture.executor.forget([Self.id])
       try await waitUntil { (try? await fixture.isEmpty()) == true }
+    }
+  }
+
+  @Test("A Job that somebody deletes ends its run, and leaves no pod behind, whatever was to become of its pods")
+  func deletedJobs() async throws {
+    try await KubernetesFixture.with { fixture in
+      for (counter, policy) in [(1, "Background"), (2, "Orphan"), (3, "Foreground")] as [(UInt32, String)] {
+        let id = Self.id(counter)
+        try await fixture.submit(fixture.request(id, "echo begun; exec sleep 60"))
+        try await fixture.wait(for: id, "its first line") { $0.phase == .running && $0.logBytes > 0 }
+        _ = try await fixture.admin.delete(
+          fixture.jobPath(id), options: ["propagationPolicy": .string(policy)])
+        let end = try await fixture.end(of: id)
+        #expect(end.phase == .cancelled, "\(policy): \(end)")
+        #expect(end.message.contains("not by the federation"), "\(policy): \(end)")
+        try await fixture.executor.forget([id])
+      }
+      try await waitUntil(timeout: .seconds(60)) { (try? await fixture.isEmpty()) == true }
     }
   }
 
