@@ -5,7 +5,7 @@ FLAGS := --explicit-target-dependency-import-check error
 SEED ?= 1
 ROUNDS ?= 50
 
-.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement bench-workflows agent images check-agent check-data check-install reference clean prerequisites
+.PHONY: help demo test build lint format generate chaos ledger fuzz bench-dispatch bench-process bench-slurm bench-agent bench-turns bench-data bench-staging bench-coscheduling bench-placement bench-workflows test-kubernetes agent images check-agent check-data check-install reference clean prerequisites
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -37,6 +37,9 @@ check-data: ## 100,000 small files and one of 2 GiB from end to end: verified, w
 
 test: build ## every test: real PostgreSQL, real Slurm, real mTLS, real processes
 	scripts/test.sh $(FLAGS)
+
+test-kubernetes: build ## the suites on a real API server, built once from Debian's source (a quarter of an hour), or on that of FUBINI_TEST_KUBECONFIG
+	scripts/test-kubernetes.sh $(FLAGS)
 
 lint: ## the format of our own Swift files
 	scripts/swift-files.sh | xargs -0 $(SWIFT) format lint --strict --parallel
