@@ -93,7 +93,9 @@ struct KubernetesClientClusterTests {
   // MARK: Objects
 
   @Test func `Created twice is a conflict with itself; patched, listed in pages, deleted by its uid`() async throws {
-    try await LocalKubernetes.with { $0.kubelet = .none } _: { cluster in
+    try await LocalKubernetes.with {
+      $0.kubelet = .none
+    } _: { cluster in
       let client = try cluster.client()
       #expect(try await client.version().major == 1)
       let namespace = try await cluster.namespace(client)
@@ -134,8 +136,11 @@ struct KubernetesClientClusterTests {
   }
 
   @Test(.enabled(if: LocalKubernetes.isLocal, "the cluster's own users are not ours"))
-  func `As whom: a client certificate, a token's file that rotates, nobody, and somebody without rights`() async throws {
-    try await LocalKubernetes.with { $0.kubelet = .none } _: { cluster in
+  func `As whom: a client certificate, a token's file that rotates, nobody, and somebody without rights`() async throws
+  {
+    try await LocalKubernetes.with {
+      $0.kubelet = .none
+    } _: { cluster in
       let admin = try cluster.client()
       let namespace = try await cluster.namespace(admin)
       var connection = try KubernetesConnection.kubeconfig(cluster.kubeconfig, context: nil)
@@ -168,7 +173,9 @@ struct KubernetesClientClusterTests {
       connection.credential = .token(tokens[0])
       let stale = try cluster.client(connection)
       try await Self.eventually {
-        do { _ = try await stale.get(path) } catch let error as FederationError { return error.code == .unauthenticated }
+        do { _ = try await stale.get(path) } catch let error as FederationError {
+          return error.code == .unauthenticated
+        }
         return false
       }
       await stale.close()
@@ -232,7 +239,9 @@ struct KubernetesClientClusterTests {
   // MARK: Watches
 
   @Test func `A reflector sees what is there, what comes, changes and goes`() async throws {
-    try await LocalKubernetes.with { $0.kubelet = .none } _: { cluster in
+    try await LocalKubernetes.with {
+      $0.kubelet = .none
+    } _: { cluster in
       let client = try cluster.client()
       let namespace = try await cluster.namespace(client)
       let path = Self.maps(namespace)
@@ -251,7 +260,9 @@ struct KubernetesClientClusterTests {
   }
 
   @Test func `A watch from a version tells what came after it, and bookmarks move it on`() async throws {
-    try await LocalKubernetes.with { $0.kubelet = .none } _: { cluster in
+    try await LocalKubernetes.with {
+      $0.kubelet = .none
+    } _: { cluster in
       let client = try cluster.client()
       let namespace = try await cluster.namespace(client)
       let path = Self.maps(namespace)
@@ -332,7 +343,9 @@ struct KubernetesClientClusterTests {
   /// The API server is away while versions are forgotten: what the watch goes on from no longer is.
   @Test(.enabled(if: LocalKubernetes.isLocal, "somebody's API server is not killed"))
   func `The API server is killed and comes back, again and again: no object is ever told as deleted`() async throws {
-    try await LocalKubernetes.with { $0.kubelet = .none } _: { cluster in
+    try await LocalKubernetes.with {
+      $0.kubelet = .none
+    } _: { cluster in
       let client = try cluster.client()
       let namespace = try await cluster.namespace(client)
       let path = Self.maps(namespace)
@@ -358,7 +371,9 @@ struct KubernetesClientClusterTests {
 
   @Test(.enabled(if: LocalKubernetes.isLocal, "somebody's API server is not frozen"))
   func `A server that takes requests and does not answer: an error in time, and all is well afterwards`() async throws {
-    try await LocalKubernetes.with { $0.kubelet = .none } _: { cluster in
+    try await LocalKubernetes.with {
+      $0.kubelet = .none
+    } _: { cluster in
       var settings = KubernetesClient.Settings()
       settings.attemptTimeout = .seconds(2)
       settings.deadline = .seconds(3)
