@@ -64,6 +64,8 @@ public final class LocalKubernetes: Sendable {
   let ports: Ports
   private let lifeline: Int32
   private let identities = Mutex<[String: ProcessIdentity]>([:])
+  /// Made by the test.
+  private let namespaces = Mutex<[String]>([])
 
   struct Ports: Sendable {
     var etcd = 0, etcdPeer = 0, server = 0, manager = 0, kubelet = 0
@@ -133,9 +135,17 @@ public final class LocalKubernetes: Sendable {
   }
 
   private func stop() async {
+    if isExternal { await removeNamespaces() }
     for name in ["kubelet", "manager", "server", "etcd"] { await end(name) }
     // The shell now finds nothing to kill, and removes the directory.
     close(lifeline)
+  }
+
+  /// Somebody else's cluster is left as it was found.
+  private func removeNamespaces() async {
+    guard let client = try? client() else { return }
+    for name in namespaces.withLock({ $0 }) { _ = try? await client.delete("/api/v1/namespaces/\(name)") }
+    await client.close()
   }
 
   /// A client of `cluster-admin`.
@@ -156,6 +166,7 @@ public final class LocalKubernetes: Sendable {
     let name = "\(prefix)-\(String(UInt32.random(in: 0 ... .max), radix: 36))"
     _ = try await client.create(
       "/api/v1/namespaces", ["apiVersion": "v1", "kind": "Namespace", "metadata": ["name": .string(name)]])
+    namespaces.withLock { $0.append(name) }
     return name
   }
 
