@@ -478,6 +478,8 @@ class Pod:
             time.sleep(0.02)
 
     def grace(self):
+        if self.reason == "Evicted":
+            return 0
         given = self.meta.get("deletionGracePeriodSeconds")
         return given if given is not None else self.spec.get("terminationGracePeriodSeconds", 30)
 
