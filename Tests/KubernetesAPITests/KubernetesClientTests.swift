@@ -350,6 +350,19 @@ import Testing
     }
   }
 
+  /// An API server sends not even the head before the first byte of a log.
+  @Test func `A log that is followed may be silent for longer than an answer may take`() async throws {
+    var settings = Self.settings
+    settings.attemptTimeout = .milliseconds(100)
+    try await Self.with(.none, settings, answer: { _, _ in Answer("late", after: .milliseconds(600)) }) {
+      client, server in
+      let text = Locked("")
+      try await client.text("/log") { bytes in text.withLock { $0 += String(decoding: bytes, as: UTF8.self) } }
+      #expect(text.withLock { $0 } == "late")
+      #expect(server.requests.count == 1)
+    }
+  }
+
   /// What was passed on already would be passed on twice.
   @Test func `A log that breaks in the middle is not begun again`() async throws {
     try await Self.with(answer: { _, place in place == 0 ? Self.status(503) : Answer(lines: ["a"], .cut) }) {

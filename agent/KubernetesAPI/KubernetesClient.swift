@@ -265,14 +265,18 @@ public final class KubernetesClient: Sendable {
     } catch { throw failure(error) }
   }
 
-  /// - Parameter each: whether to go on.
+  /// - Parameters:
+  ///   - timeout: for the whole of it; with one the answer must begin as soon as any other.
+  ///   - silence: the longest time without a byte.
+  ///   - each: whether to go on.
   /// - Throws: also what `each` threw, where that is a `FederationError`.
   func stream(
     _ request: Request, timeout: Duration? = nil, silence: Duration? = nil,
     each: @Sendable @escaping ([UInt8]) async throws -> Bool
   ) async throws(FederationError) {
     let outgoing = try outgoing(request, token: try bearer())
-    let http = http, patience = settings.attemptTimeout
+    // An API server sends the head of a log with its first byte, which may be hours away.
+    let http = http, patience = timeout == nil ? .seconds(365 * 86_400) : settings.attemptTimeout
     let heard = Locked(ContinuousClock.now)
     let end = timeout.map { ContinuousClock.now + $0 }
     do {
