@@ -84,7 +84,7 @@ import Testing
     let (changes, requests) = try await Self.changes(3) { request, place in
       switch place {
       case 0: Self.list(["a", "b"], 5)
-      case 1: Answer(lines: [Self.event("MODIFIED", "a", 6), #"{"type":"ADDED","obj"#], .cut)
+      case 1: Answer(Self.event("MODIFIED", "a", 6) + "\n" + #"{"type":"ADDED","obj"#, .cut)
       case 2: KubernetesClientTests.status(503)
       case 3: Answer(lines: [Self.event("MODIFIED", "b", 7)])
       default: Answer(lines: [], .held)

@@ -76,8 +76,14 @@ public final class KubernetesClient: Sendable {
   /// How many requests were sent, repeated ones counted each time.
   public var requestCount: Int { requests.load(ordering: .relaxed) }
 
-  /// Once, after everything else.
+  /// Once, after everything else; what is still under way fails.
   public func close() async { try? await http.shutdown() }
+
+  /// Who forgot to close it leaves no connections behind.
+  deinit {
+    let http = http
+    Task { try? await http.shutdown() }
+  }
 
   // MARK: Objects
 
