@@ -20,14 +20,14 @@ rule all:
 rule part:
     input: "in/{name}.txt"
     output: "parts/{name}.txt"
-    resources: runtime=5, mem_mb=200
+    resources: runtime=5, mem_mb=1000
     shell: "test -n \\"$SLURM_JOB_ID\\" && tr a-z A-Z < {input} > {output}"
 
 rule merge:
     input: expand("parts/{name}.txt", name=["a", "b", "c"])
     output: "all.txt"
     threads: 2
-    resources: runtime=5, mem_mb=200
+    resources: runtime=5, mem_mb=1000
     shell: "cat {input} > {output}; test $SLURM_CPUS_PER_TASK = 2; pwd > where.txt"
 
 rule wrong:

@@ -150,5 +150,12 @@ struct ClusterFormatTests {
     let rows = ([line] + line.steps).map { format.line($0, .parsable2("|"), DisplayTests.moment) }
     #expect(rows == ["123|123|train-the-model|ann|RUNNING|\n", "123.batch|123.batch|batch||RUNNING|\n"])
     #expect(line.steps[0].steps.isEmpty)
+    let lines = [line] + line.steps
+    func named(_ text: String) throws -> [String] {
+      let selector = try #require(JobSelector(text))
+      return lines.filter { selector.namesExactly($0) }.map(\.id)
+    }
+    #expect(try named("123") == ["123", "123.batch"] && named("123.batch") == ["123.batch"])
+    #expect(try named("123.0").isEmpty)
   }
 }

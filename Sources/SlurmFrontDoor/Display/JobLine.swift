@@ -117,14 +117,18 @@ public struct JobLine: Hashable, Sendable, Codable {
   }
 }
 
-/// `123`, `123_4`, `123_[1-3]`, as commands are given jobs; a step after a dot is taken as its job.
+/// `123`, `123_4`, `123_[1-3]`, `123.batch`, as commands are given jobs.
 public struct JobSelector: Hashable, Sendable {
   public var job: Int64
   /// nil: all of it.
   public var tasks: [Int32]?
+  /// `batch`, `0`; nil: the job and its steps. Only `sacct` tells steps apart.
+  public var step: String?
 
   public init?(_ text: String) {
-    let whole = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)[0]
+    let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+    let whole = parts[0]
+    step = parts.count == 2 ? String(parts[1]) : nil
     let halves = whole.split(separator: "_", maxSplits: 1, omittingEmptySubsequences: false)
     guard let job = Int64(halves[0]), job > 0, job <= Int64(Int32.max) else { return nil }
     self.job = job
@@ -132,6 +136,9 @@ public struct JobSelector: Hashable, Sendable {
     guard let array = TaskArray(String(halves[1])) else { return nil }
     tasks = array.indices
   }
+
+  /// Whether it names this line, of a job or of a step.
+  public func namesExactly(_ line: JobLine) -> Bool { names(line) && (step == nil || step == line.step) }
 
   public func names(_ line: JobLine) -> Bool {
     guard let tasks else { return line.job == job || line.number == job }

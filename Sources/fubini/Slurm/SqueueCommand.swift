@@ -278,7 +278,8 @@ enum SacctCommand {
       if asked.hasHeading { Terminal.write(chosen.heading(shown)) }
       for line in jobs.sorted(by: { $0.number < $1.number }).flatMap({ JobLine.of($0) }).filter(asked.shows) {
         if let to, line.submittedAt > to { continue }
-        for row in withSteps ? [line] + line.steps : [line] {
+        let rows = withSteps ? [line] + line.steps : [line]
+        for row in rows where asked.selectors?.contains(where: { $0.namesExactly(row) }) ?? true {
           Terminal.write(Terminal.printable(chosen.line(row, shown, moment)))
         }
       }
