@@ -86,17 +86,22 @@ public final class LocalKubernetes: Sendable {
   /// The agent's image on a given cluster.
   public static var agentImage: String? { environment["FUBINI_TEST_AGENT_IMAGE"].flatMap { $0.isEmpty ? nil : $0 } }
 
-  /// Why tests on Kubernetes do not run here; empty when they do.
-  public static var unavailability: String {
+  /// What is missing here; nil when nothing is.
+  private static var problem: String? {
     guard environment["FUBINI_TEST_KUBERNETES"] == "1" else {
       return "FUBINI_TEST_KUBERNETES is not 1: make test-kubernetes"
     }
-    guard given == nil else { return "" }
+    guard given == nil else { return nil }
     let missing = ["kube-apiserver", "kube-controller-manager", "etcd"].first { access(cache + "/" + $0, X_OK) != 0 }
-    return missing.map { "\(cache)/\($0) is not there: scripts/build-kubernetes.sh" } ?? ""
+    return missing.map { "\(cache)/\($0) is not there: scripts/build-kubernetes.sh" }
   }
 
-  public static var isAvailable: Bool { unavailability.isEmpty }
+  public static var isAvailable: Bool { problem == nil }
+
+  /// Why a test on Kubernetes does not run here.
+  public static var unavailability: String {
+    problem ?? "it needs a cluster of its own, and FUBINI_TEST_KUBECONFIG names another one"
+  }
 
   /// Whether clusters are our own, whose servers may be killed, and whose kubelet is `kubelet.py`.
   public static var isLocal: Bool { isAvailable && given == nil }
