@@ -15,4 +15,4 @@ fi
 tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
 # One at a time: a cluster is three servers.
 FUBINI_TEST_KUBERNETES=1 exec "$tests" --testing-library swift-testing --no-parallel \
-  --filter "${FILTER:-Kubernetes.*(Cluster|Run)Tests/|/(AgentManifestCluster|ThreeWorlds)Tests/}"
+  --filter "${FILTER:-Kubernetes.*(Cluster|Run)Tests/|[./](AgentManifestCluster|ThreeWorlds)Tests/}"
