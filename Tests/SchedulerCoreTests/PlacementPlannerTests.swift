@@ -113,6 +113,23 @@ struct PlacementPlannerTests {
     #expect(plan([cluster("a", disk: full)], plain).placements.isEmpty)
   }
 
+  @Test(
+    "I10: what a batch system cannot do for a task is its reason",
+    arguments: [
+      (RunFeature.daemons, "batch systems have none of that"),
+      (.claims, "its operator declares one (`claims.directory`"),
+      (.pods, "it is no cluster of Kubernetes"), (.privilegedPods, "`kubernetes.privileged`"),
+      (.resources, "an agent of a Kubernetes cluster"),
+    ])
+  func lacking(feature: RunFeature, reason: String) throws {
+    var slurm = cluster("hpc", kind: .slurm)
+    slurm.inventory.features = [.artifacts, .objects, .volumes]
+    let table = plan([slurm], Self.with { $0.features = [feature] }).tables[0]
+    let rejection = try #require(table.candidates[0].rejection)
+    #expect(rejection.code == "CannotRun" && rejection.message.contains(reason), "\(rejection.message)")
+    #expect(!rejection.isTemporary && table.chosen == nil)
+  }
+
   @Test("What a cluster's machines are counts as its labels; what its operator has set counts before that")
   func machineLabels() throws {
     let linux = Self.with { $0.nodeSelector = [MachineLabels.system: "linux", MachineLabels.architecture: "arm64"] }

@@ -11,6 +11,18 @@ internal import Testing
 /// The executor against a real Slurm.
 @Suite(.serialized, .enabled(if: SlurmFixture.isAvailable, "Slurm is not installed"))
 struct SlurmExecutorTests {
+  @Test(
+    "Slurm runs no daemons, and has volumes of workflows only where its operator declares a place: it says neither otherwise"
+  )
+  func features() async throws {
+    try await SlurmExecutorFixture.with { fixture in
+      let inventory = await fixture.executor.inventory()
+      let features = try #require(inventory.features)
+      #expect(features.isDisjoint(with: [.daemons, .claims, .pods, .resources]), "\(features)")
+      #expect(inventory.claims == nil && inventory.labels == MachineLabels.own)
+    }
+  }
+
   @Test("A run is a job: its phases, its log, its result and its exit code are told (I2)")
   func oneRun() async throws {
     try await SlurmExecutorFixture.with { fixture in
