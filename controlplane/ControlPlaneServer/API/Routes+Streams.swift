@@ -364,14 +364,17 @@ struct LogSource: Sendable {
   /// The output of a run that has just ended follows its end by a moment: who asks right then wants it whole.
   private func isArriving(since started: ContinuousClock.Instant) async throws -> Bool {
     guard .now - started < .seconds(5), let row = try await services.store.run(run) else { return false }
-    return row.phase.isTerminal && row.phase != .lost && row.startedAt != nil
+    guard row.phase.isTerminal, row.phase != .lost, row.startedAt != nil, let end = row.finishedAt else { return false }
+    return Timestamp.wallClock - end <= Self.lateness
   }
+
+  /// The last chunks follow the end of the run by a moment; a cluster that is gone sends none.
+  private static let lateness = Duration.seconds(60)
 
   private func isLost() async throws -> Bool {
     guard let row = try await services.store.run(run) else { return true }
     guard row.phase.isTerminal, let end = row.finishedAt else { return false }
-    // The last chunks follow the end of the run by a moment; a cluster that is gone sends none.
-    return row.phase == .lost || Timestamp.wallClock - end > .seconds(60)
+    return row.phase == .lost || Timestamp.wallClock - end > Self.lateness
   }
 }
 
