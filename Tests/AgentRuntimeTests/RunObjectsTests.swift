@@ -8,9 +8,9 @@ internal import Testing
 struct RunObjectsTests {
   private struct Known: ObjectAsking {
     var objects: [ProjectObject: [String: String]]
-    func values(of object: ProjectObject, for run: RunID) async throws -> [String: String] {
+    func values(of object: ProjectObject, for run: RunID) async throws -> ObjectValues {
       guard let values = objects[object] else { throw FederationError(.notFound, "no \(object.name)") }
-      return values
+      return ObjectValues(texts: values, bytes: object.kind == .configMap ? ["image.png": [0x89, 0, 0xff]] : [:])
     }
   }
 
@@ -128,7 +128,8 @@ struct RunObjectsTests {
     }
     #expect(
       request.privateFiles == [
-        RunFile(path: "0/", mode: 0o755), RunFile(path: "0/mode", mode: 0o400, bytes: Array("fast".utf8)),
+        RunFile(path: "0/", mode: 0o755), RunFile(path: "0/image.png", mode: 0o400, bytes: [0x89, 0, 0xff]),
+        RunFile(path: "0/mode", mode: 0o400, bytes: Array("fast".utf8)),
         RunFile(path: "0/user", mode: 0o400, bytes: Array("from map".utf8)), RunFile(path: "1/", mode: 0o755),
         RunFile(path: "1/d/t", mode: 0o600, bytes: Array("t0k".utf8)),
         RunFile(path: "1/greeting", bytes: Array("hello".utf8)),

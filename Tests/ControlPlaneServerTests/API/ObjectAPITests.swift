@@ -210,6 +210,33 @@ import WorkflowCore
     }
   }
 
+  @Test("A config map's binaryData is kept as it is, and what is none is refused with its key")
+  func binaryData() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let path = "/api/v1/namespaces/a/configmaps"
+        func map(_ fields: String) -> String {
+          #"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"bin"},"data":{"t":"x"},\#(fields)}"#
+        }
+        for (fields, word) in [
+          (#""binaryData":{"b":"%%%"}"#, "b is no base64"), (#""binaryData":{"t":"AAE="}"#, "t is in data, too"),
+          (#""immutable":true"#, "immutable"), (#""binaryData":{"a/b":"AAE="}"#, "binaryData: a key has"),
+        ] {
+          let refused = try await client.send(.post, path, token: fixture.userA, body: map(fields))
+          #expect(refused.status.code >= 400, "\(fields)")
+          #expect(try refused.json["message"]?.stringValue?.contains(word) == true, "\(String(buffer: refused.body))")
+        }
+        let made = try await client.send(
+          .post, path, token: fixture.userA, body: map(#""immutable":false,"binaryData":{"b":"AAE="}"#))
+        #expect(made.status.code < 300, "\(String(buffer: made.body))")
+        let read = try await client.send(.get, "\(path)/bin", token: fixture.userA).json
+        #expect(read["binaryData"] == ["b": "AAE="] && read["data"] == ["t": "x"])
+        let values = try await fixture.store.configMapValues("bin", of: "a")
+        #expect(values.texts == ["t": "x"] && values.binary == ["b": "AAE="])
+      }
+    }
+  }
+
   @Test("The whole numbers of a config map are the limits of the semaphores that it names, as they are now")
   func semaphores() async throws {
     try await APIFixture.use { fixture in

@@ -41,7 +41,11 @@ struct RemoteSecrets: SecretAsking {
   }
 
   func ask(_ request: Fubini_Agent_V1_GetSecretRequest) async throws -> [String: String] {
-    do { return try await connection.current().client.getSecret(request).values } catch {
+    try await reply(to: request).values
+  }
+
+  func reply(to request: Fubini_Agent_V1_GetSecretRequest) async throws -> Fubini_Agent_V1_SecretReply {
+    do { return try await connection.current().client.getSecret(request) } catch {
       throw GatewayErrors.translate(error)
     }
   }

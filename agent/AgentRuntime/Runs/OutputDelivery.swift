@@ -97,7 +97,7 @@ struct OutputDelivery: Sendable {
   private func values(of target: DataOrigin, for run: RunID) async throws -> [String: String] {
     guard let secret = target.secret else { return [:] }
     let known: [String: String]
-    do { known = try await asking.values(of: ProjectObject(.secret, secret), for: run) } catch let error
+    do { known = try await asking.values(of: ProjectObject(.secret, secret), for: run).texts } catch let error
       as FederationError where error.code == .notFound
     {
       throw FederationError(.failedPrecondition, "there is no secret \(secret): `fubini secret set \(secret)`")

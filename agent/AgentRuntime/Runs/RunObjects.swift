@@ -6,20 +6,28 @@ internal import ProcessExecutor
 internal import Supervisor
 internal import SwiftProtobuf
 
+/// What an object holds.
+struct ObjectValues: Sendable {
+  var texts: [String: String]
+  /// `binaryData` of a config map: for files alone, as in Kubernetes.
+  var bytes: [String: [UInt8]] = [:]
+}
+
 /// Values of a project's secrets and config maps, asked for right before the run that names them starts, and kept nowhere (I9).
 protocol ObjectAsking: Sendable {
   /// - Throws: `.notFound`; `.permissionDenied` when the run does not name the object, or is not this cluster's.
-  func values(of object: ProjectObject, for run: RunID) async throws -> [String: String]
+  func values(of object: ProjectObject, for run: RunID) async throws -> ObjectValues
 }
 
 extension RemoteSecrets: ObjectAsking {
-  func values(of object: ProjectObject, for run: RunID) async throws -> [String: String] {
-    try await ask(
-      .with {
+  func values(of object: ProjectObject, for run: RunID) async throws -> ObjectValues {
+    let reply = try await reply(
+      to: .with {
         $0.runID = run.number
         $0.name = object.name
         $0.configMap = object.kind == .configMap
       })
+    return ObjectValues(texts: reply.values, bytes: reply.binary.mapValues { Array($0) })
   }
 }
 
@@ -38,10 +46,12 @@ struct RunObjects: Sendable {
     let wanted = spec.objects
     guard Self.hasWork(request) else { return request }
     var found: [ProjectObject: [String: String]] = [:]
+    var bytes: [ProjectObject: [String: [UInt8]]] = [:]
     for object in wanted {
-      do { found[object] = try await asking.values(of: object, for: request.id) } catch let error as FederationError
-        where error.code == .notFound
-      { continue }
+      do {
+        let values = try await asking.values(of: object, for: request.id)
+        (found[object], bytes[object]) = (values.texts, values.bytes)
+      } catch let error as FederationError where error.code == .notFound { continue }
     }
     var filled = request
     let variables = try RunVariables(
@@ -74,16 +84,16 @@ struct RunObjects: Sendable {
         RunFile(path: RequestProgram.fileName, mode: 0o400, bytes: Array(try JSONEncoder().encode(listing))))
     }
     filled.privateFiles += try (spec.fileVolumes ?? []).enumerated().flatMap { index, volume in
-      try Self.files(of: volume, found).map { file in
+      try Self.files(of: volume, found, bytes).map { file in
         RunFile(path: "\(index)/\(file.path)", mode: file.mode, bytes: file.bytes)
       }
     }
-    let bytes =
+    let size =
       filled.privateFiles.reduce(0) { $0 + $1.bytes.count } + filled.secrets.reduce(0) { $0 + $1.value.utf8.count }
-    guard bytes <= RunRequest.privateBytesMax else {
+    guard size <= RunRequest.privateBytesMax else {
       throw FederationError(
         .failedPrecondition,
-        "what the run takes from secrets and config maps has \(ByteCount(Int64(bytes))); at most "
+        "what the run takes from secrets and config maps has \(ByteCount(Int64(size))); at most "
           + "\(ByteCount(Int64(RunRequest.privateBytesMax))) fit")
     }
     return filled
@@ -205,7 +215,9 @@ struct RunObjects: Sendable {
   }
 
   /// - Returns: with paths below the volume; always the volume itself first.
-  static func files(of volume: FileVolume, _ found: [ProjectObject: [String: String]]) throws -> [RunFile] {
+  static func files(
+    of volume: FileVolume, _ found: [ProjectObject: [String: String]], _ bytes: [ProjectObject: [String: [UInt8]]]
+  ) throws -> [RunFile] {
     func failure(_ what: String) -> FederationError {
       FederationError(.failedPrecondition, "MountVolume.SetUp failed for volume \"\(volume.name)\" : \(what)")
     }
@@ -215,17 +227,18 @@ struct RunObjects: Sendable {
       case .text(let text, let path, let mode):
         files[path] = RunFile(path: path, mode: UInt32(mode ?? volume.mode), bytes: Array(text.utf8))
       case .object(let object, let items, let isOptional):
-        guard let known = found[object] else {
+        guard let texts = found[object] else {
           if isOptional { continue }
           throw failure("\(object.kind.word) \"\(object.name)\" not found")
         }
+        let known = texts.mapValues { Array($0.utf8) }.merging(bytes[object] ?? [:]) { $1 }
         for item in items ?? known.keys.map({ FileVolume.Item(key: $0, path: $0) }) {
           guard let value = known[item.key] else {
             if isOptional { continue }
             throw failure("references non-existent \(object.kind == .secret ? "secret" : "config") key: \(item.key)")
           }
           files[item.path] = RunFile(
-            path: item.path, mode: UInt32(item.mode ?? volume.mode), bytes: Array(value.utf8))
+            path: item.path, mode: UInt32(item.mode ?? volume.mode), bytes: value)
         }
       }
     }

@@ -218,12 +218,17 @@ extension AgentGatewayService {
       throw FederationError(
         .permissionDenied, "run \(run.hexadecimal) of cluster \(cluster) names no such object as \(object.name)")
     }
-    let values =
-      switch object.kind {
-      case .secret: try await secrets.values(of: object.name, in: project)
-      case .configMap: try await store.configMapValues(object.name, of: project)
+    switch object.kind {
+    case .secret:
+      let values = try await secrets.values(of: object.name, in: project)
+      return .with { $0.values = values }
+    case .configMap:
+      let known = try await store.configMapValues(object.name, of: project)
+      return .with {
+        $0.values = known.texts
+        $0.binary = known.binary.compactMapValues { Data(base64Encoded: $0) }
       }
-    return .with { $0.values = values }
+    }
   }
 
   /// The same answer whether the run is another cluster's or nobody's: a cluster learns nothing of the others.

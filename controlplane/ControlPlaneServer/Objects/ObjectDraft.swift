@@ -65,24 +65,33 @@ struct ObjectDraft: Sendable {
     namespace = metadata?["namespace"]?.stringValue
     labels = try Self.texts(metadata?["labels"], "metadata.labels")
     let data = try Self.texts(value["data"], "data")
-    for key in data.keys.sorted() where !Self.isKey(key) {
+    let binary = try Self.texts(value["binaryData"], "binaryData")
+    for (field, key) in data.keys.sorted().map({ ("data", $0) }) + binary.keys.sorted().map({ ("binaryData", $0) })
+    where !Self.isKey(key) {
       throw FederationError(
         .invalidArgument,
-        "data: a key has 1 to 253 letters, digits, '-', '_' and '.', not \"\(key.prefix(80))\"")
+        "\(field): a key has 1 to 253 letters, digits, '-', '_' and '.', not \"\(key.prefix(80))\"")
     }
-    for field in ["binaryData", "immutable"] where value[field] != nil && value[field] != .null {
-      throw FederationError(.invalidArgument, "\(field): config maps have texts in data, and can always be changed")
+    for (key, text) in binary.sorted(by: { $0.key < $1.key }) {
+      if data[key] != nil { throw FederationError(.invalidArgument, "binaryData: \(key) is in data, too") }
+      if Data(base64Encoded: text) == nil {
+        throw FederationError(.invalidArgument, "binaryData: \(key) is no base64")
+      }
+    }
+    if let immutable = value["immutable"], immutable != .null, immutable != false {
+      throw FederationError(.invalidArgument, "immutable: config maps can always be changed")
     }
     (revision, uid) = try Self.preconditions(value)
     var kept: [String: JSONValue] = ["name": .string(name)]
     if !labels.isEmpty { kept["labels"] = .object(labels.mapValues { .string($0) }) }
     let annotations = try Self.texts(metadata?["annotations"], "metadata.annotations")
     if !annotations.isEmpty { kept["annotations"] = .object(annotations.mapValues { .string($0) }) }
-    document =
-      JSONValue.object([
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": .object(kept),
-        "data": .object(data.mapValues { .string($0) }),
-      ]).description
+    var object: [String: JSONValue] = [
+      "apiVersion": "v1", "kind": "ConfigMap", "metadata": .object(kept),
+      "data": .object(data.mapValues { .string($0) }),
+    ]
+    if !binary.isEmpty { object["binaryData"] = .object(binary.mapValues { .string($0) }) }
+    document = JSONValue.object(object).description
     try check()
   }
 

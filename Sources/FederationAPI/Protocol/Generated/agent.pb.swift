@@ -2554,6 +2554,9 @@ public nonisolated struct Fubini_Agent_V1_SecretReply: Sendable {
 
   public var values: Dictionary<String,String> = [:]
 
+  /// Of a config map: what is no text.
+  public var binary: Dictionary<String,Data> = [:]
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -7215,7 +7218,7 @@ nonisolated extension Fubini_Agent_V1_GetSecretRequest: SwiftProtobuf.Message, S
 
 nonisolated extension Fubini_Agent_V1_SecretReply: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SecretReply"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}values\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}values\0\u{1}binary\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -7224,6 +7227,7 @@ nonisolated extension Fubini_Agent_V1_SecretReply: SwiftProtobuf.Message, SwiftP
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.values) }()
+      case 2: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufBytes>.self, value: &self.binary) }()
       default: break
       }
     }
@@ -7233,11 +7237,15 @@ nonisolated extension Fubini_Agent_V1_SecretReply: SwiftProtobuf.Message, SwiftP
     if !self.values.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.values, fieldNumber: 1)
     }
+    if !self.binary.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufBytes>.self, value: self.binary, fieldNumber: 2)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_SecretReply, rhs: Fubini_Agent_V1_SecretReply) -> Bool {
     if lhs.values != rhs.values {return false}
+    if lhs.binary != rhs.binary {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
