@@ -44,7 +44,9 @@ struct PodExchange {
       try await send(Self.status(of: error), error.publicMessage)
       // Closing on what is still on its way would take the answer from the pod.
       var rest = Self.refusedBytesMax
-      while rest > 0, case .body(let buffer)? = try await parts.next() { rest -= buffer.readableBytes }
+      while rest > 0, case .body(let buffer)? = try await parts.next(isolation: #isolation) {
+        rest -= buffer.readableBytes
+      }
     }
   }
 
@@ -185,7 +187,7 @@ struct PodExchange {
 
   private func read(_ parts: inout Parts, limit: Int64, _ take: (ByteBuffer) async throws -> Void) async throws {
     var count: Int64 = 0
-    while let part = try await parts.next() {
+    while let part = try await parts.next(isolation: #isolation) {
       switch part {
       case .head: throw FederationError(.invalidArgument, "one request is answered for each connection")
       case .body(let buffer):
