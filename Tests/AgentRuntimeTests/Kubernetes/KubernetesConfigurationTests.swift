@@ -93,6 +93,7 @@ import Testing
       ("kubernetes: {maxJobs: 0}", "kubernetes.maxJobs"),
       ("kubernetes: {image: x, filesAddress: \"https://x:1\", context: y}", "kubernetes.kubeconfig"),
       (block + "claims: {directory: /x}", "kubernetes.claims"),
+      (block + "images: [{pattern: \"a*\", runsAs: host}]", "runsAs is * (the image itself)"),
     ])
   func refusals(_ yaml: String, _ words: String) {
     do {

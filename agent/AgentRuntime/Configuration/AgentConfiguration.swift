@@ -93,6 +93,12 @@ public struct AgentConfiguration: Sendable, Equatable {
     }
     if executor == .kubernetes {
       try kubernetes.validate()
+      if images != Self().images, let rule = images.first(where: { $0.runsAs == "host" }) {
+        throw FederationError(
+          .invalidArgument,
+          "images: {pattern: \(rule.pattern), runsAs: host} is for machines; on Kubernetes runsAs is * (the image itself) or another image"
+        )
+      }
       guard claimDirectory == nil, namedClaims.isEmpty else {
         throw FederationError(
           .invalidArgument, "on a Kubernetes cluster volume claims are named by kubernetes.claims, not by claims")
