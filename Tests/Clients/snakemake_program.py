@@ -10,6 +10,9 @@ import sys
 directory = sys.argv[1]
 # Whether jobs are staged; otherwise the directory is one that is shared.
 is_staged = sys.argv[2] == "staged"
+if not is_staged:
+    # Jobs are another user of the directory: whom their cluster runs them as.
+    os.umask(0)
 os.makedirs(directory, exist_ok=True)
 os.chdir(directory)
 

@@ -59,6 +59,7 @@ extension Integration {
       guard let python = try await ArgoClientTests.python() else { return }
       let shared = "/tmp/fubini-lab-\(UInt64.random(in: 0 ... .max))"
       try FileManager.default.createDirectory(atPath: shared + "/ann", withIntermediateDirectories: true)
+      try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: shared + "/ann")
       defer { try? FileManager.default.removeItem(atPath: shared) }
       try "lab\n".write(toFile: shared + "/.fubini-shared", atomically: true, encoding: .utf8)
       try await Self.check("snakemake_program.py", ["shared"], Self.options(python, claims: shared)) { _, directory in

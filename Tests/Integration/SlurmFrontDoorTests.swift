@@ -181,6 +181,8 @@ extension Integration {
     func shared() async throws {
       let shared = "/tmp/fubini-lab-\(UInt64.random(in: 0 ... .max))"
       try FileManager.default.createDirectory(atPath: shared + "/ann", withIntermediateDirectories: true)
+      // The run's user is another one.
+      try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: shared + "/ann")
       defer { try? FileManager.default.removeItem(atPath: shared) }
       try "lab\n".write(toFile: shared + "/.fubini-shared", atomically: true, encoding: .utf8)
       try "outside\n".write(toFile: shared + "/tools.txt", atomically: true, encoding: .utf8)
