@@ -1,5 +1,5 @@
 import FederationModel
-import Foundation
+import FoundationEssentials
 import KubernetesAPI
 import KubernetesExecutor
 import Testing
@@ -110,7 +110,7 @@ import Testing
     #expect(try Self.parse(Self.block).declaredTenancy() == .single("physics"))
     func mapped(_ projects: String) throws -> AgentConfiguration {
       try ConfigurationParser.parse(
-        yaml: Self.needed.replacingOccurrences(of: "project: physics", with: "projects: \(projects)") + Self.block)
+        yaml: Self.needed.replacing("project: physics", with: "projects: \(projects)") + Self.block)
     }
     let two = try mapped("{a: {namespace: runs-a}, b: {namespace: runs-b}}").validated()
     #expect(try two.declaredTenancy() == .mapped(["a", "b"]))

@@ -1,6 +1,6 @@
 import Execution
 import FederationModel
-import Foundation
+import FoundationEssentials
 import KubernetesAPI
 import KubernetesSupport
 import Synchronization

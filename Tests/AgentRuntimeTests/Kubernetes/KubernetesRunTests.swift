@@ -1,6 +1,6 @@
 import Execution
 import FederationModel
-import Foundation
+import FoundationEssentials
 import KubernetesAPI
 import KubernetesSupport
 import Supervisor
@@ -47,7 +47,7 @@ struct KubernetesRunTests {
       #expect(end.runsAs == "debian:12")
       let log = fixture.log(Self.id)
       for line in ["hello", "secret hunter2 plain $(HOME) $$", "key", "to stderr"] {
-        #expect(log.components(separatedBy: "\n").filter { $0 == line }.count == 1, "\(line) in \(log)")
+        #expect(log.split(separator: "\n").filter { $0 == line }.count == 1, "\(line) in \(log)")
       }
       #expect(end.logBytes == Int64(log.utf8.count))
       let output = try String(contentsOfFile: workspace.root + "/mnt/out/x", encoding: .utf8)
