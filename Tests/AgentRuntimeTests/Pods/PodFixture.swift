@@ -41,11 +41,20 @@ final class PodFixture: Sendable {
     try server.share(SharedPodFiles(inputs: inputs, outputs: outputs.map(inPod)), of: run, in: workspace)
   }
 
+  /// With a server; it has ended when this returns.
   func serving<Result>(_ body: () async throws -> Result) async throws -> Result {
     let work = Task { [server] in try await server.run() }
-    defer { work.cancel() }
-    try await waitUntil { ServerProcess.canConnect(self.port) }
-    return try await body()
+    do {
+      try await waitUntil { ServerProcess.canConnect(self.port) }
+      let result = try await body()
+      work.cancel()
+      _ = await work.result
+      return result
+    } catch {
+      work.cancel()
+      _ = await work.result
+      throw error
+    }
   }
 
   func plan(_ change: (inout PodPlan) -> Void = { _ in }) -> PodPlan {

@@ -139,9 +139,10 @@ import Testing
     try await pods.serving {
       let step = try pods.step(
         """
-        sh -c 'trap "echo child >> \(out); exit 0" TERM; touch \(out).ready; while :; do sleep 0.05; done' &
+        sh -c 'trap "echo child >> \(out); exit 0" TERM; touch \(out).child; while :; do sleep 0.05; done' &
         trap 'wait; echo parent >> \(out); exit 7' TERM
-        while :; do sleep 0.05; done
+        while [ ! -e \(out).child ]; do sleep 0.05; done
+        touch \(out).ready; while :; do sleep 0.05; done
         """, plan)
       try await waitUntil { !POSIXFile.isMissing(out + ".ready") }
       kill(step.processID, SIGTERM)
@@ -179,7 +180,8 @@ import Testing
       let step = try pods.step("sleep 300 & echo $!; exit 0", pods.plan { $0.capturesResult = true })
       #expect(try await step.end(within: 10) == 0)
       let left = try #require(pid_t(step.output.split(separator: "\n").first ?? ""))
-      try await waitUntil { kill(left, 0) != 0 }
+      // Whoever is to reap it may take its time.
+      try await waitUntil { (try? Self.text("/proc/\(left)/cmdline"))?.isEmpty ?? true }
     }
   }
 
@@ -189,6 +191,8 @@ import Testing
     try pods.share()
     let plan = pods.plan { $0.containers = [.init(name: "main", role: .main), .init(name: "proxy", role: .sidecar)] }
     try await pods.serving {
+      let failing = try pods.step("exit 9", plan, container: "proxy")
+      #expect(try await failing.end() == 9)
       let sidecar = try pods.step("touch \(pods.inPod("up")); exec sleep 300", plan, container: "proxy")
       try await waitUntil { !POSIXFile.isMissing(pods.inPod("up")) }
       try await Task.sleep(for: .milliseconds(600))
@@ -196,8 +200,6 @@ import Testing
       let main = try pods.step("exit 4", plan)
       #expect(try await main.end() == 4)
       #expect(try await sidecar.end(within: 10) == 0)
-      let failing = try pods.step("exit 9", plan, container: "proxy")
-      #expect(try await failing.end() == 9)
       let unknown = try pods.step("true", plan, container: "other")
       #expect(try await unknown.end() == 2)
     }
@@ -220,7 +222,7 @@ import Testing
       #expect(try await step.end(within: 90) == 0, "\(step.errors)")
       #expect(POSIXFile.size(step.log) == Int64(bytes) + 4)
       print("pod-step's memory: \(step.memoryBytes >> 10) KiB")
-      #expect(step.memoryBytes < 64 << 20)
+      #expect(step.memoryBytes < bytes)
     }
     let result = try Self.text(pods.workspace.standardOutput)
     #expect(result.utf8.count == PodFileStore.outputBytesMax)
@@ -276,7 +278,7 @@ import Testing
   func fenced() async throws {
     let pods = try PodFixture()
     try pods.share()
-    let plan = pods.plan { $0.disconnectLimitMs = 1500 }
+    let plan = pods.plan { $0.disconnectLimitMs = 3000 }
     try await pods.serving {
       let step = try pods.step("touch \(pods.inPod("started")); exec sleep 300", plan)
       try await Task.sleep(for: .milliseconds(700))
@@ -291,7 +293,7 @@ import Testing
       #expect(step.ended() == nil)
       let last = SystemClock.boottimeNanoseconds
       #expect(try await step.end(within: 10) == 137)
-      #expect((SystemClock.boottimeNanoseconds - last) / 1_000_000 < 2500)
+      #expect((SystemClock.boottimeNanoseconds - last) / 1_000_000 < 4500)
       #expect(pods.notice?.fubini == .fenced)
     }
   }
