@@ -64,6 +64,7 @@ final class KubernetesFixture: Sendable {
     configuration.minimumMinor = 20
     settings(&configuration)
     self.configuration = configuration
+    try POSIXFile.makeDirectories(directory.path + "/agent")
     let port = try ServerProcess.freePort()
     let state = configuration.stateDirectory
     let server = try PodFileServer(
