@@ -77,7 +77,15 @@ public struct BatchRequest: Hashable, Sendable {
   public init(
     directives: [GivenOption], environment: [GivenOption], arguments: [GivenOption]
   ) throws(SlurmRefusal) {
-    for option in directives + environment + arguments { try apply(option) }
+    for source in [directives, environment, arguments] {
+      // A later source may have another kind in place of an earlier one's.
+      let kinds = Set(source.map(\.name)).intersection(["mem", "mem-per-cpu", "mem-per-gpu"])
+      guard kinds.count <= 1 else {
+        throw SlurmRefusal(
+          lines: ["fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive."], exitCode: 1)
+      }
+      for option in source { try apply(option) }
+    }
     try check()
   }
 
@@ -101,9 +109,6 @@ public struct BatchRequest: Hashable, Sendable {
 
   private mutating func check() throws(SlurmRefusal) {
     let memories = [memoryPerNode, memoryPerCPU, memoryPerGPU].compactMap { $0 }
-    guard memories.count <= 1 else {
-      throw SlurmRefusal(lines: ["fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive."], exitCode: 1)
-    }
     if memories == [0] {
       notes.append("--mem=0 sets no limit here; --exclusive gives a whole node on Slurm clusters")
     }

@@ -13,6 +13,8 @@ enum SqueueCommand {
       SlurmOption("help", nil, .none),
       SlurmOption("hide", nil, .none, .none("nothing is hidden")),
       SlurmOption("noconvert", nil, .none, .none("amounts are shown as they were asked for")),
+      SlurmOption("priority", "P", .none, .none("a job has one partition")),
+      SlurmOption("sib", nil, .none, .none("all clusters are one federation")),
       SlurmOption("sibling", nil, .none, .none("all clusters are one federation")),
       SlurmOption("yaml", nil, .none, .refused("--json has the same")), SlurmOption("node"), SlurmOption("nodes"),
       SlurmOption("jobs", "j", .optional), SlurmOption("json", nil, .none),
