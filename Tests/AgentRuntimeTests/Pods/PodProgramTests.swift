@@ -222,7 +222,7 @@ import Testing
       #expect(try await step.end(within: 90) == 0, "\(step.errors)")
       #expect(POSIXFile.size(step.log) == Int64(bytes) + 4)
       print("pod-step's memory: \(step.memoryBytes >> 10) KiB")
-      #expect(step.memoryBytes < bytes)
+      #expect(step.memoryBytes > 1 << 20 && step.memoryBytes < 80 << 20)
     }
     let result = try Self.text(pods.workspace.standardOutput)
     #expect(result.utf8.count == PodFileStore.outputBytesMax)
