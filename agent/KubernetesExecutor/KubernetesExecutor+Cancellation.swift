@@ -29,6 +29,7 @@ extension KubernetesExecutor {
     guard let run = runs[id], !run.isOver else { return }
     runs[id]!.deletionDue = clock.now + Self.retryPause
     if let job = run.job, !job.isDeleting, !run.isJobGone {
+      runs[id]!.hasDeletedJob = true
       var options = Self.precondition(job.uid)
       if case .object(var fields) = options {
         fields["propagationPolicy"] = "Background"

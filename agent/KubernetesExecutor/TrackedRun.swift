@@ -21,6 +21,8 @@ struct TrackedRun: Sendable {
   /// Of the Job, or of the moment in which it was taken up.
   var since: ContinuousClock.Instant
 
+  /// Its Job's deletion was asked for here, so that it says nothing about what others want.
+  var hasDeletedJob = false
   var isCancelRequested = false
   var cancelGrace: Duration?
   /// It ends like this as soon as nothing of it can begin any more.
@@ -67,7 +69,9 @@ struct TrackedRun: Sendable {
   }
 
   func situation(now: ContinuousClock.Instant) -> PodSituation {
-    PodSituation(
+    var job = job
+    if hasDeletedJob, !isCancelRequested { job?.isDeleting = false }
+    return PodSituation(
       job: job, isJobGone: isJobGone, pods: pods.values.sorted { $0.uid < $1.uid }, event: event,
       isCancelRequested: isCancelRequested, age: now - since)
   }

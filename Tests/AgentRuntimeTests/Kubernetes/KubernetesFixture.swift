@@ -122,6 +122,18 @@ final class KubernetesFixture: Sendable {
     return request
   }
 
+  /// Of the client, once what the agent itself asks for at its start has been asked for: watches, and what the cluster has.
+  func quietCount() async throws -> Int {
+    await executor.pauseInventory()
+    var count = client.requestCount
+    while true {
+      try await Task.sleep(for: .seconds(2))
+      let now = client.requestCount
+      if now == count { return count }
+      count = now
+    }
+  }
+
   func submit(_ requests: RunRequest...) async throws {
     for request in requests { _ = try await executor.prepare(request) }
     try await executor.submit(requests)

@@ -38,8 +38,7 @@ struct KubernetesRunTests {
       let workspace = try await fixture.executor.prepare(request)
       try Data("hello\n".utf8).write(to: URL(filePath: workspace.root + "/data/in.txt"))
       // Watches and inventories are asked for by the agent, not by a run.
-      await fixture.executor.pauseInventory()
-      let before = fixture.client.requestCount
+      let before = try await fixture.quietCount()
       try await fixture.executor.submit([request])
       let end = try await fixture.end(of: Self.id)
       #expect(end.phase == .succeeded, "\(end.message) \(fixture.log(Self.id))")
@@ -332,8 +331,7 @@ struct KubernetesRunTests {
     try await KubernetesFixture.with(
       configure: { $0.kubelet = .instant(seconds: 2) }, settings: { $0.jobsMax = count }
     ) { fixture in
-      await fixture.executor.pauseInventory()
-      let before = fixture.client.requestCount
+      let before = try await fixture.quietCount()
       let began = ContinuousClock.now
       let requests = (1...UInt32(count)).map { fixture.request(Self.id($0), "true") }
       for request in requests { _ = try await fixture.executor.prepare(request) }
