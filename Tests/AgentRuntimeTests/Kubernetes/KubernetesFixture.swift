@@ -136,7 +136,13 @@ final class KubernetesFixture: Sendable {
 
   func submit(_ requests: RunRequest...) async throws {
     for request in requests { _ = try await executor.prepare(request) }
-    try await executor.submit(requests)
+    let deadline = ContinuousClock.now + .seconds(60)
+    while true {
+      // As the agent does: an API server that has just begun knows nobody's rights for a moment.
+      do { return try await executor.submit(requests) } catch let error as FederationError
+        where error.isRetryable && ContinuousClock.now < deadline
+      { try await Task.sleep(for: .milliseconds(500)) }
+    }
   }
 
   func observations(_ id: RunID) -> [RunObservation] { seen.withLock { $0[id] ?? [] } }
