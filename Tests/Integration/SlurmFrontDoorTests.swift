@@ -214,7 +214,7 @@ extension Integration {
         #expect(try String(contentsOfFile: shared + "/ann/err.txt", encoding: .utf8) == "wrong\n")
         #expect(try await desk.sacct(Int64(second) ?? 0, "State") == ["COMPLETED"])
         // Where no cluster has the claim it waits, and says why.
-        let (_, third) = try await submit("-M", "one", "--wrap", "true")
+        let third = try await String(submit("-M", "one", "--wrap", "true").output.prefix { $0 != ";" })
         try await poll("it says why", timeout: .seconds(20)) {
           let shown = try await desk.run("scontrol", "show", "job", third).output
           return shown.contains("Reason=PartitionConfig") || shown.contains("lab")

@@ -146,6 +146,7 @@ struct JobFiles: Sendable {
         Array("slurmstepd: error: *** JOB \(line.number) ON \(line.cluster) CANCELLED AT \(time) \(reason)***\n".utf8))
     }
     guard task.hasResults, let node = task.node else { return }
+    try FileManager.default.createDirectory(atPath: Self.directory, withIntermediateDirectories: true)
     let scratch = "\(Self.directory)/.results-\(UInt64.random(in: 0 ... .max)).tar"
     defer { unlink(scratch) }
     let path = here.workflow(
