@@ -63,7 +63,13 @@ extension KubernetesExecutor {
       if isWhole { return }
     }
     guard !pod.isGone else { return }
-    // A node that does not answer must not keep an end from being told.
+    let isWhole = await reads.run { await readLog(id, of: pod) }
+    guard !isWhole else { return }
+    logger.warning("the log of a run could not be read to its end", metadata: ["run": "\(id.hexadecimal)"])
+  }
+
+  /// A node that does not answer must not keep an end from being told.
+  private func readLog(_ id: RunID, of pod: PodFacts) async -> Bool {
     let reading = Task { [weak self] in
       for attempt in 1...Self.attempts {
         if await self?.copyLog(id, of: pod, follows: false) ?? true { return true }
@@ -71,8 +77,7 @@ extension KubernetesExecutor {
       }
       return false
     }
-    guard await !Self.outcome(of: reading, within: Self.readingPatience) else { return }
-    logger.warning("the log of a run could not be read to its end", metadata: ["run": "\(id.hexadecimal)"])
+    return await Self.outcome(of: reading, within: Self.readingPatience)
   }
 
   /// - Returns: false, too, for a task that took too long, which is cancelled.

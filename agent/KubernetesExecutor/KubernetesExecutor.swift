@@ -19,6 +19,8 @@ public actor KubernetesExecutor: Executor {
   nonisolated let trash: Trash
   nonisolated let logger: Logger
   nonisolated let writes = Limiter(limit: 16)
+  /// Thousands of runs may end in one moment: their logs are read a few at a time.
+  nonisolated let reads = Limiter(limit: 16)
   let clock = ContinuousClock()
 
   var runs: [RunID: TrackedRun] = [:]
