@@ -258,6 +258,30 @@ struct ResourceTemplateTests {
   }
 
   @Test(
+    "values of an object are printed as kubectl prints them",
+    arguments: [
+      ("{.metadata.name}", "w"), ("name={.metadata.name}{'\\n'}", "name=w\n"), ("plain", "plain"),
+      ("{.items[*].n}", "1 2"), ("{range .items[*]}{.n}:{.t};{end}", "1:a;2:b;"), ("{range .none[*]}{.n}{end}x", "x"),
+      ("{.items[0]}", #"{"n":1,"t":"a"}"#), ("{.items[?(@.t==\"b\")].n}", "2"), ("{.missing.part}", ""),
+      ("{.metadata.labels.a\\.b/c}", "dotted"), ("{.metadata.labels['a.b/c']}", "dotted"), ("{.items[-1].t}", "b"),
+      ("{.ok}", "true"), ("{@.metadata.name}", "w"), ("{.items}", #"[{"n":1,"t":"a"},{"n":2,"t":"b"}]"#),
+    ])
+  func kubectlPaths(template: String, printed: String) throws {
+    let object: JSONValue = [
+      "metadata": ["name": "w", "labels": ["a.b/c": "dotted"]], "ok": true,
+      "items": [["n": 1, "t": "a"], ["n": 2, "t": "b"]],
+    ]
+    #expect(try KubectlPath.text(template, of: object) == printed)
+  }
+
+  @Test(
+    "what is no template of kubectl is refused",
+    arguments: ["{.a", "{end}", "{range .items[*]}x", "{range .none}x", "{.a[}"])
+  func badPaths(template: String) {
+    #expect(throws: FederationError.self) { try KubectlPath.text(template, of: ["items": [1]]) }
+  }
+
+  @Test(
     "what is no list of requirements is refused",
     arguments: ["", "a >", "a > b", "a in b", "a in (b", "a b", "a,", "a..b", "a = b c"])
   func badConditions(text: String) {

@@ -504,10 +504,12 @@ extension RunTable {
     awaitedDaemons.remove(id)
     append(event: phase, of: id, message: message, outcome: outcome, at: now)
     changes.append(.ended(id, phase, logBytes: logBytes))
+    var hasRun = false
+    if case .collecting? = runs[id]?.state { hasRun = true }
     runs[id]!.state = .ended(phase)
     runs[id]!.logLength = logBytes
-    // That there is nothing is told, too, so that nobody waits for it; but nothing waits here for its answer.
-    actions.append(.shipLog(id, length: logBytes, isFinal: true))
+    // Of what has run it is told, too, that there is nothing, so that nobody waits for it; but nothing waits here for the answer.
+    if hasRun || logBytes > 0 { actions.append(.shipLog(id, length: logBytes, isFinal: true)) }
     if logBytes == 0 { runs[id]!.isLogComplete = true }
   }
 
