@@ -11,6 +11,7 @@ extension KubernetesExecutor {
   private static var shortestGraceSeconds: Int64 { 1 }
   /// For an API server that does not answer.
   static var retryPause: Duration { .seconds(5) }
+  private static var turnPatience: Duration { .seconds(300) }
   private static var attachPatience: Duration { .seconds(15) }
 
   /// Kubernetes knows one way to ask a program to end, which is SIGTERM: other signals are not passed on.
@@ -129,7 +130,9 @@ extension KubernetesExecutor {
       if let namespace, HostFiles.exists(directory + "/namespace") || runs[id]?.job != nil {
         leaving[id] = Leaving(
           namespace: namespace, uid: runs[id]?.job?.uid, secretUID: runs[id]?.secretUID,
-          orphans: runs[id]?.pods.values.filter { !$0.isGone && $0.owner == nil } ?? [], due: clock.now)
+          orphans: runs[id]?.pods.values.filter { !$0.isGone && $0.owner == nil } ?? [],
+          // It waits for its turn below; what is tried again, the clock finds.
+          due: clock.now + Self.turnPatience)
         going.append(id)
       }
       runs[id] = nil
@@ -151,7 +154,7 @@ extension KubernetesExecutor {
   /// Takes the finalizer away and deletes Job and Secret: ours alone, by their UID (I7).
   func remove(_ id: RunID) async {
     guard var left = leaving[id] else { return }
-    left.due = clock.now + .seconds(60)
+    left.due = clock.now + Self.turnPatience
     leaving[id] = left
     let name = ObjectName(mark: mark, run: id).text
     do throws(FederationError) {
