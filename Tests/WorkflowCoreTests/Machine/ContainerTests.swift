@@ -127,7 +127,7 @@ struct ContainerTests {
       ),
       ("container: {image: i}\nsidecars: [{name: main, image: i}]", "two containers are named"),
       ("suspend: {}\nsidecars: [{name: s, image: i}]", "belong to a container"),
-      ("container: {image: i}\nsidecars: [{name: s, image: i, lifecycle: {}}]", "life-cycle"),
+      ("container: {image: i}\nsidecars: [{name: s, image: i, restartPolicy: Always}]", "restart policies"),
     ])
   func refusals(template: String, message: String) {
     #expect {
