@@ -66,8 +66,15 @@ extension KubernetesExecutor {
       for (id, left) in leaving where left.namespace == namespace && left.uid.map({ !names.contains($0) }) ?? false {
         leaving[id] = nil
       }
+      considerAll(in: namespace, whose: "jobs")
     case .silent: break
     }
+  }
+
+  /// One of the two lists by which runs are judged is complete.
+  private func considerAll(in namespace: String, whose list: String) {
+    synchronized.insert("\(namespace)/\(list)")
+    for (id, run) in runs where run.namespace == namespace && !run.isOver { consider(id) }
   }
 
   private func saw(_ job: JobFacts) {
@@ -120,10 +127,8 @@ extension KubernetesExecutor {
     case .synchronized(let pods):
       let uids = Set(pods.map(\.uid))
       for pod in pods { saw(pod) }
-      for (id, run) in runs where run.namespace == namespace {
-        runs[id]!.keptPods(uids)
-        if !run.isOver { consider(id) }
-      }
+      for (id, run) in runs where run.namespace == namespace { runs[id]!.keptPods(uids) }
+      considerAll(in: namespace, whose: "pods")
     case .silent: break
     }
   }
@@ -161,6 +166,8 @@ extension KubernetesExecutor {
   /// Comes to a verdict, and acts on it.
   func consider(_ id: RunID) {
     guard let run = runs[id], !run.isOver, !run.isEnding else { return }
+    // A Job without its pods, whose list is not here yet, would look like one that never had any.
+    guard ["jobs", "pods"].allSatisfy({ synchronized.contains("\(run.namespace)/\($0)") }) else { return }
     // Its submission is not answered yet.
     guard run.job != nil || !run.pods.isEmpty || run.isJobGone else { return }
     if let end = run.stop {
