@@ -6,6 +6,10 @@ cd "$(dirname "$0")/.."
 requirements=Tests/Clients/requirements.txt
 sum=$(sha256sum "$requirements" | cut -c 1-12)
 cache=${FUBINI_CLIENTS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/fubini}/argo-clients-$sum
+# Two suites may ask at once.
+mkdir -p "${cache%/*}"
+exec 9>"$cache.lock"
+flock 9
 if [ ! -e "$cache/ready" ]; then
   rm -rf "$cache"
   mkdir -p "$cache"

@@ -8,12 +8,12 @@ set -u
 cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|^ControlPlaneCoreTests\.FairShareTests/|/(ForeignDataTests|PreemptionTests|MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|SlurmOverlapTests|SiteDefaultTests|GangTests|ApptainerTests|MolecularDynamicsTests)/'
+on_slurm='^(SlurmExecutorTests|LocalSlurmTests)\.|^ControlPlaneCoreTests\.FairShareTests/|/(ForeignDataTests|PreemptionTests|MappedSlurmTests|ThreeClusterTests|SlurmFaultTests|SlurmOverlapTests|SiteDefaultTests|GangTests|ApptainerTests|MolecularDynamicsTests|SlurmClientTests|ArgoCorpusTests)/'
 tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
 
 # half NAME PORTS OPTION PATTERN: each half draws the ports of its servers from a range of its own, below those that Slurm's are drawn from.
 half() {
-  FUBINI_TEST_PORTS=$2 timeout -k 10 2400 "$tests" --testing-library swift-testing --no-parallel "$3" "$4" >"$logs/$1" 2>&1
+  FUBINI_TEST_PORTS=$2 timeout -k 10 2700 "$tests" --testing-library swift-testing --no-parallel "$3" "$4" >"$logs/$1" 2>&1
   echo $? >"$logs/$1.status"
 }
 
