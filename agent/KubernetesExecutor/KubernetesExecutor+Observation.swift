@@ -1,6 +1,7 @@
 internal import Execution
 internal import FederationModel
 internal import KubernetesAPI
+internal import Logging
 internal import ProcessExecutor
 
 /// What becomes of runs: three watches for each namespace. A watch that breaks says nothing about any run.
@@ -121,15 +122,74 @@ extension KubernetesExecutor {
   private func saw(_ change: Reflector<PodFacts>.Change, in namespace: String) {
     switch change {
     case .changed(let pod): saw(pod)
-    case .deleted(var pod):
-      pod.isGone = true
-      saw(pod)
+    case .deleted(let pod): missed(pod)
     case .synchronized(let pods):
       let uids = Set(pods.map(\.uid))
       for pod in pods { saw(pod) }
-      for (id, run) in runs where run.namespace == namespace { runs[id]!.keptPods(uids) }
+      for run in runs.values where run.namespace == namespace {
+        for pod in run.pods.values where !pod.isGone && !uids.contains(pod.uid) { missed(pod) }
+      }
       considerAll(in: namespace, whose: "pods")
     case .silent: break
+    }
+  }
+
+  /// A pod is said to be gone. Where that would end a run it is asked for by its name first: only its own absence proves it.
+  private func missed(_ pod: PodFacts) {
+    guard let run = runs[pod.run], !run.isOver else { return isGone(pod) }
+    Task { await lookFor(pod) }
+  }
+
+  private func isGone(_ pod: PodFacts) {
+    var pod = pod
+    pod.isGone = true
+    saw(pod)
+  }
+
+  private func lookFor(_ pod: PodFacts) async {
+    while let run = runs[pod.run], !run.isOver {
+      do throws(FederationError) {
+        var found: PodFacts?
+        _ = try await client.list(
+          KubernetesPath.collection("v1", "pods", namespace: pod.namespace),
+          query: [("fieldSelector", "metadata.name=\(pod.name)")]
+        ) { object in
+          if let facts = PodFacts(object, mark: mark), facts.uid == pod.uid { found = facts }
+        }
+        return found.map(saw) ?? isGone(pod)
+      } catch {
+        logger.debug("a pod cannot be looked for", metadata: ["pod": "\(pod.name)", "error": "\(error)"])
+      }
+      guard (try? await Task.sleep(for: Self.retryPause)) != nil else { return }
+    }
+  }
+
+  /// The watch of Jobs may be ahead of that of pods: a Job that is over, and of which no pod is known, is not judged before its pods
+  /// were asked for.
+  private func lookForPods(of id: RunID) {
+    guard runs[id]?.isLookedFor == false else { return }
+    runs[id]!.isLookedFor = true
+    Task {
+      while (try? await Task.sleep(for: .seconds(1))) != nil, let run = runs[id], run.lacksPods {
+        do throws(FederationError) {
+          var found: [PodFacts] = []
+          let name = ObjectName(mark: mark, run: id).text
+          _ = try await client.list(
+            KubernetesPath.collection("v1", "pods", namespace: run.namespace),
+            query: [("labelSelector", "job-name=\(name)")]
+          ) { object in
+            if let facts = PodFacts(object, mark: mark), facts.run == id { found.append(facts) }
+          }
+          runs[id]?.isPodless = found.isEmpty
+          for pod in found { saw(pod) }
+          break
+        } catch {
+          logger.debug(
+            "a Job's pods cannot be looked for", metadata: ["run": "\(id.hexadecimal)", "error": "\(error)"])
+        }
+      }
+      runs[id]?.isLookedFor = false
+      consider(id)
     }
   }
 
@@ -170,6 +230,10 @@ extension KubernetesExecutor {
     guard ["jobs", "pods"].allSatisfy({ synchronized.contains("\(run.namespace)/\($0)") }) else { return }
     // Its submission is not answered yet.
     guard run.job != nil || !run.pods.isEmpty || run.isJobGone else { return }
+    if run.lacksPods {
+      if !run.isPodless { lookForPods(of: id) }
+      guard run.isPodless else { return }
+    }
     if let end = run.stop {
       if run.isQuiet { finish(id, Self.actual(end, run, now: clock.now)) }
       return

@@ -5,6 +5,10 @@ internal import FederationModel
 struct TrackedRun: Sendable {
   let id: RunID
   var namespace: String
+  /// Its pods were asked for, and there are none.
+  var isPodless = false
+  /// They are being asked for.
+  var isLookedFor = false
   var runsAs: String?
   /// Of its task: what a cancellation with no shorter one leaves it.
   var grace: Duration
@@ -63,9 +67,9 @@ struct TrackedRun: Sendable {
     self.event = event
   }
 
-  /// - Parameter uids: of all pods that there are.
-  mutating func keptPods(_ uids: Set<String>) {
-    for (uid, pod) in pods where !pod.isGone && !uids.contains(uid) { pods[uid]!.isGone = true }
+  /// Its Job is over, or is to go, and no pod of it is known.
+  var lacksPods: Bool {
+    pods.isEmpty && (isJobGone || job.map { $0.isComplete || $0.failure != nil || $0.isDeleting } ?? false)
   }
 
   func situation(now: ContinuousClock.Instant) -> PodSituation {
