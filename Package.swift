@@ -272,7 +272,8 @@ let package = Package(
       ],
       swiftSettings: settings),
     .target(
-      name: "KubernetesSupport", dependencies: ["FederationModel", "KubernetesAPI", "LocalProcess", logging],
+      name: "KubernetesSupport",
+      dependencies: ["FederationModel", "KubernetesAPI", "LocalProcess", logging],
       path: "Tests/Kubernetes", exclude: ["kubelet.py"], swiftSettings: settings),
     .testTarget(
       name: "KubernetesAPITests",
@@ -298,9 +299,9 @@ let package = Package(
       name: "FubiniCLITests",
       dependencies: [
         "FederationAPI", "FederationModel", "KubernetesAPI", "KubernetesExecutor", "KubernetesSupport", "LocalProcess",
-        "fubini", argumentParser, nioCore, nioHTTP1, nioPosix, yams,
-        "FederationAPI", "FederationModel", "LocalProcess", "LocalSlurm", "SlurmFrontDoor", "TestSupport", "fubini",
-        argumentParser, nioCore, nioHTTP1, nioPosix, subprocess,
+        "LocalSlurm", "SlurmFrontDoor", "TestSupport", "fubini", argumentParser, nioCore, nioHTTP1, nioPosix,
+        subprocess,
+        yams,
       ],
       swiftSettings: settings),
     .target(

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the suites on Kubernetes: on API servers of their own, which scripts/build-kubernetes.sh builds once; or, with
-# FUBINI_TEST_KUBECONFIG, on that cluster, in namespaces of their own, with FUBINI_TEST_AGENT_IMAGE as the agent's image.
+# FUBINI_TEST_KUBECONFIG, those of the client on that cluster, in namespaces of their own.
 # What only a server that may be killed can show is skipped there, and says so. `make test` runs none of them.
 set -eu
 cd "$(dirname "$0")/.."

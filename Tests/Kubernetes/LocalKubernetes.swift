@@ -83,9 +83,6 @@ public final class LocalKubernetes: Sendable {
   /// The kubeconfig of a cluster that is there already; nil when a cluster is started.
   public static var given: String? { environment["FUBINI_TEST_KUBECONFIG"].flatMap { $0.isEmpty ? nil : $0 } }
 
-  /// The agent's image on a given cluster.
-  public static var agentImage: String? { environment["FUBINI_TEST_AGENT_IMAGE"].flatMap { $0.isEmpty ? nil : $0 } }
-
   /// What is missing here; nil when nothing is.
   private static var problem: String? {
     guard environment["FUBINI_TEST_KUBERNETES"] == "1" else {
