@@ -2,10 +2,12 @@
 import PackageDescription
 
 /// The language rules of every target: Swift 6 mode (below), explicit existentials and imports, warnings as errors.
+///
+/// Not `MemberImportVisibility`: in which module a C structure such as `stat` counts as defined (Glibc's or CoreFoundation)
+/// depends on which files one compiler process is given together, and so on the machine's cores and on what is built anew.
 let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
-  .enableUpcomingFeature("MemberImportVisibility"),
   .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
   .treatAllWarnings(as: .error),
 ]
