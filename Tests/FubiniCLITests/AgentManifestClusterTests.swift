@@ -151,6 +151,10 @@ struct AgentManifestClusterTests {
     }
     #expect(Self.names(AgentManifest.rights) == asked(isNamespaced: true))
     #expect(Self.names(AgentManifest.clusterRights) == asked(isNamespaced: false))
+    let fluid = KubernetesPreflight.fluidRights(runtime: .init(kind: "AlluxioRuntime"))
+    #expect(
+      Self.names(AgentManifest.fluidRights(runtime: "AlluxioRuntime"))
+        == Set(fluid.flatMap { right in right.verbs.map { "\(right.group)/\(right.name) \($0)" } }))
     try await LocalKubernetes.with(configure: { $0.kubelet = .none }) { cluster in
       let client = try cluster.client()
       for document in try AgentManifestTests.documents(AgentManifestTests.manifest()) {

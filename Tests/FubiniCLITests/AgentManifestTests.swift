@@ -53,6 +53,26 @@ import Yams
     #expect(!configuration.contains("fbj1"))
   }
 
+  @Test("rights on Fluid's objects are in a manifest that declares it, and in no other")
+  func fluid() throws {
+    func role(_ manifest: AgentManifest) throws -> String {
+      try #require(find("Role", Self.documents(manifest)).first).description
+    }
+    #expect(!(try role(Self.manifest()).contains("data.fluid.io")))
+    let manifest = Self.manifest { $0.fluid = ("JindoRuntime", "2Ti") }
+    try manifest.validate()
+    let text = try role(manifest)
+    for resource in ["datasets", "dataloads", "jindoruntimes"] { #expect(text.contains(resource)) }
+    let documents = try Self.documents(manifest)
+    let configuration = try #require(find("ConfigMap", documents).first?["data"]?["agent.yaml"]?.stringValue)
+    let agent = try #require(try Yams.compose(yaml: configuration).map(Self.value))
+    #expect(
+      agent["kubernetes"]?["fluid"] == ["capacity": "2Ti", "runtime": ["kind": "JindoRuntime"], "datasets": [:]])
+    #expect(agent["kubernetes"]?["serviceAccount"] == "fubini-run")
+    #expect(throws: CommandFailure.self) { try Self.manifest { $0.fluid = ("Alluxio", "2Ti") }.validate() }
+    #expect(throws: CommandFailure.self) { try Self.manifest { $0.fluid = ("JindoRuntime", "much") }.validate() }
+  }
+
   @Test("each project of a manifest has a namespace and rights of its own")
   func mapped() throws {
     let manifest = Self.manifest {

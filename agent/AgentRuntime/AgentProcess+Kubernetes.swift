@@ -15,6 +15,7 @@ extension AgentProcess {
   struct KubernetesParts: Sendable {
     var executor: KubernetesExecutor
     var files: PodFileServer
+    var fluid: FluidDatasets?
   }
 
   /// Takes versions below 1.24, for tests: `1.20`.
@@ -31,10 +32,12 @@ extension AgentProcess {
         stateDirectory: configuration.stateDirectory, url: configuration.kubernetes.filesAddress,
         port: configuration.kubernetes.filesPort),
       workspace: { KubernetesExecutor.workspace(for: $0, in: settings.stateDirectory) }, logger: logger)
-    let executor = try KubernetesExecutor(
-      configuration: settings, client: KubernetesClient(connection, logger: logger), files: files, logger: logger)
+    let client = try KubernetesClient(connection, logger: logger)
+    let executor = try KubernetesExecutor(configuration: settings, client: client, files: files, logger: logger)
     await executor.start()
-    return KubernetesParts(executor: executor, files: files)
+    return KubernetesParts(
+      executor: executor, files: files,
+      fluid: FluidDatasets(configuration: settings, client: client, logger: logger))
   }
 
   static func kubernetesConnection(_ configuration: AgentConfiguration) throws -> KubernetesConnection {
@@ -75,6 +78,7 @@ extension AgentProcess {
     case .hostPath(let path)?: settings.cache = .hostPath(path)
     case nil: break
     }
+    settings.fluid = kubernetes.fluid
     settings.claims = Set(kubernetes.claims)
     settings.queue = kubernetes.queue
     settings.queues = kubernetes.queues

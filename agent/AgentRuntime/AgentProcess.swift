@@ -2,6 +2,7 @@ internal import Execution
 internal import FederationAPI
 internal import FederationModel
 internal import FederationPKI
+internal import KubernetesExecutor
 internal import Logging
 internal import ProcessExecutor
 internal import SlurmExecutor
@@ -56,19 +57,21 @@ final class AgentProcess: Sendable {
       path: StateDirectory.journalPath(in: state.path),
       isOnNetworkFileSystem: StateDirectory.isNetworkFileSystem(state.path))
     let contents = try await journal.contents()
-    let files: any RunFileAccess
+    let parts: ExecutorParts
     if let given {
-      (executor, files, podFiles) = (given, LocalRunFiles(executor: given), nil)
+      parts = ExecutorParts(executor: given, files: LocalRunFiles(executor: given))
     } else {
-      (executor, files, podFiles) = try await Self.executor(configuration, identity, logger)
+      parts = try await Self.executor(configuration, identity, logger)
     }
+    (executor, podFiles) = (parts.executor, parts.podFiles)
+    let files = parts.files
     let connection = ConnectionSlot()
     let meter = TransferMeter(configuration.transferLimit)
     let meters = LinkMeters(meter, links: configuration.linkLimits)
     let repository = RemoteArtifactRepository(connection: connection, meter: meters.repository)
     let data = try Self.dataPlane(
       configuration, identity.cluster, store: store, connection: connection, repository: repository, meters: meters,
-      logger: logger)
+      fluid: parts.fluid.map { FluidReplicas($0) }, logger: logger)
     self.data = data
     let driver = RunDriver(
       journal: journal, contents: contents, executor: executor, files: files, cache: data.cache,
@@ -95,6 +98,7 @@ final class AgentProcess: Sendable {
       if let notice = clock.text { inventory.notices.append(notice) }
       if let problem = driver.problem { inventory.notices.append(problem) }
       if let problem = data.exportProblem { inventory.notices.append(problem) }
+      inventory.notices += await data.notices
       inventory.linkBytesPerSecond = meter.bytesPerSecond
       inventory.cache = await data.inventory()
       return inventory
@@ -180,7 +184,7 @@ final class AgentProcess: Sendable {
 
   private static func dataPlane(
     _ configuration: AgentConfiguration, _ cluster: ClusterName, store: CertificateStore, connection: ConnectionSlot,
-    repository: RemoteArtifactRepository, meters: LinkMeters, logger: Logger
+    repository: RemoteArtifactRepository, meters: LinkMeters, fluid: FluidReplicas?, logger: Logger
   ) throws -> DataPlane {
     let settings = configuration.cache
     let events = DataEventOutbox()
@@ -201,11 +205,12 @@ final class AgentProcess: Sendable {
     let layout = CacheLayout(
       directory: configuration.cacheDirectory,
       isPassable: isMapped || configuration.sandbox == .none && geteuid() == 0, isGranted: isMapped)
+    let fetcher = ReplicaFetcher(repository: repository, sources: sources, meters: meters)
     let cache = try DataCache(
       layout: layout, capacity: settings.capacityBytes,
       reader: settings.isWriter ? nil : cluster,
       workDirectory: settings.isWriter ? nil : configuration.stateDirectory + "/work",
-      fetching: ReplicaFetcher(repository: repository, sources: sources, meters: meters), events: events)
+      fetching: fluid.map { KeptFetching(fluid: $0, others: fetcher) } ?? fetcher, keeper: fluid, events: events)
     return DataPlane(
       name: settings.name ?? cluster.text, cache: cache,
       orders: ReplicaOrders(
@@ -223,29 +228,39 @@ final class AgentProcess: Sendable {
             let identity = try identity()
             return .init(chain: identity.certificatePEM, key: identity.key.pem)
           }, limit: configuration.transferLimit, logger: logger)
-      })
+      }, fluid: fluid)
+  }
+
+  private struct ExecutorParts {
+    var executor: any Executor
+    var files: any RunFileAccess
+    var podFiles: PodFileServer?
+    /// Of a Kubernetes cluster that declares it.
+    var fluid: FluidDatasets?
   }
 
   /// What may pass (a supervisor that does not answer yet, a full disk) is waited for; an agent that ended and was started
   /// again and again would help nobody.
   private static func executor(
     _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity, _ logger: Logger
-  ) async throws -> (any Executor, any RunFileAccess, PodFileServer?) {
+  ) async throws -> ExecutorParts {
     var attempt = 0
     while true {
       do {
         if configuration.executor == .slurm, case .mapped = try configuration.declaredTenancy() {
           let mapped = try await mappedExecutor(configuration, identity, logger)
-          return (mapped, mapped, nil)
+          return ExecutorParts(executor: mapped, files: mapped)
         }
         if configuration.executor == .kubernetes {
           let parts = try await kubernetes(
             configuration, federationID: identity.federationID, cluster: identity.cluster.text, logger)
-          return (parts.executor, LocalRunFiles(executor: parts.executor), parts.files)
+          return ExecutorParts(
+            executor: parts.executor, files: LocalRunFiles(executor: parts.executor), podFiles: parts.files,
+            fluid: parts.fluid)
         }
         let executor = try await makeExecutor(configuration, identity)
         let hasUsers = (executor as? ProcessExecutor)?.runsAsOthers ?? false
-        return (executor, LocalRunFiles(executor: executor, mayLink: hasUsers), nil)
+        return ExecutorParts(executor: executor, files: LocalRunFiles(executor: executor, mayLink: hasUsers))
       } catch let error as FederationError where error.isRetryable {
         attempt += 1
         logger.error("the executor cannot be started; trying again", metadata: ["error": "\(error.publicMessage)"])

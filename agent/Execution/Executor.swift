@@ -179,9 +179,26 @@ public struct StagedInput: Hashable, Sendable, Codable {
   public var hostPath: String
   /// Absolute, as the run sees it.
   public var path: String
-  public init(hostPath: String, path: String) {
+  /// Of a Kubernetes cluster: where it is instead of at `hostPath`.
+  public var claim: Claim?
+
+  /// A directory of a volume claim.
+  public struct Claim: Hashable, Sendable, Codable {
+    public var name: String
+    public var namespace: String
+    /// Empty: its root.
+    public var subPath: String
+    public init(name: String, namespace: String, subPath: String = "") {
+      self.name = name
+      self.namespace = namespace
+      self.subPath = subPath
+    }
+  }
+
+  public init(hostPath: String, path: String, claim: Claim? = nil) {
     self.hostPath = hostPath
     self.path = path
+    self.claim = claim
   }
 }
 

@@ -233,16 +233,12 @@ struct PodContainers {
     variables.enumerated().map { index, variable in
       let key = "\(prefix)-\(index)"
       secrets.data[key] = Array(variable.value.utf8)
-      let name = ObjectName(mark: mark, run: request.id).text
+      let name = ObjectName(mark: configuration.mark, run: request.id).text
       return [
         "name": .string(variable.name),
         "valueFrom": ["secretKeyRef": ["name": .string(name), "key": .string(key)]],
       ]
     }
-  }
-
-  private var mark: String {
-    OwnershipMark.text(federationID: configuration.federationID, cluster: configuration.cluster)
   }
 }
 

@@ -74,7 +74,7 @@ public actor KubernetesExecutor: Executor {
     self.client = client
     self.files = files
     self.logger = logger
-    mark = OwnershipMark.text(federationID: configuration.federationID, cluster: configuration.cluster)
+    mark = configuration.mark
     let directory = configuration.stateDirectory
     for path in [directory, directory + "/runs"] { try HostFiles.makeDirectory(path) }
     trash = try Trash(directory: directory + "/trash")

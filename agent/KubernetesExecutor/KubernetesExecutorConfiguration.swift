@@ -1,3 +1,4 @@
+internal import Execution
 public import FederationModel
 
 /// What an operator decides about a Kubernetes cluster, as the executor needs it.
@@ -55,6 +56,8 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
   public var cacheDirectory = ""
   /// Names of volume claims that runs may mount, each in the run's namespace.
   public var claims: Set<String> = []
+  /// What Fluid keeps; nil: the cluster has no Fluid.
+  public var fluid: FluidConfiguration?
   /// Of Kueue; nil: Kubernetes starts pods itself.
   public var queue: String?
   public var queues: [ProjectName: String] = [:]
@@ -88,6 +91,14 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
 
   /// All that the agent watches.
   var allNamespaces: [String] { namespaces.isEmpty ? [namespace] : Set(namespaces.values).sorted() }
+
+  /// By which objects are known as ours.
+  var mark: String { OwnershipMark.text(federationID: federationID, cluster: cluster) }
+
+  /// Where Fluid keeps a replica; nil: it does not.
+  func fluidPlace(of key: DataKey) -> FluidPlace? {
+    fluid?.place(of: key, mark: mark) { project in try? namespace(of: project) }
+  }
 
   func queue(of project: ProjectName) -> String? { queues[project] ?? queue }
 }

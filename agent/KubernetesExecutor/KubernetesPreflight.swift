@@ -39,6 +39,22 @@ public enum KubernetesPreflight {
       lack: "what others' pods take of the nodes is then not known"),
   ]
 
+  /// All that an agent with this configuration needs.
+  static func rights(_ configuration: KubernetesExecutorConfiguration) -> [Right] {
+    guard let fluid = configuration.fluid else { return rights }
+    return rights + fluidRights(runtime: fluid.runtime)
+  }
+
+  static func fluidRights(runtime: FluidConfiguration.Runtime?) -> [Right] {
+    let lack = "data sets that Fluid is to keep are then not brought here"
+    let group = "data.fluid.io"
+    let common = ["dataloads", "datasets"].map {
+      Right(verbs: ["create", "get", "list", "watch", "delete"], group: group, resource: $0, lack: lack)
+    }
+    guard let runtime else { return common }
+    return common + [Right(verbs: ["create", "get"], group: group, resource: runtime.resource, lack: lack)]
+  }
+
   /// Changes nothing.
   public static func findings(
     _ configuration: KubernetesExecutorConfiguration, _ client: KubernetesClient
@@ -55,8 +71,10 @@ public enum KubernetesPreflight {
           ? "\(client.connection.server) is \(version.gitVersion)"
           : "\(version.gitVersion): 1.\(configuration.minimumMinor) or newer is needed", level: isNew ? .ok : .failed)
     ]
-    for namespace in configuration.allNamespaces { findings += await rights(in: namespace, client) }
-    findings += await rights(in: nil, client)
+    for namespace in configuration.allNamespaces {
+      findings += await check(rights(configuration), in: namespace, client)
+    }
+    findings += await check(rights(configuration), in: nil, client)
     findings.append(
       Finding(
         check: "image", text: "pods begin with \(configuration.image); whether nodes can pull it, only a pod tells",
@@ -64,7 +82,9 @@ public enum KubernetesPreflight {
     return findings
   }
 
-  private static func rights(in namespace: String?, _ client: KubernetesClient) async -> [Finding] {
+  private static func check(
+    _ rights: [Right], in namespace: String?, _ client: KubernetesClient
+  ) async -> [Finding] {
     let place = namespace.map { "namespace \($0)" } ?? "the cluster"
     var missing: [(Right, String)] = []
     for right in rights where right.isNamespaced == (namespace != nil) {

@@ -20,6 +20,7 @@ struct PodVolumes {
   /// Files of the Secret.
   private(set) var secretData: [String: [UInt8]] = [:]
   private var hasCache = false
+  private var dataClaims: [String] = []
   /// Paths of scratch directories, normalised, in the order of their volumes.
   private var scratch: [String] = []
 
@@ -154,7 +155,15 @@ struct PodVolumes {
     for input in request.inputs {
       let path = try Self.absolute(input.path)
       let below = configuration.cacheDirectory + "/"
-      if configuration.cache != nil, !configuration.cacheDirectory.isEmpty, input.hostPath.hasPrefix(below) {
+      if let claim = input.claim {
+        guard try configuration.namespace(of: request.project) == claim.namespace else {
+          throw FederationError(
+            .unplaceable,
+            "Fluid keeps a data set of another project in namespace \(claim.namespace), and pods mount claims of their own alone"
+          )
+        }
+        mount(dataVolume(claim.name), at: path, subPath: claim.subPath, isReadOnly: true)
+      } else if configuration.cache != nil, !configuration.cacheDirectory.isEmpty, input.hostPath.hasPrefix(below) {
         mountCache()
         mount("fubini-cache", at: path, subPath: String(input.hostPath.dropFirst(below.count)), isReadOnly: true)
       } else {
@@ -174,6 +183,17 @@ struct PodVolumes {
     inputs.append(PodPlan.Input(index: index, path: path))
     sources.append(source)
     mount("fubini-files", at: path, subPath: "in/\(index)", isReadOnly: isReadOnly)
+  }
+
+  /// The volume of a claim that Fluid made, once for the pod.
+  private mutating func dataVolume(_ claim: String) -> String {
+    if let index = dataClaims.firstIndex(of: claim) { return "data-\(index)" }
+    dataClaims.append(claim)
+    let name = "data-\(dataClaims.count - 1)"
+    volumes.append([
+      "name": .string(name), "persistentVolumeClaim": ["claimName": .string(claim), "readOnly": true],
+    ])
+    return name
   }
 
   private mutating func mountCache() {

@@ -20,6 +20,8 @@ struct AgentManifest: Hashable {
   var storageClass: String?
   /// Of the agent's volume: journal, staged files, cache.
   var storage = "20Gi"
+  /// Of a cluster with Fluid: the kind of runtime that Datasets of ours get, and what they may hold in sum.
+  var fluid: (runtime: String, capacity: String)?
 
   static let name = "fubini-agent"
   static let runAccount = "fubini-run"
@@ -41,6 +43,15 @@ struct AgentManifest: Hashable {
   static let clusterRights: [(group: String, resource: String, verbs: [String])] = [
     ("", "nodes", ["list"]), ("", "pods", ["list"]),
   ]
+
+  /// Where Fluid is declared.
+  static func fluidRights(runtime: String) -> [(group: String, resource: String, verbs: [String])] {
+    let verbs = ["create", "get", "list", "watch", "delete"]
+    return [
+      ("data.fluid.io", "dataloads", verbs), ("data.fluid.io", "datasets", verbs),
+      ("data.fluid.io", runtime.lowercased() + "s", ["create", "get"]),
+    ]
+  }
 
   /// - Throws: a usage error that names the option.
   func validate() throws {
@@ -67,6 +78,15 @@ struct AgentManifest: Hashable {
     }
     try check(
       Self.isPlain(storage) && (Quantity.parse(storage) ?? 0) > 0, "--storage", storage, "an amount like 20Gi")
+    if let fluid {
+      try check(
+        fluid.runtime.hasSuffix("Runtime")
+          && fluid.runtime.utf8.allSatisfy { (0x41...0x5a).contains($0) || (0x61...0x7a).contains($0) },
+        "--fluid", fluid.runtime, "a kind of Fluid's runtimes, as AlluxioRuntime")
+      try check(
+        Self.isPlain(fluid.capacity) && (Quantity.parse(fluid.capacity) ?? 0) > 0, "--fluid-capacity", fluid.capacity,
+        "an amount like 1Ti")
+    }
     // What the control plane says goes through the same sieve.
     try check(Self.isPlain(token) && Self.isPlain(server), "the control plane's answer", server, "HOST:PORT")
   }
@@ -155,7 +175,7 @@ struct AgentManifest: Hashable {
       metadata:
       \(metadata(Self.name, in: namespace))
       rules:
-      \(Self.rules(Self.rights))
+      \(Self.rules(Self.rights + (fluid.map { Self.fluidRights(runtime: $0.runtime) } ?? [])))
 
       """,
       """
@@ -212,6 +232,11 @@ struct AgentManifest: Hashable {
     return "tenancy: mapped\n    projects:" + projects
   }
 
+  private var fluidConfiguration: String {
+    guard let fluid else { return "" }
+    return "\n      fluid: {capacity: \(fluid.capacity), runtime: {kind: \(fluid.runtime)}, datasets: {}}"
+  }
+
   private var configuration: String {
     """
     apiVersion: v1
@@ -230,7 +255,7 @@ struct AgentManifest: Hashable {
           image: "\(image)"
           filesAddress: https://\(Self.name).\(agentNamespace).svc:\(Self.filesPort)
           filesPort: \(Self.filesPort)
-          serviceAccount: \(Self.runAccount)
+          serviceAccount: \(Self.runAccount)\(fluidConfiguration)
 
     """
   }

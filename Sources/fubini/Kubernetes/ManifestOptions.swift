@@ -20,11 +20,17 @@ struct ManifestOptions: ParsableArguments {
   var storageClass: String?
   @Option(help: "With --print-manifest: the size of the agent's volume.") var storage = "20Gi"
 
+  @Option(
+    help: "With --print-manifest, of a cluster with Fluid: the kind of runtime of its Datasets, as AlluxioRuntime.")
+  var fluid: String?
+  @Option(help: "With --fluid: what Fluid may hold of the federation's data sets in sum.")
+  var fluidCapacity = "1Ti"
+
   /// Before anything is made: what cannot be printed must not cost a token.
   func validate() throws {
     guard printManifest else {
-      guard project == nil, namespaces.isEmpty, storageClass == nil else {
-        throw ValidationError("--project, --namespace and --storage-class belong to --print-manifest.")
+      guard project == nil, namespaces.isEmpty, storageClass == nil, fluid == nil else {
+        throw ValidationError("--project, --namespace, --storage-class and --fluid belong to --print-manifest.")
       }
       return
     }
@@ -44,7 +50,8 @@ struct ManifestOptions: ParsableArguments {
     }
     return AgentManifest(
       cluster: cluster, token: token, server: server, image: image, agentNamespace: agentNamespace,
-      namespaces: places, storageClass: storageClass, storage: storage)
+      namespaces: places, storageClass: storageClass, storage: storage,
+      fluid: fluid.map { ($0, fluidCapacity) })
   }
 
   func text(_ join: JoinDocument) throws -> String {

@@ -79,9 +79,48 @@ import Testing
     #expect(kubernetes.filesPort == 7444)
   }
 
+  @Test("What Fluid keeps is read, and reaches the executor")
+  func fluid() throws {
+    let configuration = try Self.parse(
+      Self.block + """
+          fluid:
+            capacity: 2Ti
+            runtime:
+              kind: AlluxioRuntime
+              spec: {replicas: 2, tieredstore: {levels: [{mediumtype: SSD, quota: 500Gi, high: "0.95"}]}}
+            datasets:
+              physics/genomes: {dataset: archive, path: /2024/train/, version: 3, replicas: 2}
+              images:
+                mountPoint: s3://bucket/images
+                options: {alluxio.underfs.s3.endpoint: "http://minio:9000"}
+                secretOptions: {aws.accessKeyId: {name: s3, key: id}}
+        """
+    ).validated()
+    var connection = KubernetesConnection(server: "https://x")
+    connection.namespace = "runs"
+    let fluid = try #require(
+      try AgentProcess.kubernetesConfiguration(configuration, connection, federationID: "fed", cluster: "c").fluid)
+    #expect(fluid.capacity == .gibibytes(2048))
+    #expect(fluid.runtime?.spec["replicas"] == 2)
+    // A text that looks like a number stays one, as in Kubernetes.
+    #expect(fluid.runtime?.spec["tieredstore"]?["levels"]?[0]?["high"] == "0.95")
+    let genomes = try #require(fluid.datasets["physics/genomes"])
+    #expect(genomes.dataset == "archive" && genomes.path == "2024/train" && genomes.version == 3 && genomes.copies == 2)
+    let images = try #require(fluid.datasets["images"])
+    #expect(images.mountPoint == "s3://bucket/images")
+    #expect(images.options == ["alluxio.underfs.s3.endpoint": "http://minio:9000"])
+    #expect(images.secretOptions == ["aws.accessKeyId": .init(name: "s3", key: "id")])
+  }
+
   @Test(
     "What cannot be is refused by its key",
     arguments: [
+      ("kubernetes: {fluid: {datasets: {}}}", "kubernetes.fluid"),
+      ("kubernetes: {fluid: {capacity: 1Gi, runtime: {kind: alluxio}}}", "kubernetes.fluid.runtime.kind"),
+      ("kubernetes: {fluid: {capacity: 1Gi, datasets: {a: {}}}}", "kubernetes.fluid.datasets.a"),
+      ("kubernetes: {fluid: {capacity: 1Gi, datasets: {a: {dataset: b, mountPoint: s3}}}}", "not both"),
+      ("kubernetes: {fluid: {capacity: 1Gi, datasets: {a: {dataset: b, path: ../c}}}}", "datasets.a.path"),
+      (block + "  fluid: {capacity: 1Gi}\ncache: {writer: false}", "kubernetes.fluid"),
       ("kubernetes: {imgae: x}", "did you mean \"kubernetes.image\""),
       ("kubernetes: {image: x, filesAddress: \"http://x\"}", "kubernetes.filesAddress"),
       ("kubernetes: {filesAddress: \"https://x:1\"}", "kubernetes.image"),

@@ -54,16 +54,16 @@ final class KubernetesFixture: Sendable {
     admin = try cluster.client()
     namespace = try await cluster.namespace(admin)
     directory = try TemporaryDirectory()
-    let token = try await Self.grant(KubernetesPreflight.rights, in: namespace, admin)
-    try cluster.writeKubeconfig(token: token, namespace: namespace, to: directory.path + "/kubeconfig")
-    let connection = try KubernetesConnection.kubeconfig(directory.path + "/kubeconfig", context: nil)
-    client = try cluster.client(connection)
     var configuration = KubernetesExecutorConfiguration(
       stateDirectory: directory.path + "/kubernetes", federationID: "fed", cluster: "cloud", namespace: namespace,
       image: Self.agentImage)
     configuration.minimumMinor = 20
     settings(&configuration)
     self.configuration = configuration
+    let token = try await Self.grant(KubernetesPreflight.rights(configuration), in: namespace, admin)
+    try cluster.writeKubeconfig(token: token, namespace: namespace, to: directory.path + "/kubeconfig")
+    let connection = try KubernetesConnection.kubeconfig(directory.path + "/kubeconfig", context: nil)
+    client = try cluster.client(connection)
     try POSIXFile.makeDirectories(directory.path + "/agent")
     let port = try ServerProcess.freePort()
     let state = configuration.stateDirectory

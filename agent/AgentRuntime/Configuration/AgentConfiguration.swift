@@ -93,6 +93,10 @@ public struct AgentConfiguration: Sendable, Equatable {
     }
     if executor == .kubernetes {
       try kubernetes.validate()
+      if kubernetes.fluid != nil, !cache.isWriter {
+        throw FederationError(
+          .invalidArgument, "kubernetes.fluid belongs to an agent that writes its cache, and cache.writer is false")
+      }
       if images != Self().images, let rule = images.first(where: { $0.runsAs == "host" }) {
         throw FederationError(
           .invalidArgument,

@@ -6,7 +6,7 @@ extension ConfigurationParser {
   static let kubernetesKeys = [
     "kubeconfig", "context", "namespace", "image", "imagePullPolicy", "imagePullSecrets", "filesAddress", "filesPort",
     "nodeSelector", "tolerations", "priorityClass", "serviceAccount", "serviceAccounts", "privileged", "cache",
-    "claims", "kueue", "pools", "maxJobs",
+    "claims", "kueue", "pools", "maxJobs", "fluid",
   ]
   private static let tolerationKeys = ["key", "operator", "value", "effect", "tolerationSeconds"]
   private static let poolKeys = ["name", "resources", "max", "startupTime"]
@@ -42,6 +42,7 @@ extension ConfigurationParser {
       case "claims": kubernetes.claims = try list(path, value) { try text(path, $0) }
       case "kueue": try setKueue(path, value, in: &kubernetes)
       case "pools": kubernetes.pools = try list(path, value) { try pool(path, $0) }
+      case "fluid": kubernetes.fluid = try fluid(path, value)
       case "maxJobs": kubernetes.maxJobs = try number(path, value, 1...1_000_000)
       default: throw FederationError(.internal, "The configuration key \(path) is not read")
       }

@@ -1,4 +1,5 @@
 public import FederationModel
+public import KubernetesExecutor
 
 /// What an operator decides about a Kubernetes cluster: the block `kubernetes` of the agent's configuration.
 public struct KubernetesConfiguration: Sendable, Equatable {
@@ -48,6 +49,8 @@ public struct KubernetesConfiguration: Sendable, Equatable {
   public var cache: Cache?
   /// `claims`: names of volume claims that runs may mount.
   public var claims: [String] = []
+  /// `fluid`: data sets that Fluid keeps.
+  public var fluid: FluidConfiguration?
   /// `kueue.queue`, `kueue.queues`: of Kueue, for all projects and by project.
   public var queue: String?
   public var queues: [ProjectName: String] = [:]

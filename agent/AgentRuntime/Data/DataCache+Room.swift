@@ -19,7 +19,7 @@ extension DataCache {
   ) async throws {
     guard reader == nil else { return }
     try Task.checkCancellation()
-    let sizes = Dictionary(wanted.map { ($0.key, $0.size) }, uniquingKeysWith: max)
+    let sizes = Dictionary(wanted.map { ($0.key, room($0.key, $0.size)) }, uniquingKeysWith: max)
     // Whoever tries again has it still, and must not wait behind those who wait for that.
     note(wanted)
     if sizes.keys.allSatisfy({ holders[$0]?.contains(holder) == true && (entries[$0] != nil || reserved[$0] != nil) }) {
@@ -85,7 +85,7 @@ extension DataCache {
     let excess = bytes + reservedBytes + needed - capacity
     let read = needed == 0 ? [] : readElsewhere()
     let evictable =
-      needed == 0 ? [:] : entries.filter { sizes[$0.key] == nil && !isPinned($0.key, read) }
+      needed == 0 ? [:] : entries.filter { sizes[$0.key] == nil && !isElsewhere($0.key) && !isPinned($0.key, read) }
     let evictableBytes = evictable.values.reduce(0) { $0 + $1.size }
     // What is larger than the whole cache is taken when nothing else is left.
     let isAlone = bytes - evictableBytes + reservedBytes == 0

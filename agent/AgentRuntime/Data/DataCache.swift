@@ -65,6 +65,8 @@ actor DataCache {
   nonisolated let workDirectory: String
   /// nil: this agent writes the cache; else its own name in `pins`.
   nonisolated let reader: ClusterName?
+  /// Of replicas that are not in this directory; nil: all are.
+  nonisolated let keeper: (any ReplicaKeeper)?
   let fetching: any ReplicaFetching
   let events: DataEventOutbox
   var entries: [DataKey: Entry] = [:]
@@ -92,13 +94,14 @@ actor DataCache {
   /// Opens the cache. Leftovers of a killed agent are removed; whole replicas are kept, by age of their last use.
   init(
     layout: CacheLayout, capacity: Int64, reader: ClusterName? = nil, workDirectory: String? = nil,
-    fetching: any ReplicaFetching, events: DataEventOutbox = DataEventOutbox()
+    fetching: any ReplicaFetching, keeper: (any ReplicaKeeper)? = nil, events: DataEventOutbox = DataEventOutbox()
   ) throws {
     self.layout = layout
     self.workDirectory = workDirectory ?? layout.work
     self.capacity = capacity
     self.reader = reader
     self.fetching = fetching
+    self.keeper = keeper
     self.events = events
     try layout.make()
     if let reader {
@@ -112,10 +115,16 @@ actor DataCache {
     var found = try Self.objects(in: layout) + Self.trees(in: layout)
     found.sort { $0.seconds < $1.seconds }
     for one in found {
+      if one.key.sha256 == nil, KeptReplica.place(layout.tree(one.key)) != keeper?.place(of: one.key)?.text {
+        // Of what an operator has declared since: it is to be had from where it is now.
+        POSIXFile.removeTree(layout.tree(one.key))
+        continue
+      }
       useCounter += 1
       entries[one.key] = Entry(
         size: one.size, lastUse: useCounter, lastUseAt: Timestamp(milliseconds: Int64(one.seconds) * 1000))
-      bytes += one.size
+      bytes += Self.room(one.key, one.size, keeper)
+      if keeper?.place(of: one.key) != nil { keeper?.kept(one.key, size: one.size) }
     }
     for name in try POSIXFile.entries(ofPath: layout.unstored) {
       if entries[DataKey(sha256: name)] != nil { unstored.insert(name) } else { unlink(layout.unstoredMark(name)) }
@@ -258,7 +267,27 @@ actor DataCache {
     guard entries[key] == nil else { return }
     useCounter += 1
     entries[key] = Entry(size: size, lastUse: useCounter, lastUseAt: SystemClock.now, rank: age)
-    bytes += size
+    bytes += room(key, size)
+    if isElsewhere(key) { keeper?.kept(key, size: size) }
+  }
+
+  /// Whether somebody else keeps it.
+  func isElsewhere(_ key: DataKey) -> Bool { keeper?.place(of: key) != nil }
+
+  /// What it takes of this cache.
+  func room(_ key: DataKey, _ size: Int64) -> Int64 { Self.room(key, size, keeper) }
+  private static func room(_ key: DataKey, _ size: Int64, _ keeper: (any ReplicaKeeper)?) -> Int64 {
+    keeper?.place(of: key) == nil ? size : 0
+  }
+
+  /// Whoever keeps it elsewhere does not have all of it any more. Runs that read it go on.
+  func lost(_ key: DataKey) {
+    guard isElsewhere(key), flights[key] == nil, let entry = entries.removeValue(forKey: key) else { return }
+    lastNumber += 1
+    let aside = "\(layout.work)/gone-\(lastNumber)"
+    if rename(layout.replica(key), aside) == 0 { Self.removeLater(aside) }
+    pinnedByOrder.remove(key)
+    events.gone(key, because: "evicted", size: entry.size)
   }
 
   // MARK: What is made here
@@ -294,7 +323,7 @@ actor DataCache {
     let read = readElsewhere()
     for (key, entry) in Self.leastFirst(entries) {
       guard excess > 0 else { break }
-      if !isPinned(key, read), evictByRank(key) { excess -= entry.size }
+      if !isElsewhere(key), !isPinned(key, read), evictByRank(key) { excess -= entry.size }
     }
   }
 
@@ -368,7 +397,8 @@ actor DataCache {
     guard rename(layout.replica(key), aside) == 0 || errno == ENOENT else { return false }
     if isRead(key, by: readers()), rename(aside, layout.replica(key)) == 0 { return false }
     entries[key] = nil
-    bytes -= entry.size
+    bytes -= room(key, entry.size)
+    if isElsewhere(key) { keeper?.dropped(key) }
     events.gone(key, because: reason, size: entry.size)
     Self.removeLater(aside)
     return true
@@ -391,7 +421,7 @@ actor DataCache {
   /// - Returns: what a run still needs, and who: it is to be obtained again.
   @discardableResult
   func corrupt(_ key: DataKey) -> (wanted: WantedReplica, holder: ReplicaHolder)? {
-    guard let entry = entries.removeValue(forKey: key) else { return nil }
+    guard !isElsewhere(key), let entry = entries.removeValue(forKey: key) else { return nil }
     bytes -= entry.size
     lastNumber += 1
     let aside = "\(layout.work)/corrupt-\(lastNumber)"

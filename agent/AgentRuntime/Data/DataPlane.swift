@@ -15,6 +15,7 @@ final class DataPlane: Sendable {
   let events: DataEventOutbox
   let mover: RcloneMover
   private let export: CacheExport?
+  private let fluid: FluidReplicas?
   private let name: String
   private let scrub: CacheScrub
   /// Bytes of transfers under way a second ago.
@@ -22,7 +23,7 @@ final class DataPlane: Sendable {
 
   init(
     name: String, cache: DataCache, orders: ReplicaOrders, events: DataEventOutbox, mover: RcloneMover,
-    scrub: CacheScrub, export: CacheExport?
+    scrub: CacheScrub, export: CacheExport?, fluid: FluidReplicas? = nil
   ) {
     self.name = name
     self.cache = cache
@@ -31,6 +32,7 @@ final class DataPlane: Sendable {
     self.mover = mover
     self.scrub = scrub
     self.export = export
+    self.fluid = fluid
   }
 
   /// Until the task is cancelled.
@@ -41,6 +43,7 @@ final class DataPlane: Sendable {
       group.addTask { [self] in await scrub.run() }
       group.addTask { [self] in await sweep() }
       if let export { group.addTask { await export.run() } }
+      if let fluid { group.addTask { [cache] in await fluid.run(cache) } }
       await group.waitForAll()
     }
     await orders.stopAll()
@@ -107,10 +110,15 @@ final class DataPlane: Sendable {
     // Coarse, so that not every file is news, and never more than there is: the control plane would make room for it.
     let step = min(64 << 20, max(64 << 10, cache.capacity / 64))
     let told = max(used, min(cache.capacity, (used + step - 1) / step * step))
+    let elsewhere = await fluid?.room() ?? (.zero, .zero)
     return CacheInventory(
-      name: name, capacity: ByteCount(cache.capacity), used: ByteCount(told), isWriter: cache.reader == nil,
+      name: name, capacity: ByteCount(cache.capacity) + elsewhere.capacity,
+      used: ByteCount(told) + min(elsewhere.used, elsewhere.capacity), isWriter: cache.reader == nil,
       exportURL: export?.url)
   }
+
+  /// Why what is kept elsewhere is not known.
+  var notices: [String] { get async { await fluid?.notices ?? [] } }
 
   /// Why other clusters cannot fetch from here, where they should; nil otherwise.
   var exportProblem: String? { export?.problem }

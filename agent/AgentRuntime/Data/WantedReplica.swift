@@ -38,10 +38,14 @@ extension RunRequest {
   private var hasInputs: Bool { spec.inputs.contains { $0.source != .absent } || spec.datasets?.isEmpty == false }
 
   /// The same run, with the data sets that it mounts where the cache has them.
-  func mounting(from layout: CacheLayout) -> RunRequest {
+  func mounting(from cache: DataCache) -> RunRequest {
     guard let datasets = spec.datasets, !datasets.isEmpty else { return self }
     var request = self
-    request.inputs = datasets.map { StagedInput(hostPath: layout.mountSource($0.object.key), path: $0.mountPath) }
+    request.inputs = datasets.map {
+      StagedInput(
+        hostPath: cache.layout.mountSource($0.object.key), path: $0.mountPath,
+        claim: cache.keeper?.place(of: $0.object.key)?.claim)
+    }
     return request
   }
 
@@ -82,6 +86,8 @@ final class TransferGauge: Sendable {
   }
   private let state = Mutex(Reading())
   private let isCancelled = Atomic(false)
+  /// Whether `reached` was ever told.
+  private let isReached = Atomic(false)
 
   var reading: Reading { state.withLock { $0 } }
   func moved(_ bytes: Int) {
@@ -89,6 +95,13 @@ final class TransferGauge: Sendable {
       $0.bytesDone += Int64(bytes)
       $0.bytesMoved += Int64(bytes)
       if case .export(let cluster, _)? = $0.source { $0.bytesFromClusters[cluster, default: 0] += Int64(bytes) }
+    }
+  }
+  /// Somebody else moves them, and says how many are there: what was there at first did not move now.
+  func reached(_ bytes: Int64) {
+    state.withLock { state in
+      if isReached.exchange(true, ordering: .relaxed) { state.bytesMoved += max(0, bytes - state.bytesDone) }
+      state.bytesDone = max(state.bytesDone, bytes)
     }
   }
   func found(_ bytes: Int64) { state.withLock { $0.bytesDone += bytes } }

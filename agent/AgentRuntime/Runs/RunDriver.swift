@@ -233,7 +233,7 @@ final class RunDriver: Sendable {
   }
 
   private func request(_ id: RunID) -> RunRequest? {
-    table.withLock { $0.runs[id]?.request }?.mounting(from: cache.layout)
+    table.withLock { $0.runs[id]?.request }?.mounting(from: cache)
   }
 
   private func stage(_ id: RunID) {
