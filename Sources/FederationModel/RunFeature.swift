@@ -23,6 +23,8 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
   case privilegedPods
   /// Objects of the cluster's Kubernetes API (`resource` templates).
   case resources
+  /// Batch scripts that start programs on several nodes by `srun`.
+  case steps
 
   /// Why a cluster without it is no place for such a task.
   public var lack: String {
@@ -52,6 +54,9 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
         + "asks for privileges, capabilities, sysctls or a directory of the machine"
     case .resources:
       "it does nothing to objects of Kubernetes: that takes an agent of a Kubernetes cluster whose operator allows it"
+    case .steps:
+      "it starts no job of several nodes that starts its own programs with srun: that takes a Slurm cluster whose agent is of this "
+        + "release or a later one, is not the user root, and runs jobs in sandboxes"
     }
   }
 
@@ -81,6 +86,7 @@ extension TaskSpec {
     if claims?.contains(where: { $0.workflow != nil }) == true { features.insert(.claims) }
     if let pod { features.formUnion(pod.features) }
     if resource != nil { features.insert(.resources) }
+    if federation.gangSize > 1, federation.slurm?.isBatch == true { features.insert(.steps) }
     return features
   }
 }

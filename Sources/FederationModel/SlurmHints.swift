@@ -18,11 +18,14 @@ public struct SlurmHints: Hashable, Sendable, Codable {
   public var exclusive: Bool
   /// Whether Slurm itself may put the job back into its queue. The run is lost then, and placed again.
   public var requeue: Bool
+  /// Of a gang: the program is a batch script. It starts once, on the first node, and starts what it wants on all of them by `srun`,
+  /// as in an allocation of Slurm's. What a copy asks for is what it has of each node then. nil: every copy is started.
+  public var isBatch: Bool?
 
   public init(
     partition: String? = nil, account: String? = nil, qos: String? = nil, constraint: String? = nil,
     reservation: String? = nil, licences: String? = nil, nodes: Int? = nil, tasksPerNode: Int? = nil,
-    exclusive: Bool = false, requeue: Bool = false
+    exclusive: Bool = false, requeue: Bool = false, isBatch: Bool? = nil
   ) {
     self.partition = partition
     self.account = account
@@ -34,6 +37,7 @@ public struct SlurmHints: Hashable, Sendable, Codable {
     self.tasksPerNode = tasksPerNode
     self.exclusive = exclusive
     self.requeue = requeue
+    self.isBatch = isBatch
   }
 
   public static let textBytesMax = 256

@@ -91,6 +91,7 @@ extension DocumentReader {
     var hints = SlurmHints()
     fields(of: node, FieldTables.slurm) { reader, key, value in
       switch key {
+      case "batch": hints.isBatch = reader.bool(value)
       case "exclusive": hints.exclusive = reader.bool(value) ?? false
       case "requeue": hints.requeue = reader.bool(value) ?? false
       case "nodes": hints.nodes = reader.integer(value, in: 1...Self.gangSizeMax).map { Int($0) }

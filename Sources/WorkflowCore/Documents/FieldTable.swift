@@ -374,7 +374,7 @@ enum FieldTables {
   static let gang = FieldTable(["size"])
   static let placementPolicy = FieldTable(["name", "priceThreshold", "waitThreshold"])
   static let slurm = FieldTable([
-    "account", "constraint", "exclusive", "licences", "nodes", "partition", "qos", "requeue", "reservation",
+    "account", "batch", "constraint", "exclusive", "licences", "nodes", "partition", "qos", "requeue", "reservation",
     "tasksPerNode",
   ])
   static let clusters = FieldTable(["exclude", "kinds", "labels"])

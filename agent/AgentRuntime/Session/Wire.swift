@@ -166,7 +166,7 @@ extension Fubini_Agent_V1_SlurmHints {
         constraint: try option(constraint), reservation: try option(reservation), licences: try option(licences),
         nodes: nodes > 0 ? Int(clamping: nodes) : nil,
         tasksPerNode: tasksPerNode > 0 ? Int(clamping: tasksPerNode) : nil,
-        exclusive: exclusive, requeue: requeue)
+        exclusive: exclusive, requeue: requeue, isBatch: batch ? true : nil)
     }
   }
 }

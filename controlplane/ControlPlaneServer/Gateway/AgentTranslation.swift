@@ -139,6 +139,7 @@ extension Fubini_Agent_V1_SlurmHints {
     tasksPerNode = Int64(hints.tasksPerNode ?? 0)
     exclusive = hints.exclusive
     requeue = hints.requeue
+    batch = hints.isBatch ?? false
   }
 }
 

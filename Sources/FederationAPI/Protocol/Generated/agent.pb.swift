@@ -1684,6 +1684,9 @@ public nonisolated struct Fubini_Agent_V1_SlurmHints: Sendable {
 
   public var requeue: Bool = false
 
+  /// Of a gang: the program starts once, on the first node.
+  public var batch: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -5544,7 +5547,7 @@ nonisolated extension Fubini_Agent_V1_PreemptionHook: SwiftProtobuf.Message, Swi
 
 nonisolated extension Fubini_Agent_V1_SlurmHints: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".SlurmHints"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}account\0\u{1}qos\0\u{1}constraint\0\u{1}reservation\0\u{1}licences\0\u{1}nodes\0\u{3}tasks_per_node\0\u{1}exclusive\0\u{1}requeue\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}partition\0\u{1}account\0\u{1}qos\0\u{1}constraint\0\u{1}reservation\0\u{1}licences\0\u{1}nodes\0\u{3}tasks_per_node\0\u{1}exclusive\0\u{1}requeue\0\u{1}batch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -5562,6 +5565,7 @@ nonisolated extension Fubini_Agent_V1_SlurmHints: SwiftProtobuf.Message, SwiftPr
       case 8: try { try decoder.decodeSingularInt64Field(value: &self.tasksPerNode) }()
       case 9: try { try decoder.decodeSingularBoolField(value: &self.exclusive) }()
       case 10: try { try decoder.decodeSingularBoolField(value: &self.requeue) }()
+      case 11: try { try decoder.decodeSingularBoolField(value: &self.batch) }()
       default: break
       }
     }
@@ -5598,6 +5602,9 @@ nonisolated extension Fubini_Agent_V1_SlurmHints: SwiftProtobuf.Message, SwiftPr
     if self.requeue != false {
       try visitor.visitSingularBoolField(value: self.requeue, fieldNumber: 10)
     }
+    if self.batch != false {
+      try visitor.visitSingularBoolField(value: self.batch, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -5612,6 +5619,7 @@ nonisolated extension Fubini_Agent_V1_SlurmHints: SwiftProtobuf.Message, SwiftPr
     if lhs.tasksPerNode != rhs.tasksPerNode {return false}
     if lhs.exclusive != rhs.exclusive {return false}
     if lhs.requeue != rhs.requeue {return false}
+    if lhs.batch != rhs.batch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
