@@ -79,6 +79,44 @@ struct RealSlurmTests {
     }
   }
 
+  @Test("counts of nodes and tasks become the variables that Slurm makes of them")
+  func counts() async throws {
+    let names: Set<String> = [
+      "SLURM_JOB_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "SLURM_NTASKS",
+      "SLURM_NPROCS", "SLURM_NTASKS_PER_NODE", "SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK", "SLURM_MEM_PER_NODE",
+    ]
+    try await SlurmFixture.with(
+      "alpha",
+      configure: {
+        $0.nodes = 3
+        $0.cpusPerNode = 4
+        $0.memoryMiBPerNode = 4000
+      }
+    ) { fixture in
+      for text in [
+        "-N2", "-N2 --ntasks-per-node=2", "-n4 --ntasks-per-node=2", "-N3 -n3 -c2", "-N2 -n1", "-N1 -n3", "-n2 -c2",
+        "-N2 --ntasks-per-node=2 --mem=100",
+      ] {
+        let words = text.split(separator: " ").map(String.init)
+        let file = fixture.shared + "/variables"
+        let answer = try await Self.ask(
+          "sbatch", words + ["--wait", "--chdir=/tmp", "-o", file, "--wrap", "env"], fixture.clusters[0])
+        try #require(answer.code == 0, "\(text): \(answer)")
+        var theirs: [String: String] = [:]
+        for line in try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n") {
+          let halves = line.split(separator: "=", maxSplits: 1).map(String.init)
+          if halves.count == 2, names.contains(halves[0]) { theirs[halves[0]] = halves[1] }
+        }
+        let request = try BatchRequest(
+          directives: [], environment: [], arguments: try SbatchOptions.table.scan(words).options)
+        let ours = JobEnvironment.variables(
+          request, name: "j", directory: "/tmp", host: "h", user: "u", project: "p"
+        ).filter { names.contains($0.name) }
+        #expect(Dictionary(uniqueKeysWithValues: ours.map { ($0.name, $0.value) }) == theirs, "\(text)")
+      }
+    }
+  }
+
   /// All long options of a program, by what it says of names that are cut short.
   private static func longOptions(_ program: String, _ cluster: LocalSlurmCluster) async throws -> Set<String> {
     var names: Set<String> = []

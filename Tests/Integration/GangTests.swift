@@ -146,6 +146,55 @@ extension Integration {
       }
     }
 
+    @Test("a batch script over two nodes starts once; srun in it starts on both, in the same sandbox")
+    func batchScript() async throws {
+      try await Self.with { federation, cluster, _ in
+        let desk = try SlurmFrontDoorTests.Desk(federation, "nodes")
+        try desk.write("in.txt", "from the desk\n")
+        try desk.write(
+          "job.sh",
+          """
+          #!/bin/bash
+          #SBATCH -N 2 --ntasks-per-node=2 -t 5 -J wide
+          echo "once on $SLURMD_NODENAME: $SLURM_NNODES $SLURM_NTASKS $SLURM_TASKS_PER_NODE $SLURM_JOB_CPUS_PER_NODE"
+          scontrol show hostnames
+          export NOTE="it's
+          here"
+          srun sh -c 'echo "$SLURM_PROCID $SLURM_LOCALID $SLURMD_NODENAME $SLURM_JOB_ID"; echo "$NOTE" >rank.$SLURM_PROCID' | sort
+          echo one two | srun -n 1 -N 1 tr a-z A-Z
+          srun -N 2 -n 2 --unbuffered -o %2t.log sh -c 'cat in.txt; exit $((SLURM_PROCID * 5))' 2>/dev/null
+          echo "code $?"
+          srun --output=/dev/null echo unseen; echo "code $?"
+          "$FUBINI_STEPS/srun" --chdir=/etc true; echo "code $?"
+          srun sleep 300 &
+          sleep 1; kill $!; wait $!; echo "ended"
+          """)
+        let number = try await desk.sbatch("job.sh")
+        #expect(try await desk.run("squeue", "-h", "-j", "\(number)", "-o", "%D %C").output == "2 4")
+        try await desk.ended(number)
+        let lines = desk.read("slurm-\(number).out")?.split(separator: "\n").map(String.init) ?? []
+        #expect(
+          lines.filter { !$0.hasPrefix("srun: ") && !$0.hasPrefix("slurmstepd") } == [
+            "once on hpc-1: 2 4 2(x2) 2(x2)", "hpc-1", "hpc-2", "0 0 hpc-1 \(number)", "1 1 hpc-1 \(number)",
+            "2 0 hpc-2 \(number)", "3 1 hpc-2 \(number)", "ONE TWO", "code 5", "code 0", "code 1", "ended",
+          ], "\(lines)")
+        #expect(lines.contains("srun: error: --chdir=/etc cannot be passed on to a step here"))
+        for rank in 0..<4 { #expect(desk.read("rank.\(rank)") == "it's\nhere\n") }
+        #expect(desk.read("00.log") == "from the desk\n" && desk.read("01.log") == "from the desk\n")
+        #expect(try await desk.sacct(number, "State,NNodes,NCPUS") == ["COMPLETED|2|4"])
+        // What it leaves when it is ended is nothing, on any node.
+        let long = try await desk.sbatch("-N2", "--wrap", "srun sh -c 'echo up; sleep 600'")
+        try await poll("both are up", timeout: .seconds(60)) {
+          try await desk.run("job", "log", "\(long)").output.split(separator: "\n").filter { $0 == "up" }.count == 2
+        }
+        #expect(try await desk.run("scancel", "\(long)").code == 0)
+        try await desk.ended(long)
+        try await poll("no process of the job is left: \(cluster.jobProcesses)", timeout: .seconds(60)) {
+          cluster.jobProcesses.isEmpty
+        }
+      }
+    }
+
     @Test("a run sees the GPUs that Slurm gave it, by type, and two runs see different ones")
     func gpus() async throws {
       try await Self.with { _, cluster, client in

@@ -107,6 +107,17 @@ extension Integration {
         let account = try await desk.run("sbatch", "-A", "nobody-has-it", "--wrap", "true")
         #expect(account.code == 1 && account.output.contains("there is no project"), "\(account)")
         #expect(try await desk.run("squeue", "-h").output.isEmpty)
+        // No cluster here has several nodes for it.
+        let wide = try await desk.sbatch("-N2", "--wrap", "true")
+        try await poll("it says why it waits", timeout: .seconds(20)) {
+          try await desk.run("squeue", "-h", "-j", "\(wide)", "-o", "%r %D").output == "PartitionConfig 2"
+        }
+        #expect(try await desk.run("scancel", "\(wide)").code == 0)
+        let step = try await desk.run(
+          "sbatch", "--wait", "-n", "2", "-o", "step.out", "--wrap", "srun -l -o %j_%2t.log sh -c 'echo $SLURM_PROCID'")
+        #expect(step.code == 0 && desk.read("step.out") == "")
+        let logs = try FileManager.default.contentsOfDirectory(atPath: desk.home).filter { $0.hasSuffix("_01.log") }
+        #expect(logs.count == 1 && desk.read(logs.first ?? "") == "1\n", "\(logs)")
       }
     }
 

@@ -135,6 +135,25 @@ internal import Testing
     #expect(throws: FederationError.self) { try Gang.spread(&run, shape: shape, program: "srun", note: "/n") }
   }
 
+  @Test("a batch script has its nodes whole, is no step of srun, and is never root's nor outside a sandbox")
+  func batch() throws {
+    var request = Self.request()
+    request.spec.resources = Resources(cpuMillicores: 4000, memory: .mebibytes(500), gpus: 2)
+    request.spec.federation.gangSize = 3
+    request.spec.federation.slurm = SlurmHints(isBatch: true)
+    #expect(request.spec.features.contains(.steps))
+    let arguments = try Self.script(request).arguments
+    for option in ["--nodes=3", "--ntasks-per-node=1", "--cpus-per-task=4", "--mem=500M", "--gres=gpu:2"] {
+      #expect(arguments.contains(option), "\(option)")
+    }
+    #expect(!arguments.contains { $0.hasPrefix("--ntasks=") || $0.hasPrefix("--gpus-per-task") })
+    let workspace = RunWorkspace(directory: "/none", root: "/none/root")
+    var run = SupervisedRun(id: 7, arguments: ["bwrap", "--", "prog"], environment: [])
+    #expect(throws: FederationError.self) { try BatchSteps.spread(&run, in: workspace, program: "srun") }
+    (run.isSandboxed, run.user) = (true, 65534)
+    #expect(throws: FederationError.self) { try BatchSteps.spread(&run, in: workspace, program: "srun") }
+  }
+
   @Test("srun is looked for where Slurm is")
   func srun() {
     var programs = SlurmExecutorConfiguration.Programs()

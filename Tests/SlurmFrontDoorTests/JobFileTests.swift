@@ -15,7 +15,7 @@ struct JobFileTests {
       """
       {"job_name": "DeePMD-kit test", "command": "cd se_e2_a && dp train input.json", "log_file": "se_e2_a/tmp_log",
        "backward_files": ["se_e2_a/lcurve.out", "*.pb"], "project_id": 154, "platform": "ali", "disk_size": 100,
-       "machine_type": "c4_m15_1 * NVIDIA T4", "job_type": "container", "image_address": "registry/dp:2.1", "nnode": 1,
+       "machine_type": "c4_m15_1 * NVIDIA T4", "job_type": "container", "image_address": "registry/dp:2.1", "nnode": 3,
        "max_run_time": 90, "max_reschedule_times": 3, "dataset_path": ["/bohr/water-7a2f/v3", "cells@2"], "result_path": ""}
       """)
     #expect(file.jobName == "DeePMD-kit test" && file.project == "154" && file.timeSeconds == 5400)
@@ -28,7 +28,9 @@ struct JobFileTests {
       ])
     #expect(file.notes.count == 4, "\(file.notes)")
     let request = file.request(try #require(MachineType(name: file.machineType)))
-    #expect(request.cpuCount == 4 && request.memoryMebibytes == 15 << 10 && request.gpuCount == 1)
+    #expect(
+      request.cpusOnNode == 4 && request.nodeCount == 3 && request.taskCount == 3
+        && request.memoryOnNodeMebibytes == 15 << 10 && request.gpusOnNode == 1)
     #expect(request.gpuType == "t4" && request.account == "154" && request.export == .none)
   }
 
@@ -47,7 +49,6 @@ struct JobFileTests {
       (#"{"command": "a", "machine_type": "c2_m4_cpu"}"#, "the job file says no image_address"),
       (#"{"command": 1.5}"#, "command of the job file must be a text"),
       (#"{"comand": "a", "command": "a", "machine_type": "m", "image_address": "i"}"#, "unknown field comand"),
-      (#"{"nnode": 2, "command": "a", "machine_type": "m", "image_address": "i"}"#, "gangs of a workflow"),
       (#"{"out_files": ["../x"], "command": "a", "machine_type": "m", "image_address": "i"}"#, "no files below"),
       (#"{"max_run_time": -1, "command": "a", "machine_type": "m", "image_address": "i"}"#, "whole number"),
       (#"{"dataset_path": ["x@y"], "command": "a", "machine_type": "m", "image_address": "i"}"#, "no version"),

@@ -56,20 +56,47 @@ struct OptionTests {
     #expect(request.timeSeconds == 1800 && request.partition == "b" && request.jobName == "d" && request.waits)
     // Of the three kinds of memory the last one holds.
     let memory = try Self.request(["--mem-per-cpu=500", "-c", "4"], directives: directives)
-    #expect(memory.memoryMebibytes == 2000)
+    #expect(memory.memoryOnNodeMebibytes == 2000)
+  }
+
+  @Test("of several nodes each has what the one with most tasks needs; the document asks for them together")
+  func nodes() throws {
+    let uneven = try Self.request(["-N", "3-5", "-n", "10", "-c", "2", "--mem-per-cpu=100", "--gpus=5"])
+    #expect(uneven.nodeCount == 3 && uneven.tasksOnNode == 4 && uneven.cpusOnNode == 8 && uneven.cpuCount == 24)
+    #expect(uneven.memoryOnNodeMebibytes == 800 && uneven.gpusOnNode == 2)
+    #expect(JobEnvironment.tasksPerNode(uneven) == "4,3(x2)")
+    let fewer = try Self.request(["-N4", "-n2"])
+    #expect(fewer.nodeCount == 2 && fewer.notes == ["can't run 2 processes on 4 nodes, setting nnodes to 2"])
+    let document = try JobDocument(
+      uneven, name: "wide", directory: "/d", host: "h", user: "u", project: "p",
+      submissionKey: "slurm/x/submission.tar",
+      arguments: []
+    ).json()
+    guard case .object(let members) = document, case .object(let spec)? = members["spec"],
+      case .array(let templates)? = spec["templates"], case .object(let template) = templates[0],
+      case .object(let federation)? = template["federation"], case .object(let script)? = template["script"]
+    else {
+      Issue.record("\(document)")
+      return
+    }
+    #expect(federation["gang"] == ["size": 3] && federation["slurm"] == ["nodes": 3, "batch": true])
+    #expect(
+      script["resources"] == [
+        "requests": ["cpu": "8", "memory": "800Mi"], "limits": ["memory": "800Mi", "nvidia.com/gpu": "2"],
+      ])
   }
 
   @Test("what cannot be obeyed is refused, and what has no effect says why")
   func effects() throws {
     let refusal = #expect(throws: SlurmRefusal.self) { try Self.request(["--nodefile=n1"]) }
     #expect(refusal?.lines.first?.hasPrefix("error: --nodefile is not supported here: nodes are not chosen") == true)
-    #expect(throws: SlurmRefusal.self) { try Self.request(["--nodes=2"]) }
+    #expect(throws: SlurmRefusal.self) { try Self.request(["--nodes=200000"]) }
     let counted = try Self.request(["--gpus=a100:2", "--cpus-per-gpu=8", "--ntasks-per-gpu=2", "-x", "a,b", "-w", "c"])
     #expect(counted.cpuCount == 16 && counted.taskCount == 4 && counted.gpuCount == 2)
     #expect(counted.excludedNodes == ["a", "b"] && counted.nodes == ["c"])
     #expect(throws: SlurmRefusal.self) { try Self.request(["--cpus-per-gpu=8"]) }
     let free = try Self.request(["--mem=0", "--mincpus=3", "--tasks-per-node=2", "--cluster=x"])
-    #expect(free.memoryMebibytes == nil && free.cpuCount == 3 && free.taskCount == 2 && free.clusters == ["x"])
+    #expect(free.memoryOnNodeMebibytes == nil && free.cpuCount == 3 && free.taskCount == 2 && free.clusters == ["x"])
     #expect(free.notes.count == 1 && free.notes[0].hasPrefix("--mem=0 sets no limit here"))
     #expect(throws: SlurmRefusal.self) { try Self.request(["--gres=fpga:1"]) }
     let request = try Self.request(["--mail-type=END,FAIL", "--nice=10", "--nodes=1-2"])

@@ -104,10 +104,10 @@ struct BatchScript: Sendable {
     return list + configuration.extraOptions
   }
 
-  /// Of a gang by the copy, because Slurm may put any number of them on a node; else by the node, which there is one of.
+  /// Of a gang by the copy, because Slurm may put any number of them on a node; else by the node.
   private var resources: [String] {
     var list: [String] = []
-    let isGang = shape.gangSize > 1
+    let isGang = shape.gangSize > 1 && !shape.isBatch
     if isGang { list.append("--ntasks=\(shape.gangSize)") }
     if shape.memoryMebibytes > 0 {
       let perCore = (shape.memoryMebibytes + shape.cpus - 1) / shape.cpus

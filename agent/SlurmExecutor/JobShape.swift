@@ -13,8 +13,10 @@ struct JobShape: Hashable, Sendable {
   var gpuType: String?
   /// Beside GPUs, for each node: a site's default.
   var gres: String?
-  /// Copies of the program in all; more than one is started by `srun`.
+  /// Copies of the program in all; more than one is started by `srun`, unless it is a batch script.
   var gangSize = 1
+  /// The program is started once, on the first node: each copy is what it has of one.
+  var isBatch = false
   /// nil leaves it to Slurm.
   var nodes: Int?
   /// nil leaves it to Slurm.
@@ -53,8 +55,9 @@ struct JobShape: Hashable, Sendable {
     isExclusive = hints?.exclusive ?? false
     requeues = hints?.requeue ?? false
     gangSize = max(1, run.spec.federation.gangSize)
-    nodes = hints?.nodes ?? (gangSize == 1 ? 1 : nil)
-    tasksPerNode = hints?.tasksPerNode ?? (gangSize == 1 ? 1 : nil)
+    isBatch = gangSize > 1 && hints?.isBatch == true
+    nodes = isBatch ? gangSize : hints?.nodes ?? (gangSize == 1 ? 1 : nil)
+    tasksPerNode = isBatch ? 1 : hints?.tasksPerNode ?? (gangSize == 1 ? 1 : nil)
   }
 
   /// - Source: the characters that occur in names, features, licences and expressions of them in sbatch(1).

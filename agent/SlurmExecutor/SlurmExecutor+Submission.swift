@@ -105,8 +105,11 @@ extension SlurmExecutor {
     var limited = request
     limited.walltime = walltime
     let workspace = workspace(for: request.id)
+    if shape.isBatch { limited = BatchSteps.opening(limited) }
     var supervised = try preparation.supervisedRun(limited, in: workspace, includesSecrets: false)
-    if shape.gangSize > 1 {
+    if shape.isBatch {
+      try BatchSteps.spread(&supervised, in: workspace, program: gangProgram)
+    } else if shape.gangSize > 1 {
       try Gang.spread(&supervised, shape: shape, program: gangProgram, note: workspace.directory + "/first-failure")
     }
     do throws(SystemFailure) {

@@ -230,6 +230,7 @@ public actor SlurmExecutor: Executor {
       partitions: reportedPartitions, disk: preparation.disk?.rounded, closed: closed, executor: "slurm",
       notices: notices)
     inventory.features = preparation.features
+    if inventory.startsGangs, preparation.probe != nil { inventory.features?.insert(.steps) }
     inventory.labels = MachineLabels.own
     if !configuration.claims.named.isEmpty { inventory.claims = Set(configuration.claims.named.keys) }
     return inventory

@@ -8,8 +8,12 @@ public struct JobDetails: Hashable, Sendable, Codable {
   public var account: String
   public var partition: String
   public var qos: String
+  /// nil: one.
+  public var nodes: Int64?
+  /// Of all nodes, as `gpus`.
   public var cpus: Int64
   public var tasks: Int64
+  /// Of each node.
   public var memoryMebibytes: Int64?
   public var gpus: Int64
   public var timeLimitSeconds: Int64?
@@ -36,8 +40,9 @@ public struct JobDetails: Hashable, Sendable, Codable {
     user: String, host: String, account: String, partition: String, qos: String, cpus: Int64, tasks: Int64,
     memoryMebibytes: Int64?, gpus: Int64, timeLimitSeconds: Int64?, directory: String, command: String,
     output: String, error: String?, appends: Bool, comment: String, constraint: String, licences: String,
-    reservation: String, requeues: Bool, indices: [Int32]?, parallelism: Int?, notes: [String]
+    reservation: String, requeues: Bool, indices: [Int32]?, parallelism: Int?, notes: [String], nodes: Int64? = nil
   ) {
+    self.nodes = nodes
     self.user = user
     self.host = host
     self.account = account

@@ -38,7 +38,7 @@ enum JobField: Hashable, Sendable {
     case .name: line.name
     case .nodeList: line.cluster
     case .nodeListReason: nodesOrReason(line)
-    case .nodes: "1"
+    case .nodes: "\(line.nodes)"
     case .memory: line.memoryMebibytes.map { MemorySize.text(mebibytes: $0) } ?? "0"
     case .number: "\(line.number)"
     case .rawID: "\(line.number)" + (line.step.map { ".\($0)" } ?? "")
@@ -71,7 +71,7 @@ enum JobField: Hashable, Sendable {
     case .eligibleTime: moment.text(line.eligibleAt ?? line.submittedAt, orElse: "Unknown")
     case .limitLong: line.timeLimitSeconds.map { SlurmTime.long($0) } ?? (line.step == nil ? "UNLIMITED" : "")
     case .allocatedCPUs: line.startedAt == nil ? "0" : "\(line.cpus)"
-    case .allocatedNodes: line.startedAt == nil ? "0" : "1"
+    case .allocatedNodes: line.startedAt == nil ? "0" : "\(line.nodes)"
     case .elapsedRaw: "\(line.elapsedSeconds(moment.now))"
     case .limitRaw: line.timeLimitSeconds.map { "\($0 / 60)" } ?? ""
     case .message: line.message

@@ -28,8 +28,11 @@ public struct JobLine: Hashable, Sendable, Codable {
   public var finishedAt: Timestamp?
   /// nil: none.
   public var timeLimitSeconds: Int64?
+  public var nodes: Int64 = 1
+  /// Of all nodes.
   public var cpus: Int64 = 1
   public var taskCount: Int64 = 1
+  /// Of each node.
   public var memoryMebibytes: Int64?
   public var gpus: Int64 = 0
   public var exitCode: Int32 = 0

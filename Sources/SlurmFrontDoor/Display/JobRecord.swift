@@ -10,7 +10,7 @@ public enum JobRecord {
       if let limit = line.parallelism { id += " ArrayTaskThrottle=\(limit)" }
     }
     let limit = line.timeLimitSeconds.map { SlurmTime.long($0) } ?? "UNLIMITED"
-    let memory = line.memoryMebibytes.map { ",mem=\(MemorySize.text(mebibytes: $0))" } ?? ""
+    let memory = line.memoryMebibytes.map { ",mem=\(MemorySize.text(mebibytes: $0 * line.nodes))" } ?? ""
     let gpus = line.gpus > 0 ? ",gres/gpu=\(line.gpus)" : ""
     var lines = [
       "\(id) JobName=\(line.name)", "UserId=\(line.user) Account=\(line.account) QOS=\(line.qos)",
@@ -22,7 +22,8 @@ public enum JobRecord {
       "StartTime=\(time(line.startedAt)) EndTime=\(time(line.finishedAt))",
       "Partition=\(line.partition) AllocNode:Sid=\(line.host):0",
       "NodeList=\(line.cluster)",
-      "NumNodes=1 NumCPUs=\(line.cpus) NumTasks=\(line.taskCount)", "TRES=cpu=\(line.cpus)\(memory),node=1\(gpus)",
+      "NumNodes=\(line.nodes) NumCPUs=\(line.cpus) NumTasks=\(line.taskCount)",
+      "TRES=cpu=\(line.cpus)\(memory),node=\(line.nodes)\(gpus)",
     ]
     if !line.constraint.isEmpty { lines.append("Features=\(line.constraint)") }
     if !line.comment.isEmpty { lines.append("Comment=\(line.comment)") }
@@ -44,7 +45,8 @@ public enum JobRecord {
       "array_task_string": .string(line.isArray && line.tasks.count > 1 ? TaskArray.text(of: line.tasks) : ""),
       "name": .string(line.name), "user_name": .string(line.user), "account": .string(line.account),
       "partition": .string(line.partition), "qos": .string(line.qos), "cluster": .string(line.cluster),
-      "nodes": .string(line.cluster), "node_count": 1, "cpus": .integer(line.cpus), "tasks": .integer(line.taskCount),
+      "nodes": .string(line.cluster), "node_count": .integer(line.nodes), "cpus": .integer(line.cpus),
+      "tasks": .integer(line.taskCount),
       "job_state": .string(line.state.rawValue), "state_reason": .string(line.reason),
       "state_description": .string(line.message), "submit_time": seconds(line.submittedAt),
       "eligible_time": seconds(line.eligibleAt ?? line.submittedAt), "start_time": seconds(line.startedAt),

@@ -11,6 +11,8 @@ public struct JobFile: Hashable, Sendable {
   /// A project's name, or a number that is one.
   public var project: String?
   public var timeSeconds: Int64?
+  /// Each of the machine type; the command starts once, on the first.
+  public var nodes: Int64 = 1
   public var datasets: [JobDocument.Mount] = []
   /// Patterns below the input directory that come back; empty: all that is new or changed.
   public var outputFiles: [String] = []
@@ -41,11 +43,7 @@ public struct JobFile: Hashable, Sendable {
     for path in try fields.texts("dataset_path") { datasets.append(try Self.mount(path)) }
     resultPath = try fields.text("result_path", "result").flatMap { $0.isEmpty ? nil : $0 }
     inputDirectory = try fields.text("input_directory", "input_file", "input_file_dir")
-    if let nodes = try fields.number("nnode"), nodes > 1 {
-      throw Self.problem(
-        "nnode \(nodes) is not supported here: a job has one node; programs over several nodes are gangs of a workflow "
-          + "(federation.gang)")
-    }
+    if let number = try fields.number("nnode"), number > 0 { nodes = min(number, 100_000) }
     try fields.ignore("job_type", "jobs are containers or programs as the cluster's images say")
     try fields.ignore("disk_size", "a job has the disk of its node")
     try fields.ignore("max_reschedule_times", "a job whose node is lost is placed again by itself")
@@ -96,8 +94,9 @@ public struct JobFile: Hashable, Sendable {
     request.jobName = jobName
     request.account = project
     request.cpusPerTask = type.cpus
+    request.nodesAsked = nodes
     request.memoryPerNode = type.memoryMebibytes
-    if type.gpus > 0 { (request.gpus, request.gpuType) = (type.gpus, type.gpuType) }
+    if type.gpus > 0 { (request.gpusPerNode, request.gpuType) = (type.gpus, type.gpuType) }
     request.partition = type.partition
     request.timeSeconds = timeSeconds
     request.output = Self.outputName

@@ -187,13 +187,13 @@ public struct JobDocument: Sendable {
   }
 
   private var resources: JSONValue {
-    var requests: [String: JSONValue] = ["cpu": .string("\(request.cpuCount)")]
+    var requests: [String: JSONValue] = ["cpu": .string("\(request.cpusOnNode)")]
     var limits: [String: JSONValue] = [:]
-    if let memory = request.memoryMebibytes {
+    if let memory = request.memoryOnNodeMebibytes {
       requests["memory"] = .string("\(memory)Mi")
       limits["memory"] = .string("\(memory)Mi")
     }
-    if request.gpuCount > 0 { limits["nvidia.com/gpu"] = .string("\(request.gpuCount)") }
+    if request.gpusOnNode > 0 { limits["nvidia.com/gpu"] = .string("\(request.gpusOnNode)") }
     return limits.isEmpty
       ? ["requests": .object(requests)] : ["requests": .object(requests), "limits": .object(limits)]
   }
@@ -214,6 +214,12 @@ public struct JobDocument: Sendable {
     if let licences = request.licences { slurm["licences"] = .string(licences) }
     if let qos = request.qos, !Self.classes.contains(qos.lowercased()) { slurm["qos"] = .string(qos) }
     if request.isExclusive { slurm["exclusive"] = true }
+    if request.nodeCount > 1 {
+      // The script starts once, on the first node, and srun in it reaches all.
+      members["gang"] = ["size": .integer(request.nodeCount)]
+      slurm["nodes"] = .integer(request.nodeCount)
+      slurm["batch"] = true
+    }
     if let requeues = request.requeues { slurm["requeue"] = .bool(requeues) }
     if !excludedClusters.isEmpty { members["clusters"] = ["exclude": .array(excludedClusters.map { .string($0) })] }
     if !slurm.isEmpty { members["slurm"] = .object(slurm) }

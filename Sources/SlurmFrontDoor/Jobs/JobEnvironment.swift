@@ -14,9 +14,11 @@ public enum JobEnvironment {
     var values: [(String, String)] = [
       ("SLURM_JOB_NAME", name), ("SLURM_SUBMIT_DIR", directory), ("SLURM_SUBMIT_HOST", host), ("SLURM_JOB_USER", user),
       ("SLURM_JOB_ACCOUNT", request.account ?? project), ("SLURM_JOB_PARTITION", request.partition ?? "default"),
-      ("SLURM_JOB_QOS", request.qos ?? "normal"), ("SLURM_JOB_NUM_NODES", "1"), ("SLURM_NNODES", "1"),
-      ("SLURM_JOB_CPUS_PER_NODE", "\(request.cpuCount)"), ("SLURM_CPUS_ON_NODE", "\(request.cpuCount)"),
-      ("SLURM_TASKS_PER_NODE", "\(request.taskCount)"), ("SLURM_NODEID", "0"), ("SLURM_PROCID", "0"),
+      ("SLURM_JOB_QOS", request.qos ?? "normal"), ("SLURM_JOB_NUM_NODES", "\(request.nodeCount)"),
+      ("SLURM_NNODES", "\(request.nodeCount)"),
+      ("SLURM_JOB_CPUS_PER_NODE", repeated(request.cpusOnNode, request.nodeCount)),
+      ("SLURM_CPUS_ON_NODE", "\(request.cpusOnNode)"),
+      ("SLURM_TASKS_PER_NODE", tasksPerNode(request)), ("SLURM_NODEID", "0"), ("SLURM_PROCID", "0"),
       ("SLURM_LOCALID", "0"), ("SLURM_GTIDS", "0"), ("SLURM_TOPOLOGY_ADDR_PATTERN", "node"),
       ("ENVIRONMENT", "BATCH"),
     ]
@@ -29,7 +31,7 @@ public enum JobEnvironment {
     if let memory = request.memoryPerCPU, memory > 0 { values.append(("SLURM_MEM_PER_CPU", "\(memory)")) }
     if let memory = request.memoryPerGPU, memory > 0 { values.append(("SLURM_MEM_PER_GPU", "\(memory)")) }
     if request.gpuCount > 0 {
-      values += [("SLURM_GPUS", "\(request.gpuCount)"), ("SLURM_GPUS_ON_NODE", "\(request.gpuCount)")]
+      values += [("SLURM_GPUS", "\(request.gpuCount)"), ("SLURM_GPUS_ON_NODE", "\(request.gpusOnNode)")]
     }
     if let array = request.array, let first = array.indices.first, let last = array.indices.last {
       values += [
@@ -42,6 +44,18 @@ public enum JobEnvironment {
       values.append(("SLURM_EXPORT_ENV", (names + given.keys.sorted()).joined(separator: ",")))
     }
     return values.map { (name: $0.0, value: $0.1) }
+  }
+
+  /// `4(x3)`, as Slurm writes the same number for several nodes in a row.
+  private static func repeated(_ number: Int64, _ count: Int64) -> String {
+    count > 1 ? "\(number)(x\(count))" : "\(number)"
+  }
+
+  /// `4,3(x2)`: ten tasks on three nodes.
+  static func tasksPerNode(_ request: BatchRequest) -> String {
+    let (least, more) = request.taskCount.quotientAndRemainder(dividingBy: request.nodeCount)
+    return [(least + 1, more), (least, request.nodeCount - more)].filter { $0.1 > 0 }.map(repeated)
+      .joined(separator: ",")
   }
 
   /// The part of the submitting environment that goes along.

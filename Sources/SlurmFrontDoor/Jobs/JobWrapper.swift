@@ -31,64 +31,30 @@ public enum JobWrapper {
     umask "${SLURM_UMASK:-0022}"
     PATH=${PATH:+$PATH:}$path
     [ -d "$HOME" ] || HOME=$FUBINI_DIR
-    # On a cluster of Slurm the site's own job goes on to be known to its srun.
+    # On a cluster of Slurm the site's own number stays known, and so do its nodes.
     if [ -n "${SLURM_JOB_ID:-}" ]; then export SITE_SLURM_JOB_ID="$SLURM_JOB_ID"; fi
-    SITE_SRUN=$(command -v srun 2>/dev/null || true)
+    node=${SLURMD_NODENAME:-$(hostname 2>/dev/null || uname -n)}
     SLURM_JOB_ID=$((FUBINI_JOB + FUBINI_ORDINAL)) SLURM_JOBID=$((FUBINI_JOB + FUBINI_ORDINAL))
     if [ -n "$FUBINI_TASK" ]; then
       SLURM_ARRAY_JOB_ID=$FUBINI_JOB SLURM_ARRAY_TASK_ID=$FUBINI_TASK
       export SLURM_ARRAY_JOB_ID SLURM_ARRAY_TASK_ID
     fi
-    node=$(hostname 2>/dev/null || uname -n)
-    SLURMD_NODENAME=$node SLURM_JOB_NODELIST=$node SLURM_NODELIST=$node SLURM_TASK_PID=$$
-    export PATH HOME SITE_SRUN SLURM_JOB_ID SLURM_JOBID SLURMD_NODENAME SLURM_JOB_NODELIST SLURM_NODELIST SLURM_TASK_PID
+    SLURMD_NODENAME=$node SLURM_JOB_NODELIST=${SLURM_JOB_NODELIST:-$node} SLURM_TASK_PID=$$
+    SLURM_NODELIST=$SLURM_JOB_NODELIST
+    export PATH HOME SLURM_JOB_ID SLURM_JOBID SLURMD_NODENAME SLURM_JOB_NODELIST SLURM_NODELIST SLURM_TASK_PID
+    cat >"$home/names" <<'NAMES'
+    \#(StepPrograms.names)
+    NAMES
+    cat >"$home/task" <<'TASK'
+    \#(StepPrograms.task)
+    TASK
     cat >"$home/bin/srun" <<'SRUN'
-    #!/bin/sh
-    # Starts the tasks of a step on the job's node; where the site has an srun of its own, that one does.
-    if [ -n "$SITE_SLURM_JOB_ID" ] && [ -n "$SITE_SRUN" ]; then
-      SLURM_JOB_ID=$SITE_SLURM_JOB_ID SLURM_JOBID=$SITE_SLURM_JOB_ID exec "$SITE_SRUN" "$@"
-    fi
-    n=${SLURM_NTASKS:-1} cpus=
-    idle() { echo "srun: ${1%%=*} has no effect here: a step has what its job has, and its tasks end by themselves" >&2; }
-    while [ $# -gt 0 ]; do
-      case $1 in
-      -n | --ntasks) n=$2; shift 2 ;;
-      -n?*) n=${1#-n}; shift ;;
-      --ntasks=*) n=${1#*=}; shift ;;
-      -J | --job-name) shift 2 ;;
-      -J?* | --job-name=* | --export=ALL | -u | --unbuffered | --overlap) shift ;;
-      -c | --cpus-per-task) cpus=$2; shift 2 ;;
-      -c?*) cpus=${1#-c}; shift ;;
-      --cpus-per-task=*) cpus=${1#*=}; shift ;;
-      -N | --nodes | --mem | --mem-per-cpu | --cpu-bind | -t | --time) idle "$1"; shift 2 ;;
-      --nodes=* | --mem=* | --mem-per-cpu=* | --cpu-bind=* | --time=*) idle "$1"; shift ;;
-      --ntasks-per-node=* | --mpi=* | --gres=* | --gpus=* | --gpus-per-task=* | --hint=*) idle "$1"; shift ;;
-      --cpus-per-gpu=* | --ntasks-per-gpu=* | --mem-per-gpu=* | --mem-bind=* | --distribution=*) idle "$1"; shift ;;
-      -G | --gpus | --gres | --cpus-per-gpu) idle "$1"; shift 2 ;;
-      -N?* | -t?*) idle "$1"; shift ;;
-      --exclusive | --exact | -K | --kill-on-bad-exit) idle "$1"; shift ;;
-      --) shift; break ;;
-      -*) echo "srun: unrecognized option '$1'" >&2; exit 1 ;;
-      *) break ;;
-      esac
-    done
-    [ $# -gt 0 ] || { echo "srun: fatal: No command given to execute." >&2; exit 1; }
-    case $n in '' | *[!0-9]* | 0) echo "srun: error: Invalid numeric value \"$n\" for --ntasks." >&2; exit 1 ;; esac
-    SLURM_STEP_ID=0 SLURM_STEPID=0 SLURM_NTASKS=$n SLURM_NPROCS=$n SLURM_STEP_NUM_TASKS=$n
-    [ -z "$cpus" ] || export SLURM_CPUS_PER_TASK="$cpus"
-    export SLURM_STEP_ID SLURM_STEPID SLURM_NTASKS SLURM_NPROCS SLURM_STEP_NUM_TASKS
-    if [ "$n" = 1 ]; then SLURM_PROCID=0 SLURM_LOCALID=0 exec "$@"; fi
-    i=0 pids=
-    while [ $i -lt "$n" ]; do
-      SLURM_PROCID=$i SLURM_LOCALID=$i "$@" &
-      pids="$pids $!" i=$((i + 1))
-    done
-    trap 'kill -TERM $pids 2>/dev/null' TERM INT
-    code=0
-    for p in $pids; do wait "$p"; c=$?; [ $c -le $code ] || code=$c; done
-    exit $code
+    \#(StepPrograms.srun)
     SRUN
-    chmod 755 "$home/bin/srun"
+    cat >"$home/bin/scontrol" <<'SCONTROL'
+    \#(StepPrograms.scontrol)
+    SCONTROL
+    chmod 755 "$home/task" "$home/bin/srun" "$home/bin/scontrol"
     PATH=$home/bin:$PATH
     touch "$home/mark"
     # The clock of the files is coarse: what is made from here on is newer than the mark.

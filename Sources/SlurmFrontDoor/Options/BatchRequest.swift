@@ -34,6 +34,8 @@ public struct BatchRequest: Hashable, Sendable {
   public var isExclusive = false
   /// Whether a Slurm cluster may put it back into its queue; nil: nothing was said.
   public var requeues: Bool?
+  /// `--nodes`, of a range the smallest number; nil: nothing was said.
+  public var nodesAsked: Int64?
   public var tasks: Int64?
   public var tasksPerNode: Int64?
   public var tasksPerGPU: Int64?
@@ -89,28 +91,45 @@ public struct BatchRequest: Hashable, Sendable {
     try check()
   }
 
+  /// Nodes of the job. Tasks that are counted for each node say how many it takes; fewer tasks than nodes need fewer.
+  public var nodeCount: Int64 {
+    if let nodesAsked { return max(1, min(nodesAsked, tasks ?? nodesAsked)) }
+    guard let tasks, let tasksPerNode else { return 1 }
+    return (tasks + tasksPerNode - 1) / tasksPerNode
+  }
   /// Tasks of the job, however they were counted.
   public var taskCount: Int64 {
-    tasks ?? tasksPerNode ?? tasksPerGPU.map { $0 * max(1, gpus ?? gpusPerNode ?? 0) } ?? 1
+    tasks ?? tasksPerNode.map { $0 * nodeCount }
+      ?? tasksPerGPU.map { $0 * max(1, gpus ?? (gpusPerNode ?? 0) * nodeCount) } ?? nodeCount
   }
-  public var cpuCount: Int64 {
-    max(cpusPerGPU.map { $0 * gpuCount } ?? 0, taskCount * cpusPerTask, leastCPUs)
+  /// On the node that has most of them.
+  public var tasksOnNode: Int64 { Self.share(taskCount, nodeCount) }
+  /// Each node has as many CPUs, GPUs and as much memory as the one with most tasks.
+  public var cpusOnNode: Int64 {
+    max(cpusPerGPU.map { $0 * gpusOnNode } ?? 0, tasksOnNode * cpusPerTask, leastCPUs)
   }
-  public var gpuCount: Int64 {
-    gpus ?? gpusPerNode ?? gpusPerTask.map { $0 * taskCount } ?? tasks.flatMap { total in
-      tasksPerGPU.map { (total + $0 - 1) / $0 }
-    } ?? 0
+  public var gpusOnNode: Int64 {
+    gpus.map { Self.share($0, nodeCount) } ?? gpusPerNode ?? gpusPerTask.map { $0 * tasksOnNode }
+      ?? tasks.flatMap { total in tasksPerGPU.map { Self.share(Self.share(total, nodeCount), $0) } } ?? 0
   }
   /// nil: nothing was said, or a whole node's.
-  public var memoryMebibytes: Int64? {
-    let said = memoryPerNode ?? memoryPerCPU.map { $0 * cpuCount } ?? memoryPerGPU.map { $0 * gpuCount }
+  public var memoryOnNodeMebibytes: Int64? {
+    let said = memoryPerNode ?? memoryPerCPU.map { $0 * cpusOnNode } ?? memoryPerGPU.map { $0 * gpusOnNode }
     return said == 0 ? nil : said
   }
+  /// Of all nodes.
+  public var cpuCount: Int64 { cpusOnNode * nodeCount }
+  public var gpuCount: Int64 { gpusOnNode * nodeCount }
+
+  private static func share(_ total: Int64, _ parts: Int64) -> Int64 { (total + parts - 1) / parts }
 
   private mutating func check() throws(SlurmRefusal) {
     let memories = [memoryPerNode, memoryPerCPU, memoryPerGPU].compactMap { $0 }
     if memories == [0] {
       notes.append("--mem=0 sets no limit here; --exclusive gives a whole node on Slurm clusters")
+    }
+    if let nodesAsked, nodesAsked > nodeCount {
+      notes.append("can't run \(taskCount) processes on \(nodesAsked) nodes, setting nnodes to \(nodeCount)")
     }
     if cpusPerGPU != nil, gpuCount == 0 {
       throw .error("Batch job submission failed: --cpus-per-gpu needs GPUs: --gpus, --gpus-per-node or --gres")
@@ -202,11 +221,8 @@ extension BatchRequest {
     guard least <= most else {
       throw .error("Maximum node count \(most) is less than minimum node count \(least)", exitCode: 255)
     }
-    guard least <= 1 else {
-      throw .error(
-        "--nodes=\(text) is not supported here yet: a job has one node; programs over several nodes are gangs of a "
-          + "workflow (federation.gang)")
-    }
+    guard most <= 100_000 else { throw .error("\"\(text)\" is not a valid node count", exitCode: 255) }
+    nodesAsked = max(1, least)
   }
 
   /// `2`, `a100`, `a100:2`.

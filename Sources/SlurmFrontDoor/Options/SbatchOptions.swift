@@ -53,7 +53,9 @@ public enum SbatchOptions {
     + idle("--constraint is obeyed; what is only preferred is not passed on", ("prefer", nil, .required))
     + idle(
       "limits of the submitting shell are not carried over", ("propagate", nil, .optional))
-    + idle("a job has one node here", ("no-kill", "k", .optional), ("wait-all-nodes", nil, .required))
+    + idle(
+      "a job begins with all its nodes, and ends with any of them", ("no-kill", "k", .optional),
+      ("wait-all-nodes", nil, .required))
     + idle("the jobs' limit is their --time", ("time-min", nil, .required), ("delay-boot", nil, .required))
     + idle("only #SBATCH lines are read", ("ignore-pbs", nil, .none))
     + idle("nothing is shown of it", ("extra", nil, .required), ("mcs-label", nil, .required))

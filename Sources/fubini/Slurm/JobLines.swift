@@ -25,6 +25,7 @@ extension JobLine {
     line.eligibleAt = job.beginAt?.timestamp
     (line.startedAt, line.finishedAt) = (task.startedAt?.timestamp, task.finishedAt?.timestamp)
     line.timeLimitSeconds = details.timeLimitSeconds
+    line.nodes = details.nodes ?? 1
     (line.cpus, line.taskCount, line.gpus) = (details.cpus, details.tasks, details.gpus)
     line.memoryMebibytes = details.memoryMebibytes
     // What ended without an exit code of its own ended badly all the same.

@@ -189,12 +189,12 @@ struct JobDraft: Sendable {
     return JobDetails(
       user: SlurmHost.user, host: SlurmHost.name, account: request.account ?? "",
       partition: request.partition ?? "default", qos: request.qos ?? "normal", cpus: request.cpuCount,
-      tasks: request.taskCount, memoryMebibytes: request.memoryMebibytes, gpus: request.gpuCount,
+      tasks: request.taskCount, memoryMebibytes: request.memoryOnNodeMebibytes, gpus: request.gpuCount,
       timeLimitSeconds: request.timeSeconds, directory: directory, command: command, output: output,
       error: request.error == request.output ? nil : request.error, appends: request.appends,
       comment: request.comment ?? "", constraint: request.constraint ?? "", licences: request.licences ?? "",
       reservation: request.reservation ?? "", requeues: request.requeues ?? false, indices: request.array?.indices,
-      parallelism: request.array?.parallelism, notes: request.notes)
+      parallelism: request.array?.parallelism, notes: request.notes, nodes: request.nodeCount)
   }
 }
 

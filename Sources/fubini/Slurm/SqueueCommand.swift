@@ -186,7 +186,7 @@ enum SacctCommand {
       SlurmOption("json", nil, .none, .refused("squeue --json -t all has it")),
       SlurmOption("local", nil, .none, .none("all clusters are one federation")),
       SlurmOption("ncpus", "I", .required, .refused("--format=ncpus shows them")),
-      SlurmOption("nnodes", "i", .required, .refused("a job has one node")), SlurmOption("nodelist", "N"),
+      SlurmOption("nnodes", "i", .required, .refused("--format=nnodes shows them")), SlurmOption("nodelist", "N"),
       SlurmOption("timelimit-max", "K", .required, .refused("--format=timelimit shows it")),
       SlurmOption("timelimit-min", "k", .required, .refused("--format=timelimit shows it")), SlurmOption("uid"),
       SlurmOption("use-local-uid", nil, .none, .none("users are told by name")),
