@@ -38,7 +38,7 @@ check-data: ## 100,000 small files and one of 2 GiB from end to end: verified, w
 test: build ## every test: real PostgreSQL, real Slurm, real mTLS, real processes
 	scripts/test.sh $(FLAGS)
 
-test-kubernetes: build ## the suites on a real API server, built once from Debian's source (a quarter of an hour), or the client's on that of FUBINI_TEST_KUBECONFIG
+test-kubernetes: build ## the suites on a real API server, built once from Debian's source (a quarter of an hour), or on that of FUBINI_TEST_KUBECONFIG
 	scripts/test-kubernetes.sh $(FLAGS)
 
 lint: ## the format of our own Swift files

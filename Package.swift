@@ -275,7 +275,7 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "KubernetesSupport",
-      dependencies: ["FederationModel", "KubernetesAPI", "LocalProcess", logging],
+      dependencies: ["FederationModel", "KubernetesAPI", "LocalProcess", "TestSupport", logging],
       path: "Tests/Kubernetes", exclude: ["kubelet.py"], swiftSettings: settings),
     .testTarget(
       name: "KubernetesAPITests",
@@ -322,7 +322,8 @@ let package = Package(
     .executableTarget(
       name: "fubini-bench",
       dependencies: [
-        "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", "WorkflowCore",
+        "FederationAPI", "FederationHarness", "FederationModel", "LocalSlurm", "Postgres", "TestSupport",
+        "WorkflowCore",
         argumentParser,
       ],
       path: "Tests/Benchmarks", swiftSettings: settings),

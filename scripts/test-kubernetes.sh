@@ -1,6 +1,9 @@
 #!/bin/sh
 # Runs the suites on Kubernetes: on API servers of their own, which scripts/build-kubernetes.sh builds once; or, with
-# FUBINI_TEST_KUBECONFIG, those of the client on that cluster, in namespaces of their own.
+# FUBINI_TEST_KUBECONFIG, on that cluster, in namespaces of their own: those of the client; and those of runs, where there are
+#   FUBINI_TEST_AGENT_IMAGE  the agent's image (scripts/build-images.sh agent), which the cluster's nodes have or can pull
+#   FUBINI_TEST_HOST         this machine's address as pods reach it
+#   FUBINI_TEST_IMAGE        an image with a shell (debian:12)
 # What only a server that may be killed can show is skipped there, and says so. `make test` runs none of them.
 set -eu
 cd "$(dirname "$0")/.."

@@ -2,6 +2,7 @@ import FederationModel
 import FederationPKI
 import FoundationEssentials
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import AgentRuntime
@@ -23,7 +24,7 @@ import Testing
     let issued = try authority.issueAgentCertificate(
       requestDER: Array(try key.request()), cluster: "edge-1", at: SystemClock.now, using: &random)
     var configuration = CacheConfiguration.Export()
-    let port = try ServerProcess.freePort()
+    let port = try FreePort.next()
     configuration.listen = "127.0.0.1:\(port)"
     configuration.url = "https://127.0.0.1:\(port)"
     let export = try CacheExport(
@@ -34,7 +35,7 @@ import Testing
     try CacheLayout(directory: directory.path + "/theirs").make()
     let work = Task { await export.run() }
     defer { work.cancel() }
-    try await waitUntil { ServerProcess.canConnect(port) }
+    try await waitUntil { FreePort.answers(port) }
     try await body(directory, configuration.url, authority.bundle)
   }
 

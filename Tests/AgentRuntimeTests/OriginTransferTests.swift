@@ -282,7 +282,7 @@ import Testing
     let hostKey = try keys.read("host.pub")
     let otherKey = try keys.read("other.pub")
     let privateKey = try keys.read("user")
-    let port = try ServerProcess.freePort()
+    let port = try FreePort.next()
     let secret = { (key: String) in
       ["user": user, "privateKey": privateKey, "knownHosts": "[127.0.0.1]:\(port) \(key)"]
     }
@@ -326,11 +326,11 @@ import Testing
     guard (try? StepRunner.execute(["which", name]))?.status == 0 else {
       return print("skipped: no \(name) here")
     }
-    let port = try port ?? ServerProcess.freePort()
+    let port = try port ?? FreePort.next()
     try directory.write(configuration(port) + "\n", to: "nginx.conf")
     let process = try ServerProcess(command)
     defer { process.end() }
-    try await waitUntil { ServerProcess.canConnect(port) }
+    try await waitUntil { FreePort.answers(port) }
     try await body(port)
   }
 }

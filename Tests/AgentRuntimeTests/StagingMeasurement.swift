@@ -1,5 +1,6 @@
 import FederationModel
 import FoundationEssentials
+import TestSupport
 import Testing
 
 @testable import AgentRuntime
@@ -46,11 +47,11 @@ import Testing
         for _ in 0..<max(1, size >> 20) { try POSIXFile.write(file, block, "a file") }
         POSIXFile.close(file)
       }
-      let port = try ServerProcess.freePort()
+      let port = try FreePort.next()
       let server = try ServerProcess(
         ["rclone", "serve", "webdav", origin, "--config", "", "--addr", "127.0.0.1:\(port)", "--read-only"])
       defer { server.end() }
-      try await waitUntil { ServerProcess.canConnect(port) }
+      try await waitUntil { FreePort.answers(port) }
       let uri = "webdav://127.0.0.1:\(port)/"
       let sources = try StoreFixture.sources(directory)
       let mover = Task { await sources.mover.run() }

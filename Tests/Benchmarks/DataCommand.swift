@@ -3,6 +3,7 @@ internal import FederationAPI
 internal import FederationHarness
 internal import FederationModel
 internal import Foundation
+internal import TestSupport
 
 /// Data sets of many small files: what a put takes, and what staging them on a cluster takes, against `cp -r` of the same tree.
 struct DataCommand: AsyncParsableCommand {

@@ -10,7 +10,7 @@ public import TestSupport
 /// A federation of real processes on this machine: PostgreSQL, control planes, agents, over real mTLS.
 ///
 /// It lives in a directory of its own, with short paths (an agent's socket must fit into 108 bytes). Whatever happens, its
-/// processes end: in order when the scope ends, and by a small shell beside the process when that is killed.
+/// processes end: in order when the scope ends, and by a ``Watchdog`` when this process is killed.
 public final class Federation: Sendable {
   public struct Replica: Sendable {
     public var index: Int
@@ -22,7 +22,7 @@ public final class Federation: Sendable {
   private struct State {
     var controlPlanes: [Int: OwnedProcess] = [:]
     var agents: [String: OwnedProcess] = [:]
-    var lifeline: Int32 = -1
+    var watchdog: Watchdog?
     var surroundings: [String: Surroundings] = [:]
   }
 
@@ -97,7 +97,8 @@ public final class Federation: Sendable {
       Replica(index: $0, httpPort: try FreePort.next(), gatewayPort: try FreePort.next())
     }
     http = RESTClient.makeHTTPClient()
-    try watch()
+    let watchdog = try Watchdog(directory, ending: .commandLine(directory + "/"))
+    state.withLock { $0.watchdog = watchdog }
   }
 
   public func path(_ name: String) -> String { directory + "/" + name }
@@ -137,42 +138,8 @@ public final class Federation: Sendable {
     try? await http.shutdown()
     if options.hasOwnPostgres { try? postgres.stopImmediately() }
     // The watchdog finds nothing to end, and removes the directory.
-    let lifeline = state.withLock { state in
-      defer { state.lifeline = -1 }
-      return state.lifeline
-    }
-    if lifeline >= 0 { close(lifeline) }
+    state.withLock { $0.watchdog = nil }
     try? FileManager.default.removeItem(atPath: directory)
-  }
-
-  /// A shell that holds the reading end of a pipe whose writing end only this process has: when that closes, it ends every
-  /// process whose command line names this federation's directory, and removes the directory.
-  private func watch() throws {
-    var ends: [Int32] = [0, 0]
-    guard pipe(&ends) == 0 else { throw HarnessError("no pipe: \(errno)") }
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    let script = """
-      trap '' INT TERM HUP; cat >/dev/null; d=$1; cd /
-      for round in 1 2 3; do for p in /proc/[0-9]*; do
-        [ "${p#/proc/}" = "$$" ] || { tr '\\0' ' ' <"$p/cmdline" 2>/dev/null | grep -qF -- "$d/" && kill -9 "${p#/proc/}"; }
-      done; done
-      rm -rf "$d"
-      """
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
-    for output: Int32 in [1, 2] { posix_spawn_file_actions_addopen(&actions, output, "/dev/null", O_WRONLY, 0) }
-    let texts: [String] = ["/bin/sh", "-c", script, "sh", directory]
-    let words = texts.map { strdup($0) } + [nil]
-    let variables = [strdup("PATH=/usr/bin:/bin"), nil]
-    defer { for text in words + variables { free(text) } }
-    var pid: pid_t = 0
-    let code = posix_spawn(&pid, "/bin/sh", &actions, nil, words, variables)
-    close(ends[0])
-    guard code == 0 else { throw HarnessError("no watchdog: \(code)") }
-    let lifeline = ends[1]
-    state.withLock { $0.lifeline = lifeline }
   }
 
   // MARK: Control planes
@@ -447,52 +414,14 @@ extension String {
   fileprivate func write(toFile path: String) throws { try write(toFile: path, atomically: true, encoding: .utf8) }
 }
 
-/// Ports of the loopback that nothing listens on, from below the range that outgoing connections take.
-public enum FreePort {
-  private static let given = Mutex(Set<Int>())
-
-  /// Test processes that run beside each other draw from ranges of their own, `FUBINI_TEST_PORTS=FIRST-LAST`: a port is not held
-  /// between its drawing and its use.
-  private static let range: ClosedRange<Int> = {
-    let words =
-      ProcessInfo.processInfo.environment["FUBINI_TEST_PORTS"]?.split(separator: "-").compactMap { Int($0) } ?? []
-    guard words.count == 2, words[0] > 1023, words[0] < words[1], words[1] < 65_536 else { return 20_000...31_999 }
-    return words[0]...words[1]
-  }()
-
-  public static func next() throws -> Int {
-    for _ in 0..<200 {
-      let port = Int.random(in: range)
-      guard given.withLock({ $0.insert(port).inserted }) else { continue }
-      if isDone(port, bind) { return port }
-    }
-    throw HarnessError("no free port was found")
-  }
-
+extension FreePort {
   /// Waits until a server that was given a port answers there.
   ///
   /// - Parameter log: what the server says; the error shows its end when the server dies instead.
   public static func answers(_ port: Int, of server: OwnedProcess, log: String) async throws {
     try await poll("port \(port) answers; its server says\n\(LogTail.of(log))", timeout: .seconds(30)) {
       guard server.isAlive else { throw HarnessError("the server ended:\n\(LogTail.of(log))") }
-      return isDone(port, connect)
-    }
-  }
-
-  /// Whether a new socket can be bound or connected to a port of the loopback.
-  private static func isDone(
-    _ port: Int, _ act: (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int32
-  ) -> Bool {
-    let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(file) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = in_port_t(port).bigEndian
-    address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
-    return withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        act(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-      }
+      return answers(port)
     }
   }
 }

@@ -3,6 +3,7 @@ import FederationHarness
 import FederationModel
 import Foundation
 import Postgres
+import TestSupport
 import Testing
 
 extension Integration {

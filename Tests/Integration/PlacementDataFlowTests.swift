@@ -2,6 +2,7 @@ import FederationAPI
 import FederationHarness
 import FederationModel
 import Foundation
+import TestSupport
 import Testing
 
 extension Integration {

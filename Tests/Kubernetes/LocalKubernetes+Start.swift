@@ -2,6 +2,7 @@ internal import FederationModel
 internal import Foundation
 internal import KubernetesAPI
 internal import LocalProcess
+internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -18,6 +19,8 @@ extension LocalKubernetes {
 
   func start() async throws {
     try await makeFiles()
+    let minor = try await serverVersion()
+    version.withLock { $0 = minor }
     try startEtcd()
     try await startServer()
     try startManager()
@@ -30,6 +33,21 @@ extension LocalKubernetes {
     }
     await client.close()
   }
+
+  /// The minor version of the API server in the cache.
+  private func serverVersion() async throws -> Int {
+    let output = try await ChildProcess.output(
+      [Self.cache + "/kube-apiserver", "--version"], environment: ["PATH": "/usr/bin:/bin", "HOME": directory],
+      scratch: directory, timeout: .seconds(60))
+    let numbers = output.text.split(whereSeparator: { !$0.isNumber })
+    guard numbers.count > 1, let version = Int(numbers[1]) else {
+      throw LocalKubernetesError(description: "kube-apiserver --version said \(output.text)\(output.errors)")
+    }
+    return version
+  }
+
+  /// Whether it needs flags that later versions do not know.
+  private var isOld: Bool { version.withLock { $0 } < 24 }
 
   private func makeFiles() async throws {
     try FileManager.default.createDirectory(atPath: files, withIntermediateDirectories: true)
@@ -87,7 +105,7 @@ extension LocalKubernetes {
       [
         Self.cache + "/kube-apiserver", "--etcd-servers=http://127.0.0.1:\(ports.etcd)", "--bind-address=127.0.0.1",
         "--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none", "--secure-port=\(ports.server)",
-        "--insecure-port=0", "--tls-cert-file=\(files)/server.crt", "--tls-private-key-file=\(files)/server.key",
+        "--tls-cert-file=\(files)/server.crt", "--tls-private-key-file=\(files)/server.key",
         "--client-ca-file=\(files)/ca.crt", "--token-auth-file=\(files)/tokens.csv", "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc",
         "--service-account-key-file=\(files)/serviceaccount.key",
@@ -95,7 +113,7 @@ extension LocalKubernetes {
         "--service-cluster-ip-range=10.96.0.0/16", "--kubelet-certificate-authority=\(files)/ca.crt",
         "--kubelet-client-certificate=\(files)/admin.crt", "--kubelet-client-key=\(files)/admin.key",
         "--kubelet-preferred-address-types=InternalIP", "--watch-cache=\(options.watchCache)", "--profiling=false",
-      ] + options.apiServerArguments)
+      ] + (isOld ? ["--insecure-port=0"] : []) + options.apiServerArguments)
     var settings = KubernetesClient.Settings()
     (settings.attemptTimeout, settings.deadline) = (.seconds(2), .zero)
     let client = try client(settings)
@@ -111,12 +129,13 @@ extension LocalKubernetes {
       "manager",
       [
         Self.cache + "/kube-controller-manager", "--kubeconfig=\(kubeconfig)", "--leader-elect=false",
-        "--bind-address=127.0.0.1", "--secure-port=\(ports.manager)", "--port=0",
+        "--bind-address=127.0.0.1", "--secure-port=\(ports.manager)",
         "--root-ca-file=\(files)/ca.crt", "--service-account-private-key-file=\(files)/serviceaccount.key",
         "--kube-api-qps=500", "--kube-api-burst=1000", "--node-monitor-period=2s", "--node-monitor-grace-period=20s",
         "--controllers=job,namespace,serviceaccount,serviceaccount-token,garbagecollector,resourcequota,nodelifecycle,"
-          + "podgc,root-ca-cert-publisher,disruption", "--cert-dir=\(directory)/manager",
-      ])
+          + "podgc,root-ca-cert-publisher,disruption" + (isOld ? "" : ",taint-eviction-controller"),
+        "--cert-dir=\(directory)/manager",
+      ] + (isOld ? ["--port=0"] : []))
   }
 
   func startKubelet() async throws {

@@ -4,6 +4,7 @@ public import KubernetesAPI
 internal import LocalProcess
 internal import Logging
 internal import Synchronization
+internal import TestSupport
 
 #if canImport(Glibc)
   internal import Glibc
@@ -12,8 +13,7 @@ internal import Synchronization
 /// A Kubernetes cluster of a test's own: etcd, API server and controller manager on loopback ports, and `kubelet.py`
 /// for its nodes. Or the cluster that `FUBINI_TEST_KUBECONFIG` names, of which the test has a namespace.
 ///
-/// It ends with the test, however that ends: a shell beside it waits for the end of a pipe that only the test process
-/// holds, and kills whatever has this cluster's directory in its environment.
+/// It ends with the test, however that ends (``Watchdog``).
 ///
 /// ```swift
 /// @Suite(.enabled(if: LocalKubernetes.isAvailable, "\(LocalKubernetes.unavailability)"))
@@ -62,10 +62,12 @@ public final class LocalKubernetes: Sendable {
   public let isExternal: Bool
   let options: Options
   let ports: Ports
-  private let lifeline: Int32
+  private let watchdog: Mutex<Watchdog?>
+  /// The minor version of our API server.
+  let version = Mutex(0)
   private let identities = Mutex<[String: ProcessIdentity]>([:])
-  /// Made by the test.
-  private let namespaces = Mutex<[String]>([])
+  /// Paths of what the test made that is in no namespace of its own.
+  private let made = Mutex<[String]>([])
 
   struct Ports: Sendable {
     var etcd = 0, etcdPeer = 0, server = 0, manager = 0, kubelet = 0
@@ -74,14 +76,14 @@ public final class LocalKubernetes: Sendable {
   // MARK: Whether there is one
 
   private static var environment: [String: String] { ProcessInfo.processInfo.environment }
+  private static func variable(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
 
   static var cache: String {
-    if let given = environment["FUBINI_KUBERNETES_CACHE"], !given.isEmpty { return given }
-    return (environment["HOME"] ?? "/tmp") + "/.cache/fubini/kubernetes"
+    variable("FUBINI_KUBERNETES_CACHE") ?? (environment["HOME"] ?? "/tmp") + "/.cache/fubini/kubernetes"
   }
 
   /// The kubeconfig of a cluster that is there already; nil when a cluster is started.
-  public static var given: String? { environment["FUBINI_TEST_KUBECONFIG"].flatMap { $0.isEmpty ? nil : $0 } }
+  public static var given: String? { variable("FUBINI_TEST_KUBECONFIG") }
 
   /// What is missing here; nil when nothing is.
   private static var problem: String? {
@@ -102,6 +104,20 @@ public final class LocalKubernetes: Sendable {
 
   /// Whether clusters are our own, whose servers may be killed, and whose kubelet is `kubelet.py`.
   public static var isLocal: Bool { isAvailable && given == nil }
+
+  /// The agent's image on the given cluster, as scripts/build-images.sh makes it.
+  public static var agentImage: String? { variable("FUBINI_TEST_AGENT_IMAGE") }
+  /// The image of runs: it has a shell, and coreutils or busybox.
+  public static var taskImage: String { variable("FUBINI_TEST_IMAGE") ?? "debian:12" }
+  /// This machine's address as the given cluster's pods reach it.
+  public static var host: String? { given == nil ? "127.0.0.1" : variable("FUBINI_TEST_HOST") }
+
+  /// Whether runs' pods can run here, with the agent in this process.
+  public static var runsPods: Bool { isLocal || isAvailable && agentImage != nil && host != nil }
+
+  public static var noPods: String {
+    problem ?? "FUBINI_TEST_AGENT_IMAGE and FUBINI_TEST_HOST are needed with FUBINI_TEST_KUBECONFIG"
+  }
 
   // MARK: Life
 
@@ -131,22 +147,21 @@ public final class LocalKubernetes: Sendable {
       atPath: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
     isExternal = Self.given != nil
     kubeconfig = Self.given ?? directory + "/kubeconfig"
-    let drawn = isExternal ? [0, 0, 0, 0, 0] : try TestPorts.draw(5)
+    let drawn = isExternal ? [0, 0, 0, 0, 0] : try (0..<5).map { _ in try FreePort.next() }
     ports = Ports(etcd: drawn[0], etcdPeer: drawn[1], server: drawn[2], manager: drawn[3], kubelet: drawn[4])
-    lifeline = try Self.watch(directory)
+    watchdog = Mutex(try Watchdog(directory, ending: .environment("FUBINI_LOCAL_KUBERNETES=\(directory)/")))
   }
 
   private func stop() async {
-    if isExternal { await removeNamespaces() }
+    if isExternal { await removeWhatWasMade() }
     for name in ["kubelet", "manager", "server", "etcd"] { await end(name) }
-    // The shell now finds nothing to kill, and removes the directory.
-    close(lifeline)
+    watchdog.withLock { $0 = nil }
   }
 
   /// Somebody else's cluster is left as it was found.
-  private func removeNamespaces() async {
+  private func removeWhatWasMade() async {
     guard let client = try? client() else { return }
-    for name in namespaces.withLock({ $0 }) { _ = try? await client.delete("/api/v1/namespaces/\(name)") }
+    for path in made.withLock({ $0 }) { _ = try? await client.delete(path) }
     await client.close()
   }
 
@@ -168,9 +183,12 @@ public final class LocalKubernetes: Sendable {
     let name = "\(prefix)-\(String(UInt32.random(in: 0 ... .max), radix: 36))"
     _ = try await client.create(
       "/api/v1/namespaces", ["apiVersion": "v1", "kind": "Namespace", "metadata": ["name": .string(name)]])
-    namespaces.withLock { $0.append(name) }
+    remove(afterwards: "/api/v1/namespaces/\(name)")
     return name
   }
+
+  /// Somebody else's cluster is left without it.
+  public func remove(afterwards path: String) { made.withLock { $0.append(path) } }
 
   // MARK: Processes
 
@@ -211,35 +229,6 @@ public final class LocalKubernetes: Sendable {
     identity.signal(SIGCONT)
     await identity.end(number, grace: .seconds(5))
     ChildProcess.reap(identity)
-  }
-
-  private static func watch(_ directory: String) throws -> Int32 {
-    var ends: [Int32] = [0, 0]
-    guard pipe(&ends) == 0 else { throw LocalKubernetesError(description: "no pipe: \(errno)") }
-    // No child but the watchdog may hold an end, or the pipe would never close.
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    // The directory is passed as an argument and never becomes part of the script.
-    let script = """
-      trap '' INT TERM HUP; cat >/dev/null; d=$1; cd /
-      for round in 1 2 3; do for p in /proc/[0-9]*; do
-        tr '\\0' '\\n' <"$p/environ" 2>/dev/null | grep -qF -- "FUBINI_LOCAL_KUBERNETES=$d/" && kill -9 "${p#/proc/}"
-      done; done
-      rm -rf "$d"
-      """
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
-    for output: Int32 in [1, 2] { posix_spawn_file_actions_addopen(&actions, output, "/dev/null", O_WRONLY, 0) }
-    let texts: [String] = ["/bin/sh", "-c", script, "sh", directory]
-    let words = texts.map { strdup($0) } + [nil]
-    let variables = [strdup("PATH=/usr/bin:/bin"), nil]
-    defer { for text in words + variables { free(text) } }
-    var child: pid_t = 0
-    let code = posix_spawn(&child, "/bin/sh", &actions, nil, words, variables)
-    close(ends[0])
-    guard code == 0 else { throw LocalKubernetesError(description: "no watchdog: \(code)") }
-    return ends[1]
   }
 }
 

@@ -5,12 +5,10 @@ import Synchronization
 
 /// A private PostgreSQL for the tests of one process: a temporary directory, a unix socket, no network.
 ///
-/// It ends with the test process, however that ends: a small shell beside it holds the reading end of a pipe whose writing end
-/// only the test process has, and when that closes, stops the server and removes the directory.
+/// It ends with the test process, however that ends (``Watchdog``).
 public final class PostgresServer: Sendable {
   private struct State {
-    /// The writing end of the watchdog's pipe.
-    var lifeline: Int32 = -1
+    var watchdog: Watchdog?
     var databases = 0
   }
 
@@ -39,12 +37,12 @@ public final class PostgresServer: Sendable {
     try FileManager.default.createDirectory(
       atPath: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
     if getuid() == 0 { try Self.run("/bin/chown", ["postgres:postgres", directory]) }
-    try watch()
+    let stop = Self.command("pg_ctl", ["-D", data, "-m", "immediate", "-w", "stop"])
+    let watchdog = try Watchdog(directory, ending: .command(stop))
+    state.withLock { $0.watchdog = watchdog }
     try asOwner("initdb", ["-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
     try start()
   }
-
-  deinit { _ = state.withLock { close($0.lifeline) } }
 
   private var data: String { directory + "/data" }
 
@@ -102,20 +100,6 @@ public final class PostgresServer: Sendable {
     }
   }
 
-  private func watch() throws {
-    var ends: [Int32] = [0, 0]
-    guard pipe(&ends) == 0 else { throw PostgresError(.misuse, "no pipe: \(errno)") }
-    // No child but the watchdog may hold an end, or the pipe would never close.
-    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
-    let lifeline = ends[1]
-    // The directory is passed as an argument and never becomes part of the script.
-    let script = "trap '' INT TERM HUP; cat >/dev/null; d=$1; shift; \"$@\" >/dev/null 2>&1; rm -rf \"$d\""
-    let stop = Self.command("pg_ctl", ["-D", data, "-m", "immediate", "-w", "stop"])
-    _ = try Self.spawn("/bin/sh", ["-c", script, "sh", directory] + stop, input: ends[0])
-    close(ends[0])
-    state.withLock { $0.lifeline = lifeline }
-  }
-
   /// Postgres refuses to run as root; as anybody else it runs as that user.
   private static func command(_ program: String, _ arguments: [String]) -> [String] {
     let path = "\(binaries)/\(program)"
@@ -129,7 +113,7 @@ public final class PostgresServer: Sendable {
   }
 
   private static func run(_ program: String, _ arguments: [String]) throws {
-    let child = try spawn(program, arguments, input: nil)
+    let child = try spawn(program, arguments)
     var status: Int32 = 0
     while waitpid(child, &status, 0) < 0, errno == EINTR {}
     guard status == 0 else {
@@ -138,15 +122,11 @@ public final class PostgresServer: Sendable {
   }
 
   /// Foundation's `Process` waits until every descendant has closed a socket that it hands down, and a server never does.
-  private static func spawn(_ program: String, _ arguments: [String], input: Int32?) throws -> pid_t {
+  private static func spawn(_ program: String, _ arguments: [String]) throws -> pid_t {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    if let input {
-      posix_spawn_file_actions_adddup2(&actions, input, 0)
-    } else {
-      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    }
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
     for output: Int32 in [1, 2] { posix_spawn_file_actions_addopen(&actions, output, "/dev/null", O_WRONLY, 0) }
     // The server's user may not be able to enter our working directory.
     let all = ["/bin/sh", "-c", "cd / && exec \"$@\"", "sh", program] + arguments

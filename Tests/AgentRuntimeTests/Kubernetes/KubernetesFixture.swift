@@ -4,6 +4,7 @@ import FoundationEssentials
 import KubernetesAPI
 import KubernetesSupport
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import AgentRuntime
@@ -13,7 +14,7 @@ import Testing
 ///
 /// The executor has the rights that its preflight asks for, and no others.
 final class KubernetesFixture: Sendable {
-  static let agentImage = "fubini-test/agent"
+  static var agentImage: String { LocalKubernetes.agentImage ?? "fubini-test/agent" }
   let cluster: LocalKubernetes
   /// Of `cluster-admin`: to look, and to do what others do.
   let admin: KubernetesClient
@@ -57,19 +58,21 @@ final class KubernetesFixture: Sendable {
     var configuration = KubernetesExecutorConfiguration(
       stateDirectory: directory.path + "/kubernetes", federationID: "fed", cluster: "cloud", namespace: namespace,
       image: Self.agentImage)
-    configuration.minimumMinor = 20
+    if !cluster.isExternal { configuration.minimumMinor = 20 }
     settings(&configuration)
     self.configuration = configuration
-    let token = try await Self.grant(KubernetesPreflight.rights(configuration), in: namespace, admin)
+    let token = try await Self.grant(KubernetesPreflight.rights(configuration), in: namespace, admin, of: cluster)
     try cluster.writeKubeconfig(token: token, namespace: namespace, to: directory.path + "/kubeconfig")
     let connection = try KubernetesConnection.kubeconfig(directory.path + "/kubeconfig", context: nil)
     client = try cluster.client(connection)
     try POSIXFile.makeDirectories(directory.path + "/agent")
-    let port = try ServerProcess.freePort()
+    let port = try FreePort.next()
     let state = configuration.stateDirectory
+    let host = try #require(LocalKubernetes.host)
     let server = try PodFileServer(
       .init(
-        stateDirectory: directory.path + "/agent", url: "https://127.0.0.1:\(port)", port: port, address: "127.0.0.1"),
+        stateDirectory: directory.path + "/agent", url: "https://\(host):\(port)", port: port,
+        address: cluster.isExternal ? "0.0.0.0" : host),
       workspace: { KubernetesExecutor.workspace(for: $0, in: state) }, logger: silentLogger())
     self.server = server
     serving = Task { try await server.run() }
@@ -117,7 +120,8 @@ final class KubernetesFixture: Sendable {
   ) -> RunRequest {
     var request = RunRequest(
       id: id, epoch: 1, project: "p",
-      spec: TaskSpec(image: "debian:12", command: ["sh", "-c"], arguments: [script], terminationGrace: .seconds(2)))
+      spec: TaskSpec(
+        image: LocalKubernetes.taskImage, command: ["sh", "-c"], arguments: [script], terminationGrace: .seconds(2)))
     change(&request)
     return request
   }
@@ -202,7 +206,7 @@ final class KubernetesFixture: Sendable {
   ///
   /// - Returns: its token.
   static func grant(
-    _ rights: [KubernetesPreflight.Right], in namespace: String, _ admin: KubernetesClient
+    _ rights: [KubernetesPreflight.Right], in namespace: String, _ admin: KubernetesClient, of cluster: LocalKubernetes
   ) async throws -> String {
     let name = "agent-\(UInt32.random(in: 0 ... .max))"
     func rules(_ isNamespaced: Bool) -> JSONValue {
@@ -237,6 +241,10 @@ final class KubernetesFixture: Sendable {
           "subjects": subjects,
           "roleRef": ["apiGroup": .string(group), "kind": .string(kind), "name": .string(full)],
         ])
+      guard !isNamespaced else { continue }
+      for resource in ["clusterroles", "clusterrolebindings"] {
+        cluster.remove(afterwards: KubernetesPath.object("\(group)/v1", resource, name: full))
+      }
     }
     let answer = try await admin.create(
       KubernetesPath.object("v1", "serviceaccounts", namespace: namespace, name: name, "token"),

@@ -12,7 +12,7 @@ import Testing
 /// Runs on a real API server, with pods whose containers are processes.
 @Suite(
   .serialized, .timeLimit(.minutes(20)),
-  .enabled(if: LocalKubernetes.isLocal, "\(LocalKubernetes.unavailability)"))
+  .enabled(if: LocalKubernetes.runsPods, "\(LocalKubernetes.noPods)"))
 struct KubernetesRunTests {
   private static let id = RunID(incarnation: 3, counter: 1)
   private static func id(_ counter: UInt32) -> RunID { RunID(incarnation: 3, counter: counter) }
@@ -43,7 +43,7 @@ struct KubernetesRunTests {
       let end = try await fixture.end(of: Self.id)
       #expect(end.phase == .succeeded, "\(end.message) \(fixture.log(Self.id))")
       #expect(end.exitCode == 0)
-      #expect(end.runsAs == "debian:12")
+      #expect(end.runsAs == LocalKubernetes.taskImage)
       let log = fixture.log(Self.id)
       for line in ["hello", "secret hunter2 plain $(HOME) $$", "key", "to stderr"] {
         #expect(log.split(separator: "\n").filter { $0 == line }.count == 1, "\(line) in \(log)")
@@ -68,7 +68,10 @@ struct KubernetesRunTests {
         fixture.request(Self.id(1), "exit 3"),
         fixture.request(Self.id(2), "true") { $0.spec.resources = Resources(cpuMillicores: 1000, gpus: 1) },
         fixture.request(Self.id(3), "true") { $0.spec.image = "fubini-test/missing" },
-        fixture.request(Self.id(4), "sleep 60") { $0.spec.image = "fubini-test/oom" },
+        fixture.request(Self.id(4), "tail /dev/zero") {
+          if LocalKubernetes.isLocal { $0.spec.image = "fubini-test/oom" }
+          $0.spec.resources = Resources(cpuMillicores: 100, memory: ByteCount(64 << 20))
+        },
         fixture.request(Self.id(5), "sleep 60") { $0.walltime = .seconds(1) })
       let failed = try await fixture.end(of: Self.id(1))
       #expect(failed.phase == .failed)
@@ -229,7 +232,9 @@ struct KubernetesRunTests {
     }
   }
 
-  @Test("A watch that breaks ends nothing: the API server dies and comes again, and its history is compacted")
+  @Test(
+    "A watch that breaks ends nothing: the API server dies and comes again, and its history is compacted",
+    .enabled(if: LocalKubernetes.isLocal, "somebody's API server is not killed"))
   func brokenWatches() async throws {
     try await KubernetesFixture.with(configure: { $0.watchCache = false }) { fixture in
       try await fixture.submit(fixture.request(Self.id(1), "echo a; sleep 12; echo b"))
@@ -248,7 +253,9 @@ struct KubernetesRunTests {
     }
   }
 
-  @Test("What could not be cleaned up while the API server was away is cleaned up later")
+  @Test(
+    "What could not be cleaned up while the API server was away is cleaned up later",
+    .enabled(if: LocalKubernetes.isLocal, "somebody's API server is not killed"))
   func remnants() async throws {
     try await KubernetesFixture.with { fixture in
       try await fixture.submit(fixture.request(Self.id, "true"))
@@ -269,7 +276,7 @@ struct KubernetesRunTests {
       #expect(all.allSatisfy { $0.level == .ok }, "\(all)")
       let token = try await KubernetesFixture.grant(
         KubernetesPreflight.rights.filter { $0.resource != "secrets" && $0.isNamespaced }, in: fixture.namespace,
-        fixture.admin)
+        fixture.admin, of: fixture.cluster)
       let path = fixture.directory.path + "/lesser"
       try fixture.cluster.writeKubeconfig(token: token, namespace: fixture.namespace, to: path)
       let lesser = try fixture.cluster.client(.kubeconfig(path, context: nil))
@@ -285,7 +292,9 @@ struct KubernetesRunTests {
     }
   }
 
-  @Test("The inventory says what nodes have, what others take of it, and why an old version is refused")
+  @Test(
+    "The inventory says what nodes have, what others take of it, and why an old version is refused",
+    .enabled(if: LocalKubernetes.isLocal, "somebody's nodes are not known"))
   func inventory() async throws {
     try await KubernetesFixture.with(configure: {
       $0.nodes = [
@@ -325,7 +334,9 @@ struct KubernetesRunTests {
     }
   }
 
-  @Test("So many Jobs take no more than six requests each, and none while they live")
+  @Test(
+    "So many Jobs take no more than six requests each, and none while they live",
+    .enabled(if: LocalKubernetes.isLocal, "so many pods are too many for somebody's nodes"))
   func many() async throws {
     let count = Int(ProcessInfo.processInfo.environment["FUBINI_TEST_JOBS"] ?? "") ?? 200
     try await KubernetesFixture.with(
@@ -359,9 +370,12 @@ extension KubernetesFixture {
       $0.spec.scratchPaths = ["/shared"]
       $0.spec.containers = RunContainers(list: [
         .init(
-          name: "prepare", role: .initial, image: "debian:12", command: ["sh", "-c", "echo prepared >/shared/x"]),
-        .init(name: "main", role: .main, image: "debian:12", command: ["sh", "-c", "cat /shared/x"]),
-        .init(name: "side", role: .sidecar, image: "debian:12", command: ["sh", "-c", "while :; do sleep 1; done"]),
+          name: "prepare", role: .initial, image: LocalKubernetes.taskImage,
+          command: ["sh", "-c", "echo prepared >/shared/x"]),
+        .init(name: "main", role: .main, image: LocalKubernetes.taskImage, command: ["sh", "-c", "cat /shared/x"]),
+        .init(
+          name: "side", role: .sidecar, image: LocalKubernetes.taskImage,
+          command: ["sh", "-c", "while :; do sleep 1; done"]),
       ])
     }
     let list = request.spec.containers!.list

@@ -2,6 +2,7 @@ import Execution
 import FederationModel
 import FoundationEssentials
 import Rclone
+import TestSupport
 import Testing
 
 @testable import AgentRuntime
@@ -23,7 +24,7 @@ final class PodFixture: Sendable {
     directory = try TemporaryDirectory()
     let workspace = RunWorkspace(directory: directory.path + "/run", root: directory.path + "/run/root")
     self.workspace = workspace
-    port = try ServerProcess.freePort()
+    port = try FreePort.next()
     for name in ["run", "run/root", "pod", "agent"] { try POSIXFile.makeDirectories(directory.path + "/" + name) }
     var configuration = PodFileServer.Configuration(
       stateDirectory: directory.path + "/agent", url: "https://127.0.0.1:\(port)", port: port, address: "127.0.0.1")
@@ -45,7 +46,7 @@ final class PodFixture: Sendable {
   func serving<Result>(_ body: () async throws -> Result) async throws -> Result {
     let work = Task { [server] in try await server.run() }
     do {
-      try await waitUntil { ServerProcess.canConnect(self.port) }
+      try await waitUntil { FreePort.answers(self.port) }
       let result = try await body()
       work.cancel()
       _ = await work.result
