@@ -62,6 +62,9 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var runAddress: String?
   /// Names of the volume claims that its operator has declared; nil: none.
   public var claims: Set<String>?
+  /// Service accounts of Kubernetes that tasks may name there, `*` for any; nil: it does not say, and on clusters of other kinds a name
+  /// means nothing.
+  public var serviceAccounts: Set<String>?
   /// What its machines are, as labels beside those of its operator (which count before them): `MachineLabels`; nil when it does not say.
   public var labels: [String: String]?
 
@@ -87,6 +90,17 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
     self.closed = closed
     self.executor = executor
     self.notices = notices
+  }
+}
+
+extension ClusterInventory {
+  /// In `serviceAccounts`: any that is not named beside it.
+  public static let anyServiceAccount = "*"
+
+  /// Whether a task may name this service account there.
+  public func takes(serviceAccount name: String) -> Bool {
+    guard let serviceAccounts else { return true }
+    return serviceAccounts.contains(name) || serviceAccounts.contains(Self.anyServiceAccount)
   }
 }
 

@@ -31,6 +31,12 @@ public struct PodSettings: Hashable, Sendable, Codable {
   public static let containerMembers: Set<String> = ["env", "imagePullPolicy", "lifecycle", "securityContext"]
 
   public var isEmpty: Bool { self == PodSettings() }
+
+  /// The one that its author names; nil: none.
+  public var serviceAccount: String? {
+    get { spec["serviceAccountName"]?.stringValue }
+    set { spec["serviceAccountName"] = newValue.map { .string($0) } }
+  }
 }
 
 /// A volume of a kind that only Kubernetes has. All containers of the run see it at the same places.

@@ -30,6 +30,8 @@ public struct Requirement: Hashable, Sendable {
   public var beside: Companion?
   /// Volume claims that the cluster's operator must have declared, in order, each once.
   public var claims: [String] = []
+  /// Of Kubernetes, by the author's word; nil: none is named.
+  public var serviceAccount: String?
 
   public init(
     project: ProjectName, image: String, copy: Resources, nodeSelector: [String: String] = [:],
@@ -72,6 +74,7 @@ public struct Requirement: Hashable, Sendable {
     features = spec.features
     beside = spec.beside
     claims = Set((spec.claims ?? []).filter { $0.workflow == nil }.map(\.name)).sorted()
+    serviceAccount = spec.pod?.serviceAccount
     companionImages = Set((spec.containers?.list ?? []).map(\.image)).subtracting([spec.image]).sorted()
   }
 

@@ -119,7 +119,7 @@ struct PlacementPlannerTests {
       (RunFeature.daemons, "batch systems have none of that"),
       (.claims, "its operator declares one (`claims.directory`"),
       (.pods, "it is no cluster of Kubernetes"), (.privilegedPods, "`kubernetes.privileged`"),
-      (.resources, "an agent of a Kubernetes cluster"),
+      (.resources, "that takes a Kubernetes cluster"),
     ])
   func lacking(feature: RunFeature, reason: String) throws {
     var slurm = cluster("hpc", kind: .slurm)
@@ -129,6 +129,31 @@ struct PlacementPlannerTests {
     let rejection = try #require(table.candidates.first?.rejection)
     #expect(rejection.code == "CannotRun" && rejection.message.contains(reason), "\(rejection.message)")
     #expect(!rejection.isTemporary && table.chosen == nil)
+  }
+
+  @Test(
+    "I10: a service account that the operator of a Kubernetes cluster does not list is its reason, and means nothing elsewhere"
+  )
+  func serviceAccounts() throws {
+    let requirement = Requirement(
+      template: TemplateKey(project: "p", name: "t", program: 0),
+      spec: {
+        var spec = TaskSpec(image: "i", command: ["c"])
+        spec.pod = PodSettings(spec: ["serviceAccountName": "argo"])
+        return spec
+      }())
+    func rejection(_ accounts: Set<String>?) -> Rejection? {
+      var view = cluster("k8s", kind: .kubernetes)
+      view.inventory.serviceAccounts = accounts
+      return PlacementPlanner().explain(requirement, expectedRuntime: .seconds(10), on: [view]).candidates.first?
+        .rejection
+    }
+    for accounts in [[], ["trainer"]] as [Set<String>] {
+      let rejection = try #require(rejection(accounts))
+      #expect(rejection.code == "NoSuchServiceAccount" && !rejection.isTemporary)
+      #expect(rejection.message.contains("argo") && rejection.message.contains("`kubernetes.serviceAccounts`"))
+    }
+    for accounts in [["argo"], ["*"], nil] as [Set<String>?] { #expect(rejection(accounts) == nil) }
   }
 
   @Test("What a cluster's machines are counts as its labels; what its operator has set counts before that")

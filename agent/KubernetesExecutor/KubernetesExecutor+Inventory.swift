@@ -59,7 +59,8 @@ extension KubernetesExecutor {
       queues: configuration.queue != nil || !configuration.queues.isEmpty || !configuration.pools.isEmpty,
       startsGangs: false, partitions: self.capacity.partitions(pools: configuration.pools), disk: disk?.rounded,
       closed: closed, executor: "kubernetes", notices: notices)
-    inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods]
+    inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods, .resources]
+    inventory.serviceAccounts = configuration.accountNames
     inventory.labels = self.capacity.machineLabels
     if configuration.isPrivileged { inventory.features!.insert(.privilegedPods) }
     if !configuration.claims.isEmpty { inventory.claims = configuration.claims }

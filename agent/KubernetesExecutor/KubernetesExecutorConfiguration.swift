@@ -45,10 +45,10 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
   /// As in a PodSpec.
   public var tolerations: [JSONValue] = []
   public var priorityClass: String?
-  /// Of runs' pods; no token is mounted. nil: the namespace's default.
+  /// Of runs' pods; its token is mounted for `resource` templates alone. nil: the namespace's default.
   public var serviceAccount: String?
-  /// Those that authors may name beside it.
-  public var serviceAccounts: [String] = []
+  /// Those that authors may name beside it, and the account that the pod has for each; `*`: any other name.
+  public var serviceAccounts: [String: String] = [:]
   /// Whether authors may ask for what the restricted profile forbids.
   public var isPrivileged = false
   public var cache: CacheVolume?
@@ -99,6 +99,22 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
   func fluidPlace(of key: DataKey) -> FluidPlace? {
     fluid?.place(of: key, mark: mark) { project in try? namespace(of: project) }
   }
+
+  /// The account of a run's pod; nil: the namespace's default.
+  ///
+  /// - Throws: `.unplaceable` for a name that the operator does not list.
+  func account(_ named: String?) throws(FederationError) -> String? {
+    guard let named, named != serviceAccount else { return serviceAccount }
+    guard let account = serviceAccounts[named] ?? serviceAccounts[ClusterInventory.anyServiceAccount] else {
+      throw FederationError(
+        .unplaceable,
+        "this cluster's operator lets no task name the service account \(named) (`kubernetes.serviceAccounts`)")
+    }
+    return account
+  }
+
+  /// What tasks may name.
+  var accountNames: Set<String> { Set(serviceAccounts.keys).union(serviceAccount.map { [$0] } ?? []) }
 
   func queue(of project: ProjectName) -> String? { queues[project] ?? queue }
 }

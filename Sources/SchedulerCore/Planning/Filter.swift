@@ -151,6 +151,12 @@ enum Filter {
       return Rejection(
         "NoSuchClaim", "its operator declares no volume claim \(claim) (`claims` in its agent's configuration)")
     }
+    if let account = requirement.serviceAccount, !inventory.takes(serviceAccount: account) {
+      return Rejection(
+        "NoSuchServiceAccount",
+        "its operator lets no task name the service account \(account) (`kubernetes.serviceAccounts` in its agent's "
+          + "configuration)")
+    }
     if requirement.hints.onDisconnect == .replace, !inventory.canFence {
       return Rejection("CannotFence", "onDisconnect: replace needs an executor that can prove that a run has ended")
     }

@@ -67,7 +67,7 @@ import Testing
     #expect(settings.nodeSelector == ["pool": "batch"])
     #expect(settings.priorityClass == "low")
     #expect(settings.serviceAccount == "runs")
-    #expect(settings.serviceAccounts == ["trainer"])
+    #expect(settings.serviceAccounts == ["trainer": "trainer"])
     #expect(settings.isPrivileged)
     #expect(settings.claims == ["shared"])
     #expect(settings.queue == "all")
@@ -112,6 +112,12 @@ import Testing
     #expect(images.secretOptions == ["aws.accessKeyId": .init(name: "s3", key: "id")])
   }
 
+  @Test("Service accounts that tasks may name are a list, or say which account is meant")
+  func serviceAccounts() throws {
+    let configuration = try Self.parse("kubernetes: {serviceAccounts: {argo: task, '*': nobody}}")
+    #expect(configuration.kubernetes.serviceAccounts == ["argo": "task", "*": "nobody"])
+  }
+
   @Test(
     "What cannot be is refused by its key",
     arguments: [
@@ -121,6 +127,8 @@ import Testing
       ("kubernetes: {fluid: {capacity: 1Gi, datasets: {a: {dataset: b, mountPoint: s3}}}}", "not both"),
       ("kubernetes: {fluid: {capacity: 1Gi, datasets: {a: {dataset: b, path: ../c}}}}", "datasets.a.path"),
       (block + "  fluid: {capacity: 1Gi}\ncache: {writer: false}", "kubernetes.fluid"),
+      ("kubernetes: {serviceAccounts: ['*']}", "kubernetes.serviceAccounts"),
+      ("kubernetes: {serviceAccounts: {a: '*'}}", "kubernetes.serviceAccounts"),
       ("kubernetes: {imgae: x}", "did you mean \"kubernetes.image\""),
       ("kubernetes: {image: x, filesAddress: \"http://x\"}", "kubernetes.filesAddress"),
       ("kubernetes: {filesAddress: \"https://x:1\"}", "kubernetes.image"),

@@ -36,7 +36,7 @@ extension ConfigurationParser {
       case "tolerations": kubernetes.tolerations = try list(path, value) { try toleration(path, $0) }
       case "priorityClass": kubernetes.priorityClass = try text(path, value)
       case "serviceAccount": kubernetes.serviceAccount = try text(path, value)
-      case "serviceAccounts": kubernetes.serviceAccounts = try list(path, value) { try text(path, $0) }
+      case "serviceAccounts": kubernetes.serviceAccounts = try serviceAccounts(path, value)
       case "privileged": kubernetes.isPrivileged = try flag(path, value)
       case "cache": kubernetes.cache = try cacheVolume(path, value)
       case "claims": kubernetes.claims = try list(path, value) { try text(path, $0) }
@@ -68,6 +68,18 @@ extension ConfigurationParser {
         ? .integer(Int64(try number(path, value, 0...Int(Int32.max)))) : .string(try text(path, value))
     }
     return .object(fields)
+  }
+
+  /// `[NAME, ...]`: each is itself; or `{NAME: ACCOUNT, "*": ACCOUNT}`.
+  private static func serviceAccounts(_ key: String, _ node: Node) throws -> [String: String] {
+    let accounts =
+      node.mapping != nil
+      ? try texts(key, node)
+      : Dictionary(try list(key, node) { try text(key, $0) }.map { ($0, $0) }) { first, _ in first }
+    guard accounts.count <= 256, !accounts.values.contains(ClusterInventory.anyServiceAccount) else {
+      throw invalid(key, "at most 256 names, or {NAME: ACCOUNT}, where NAME may be * and ACCOUNT may not", node)
+    }
+    return accounts
   }
 
   private static func cacheVolume(_ key: String, _ node: Node) throws -> KubernetesConfiguration.Cache {

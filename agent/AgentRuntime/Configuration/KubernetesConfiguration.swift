@@ -41,8 +41,8 @@ public struct KubernetesConfiguration: Sendable, Equatable {
   public var tolerations: [JSONValue] = []
   public var priorityClass: String?
   public var serviceAccount: String?
-  /// `serviceAccounts`: those that authors may name.
-  public var serviceAccounts: [String] = []
+  /// `serviceAccounts`: those that authors may name, and which account a pod has for each; `*`: any other name.
+  public var serviceAccounts: [String: String] = [:]
   /// `privileged`: whether authors may ask for what the restricted profile of pods forbids.
   public var isPrivileged = false
   /// `cache`: where the agent's cache directory is, as pods can mount it.

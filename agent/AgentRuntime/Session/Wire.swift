@@ -231,6 +231,7 @@ extension Fubini_Agent_V1_Inventory {
     runAddress = inventory.runAddress ?? ""
     labels = inventory.labels ?? [:]
     claims = (inventory.claims ?? []).sorted()
+    if let accounts = inventory.serviceAccounts { serviceAccounts = .with { $0.names = accounts.sorted() } }
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }
     if let declared = inventory.tenancy { tenancy = .init(declared) }

@@ -81,6 +81,9 @@ extension ClusterInventory {
       labels = Dictionary(told) { first, _ in first }
     }
     if !inventory.claims.isEmpty { claims = Set(inventory.claims.prefix(256).map { $0.told(253) }) }
+    if inventory.hasServiceAccounts {
+      serviceAccounts = Set(inventory.serviceAccounts.names.prefix(256).map { $0.told(253) })
+    }
   }
 }
 

@@ -615,11 +615,34 @@ public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
     set {_uniqueStorage()._labels = newValue}
   }
 
+  /// Of a Kubernetes cluster. Absent: not told.
+  public var serviceAccounts: Fubini_Agent_V1_ServiceAccounts {
+    get {_storage._serviceAccounts ?? Fubini_Agent_V1_ServiceAccounts()}
+    set {_uniqueStorage()._serviceAccounts = newValue}
+  }
+  /// Returns true if `serviceAccounts` has been explicitly set.
+  public var hasServiceAccounts: Bool {_storage._serviceAccounts != nil}
+  /// Clears the value of `serviceAccounts`. Subsequent reads from it will return its default value.
+  public mutating func clearServiceAccounts() {_uniqueStorage()._serviceAccounts = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// Service accounts of Kubernetes that tasks may name; `*` is any. At most 256.
+public nonisolated struct Fubini_Agent_V1_ServiceAccounts: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var names: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// The place where a cluster keeps replicas.
@@ -1252,6 +1275,9 @@ public nonisolated struct Fubini_Agent_V1_ClaimOwner: Sendable {
   public var workflowUid: String = String()
 
   public var goesWithFailure: Bool = false
+
+  /// It outlives the workflow's end, and goes when that is deleted.
+  public var goesWithDeletion: Bool = false
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -3684,7 +3710,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0\u{1}labels\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0\u{1}labels\0\u{3}service_accounts\0")
 
   fileprivate class _StorageClass {
     var _cpuMillicores: Int64 = 0
@@ -3709,6 +3735,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     var _runAddress: String = String()
     var _claims: [String] = []
     var _labels: Dictionary<String,String> = [:]
+    var _serviceAccounts: Fubini_Agent_V1_ServiceAccounts? = nil
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3741,6 +3768,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       _runAddress = source._runAddress
       _claims = source._claims
       _labels = source._labels
+      _serviceAccounts = source._serviceAccounts
     }
   }
 
@@ -3781,6 +3809,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         case 61: try { try decoder.decodeSingularStringField(value: &_storage._runAddress) }()
         case 62: try { try decoder.decodeRepeatedStringField(value: &_storage._claims) }()
         case 63: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
+        case 64: try { try decoder.decodeSingularMessageField(value: &_storage._serviceAccounts) }()
         default: break
         }
       }
@@ -3859,6 +3888,9 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       if !_storage._labels.isEmpty {
         try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: _storage._labels, fieldNumber: 63)
       }
+      try { if let v = _storage._serviceAccounts {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 64)
+      } }()
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3890,10 +3922,41 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         if _storage._runAddress != rhs_storage._runAddress {return false}
         if _storage._claims != rhs_storage._claims {return false}
         if _storage._labels != rhs_storage._labels {return false}
+        if _storage._serviceAccounts != rhs_storage._serviceAccounts {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ServiceAccounts: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ServiceAccounts"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}names\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.names) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.names.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.names, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ServiceAccounts, rhs: Fubini_Agent_V1_ServiceAccounts) -> Bool {
+    if lhs.names != rhs.names {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -4838,7 +4901,7 @@ nonisolated extension Fubini_Agent_V1_ClaimReport: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Fubini_Agent_V1_ClaimOwner: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ClaimOwner"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}workflow_uid\0\u{3}goes_with_failure\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}workflow_uid\0\u{3}goes_with_failure\0\u{3}goes_with_deletion\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -4848,6 +4911,7 @@ nonisolated extension Fubini_Agent_V1_ClaimOwner: SwiftProtobuf.Message, SwiftPr
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.workflowUid) }()
       case 2: try { try decoder.decodeSingularBoolField(value: &self.goesWithFailure) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.goesWithDeletion) }()
       default: break
       }
     }
@@ -4860,12 +4924,16 @@ nonisolated extension Fubini_Agent_V1_ClaimOwner: SwiftProtobuf.Message, SwiftPr
     if self.goesWithFailure != false {
       try visitor.visitSingularBoolField(value: self.goesWithFailure, fieldNumber: 2)
     }
+    if self.goesWithDeletion != false {
+      try visitor.visitSingularBoolField(value: self.goesWithDeletion, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Fubini_Agent_V1_ClaimOwner, rhs: Fubini_Agent_V1_ClaimOwner) -> Bool {
     if lhs.workflowUid != rhs.workflowUid {return false}
     if lhs.goesWithFailure != rhs.goesWithFailure {return false}
+    if lhs.goesWithDeletion != rhs.goesWithDeletion {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
