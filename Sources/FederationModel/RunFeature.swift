@@ -53,7 +53,7 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
       "its operator gives pods no more rights than others have (`kubernetes.privileged` in the agent's configuration), and the task "
         + "asks for privileges, capabilities, sysctls or a directory of the machine"
     case .resources:
-      "it does nothing to objects of Kubernetes: that takes an agent of a Kubernetes cluster whose operator allows it"
+      "it does nothing to objects of Kubernetes: that takes a Kubernetes cluster, and an agent of this release or a later one"
     case .steps:
       "it starts no job of several nodes that starts its own programs with srun: that takes a Slurm cluster whose agent is of this "
         + "release or a later one, is not the user root, and runs jobs in sandboxes"

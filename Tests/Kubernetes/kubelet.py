@@ -7,7 +7,7 @@ processes in bubblewrap, over this machine's programs with a root of their own. 
         [--program IMAGE=/host/file:/path/in/container] [--instant SECONDS]
 
 As a kubelet does: init containers in order, then the containers together; emptyDir, secret, configMap, projected secrets, hostPath and
-claims (a directory for each); subPath, readOnly; env with references; termination messages; grace at deletion;
+claims (a directory for each), tokens of service accounts; subPath, readOnly; env with references; termination messages; grace at deletion;
 activeDeadlineSeconds; logs over TLS. Restart policy Never alone. What image it is does not matter, but for
 fubini-test/missing (cannot be pulled), fubini-test/oom (killed for its memory) and fubini-test/evict (evicted).
 With --instant nothing runs: each pod succeeds so many seconds after it was bound. It ends when its parent does.
@@ -544,8 +544,9 @@ class Pod:
     # How a container is made
 
     def words(self, container):
+        api = self.cluster.api
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOSTNAME": self.meta["name"],
-                       "HOME": "/"}
+                       "HOME": "/", "KUBERNETES_SERVICE_HOST": api.host, "KUBERNETES_SERVICE_PORT": str(api.port)}
         for source in container.get("envFrom") or []:
             for kind, key in (("secrets", "secretRef"), ("configmaps", "configMapRef")):
                 if reference := source.get(key):
@@ -622,6 +623,12 @@ class Pod:
         sources = volume.get("projected", {}).get("sources") or [volume]
         files = []
         for source in sources:
+            if token := source.get("serviceAccountToken"):
+                files.append((token["path"], self.token(token, volume["name"]), 0o644))
+                continue
+            if fields := source.get("downwardAPI"):
+                files += [(item["path"], self.reference(item).encode(), 0o644) for item in fields["items"]]
+                continue
             secret, config = source.get("secret"), source.get("configMap")
             if secret is None and config is None:
                 raise Waits("ContainerCreating", "kubelet.py has no volumes like " + json.dumps(source), "FailedMount")
@@ -641,6 +648,16 @@ class Pod:
             with open(path, "wb") as file:
                 file.write(content)
             os.chmod(path, mode)
+
+    def token(self, source, use):
+        """Of the pod's service account, bound to the pod."""
+        path = "/api/v1/namespaces/%s/serviceaccounts/%s/token" % (self.meta["namespace"], self.spec.get("serviceAccountName") or "default")
+        status, made = self.cluster.api.call("POST", path, {"spec": {
+            "audiences": [source["audience"]] if source.get("audience") else [], "expirationSeconds": source.get("expirationSeconds", 3600),
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": self.meta["name"], "uid": self.meta["uid"]}}})
+        if status != 201:
+            raise Waits("ContainerCreating", 'MountVolume.SetUp failed for volume "%s" : %s' % (use, made.get("message")), "FailedMount")
+        return made["status"]["token"].encode()
 
     def sandbox(self, container, environment):
         """bubblewrap's arguments: this machine's programs, a root of its own, its volumes."""

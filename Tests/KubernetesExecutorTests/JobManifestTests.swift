@@ -267,6 +267,74 @@ internal import Testing
     #expect(code({ _ in }, Self.configuration { $0.images = [ImageRule(pattern: "a*", runsAs: "*")] }) == .unplaceable)
   }
 
+  @Test("The service account is the operator's, or the one that he gives for the author's name")
+  func accounts() throws {
+    func account(_ named: String?, _ accounts: [String: String], _ own: String? = "runs") throws -> String? {
+      let request = Self.request { request in
+        if let named { request.spec.pod = PodSettings(spec: ["serviceAccountName": .string(named)]) }
+      }
+      let manifest = try Self.manifest(
+        request,
+        Self.configuration {
+          $0.serviceAccount = own
+          $0.serviceAccounts = accounts
+        })
+      #expect(Self.pod(manifest)["automountServiceAccountToken"] == false)
+      return Self.pod(manifest)["serviceAccountName"]?.stringValue
+    }
+    #expect(try account(nil, ["argo": "x", "*": "y"]) == "runs")
+    #expect(try account(nil, [:], nil) == nil)
+    #expect(try account("runs", [:]) == "runs")
+    #expect(try account("trainer", ["trainer": "trainer"]) == "trainer")
+    #expect(try account("argo", ["argo": "task", "*": "any"]) == "task")
+    #expect(try account("other", ["argo": "task", "*": "any"]) == "any")
+    let error = #expect(throws: FederationError.self) { try account("other", ["argo": "task"]) }
+    #expect(error?.code == .unplaceable && error?.publicMessage.contains("service account other") == true)
+    #expect(
+      Self.configuration {
+        $0.serviceAccount = "runs"
+        $0.serviceAccounts = ["argo": "task"]
+      }.accountNames == ["runs", "argo"])
+  }
+
+  @Test("I9: an object's manifest is in the run's Secret, and its pod alone has a token of the task's account")
+  func resource() throws {
+    let request = Self.request {
+      $0.spec = TaskSpec(scratchPaths: [RunResource.outputDirectory])
+      $0.spec.resource = RunResource(action: .create, manifest: "kind: Secret\nstringData: {password: hunter2}")
+      $0.spec.outputParameters = [OutputParameter(name: "x", path: RunResource.path(ofOutput: 0))]
+      $0.privateFiles = [RunFile(path: RequestProgram.fileName, bytes: Array("hunter2".utf8))]
+      $0.spec.pod = PodSettings(spec: ["serviceAccountName": "deployer"])
+    }
+    let configuration = Self.configuration { $0.serviceAccounts = ["deployer": "deployer"] }
+    let manifest = try JobManifest(
+      request, configuration,
+      .init(
+        mark: ObjectNameTests.mark, workspace: KubernetesExecutor.workspace(for: request.id, in: "/s"),
+        access: PodAccess(url: "https://agent:7443", certificateAuthorityPEM: "PEM", token: "t0ken"),
+        owner: ResourceOwner(namespace: "runs", name: "anchor", uid: "u-1")))
+    let main = Self.main(manifest)
+    #expect(
+      main["command"]?.arrayValue?.compactMap(\.stringValue)
+        == ["/fubini/agent", "pod-step", "--container", "main", "--", "/fubini/agent", "resource"])
+    #expect(main["image"]?.stringValue == configuration.image)
+    #expect(manifest.runsAs == configuration.image)
+    #expect(!manifest.job.description.contains("hunter2"))
+    #expect(
+      manifest.secret["data"]?[RequestProgram.fileName]?.stringValue == Data("hunter2".utf8).base64EncodedString())
+    #expect(Self.pod(manifest)["serviceAccountName"] == "deployer")
+    let account = try #require(Self.mount(main, "/var/run/secrets/kubernetes.io/serviceaccount"))
+    #expect(Self.volume(manifest, account["name"]?.stringValue)?["projected"] != nil && account["readOnly"] == true)
+    let first = try #require(Self.pod(manifest)["initContainers"]?[0])
+    #expect(Self.mount(first, "/var/run/secrets/kubernetes.io/serviceaccount") == nil)
+    #expect(Self.mount(main, RunResource.outputDirectory) != nil)
+    #expect(manifest.plan.outputs == [RunResource.path(ofOutput: 0)])
+    let told = main["env"]?.arrayValue?.first { $0["name"]?.stringValue == ResourceOwner.variable }?["value"]
+    #expect(told?.stringValue.flatMap { ResourceOwner($0) }?.reference["uid"] == "u-1")
+    // No other run has a token.
+    #expect(!(try Self.manifest()).job.description.contains("serviceAccountToken"))
+  }
+
   @Test("An author's settings for Kubernetes are obeyed, and cannot undo the restricted profile")
   func settings() throws {
     let request = Self.request {

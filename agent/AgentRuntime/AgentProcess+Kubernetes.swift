@@ -40,6 +40,16 @@ extension AgentProcess {
       fluid: FluidDatasets(configuration: settings, client: client, logger: logger))
   }
 
+  /// Of what workflows have on this cluster beyond their runs; nil: they have nothing.
+  static func keeper(
+    _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity, _ executor: any Executor,
+    _ logger: Logger
+  ) -> (any WorkflowKeeping)? {
+    if let kubernetes = executor as? KubernetesExecutor { return OwnerKeeper(executor: kubernetes) }
+    guard configuration.claimDirectory != nil else { return nil }
+    return ClaimKeeper(claims: claims(configuration, identity), logger: logger)
+  }
+
   static func kubernetesConnection(_ configuration: AgentConfiguration) throws -> KubernetesConnection {
     guard let path = configuration.kubernetes.kubeconfig else { return try .inCluster() }
     return try .kubeconfig(path, context: configuration.kubernetes.context)

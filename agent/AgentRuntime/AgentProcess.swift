@@ -108,8 +108,7 @@ final class AgentProcess: Sendable {
       ports: SessionRunner.Ports(
         journal: journal, driver: driver, executor: executor, connection: connection, logs: logs, inventory: inventory,
         data: data,
-        claims: configuration.claimDirectory == nil
-          ? nil : ClaimKeeper(claims: Self.claims(configuration, identity), logger: logger),
+        claims: Self.keeper(configuration, identity, executor, logger),
         rotationRequested: { rotation.request() }),
       credentials: credentials, protocols: AgentProtocol.versions.lowerBound...configuration.protocolMax, logger: logger
     )
@@ -303,7 +302,7 @@ final class AgentProcess: Sendable {
     }
   }
 
-  private static func claims(
+  static func claims(
     _ configuration: AgentConfiguration, _ identity: CertificateStore.Identity
   ) -> ClaimDirectories {
     ClaimDirectories(

@@ -12,6 +12,8 @@ public enum PatchType: String, Sendable {
   case merge = "application/merge-patch+json"
   case json = "application/json-patch+json"
   case strategic = "application/strategic-merge-patch+json"
+  /// Server-side apply: the object is made where there is none. Takes `fieldManager` in the query, and `force`.
+  case apply = "application/apply-patch+yaml"
 }
 
 public struct KubernetesVersion: Sendable, Hashable {
@@ -103,21 +105,28 @@ public final class KubernetesClient: Sendable {
     try await object(Request(method: .GET, path: path, query: query))
   }
 
-  public func create(_ path: String, _ object: JSONValue) async throws(FederationError) -> JSONValue {
-    var request = Request(method: .POST, path: path, body: Array(object.description.utf8))
+  public func create(
+    _ path: String, _ object: JSONValue, query: [(String, String)] = []
+  ) async throws(FederationError) -> JSONValue {
+    var request = Request(method: .POST, path: path, query: query, body: Array(object.description.utf8))
     request.isRepeatable = object["metadata"]?["name"]?.stringValue != nil
     return try await self.object(request)
   }
 
-  public func patch(_ path: String, _ object: JSONValue, type: PatchType) async throws(FederationError) -> JSONValue {
-    var request = Request(method: .PATCH, path: path, body: Array(object.description.utf8), contentType: type.rawValue)
+  public func patch(
+    _ path: String, _ object: JSONValue, type: PatchType, query: [(String, String)] = []
+  ) async throws(FederationError) -> JSONValue {
+    var request = Request(
+      method: .PATCH, path: path, query: query, body: Array(object.description.utf8), contentType: type.rawValue)
     request.isRepeatable = type != .json
     return try await self.object(request)
   }
 
   /// Replaces an object, or a part of it (`status`). Its `resourceVersion` decides whether it may.
-  public func replace(_ path: String, _ object: JSONValue) async throws(FederationError) -> JSONValue {
-    var request = Request(method: .PUT, path: path, body: Array(object.description.utf8))
+  public func replace(
+    _ path: String, _ object: JSONValue, query: [(String, String)] = []
+  ) async throws(FederationError) -> JSONValue {
+    var request = Request(method: .PUT, path: path, query: query, body: Array(object.description.utf8))
     request.isRepeatable = object["metadata"]?["resourceVersion"] == nil
     return try await self.object(request)
   }

@@ -19,6 +19,8 @@ struct JobManifest: Sendable {
     var access: PodAccess
     /// Of the API server.
     var minor = 24
+    /// With what an object is to go that a `resource` template makes; nil: with nothing.
+    var owner: ResourceOwner?
     /// Whether there is anything at a path of the agent's.
     var exists: (String) -> Bool = { _ in true }
   }
@@ -49,6 +51,7 @@ struct JobManifest: Sendable {
     var files = PodVolumes(request, configuration, circumstances, secret: name.text)
     try files.mountScratch()
     try files.mountPrivateFiles()
+    files.mountAccount()
     try files.mountClaims()
     try files.mountInputs()
     var secrets = PodSecrets(token: circumstances.access.token, authority: circumstances.access.certificateAuthorityPEM)
@@ -61,8 +64,11 @@ struct JobManifest: Sendable {
     shared = SharedPodFiles(inputs: files.sources, outputs: plan.outputs)
     var pod = try PodTemplate(request, configuration, name: name.text)
     pod.volumes = files.volumes
+    pod.owner = circumstances.owner
     pod.initContainers = [pod.starter(plan)] + containers.initial.map { pod.dressed($0, mounts: files.mounts) }
-    pod.containers = containers.lasting.map { pod.dressed($0, mounts: files.mounts + files.stepMounts, plan: plan) }
+    pod.containers = containers.lasting.map {
+      pod.dressed($0, mounts: files.mounts + files.stepMounts + files.accountMounts, plan: plan)
+    }
     let labels = name.labels(project: request.project)
     secret = [
       "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
@@ -161,9 +167,10 @@ struct PodContainers {
   mutating func make(_ secrets: inout PodSecrets) throws(FederationError) {
     let spec = request.spec
     if let containers = spec.containers { return try several(containers, &secrets) }
-    let isRequest = spec.http != nil || spec.transformations != nil
+    let isRequest = spec.http != nil || spec.transformations != nil || spec.resource != nil
     let (image, rule) = isRequest ? (configuration.image, nil) : try image(spec.image)
-    var command = isRequest ? [PodPlan.Places().agent, RequestProgram.command] : spec.command
+    let program = spec.resource == nil ? RequestProgram.command : ResourceProgram.command
+    var command = isRequest ? [PodPlan.Places().agent, program] : spec.command
     if command.isEmpty, spec.script == nil { command = rule?.command ?? [] }
     if spec.script != nil { command.append(RunLayout.scriptPath) }
     command += isRequest ? [] : spec.arguments

@@ -36,8 +36,10 @@ extension KubernetesExecutor {
         retryAfter: .seconds(5))
     }
     let manifest: JobManifest
-    do throws(FederationError) { manifest = try self.manifest(request) } catch {
-      if error.isRetryable { throw error }
+    do throws(FederationError) {
+      manifest = try self.manifest(request, owner: try await owner(of: request))
+    } catch {
+      if Self.mayPass(error) { throw Self.passing(error) }
       return refuse(request.id, error.publicMessage)
     }
     if runs[request.id] == nil {
@@ -62,7 +64,9 @@ extension KubernetesExecutor {
     }
   }
 
-  private func manifest(_ request: RunRequest) throws(FederationError) -> JobManifest {
+  private func manifest(
+    _ request: RunRequest, owner: ResourceOwner?
+  ) throws(FederationError) -> JobManifest {
     let workspace = workspace(for: request.id)
     let access: PodAccess
     do { access = try files.access(for: request.id) } catch {
@@ -76,6 +80,7 @@ extension KubernetesExecutor {
       request, configuration,
       .init(
         mark: mark, workspace: workspace, access: access, minor: version?.minor ?? configuration.minimumMinor,
+        owner: owner,
         exists: { path in
           var status = stat()
           return lstat(path, &status) == 0

@@ -10,6 +10,8 @@ struct PodTemplate {
   var volumes: [JSONValue] = []
   var initContainers: [JSONValue] = []
   var containers: [JSONValue] = []
+  /// Told to the program of a `resource` template.
+  var owner: ResourceOwner?
 
   /// Kubernetes' own deadline is there for a pod whose program of the agent's cannot end it any more.
   static let backstop = Duration.seconds(600)
@@ -32,13 +34,7 @@ struct PodTemplate {
       throw FederationError(
         .unplaceable, "this cluster's operator gives pods no more rights than others have (`kubernetes.privileged`)")
     }
-    if let account = settings.spec["serviceAccountName"]?.stringValue, account != configuration.serviceAccount,
-      !configuration.serviceAccounts.contains(account)
-    {
-      throw FederationError(
-        .unplaceable,
-        "this cluster's operator does not let tasks name the service account \(account) (`kubernetes.serviceAccounts`)")
-    }
+    settings.serviceAccount = try configuration.account(settings.serviceAccount)
     contexts = settings.containers.compactMapValues { $0["securityContext"]?.objectValue }
     for container in settings.containers.keys { settings.containers[container]!["securityContext"] = nil }
     self.settings = settings
@@ -119,6 +115,7 @@ struct PodTemplate {
     ]
     var environment = container.environment
     if let plan { environment += variables(plan) }
+    if let owner { environment.append(["name": .string(ResourceOwner.variable), "value": .string(owner.text)]) }
     if !environment.isEmpty { value["env"] = .array(environment) }
     if let directory = container.workingDirectory { value["workingDir"] = .string(directory) }
     // The run's resources are its main program's.
@@ -200,9 +197,6 @@ struct PodTemplate {
     if !configuration.tolerations.isEmpty { spec["tolerations"] = .array(configuration.tolerations) }
     if !configuration.imagePullSecrets.isEmpty {
       spec["imagePullSecrets"] = .array(configuration.imagePullSecrets.map { ["name": .string($0)] })
-    }
-    if let account = configuration.serviceAccount, settings.spec["serviceAccountName"] == nil {
-      spec["serviceAccountName"] = .string(account)
     }
     if let priority = configuration.priorityClass { spec["priorityClassName"] = .string(priority) }
     if let walltime = request.walltime {

@@ -24,6 +24,9 @@ struct PodVolumes {
   /// Paths of scratch directories, normalised, in the order of their volumes.
   private var scratch: [String] = []
 
+  /// Of the one that asks the cluster's API.
+  private(set) var accountMounts: [JSONValue] = []
+
   /// Of containers that the agent's program starts.
   let stepMounts: [JSONValue] = [
     ["name": "fubini-program", "mountPath": .string(PodPlan.Places().program), "readOnly": true],
@@ -116,7 +119,9 @@ struct PodVolumes {
         mount(name, at: try Self.absolute(one.path), subPath: one.subPath, isReadOnly: true)
       }
     }
-    guard request.spec.http != nil || request.spec.transformations != nil else { return }
+    guard request.spec.http != nil || request.spec.transformations != nil || request.spec.resource != nil else {
+      return
+    }
     guard let file = request.privateFiles.first(where: { $0.path == RequestProgram.fileName }) else {
       throw FederationError(.internal, "the run's request is not there")
     }
@@ -129,6 +134,26 @@ struct PodVolumes {
       ],
     ])
     mount("request", at: RequestProgram.path, subPath: RequestProgram.fileName, isReadOnly: true)
+  }
+
+  /// The token of the run's own service account, for the program that does what a `resource` template says; and for no other.
+  ///
+  /// - Source: Kubernetes documentation, "Managing Service Accounts", Bound service account token volume.
+  mutating func mountAccount() {
+    guard request.spec.resource != nil else { return }
+    volumes.append([
+      "name": "fubini-account",
+      "projected": [
+        "sources": [
+          ["serviceAccountToken": ["path": "token", "expirationSeconds": 3607]],
+          ["configMap": ["name": "kube-root-ca.crt", "items": [["key": "ca.crt", "path": "ca.crt"]]]],
+          ["downwardAPI": ["items": [["path": "namespace", "fieldRef": ["fieldPath": "metadata.namespace"]]]]],
+        ]
+      ],
+    ])
+    accountMounts = [
+      ["name": "fubini-account", "mountPath": .string(ResourceProgram.accountDirectory), "readOnly": true]
+    ]
   }
 
   mutating func mountClaims() throws(FederationError) {

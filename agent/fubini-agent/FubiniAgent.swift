@@ -24,6 +24,7 @@ enum FubiniAgent {
     case PodPrograms.initCommand: exit(PodPrograms.initialise())
     case PodPrograms.stepCommand: exit(PodPrograms.step(Array(arguments.dropFirst())))
     case RequestProgram.command: exit(await RequestCommand.main())
+    case ResourceCommand.name: exit(await ResourceCommand.main())
     default: break
     }
     exit(await AgentCommand.run(Array(arguments)))

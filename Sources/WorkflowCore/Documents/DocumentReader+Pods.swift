@@ -69,6 +69,14 @@ extension DocumentReader {
     if resource.manifest.isEmpty, resource.flags.isEmpty, node["manifestFrom"] == nil {
       report("a resource template needs a manifest, or flags that name the object", at: node.mark)
     }
+    if Int64(resource.manifest.utf8.count) > RunResource.manifestMax.bytes {
+      report("the manifest is larger than \(RunResource.manifestMax)", at: node["manifest"]?.mark ?? node.mark)
+    }
+    if let action, !resource.flags.contains(where: \.hasTags) {
+      do { _ = try KubectlFlags(resource.flags, action: action) } catch {
+        report(error.publicMessage, at: node["flags"]?.mark ?? node.mark)
+      }
+    }
     if !resource.manifest.isEmpty, !resource.manifest.hasTags {
       do throws(DocumentErrors) {
         _ = try DocumentSource.trees(of: Array(resource.manifest.utf8), format: .auto, limits: .standard)
@@ -87,6 +95,10 @@ extension DocumentReader {
     if template.resource == nil {
       if hasPaths { report("jsonPath is of resource templates alone: their object has values", at: node.mark) }
       return
+    }
+    let waits = template.resource?.successCondition != nil || template.resource?.failureCondition != nil
+    if template.resource?.action == .delete, waits || hasPaths {
+      report("delete leaves no object: it has neither conditions nor outputs", at: node.mark)
     }
     let hasFiles = outputs.parameters.contains { if case .path? = $0.valueFrom?.source { true } else { false } }
     if hasFiles || !outputs.artifacts.isEmpty || !template.inputs.artifacts.isEmpty {

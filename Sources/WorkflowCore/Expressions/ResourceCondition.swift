@@ -1,7 +1,7 @@
 public import FederationModel
 
 /// `successCondition` and `failureCondition` of a `resource` template: requirements of a label selector whose keys are paths of the object.
-/// All of them must hold.
+/// All of the first must hold, and one of the second is enough.
 ///
 /// - Source: Argo Workflows v3.7, workflow/executor/resource.go (`matchConditions`), Kubernetes' label selectors, and the part of
 ///   gjson's paths that are names joined by dots, numbers of list elements and `#` for a list's length.
@@ -24,9 +24,27 @@ public struct ResourceCondition: Hashable, Sendable {
 
   /// Whether the object is as it must be. A value that is not there fulfils `!=`, `notin` and `!key` alone.
   public func holds(_ object: JSONValue) -> Bool { requirements.allSatisfy { $0.holds(object) } }
+
+  /// The first requirement that the object fulfils, as Argo's messages show it: `{status.failed gt [3]}`; nil: it fulfils none.
+  public func firstMet(by object: JSONValue) -> String? { requirements.first { $0.holds(object) }?.description }
 }
 
-extension ResourceCondition.Requirement {
+extension ResourceCondition.Requirement: CustomStringConvertible {
+  var description: String {
+    let (name, values): (String, [String]) =
+      switch comparison {
+      case .equals(let value): ("=", [value])
+      case .differs(let value): ("!=", [value])
+      case .isOneOf(let values): ("in", values.sorted())
+      case .isNoneOf(let values): ("notin", values.sorted())
+      case .exists: ("exists", [])
+      case .isMissing: ("!", [])
+      case .greater(let bound): ("gt", ["\(bound)"])
+      case .less(let bound): ("lt", ["\(bound)"])
+      }
+    return "{\(path.joined(separator: ".")) \(name) [\(values.joined(separator: " "))]}"
+  }
+
   fileprivate func holds(_ object: JSONValue) -> Bool {
     let found = value(in: object)
     switch comparison {

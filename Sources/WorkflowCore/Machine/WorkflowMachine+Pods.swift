@@ -49,6 +49,23 @@ extension WorkflowMachine {
     return RunResource(
       action: template.action, manifest: try text(template.manifest), mergeStrategy: template.mergeStrategy,
       setsOwner: template.setsOwner, successCondition: try template.successCondition.map(text),
-      failureCondition: try template.failureCondition.map(text), flags: try template.flags.map(text), outputs: values)
+      failureCondition: try template.failureCondition.map(text), flags: try template.flags.map(text), outputs: values,
+      workflow: template.setsOwner ? identity.uid : nil)
+  }
+
+  /// Its program puts values down as files, which are collected like those of any other.
+  func takeObject(
+    _ template: ResourceTemplate, _ outputs: TemplateOutputs, at ordinal: Int32, into spec: inout TaskSpec
+  )
+    throws
+  {
+    let resource = try object(template, outputs, at: ordinal)
+    spec.resource = resource
+    guard !resource.outputs.isEmpty else { return }
+    spec.scratchPaths.append(RunResource.outputDirectory)
+    spec.outputParameters = resource.outputs.enumerated().map { index, output in
+      OutputParameter(
+        name: output.name, path: RunResource.path(ofOutput: index), defaultValue: output.defaultValue ?? "")
+    }
   }
 }

@@ -39,7 +39,9 @@ extension WorkflowMachine {
       spec.http = try request(http, at: ordinal)
       spec.capturesResult = true
     }
-    if let resource = template.resource { spec.resource = try object(resource, template.outputs, at: ordinal) }
+    if let resource = template.resource {
+      try takeObject(resource, template.outputs, at: ordinal, into: &spec)
+    }
     takePodSettings(template, at: ordinal, into: &spec)
     try gatherContainers(container, template, at: ordinal, into: &spec)
     try checkClaims(of: spec)

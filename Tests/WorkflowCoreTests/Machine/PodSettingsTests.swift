@@ -190,9 +190,14 @@ struct ResourceTemplateTests {
           action: .create, manifest: "kind: Job\nmetadata: {name: \"job-1\"}\n", setsOwner: true,
           successCondition: "status.succeeded > 0", failureCondition: "status.failed > job-1",
           flags: ["--validate=false"],
-          outputs: [.init(name: "phase", jsonPath: "{.status.phase}", defaultValue: "none")]
+          outputs: [.init(name: "phase", jsonPath: "{.status.phase}", defaultValue: "none")], workflow: "u"
         ))
     #expect(task.features == [.resources] && task.command.isEmpty)
+    // Its values come as files do.
+    #expect(
+      task.outputParameters
+        == [OutputParameter(name: "phase", path: RunResource.path(ofOutput: 0), defaultValue: "none")])
+    #expect(task.scratchPaths == [RunResource.outputDirectory])
   }
 
   @Test(
@@ -210,6 +215,17 @@ struct ResourceTemplateTests {
       (
         "action: get\nmanifest: 'a: b'", "outputs: {parameters: [{name: p, valueFrom: {jqFilter: .a}}]}",
         "jq filters are not supported"
+      ),
+      ("action: create\nmanifest: 'a: b'\nflags: [--edit]", "", "the flag --edit of kubectl is not supported"),
+      ("action: create\nmanifest: 'a: b'\nflags: [configmap, x]", "", "flags may not name another"),
+      ("action: delete\nmanifest: 'a: b'\nsuccessCondition: a", "", "delete leaves no object"),
+      (
+        "action: delete\nmanifest: 'a: b'", "outputs: {parameters: [{name: p, valueFrom: {jsonPath: '{.a}'}}]}",
+        "delete leaves no object"
+      ),
+      (
+        "action: create\nmanifest: '" + String(repeating: "x", count: 600_000) + "'", "",
+        "the manifest is larger than 512 KiB"
       ),
     ])
   func refusals(resource: String, outputs: String, message: String) {
@@ -255,6 +271,54 @@ struct ResourceTemplateTests {
       ]
     ]
     #expect(try ResourceCondition(text).holds(object) == holds)
+  }
+
+  @Test(
+    "of a failure condition one requirement is enough, and it is told as Argo tells it",
+    arguments: [
+      ("status.failed > 3, status.phase == Failed", "{status.failed gt [3]}"), ("status.phase in (A, B)", nil),
+      ("status.none, status.phase != Done", "{status.phase != [Done]}"), ("status.failed < 4", nil),
+    ] as [(String, String?)])
+  func failures(text: String, met: String?) throws {
+    let object: JSONValue = ["status": ["failed": 4, "phase": "Running"]]
+    #expect(try ResourceCondition(text).firstMet(by: object) == met)
+  }
+
+  @Test("a manifest is YAML or JSON, with as many objects as it has")
+  func manifests() throws {
+    #expect(try ObjectManifest.objects("kind: A\n---\n---\n{\"kind\": \"B\"}") == [["kind": "A"], ["kind": "B"]])
+    #expect(try ObjectManifest.objects("kind: List\nitems: [{kind: A}, {kind: B}]").count == 2)
+    #expect(try ObjectManifest.objects("[{op: add, path: /a, value: 1}]")[0][0]?["value"] == 1)
+    #expect(try ObjectManifest.objects("").isEmpty)
+    #expect(throws: FederationError.self) { try ObjectManifest.objects("a: [b") }
+  }
+
+  @Test("flags of kubectl say which object, where, and how")
+  func flags() throws {
+    let named = try KubectlFlags(["configmap", "a", "-n", "other", "--ignore-not-found"], action: .get)
+    #expect(named.type == "configmap" && named.names == ["a"] && named.namespace == "other")
+    #expect(named.ignoresAbsence == true && !named.selects)
+    let selected = try KubectlFlags(["pods", "--selector=a=b", "--wait=false", "--cascade=orphan"], action: .delete)
+    #expect(selected.labelSelector == "a=b" && selected.selects && selected.names.isEmpty && !selected.waits)
+    #expect(selected.propagationPolicy == "Orphan" && selected.ignoresAbsence == nil)
+    let several = try KubectlFlags(["job.batch/a", "job.batch/b", "--grace-period", "-1"], action: .delete)
+    #expect(several.type == "job.batch" && several.names == ["a", "b"] && several.graceSeconds == nil)
+    #expect(try KubectlFlags(["--validate=false"], action: .create).validation == .ignore)
+    #expect(try KubectlFlags([], action: .apply).forcesConflicts == nil)
+    #expect(try KubectlFlags(["--server-side"], action: .apply).forcesConflicts == false)
+    #expect(try KubectlFlags(["--force"], action: .delete).graceSeconds == 0)
+  }
+
+  @Test(
+    "flags that make no sense are refused",
+    arguments: [
+      (["-n"], RunResource.Action.get), (["configmap"], .get), (["configmap", "a", "b"], .get),
+      (["-l", "a=b"], .delete),
+      (["configmap", "a", "-l", "x"], .delete), (["configmap/a", "job/b"], .delete), (["configmap", "-l", "a"], .get),
+      (["--validate=maybe"], .create), (["--wait"], .create), (["--grace-period=x", "pod/a"], .delete), (["/a"], .get),
+    ])
+  func badFlags(words: [String], action: RunResource.Action) {
+    #expect(throws: FederationError.self) { try KubectlFlags(words, action: action) }
   }
 
   @Test(

@@ -1,9 +1,19 @@
 internal import Execution
 internal import FederationAPI
 internal import FederationModel
+internal import KubernetesExecutor
 internal import Logging
 internal import ProcessExecutor
 internal import SwiftProtobuf
+
+/// Knows what workflows have on this cluster beyond their runs, and deletes what is not wanted any more.
+protocol WorkflowKeeping: Sendable {
+  /// nil: there is nothing to tell of.
+  ///
+  /// - Parameter kept: workflows with runs here, whatever the control plane says.
+  func told(keeping kept: Set<String>) async -> Wire.ClaimReport?
+  func drop(_ uids: Set<String>, keeping kept: Set<String>) async
+}
 
 /// Directories that workflows have on this cluster: tells whose they are, and deletes those that are not wanted any more.
 struct ClaimKeeper: Sendable {
@@ -49,5 +59,32 @@ struct ClaimKeeper: Sendable {
       HostFiles.remove(owner.path)
       logger.info("the volumes of a workflow that is over were deleted", metadata: ["workflow": "\(owner.uid)"])
     }
+  }
+}
+
+extension ClaimKeeper: WorkflowKeeping {
+  func told(keeping kept: Set<String>) async -> Wire.ClaimReport? {
+    try? await BlockingWork.run { report(keeping: kept) }
+  }
+
+  func drop(_ uids: Set<String>, keeping kept: Set<String>) async {
+    try? await BlockingWork.run { remove(uids, keeping: kept) }
+  }
+}
+
+/// What stands for workflows in a Kubernetes cluster, as the owner of objects that these have made.
+struct OwnerKeeper: WorkflowKeeping {
+  let executor: KubernetesExecutor
+
+  func told(keeping kept: Set<String>) async -> Wire.ClaimReport? {
+    let uids = executor.workflows().filter { !kept.contains($0) }
+    guard !uids.isEmpty else { return nil }
+    return .with {
+      $0.owners = uids.map { uid in .with { ($0.workflowUid, $0.goesWithDeletion) = (uid, true) } }
+    }
+  }
+
+  func drop(_ uids: Set<String>, keeping kept: Set<String>) async {
+    await executor.removeWorkflows(uids.subtracting(kept).sorted())
   }
 }

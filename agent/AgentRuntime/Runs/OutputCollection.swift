@@ -32,7 +32,8 @@ struct OutputCollection: Sendable {
     do { collected.outputs.exitCodes = try await exitCodes(of: request) } catch let error as FederationError
       where !error.isRetryable
     {}
-    if observation.phase == .failed, request.spec.http != nil, let reason = try await refusal(request.id) {
+    let isOurs = request.spec.http != nil || request.spec.resource != nil
+    if observation.phase == .failed, isOurs, observation.cause == nil, let reason = try await refusal(request.id) {
       collected.message = reason
     }
     let needsRoot = !request.spec.outputParameters.isEmpty || !request.spec.outputArtifacts.isEmpty
@@ -70,7 +71,7 @@ struct OutputCollection: Sendable {
     return collected
   }
 
-  /// What the program that makes requests has said last: why the answer is none that is wanted.
+  /// What the agent's own program has said last: why the answer, or the object, is none that is wanted.
   private func refusal(_ run: RunID) async throws -> String? {
     guard let log = try await files.openLog(of: run) else { return nil }
     let bytes = try await BlockingWork.run { try POSIXFile.readAll(log.descriptor, limit: RequestCommand.logBytesMax) }

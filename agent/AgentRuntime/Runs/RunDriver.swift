@@ -87,6 +87,7 @@ final class RunDriver: Sendable {
         if case .ended = run.state { continue }
         guard let request = run.request else { return nil }
         for claim in request.spec.claims ?? [] { if let owner = claim.workflow { uids.insert(owner.uid) } }
+        if let uid = request.spec.resource?.workflow { uids.insert(uid) }
       }
       return uids
     }

@@ -77,6 +77,10 @@ struct RunObjects: Sendable {
       filled.privateFiles.append(
         RunFile(path: RequestProgram.fileName, mode: 0o400, bytes: Array(try JSONEncoder().encode(request))))
     }
+    if let resource = spec.resource {
+      filled.privateFiles.append(
+        RunFile(path: RequestProgram.fileName, mode: 0o400, bytes: Array(try JSONEncoder().encode(resource))))
+    }
     if let expressions = spec.transformations {
       guard let names else { throw FederationError(.failedPrecondition, "this agent lists no files for runs") }
       let listing = NamesToTransform(names: try await names.names(for: request), transformations: expressions)
@@ -148,7 +152,8 @@ struct RunObjects: Sendable {
   /// Whether anything is to be done for a run before it starts.
   static func hasWork(_ request: RunRequest) -> Bool {
     !request.spec.objects.isEmpty || request.spec.fileVolumes?.isEmpty == false || request.spec.containers != nil
-      || request.spec.http != nil || request.spec.transformations != nil || RunVariables.areMentioned(in: request.spec)
+      || request.spec.http != nil || request.spec.transformations != nil || request.spec.resource != nil
+      || RunVariables.areMentioned(in: request.spec)
   }
 
   /// What the first program of a run with several needs to know.

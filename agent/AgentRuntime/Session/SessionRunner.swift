@@ -22,7 +22,7 @@ final class SessionRunner: Sendable {
     var inventory: @Sendable () async -> ClusterInventory
     var data: DataPlane
     /// nil: no workflow has volumes here.
-    var claims: ClaimKeeper?
+    var claims: (any WorkflowKeeping)?
     /// The control plane asked for a new certificate.
     var rotationRequested: @Sendable () -> Void
   }
@@ -146,7 +146,7 @@ final class SessionRunner: Sendable {
     while (try? await Task.sleep(for: Self.claimPeriod)) != nil {
       guard case .established = machine.state, let outgoing = shared.withLock({ $0.outgoing }),
         let kept = ports.driver.workflowsInUse,
-        let report = try? await BlockingWork.run({ claims.report(keeping: kept) })
+        let report = await claims.told(keeping: kept)
       else { continue }
       outgoing.sendAtOnce(.claims(report))
     }
@@ -156,7 +156,7 @@ final class SessionRunner: Sendable {
 
   func removeClaims(_ orders: Wire.ClaimOrders) async {
     guard let claims = ports.claims, let kept = ports.driver.workflowsInUse else { return }
-    try? await BlockingWork.run { claims.remove(Set(orders.remove), keeping: kept) }
+    await claims.drop(Set(orders.remove), keeping: kept)
   }
 
   /// A session began: the whole cache is told, because what was said in earlier ones may be lost.

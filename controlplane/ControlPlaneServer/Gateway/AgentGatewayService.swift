@@ -107,7 +107,7 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
   }
 
   /// Says which workflows' volumes are not wanted any more: those of workflows that are over, unless they failed and are to be retried
-  /// with what they have left, and of those that are not there.
+  /// with what they have left, and of those that are not there. What goes with a workflow's deletion is not wanted then alone.
   private func answer(
     _ report: Fubini_Agent_V1_ClaimReport, _ cluster: ClusterName, _ session: SessionID, _ outbox: SessionOutbox
   ) async {
@@ -117,7 +117,8 @@ struct AgentGatewayService: Fubini_Agent_V1_AgentGateway.SimpleServiceProtocol {
     for owner in report.owners.prefix(1000) {
       do {
         let phase = try await store.workflowHead(uid: owner.workflowUid)?.status.phase
-        let isOver = phase.map { $0 == .succeeded || $0.isTerminal && owner.goesWithFailure } ?? true
+        let isOver =
+          phase.map { !owner.goesWithDeletion && ($0 == .succeeded || $0.isTerminal && owner.goesWithFailure) } ?? true
         if isOver { remove.append(owner.workflowUid) }
       } catch {
         // It is told again.
