@@ -73,8 +73,10 @@ extension Integration {
 enum KubernetesMember {
   /// Declares the cluster, applies the manifest that this prints, and starts an agent outside with the rights, the configuration and the
   /// token of the one that a Deployment would start.
+  ///
+  /// - Parameter settings: further lines of the agent's block `kubernetes`.
   static func join(
-    _ name: String, image: String, to federation: Federation, _ cluster: LocalKubernetes
+    _ name: String, image: String, to federation: Federation, _ cluster: LocalKubernetes, settings: [String] = []
   ) async throws {
     let (code, manifest) = try await federation.fubini(
       ["cluster", "create", name, "--kind", "kubernetes", "--project", "default", "--image", image, "--print-manifest"])
@@ -108,7 +110,8 @@ enum KubernetesMember {
       .replacing("/var/lib/fubini-agent/state", with: federation.agentState(name))
       .replacing("https://fubini-agent.fubini-system.svc:7443", with: "https://127.0.0.1:\(port)")
       .replacing("filesPort: 7443", with: "filesPort: \(port)")
-    try (yaml + "  kubeconfig: \(kubeconfig)\n").write(
+    let lines = (["kubeconfig: \(kubeconfig)"] + settings).map { "  \($0)\n" }.joined()
+    try (yaml + lines).write(
       toFile: federation.agentConfigurationPath(name), atomically: true, encoding: .utf8)
     let tokenFile = federation.path("\(name).token")
     try token.write(toFile: tokenFile, atomically: true, encoding: .utf8)
