@@ -5,6 +5,8 @@ public enum MachineLabels {
   public static let system = "kubernetes.io/os"
   public static let architecture = "kubernetes.io/arch"
   public static let names: Set<String> = [system, architecture]
+  /// By the names that nodes had for the same before Kubernetes 1.14, and that documents still use.
+  public static let currentName = ["beta.kubernetes.io/os": system, "beta.kubernetes.io/arch": architecture]
 
   /// Of the machine that this was compiled for.
   public static var own: [String: String] {

@@ -12,6 +12,9 @@ public struct PodSettings: Hashable, Sendable, Codable {
   public var annotations: [String: String]
   /// Volumes of kinds that only Kubernetes has.
   public var volumes: [PodVolume]
+  /// What a document says of the medium and the size of empty directories, by the path at which all of one appears
+  /// (`TaskSpec.scratchPaths`); nil: nothing. Elsewhere such a directory is one like others.
+  public var directories: [String: JSONValue]?
 
   public init(
     spec: [String: JSONValue] = [:], containers: [String: [String: JSONValue]] = [:], labels: [String: String] = [:],

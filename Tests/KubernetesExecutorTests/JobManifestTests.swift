@@ -166,7 +166,9 @@ internal import Testing
     let request = Self.request {
       $0.spec.inputs = [InputArtifact(name: "in", path: "/data/in.txt", source: .raw("x"))]
       $0.spec.script = "print(1)"
-      $0.spec.scratchPaths = ["/scratch"]
+      $0.spec.scratchPaths = ["/scratch", "/fast"]
+      $0.spec.pod = PodSettings()
+      $0.spec.pod?.directories = ["/fast": ["medium": "Memory", "sizeLimit": "64Mi"]]
       $0.spec.directoryMounts = [DirectoryMount(path: "/part", directory: "/scratch/sub", isReadOnly: true)]
       $0.spec.outputArtifacts = [OutputArtifact(name: "out", path: "/part/out")]
       $0.spec.outputParameters = [OutputParameter(name: "p", path: "/tmp/p")]
@@ -186,6 +188,9 @@ internal import Testing
     #expect(Self.mount(main, "/part")?["subPath"] == "sub")
     #expect(Self.mount(main, "/part")?["readOnly"] == true)
     #expect(Self.volume(manifest, Self.mount(main, "/scratch")?["name"]?.stringValue)?["emptyDir"] == [:])
+    #expect(
+      Self.volume(manifest, Self.mount(main, "/fast")?["name"]?.stringValue)?["emptyDir"]
+        == ["medium": "Memory", "sizeLimit": "64Mi"])
   }
 
   @Test("A volume of a secret shows its files alone, with their modes, and never the token")

@@ -168,6 +168,11 @@ struct PlacementPlannerTests {
       rejection(one)?.message.contains("it has kubernetes.io/arch=amd64") == true)
     one.spec.labels = [MachineLabels.architecture: "arm64"]
     #expect(plan([one], linux).placements.map(\.cluster) == ["a"])
+    // By the names of old documents, too.
+    let old = Self.with { $0.nodeSelector = ["beta.kubernetes.io/arch": "arm64"] }
+    #expect(plan([one], old).placements.map(\.cluster) == ["a"])
+    one.spec.labels = [:]
+    #expect(plan([one], old).placements.isEmpty)
     var unseen = cluster("b")
     unseen.inventory = ClusterInventory()
     #expect(rejection(unseen)?.code != "LabelMismatch")

@@ -75,7 +75,7 @@ struct PodVolumes {
       guard !scratch.contains(path) else { continue }
       let name = "scratch-\(scratch.count)"
       scratch.append(path)
-      volumes.append(["name": .string(name), "emptyDir": [:]])
+      volumes.append(["name": .string(name), "emptyDir": request.spec.pod?.directories?[path] ?? [:]])
       // One that is to be read-only, or a part, at its own path has its mount below.
       if !(request.spec.directoryMounts ?? []).contains(where: { $0.path == path }) { mount(name, at: path) }
     }

@@ -86,11 +86,16 @@ enum Filter {
     if let beside = requirement.beside, beside.cluster != spec.name { return elsewhere(beside) }
     guard !requirement.nodeSelector.isEmpty || !hints.labels.isEmpty else { return nil }
     let selectors = requirement.nodeSelector.merging(hints.labels) { $1 }
+    func label(_ key: String) -> String? {
+      cluster.label(key) ?? MachineLabels.currentName[key].flatMap { cluster.label($0) }
+    }
     let isKnown = cluster.inventory != ClusterInventory()
-    for key in selectors.keys.sorted() where cluster.label(key) != selectors[key] {
+    for key in selectors.keys.sorted() where label(key) != selectors[key] {
       // What an agent tells of its machines is not known before it has connected; `moment` names that reason.
-      if !isKnown, MachineLabels.names.contains(key), spec.labels[key] == nil { continue }
-      let has = cluster.label(key).map { "it has \(key)=\($0)" } ?? "it has no label \(key)"
+      if !isKnown, MachineLabels.names.contains(MachineLabels.currentName[key] ?? key), spec.labels[key] == nil {
+        continue
+      }
+      let has = label(key).map { "it has \(key)=\($0)" } ?? "it has no label \(key)"
       return Rejection("LabelMismatch", "\(key)=\(selectors[key]!) is asked for, \(has)")
     }
     return nil

@@ -56,7 +56,9 @@ extension DocumentReader {
         }
       }
     }
-    guard let url, !url.isEmpty else { return report("needs a url", at: node.mark) }
+    guard let url else { return report("needs a url", at: node.mark) }
+    // Whether it may be missing is known when all of the artifact has been read.
+    if url.isEmpty { return }
     artifact.foreign = ForeignSource(
       place: .http(url: url, headers: headers), secret: secrets.name, fields: secrets.fields)
   }

@@ -24,7 +24,7 @@ extension DocumentReader {
       if key == "parameters" {
         outputs.parameters = reader.readParameters(value)
       } else {
-        outputs.artifacts = reader.readArtifacts(value)
+        outputs.artifacts = reader.readArtifacts(value, mayHaveTags: true)
       }
     }
     return outputs
@@ -107,10 +107,18 @@ extension DocumentReader {
     }
   }
 
-  mutating func readArtifacts(_ node: DocumentNode) -> [WorkflowArtifact] {
+  /// - Parameter mayHaveTags: of outputs, whose names are known when their run is.
+  mutating func readArtifacts(_ node: DocumentNode, mayHaveTags: Bool = false) -> [WorkflowArtifact] {
     var names: Set<String> = []
     return list(node) { reader, item in
       let artifact = reader.readArtifact(item)
+      if mayHaveTags, artifact.name.contains("{{") {
+        // When it goes is asked by its name.
+        if artifact.collection != nil {
+          reader.report("an output whose name has tags goes when the workflow's own artifactGC says", at: item.mark)
+        }
+        return artifact
+      }
       reader.checkName(artifact.name, of: "artifact", pattern: .parameter, seen: &names, at: item)
       return artifact
     }
@@ -139,6 +147,10 @@ extension DocumentReader {
         artifact.subPath = reader.readSubPath(value)
       default: reader.readS3(value, into: &artifact)
       }
+    }
+    // As in Argo, an address of nothing is no place: an input that may be missing is.
+    if let http = node["http"], !http.isNull, http["url"]?.scalarText == "", !artifact.optional {
+      report("needs a url", at: http.mark)
     }
     artifact.compressionLevel = node["archive"].flatMap { readCompressionLevel($0) }
     let sources = ["from", "fromExpression", "git", "raw", "s3", "http"].filter { node[$0] != nil }.count

@@ -153,6 +153,7 @@ extension DocumentReader {
         } else {
           kinds += 1
           volume.kind = reader.readVolumeKind(value, key)
+          if key == "emptyDir" { volume.directorySettings = reader.readDirectorySettings(value) }
         }
       }
       if kinds > 1 { reader.report("a volume has one kind, not \(kinds)", at: item.mark) }
@@ -161,11 +162,21 @@ extension DocumentReader {
     }
   }
 
+  private mutating func readDirectorySettings(_ node: DocumentNode) -> JSONValue? {
+    var settings: [String: JSONValue] = [:]
+    fields(of: node, FieldTables.emptyDir) { reader, key, value in
+      guard let text = reader.text(value), !text.isEmpty else { return }
+      if key == "sizeLimit", !text.contains("{{"), Quantity.parse(text, scale: 1) == nil {
+        reader.report("must be a quantity like 500Mi, not \"\(text)\"", at: value.mark)
+      }
+      settings[key] = .string(text)
+    }
+    return settings.isEmpty ? nil : .object(settings)
+  }
+
   private mutating func readVolumeKind(_ node: DocumentNode, _ kind: String) -> WorkflowVolume.Kind {
     switch kind {
-    case "emptyDir":
-      fields(of: node, FieldTables.emptyDir) { _, _, _ in }
-      return .emptyDir
+    case "emptyDir": return .emptyDir
     case _ where FieldTables.podVolumeKinds.contains(kind):
       if case .mapping = node.value { return .pod(.object([kind: node.jsonValue])) }
       report("must be a map, not \(node.kindName)", at: node.mark)
@@ -216,6 +227,12 @@ extension DocumentReader {
             if key == "volumeMode", let mode = reader.text(value), mode != "Filesystem" {
               reader.report("only volumes with a file system are supported, not \(mode)", at: value.mark)
             }
+            if key == "accessModes" {
+              for mode in reader.texts(value) where !Self.accessModes.contains(mode) {
+                reader.report(
+                  "must be some of \(Self.accessModes.joined(separator: ", ")), not \"\(mode)\"", at: value.mark)
+              }
+            }
           }
         }
       }
@@ -223,6 +240,9 @@ extension DocumentReader {
       return WorkflowVolume(name: name, kind: .ownClaim(specification: specification))
     }
   }
+
+  /// - Source: Kubernetes, "Persistent Volumes", Access Modes.
+  private static let accessModes = ["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]
 
   /// `volumeClaimGC`: whether claims go with the end of a workflow that failed, too.
   mutating func readClaimCollection(_ node: DocumentNode) -> Bool {

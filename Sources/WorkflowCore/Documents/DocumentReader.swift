@@ -92,6 +92,8 @@ struct DocumentReader {
         if !member.value.isNull, !member.value.isEmptyList, !isTrusted { report(reason, at: member.keyMark) }
       } else if let name = table.aliases[member.key] {
         visit(&self, name, member.value)
+      } else if let reason = table.whyUnknownIsKept, !table.accepted.contains(member.key) {
+        warn(reason + (table.nearest(to: member.key).map { "; did you mean \($0)?" } ?? ""))
       } else if isStrict, !table.accepted.contains(member.key) {
         report("unknown field", at: member.keyMark, suggestion: table.nearest(to: member.key))
       }

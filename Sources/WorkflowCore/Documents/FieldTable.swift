@@ -14,12 +14,15 @@ struct FieldTable: Sendable {
 
   /// Other names for fields that are read.
   var aliases: [String: String]
+  /// nil: what is not known is refused. Else it is kept without effect and told with the workflow, for this reason.
+  var whyUnknownIsKept: String?
 
   init(
     _ honoured: Set<String>, accepted: Set<String> = [], aliases: [String: String] = [:], pods: [String: String] = [:],
     noted: [String: String] = [:],
-    refused: [String: String] = [:]
+    refused: [String: String] = [:], whyUnknownIsKept: String? = nil
   ) {
+    self.whyUnknownIsKept = whyUnknownIsKept
     self.pods = pods
     self.aliases = aliases
     self.noted = noted
@@ -47,7 +50,7 @@ enum FieldTables {
       "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generation",
       "managedFields",
       "ownerReferences", "resourceVersion", "selfLink", "uid",
-    ])
+    ], whyUnknownIsKept: "no metadata has a field of this name, and Kubernetes drops it")
 
   static let spec = FieldTable(
     [
@@ -214,7 +217,7 @@ enum FieldTables {
     ])
   static let emptyDir = FieldTable(
     [],
-    noted: [
+    pods: [
       "medium": "the directory is on the disk of the run's machine",
       "sizeLimit": "the directory has no limit of its own",
     ])

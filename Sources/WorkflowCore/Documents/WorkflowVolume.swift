@@ -21,6 +21,8 @@ public struct WorkflowVolume: Hashable, Sendable, Codable {
   }
   public var name: String
   public var kind: Kind
+  /// What an `emptyDir` says of its medium and its size, for Kubernetes; nil: nothing.
+  public var directorySettings: JSONValue?
   public init(name: String, kind: Kind = .emptyDir) {
     self.name = name
     self.kind = kind

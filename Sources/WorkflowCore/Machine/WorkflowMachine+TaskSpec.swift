@@ -20,7 +20,8 @@ extension WorkflowMachine {
     var spec = TaskSpec(
       image: try text(container.image), command: try container.command.map(word),
       arguments: try container.args.map(word),
-      script: try container.source.map(word),
+      // As in Argo, the file of a script of nothing is no argument: its command gets those that are written.
+      script: try container.source.map(word).flatMap { $0.isEmpty ? nil : $0 },
       environment: try container.env.map { EnvironmentVariable(name: $0.name, value: try word($0.value)) },
       workingDirectory: try container.workingDir.map(text), resources: try resources(needs, in: context),
       limits: try limits(needs, in: context))
@@ -92,15 +93,31 @@ extension WorkflowMachine {
 
   private func outputArtifacts(of template: WorkflowTemplate, at ordinal: Int32) throws -> [OutputArtifact] {
     func text(_ value: String) throws -> String { try substitute(value, in: .leaf(ordinal)) }
+    var names: Set<String> = []
     return try template.outputs.artifacts.compactMap { artifact in
       guard let path = artifact.path else { return nil }
       let archive = artifact.archive ?? .tar
+      let name = try outputName(of: artifact, in: .leaf(ordinal))
+      guard names.insert(name).inserted else {
+        throw FederationError(.invalidArgument, "two output artifacts have the name \(name)")
+      }
       return OutputArtifact(
-        name: artifact.name, path: try text(path), archive: archive, optional: artifact.optional,
+        name: name, path: try text(path), archive: archive, optional: artifact.optional,
         key: try (artifact.key ?? artifact.foreign?.bucketKey).map(text)
-          ?? defaultKey(of: artifact.name, archive, at: ordinal),
+          ?? defaultKey(of: name, archive, at: ordinal),
         target: try artifact.foreign.map { try $0.origin(text) }, compressionLevel: artifact.compressionLevel)
     }
+  }
+
+  /// What an output artifact is called, with its tags replaced.
+  func outputName(of artifact: WorkflowArtifact, in context: TagContext) throws -> String {
+    guard Tags.mayContainTag(artifact.name) else { return artifact.name }
+    let name = try substitute(artifact.name, in: context)
+    guard NamePattern.parameter.matches(name) else {
+      throw FederationError(
+        .invalidArgument, "the artifact name \"\(name.prefix(200))\" must consist of \(NamePattern.parameter.rule)")
+    }
+    return name
   }
 
   /// What a run has made, with the places of what it has put elsewhere than into the repository.
@@ -110,13 +127,14 @@ extension WorkflowMachine {
     else { return artifacts }
     var artifacts = artifacts
     for output in outputs {
-      guard let foreign = output.foreign, artifacts[output.name] != nil,
+      guard let foreign = output.foreign, let name = try? outputName(of: output, in: .leaf(node.ordinal)),
+        artifacts[name] != nil,
         let origin = try? foreign.origin({ try substitute($0, in: .leaf(node.ordinal)) })
       else { continue }
-      artifacts[output.name]!.origin = origin
+      artifacts[name]!.origin = origin
       // Others may write there, too: what is there is looked at by whoever reads it.
-      artifacts[output.name]!.sha256 = ""
-      artifacts[output.name]!.isUnstored = nil
+      artifacts[name]!.sha256 = ""
+      artifacts[name]!.isUnstored = nil
     }
     return artifacts
   }

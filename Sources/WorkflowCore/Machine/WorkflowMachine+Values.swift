@@ -113,10 +113,21 @@ extension WorkflowMachine {
     if let name, let found = artifactSource(named: name, in: context) {
       // An optional input that nobody gave is handed on as such; who needs it says so.
       if found != .absent || artifact.optional || name.hasPrefix("inputs.") { return found }
-    } else if artifact.optional {
+    } else if artifact.optional || name.map({ isLeftOut($0, in: context) }) == true {
       return .absent
     }
     throw Self.unresolved("artifact \(artifact.from ?? artifact.fromExpression ?? artifact.name)")
+  }
+
+  /// Whether a name stands for an output that its maker was free to leave out, and has: who needs it says so.
+  private func isLeftOut(_ name: String, in context: TagContext) -> Bool {
+    let parts = name.split(separator: ".", maxSplits: 4)
+    guard parts.count == 5, parts[0] == "steps" || parts[0] == "tasks", parts[2] == "outputs", parts[3] == "artifacts",
+      context.owner >= 0, let found = members(ofStep: String(parts[1]), in: context.owner), found.nodes.count == 1
+    else { return false }
+    let maker = found.nodes[0]
+    return nodes[Int(maker)].phase == .succeeded
+      && plan(of: maker)?.template.outputs.artifacts.first { $0.name == parts[4] }?.optional == true
   }
 
   /// The artifact that a name such as `steps.a.outputs.artifacts.b` stands for.
@@ -224,13 +235,14 @@ extension WorkflowMachine {
       outputs.parameters[parameter.name] = value
     }
     for artifact in template.outputs.artifacts {
+      let name = try outputName(of: artifact, in: context)
       switch try source(of: artifact, in: context) {
-      case .stored(let stored): outputs.artifacts[artifact.name] = stored
-      case .foreign(let foreign): outputs.artifacts[artifact.name] = StoredArtifact(foreign)
+      case .stored(let stored): outputs.artifacts[name] = stored
+      case .foreign(let foreign): outputs.artifacts[name] = StoredArtifact(foreign)
       case .absent where artifact.optional: break
       case .raw, .absent, nil:
         if artifact.optional { break }
-        throw FederationError(.invalidArgument, "outputs.artifacts.\(artifact.name) names no stored artifact")
+        throw FederationError(.invalidArgument, "outputs.artifacts.\(name) names no stored artifact")
       }
     }
     return outputs
@@ -238,19 +250,22 @@ extension WorkflowMachine {
 
   /// Makes outputs with a `globalName` the workflow's.
   mutating func publishOutputs(of node: Int32) {
-    guard let outputs = plan(of: node)?.template.outputs, nodes[Int(node)].type != .taskGroup else { return }
+    guard let template = plan(of: node)?.template, nodes[Int(node)].type != .taskGroup else { return }
+    let outputs = template.outputs
+    let context: TagContext = template.isTask ? .leaf(node) : .children(of: node)
     for parameter in outputs.parameters {
-      guard let global = parameter.globalName, let value = nodes[Int(node)].outputs.parameters[parameter.name] else {
-        continue
-      }
+      guard let global = try? parameter.globalName.map({ try substitute($0, in: context) }),
+        let value = nodes[Int(node)].outputs.parameters[parameter.name]
+      else { continue }
       status.outputs.parameters[global] = value
       statusChanged = true
       setOffWorkflowHooks()
     }
     for artifact in outputs.artifacts {
-      guard let global = artifact.globalName, let value = nodes[Int(node)].outputs.artifacts[artifact.name] else {
-        continue
-      }
+      guard let global = try? artifact.globalName.map({ try substitute($0, in: context) }),
+        let name = try? outputName(of: artifact, in: context),
+        let value = nodes[Int(node)].outputs.artifacts[name]
+      else { continue }
       status.outputs.artifacts[global] = value
       statusChanged = true
     }

@@ -42,6 +42,11 @@ extension WorkflowMachine {
     of wanted: [VolumeMount], _ template: WorkflowTemplate, at ordinal: Int32, into spec: inout TaskSpec
   ) throws {
     let context = TagContext.leaf(ordinal)
+    let wanted = try wanted.map { mount in
+      var mount = mount
+      mount.name = try substitute(mount.name, in: context)
+      return mount
+    }
     let volumes = Dictionary(
       (definition.spec.volumes + template.volumes).map { ($0.name, $0) }, uniquingKeysWith: { $1 })
     var mounts: [String: [FileVolume.Mount]] = [:]
@@ -50,7 +55,9 @@ extension WorkflowMachine {
     var readOnlyClaims: Set<String> = []
     let writable = Set(wanted.filter { !$0.isReadOnly }.map { "\($0.name) \($0.mountPath)" })
     for mount in wanted {
-      guard let volume = volumes[mount.name] else { continue }
+      guard let volume = volumes[mount.name] else {
+        throw FederationError(.invalidArgument, "there is no volume \"\(mount.name.prefix(200))\"")
+      }
       let path = Self.withoutSlash(try substitute(mount.mountPath, in: context))
       let part = try mount.subPath.map { try Self.part(substitute($0, in: context)) }.flatMap { $0.isEmpty ? nil : $0 }
       let place = FileVolume.Mount(path: path, subPath: part)
@@ -71,7 +78,12 @@ extension WorkflowMachine {
     }
     for name in order {
       switch volumes[name]!.kind {
-      case .emptyDir: shareDirectory(name, mounts[name]!, &spec)
+      case .emptyDir:
+        let path = shareDirectory(name, mounts[name]!, &spec)
+        if let settings = try volumes[name]!.directorySettings.map({ try substitute($0, in: context) }), let path {
+          spec.pod = spec.pod ?? PodSettings()
+          spec.pod!.directories = (spec.pod!.directories ?? [:]).merging([path: settings]) { $1 }
+        }
       case .ownClaim(let specification):
         let owner = ClaimVolume.Owner(uid: identity.uid, goesWithFailure: definition.spec.claimsGoWithFailure)
         claim(
@@ -149,7 +161,9 @@ extension WorkflowMachine {
   }
 
   /// The first place at which all of the volume appears is where its bytes are; every other shows them.
-  private func shareDirectory(_ name: String, _ mounts: [FileVolume.Mount], _ spec: inout TaskSpec) {
+  ///
+  /// - Returns: that place; nil where no mount shows all of it.
+  private func shareDirectory(_ name: String, _ mounts: [FileVolume.Mount], _ spec: inout TaskSpec) -> String? {
     let readOnly = Set((spec.directoryMounts ?? []).filter { $0.directory.isEmpty }.map(\.path))
     let first = mounts.first { $0.subPath == nil }
     let directory = first?.path ?? "\(Self.volumesDirectory)/\(name)"
@@ -161,6 +175,7 @@ extension WorkflowMachine {
           DirectoryMount(path: mount.path, directory: target, isReadOnly: readOnly.contains(mount.path))
         ]
     }
+    return first?.path
   }
 
   /// Of a run's root: volumes that appear nowhere whole.

@@ -298,6 +298,7 @@ extension WorkflowValidator {
     }
     for (index, artifact) in template.outputs.artifacts.enumerated() {
       validateTags(of: artifact, scope, at: path / "outputs" / "artifacts" / index)
+      check(artifact.name, scope, at: path / "outputs" / "artifacts" / index / "name")
     }
   }
 }

@@ -242,13 +242,14 @@ struct WorkflowValidator {
     let claims = Set(all.filter(\.isClaim).map(\.name))
     for (index, mount) in container.volumeMounts.enumerated() {
       check(mount.mountPath, scope, at: path / "volumeMounts" / index / "mountPath")
+      check(mount.name, scope, at: path / "volumeMounts" / index / "name")
       if let part = mount.subPath { check(part, scope, at: path / "volumeMounts" / index / "subPath") }
       if mount.subPath != nil, claims.contains(mount.name) {
         report(
           "a part of a volume claim cannot be mounted alone: mount all of it",
           at: path / "volumeMounts" / index / "subPath")
       }
-      if !volumes.contains(mount.name) {
+      if !volumes.contains(mount.name), !mount.name.contains("{{") {
         report(
           "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",
           suggestion: NearestName.find(mount.name, among: volumes.sorted()))

@@ -229,4 +229,142 @@ struct ArgoSemanticsTests {
     driver.run { _ in .bad() }
     #expect(driver.launched.count == 2)
   }
+
+  @Test(
+    "An output that its maker may leave out, and has, is no input: who can do without it runs, who needs it says so")
+  func outputsLeftOut() throws {
+    for isOptional in [true, false] {
+      var driver = try MachineDriver(
+        spec: """
+            entrypoint: main
+            templates:
+            - name: main
+              steps:
+              - - {name: a, template: make}
+              - - {name: b, template: read, arguments: {artifacts: [{name: f, from: "{{steps.a.outputs.artifacts.o}}"}]}}
+            - {name: make, outputs: {artifacts: [{name: o, path: /o, optional: true}]}, container: {image: i, command: [c]}}
+            - {name: read, inputs: {artifacts: [{name: f, path: /f, optional: \(isOptional)}]}, container: {image: i, command: [c]}}
+          """)
+      driver.run()
+      #expect(driver.machine.status.phase == (isOptional ? .succeeded : .failed))
+      #expect(driver.launched.count == (isOptional ? 2 : 1))
+    }
+  }
+
+  /// - Source: Argo `operator.go`, `executeScript`.
+  @Test("A script of nothing is its command with the arguments that are written, and no file")
+  func emptyScript() throws {
+    for (source, script) in [("", nil), ("source: x, ", "x")] as [(String, String?)] {
+      var driver = try MachineDriver(
+        spec: """
+            entrypoint: main
+            templates: [{name: main, script: {image: i, \(source)args: [echo, "[]"]}}]
+          """)
+      driver.send(.start)
+      let spec = try driver.machine.taskSpec(for: driver.open[0])
+      #expect(spec.script == script && spec.arguments == ["echo", "[]"])
+    }
+  }
+
+  @Test("Names of outputs, and of what they are to the workflow, may have tags")
+  func taggedNames() throws {
+    var driver = try MachineDriver(
+      spec: """
+          entrypoint: main
+          onExit: last
+          templates:
+          - name: main
+            steps: [[{name: a, template: make, withItems: [car, bike], arguments: {parameters: [{name: v, value: "{{item}}"}]}}]]
+          - name: make
+            inputs: {parameters: [{name: v}]}
+            outputs:
+              parameters: [{name: p, globalName: "value-{{inputs.parameters.v}}", valueFrom: {path: /p}}]
+              artifacts: [{name: "result-{{inputs.parameters.v}}", path: /r, globalName: "all-{{inputs.parameters.v}}"}]
+            container: {image: i, command: [c]}
+          - name: last
+            steps:
+            - - name: read
+                template: read
+                arguments:
+                  parameters: [{name: p, value: "{{workflow.outputs.parameters.value-car}}"}]
+                  artifacts: [{name: f, from: "{{workflow.outputs.artifacts.all-bike}}"}]
+          - name: read
+            inputs: {parameters: [{name: p}], artifacts: [{name: f, path: /f}]}
+            container: {image: i, command: [c], args: ["{{inputs.parameters.p}}"]}
+        """)
+    driver.send(.start)
+    let made = try driver.open.map { try driver.machine.taskSpec(for: $0).outputArtifacts[0].name }
+    #expect(made == ["result-car", "result-bike"])
+    var read: TaskSpec?
+    driver.run { node in
+      guard let item = ["car", "bike"].first(where: { node.name.contains($0) }) else { return .good() }
+      var outcome = TaskOutcome.good(["p": "p-\(item)"])
+      outcome.outputs.artifacts["result-\(item)"] = StoredArtifact(
+        key: "k-\(item)", size: .zero, sha256: "", archive: .none)
+      return outcome
+    }
+    #expect(driver.machine.status.phase == .succeeded)
+    #expect(driver.machine.status.outputs.parameters["value-bike"] == "p-bike")
+    read = try driver.machine.taskSpec(for: try #require(driver.open.last))
+    #expect(read?.arguments == ["p-car"])
+    guard case .stored(let artifact)? = read?.inputs.first?.source else {
+      Issue.record("no artifact: \(String(describing: read?.inputs))")
+      return
+    }
+    #expect(artifact.key == "k-bike")
+  }
+
+  @Test("A name that its tags make of an output is one, and two outputs have two")
+  func badTaggedNames() throws {
+    for names in [["{{workflow.parameters.p}}"], ["a", "{{workflow.parameters.q}}"]] {
+      var driver = try MachineDriver(
+        spec: """
+            entrypoint: main
+            arguments: {parameters: [{name: p, value: "a/b"}, {name: q, value: "a"}]}
+            templates:
+            - name: main
+              outputs: {artifacts: [\(names.map { "{name: \"\($0)\", path: \"/\($0.count)\"}" }.joined(separator: ", "))]}
+              container: {image: i, command: [c]}
+          """)
+      driver.send(.start)
+      let node = driver.open[0]
+      #expect(throws: FederationError.self) { try driver.machine.taskSpec(for: node) }
+    }
+  }
+
+  @Test("The name of a volume that is mounted may have tags")
+  func taggedMounts() throws {
+    var driver = try MachineDriver(
+      spec: """
+          entrypoint: main
+          volumeClaimTemplates: [{metadata: {name: one}, spec: {}}]
+          templates:
+          - name: main
+            steps: [[{name: a, template: work, withItems: [one, two], arguments: {parameters: [{name: v, value: "{{item}}"}]}}]]
+          - name: work
+            inputs: {parameters: [{name: v}]}
+            container: {image: i, command: [c], volumeMounts: [{name: "{{inputs.parameters.v}}", mountPath: /v}]}
+        """)
+    driver.send(.start)
+    #expect(try driver.machine.taskSpec(for: driver.open[0]).claims?.first?.name == "one")
+    let other = driver.open[1]
+    #expect(throws: FederationError.self) { try driver.machine.taskSpec(for: other) }
+  }
+
+  @Test("An address of nothing is no place: an input that may be missing is, another is asked for its url")
+  func emptyAddress() throws {
+    func document(_ optional: Bool) -> String {
+      """
+      entrypoint: main
+      templates:
+      - name: main
+        inputs: {artifacts: [{name: f, path: /f, optional: \(optional), http: {url: ""}}]}
+        container: {image: i, command: [c]}
+      """
+    }
+    var driver = try MachineDriver(spec: document(true))
+    driver.run()
+    #expect(driver.machine.status.phase == .succeeded)
+    #expect(throws: (any Error).self) { _ = try MachineDriver(spec: document(false)) }
+  }
 }

@@ -114,6 +114,17 @@ struct PodSettingsTests {
       ])
   }
 
+  @Test("what metadata has beside Kubernetes' fields has no effect there either, and is told with the workflow")
+  func unknownMetadata() throws {
+    let document = Self.document(spec: "", container: "").replacing("{name: w}", with: "{name: w, label: {a: b}}")
+    #expect(document.contains("label: {a: b}"))
+    let definition = try WorkflowDefinition.decode(Array(document.utf8))
+    #expect(
+      definition.spec.warnings == [
+        "metadata.label has no effect: no metadata has a field of this name, and Kubernetes drops it; did you mean labels?"
+      ])
+  }
+
   @Test("settings go into a pod beside what it has said already, and not into the agent's own containers")
   func merging() {
     let settings = PodSettings(

@@ -26,6 +26,28 @@ struct VolumeTests {
     return try firstTask(of: yaml + indented + "\n")
   }
 
+  @Test(
+    "What an empty directory says of its medium and size goes to Kubernetes, at the path at which all of it is; a warning says so"
+  )
+  func directorySettings() throws {
+    let task = try spec(
+      "volumeMounts: [{name: v, mountPath: /part, subPath: p}, {name: v, mountPath: /all}, {name: w, mountPath: /w}]",
+      volumes: "{name: v, emptyDir: {medium: Memory, sizeLimit: 64Mi}}, {name: w, emptyDir: {}}")
+    #expect(task.pod?.directories == ["/all": ["medium": "Memory", "sizeLimit": "64Mi"]])
+    #expect(task.features.isDisjoint(with: [.pods, .privilegedPods]))
+    #expect(throws: (any Error).self) { try spec("", volumes: "{name: v, emptyDir: {sizeLimit: much}}") }
+  }
+
+  @Test("Access modes are Kubernetes' own", arguments: [("ReadWriteOncePod", true), ("InvalidAccessMode", false)])
+  func accessModes(mode: String, isGood: Bool) throws {
+    let document = Self.claims.replacing("ReadWriteOnce", with: mode)
+    if isGood {
+      _ = try MachineDriver(spec: document)
+    } else {
+      #expect(throws: (any Error).self) { _ = try MachineDriver(spec: document) }
+    }
+  }
+
   private static let claims = """
       entrypoint: main
       volumeClaimGC: {strategy: OnWorkflowCompletion}
