@@ -52,7 +52,7 @@ public enum JobEnvironment {
   }
 
   /// `4,3(x2)`: ten tasks on three nodes.
-  static func tasksPerNode(_ request: BatchRequest) -> String {
+  public static func tasksPerNode(_ request: BatchRequest) -> String {
     let (least, more) = request.taskCount.quotientAndRemainder(dividingBy: request.nodeCount)
     return [(least + 1, more), (least, request.nodeCount - more)].filter { $0.1 > 0 }.map(repeated)
       .joined(separator: ",")
