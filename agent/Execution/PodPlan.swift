@@ -44,7 +44,26 @@ public struct PodPlan: Hashable, Sendable, Codable {
     public var ended: String { state + "/ended" }
   }
 
+  /// The copies of a program that start together or not at all, each in a pod of its own (I6).
+  public struct Gang: Hashable, Sendable, Codable {
+    public var size: Int
+    /// Of the Job, and of the Service by which members find each other.
+    public var name: String
+    /// So long a member that is ready waits for the others.
+    public var waitMs: UInt64
+    public init(size: Int, name: String, waitMs: UInt64 = 600_000) {
+      self.size = size
+      self.name = name
+      self.waitMs = waitMs
+    }
+
+    /// As the cluster's DNS knows a member within its namespace.
+    public func host(_ rank: Int) -> String { "\(name)-\(rank).\(name)" }
+  }
+
   public var run: RunID
+  /// nil: one pod is the run.
+  public var gang: Gang?
   /// Of the agent's server: `https://HOST:PORT`.
   public var url: String
   public var inputs: [Input]
@@ -57,6 +76,8 @@ public struct PodPlan: Hashable, Sendable, Codable {
   /// Of the program's wall time, from its start; nil: none.
   public var walltimeMs: UInt64?
   public var activeDeadlineMs: UInt64?
+  /// How much of its wall time is held for it at first: the agent is asked for more. nil: as long as its bounds allow.
+  public var sliceMs: UInt64?
   /// From SIGTERM to SIGKILL.
   public var graceMs: UInt64
   /// Without the agent's lease for so long, the program is killed, and it does not start before there is one. nil: never.
@@ -70,8 +91,11 @@ public struct PodPlan: Hashable, Sendable, Codable {
     run: RunID, url: String, inputs: [Input] = [], outputs: [String] = [], directories: [String] = [],
     capturesResult: Bool = false, walltimeMs: UInt64? = nil, activeDeadlineMs: UInt64? = nil, graceMs: UInt64 = 30_000,
     disconnectLimitMs: UInt64? = nil, transferMs: UInt64 = 3_600_000,
-    containers: [Container] = [Container(name: "main", role: .main)], places: Places = Places()
+    containers: [Container] = [Container(name: "main", role: .main)], places: Places = Places(),
+    gang: Gang? = nil, sliceMs: UInt64? = nil
   ) {
+    self.gang = gang
+    self.sliceMs = sliceMs
     self.run = run
     self.url = url
     self.inputs = inputs
@@ -93,6 +117,8 @@ public struct PodPlan: Hashable, Sendable, Codable {
   public static let authorityVariable = "FUBINI_POD_CA"
   /// The pod's own UID. Of two pods of one run the first that asks for its files is the run's (I1).
   public static let podVariable = "FUBINI_POD_UID"
+  /// Which copy of a gang the pod has, from 0: Kubernetes sets it in every container of an Indexed Job.
+  public static let rankVariable = "JOB_COMPLETION_INDEX"
   /// What `pod-init` and `pod-step` exit with when files could not be moved, or another pod was there first.
   public static let filesFailed: Int32 = 64
 }
@@ -106,12 +132,16 @@ public struct PodNotice: Hashable, Sendable, Codable {
     case inputs, outputs
     /// The program was ended at this limit.
     case walltime, activeDeadline
+    /// The program was ended because what was held for it was used up.
+    case slice
     /// The program was killed, or did not start, because the agent's lease had run out.
     case fenced
     /// The program could not be started.
     case start
     /// Another pod of the same run was there first: nothing was started.
     case superseded
+    /// Other members of its gang were not there in time: nothing was started.
+    case incomplete
   }
   public var fubini: Kind
   public var error: String?
@@ -151,9 +181,12 @@ public struct SharedPodFiles: Hashable, Sendable, Codable {
   public var inputs: [Source]
   /// Absolute, as the run sees them. Nothing else is taken.
   public var outputs: [String]
-  public init(inputs: [Source], outputs: [String]) {
+  /// Of a gang: so many pods have the inputs, each under its rank. nil: one pod is the run.
+  public var gangSize: Int?
+  public init(inputs: [Source], outputs: [String], gangSize: Int? = nil) {
     self.inputs = inputs
     self.outputs = outputs
+    self.gangSize = gangSize
   }
 }
 
@@ -166,6 +199,10 @@ public protocol PodFiles: Sendable {
   ///
   /// - Parameter workspace: its directory exists.
   func share(_ files: SharedPodFiles, of run: RunID, in workspace: RunWorkspace) throws
+
+  /// Nothing of a gang runs any more: what its members have sent becomes the run's, as if all had written into one root. Where two have
+  /// sent the same file, the lower rank's counts. Lines of standard output begin with their rank, as those of its log do.
+  func gather(_ run: RunID) async throws
 
   /// The agent's session with the control plane was alive at that moment (CLOCK_BOOTTIME).
   func renewLease(boottimeNanoseconds: UInt64)

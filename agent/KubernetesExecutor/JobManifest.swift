@@ -36,16 +36,17 @@ struct JobManifest: Sendable {
   let runsAs: String
   /// A script, which the agent puts at `scriptFile` of the run's directory.
   static let scriptFile = "script"
+  /// Of a gang: what a Service's members, an environment and the agent's streams of logs are made for.
+  static let gangSizeMax = 1000
+  /// Of Kubernetes 1.*: the first that has Indexed Jobs which may be suspended.
+  static let gangMinor = 24
 
   /// - Throws: `.invalidArgument`, `.unplaceable` for a run that this cluster can never start, with the reason.
   init(
     _ request: RunRequest, _ configuration: KubernetesExecutorConfiguration, _ circumstances: Circumstances
   ) throws(FederationError) {
-    let spec = request.spec
-    guard spec.federation.gangSize <= 1 else {
-      throw FederationError(
-        .unplaceable, "the copies of a gang must start together, and pods of a Job do not: use a Slurm cluster")
-    }
+    let queue = configuration.queue(of: request.project)
+    try Self.checkGang(request, queue, circumstances.minor)
     name = ObjectName(mark: circumstances.mark, run: request.id)
     namespace = try configuration.namespace(of: request.project)
     var files = PodVolumes(request, configuration, circumstances, secret: name.text)
@@ -59,9 +60,11 @@ struct JobManifest: Sendable {
     var containers = PodContainers(request, configuration)
     try containers.make(&secrets)
     runsAs = containers.runsAs
-    let plan = try Self.plan(request, circumstances, files, containers)
+    var plan = try Self.plan(request, circumstances, files, containers)
+    let size = request.spec.federation.gangSize
+    if size > 1 { plan.gang = PodPlan.Gang(size: size, name: name.text) }
     self.plan = plan
-    shared = SharedPodFiles(inputs: files.sources, outputs: plan.outputs)
+    shared = SharedPodFiles(inputs: files.sources, outputs: plan.outputs, gangSize: plan.gang?.size)
     var pod = try PodTemplate(request, configuration, name: name.text)
     pod.volumes = files.volumes
     pod.owner = circumstances.owner
@@ -77,7 +80,7 @@ struct JobManifest: Sendable {
     ]
     var jobLabels = labels
     var jobSpec: [String: JSONValue] = [
-      "backoffLimit": 0, "completions": 1, "parallelism": 1,
+      "backoffLimit": 0, "completions": .integer(Int64(max(1, size))), "parallelism": .integer(Int64(max(1, size))),
       "template": pod.settings.merged(into: [
         "metadata": [
           "labels": .object(labels),
@@ -90,8 +93,9 @@ struct JobManifest: Sendable {
     ]
     // A pod that ends is not replaced before it has ended.
     if circumstances.minor >= 29 { jobSpec["podReplacementPolicy"] = "Failed" }
-    if let queue = configuration.queue(of: request.project) {
-      jobLabels["kueue.x-k8s.io/queue-name"] = .string(queue)
+    if plan.gang != nil { jobSpec["completionMode"] = "Indexed" }
+    if let queue {
+      jobLabels[ObjectName.queueLabel] = .string(queue)
       jobSpec["suspend"] = true
     }
     job = [
@@ -100,6 +104,38 @@ struct JobManifest: Sendable {
         "name": .string(name.text), "namespace": .string(namespace), "labels": .object(jobLabels),
         "finalizers": [.string(ObjectName.finalizer)],
       ], "spec": .object(jobSpec),
+    ]
+  }
+
+  /// Pods of a Job start one by one, as there is room: what lets all of them start, or none, is Kueue, which knows what is free.
+  private static func checkGang(_ request: RunRequest, _ queue: String?, _ minor: Int) throws(FederationError) {
+    let size = request.spec.federation.gangSize
+    guard size > 1 else { return }
+    func refused(_ why: String) -> FederationError {
+      FederationError(.unplaceable, "a gang of \(size) cannot start here: \(why)")
+    }
+    guard queue != nil else {
+      throw refused("project \(request.project) has no queue of Kueue on this cluster (`kubernetes.kueue`)")
+    }
+    guard minor >= gangMinor else { throw refused("that takes Kubernetes 1.\(gangMinor), and this is 1.\(minor)") }
+    guard size <= gangSizeMax else { throw refused("gangs on Kubernetes have \(gangSizeMax) members at most") }
+  }
+
+  /// The Service by which the members of a gang find each other: it has no address of its own, and goes with the Job.
+  static func service(for job: JobFacts, mark: String) -> JSONValue {
+    let labels: JSONValue = [
+      ObjectName.markLabel: .string(mark), ObjectName.runLabel: .string(job.run.hexadecimal),
+    ]
+    return [
+      "apiVersion": "v1", "kind": "Service",
+      "metadata": [
+        "name": .string(job.name), "namespace": .string(job.namespace), "labels": labels,
+        "ownerReferences": [
+          ["apiVersion": "batch/v1", "kind": "Job", "name": .string(job.name), "uid": .string(job.uid)]
+        ],
+      ],
+      // Members look for each other before they are ready.
+      "spec": ["clusterIP": "None", "publishNotReadyAddresses": true, "selector": labels],
     ]
   }
 

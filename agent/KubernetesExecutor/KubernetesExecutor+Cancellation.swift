@@ -125,7 +125,8 @@ extension KubernetesExecutor {
       let namespace =
         runs[id]?.namespace
         ?? HostFiles.read(directory + "/namespace", limit: 300).map { String(decoding: $0, as: UTF8.self) }
-      logs.removeValue(forKey: id)?.task.cancel()
+      for key in logs.keys where key.run == id { logs.removeValue(forKey: key)?.task.cancel() }
+      gangLogs[id] = nil
       // Without a namespace nothing was ever asked for.
       if let namespace, HostFiles.exists(directory + "/namespace") || runs[id]?.job != nil {
         leaving[id] = Leaving(

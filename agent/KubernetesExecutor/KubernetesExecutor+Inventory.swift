@@ -56,8 +56,8 @@ extension KubernetesExecutor {
       gpuTypes: Set(self.capacity.gpuTypes + configuration.pools.compactMap(\.resources.gpuType)).sorted(),
       canFence: true,
       // Pods may wait in it for Kueue's leave, or for nodes that are made for them.
-      queues: configuration.queue != nil || !configuration.queues.isEmpty || !configuration.pools.isEmpty,
-      startsGangs: false, partitions: self.capacity.partitions(pools: configuration.pools), disk: disk?.rounded,
+      queues: configuration.usesKueue || !configuration.pools.isEmpty,
+      startsGangs: startsGangs, partitions: self.capacity.partitions(pools: configuration.pools), disk: disk?.rounded,
       closed: closed, executor: "kubernetes", notices: notices)
     inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods, .resources]
     inventory.serviceAccounts = configuration.accountNames
@@ -65,6 +65,12 @@ extension KubernetesExecutor {
     if configuration.isPrivileged { inventory.features!.insert(.privilegedPods) }
     if !configuration.claims.isEmpty { inventory.claims = configuration.claims }
     return inventory
+  }
+
+  /// Kueue lets all pods of a Job start, or none.
+  private var startsGangs: Bool {
+    guard configuration.usesKueue, refusals["create services"] == nil, let version else { return false }
+    return version.major > 1 || version.minor >= JobManifest.gangMinor
   }
 
   /// Why nothing new should come; nil while the API server answers and is new enough.

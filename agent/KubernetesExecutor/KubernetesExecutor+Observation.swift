@@ -82,6 +82,7 @@ extension KubernetesExecutor {
     if leaving[job.run] != nil || forgotten.contains(job.run) { return }
     if runs[job.run] == nil { adopt(job.run, namespace: job.namespace) }
     runs[job.run]!.saw(job, isSeen: true)
+    makeService(for: job.run)
     consider(job.run)
   }
 
@@ -242,7 +243,7 @@ extension KubernetesExecutor {
     case .wait: break
     case .queued(let reason): tell(id, .queued, reason)
     case .running(let message):
-      if run.logPod?.isMainRunning == true { followLog(id) }
+      for pod in run.logPods where pod.isMainRunning { followLog(LogKey(run: id, rank: pod.rank), pod) }
       tell(id, .running, message)
     case .ended(let end): finish(id, end)
     case .stop(let end):
@@ -255,7 +256,9 @@ extension KubernetesExecutor {
 
   /// What was to be stopped may have ended by itself meanwhile.
   private static func actual(_ end: PodVerdict.End, _ run: TrackedRun, now: ContinuousClock.Instant) -> PodVerdict.End {
-    guard run.logPod?.isTerminal == true, case .ended(let own) = PodVerdict(run.situation(now: now)) else { return end }
+    guard run.logPods.first?.isTerminal == true, case .ended(let own) = PodVerdict(run.situation(now: now)) else {
+      return end
+    }
     return own
   }
 
@@ -269,23 +272,38 @@ extension KubernetesExecutor {
     observers.yield(run.told)
   }
 
-  /// The end is told once its log is whole.
+  /// The end is told once its log is whole, and, of a gang, what its members have sent is together.
   private func finish(_ id: RunID, _ end: PodVerdict.End) {
     guard let run = runs[id], !run.isOver, !run.isEnding else { return }
     runs[id]!.isEnding = true
     Task {
-      if run.logPod != nil { await completeLog(id) }
-      conclude(id, end)
+      if !run.logPods.isEmpty { await completeLog(id) }
+      conclude(id, run.job?.gangSize == nil ? end : await gathered(id, end))
+    }
+  }
+
+  private func gathered(_ id: RunID, _ end: PodVerdict.End) async -> PodVerdict.End {
+    do {
+      try await files.gather(id)
+      return end
+    } catch {
+      // Of a run without files here nothing was sent.
+      if (error as? FederationError)?.code == .notFound { return end }
+      let why = (error as? FederationError)?.publicMessage ?? "\(error)"
+      guard end.phase == .succeeded else { return end }
+      return PodVerdict.End(
+        phase: .error, message: "what its members have sent could not be put together: \(why)", wallTime: end.wallTime)
     }
   }
 
   private func conclude(_ id: RunID, _ end: PodVerdict.End) {
     guard var run = runs[id], !run.isOver else { return }
-    logsWaiting.remove(id)
+    logsWaiting = logsWaiting.filter { $0.run != id }
+    gangLogs[id] = nil
     run.told = RunObservation(
       id: id, phase: end.phase, exitCode: end.exitCode, message: end.message,
-      runsAs: run.logPod == nil ? nil : run.runsAs, logBytes: Self.logSize(workspace(for: id).log),
-      wallTime: end.wallTime, cause: end.cause)
+      runsAs: run.logPods.isEmpty ? nil : run.runsAs, logBytes: Self.logSize(workspace(for: id).log),
+      wallTime: end.wallTime, isUnpaid: end.isUnpaid, cause: end.cause)
     runs[id] = run
     observers.yield(run.told)
   }

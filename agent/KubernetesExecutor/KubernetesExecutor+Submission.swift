@@ -144,7 +144,58 @@ extension KubernetesExecutor {
 
   private func accept(_ job: JobFacts, _ id: RunID) {
     runs[id]?.saw(job, isSeen: false)
+    makeService(for: id)
     consider(id)
+  }
+
+  // MARK: The Service of a gang
+
+  /// It is its Job's, so that it can only be made when that is there; and so an agent that takes up a Job looks after it again.
+  func makeService(for id: RunID) {
+    guard let run = runs[id], !run.isOver, !run.hasService, let job = run.job, job.gangSize != nil, !job.isDeleting
+    else { return }
+    runs[id]!.hasService = true
+    Task { await makeService(job) }
+  }
+
+  private func makeService(_ job: JobFacts) async {
+    while let run = runs[job.run], !run.isOver, run.stop == nil {
+      do throws(FederationError) {
+        _ = try await client.create(
+          KubernetesPath.collection("v1", "services", namespace: job.namespace),
+          JobManifest.service(for: job, mark: mark))
+        return
+      } catch {
+        if error.code == .alreadyExists {
+          guard let isOurs = await hasService(job) else { continue }
+          return isOurs
+            ? () : stop(job.run, "there is a Service \(job.name) in namespace \(job.namespace) that is somebody else's")
+        }
+        if error.code == .permissionDenied { noteRefusal("create services", error) }
+        guard error.isRetryable else {
+          return stop(job.run, "the Service of its gang could not be made: \(error.publicMessage)")
+        }
+      }
+      guard (try? await Task.sleep(for: Self.retryPause)) != nil else { return }
+    }
+  }
+
+  /// Whether the Service of this name is that Job's; nil when nobody could say, or when it has gone.
+  private func hasService(_ job: JobFacts) async -> Bool? {
+    let path = KubernetesPath.object("v1", "services", namespace: job.namespace, name: job.name)
+    guard let found = try? await client.get(path) else {
+      try? await Task.sleep(for: Self.retryPause)
+      return nil
+    }
+    return found["metadata"]?["ownerReferences"]?.arrayValue?.contains { $0["uid"]?.stringValue == job.uid } ?? false
+  }
+
+  /// It cannot go on: it ends in Error once nothing of it is left.
+  private func stop(_ id: RunID, _ message: String) {
+    guard let run = runs[id], !run.isOver, run.stop == nil else { return }
+    runs[id]!.stop = PodVerdict.End(phase: .error, message: message)
+    runs[id]!.deletionDue = clock.now
+    Task { await deleteLiving(id) }
   }
 
   /// A run that can never start ends here.

@@ -29,9 +29,11 @@ public actor KubernetesExecutor: Executor {
   /// Seconds that pods were given when they were deleted.
   var toldGrace: [RunID: Int64] = [:]
   /// Streams of logs that are open.
-  var logs: [RunID: LogCopy] = [:]
-  /// Runs that have asked for a stream while all were in use.
-  var logsWaiting: Set<RunID> = []
+  var logs: [LogKey: LogCopy] = [:]
+  /// Those that have asked for a stream while all were in use.
+  var logsWaiting: Set<LogKey> = []
+  /// Of gangs, whose members write into one log.
+  var gangLogs: [RunID: GangLog] = [:]
   /// Which collections have told a complete list, as `NAMESPACE/RESOURCE`.
   var synchronized: Set<String> = []
   /// Which of them do not answer, and why.
@@ -150,9 +152,9 @@ public actor KubernetesExecutor: Executor {
       consider(id)
     }
     for (id, leaving) in leaving.sorted(by: { $0.key < $1.key }) where now >= leaving.due { await remove(id) }
-    for id in logsWaiting.sorted() where logs.count < Self.streamsMax {
-      logsWaiting.remove(id)
-      if runs[id]?.isOver == false { followLog(id) }
+    for key in logsWaiting.sorted() where logs.count < Self.streamsMax {
+      logsWaiting.remove(key)
+      if let run = runs[key.run], !run.isOver, let pod = run.logPod(key.rank) { followLog(key, pod) }
     }
   }
 

@@ -116,5 +116,8 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
   /// What tasks may name.
   var accountNames: Set<String> { Set(serviceAccounts.keys).union(serviceAccount.map { [$0] } ?? []) }
 
+  /// Whether Kueue decides when pods are made, of one project at least.
+  var usesKueue: Bool { queue != nil || !queues.isEmpty }
+
   func queue(of project: ProjectName) -> String? { queues[project] ?? queue }
 }

@@ -41,8 +41,8 @@ public enum KubernetesPreflight {
 
   /// All that an agent with this configuration needs.
   static func rights(_ configuration: KubernetesExecutorConfiguration) -> [Right] {
-    guard let fluid = configuration.fluid else { return rights }
-    return rights + fluidRights(runtime: fluid.runtime)
+    rights + (configuration.fluid.map { fluidRights(runtime: $0.runtime) } ?? [])
+      + (configuration.usesKueue ? gangRights : [])
   }
 
   static func fluidRights(runtime: FluidConfiguration.Runtime?) -> [Right] {
@@ -54,6 +54,11 @@ public enum KubernetesPreflight {
     guard let runtime else { return common }
     return common + [Right(verbs: ["create", "get"], group: group, resource: runtime.resource, lack: lack)]
   }
+
+  /// Where the operator declares Kueue: the members of a gang find each other by a Service, which goes with its Job.
+  static let gangRights = [
+    Right(verbs: ["create", "get"], resource: "services", lack: "no gangs are started")
+  ]
 
   /// Changes nothing.
   public static func findings(

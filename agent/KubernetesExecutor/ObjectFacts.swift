@@ -10,6 +10,10 @@ struct JobFacts: Hashable, Sendable {
   var isDeleting = false
   var hasFinalizer = false
   var isSuspended = false
+  /// Of Kueue: the one that it waits in while it is suspended.
+  var queue: String?
+  /// Copies that start together; nil: one pod is the run.
+  var gangSize: Int?
   /// Of its condition `Failed`.
   var failure: Reason?
   var isComplete = false
@@ -34,6 +38,10 @@ struct JobFacts: Hashable, Sendable {
     isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
     hasFinalizer = metadata["finalizers"]?.arrayValue?.contains(.string(ObjectName.finalizer)) ?? false
     isSuspended = object["spec"]?["suspend"]?.boolValue ?? false
+    queue = metadata["labels"]?[ObjectName.queueLabel]?.stringValue
+    if object["spec"]?["completionMode"]?.stringValue == "Indexed" {
+      gangSize = object["spec"]?["completions"]?.integerValue.flatMap { Int(exactly: $0) }
+    }
     for condition in object["status"]?["conditions"]?.arrayValue ?? []
     where condition["status"]?.stringValue == "True" {
       switch condition["type"]?.stringValue {
@@ -86,6 +94,8 @@ struct PodFacts: Hashable, Sendable {
   var run: RunID
   /// The Job that made it.
   var owner: String?
+  /// Which copy of a gang it is.
+  var rank: Int?
   var phase: String
   var reason: String
   var message: String
@@ -109,6 +119,7 @@ struct PodFacts: Hashable, Sendable {
     self.owner =
       metadata["ownerReferences"]?.arrayValue?
       .first { $0["controller"]?.boolValue == true }?["uid"]?.stringValue
+    rank = metadata["annotations"]?[ObjectName.rankAnnotation]?.stringValue.flatMap { Int($0) }
     createdAt = metadata["creationTimestamp"]?.stringValue.flatMap { RFC3339.parse($0) }
     isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
     let status = object["status"] ?? .null
@@ -157,6 +168,10 @@ struct PodFacts: Hashable, Sendable {
   var isMainRunning: Bool { if case .running? = main?.state { true } else { false } }
   /// Whether the main container has begun at any time.
   var hasStarted: Bool { isMainRunning || mainEnd != nil }
+  /// Whether any container of it has begun at any time: then it may have its files, and no other pod may be the run.
+  var hasBegun: Bool {
+    containers.contains { if case .waiting = $0.state { false } else { $0.state != .unknown } }
+  }
   /// Nothing of it runs any more, as its node says.
   var isTerminal: Bool { phase == "Succeeded" || phase == "Failed" }
 }
@@ -171,10 +186,13 @@ struct EventFacts: Hashable, Sendable {
 
   /// nil for an event about something that is not ours, by its name: events have no labels.
   init?(_ object: JSONValue, mark: String) {
-    guard let involved = object["involvedObject"], let name = involved["name"]?.stringValue,
-      ["Job", "Pod"].contains(involved["kind"]?.stringValue ?? ""),
-      let owner = ObjectName(name, mark: mark, isPrefix: true)
-    else { return nil }
+    guard let involved = object["involvedObject"], var name = involved["name"]?.stringValue else { return nil }
+    let kind = involved["kind"]?.stringValue ?? ""
+    // Kueue has an object of its own for each Job, and says there why it waits.
+    if kind == "Workload", name.hasPrefix("job-") { name.removeFirst(4) }
+    guard ["Job", "Pod", "Workload"].contains(kind), let owner = ObjectName(name, mark: mark, isPrefix: true) else {
+      return nil
+    }
     run = owner.run
     reason = object["reason"]?.stringValue ?? ""
     message = bounded(object["message"]?.stringValue ?? "")

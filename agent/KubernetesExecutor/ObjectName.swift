@@ -7,6 +7,10 @@ struct ObjectName: Hashable, Sendable {
   static let markLabel = "fubini.dev/mark"
   static let runLabel = "fubini.dev/run"
   static let projectLabel = "fubini.dev/project"
+  /// Of Kueue.
+  static let queueLabel = "kueue.x-k8s.io/queue-name"
+  /// Of Indexed Jobs' pods.
+  static let rankAnnotation = "batch.kubernetes.io/job-completion-index"
   /// Keeps a Job that somebody deletes until its end is recorded.
   static let finalizer = "fubini.dev/recorded"
 

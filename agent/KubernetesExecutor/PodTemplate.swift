@@ -199,8 +199,11 @@ struct PodTemplate {
       spec["imagePullSecrets"] = .array(configuration.imagePullSecrets.map { ["name": .string($0)] })
     }
     if let priority = configuration.priorityClass { spec["priorityClassName"] = .string(priority) }
+    // Pods of Indexed Jobs have the names of their Job and rank; this makes them names of the cluster's DNS.
+    if task.federation.gangSize > 1 { spec["subdomain"] = .string(secretName) }
     if let walltime = request.walltime {
-      let most = walltime + task.terminationGrace + Self.backstop
+      // A member of a gang may wait for the others first.
+      let most = walltime + task.terminationGrace + Self.backstop * (task.federation.gangSize > 1 ? 2 : 1)
       spec["activeDeadlineSeconds"] = .integer(max(1, min(Int64(Int32.max), most.milliseconds / 1000)))
     }
     return .object(spec)

@@ -11,6 +11,8 @@ struct PodSituation: Hashable, Sendable {
   /// The last one about it that warns of something.
   var event: EventFacts?
   var isCancelRequested = false
+  /// Its Job was deleted here, because the run is to end.
+  var isStopped = false
   /// Since its Job was made, or was first seen.
   var age: Duration = .zero
 }
@@ -26,6 +28,10 @@ enum PodVerdict: Hashable, Sendable {
     var wallTime: Duration?
     /// Where it did not end by itself.
     var cause: RunEndCause?
+    /// Its pod was deleted by others: of a gang that may be because another member had ended.
+    var isCollateral = false
+    /// It was ended because what was held for it was used up.
+    var isUnpaid = false
   }
   /// Nothing new can be said.
   case wait
@@ -40,22 +46,52 @@ enum PodVerdict: Hashable, Sendable {
   static let startPatience = Duration.seconds(600)
 
   init(_ situation: PodSituation) {
-    // The first to begin is the run: a Job's controller may have made another one since.
-    let pods = situation.pods.sorted { a, b in
+    let size = situation.job?.gangSize ?? situation.pods.compactMap(\.rank).max().map { $0 + 1 }
+    self = size.map { PodVerdict(gang: $0, situation) } ?? PodVerdict(single: situation)
+    switch self {
+    case .ended(let end) where end.phase != .lost, .stop(let end) where end.phase != .lost: break
+    default: self = Self.suspended(situation) ?? self
+    }
+  }
+
+  private init(single situation: PodSituation) {
+    guard let pod = Self.chosen(situation.pods) else {
+      self = Self.withoutPods(situation)
+      return
+    }
+    let others = situation.pods.filter { $0.uid != pod.uid && !$0.isGone && !$0.isTerminal }
+    self = Self.judge(pod, situation)
+    // What the controller put in its place must not begin after the run's end.
+    if case .ended(let end) = self, !others.isEmpty { self = .stop(end) }
+  }
+
+  /// The first to begin is the run, or the member: a Job's controller may have made another one since.
+  static func chosen(_ pods: [PodFacts]) -> PodFacts? {
+    let pods = pods.sorted { a, b in
       if a.hasStarted != b.hasStarted { return a.hasStarted }
       return (a.createdAt ?? .distantFuture, a.uid) < (b.createdAt ?? .distantFuture, b.uid)
     }
-    if let pod = pods.first(where: { $0.hasStarted }) ?? pods.first(where: { $0.isTerminal }) ?? pods.first {
-      let others = pods.filter { $0.uid != pod.uid && !$0.isGone && !$0.isTerminal }
-      self = Self.judge(pod, situation)
-      // What the controller put in its place must not begin after the run's end.
-      if case .ended(let end) = self, !others.isEmpty { self = .stop(end) }
-      return
-    }
-    self = Self.withoutPods(situation)
+    return pods.first(where: { $0.hasStarted }) ?? pods.first(where: { $0.isTerminal }) ?? pods.first
   }
 
-  private static func judge(_ pod: PodFacts, _ situation: PodSituation) -> PodVerdict {
+  /// Kueue takes its leave back by suspending the Job: its controller then deletes the pods. A run that had begun is lost, to be placed
+  /// again: another pod with its files would do again what may be done already (I1). One that had not goes on waiting.
+  private static func suspended(_ situation: PodSituation) -> PodVerdict? {
+    guard let job = situation.job, job.isSuspended, !situation.isJobGone, !job.isDeleting, job.failure == nil,
+      !situation.isCancelRequested, !situation.pods.isEmpty
+    else { return nil }
+    let message = "preempted: \(kueue(job)) has suspended its Job"
+    if situation.pods.contains(where: { !$0.isGone && !$0.isTerminal }) {
+      return situation.pods.contains(where: \.hasStarted)
+        ? .running(message + ", and its pods are ending") : .queued(message + " before it began")
+    }
+    guard situation.pods.contains(where: \.hasBegun) else { return withoutPods(situation) }
+    return .stop(End(phase: .lost, message: message, cause: .preempted))
+  }
+
+  private static func kueue(_ job: JobFacts) -> String { job.queue.map { "Kueue (queue \($0))" } ?? "somebody" }
+
+  static func judge(_ pod: PodFacts, _ situation: PodSituation) -> PodVerdict {
     if pod.isTerminal { return .ended(end(of: pod, situation)) }
     if pod.isGone {
       // It had ended: only its pod's phase had not been written.
@@ -66,7 +102,7 @@ enum PodVerdict: Hashable, Sendable {
     }
     if situation.job?.isDeleting == true, !situation.isCancelRequested {
       // Our finalizer keeps the Job, and so its pods: whoever deletes it wants them to end.
-      return .stop(End(phase: .cancelled, message: "its Job was deleted, not by the federation"))
+      return .stop(End(phase: .cancelled, message: deletedJob))
     }
     if pod.mainEnd != nil { return .running("its program has ended; its other containers are ending") }
     if pod.isMainRunning {
@@ -122,7 +158,7 @@ enum PodVerdict: Hashable, Sendable {
     return .queued("its containers are made on node \(pod.node ?? "")")
   }
 
-  private static func withoutPods(_ situation: PodSituation) -> PodVerdict {
+  static func withoutPods(_ situation: PodSituation) -> PodVerdict {
     guard let job = situation.job, !situation.isJobGone else {
       guard situation.isJobGone else { return .wait }
       return .ended(
@@ -134,7 +170,7 @@ enum PodVerdict: Hashable, Sendable {
       return .ended(
         situation.isCancelRequested
           ? End(phase: .cancelled, message: "cancelled before it started")
-          : End(phase: .cancelled, message: "its Job was deleted, not by the federation"))
+          : End(phase: .cancelled, message: deletedJob))
     }
     if let failure = job.failure {
       return .ended(
@@ -147,7 +183,11 @@ enum PodVerdict: Hashable, Sendable {
     }
     if situation.isCancelRequested { return .wait }
     if let event = situation.event, event.reason == "FailedCreate" { return refused(event) }
-    if job.isSuspended { return .queued("its Job is suspended: it waits in the cluster's own queue") }
+    if job.isSuspended {
+      guard let queue = job.queue else { return .queued("its Job is suspended: it waits in the cluster's own queue") }
+      let why = situation.event.map { $0.reason == "Pending" ? said($0.message) : "" } ?? ""
+      return .queued("it waits in Kueue's queue \(queue)\(why)")
+    }
     return .queued("its Job has no pod yet")
   }
 
@@ -175,6 +215,7 @@ enum PodVerdict: Hashable, Sendable {
       // The author's fault, as in any container: a shell's exit code for it.
       end.message = said?.error ?? "the program could not be started"
     case "superseded": return End(phase: .lost, message: superseded)
+    case "slice": (end.message, end.isUnpaid) = (slice, true)
     case "walltime": (end.message, end.cause) = ("the walltime has passed", .timeLimit)
     case "activeDeadline": (end.message, end.cause) = (activeDeadline, .timeLimit)
     case "fenced":
@@ -202,14 +243,16 @@ enum PodVerdict: Hashable, Sendable {
     if ["StartError", "ContainerCannotRun"].contains(main.reason) {
       return end = End(phase: .error, message: "\(main.reason)\(Self.said(main.message))")
     }
+    // A program may end by itself when it is told to.
+    if pod.isDeleting, situation.job?.isSuspended == true {
+      return (end.phase, end.message, end.isCollateral) = (.lost, deleted, true)
+    }
     let signal = main.signal > 0 ? main.signal : code > 128 && code <= 192 ? code - 128 : 0
     if pod.isDeleting || pod.isGone, [9, 15].contains(signal) {
       // A drained node deletes pods as people do; its task is placed again.
-      (end.phase, end.message) = (
-        situation.job?.isDeleting == true ? .cancelled : .lost,
-        situation.job?.isDeleting == true
-          ? "its Job was deleted, not by the federation" : "its pod was deleted, not by the federation"
-      )
+      let isJobDeleted = situation.job?.isDeleting == true
+      (end.phase, end.message) = isJobDeleted ? (.cancelled, deletedJob) : (.lost, deleted)
+      end.isCollateral = !isJobDeleted
       return
     }
     end.message = signal > 0 ? "ended by signal \(signal), exit code \(code)" : "exit code \(code)"
@@ -231,6 +274,11 @@ enum PodVerdict: Hashable, Sendable {
       }
       let said = message(ended)
       if said?.kind == "superseded" { return End(phase: .lost, message: superseded) }
+      if said?.kind == "incomplete" { return End(phase: .lost, message: said?.error ?? "its gang was not complete") }
+      if pod.isDeleting || pod.isGone, said == nil, [128 + 9, 128 + 15].contains(ended.exitCode) {
+        return situation.job?.isDeleting == true
+          ? End(phase: .cancelled, message: deletedJob) : End(phase: .lost, message: deleted, isCollateral: true)
+      }
       return End(
         phase: .error,
         message: "its inputs could not be brought into its pod: "
@@ -251,7 +299,7 @@ enum PodVerdict: Hashable, Sendable {
       return End(phase: phase, message: why, cause: cause)
     }
     if situation.job?.isDeleting == true {
-      return End(phase: .cancelled, message: "its Job was deleted, not by the federation")
+      return End(phase: .cancelled, message: deletedJob)
     }
     if let event = situation.event,
       ["TaintManagerEviction", "Preempted", "NodeNotReady", "Evicted"].contains(event.reason)
@@ -262,7 +310,7 @@ enum PodVerdict: Hashable, Sendable {
       return End(
         phase: .lost, message: "its node \(pod.node ?? "") was lost, and its pod was deleted", cause: .nodeFailure)
     }
-    return End(phase: .lost, message: "its pod was deleted, not by the federation")
+    return End(phase: .lost, message: deleted, isCollateral: true)
   }
 
   /// What the cluster itself did to a pod; nil: nothing.
@@ -334,9 +382,12 @@ enum PodVerdict: Hashable, Sendable {
     return max(.zero, finished - started)
   }
 
+  private static let deletedJob = "its Job was deleted, not by the federation"
+  private static let deleted = "its pod was deleted, not by the federation"
+  private static let slice = "what was held for it has been used up"
   private static let superseded = "another pod of the run was there first, so that this one began nothing"
   private static let activeDeadline =
     "Pod was active on the node longer than the specified deadline: activeDeadlineSeconds has passed"
 
-  private static func said(_ text: String) -> String { text.isEmpty ? "" : ": \(text)" }
+  static func said(_ text: String) -> String { text.isEmpty ? "" : ": \(text)" }
 }

@@ -25,6 +25,8 @@ struct TrackedRun: Sendable {
   /// Of the Job, or of the moment in which it was taken up.
   var since: ContinuousClock.Instant
 
+  /// Of a gang: the Service by which its members find each other is made, or is being made.
+  var hasService = false
   /// Its Job's deletion was asked for here, so that it says nothing about what others want.
   var hasDeletedJob = false
   var isCancelRequested = false
@@ -58,6 +60,11 @@ struct TrackedRun: Sendable {
   }
 
   mutating func saw(_ pod: PodFacts) {
+    // Kueue took its leave back before anything had begun: what comes later is as if it were the first.
+    if pod.isGone, !pod.hasBegun, job?.isSuspended == true {
+      pods[pod.uid] = nil
+      return
+    }
     if let known = pods[pod.uid], known.isGone, !pod.isGone { return }
     pods[pod.uid] = pod
   }
@@ -77,7 +84,7 @@ struct TrackedRun: Sendable {
     if hasDeletedJob, !isCancelRequested { job?.isDeleting = false }
     return PodSituation(
       job: job, isJobGone: isJobGone, pods: pods.values.sorted { $0.uid < $1.uid }, event: event,
-      isCancelRequested: isCancelRequested, age: now - since)
+      isCancelRequested: isCancelRequested, isStopped: hasDeletedJob, age: now - since)
   }
 
   /// Pods that may have a program that runs, or that may start one.
@@ -88,10 +95,13 @@ struct TrackedRun: Sendable {
   /// Whether nothing of it can begin any more: its Job makes no pods, and none is left.
   var isQuiet: Bool { livePods.isEmpty && (isJobGone || job?.isDeleting ?? true) }
 
-  /// The one by whose output it is known.
-  var logPod: PodFacts? {
-    pods.values.filter { $0.hasStarted }.min {
-      ($0.createdAt ?? .distantFuture, $0.uid) < ($1.createdAt ?? .distantFuture, $1.uid)
-    }
+  /// Those by whose output it is known: of a gang one for each rank, else one.
+  var logPods: [PodFacts] {
+    Dictionary(grouping: pods.values.filter(\.hasStarted)) { $0.rank }.values.compactMap(PodVerdict.chosen)
+      .sorted { ($0.rank ?? 0) < ($1.rank ?? 0) }
+  }
+
+  func logPod(_ rank: Int?) -> PodFacts? {
+    PodVerdict.chosen(pods.values.filter { $0.hasStarted && $0.rank == rank })
   }
 }

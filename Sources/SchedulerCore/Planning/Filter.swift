@@ -176,7 +176,11 @@ enum Filter {
     }
     if requirement.hints.gangSize > 1, !inventory.startsGangs {
       let remedy =
-        inventory.executor == "slurm" ? ": its agent is root's, and must run as an ordinary user for that" : ""
+        switch inventory.executor {
+        case "slurm": ": its agent is root's, and must run as an ordinary user for that"
+        case "kubernetes": ": that takes Kueue, which its operator declares (`kubernetes.kueue`), and Kubernetes 1.24"
+        default: ""
+        }
       return Rejection(
         "NoGangs", "\(requirement.hints.gangSize) copies must start together, and it starts no gangs\(remedy)")
     }

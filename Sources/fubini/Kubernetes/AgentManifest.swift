@@ -22,6 +22,8 @@ struct AgentManifest: Hashable {
   var storage = "20Gi"
   /// Of a cluster with Fluid: the kind of runtime that Datasets of ours get, and what they may hold in sum.
   var fluid: (runtime: String, capacity: String)?
+  /// Of Kueue, in each namespace of runs; nil: pods start as there is room, and no gang can.
+  var queue: String?
 
   static let name = "fubini-agent"
   static let runAccount = "fubini-run"
@@ -39,6 +41,8 @@ struct AgentManifest: Hashable {
     ("", "events", ["list", "watch"]),
     ("", "secrets", ["create", "get", "delete"]),
   ]
+  /// Beside them where gangs may start: `KubernetesPreflight.gangRights`.
+  static let gangRights: [(group: String, resource: String, verbs: [String])] = [("", "services", ["create", "get"])]
   /// In the whole cluster: what there is of it, and what others take.
   static let clusterRights: [(group: String, resource: String, verbs: [String])] = [
     ("", "nodes", ["list"]), ("", "pods", ["list"]),
@@ -76,6 +80,7 @@ struct AgentManifest: Hashable {
         storageClass.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { Self.isLabel(String($0)) },
         "--storage-class", storageClass, "a storage class's name")
     }
+    if let queue { try check(Self.isLabel(queue), "--kueue-queue", queue, label) }
     try check(
       Self.isPlain(storage) && (Quantity.parse(storage) ?? 0) > 0, "--storage", storage, "an amount like 20Gi")
     if let fluid {
@@ -158,6 +163,10 @@ struct AgentManifest: Hashable {
     }.joined(separator: "\n")
   }
 
+  private var namespaceRights: [(group: String, resource: String, verbs: [String])] {
+    Self.rights + (fluid.map { Self.fluidRights(runtime: $0.runtime) } ?? []) + (queue == nil ? [] : Self.gangRights)
+  }
+
   private func runRights(in namespace: String) -> [String] {
     [
       """
@@ -175,7 +184,7 @@ struct AgentManifest: Hashable {
       metadata:
       \(metadata(Self.name, in: namespace))
       rules:
-      \(Self.rules(Self.rights + (fluid.map { Self.fluidRights(runtime: $0.runtime) } ?? [])))
+      \(Self.rules(namespaceRights))
 
       """,
       """
@@ -255,10 +264,12 @@ struct AgentManifest: Hashable {
           image: "\(image)"
           filesAddress: https://\(Self.name).\(agentNamespace).svc:\(Self.filesPort)
           filesPort: \(Self.filesPort)
-          serviceAccount: \(Self.runAccount)\(fluidConfiguration)
+          serviceAccount: \(Self.runAccount)\(fluidConfiguration)\(kueue)
 
     """
   }
+
+  private var kueue: String { queue.map { "\n      kueue: {queue: \($0)}" } ?? "" }
 
   private var volume: String {
     let storageClass = storageClass.map { "\n  storageClassName: \($0)" } ?? ""

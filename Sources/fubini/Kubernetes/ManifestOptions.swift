@@ -19,7 +19,10 @@ struct ManifestOptions: ParsableArguments {
   @Option(help: "With --print-manifest: of the agent's volume; without it the cluster's default.")
   var storageClass: String?
   @Option(help: "With --print-manifest: the size of the agent's volume.") var storage = "20Gi"
-
+  @Option(
+    name: .customLong("kueue-queue"),
+    help: "With --print-manifest: the LocalQueue of Kueue that runs wait in, in each namespace of runs. Gangs need it.")
+  var queue: String?
   @Option(
     help: "With --print-manifest, of a cluster with Fluid: the kind of runtime of its Datasets, as AlluxioRuntime.")
   var fluid: String?
@@ -29,8 +32,9 @@ struct ManifestOptions: ParsableArguments {
   /// Before anything is made: what cannot be printed must not cost a token.
   func validate() throws {
     guard printManifest else {
-      guard project == nil, namespaces.isEmpty, storageClass == nil, fluid == nil else {
-        throw ValidationError("--project, --namespace, --storage-class and --fluid belong to --print-manifest.")
+      guard project == nil, namespaces.isEmpty, storageClass == nil, fluid == nil, queue == nil else {
+        throw ValidationError(
+          "--project, --namespace, --storage-class, --fluid and --kueue-queue belong to --print-manifest.")
       }
       return
     }
@@ -51,7 +55,7 @@ struct ManifestOptions: ParsableArguments {
     return AgentManifest(
       cluster: cluster, token: token, server: server, image: image, agentNamespace: agentNamespace,
       namespaces: places, storageClass: storageClass, storage: storage,
-      fluid: fluid.map { ($0, fluidCapacity) })
+      fluid: fluid.map { ($0, fluidCapacity) }, queue: queue)
   }
 
   func text(_ join: JoinDocument) throws -> String {

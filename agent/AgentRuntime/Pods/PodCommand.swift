@@ -38,6 +38,7 @@ final class PodCommand {
 
   private let limits: Limits
   private let lease: PodLease?
+  private let variables: [String]
   private let signals: Int32
   private var tail: OutputTail?
   /// The command's standard output; -1 when it has ours.
@@ -55,8 +56,12 @@ final class PodCommand {
   ///   - lease: without it the command neither starts nor goes on. Made here, because it has threads: those that are there before signals
   ///     are taken would take them instead.
   ///   - keepsOutput: of the end of its standard output; nil: it writes to ours.
-  init(_ limits: Limits, lease makeLease: (() -> PodLease)?, keepsOutput: Int?) throws {
+  ///   - variables: `NAME=VALUE`, in the place of the container's own of these names.
+  init(
+    _ limits: Limits, lease makeLease: (() -> PodLease)?, keepsOutput: Int?, variables: [String] = []
+  ) throws {
     self.limits = limits
+    self.variables = variables
     tail = keepsOutput.map(OutputTail.init)
     signals = csupervisor_signals_create()
     guard signals >= 0 else { throw POSIXFile.failure("Cannot take signals", -signals) }
@@ -75,7 +80,7 @@ final class PodCommand {
     output = ends[0]
     let (child, step) = ProcessSpawn.start(
       // Whether privileges may grow is what the pod says.
-      SupervisedRun(id: 0, arguments: arguments, environment: Self.environment, isSandboxed: true),
+      SupervisedRun(id: 0, arguments: arguments, environment: environment, isSandboxed: true),
       input: 0, output: ends[1] >= 0 ? ends[1] : 1, error: 2, kept: -1)
     if ends[1] >= 0 { close(ends[1]) }
     guard child > 0 else {
@@ -99,12 +104,13 @@ final class PodCommand {
   }
 
   /// The container's, without what is for this program alone.
-  private static var environment: [String] {
-    var found: [String] = []
+  private var environment: [String] {
+    var found = variables
+    let names = Set(variables.map { $0.prefix { $0 != "=" } })
     var next = environ
     while let variable = next.pointee {
       let text = String(cString: variable)
-      if !text.hasPrefix("FUBINI_POD_") { found.append(text) }
+      if !text.hasPrefix("FUBINI_POD_"), !names.contains(text.prefix { $0 != "=" }) { found.append(text) }
       next += 1
     }
     return found

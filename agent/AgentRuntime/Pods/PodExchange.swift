@@ -12,7 +12,7 @@ internal import NIOHTTP1
 /// One request of a pod, and its answer.
 struct PodExchange {
   typealias Parts = NIOAsyncChannelInboundStream<HTTPServerRequestPart>.AsyncIterator
-  enum Route: String { case inputs, outputs, stdout, lease }
+  enum Route: String { case inputs, outputs, stdout, lease, members }
 
   let head: HTTPRequestHead
   let store: PodFileStore
@@ -22,21 +22,25 @@ struct PodExchange {
   let outbound: NIOAsyncChannelOutboundWriter<HTTPServerResponsePart>
 
   static let podHeader = "Fubini-Pod"
+  /// Of a member of a gang.
+  static let rankHeader = "Fubini-Rank"
 
   func answer(_ parts: inout Parts) async throws {
     do {
       let (run, route) = try admitted()
-      let pod = try pod()
-      try await BlockingWork.run { [store] in try store.claim(run, for: pod) }
+      let (pod, rank) = try pod()
+      try await BlockingWork.run { [store] in try store.claim(run, for: pod, rank: rank) }
       switch (head.method, route) {
       case (.GET, .inputs): try await sendInputs(run)
       case (.GET, .lease): try await sendLease()
+      case (.GET, .members):
+        try await send(.ok, String(try await BlockingWork.run { [store] in try store.members(of: run) }))
       case (.PUT, .outputs):
-        try await takeOutputs(run, &parts)
+        try await takeOutputs(run, rank, &parts)
         try await send(.noContent)
       case (.PUT, .stdout):
         let bytes = try await body(&parts, limit: PodFileStore.outputBytesMax)
-        try await BlockingWork.run { [store] in try store.takeStandardOutput(bytes, of: run) }
+        try await BlockingWork.run { [store] in try store.takeStandardOutput(bytes, of: run, rank: rank) }
         try await send(.noContent)
       default: try await send(.methodNotAllowed, "this is not done here")
       }
@@ -62,11 +66,15 @@ struct PodExchange {
     }
   }
 
-  private func pod() throws(FederationError) -> String {
+  private func pod() throws(FederationError) -> (uid: String, rank: Int?) {
     guard let pod = head.headers.first(name: Self.podHeader), (1...128).contains(pod.utf8.count) else {
       throw FederationError(.invalidArgument, "the request does not say which pod it comes from")
     }
-    return pod
+    guard let text = head.headers.first(name: Self.rankHeader) else { return (pod, nil) }
+    guard let rank = Int(text) else {
+      throw FederationError(.invalidArgument, "the rank \(text.prefix(20)) is no number")
+    }
+    return (pod, rank)
   }
 
   /// - Throws: `.unauthenticated` for a token that is not the run's, whether or not there is such a run.
@@ -136,12 +144,12 @@ struct PodExchange {
   // MARK: Bodies
 
   /// Outputs count only when all of them have come.
-  private func takeOutputs(_ run: RunID, _ parts: inout Parts) async throws {
+  private func takeOutputs(_ run: RunID, _ rank: Int?, _ parts: inout Parts) async throws {
     let scratch = try await BlockingWork.run { [store] in try store.makeScratch(of: run) }
     do {
       try await invite()
       try await unpack(run, &parts, into: scratch)
-      try await BlockingWork.run { [store] in try store.putOutputs(of: run, from: scratch) }
+      try await BlockingWork.run { [store] in try store.putOutputs(of: run, from: scratch, rank: rank) }
     } catch {
       try? await BlockingWork.run { POSIXFile.removeTree(scratch) }
       throw error

@@ -17,16 +17,19 @@ struct PodFileClient: Sendable {
   private let token: String
   /// The pod's own UID.
   private let pod: String
+  /// Of a member of a gang.
+  private let rank: Int?
   private let context: NIOSSLContext
   /// Of an answer that says what is wrong.
   private static let refusalBytesMax = 64 << 10
   static let pieceBytes = 1 << 17
 
   /// - Parameter authority: PEM; whoever it vouches for by the host's name is the agent.
-  init(run: RunID, url: String, authority: String, token: String, pod: String) throws {
+  init(run: RunID, url: String, authority: String, token: String, pod: String, rank: Int? = nil) throws {
     self.run = run
     self.token = token
     self.pod = pod
+    self.rank = rank
     (host, port) = try ExportAccess.address(url)
     context = try Self.context(authority)
   }
@@ -50,7 +53,9 @@ struct PodFileClient: Sendable {
       try TLSByteStream(host: host, port: port, context: context, peer: Self.peer), authorization: "Bearer \(token)")
   }
 
-  private var headers: [(String, String)] { [(PodExchange.podHeader, pod)] }
+  private var headers: [(String, String)] {
+    [(PodExchange.podHeader, pod)] + (rank.map { [(PodExchange.rankHeader, String($0))] } ?? [])
+  }
 
   private func target(_ name: String) -> String { "/v1/runs/\(run.hexadecimal)/\(name)" }
 
@@ -151,6 +156,19 @@ struct PodFileClient: Sendable {
     try check(head, of: connection)
     let text = String(decoding: try connection.body(head, limit: 64), as: UTF8.self)
     return UInt64(text.prefix { $0.isNumber })
+  }
+
+  /// How many members of the run's gang have come.
+  func members() throws -> Int {
+    let connection = try connect()
+    defer { connection.close() }
+    let head = try connection.send("GET", target("members"), headers: headers)
+    try check(head, of: connection)
+    let text = String(decoding: try connection.body(head, limit: 64), as: UTF8.self)
+    guard let count = Int(text.prefix { $0.isNumber }) else {
+      throw FederationError(.unavailable, "the agent does not say how many members there are")
+    }
+    return count
   }
 
   // MARK: Again

@@ -18,9 +18,11 @@ internal import Synchronization
 /// - `GET /v1/runs/RUN/inputs`: a tar stream.
 /// - `PUT /v1/runs/RUN/outputs`: a tar stream.
 /// - `PUT /v1/runs/RUN/stdout`: the end of the program's standard output.
+/// - `GET /v1/runs/RUN/members`: of a gang, how many of its pods have come.
 /// - `GET /v1/runs/RUN/lease`: milliseconds since the agent's session was last known to be alive; 404 when it never was.
 ///
-/// Each with `Authorization: Bearer TOKEN`, where the token is for that run alone.
+/// Each with `Authorization: Bearer TOKEN`, where the token is for that run alone, with `Fubini-Pod`, the pod's UID, and in gangs with
+/// `Fubini-Rank`.
 final class PodFileServer: PodFiles {
   struct Configuration: Sendable {
     /// Of the agent.
@@ -72,6 +74,8 @@ final class PodFileServer: PodFiles {
   func share(_ files: SharedPodFiles, of run: RunID, in workspace: RunWorkspace) throws {
     try PodFileStore.write(files, in: workspace)
   }
+
+  func gather(_ run: RunID) async throws { try await BlockingWork.run { [store] in try store.gather(run) } }
 
   func renewLease(boottimeNanoseconds: UInt64) {
     leaseBegin.withLock { $0 = max($0 ?? 0, boottimeNanoseconds) }

@@ -19,6 +19,8 @@ public enum PodPrograms {
   private struct Orders {
     var plan: PodPlan
     var client: PodFileClient
+    /// Of a member of a gang.
+    var rank: Int?
 
     init() throws {
       func variable(_ name: String) throws -> String {
@@ -29,9 +31,26 @@ public enum PodPrograms {
       do { plan = try JSONDecoder().decode(PodPlan.self, from: Data(text.utf8)) } catch {
         throw FederationError(.invalidArgument, "\(PodPlan.variable) holds no plan", cause: error)
       }
+      if let gang = plan.gang {
+        guard let found = Int(try variable(PodPlan.rankVariable)), (0..<gang.size).contains(found) else {
+          throw FederationError(.invalidArgument, "\(PodPlan.rankVariable) is no rank of a gang of \(gang.size)")
+        }
+        rank = found
+      }
       client = try PodFileClient(
         run: plan.run, url: plan.url, authority: try variable(PodPlan.authorityVariable),
-        token: try variable(PodPlan.tokenVariable), pod: try variable(PodPlan.podVariable))
+        token: try variable(PodPlan.tokenVariable), pod: try variable(PodPlan.podVariable), rank: rank)
+    }
+
+    /// What a copy of a gang finds in its environment, by the names that `srun` gives them.
+    var gangVariables: [String] {
+      guard let gang = plan.gang, let rank else { return [] }
+      let hosts = (0..<gang.size).map(gang.host).joined(separator: ",")
+      return [
+        "SLURM_PROCID=\(rank)", "SLURM_NTASKS=\(gang.size)", "SLURM_NPROCS=\(gang.size)", "SLURM_NODEID=\(rank)",
+        "SLURM_LOCALID=0", "SLURM_NNODES=\(gang.size)", "SLURM_JOB_NUM_NODES=\(gang.size)",
+        "SLURM_NODELIST=\(hosts)", "SLURM_JOB_NODELIST=\(hosts)", "SLURMD_NODENAME=\(gang.host(rank))",
+      ]
     }
 
     /// Where Kubernetes shows what a container has left; its log shows an error as well.
@@ -82,11 +101,31 @@ public enum PodPrograms {
       chmod(places.state, 0o777)
       try copyProgram(to: places.agent)
       try fetchInputs(orders)
-      return 0
+      guard let lack = try awaitGang(orders) else { return 0 }
+      orders.leave(.incomplete, lack)
+      return PodPlan.filesFailed
     } catch {
       let isSecond = (error as? FederationError)?.code == .alreadyExists
       orders.leave(isSecond ? .superseded : .inputs, text(of: error))
       return PodPlan.filesFailed
+    }
+  }
+
+  /// No copy of a gang begins before all of them can (I6): nodes may have room for some of the pods alone.
+  ///
+  /// - Returns: nil once they are all there, else what was missing when the time was over.
+  private static func awaitGang(_ orders: Orders) throws -> String? {
+    guard let gang = orders.plan.gang else { return nil }
+    let begin = SystemClock.boottimeNanoseconds
+    var pause = 0.2
+    while true {
+      let count = try PodFileClient.retrying(for: orders.plan.transferMs) { try orders.client.members() }
+      if count >= gang.size { return nil }
+      if (SystemClock.boottimeNanoseconds - begin) / 1_000_000 >= gang.waitMs {
+        return "\(count) of \(gang.size) members of the gang were there after \(gang.waitMs / 1000) s"
+      }
+      usleep(UInt32(pause * Double.random(in: 0.7...1.3) * 1_000_000))
+      pause = min(3, pause * 1.5)
     }
   }
 
@@ -143,7 +182,8 @@ public enum PodPrograms {
 
   private static func sidecar(_ orders: Orders, _ arguments: [String]) throws -> Int32 {
     let command = try PodCommand(
-      .init(graceMs: orders.plan.graceMs, endFile: orders.plan.places.ended), lease: nil, keepsOutput: nil)
+      .init(graceMs: orders.plan.graceMs, endFile: orders.plan.places.ended), lease: nil, keepsOutput: nil,
+      variables: orders.gangVariables)
     let end = try command.run(arguments)
     if let failure = end.failure {
       orders.leave(.start, failure)
@@ -160,7 +200,7 @@ public enum PodPrograms {
     let command = try PodCommand(
       .init(graceMs: plan.graceMs, endAfterMs: [plan.walltimeMs, plan.activeDeadlineMs].compactMap(\.self).min()),
       lease: plan.disconnectLimitMs.map { limit in { PodLease(limitMs: limit, client: orders.client) } },
-      keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil)
+      keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil, variables: orders.gangVariables)
     defer { tellEnd(plan.places) }
     let end = try command.run(arguments)
     tellEnd(plan.places)
