@@ -101,7 +101,7 @@ struct AgentManifestClusterTests {
     ("batch", "jobs"), ("batch", "jobs/status"), ("batch", "cronjobs"), ("", "pods"), ("", "pods/log"),
     ("", "pods/exec"), ("", "pods/eviction"), ("", "events"), ("", "secrets"), ("", "configmaps"),
     ("", "serviceaccounts"), ("", "serviceaccounts/token"), ("", "nodes"), ("", "namespaces"), ("apps", "deployments"),
-    ("", "persistentvolumeclaims"), ("rbac.authorization.k8s.io", "roles"),
+    ("", "persistentvolumeclaims"), ("", "services"), ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
   ]
 
@@ -155,6 +155,9 @@ struct AgentManifestClusterTests {
     #expect(
       Self.names(AgentManifest.fluidRights(runtime: "AlluxioRuntime"))
         == Set(fluid.flatMap { right in right.verbs.map { "\(right.group)/\(right.name) \($0)" } }))
+    #expect(
+      Self.names(AgentManifest.gangRights)
+        == Set(KubernetesPreflight.gangRights.flatMap { right in right.verbs.map { "/\(right.name) \($0)" } }))
     try await LocalKubernetes.with(configure: { $0.kubelet = .none }) { cluster in
       let client = try cluster.client()
       for document in try AgentManifestTests.documents(AgentManifestTests.manifest()) {

@@ -92,6 +92,18 @@ import Yams
     #expect(find("PersistentVolumeClaim", documents).first?["spec"]?["storageClassName"]?.stringValue == "fast")
   }
 
+  @Test("with a queue of Kueue the agent may make Services, which gangs need; without one it may not")
+  func kueue() throws {
+    for queue in [nil, "team-a"] {
+      let documents = try Self.documents(Self.manifest { $0.queue = queue })
+      let rules = try #require(find("Role", documents).first?["rules"]?.arrayValue)
+      #expect(rules.contains { $0["resources"] == ["services"] && $0["verbs"] == ["create", "get"] } == (queue != nil))
+      let text = try #require(find("ConfigMap", documents).first?["data"]?["agent.yaml"]?.stringValue)
+      let agent = try #require(try Yams.compose(yaml: text).map(Self.value))
+      #expect(agent["kubernetes"]?["kueue"]?["queue"]?.stringValue == queue)
+    }
+  }
+
   @Test("the agent's own pod holds to the restricted profile, with a root that cannot be written")
   func restricted() throws {
     let documents = try Self.documents(Self.manifest())
@@ -117,6 +129,7 @@ import Yams
       { $0.namespaces = [("a", "x"), ("b", "x")] }, { $0.namespaces = [("a", "x"), ("a", "y")] },
       { $0.namespaces = [("a", "fubini-system")] }, { $0.storage = "much" }, { $0.storage = "0" },
       { $0.storageClass = "a b" }, { $0.server = "h: 1" }, { $0.token = "t\n" },
+      { $0.queue = "a}" },
     ]
     for (index, change) in changes.enumerated() {
       #expect(throws: CommandFailure.self, "\(index)") { try Self.manifest(change).validate() }

@@ -70,7 +70,8 @@ final class PodFixture: Sendable {
 
   /// Starts one of the pod's programs.
   func start(
-    _ arguments: [String], _ plan: PodPlan, pod: String = pod, token: String? = nil, authority: String? = nil
+    _ arguments: [String], _ plan: PodPlan, pod: String = pod, token: String? = nil, authority: String? = nil,
+    rank: Int? = nil
   ) throws -> PodProcess {
     for name in ["program", "files", "state"] { try POSIXFile.makeDirectories(inPod(name)) }
     let access = try server.access(for: run)
@@ -81,7 +82,7 @@ final class PodFixture: Sendable {
         "PATH=/usr/bin:/bin", "GREETING=hello", "\(PodPlan.variable)=\(text)",
         "\(PodPlan.tokenVariable)=\(token ?? access.token)",
         "\(PodPlan.authorityVariable)=\(authority ?? access.certificateAuthorityPEM)", "\(PodPlan.podVariable)=\(pod)",
-      ])
+      ] + (rank.map { ["\(PodPlan.rankVariable)=\($0)"] } ?? []))
   }
 
   func step(_ script: String, _ plan: PodPlan, container: String = "main") throws -> PodProcess {
