@@ -215,6 +215,8 @@ public struct RunWorkspace: Hashable, Sendable {
   public var log: String { directory + "/output.log" }
   /// The last 256 KiB of standard output; there once the run has ended, if the task captures its result.
   public var standardOutput: String { directory + "/stdout" }
+  /// Milliseconds of the program's wall time that are held for it, where whoever ends it asks for them: the digits alone.
+  public var slice: String { directory + "/slice" }
 
   public init(directory: String, root: String) {
     self.directory = directory

@@ -160,8 +160,10 @@ struct JobManifest: Sendable {
       activeDeadlineMs: milliseconds(spec.activeDeadline),
       graceMs: UInt64(max(0, spec.terminationGrace.milliseconds)),
       disconnectLimitMs: milliseconds(request.disconnectLimit),
-      containers: containers.lasting.map { PodPlan.Container(name: $0.name, role: $0.role == .main ? .main : .sidecar) }
-    )
+      containers: containers.lasting.map {
+        PodPlan.Container(name: $0.name, role: $0.role == .main ? .main : .sidecar)
+      },
+      sliceMs: milliseconds(request.slice))
   }
 }
 

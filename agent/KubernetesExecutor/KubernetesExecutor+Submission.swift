@@ -1,5 +1,5 @@
 public import Execution
-internal import FederationModel
+public import FederationModel
 internal import Glibc
 internal import KubernetesAPI
 internal import ProcessExecutor
@@ -89,9 +89,28 @@ extension KubernetesExecutor {
       throw error as? FederationError ?? FederationError(.internal, "a run's files cannot be shared", cause: error)
     }
     try HostFiles.write(workspace.directory + "/runs-as", manifest.runsAs.utf8, mode: 0o600)
+    if let slice = request.slice { try raiseSlice(of: request.id, to: slice) }
     // What is there in the cluster is to be looked for under this namespace, also by a later process.
     try HostFiles.write(workspace.directory + "/namespace", manifest.namespace.utf8, mode: 0o600)
     return manifest
+  }
+
+  // MARK: Slices
+
+  public func canExtend() async -> Bool { true }
+
+  /// Its pods ask for it, from where its files are. A run whose files are gone has been forgotten.
+  public func extend(_ slices: [RunID: Duration]) async throws {
+    for (id, slice) in slices where HostFiles.exists(workspace(for: id).directory) { try raiseSlice(of: id, to: slice) }
+  }
+
+  /// An end only moves later.
+  private func raiseSlice(of id: RunID, to slice: Duration) throws(FederationError) {
+    let path = workspace(for: id).slice
+    let held = HostFiles.read(path, limit: 32).flatMap { Int64(String(decoding: $0, as: UTF8.self)) } ?? 0
+    guard slice.milliseconds > held else { return }
+    try HostFiles.write(path + ".new", String(slice.milliseconds).utf8, mode: 0o600)
+    guard rename(path + ".new", path) == 0 else { throw HostFiles.failure("write the slice of a run", errno) }
   }
 
   /// - Returns: false when the run has ended, because the Secret's name is taken.

@@ -19,7 +19,7 @@ final class PodCommand {
     /// A file whose appearance asks for the end.
     var endFile: String?
   }
-  enum Reason: Equatable { case own, limit, fenced, endFile, signal }
+  enum Reason: Equatable { case own, limit, slice, fenced, endFile, signal }
   struct End {
     /// Of the command, 128 + n when signal n ended it.
     var code: Int32
@@ -91,6 +91,7 @@ final class PodCommand {
     }
     pid = child
     let now = SystemClock.boottimeNanoseconds
+    lease?.began(at: now)
     endAt = limits.endAfterMs.map { Self.moment(now, $0) } ?? .max
     nextLook = limits.endFile == nil ? .max : now
     while status == nil {
@@ -125,12 +126,12 @@ final class PodCommand {
 
   /// - Returns: the end of a command that must not start.
   private func awaitLease() -> End? {
-    guard let lease else { return nil }
+    guard let lease, let limitMs = lease.limitMs else { return nil }
     let begin = SystemClock.boottimeNanoseconds
     while true {
       let now = SystemClock.boottimeNanoseconds
       if now < lease.expiry { return nil }
-      if now - begin > max(lease.limitMs, 60_000) * 1_000_000 {
+      if now - begin > max(limitMs, 60_000) * 1_000_000 {
         return End(code: 128 + SIGKILL, reason: .fenced, failure: nil, output: [])
       }
       var file = pollfd(fd: signals, events: Int16(POLLIN), revents: 0)
@@ -149,7 +150,7 @@ final class PodCommand {
     // What is not taken from us is not taken from the command: it waits then, as if it wrote there itself.
     if output >= 0, pending.isEmpty { files.append(pollfd(fd: output, events: Int16(POLLIN), revents: 0)) }
     if !pending.isEmpty { files.append(pollfd(fd: 1, events: Int16(POLLOUT), revents: 0)) }
-    let next = min(endAt, killAt, nextLook, lease == nil ? .max : lease!.expiry)
+    let next = min(endAt, killAt, nextLook, lease?.expiry ?? .max, reason == .own ? lease?.sliceEnd ?? .max : .max)
     let now = SystemClock.boottimeNanoseconds
     let milliseconds = next == .max ? -1 : Int32(clamping: next > now ? (next - now) / 1_000_000 + 1 : 0)
     guard poll(&files, nfds_t(files.count), milliseconds) > 0 else { return }
@@ -202,6 +203,7 @@ final class PodCommand {
       killAt = Self.moment(now, 1000)
     }
     if now >= endAt { beginEnd(.limit, with: SIGTERM) }
+    if reason == .own, let lease, now >= lease.sliceEnd { beginEnd(.slice, with: SIGTERM) }
     if now >= nextLook, let file = limits.endFile {
       nextLook = Self.moment(now, Self.endFileLookMs)
       if access(file, F_OK) == 0 { beginEnd(.endFile, with: SIGTERM) }

@@ -32,7 +32,7 @@ struct PodExchange {
       try await BlockingWork.run { [store] in try store.claim(run, for: pod, rank: rank) }
       switch (head.method, route) {
       case (.GET, .inputs): try await sendInputs(run)
-      case (.GET, .lease): try await sendLease()
+      case (.GET, .lease): try await sendLease(run)
       case (.GET, .members):
         try await send(.ok, String(try await BlockingWork.run { [store] in try store.members(of: run) }))
       case (.PUT, .outputs):
@@ -102,12 +102,14 @@ struct PodExchange {
     try await outbound.write(.end(nil))
   }
 
-  private func sendLease() async throws {
-    guard let leaseBegin else {
+  private func sendLease(_ run: RunID) async throws {
+    let slice = try await BlockingWork.run { [store] in try store.slice(of: run) }
+    guard leaseBegin != nil || slice != nil else {
       throw FederationError(.notFound, "the agent's session has not been alive yet")
     }
     let now = SystemClock.boottimeNanoseconds
-    try await send(.ok, String((now - min(now, leaseBegin)) / 1_000_000))
+    let age = leaseBegin.map { String((now - min(now, $0)) / 1_000_000) } ?? "-"
+    try await send(.ok, age + (slice.map { " \($0)" } ?? ""))
   }
 
   /// A connection that is cut before the end says that not all has come.

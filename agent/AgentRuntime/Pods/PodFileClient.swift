@@ -147,15 +147,17 @@ struct PodFileClient: Sendable {
     try check(head, of: connection)
   }
 
-  /// - Returns: milliseconds; nil while the agent has no lease to tell of.
-  func leaseAge() throws -> UInt64? {
+  /// - Returns: milliseconds: since the agent's session was last known to be alive, and of the program's wall time that are held for it;
+  ///   nil for what the agent cannot tell.
+  func lease() throws -> (ageMs: UInt64?, sliceMs: UInt64?) {
     let connection = try connect()
     defer { connection.close() }
     let head = try connection.send("GET", target("lease"), headers: headers)
-    if head.status == 404 { return nil }
+    if head.status == 404 { return (nil, nil) }
     try check(head, of: connection)
     let text = String(decoding: try connection.body(head, limit: 64), as: UTF8.self)
-    return UInt64(text.prefix { $0.isNumber })
+    let words = text.split { $0 == " " || $0 == "\n" }
+    return (words.first.flatMap { UInt64($0) }, words.dropFirst().first.flatMap { UInt64($0) })
   }
 
   /// How many members of the run's gang have come.

@@ -85,6 +85,12 @@ struct PodFileStore: Sendable {
     (0..<(try files(of: run).gangSize ?? 1)).count { !POSIXFile.isMissing(claimPath(run, $0)) }
   }
 
+  /// Milliseconds of the program's wall time that are held for it; nil: as long as its bounds allow.
+  func slice(of run: RunID) throws -> UInt64? {
+    guard let file = try OpenedFile.open(workspace(run).slice) else { return nil }
+    return UInt64(String(decoding: try POSIXFile.readAll(file.descriptor, limit: 32), as: UTF8.self))
+  }
+
   // MARK: To the pod
 
   /// Writes a tar stream of everything that the pod gets.

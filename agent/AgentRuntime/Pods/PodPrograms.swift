@@ -199,7 +199,8 @@ public enum PodPrograms {
     for directory in plan.directories { try? POSIXFile.makeDirectories(directory, mode: 0o755) }
     let command = try PodCommand(
       .init(graceMs: plan.graceMs, endAfterMs: [plan.walltimeMs, plan.activeDeadlineMs].compactMap(\.self).min()),
-      lease: plan.disconnectLimitMs.map { limit in { PodLease(limitMs: limit, client: orders.client) } },
+      lease: plan.disconnectLimitMs == nil && plan.sliceMs == nil
+        ? nil : { PodLease(limitMs: plan.disconnectLimitMs, sliceMs: plan.sliceMs, client: orders.client) },
       keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil, variables: orders.gangVariables)
     defer { tellEnd(plan.places) }
     let end = try command.run(arguments)
@@ -221,6 +222,8 @@ public enum PodPrograms {
       let isWalltime = (plan.walltimeMs ?? .max) <= (plan.activeDeadlineMs ?? .max)
       orders.leave(
         isWalltime ? .walltime : .activeDeadline, "the program was ended at its limit", wallMs: end.wallMs)
+    } else if end.reason == .slice {
+      orders.leave(.slice, "the program was ended where what was held for it ends", wallMs: end.wallMs)
     } else {
       orders.leave(.ended, wallMs: end.wallMs)
     }
