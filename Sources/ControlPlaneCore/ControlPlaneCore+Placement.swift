@@ -215,7 +215,8 @@ extension ControlPlaneCore {
       }
       let hold = hold(for: placement, requirement, on: cluster)
       // Others of the plan have taken what was left: the next pass sees it.
-      let quota = quotaView(of: requirement.project)?.rejection(of: cluster.row.spec, for: requirement)
+      let quota = quotaView(of: requirement.project)?.rejection(
+        of: cluster.row.spec, within: cluster.inventory.quota(of: requirement.project), for: requirement)
       guard hold != .refused, quota == nil else {
         wantsPlacement = true
         continue

@@ -13,11 +13,12 @@ extension ControlPlaneCore {
     note(principal, "quota.set", name.text, limits.summary)
   }
 
-  /// nil: the project is not limited.
+  /// nil: neither the project nor any cluster limits what it may use.
   ///
   /// - Parameter run: one that does not count, because it is asked where else it could be.
   func quotaView(of project: ProjectName, without run: RunID? = nil) -> QuotaView? {
-    guard let limits = projects[project]?.limits, limits != ProjectLimits() else { return nil }
+    let limits = projects[project]?.limits ?? ProjectLimits()
+    guard limits != ProjectLimits() || !clustersWithQuotas.isEmpty else { return nil }
     var view = uses[project] ?? QuotaView(limits: limits)
     view.limits = limits
     if let row = run.flatMap({ runs[$0]?.row }) {

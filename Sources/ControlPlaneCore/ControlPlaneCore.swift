@@ -55,6 +55,8 @@ public struct ControlPlaneCore: Sendable {
   var organisations: [OrganisationName: OrganisationRow] = [:]
   /// What the runs of each project have now; derived from `runs`.
   var uses: [ProjectName: QuotaView] = [:]
+  /// Those whose own quotas limit projects; derived from `clusters`.
+  var clustersWithQuotas: Set<ClusterName> = []
   /// What each project has used and is charged.
   var shares: [ProjectName: ShareAccount] = [:]
   /// Of projects whose submissions are limited. Soft.

@@ -67,6 +67,12 @@ public struct ClusterInventory: Hashable, Sendable, Codable {
   public var serviceAccounts: Set<String>?
   /// What its machines are, as labels beside those of its operator (which count before them): `MachineLabels`; nil when it does not say.
   public var labels: [String: String]?
+  /// What quotas of its own leave to a project's runs, those that the federation has there included; the empty name: to those of every
+  /// project. nil: it has none.
+  public var quotas: [ProjectName: ResourceQuota]?
+
+  /// What quotas of its own leave to a project's runs; nil: they leave it all.
+  public func quota(of project: ProjectName) -> ResourceQuota? { quotas?[project] ?? quotas?[""] }
 
   public init(
     capacity: Resources = .zero, slots: Int? = nil, images: [ImageRule] = [], gpuTypes: [String] = [],

@@ -45,7 +45,8 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
       "it cannot run a daemon that other runs reach: that takes processes in sandboxes which share the machine's network "
         + "(`network: host`), and batch systems have none of that"
     case .claims:
-      "it has no directory for volume claims: its operator declares one (`claims.directory` in the agent's configuration)"
+      "it has no room for volume claims of workflows: its operator declares it (`claims.directory` in the agent's configuration, or "
+        + "`kubernetes.workflowClaims`)"
     case .pods:
       "it is no cluster of Kubernetes, and the task asks for what only a pod has: another user (root), hostAliases, lifecycle handlers, "
         + "fields of the pod, or volumes of Kubernetes' own kinds"

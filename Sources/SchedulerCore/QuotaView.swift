@@ -14,8 +14,25 @@ public struct QuotaView: Hashable, Sendable {
   }
 
   /// Why a run of a project may not be placed on a cluster; nil: it may. In words for the project's people (invariant I10).
-  public func rejection(of cluster: ClusterSpec, for requirement: Requirement) -> Rejection? {
-    permission(cluster, requirement) ?? quota(cluster.name, requirement)
+  ///
+  /// - Parameter own: what quotas of the cluster itself leave to the project's runs there; nil: it has none.
+  public func rejection(
+    of cluster: ClusterSpec, within own: ResourceQuota? = nil, for requirement: Requirement
+  ) -> Rejection? {
+    permission(cluster, requirement) ?? own.flatMap { clusterQuota($0, cluster.name, requirement) }
+      ?? quota(cluster.name, requirement)
+  }
+
+  private func clusterQuota(_ quota: ResourceQuota, _ cluster: ClusterName, _ requirement: Requirement) -> Rejection? {
+    let use = useByCluster[cluster] ?? ResourceUse()
+    guard let over = Excess(of: quota, by: ResourceUse(requirement.resources), over: use) else { return nil }
+    return Rejection(
+      "NamespaceQuota",
+      over.isTemporary
+        ? "the quota of its namespace leaves project \(requirement.project) \(over.limit) \(over.name), of which its runs have "
+          + "\(over.use), and this asks for \(over.asked): it waits for runs to end"
+        : "it asks for \(over.asked) \(over.name), and the quota of its namespace leaves project \(requirement.project) \(over.limit)",
+      isTemporary: over.isTemporary)
   }
 
   private func permission(_ cluster: ClusterSpec, _ requirement: Requirement) -> Rejection? {
@@ -69,6 +86,32 @@ public struct QuotaView: Hashable, Sendable {
     _ quota: ResourceQuota, _ use: ResourceUse, _ asked: ResourceUse, _ project: ProjectName, _ place: String,
     _ option: String
   ) -> Rejection? {
+    guard let over = Excess(of: quota, by: asked, over: use) else { return nil }
+    let message =
+      over.isTemporary
+      ? "project \(project) uses \(over.use) of its \(over.limit) \(over.name)\(place), and this asks for "
+        + "\(over.asked): it waits for runs to end"
+      : "it asks for \(over.asked) \(over.name), and project \(project) may use \(over.limit)\(place)"
+    return Rejection(
+      Rejection.overQuota,
+      message
+        + "; an administrator can allow more: fubini project quota set \(project)\(option) \(over.option) NUMBER",
+      isTemporary: over.isTemporary)
+  }
+}
+
+/// The first kind of which a quota has not enough left, in words.
+private struct Excess {
+  var limit: String
+  var use: String
+  var asked: String
+  /// Of what there is too little, and the option of `quota set` that gives more.
+  var name: String
+  var option: String
+  /// What runs comes back; what is more than all of it never fits.
+  var isTemporary: Bool
+
+  init?(of quota: ResourceQuota, by asked: ResourceUse, over use: ResourceUse) {
     func cores(_ millicores: Int64) -> String {
       millicores % 1000 == 0 ? "\(millicores / 1000)" : "\(Double(millicores) / 1000)"
     }
@@ -78,21 +121,12 @@ public struct QuotaView: Hashable, Sendable {
       (quota.gpus, use.gpus, asked.gpus, "GPUs", "--gpus", { "\($0)" }),
       (quota.memoryBytes, use.memoryBytes, asked.memoryBytes, "memory", "--memory", { "\(ByteCount($0))" }),
     ]
-    for kind in kinds {
-      guard let limit = kind.limit, kind.asked > 0, kind.use + kind.asked > limit else { continue }
-      // What runs comes back; what is more than all of it never fits.
-      let isTemporary = kind.asked <= limit
-      let message =
-        isTemporary
-        ? "project \(project) uses \(kind.text(kind.use)) of its \(kind.text(limit)) \(kind.name)\(place), and this asks for "
-          + "\(kind.text(kind.asked)): it waits for runs to end"
-        : "it asks for \(kind.text(kind.asked)) \(kind.name), and project \(project) may use \(kind.text(limit))\(place)"
-      return Rejection(
-        Rejection.overQuota,
-        message
-          + "; an administrator can allow more: fubini project quota set \(project)\(option) \(kind.option) NUMBER",
-        isTemporary: isTemporary)
-    }
-    return nil
+    guard
+      let kind = kinds.first(where: { kind in
+        kind.asked > 0 && kind.limit.map { kind.use + kind.asked > $0 } ?? false
+      }), let most = kind.limit
+    else { return nil }
+    (limit, self.use, self.asked) = (kind.text(most), kind.text(kind.use), kind.text(kind.asked))
+    (name, option, isTemporary) = (kind.name, kind.option, kind.asked <= most)
   }
 }

@@ -113,6 +113,56 @@ struct CoreQuotaTests {
     #expect(isOver)
   }
 
+  /// One cluster whose namespace has a quota.
+  private func cluster(_ quotas: [ProjectName: ResourceQuota]) -> Federation {
+    var federation = Federation(seed: 1, clusters: ["a"])
+    federation.agents["a"]!.quotas = quotas
+    federation.disconnect("a")
+    federation.connect("a")
+    federation.settle()
+    return federation
+  }
+
+  @Test("A namespace's quota is not exceeded, by several tasks of one pass either, and what waits for it says so")
+  func namespaceQuota() throws {
+    // Others have the rest of it.
+    var federation = cluster(["default": ResourceQuota(cpuMillicores: 2500), "other": ResourceQuota(runs: 0)])
+    _ = try federation.submit("fan", fan)
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    #expect(federation.database.runs.count == 2)
+    let workflow = try #require(federation.database.workflows.values.first)
+    let reference = WorkflowReference(project: "default", name: workflow.name)
+    let reasons = federation.core.reasons(in: reference, of: (0..<60).map { NodeID($0) }).values
+    #expect(
+      reasons.contains {
+        $0.contains(
+          "the quota of its namespace leaves project default 2.5 cores, of which its runs have 2, and this asks for 1")
+      }, "\(reasons)")
+    let isOver = federation.runToEnd()
+    #expect(isOver, "\(federation.remains)")
+  }
+
+  @Test("What a namespace's quota never allows is said at once; when others make room it is placed")
+  func namespaceTooSmall() throws {
+    // Of every project's.
+    var federation = cluster(["": ResourceQuota(cpuMillicores: 3000)])
+    _ = try federation.submit("one", one)
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    let reason = reason(federation, "one")
+    #expect(
+      reason.contains("it asks for 4 cores, and the quota of its namespace leaves project default 3"), "\(reason)")
+    federation.agents["a"]!.quotas = ["": ResourceQuota(cpuMillicores: 4000)]
+    let agent = federation.agents["a"]!
+    federation.apply(.inventoryChanged("a", try #require(agent.session), agent.inventory))
+    federation.settle()
+    let isOver = federation.runToEnd()
+    #expect(isOver, "\(federation.remains)")
+  }
+
   @Test("What waits for runs of its project to end is told what they use")
   func waiting() throws {
     var federation = federation(ProjectLimits(overall: ResourceQuota(runs: 1)))

@@ -34,6 +34,8 @@ struct SimulatedAgent {
   /// What it says of itself beyond that.
   var closed: String?
   var executor: String?
+  /// What its cluster's own quotas leave.
+  var quotas: [ProjectName: ResourceQuota]?
   /// It can be told that more is held for a run.
   var renewsSlices = true
   /// It meters how long its runs really take.
@@ -60,6 +62,7 @@ struct SimulatedAgent {
       images: [ImageRule(pattern: "*", runsAs: "host")], canFence: true, queues: queues, cache: cache, closed: closed,
       executor: executor)
     inventory.features = Set(RunFeature.allCases)
+    inventory.quotas = quotas
     return inventory
   }
 

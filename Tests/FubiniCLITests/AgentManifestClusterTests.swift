@@ -151,6 +151,9 @@ struct AgentManifestClusterTests {
     }
     #expect(Self.names(AgentManifest.rights) == asked(isNamespaced: true))
     #expect(Self.names(AgentManifest.clusterRights) == asked(isNamespaced: false))
+    #expect(
+      Self.names(AgentManifest.claimRights)
+        == Set(KubernetesPreflight.claimRights.flatMap { right in right.verbs.map { "/\(right.name) \($0)" } }))
     let fluid = KubernetesPreflight.fluidRights(runtime: .init(kind: "AlluxioRuntime"))
     #expect(
       Self.names(AgentManifest.fluidRights(runtime: "AlluxioRuntime"))

@@ -73,6 +73,18 @@ import Yams
     #expect(throws: CommandFailure.self) { try Self.manifest { $0.fluid = ("JindoRuntime", "much") }.validate() }
   }
 
+  @Test("volume claims of workflows are in a manifest that asks for them, and in no other")
+  func workflowClaims() throws {
+    #expect(!Self.manifest().text.contains("persistentvolumeclaims"))
+    let manifest = Self.manifest { $0.hasWorkflowClaims = true }
+    let role = try #require(find("Role", Self.documents(manifest)).first)
+    #expect(role.description.contains("persistentvolumeclaims"))
+    let configuration = try #require(
+      find("ConfigMap", Self.documents(manifest)).first?["data"]?["agent.yaml"]?.stringValue)
+    let agent = try #require(try Yams.compose(yaml: configuration).map(Self.value))
+    #expect(agent["kubernetes"]?["workflowClaims"] == [:])
+  }
+
   @Test("each project of a manifest has a namespace and rights of its own")
   func mapped() throws {
     let manifest = Self.manifest {

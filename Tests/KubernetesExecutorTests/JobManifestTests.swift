@@ -1,6 +1,7 @@
 internal import Execution
 internal import FederationModel
 internal import Foundation
+internal import ProcessExecutor
 internal import Testing
 
 @testable internal import KubernetesExecutor

@@ -89,6 +89,7 @@ extension AgentProcess {
     case nil: break
     }
     settings.fluid = kubernetes.fluid
+    settings.workflowClaims = kubernetes.workflowClaims
     settings.claims = Set(kubernetes.claims)
     settings.queue = kubernetes.queue
     settings.queues = kubernetes.queues

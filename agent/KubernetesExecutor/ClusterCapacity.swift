@@ -127,7 +127,7 @@ struct ClusterCapacity: Hashable, Sendable {
     return found
   }
 
-  private static func amount(_ value: JSONValue?, scale: Double = 1) -> Int64 {
+  static func amount(_ value: JSONValue?, scale: Double = 1) -> Int64 {
     switch value {
     case .string(let text)?: Quantity.parse(text, scale: scale) ?? 0
     case .integer(let number)?: number &* Int64(scale)

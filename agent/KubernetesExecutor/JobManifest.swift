@@ -32,6 +32,8 @@ struct JobManifest: Sendable {
   let plan: PodPlan
   /// What the agent's server of files may show to the pod, and take from it.
   let shared: SharedPodFiles
+  /// Of its workflow: they must be there before it.
+  let claims: [WorkflowClaim]
   /// The main container's image.
   let runsAs: String
   /// A script, which the agent puts at `scriptFile` of the run's directory.
@@ -53,8 +55,9 @@ struct JobManifest: Sendable {
     try files.mountScratch()
     try files.mountPrivateFiles()
     files.mountAccount()
-    try files.mountClaims()
+    try files.mountClaims(in: namespace)
     try files.mountInputs()
+    claims = files.claims
     var secrets = PodSecrets(token: circumstances.access.token, authority: circumstances.access.certificateAuthorityPEM)
     secrets.data.merge(files.secretData) { $1 }
     var containers = PodContainers(request, configuration)

@@ -16,6 +16,7 @@ extension KubernetesExecutor {
       versionProblem = error.publicMessage
       return false
     }
+    for namespace in configuration.allNamespaces { await refreshQuotas(of: namespace) }
     var found = ClusterCapacity()
     let (tolerations, selector, mark) = (configuration.tolerations, configuration.nodeSelector, mark)
     do throws(FederationError) {
@@ -42,6 +43,36 @@ extension KubernetesExecutor {
     return true
   }
 
+  private func refreshQuotas(of namespace: String) async {
+    var objects: [JSONValue] = []
+    do throws(FederationError) {
+      _ = try await client.list(KubernetesPath.collection("v1", "resourcequotas", namespace: namespace)) {
+        objects.append($0)
+      }
+      refusals["list resourcequotas"] = nil
+      var quota = NamespaceQuota()
+      if !objects.isEmpty {
+        let mark = mark
+        _ = try await client.list(
+          KubernetesPath.collection("v1", "pods", namespace: namespace),
+          query: [("labelSelector", "\(ObjectName.markLabel)=\(mark)")]
+        ) { quota.add(pod: $0, mark: mark) }
+      }
+      let jobs = Int64(runs.values.count { $0.namespace == namespace && $0.job != nil && !$0.isJobGone })
+      for object in objects { quota.add(quota: object, jobs: jobs) }
+      quotas[namespace] = quota.room.isEmpty ? nil : quota.room
+    } catch {
+      // What was known stays: quotas change seldom.
+      if error.code == .permissionDenied { refusals["list resourcequotas"] = error.publicMessage }
+    }
+  }
+
+  /// By project; the empty name stands for every project, where there is one namespace for all.
+  private var quotasByProject: [ProjectName: ResourceQuota] {
+    guard !configuration.namespaces.isEmpty else { return quotas[configuration.namespace].map { ["": $0] } ?? [:] }
+    return configuration.namespaces.compactMapValues { quotas[$0] }
+  }
+
   public func inventory() async -> ClusterInventory {
     var capacity = capacity.free
     for pool in configuration.pools { capacity += pool.resources * pool.nodesMax }
@@ -63,6 +94,8 @@ extension KubernetesExecutor {
     inventory.serviceAccounts = configuration.accountNames
     inventory.labels = self.capacity.machineLabels
     if configuration.isPrivileged { inventory.features!.insert(.privilegedPods) }
+    if !quotas.isEmpty { inventory.quotas = quotasByProject }
+    if configuration.workflowClaims != nil { inventory.features!.insert(.claims) }
     if !configuration.claims.isEmpty { inventory.claims = configuration.claims }
     return inventory
   }
@@ -82,8 +115,10 @@ extension KubernetesExecutor {
     if !isSupported(version) {
       return "its Kubernetes is \(version.gitVersion), and 1.\(configuration.minimumMinor) or newer is needed"
     }
-    // Without events runs lack reasons, and nothing else.
-    if let problem = silent.filter({ !$0.key.hasSuffix("/events") }).min(by: { $0.key < $1.key }) {
+    // Without events runs lack reasons, and nothing else; claims are asked for when a run needs one.
+    if let problem = silent.filter({ !$0.key.hasSuffix("/events") && !$0.key.hasSuffix("/persistentvolumeclaims") })
+      .min(by: { $0.key < $1.key })
+    {
       return "the Kubernetes API server does not answer (\(problem.key)): \(problem.value)"
     }
     return nil

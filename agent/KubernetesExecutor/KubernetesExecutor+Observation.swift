@@ -37,7 +37,7 @@ extension KubernetesExecutor {
     ]
   }
 
-  private func heard<Object: Sendable>(
+  func heard<Object: Sendable>(
     _ what: String, _ change: Reflector<Object>.Change,
     _ body: @Sendable (isolated KubernetesExecutor, Reflector<Object>.Change) -> Void
   ) {

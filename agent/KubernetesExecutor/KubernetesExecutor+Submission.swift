@@ -48,6 +48,7 @@ extension KubernetesExecutor {
         now: clock.now)
     }
     do throws(FederationError) {
+      if let problem = try await createClaims(manifest) { return refuse(request.id, problem) }
       guard try await createSecret(manifest, of: request.id) else { return }
       let made = try await client.create(
         KubernetesPath.collection("batch/v1", "jobs", namespace: manifest.namespace), manifest.job)

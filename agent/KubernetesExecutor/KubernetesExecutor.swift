@@ -34,6 +34,10 @@ public actor KubernetesExecutor: Executor {
   var logsWaiting: Set<LogKey> = []
   /// Of gangs, whose members write into one log.
   var gangLogs: [RunID: GangLog] = [:]
+  /// Volume claims of workflows, by UID.
+  var claims: [String: ClaimFacts] = [:]
+  /// When the last ones of a workflow went.
+  var claimsRemovedAt: [String: ContinuousClock.Instant] = [:]
   /// Which collections have told a complete list, as `NAMESPACE/RESOURCE`.
   var synchronized: Set<String> = []
   /// Which of them do not answer, and why.
@@ -41,6 +45,8 @@ public actor KubernetesExecutor: Executor {
   var version: KubernetesVersion?
   var versionProblem: String?
   var capacity = ClusterCapacity()
+  /// What quotas of namespaces leave; by namespace, of those that have any.
+  var quotas: [String: ResourceQuota] = [:]
   /// Why something may not be asked; by what.
   var refusals: [String: String] = [:]
   /// Those of the last while: what a watch still tells of them is old.
@@ -101,7 +107,10 @@ public actor KubernetesExecutor: Executor {
         try? await Task.sleep(for: isKnown ? Self.inventoryInterval : .seconds(2))
       }
     }
-    for namespace in configuration.allNamespaces { loops += watches(of: namespace) }
+    for namespace in configuration.allNamespaces {
+      loops += watches(of: namespace)
+      if configuration.workflowClaims != nil { loops.append(claimWatch(of: namespace)) }
+    }
   }
 
   public nonisolated func workspace(for id: RunID) -> RunWorkspace {

@@ -27,6 +27,18 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
     }
   }
 
+  /// Of `volumeClaimTemplates`.
+  public struct WorkflowClaims: Sendable, Equatable {
+    /// Of those that name none; nil: the cluster's default.
+    public var storageClass: String?
+    /// Of one claim; nil: what the cluster gives.
+    public var sizeMax: ByteCount?
+    public init(storageClass: String? = nil, sizeMax: ByteCount? = nil) {
+      self.storageClass = storageClass
+      self.sizeMax = sizeMax
+    }
+  }
+
   /// Absolute; runs have directories below it.
   public var stateDirectory: String
   public var federationID: String
@@ -56,6 +68,8 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
   public var cacheDirectory = ""
   /// Names of volume claims that runs may mount, each in the run's namespace.
   public var claims: Set<String> = []
+  /// nil: workflows have no volume claims of their own here.
+  public var workflowClaims: WorkflowClaims?
   /// What Fluid keeps; nil: the cluster has no Fluid.
   public var fluid: FluidConfiguration?
   /// Of Kueue; nil: Kubernetes starts pods itself.

@@ -32,6 +32,9 @@ public enum KubernetesPreflight {
     Right(verbs: ["list", "watch"], resource: "events"),
     Right(verbs: ["create", "get", "delete"], resource: "secrets"),
     Right(
+      verbs: ["list"], resource: "resourcequotas",
+      lack: "runs that a quota of the namespace refuses then wait in the cluster, and not before they are placed"),
+    Right(
       verbs: ["list"], resource: "nodes", isNamespaced: false,
       lack: "the cluster's capacity is then unknown but for the pools that are declared"),
     Right(
@@ -41,9 +44,16 @@ public enum KubernetesPreflight {
 
   /// All that an agent with this configuration needs.
   static func rights(_ configuration: KubernetesExecutorConfiguration) -> [Right] {
-    rights + (configuration.fluid.map { fluidRights(runtime: $0.runtime) } ?? [])
+    rights + (configuration.workflowClaims == nil ? [] : claimRights)
+      + (configuration.fluid.map { fluidRights(runtime: $0.runtime) } ?? [])
       + (configuration.usesKueue ? gangRights : [])
   }
+
+  static let claimRights = [
+    Right(
+      verbs: ["create", "get", "list", "watch", "delete"], resource: "persistentvolumeclaims",
+      lack: "workflows have no volume claims of their own then")
+  ]
 
   static func fluidRights(runtime: FluidConfiguration.Runtime?) -> [Right] {
     let lack = "data sets that Fluid is to keep are then not brought here"

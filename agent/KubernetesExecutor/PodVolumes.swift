@@ -19,6 +19,8 @@ struct PodVolumes {
   private(set) var sources: [SharedPodFiles.Source] = []
   /// Files of the Secret.
   private(set) var secretData: [String: [UInt8]] = [:]
+  /// Of the run's workflow.
+  private(set) var claims: [WorkflowClaim] = []
   private var hasCache = false
   private var dataClaims: [String] = []
   /// Paths of scratch directories, normalised, in the order of their volumes.
@@ -156,15 +158,30 @@ struct PodVolumes {
     ]
   }
 
-  mutating func mountClaims() throws(FederationError) {
+  mutating func mountClaims(in namespace: String) throws(FederationError) {
     for (index, claim) in (request.spec.claims ?? []).enumerated() {
-      guard claim.workflow == nil, configuration.claims.contains(claim.name) else {
-        throw FederationError(.unplaceable, "this cluster's operator declares no volume claim \(claim.name)")
-      }
       let name = "claim-\(index)"
-      volumes.append(["name": .string(name), "persistentVolumeClaim": ["claimName": .string(claim.name)]])
+      let claimName = try claimName(claim, in: namespace)
+      volumes.append(["name": .string(name), "persistentVolumeClaim": ["claimName": .string(claimName)]])
       for one in claim.mounts { mount(name, at: try Self.absolute(one.path), isReadOnly: one.isReadOnly) }
     }
+  }
+
+  private mutating func claimName(_ claim: ClaimVolume, in namespace: String) throws(FederationError) -> String {
+    guard let owner = claim.workflow else {
+      guard configuration.claims.contains(claim.name) else {
+        throw FederationError(.unplaceable, "this cluster's operator declares no volume claim \(claim.name)")
+      }
+      return claim.name
+    }
+    guard let settings = configuration.workflowClaims else {
+      throw FederationError(
+        .unplaceable, "this cluster's operator gives workflows no volume claims (`kubernetes.workflowClaims`)")
+    }
+    let own = try WorkflowClaim(
+      claim, owner, of: request.project, in: namespace, mark: circumstances.mark, settings)
+    claims.append(own)
+    return own.name
   }
 
   /// Artifacts, a script, data sets: what the agent has for the run. What lies in a cache that pods can mount is mounted from there.

@@ -22,6 +22,11 @@ extension ControlPlaneCore {
       if cacheMembers[old]?.isEmpty == true { cacheMembers[old] = nil }
     }
     clusters[name]?.agent = row
+    if clusters[name]?.inventory.quotas == nil {
+      clustersWithQuotas.remove(name)
+    } else {
+      clustersWithQuotas.insert(name)
+    }
     let after = cache(of: name)
     if let after { cacheMembers[after, default: []].insert(name) }
     if let before, before != after { changeCache(of: name, from: before, to: after) }

@@ -20,7 +20,8 @@ enum Filter {
       return never
     }
     // A quota that is full for now must not hide a price that is never paid.
-    let over = quota?.rejection(of: cluster.spec, for: requirement)
+    let over = quota?.rejection(
+      of: cluster.spec, within: cluster.inventory.quota(of: requirement.project), for: requirement)
     if let over, !over.isTemporary { return over }
     let money =
       price(cluster, requirement, egress, expectedRuntime)

@@ -20,6 +20,8 @@ struct AgentManifest: Hashable {
   var storageClass: String?
   /// Of the agent's volume: journal, staged files, cache.
   var storage = "20Gi"
+  /// `volumeClaimTemplates` run there.
+  var hasWorkflowClaims = false
   /// Of a cluster with Fluid: the kind of runtime that Datasets of ours get, and what they may hold in sum.
   var fluid: (runtime: String, capacity: String)?
   /// Of Kueue, in each namespace of runs; nil: pods start as there is room, and no gang can.
@@ -40,12 +42,18 @@ struct AgentManifest: Hashable {
     ("", "pods/log", ["get"]),
     ("", "events", ["list", "watch"]),
     ("", "secrets", ["create", "get", "delete"]),
+    ("", "resourcequotas", ["list"]),
   ]
   /// Beside them where gangs may start: `KubernetesPreflight.gangRights`.
   static let gangRights: [(group: String, resource: String, verbs: [String])] = [("", "services", ["create", "get"])]
   /// In the whole cluster: what there is of it, and what others take.
   static let clusterRights: [(group: String, resource: String, verbs: [String])] = [
     ("", "nodes", ["list"]), ("", "pods", ["list"]),
+  ]
+
+  /// Where workflows have volume claims of their own.
+  static let claimRights: [(group: String, resource: String, verbs: [String])] = [
+    ("", "persistentvolumeclaims", ["create", "get", "list", "watch", "delete"])
   ]
 
   /// Where Fluid is declared.
@@ -164,7 +172,8 @@ struct AgentManifest: Hashable {
   }
 
   private var namespaceRights: [(group: String, resource: String, verbs: [String])] {
-    Self.rights + (fluid.map { Self.fluidRights(runtime: $0.runtime) } ?? []) + (queue == nil ? [] : Self.gangRights)
+    Self.rights + (hasWorkflowClaims ? Self.claimRights : [])
+      + (fluid.map { Self.fluidRights(runtime: $0.runtime) } ?? []) + (queue == nil ? [] : Self.gangRights)
   }
 
   private func runRights(in namespace: String) -> [String] {
@@ -241,9 +250,10 @@ struct AgentManifest: Hashable {
     return "tenancy: mapped\n    projects:" + projects
   }
 
-  private var fluidConfiguration: String {
-    guard let fluid else { return "" }
-    return "\n      fluid: {capacity: \(fluid.capacity), runtime: {kind: \(fluid.runtime)}, datasets: {}}"
+  private var declarations: String {
+    let claims = hasWorkflowClaims ? "\n      workflowClaims: {}" : ""
+    guard let fluid else { return claims }
+    return claims + "\n      fluid: {capacity: \(fluid.capacity), runtime: {kind: \(fluid.runtime)}, datasets: {}}"
   }
 
   private var configuration: String {
@@ -264,7 +274,7 @@ struct AgentManifest: Hashable {
           image: "\(image)"
           filesAddress: https://\(Self.name).\(agentNamespace).svc:\(Self.filesPort)
           filesPort: \(Self.filesPort)
-          serviceAccount: \(Self.runAccount)\(fluidConfiguration)\(kueue)
+          serviceAccount: \(Self.runAccount)\(declarations)\(kueue)
 
     """
   }

@@ -23,6 +23,8 @@ struct ManifestOptions: ParsableArguments {
     name: .customLong("kueue-queue"),
     help: "With --print-manifest: the LocalQueue of Kueue that runs wait in, in each namespace of runs. Gangs need it.")
   var queue: String?
+  @Flag(help: "With --print-manifest: workflows have volume claims of their own there (volumeClaimTemplates).")
+  var workflowClaims = false
   @Option(
     help: "With --print-manifest, of a cluster with Fluid: the kind of runtime of its Datasets, as AlluxioRuntime.")
   var fluid: String?
@@ -32,9 +34,10 @@ struct ManifestOptions: ParsableArguments {
   /// Before anything is made: what cannot be printed must not cost a token.
   func validate() throws {
     guard printManifest else {
-      guard project == nil, namespaces.isEmpty, storageClass == nil, fluid == nil, queue == nil else {
+      guard project == nil, namespaces.isEmpty, storageClass == nil, fluid == nil, queue == nil, !workflowClaims else {
         throw ValidationError(
-          "--project, --namespace, --storage-class, --fluid and --kueue-queue belong to --print-manifest.")
+          "--project, --namespace, --storage-class, --workflow-claims, --fluid and --kueue-queue belong to --print-manifest."
+        )
       }
       return
     }
@@ -55,7 +58,7 @@ struct ManifestOptions: ParsableArguments {
     return AgentManifest(
       cluster: cluster, token: token, server: server, image: image, agentNamespace: agentNamespace,
       namespaces: places, storageClass: storageClass, storage: storage,
-      fluid: fluid.map { ($0, fluidCapacity) }, queue: queue)
+      hasWorkflowClaims: workflowClaims, fluid: fluid.map { ($0, fluidCapacity) }, queue: queue)
   }
 
   func text(_ join: JoinDocument) throws -> String {

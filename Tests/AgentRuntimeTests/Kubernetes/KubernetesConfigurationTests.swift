@@ -47,6 +47,7 @@ import Testing
         privileged: true
         cache: {claim: fubini-cache}
         claims: [shared]
+        workflowClaims: {storageClass: fast, maxSize: 100Gi}
         kueue: {queue: all, queues: {physics: physics-queue}}
         pools: [{name: gpu, resources: {cpu: 8, memory: 64Gi, gpus: 1, gpuType: A100}, max: 4, startupTime: 5m}]
         maxJobs: 50
@@ -70,6 +71,8 @@ import Testing
     #expect(settings.serviceAccounts == ["trainer": "trainer"])
     #expect(settings.isPrivileged)
     #expect(settings.claims == ["shared"])
+    #expect(settings.workflowClaims == .init(storageClass: "fast", sizeMax: .gibibytes(100)))
+    #expect(try Self.parse("kubernetes: {workflowClaims: {}}").kubernetes.workflowClaims == .init())
     #expect(settings.queue == "all")
     #expect(settings.queues == ["physics": "physics-queue"])
     #expect(settings.jobsMax == 50)
@@ -121,6 +124,7 @@ import Testing
   @Test(
     "What cannot be is refused by its key",
     arguments: [
+      ("kubernetes: {workflowClaims: true}", "kubernetes.workflowClaims"),
       ("kubernetes: {fluid: {datasets: {}}}", "kubernetes.fluid"),
       ("kubernetes: {fluid: {capacity: 1Gi, runtime: {kind: alluxio}}}", "kubernetes.fluid.runtime.kind"),
       ("kubernetes: {fluid: {capacity: 1Gi, datasets: {a: {}}}}", "kubernetes.fluid.datasets.a"),

@@ -1,4 +1,5 @@
 internal import FederationModel
+internal import KubernetesExecutor
 internal import Yams
 
 /// The block `kubernetes`.
@@ -6,7 +7,7 @@ extension ConfigurationParser {
   static let kubernetesKeys = [
     "kubeconfig", "context", "namespace", "image", "imagePullPolicy", "imagePullSecrets", "filesAddress", "filesPort",
     "nodeSelector", "tolerations", "priorityClass", "serviceAccount", "serviceAccounts", "privileged", "cache",
-    "claims", "kueue", "pools", "maxJobs", "fluid",
+    "claims", "kueue", "pools", "maxJobs", "fluid", "workflowClaims",
   ]
   private static let tolerationKeys = ["key", "operator", "value", "effect", "tolerationSeconds"]
   private static let poolKeys = ["name", "resources", "max", "startupTime"]
@@ -42,6 +43,7 @@ extension ConfigurationParser {
       case "claims": kubernetes.claims = try list(path, value) { try text(path, $0) }
       case "kueue": try setKueue(path, value, in: &kubernetes)
       case "pools": kubernetes.pools = try list(path, value) { try pool(path, $0) }
+      case "workflowClaims": kubernetes.workflowClaims = try workflowClaims(path, value)
       case "fluid": kubernetes.fluid = try fluid(path, value)
       case "maxJobs": kubernetes.maxJobs = try number(path, value, 1...1_000_000)
       default: throw FederationError(.internal, "The configuration key \(path) is not read")
@@ -90,6 +92,20 @@ extension ConfigurationParser {
     case "claim": return .claim(try text(key + ".claim", value))
     default: return .hostPath(try absolute(key + ".hostPath", value))
     }
+  }
+
+  private static func workflowClaims(
+    _ key: String, _ node: Node
+  ) throws -> KubernetesExecutorConfiguration.WorkflowClaims {
+    guard let mapping = node.mapping else { throw invalid(key, "{storageClass, maxSize}, which may be empty", node) }
+    var claims = KubernetesExecutorConfiguration.WorkflowClaims()
+    for (name, value) in mapping {
+      switch try self.name(name, in: ["storageClass", "maxSize"], of: key + ".") {
+      case "storageClass": claims.storageClass = try text(key + ".storageClass", value)
+      default: claims.sizeMax = ByteCount(try size(key + ".maxSize", value))
+      }
+    }
+    return claims
   }
 
   private static func setKueue(

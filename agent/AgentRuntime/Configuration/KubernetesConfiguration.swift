@@ -49,6 +49,8 @@ public struct KubernetesConfiguration: Sendable, Equatable {
   public var cache: Cache?
   /// `claims`: names of volume claims that runs may mount.
   public var claims: [String] = []
+  /// `workflowClaims`: nil: `volumeClaimTemplates` do not run here.
+  public var workflowClaims: KubernetesExecutorConfiguration.WorkflowClaims?
   /// `fluid`: data sets that Fluid keeps.
   public var fluid: FluidConfiguration?
   /// `kueue.queue`, `kueue.queues`: of Kueue, for all projects and by project.

@@ -72,19 +72,27 @@ extension ClaimKeeper: WorkflowKeeping {
   }
 }
 
-/// What stands for workflows in a Kubernetes cluster, as the owner of objects that these have made.
+/// What workflows have in a Kubernetes cluster: volume claims, which go with their end, and what stands for them as the owner of objects
+/// that these have made, which goes when they are deleted. An order to let go names the workflow alone: of one that has both, only the
+/// claims are told of until they are gone.
 struct OwnerKeeper: WorkflowKeeping {
   let executor: KubernetesExecutor
 
   func told(keeping kept: Set<String>) async -> Wire.ClaimReport? {
-    let uids = executor.workflows().filter { !kept.contains($0) }
-    guard !uids.isEmpty else { return nil }
-    return .with {
-      $0.owners = uids.map { uid in .with { ($0.workflowUid, $0.goesWithDeletion) = (uid, true) } }
-    }
+    let claims = await executor.claimOwners()
+    let withClaims = await executor.workflowsWithClaims
+    let uids = executor.workflows().filter { !kept.contains($0) && !withClaims.contains($0) }
+    let owners: [Fubini_Agent_V1_ClaimOwner] =
+      claims.filter { !kept.contains($0.workflow) }.map { owner in
+        .with { ($0.workflowUid, $0.goesWithFailure) = (owner.workflow, owner.goesWithFailure) }
+      } + uids.map { uid in .with { ($0.workflowUid, $0.goesWithDeletion) = (uid, true) } }
+    guard !owners.isEmpty else { return nil }
+    return .with { $0.owners = Array(owners.prefix(ClaimKeeper.ownersMax)) }
   }
 
   func drop(_ uids: Set<String>, keeping kept: Set<String>) async {
-    await executor.removeWorkflows(uids.subtracting(kept).sorted())
+    let withClaims = await executor.workflowsWithClaims
+    await executor.removeClaims(of: uids.subtracting(kept))
+    await executor.removeWorkflows(uids.subtracting(kept).subtracting(withClaims).sorted())
   }
 }

@@ -231,6 +231,15 @@ extension Fubini_Agent_V1_Inventory {
     runAddress = inventory.runAddress ?? ""
     labels = inventory.labels ?? [:]
     claims = (inventory.claims ?? []).sorted()
+    quotas = (inventory.quotas ?? [:]).sorted { $0.key < $1.key }.prefix(256).map { project, quota in
+      .with {
+        $0.project = project.text
+        if let amount = quota.cpuMillicores { $0.cpuMillicores = amount }
+        if let amount = quota.memoryBytes { $0.memoryBytes = amount }
+        if let amount = quota.gpus { $0.gpus = amount }
+        if let amount = quota.runs { $0.runs = amount }
+      }
+    }
     if let accounts = inventory.serviceAccounts { serviceAccounts = .with { $0.names = accounts.sorted() } }
     partitions = inventory.partitions.prefix(256).map(Fubini_Agent_V1_Partition.init)
     if let disk = inventory.disk { (diskFreeBytes, diskReserveBytes) = (disk.free.bytes, disk.reserve.bytes) }

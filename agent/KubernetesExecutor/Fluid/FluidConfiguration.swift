@@ -62,7 +62,7 @@ public struct FluidConfiguration: Sendable, Equatable {
     guard let (project, name, version) = Self.parts(key), let namespace = namespace(project),
       let source = datasets["\(project)/\(name)"] ?? datasets[name], source.version.map({ $0 == version }) ?? true
     else { return nil }
-    let own = "fubini-\(mark)-\(Self.sum(key.text))"
+    let own = "fubini-\(mark)-\(FNV.text(key.text))"
     return FluidPlace(key: key, namespace: namespace, name: own, dataset: source.dataset ?? own, source: source)
   }
 
@@ -75,14 +75,6 @@ public struct FluidConfiguration: Sendable, Equatable {
       ProjectName(String(key.text[..<slash].dropFirst(8))), String(key.text[key.text.index(after: slash)..<at]),
       version
     )
-  }
-
-  /// FNV-1a, 64 bits. Objects carry the whole key besides.
-  static func sum(_ text: String) -> String {
-    var sum: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in text.utf8 { sum = (sum ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-    let digits = String(sum, radix: 16)
-    return String(repeating: "0", count: 16 - digits.count) + digits
   }
 }
 

@@ -363,7 +363,7 @@ public actor FluidDatasets {
         continue
       }
       do throws(FederationError) {
-        let name = "fubini-\(mark)-\(FluidConfiguration.sum(key.text))"
+        let name = "fubini-\(mark)-\(FNV.text(key.text))"
         for load in loads.values where load.name == name && load.key == key && !load.isDeleting {
           try await delete("dataloads", load.name, load.uid, in: load.namespace)
           loads[Name(namespace: load.namespace, name: name)]?.isDeleting = true

@@ -91,7 +91,7 @@ enum FluidObject {
   static func key(_ metadata: JSONValue, mark: String) -> DataKey? {
     guard metadata["labels"]?[ObjectName.markLabel]?.stringValue == mark,
       let key = metadata["annotations"]?[keyAnnotation]?.stringValue,
-      metadata["name"]?.stringValue == "fubini-\(mark)-\(FluidConfiguration.sum(key))"
+      metadata["name"]?.stringValue == "fubini-\(mark)-\(FNV.text(key))"
     else { return nil }
     return DataKey(key)
   }

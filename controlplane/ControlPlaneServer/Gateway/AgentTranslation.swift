@@ -80,10 +80,24 @@ extension ClusterInventory {
       let told = inventory.labels.sorted { $0.key < $1.key }.prefix(16).map { ($0.key.told(253), $0.value.told(63)) }
       labels = Dictionary(told) { first, _ in first }
     }
+    if !inventory.quotas.isEmpty {
+      let told = inventory.quotas.prefix(256).map { (ProjectName($0.project.told(253)), ResourceQuota($0)) }
+      quotas = Dictionary(told) { first, _ in first }
+    }
     if !inventory.claims.isEmpty { claims = Set(inventory.claims.prefix(256).map { $0.told(253) }) }
     if inventory.hasServiceAccounts {
       serviceAccounts = Set(inventory.serviceAccounts.names.prefix(256).map { $0.told(253) })
     }
+  }
+}
+
+extension ResourceQuota {
+  init(_ quota: Fubini_Agent_V1_ProjectQuota) {
+    self.init(
+      cpuMillicores: quota.hasCpuMillicores ? max(0, quota.cpuMillicores) : nil,
+      gpus: quota.hasGpus ? max(0, quota.gpus) : nil,
+      memoryBytes: quota.hasMemoryBytes ? max(0, quota.memoryBytes) : nil,
+      runs: quota.hasRuns ? max(0, quota.runs) : nil)
   }
 }
 

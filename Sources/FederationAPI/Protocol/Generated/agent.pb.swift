@@ -625,11 +625,73 @@ public nonisolated struct Fubini_Agent_V1_Inventory: @unchecked Sendable {
   /// Clears the value of `serviceAccounts`. Subsequent reads from it will return its default value.
   public mutating func clearServiceAccounts() {_uniqueStorage()._serviceAccounts = nil}
 
+  /// What quotas of the cluster's own leave to a project's runs, those that the federation has there included. At most 256.
+  public var quotas: [Fubini_Agent_V1_ProjectQuota] {
+    get {_storage._quotas}
+    set {_uniqueStorage()._quotas = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What is absent is not limited.
+public nonisolated struct Fubini_Agent_V1_ProjectQuota: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Empty: every project.
+  public var project: String = String()
+
+  public var cpuMillicores: Int64 {
+    get {_cpuMillicores ?? 0}
+    set {_cpuMillicores = newValue}
+  }
+  /// Returns true if `cpuMillicores` has been explicitly set.
+  public var hasCpuMillicores: Bool {self._cpuMillicores != nil}
+  /// Clears the value of `cpuMillicores`. Subsequent reads from it will return its default value.
+  public mutating func clearCpuMillicores() {self._cpuMillicores = nil}
+
+  public var memoryBytes: Int64 {
+    get {_memoryBytes ?? 0}
+    set {_memoryBytes = newValue}
+  }
+  /// Returns true if `memoryBytes` has been explicitly set.
+  public var hasMemoryBytes: Bool {self._memoryBytes != nil}
+  /// Clears the value of `memoryBytes`. Subsequent reads from it will return its default value.
+  public mutating func clearMemoryBytes() {self._memoryBytes = nil}
+
+  public var gpus: Int64 {
+    get {_gpus ?? 0}
+    set {_gpus = newValue}
+  }
+  /// Returns true if `gpus` has been explicitly set.
+  public var hasGpus: Bool {self._gpus != nil}
+  /// Clears the value of `gpus`. Subsequent reads from it will return its default value.
+  public mutating func clearGpus() {self._gpus = nil}
+
+  /// Runs that are placed and not over.
+  public var runs: Int64 {
+    get {_runs ?? 0}
+    set {_runs = newValue}
+  }
+  /// Returns true if `runs` has been explicitly set.
+  public var hasRuns: Bool {self._runs != nil}
+  /// Clears the value of `runs`. Subsequent reads from it will return its default value.
+  public mutating func clearRuns() {self._runs = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _cpuMillicores: Int64? = nil
+  fileprivate var _memoryBytes: Int64? = nil
+  fileprivate var _gpus: Int64? = nil
+  fileprivate var _runs: Int64? = nil
 }
 
 /// Service accounts of Kubernetes that tasks may name; `*` is any. At most 256.
@@ -3710,7 +3772,7 @@ nonisolated extension Fubini_Agent_V1_RunReport: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Inventory"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0\u{1}labels\0\u{3}service_accounts\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}slots\0\u{1}images\0\u{3}gpu_types\0\u{3}can_fence\0\u{3}link_bytes_per_second\0\u{1}notices\0\u{1}queues\0\u{3}starts_gangs\0\u{1}partitions\0\u{1}tenancy\0\u{3}disk_free_bytes\0\u{3}disk_reserve_bytes\0\u{1}cache\0\u{1}closed\0\u{1}executor\0\u{2}*features\0\u{3}run_address\0\u{1}claims\0\u{1}labels\0\u{3}service_accounts\0\u{2}\u{6}quotas\0")
 
   fileprivate class _StorageClass {
     var _cpuMillicores: Int64 = 0
@@ -3736,6 +3798,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
     var _claims: [String] = []
     var _labels: Dictionary<String,String> = [:]
     var _serviceAccounts: Fubini_Agent_V1_ServiceAccounts? = nil
+    var _quotas: [Fubini_Agent_V1_ProjectQuota] = []
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -3769,6 +3832,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       _claims = source._claims
       _labels = source._labels
       _serviceAccounts = source._serviceAccounts
+      _quotas = source._quotas
     }
   }
 
@@ -3810,6 +3874,7 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         case 62: try { try decoder.decodeRepeatedStringField(value: &_storage._claims) }()
         case 63: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &_storage._labels) }()
         case 64: try { try decoder.decodeSingularMessageField(value: &_storage._serviceAccounts) }()
+        case 70: try { try decoder.decodeRepeatedMessageField(value: &_storage._quotas) }()
         default: break
         }
       }
@@ -3891,6 +3956,9 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
       try { if let v = _storage._serviceAccounts {
         try visitor.visitSingularMessageField(value: v, fieldNumber: 64)
       } }()
+      if !_storage._quotas.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._quotas, fieldNumber: 70)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -3923,10 +3991,65 @@ nonisolated extension Fubini_Agent_V1_Inventory: SwiftProtobuf.Message, SwiftPro
         if _storage._claims != rhs_storage._claims {return false}
         if _storage._labels != rhs_storage._labels {return false}
         if _storage._serviceAccounts != rhs_storage._serviceAccounts {return false}
+        if _storage._quotas != rhs_storage._quotas {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Fubini_Agent_V1_ProjectQuota: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ProjectQuota"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}project\0\u{3}cpu_millicores\0\u{3}memory_bytes\0\u{1}gpus\0\u{1}runs\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.project) }()
+      case 2: try { try decoder.decodeSingularInt64Field(value: &self._cpuMillicores) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self._memoryBytes) }()
+      case 4: try { try decoder.decodeSingularInt64Field(value: &self._gpus) }()
+      case 5: try { try decoder.decodeSingularInt64Field(value: &self._runs) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.project.isEmpty {
+      try visitor.visitSingularStringField(value: self.project, fieldNumber: 1)
+    }
+    try { if let v = self._cpuMillicores {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 2)
+    } }()
+    try { if let v = self._memoryBytes {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 3)
+    } }()
+    try { if let v = self._gpus {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 4)
+    } }()
+    try { if let v = self._runs {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 5)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Fubini_Agent_V1_ProjectQuota, rhs: Fubini_Agent_V1_ProjectQuota) -> Bool {
+    if lhs.project != rhs.project {return false}
+    if lhs._cpuMillicores != rhs._cpuMillicores {return false}
+    if lhs._memoryBytes != rhs._memoryBytes {return false}
+    if lhs._gpus != rhs._gpus {return false}
+    if lhs._runs != rhs._runs {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
