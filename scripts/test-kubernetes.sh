@@ -16,6 +16,9 @@ else
   export FUBINI_KUBERNETES_MINIMUM
 fi
 tests="$(${SWIFT:-swift} build --show-bin-path "$@")/fubiniPackageTests.xctest"
+# The suites that ask for a cluster; a suite is named as its file is.
+suites=$(grep -rlE 'LocalKubernetes\.(isAvailable|isLocal|runsPods)' Tests --include='*Tests.swift' |
+  sed 's|.*/||; s|\.swift$||' | paste -sd '|')
 # One at a time: a cluster is three servers.
 FUBINI_TEST_KUBERNETES=1 exec "$tests" --testing-library swift-testing --no-parallel \
-  --filter "${FILTER:-Kubernetes.*(Cluster|Run)Tests/|[./](AgentManifestCluster|ThreeWorlds)Tests/}"
+  --filter "${FILTER:-[./]($suites)/}"

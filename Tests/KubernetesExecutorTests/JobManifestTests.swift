@@ -309,7 +309,7 @@ internal import Testing
       $0.spec = TaskSpec(scratchPaths: [RunResource.outputDirectory])
       $0.spec.resource = RunResource(action: .create, manifest: "kind: Secret\nstringData: {password: hunter2}")
       $0.spec.outputParameters = [OutputParameter(name: "x", path: RunResource.path(ofOutput: 0))]
-      $0.privateFiles = [RunFile(path: RequestProgram.fileName, bytes: Array("hunter2".utf8))]
+      $0.privateFiles = [RunFile(path: "request", bytes: Array("hunter2".utf8))]
       $0.spec.pod = PodSettings(spec: ["serviceAccountName": "deployer"])
     }
     let configuration = Self.configuration { $0.serviceAccounts = ["deployer": "deployer"] }
@@ -327,7 +327,7 @@ internal import Testing
     #expect(manifest.runsAs == configuration.image)
     #expect(!manifest.job.description.contains("hunter2"))
     #expect(
-      manifest.secret["data"]?[RequestProgram.fileName]?.stringValue == Data("hunter2".utf8).base64EncodedString())
+      manifest.secret["data"]?["request"]?.stringValue == Data("hunter2".utf8).base64EncodedString())
     #expect(Self.pod(manifest)["serviceAccountName"] == "deployer")
     let account = try #require(Self.mount(main, "/var/run/secrets/kubernetes.io/serviceaccount"))
     #expect(Self.volume(manifest, account["name"]?.stringValue)?["projected"] != nil && account["readOnly"] == true)

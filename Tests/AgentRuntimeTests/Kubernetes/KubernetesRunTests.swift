@@ -269,29 +269,6 @@ struct KubernetesRunTests {
     }
   }
 
-  @Test("The rights that the preflight asks for are enough, and each that is missing is named")
-  func rights() async throws {
-    try await KubernetesFixture.with(configure: { $0.kubelet = .none }) { fixture in
-      let all = await KubernetesPreflight.findings(fixture.configuration, fixture.client)
-      #expect(all.allSatisfy { $0.level == .ok }, "\(all)")
-      let token = try await KubernetesFixture.grant(
-        KubernetesPreflight.rights.filter { $0.resource != "secrets" && $0.isNamespaced }, in: fixture.namespace,
-        fixture.admin, of: fixture.cluster)
-      let path = fixture.directory.path + "/lesser"
-      try fixture.cluster.writeKubeconfig(token: token, namespace: fixture.namespace, to: path)
-      let lesser = try fixture.cluster.client(.kubeconfig(path, context: nil))
-      let some = await KubernetesPreflight.findings(fixture.configuration, lesser)
-      await lesser.close()
-      #expect(some.filter { $0.level == .failed }.map(\.text).allSatisfy { $0.contains("secrets in namespace") })
-      #expect(some.contains { $0.text.hasPrefix("may not create secrets in namespace") })
-      #expect(some.contains { $0.level == .warning && $0.text.hasPrefix("may not list nodes") })
-      var strict = fixture.configuration
-      strict.minimumMinor = 99
-      let old = await KubernetesPreflight.findings(strict, fixture.client)
-      #expect(old.contains { $0.level == .failed && $0.text.contains("1.99 or newer is needed") })
-    }
-  }
-
   @Test(
     "The inventory says what nodes have, what others take of it, and why an old version is refused",
     .enabled(if: LocalKubernetes.isLocal, "somebody's nodes are not known"))
