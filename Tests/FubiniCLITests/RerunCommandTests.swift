@@ -46,6 +46,7 @@ import Testing
     #expect(try resume.request == WorkflowActionRequest(parameters: ["a": "b"]))
     #expect(throws: (any Error).self) { try SetNodes.parse(["w", "--phase", "Failed"]) }
     #expect(throws: (any Error).self) { try LogFilterOptions.parse(["--tail", "-1"]) }
+    #expect(throws: (any Error).self) { try LogFilterOptions.parse(["--since", "0"]) }
   }
 
   @Test("Filtered logs are asked for as Argo's clients do, and printed with their pods, or without for one node")
@@ -57,7 +58,9 @@ import Testing
       .events(answer)
     } _: { server, url in
       try await withClient(url) { client in
-        let filter = try LogFilterOptions.parse(["--grep", "o", "--tail", "3", "-l", "team=x", "--previous"])
+        let filter = try LogFilterOptions.parse([
+          "--grep", "o", "--tail", "3", "-l", "team=x", "--previous", "--since", "60", "--timestamps",
+        ])
         #expect(!filter.isEmpty)
         #expect(try LogFilterOptions.parse([]).isEmpty)
         let logs = FilteredLogs(client: client, filter: filter, isFollowing: true)
@@ -69,6 +72,7 @@ import Testing
         #expect(first.path == "/api/v1/workflows/default/w/log" && first.query("podName") == nil)
         for (name, value) in [
           ("grep", "o"), ("logOptions.tailLines", "3"), ("logOptions.previous", "true"), ("logOptions.follow", "true"),
+          ("logOptions.sinceSeconds", "60"), ("logOptions.timestamps", "true"),
         ] { #expect(first.query(name) == value, "\(name)") }
         #expect(first.uri.contains("selector=team"))
         #expect(server.requests.last?.query("podName") == "a")

@@ -223,7 +223,12 @@ package struct RunPreparation {
       workingDirectory: layout.workingDirectory, command: command,
       disablesUserNamespaces: probe.disablesUserNamespaces, isCopied: isGang)
     sandbox.reachable = reachable
-    sandbox.mounts = run.spec.directoryMounts ?? []
+    let mounts = run.spec.directoryMounts ?? []
+    // As in a pod, an empty directory is a mount of its own; a gang's directories are mounts already.
+    let scratch = isGang ? [] : run.spec.scratchPaths.map { AbsolutePath.normalise($0) ?? $0 }
+    sandbox.mounts =
+      scratch.filter { path in !mounts.contains { $0.path == path } }
+      .map { DirectoryMount(path: $0, directory: $0, isReadOnly: false) } + mounts
     return sandbox
   }
 

@@ -306,7 +306,9 @@ extension WorkflowMachine {
   private func ownName(_ head: Substring, of node: Int32) -> TagValue {
     var record = nodes[Int(node)]
     if record.role == .attempt, let parent = record.parent { record = nodes[Int(parent.ordinal)] }
-    guard record.role == .step, let boundary = record.boundary.map({ nodes[Int($0.ordinal)] }),
+    // As in Argo, what begins a workflow or ends it is a step without a name.
+    if record.role != .step { return head == "steps" ? .text("") : .unknown }
+    guard let boundary = record.boundary.map({ nodes[Int($0.ordinal)] }),
       boundary.type == (head == "steps" ? .steps : .dag)
     else { return .unknown }
     return .text(String(record.name.dropFirst(boundary.name.count).drop { $0 != "." }.dropFirst()))

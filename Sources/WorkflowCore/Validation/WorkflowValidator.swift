@@ -249,11 +249,34 @@ struct WorkflowValidator {
           "a part of a volume claim cannot be mounted alone: mount all of it",
           at: path / "volumeMounts" / index / "subPath")
       }
+      if claims.contains(mount.name) { checkFiles(of: template, inClaimAt: mount.mountPath) }
       if !volumes.contains(mount.name), !mount.name.contains("{{") {
         report(
           "there is no volume \"\(mount.name)\"", at: path / "volumeMounts" / index / "name",
           suggestion: NearestName.find(mount.name, among: volumes.sorted()))
       }
+    }
+  }
+
+  /// What would end every run of the template is said before the first; paths with tags are known when a run is.
+  private mutating func checkFiles(of template: WorkflowTemplate, inClaimAt directory: String) {
+    guard !directory.contains("{{"), let index = workflow.spec.templates.firstIndex(where: { $0.name == template.name })
+    else { return }
+    let path = workflow.templatePaths[index]
+    func check(_ place: String?, _ part: DocumentPath) {
+      guard let place, place == directory || place.hasPrefix(directory.hasSuffix("/") ? directory : directory + "/")
+      else { return }
+      report("lies in a volume claim: artifacts and values are read and written outside of volume claims", at: part)
+    }
+    for (number, artifact) in template.inputs.artifacts.enumerated() {
+      check(artifact.path, path / "inputs" / "artifacts" / number / "path")
+    }
+    for (number, artifact) in template.outputs.artifacts.enumerated() {
+      check(artifact.path, path / "outputs" / "artifacts" / number / "path")
+    }
+    for (number, parameter) in template.outputs.parameters.enumerated() {
+      guard case .path(let place)? = parameter.valueFrom?.source else { continue }
+      check(place, path / "outputs" / "parameters" / number / "valueFrom" / "path")
     }
   }
 

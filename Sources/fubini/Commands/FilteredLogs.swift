@@ -10,11 +10,17 @@ struct LogFilterOptions: ParsableArguments {
   @Option(name: [.customShort("l"), .customLong("selector")], help: "Only tasks whose pods would have these labels.")
   var selector: String?
   @Flag(help: "What the run before the newest one wrote.") var previous = false
+  @Option(help: "Only lines that came in the last so many seconds.") var since: Int?
+  @Option(help: "Only lines that came since this moment: 2026-01-31T08:00:00Z.") var sinceTime: String?
+  @Flag(help: "Begin each line with when it came.") var timestamps = false
 
-  var isEmpty: Bool { grep == nil && tail == nil && selector == nil && !previous }
+  var isEmpty: Bool {
+    grep == nil && tail == nil && selector == nil && !previous && since == nil && sinceTime == nil && !timestamps
+  }
 
   func validate() throws {
     guard tail.map({ $0 >= 0 }) ?? true else { throw ValidationError("--tail is a number from 0.") }
+    guard since.map({ $0 > 0 }) ?? true else { throw ValidationError("--since is a number of seconds from 1.") }
   }
 }
 
@@ -39,6 +45,9 @@ struct FilteredLogs {
     if let grep = filter.grep { query.append(("grep", grep)) }
     if let selector = filter.selector { query.append(("selector", selector)) }
     if let tail = filter.tail { query.append(("logOptions.tailLines", String(tail))) }
+    if let since = filter.since { query.append(("logOptions.sinceSeconds", String(since))) }
+    if let moment = filter.sinceTime { query.append(("logOptions.sinceTime", moment)) }
+    if filter.timestamps { query.append(("logOptions.timestamps", "true")) }
     if filter.previous { query.append(("logOptions.previous", "true")) }
     if isFollowing { query.append(("logOptions.follow", "true")) }
     return APIClient.Request(

@@ -42,13 +42,31 @@ import WorkflowCore
         for (query, lines) in [
           ("selector=workflows.argoproj.io/completed%3Dtrue", 3), ("selector=workflows.argoproj.io/workflow!%3Dw", 0),
           ("selector=team", 0), ("logOptions.previous=true", 0), ("logOptions.limitBytes=4", 1), ("grep=e%24", 2),
-          ("logOptions.container=main&podName=w", 3),
+          ("logOptions.container=main&podName=w", 3), ("logOptions.sinceSeconds=3600", 3),
+          ("logOptions.sinceTime=2100-01-01T00:00:00Z", 0),
+          ("logOptions.sinceTime.seconds=4102444800&logOptions.sinceTime.nanos=5", 0),
+          ("logOptions.sinceTime.seconds=0&logOptions.tailLines=2", 2),
         ] {
           let answer = try await client.send(.get, "/api/v1/workflows/a/w/log?\(query)", token: fixture.userA)
           #expect(String(buffer: answer.body).split(separator: "\n").count == lines, "\(query)")
         }
+        // When lines came, over the path of Kubernetes' API, too.
+        for (path, line) in [
+          (
+            "workflows/a/w/log?logOptions.timestamps=true&", #"^\{"result":\{"content":"20..-..-..T..:..:..\....Z one""#
+          ),
+          ("namespaces/a/pods/w/log?timestamps=true&", #"^20..-..-..T..:..:..\....Z one$"#),
+        ] {
+          let answer = try await client.send(.get, "/api/v1/\(path)", token: fixture.userA)
+          let first = String(buffer: answer.body).split(separator: "\n").first.map(String.init) ?? ""
+          #expect(first.firstMatch(of: try Regex(line)) != nil, "\(path): \(first)")
+        }
+        let none = try await client.send(
+          .get, "/api/v1/namespaces/a/pods/w/log?sinceTime=2100-01-01T00:00:00Z", token: fixture.userA)
+        #expect(none.status == .ok && none.body.readableBytes == 0)
         for wrong in [
-          "logOptions.sinceSeconds=5", "logOptions.sinceTime.seconds=5", "logOptions.timestamps=True",
+          "logOptions.sinceSeconds=0", "logOptions.sinceTime=yesterday", "logOptions.timestamps=maybe",
+          "logOptions.sinceSeconds=5&logOptions.sinceTime=2026-01-01T00:00:00Z", "logOptions.sinceTime.seconds=-1",
           "logOptions.container=wait", "logOptions.follow=maybe", "logOptions.stream=Stderr",
         ] {
           let answer = try await client.send(.get, "/api/v1/workflows/a/w/log?\(wrong)", token: fixture.userA)

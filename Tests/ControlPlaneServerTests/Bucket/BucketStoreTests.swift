@@ -154,10 +154,14 @@ struct BucketStoreTests {
       #expect(try await follower.value == Int64(count * part.count))
       var names: [String] = []
       for _ in 0..<200 where names.count != 1 {
-        names = try await bucket.list(BucketLogStore.directory(run)).map(\.name)
+        names = try await bucket.list(BucketLogStore.directory(run)).map(\.name).filter { $0 != "times" }
         try await Task.sleep(for: .milliseconds(50))
       }
       #expect(names == [LogSegment(start: 0, end: Int64(count * part.count), isLast: true).name])
+      // When each piece came is known as before.
+      let times = try await BucketLogStore(bucket).times(run)
+      #expect(times.marks.map(\.end) == (1...count).map { Int64($0 * part.count) })
+      #expect(times.moment(of: 0).map { $0 <= .wallClock } == true)
       let end = try await BucketLogStore(bucket).read(run, from: Int64(count * part.count) - 3, count: 10)
       #expect(end.bytes == [0x61, 0x61, 0x61] && end.position.isComplete)
     }
@@ -195,9 +199,13 @@ struct BucketStoreTests {
 struct LogSegmentTests {
   @Test("names tell what they hold, and others are nobody's")
   func names() {
-    let segment = LogSegment(start: 7, end: 70_000_000_000, isLast: true)
-    #expect(LogSegment(name: segment.name) == segment)
-    for name in ["", "a", "1-2.3", "2-1", "-1-2", "1-2.last.x", "1-2-3"] { #expect(LogSegment(name: name) == nil) }
+    for moment in [nil, Timestamp(milliseconds: 1_795_000_000_000)] {
+      let segment = LogSegment(start: 7, end: 70_000_000_000, isLast: true, moment: moment)
+      #expect(LogSegment(name: segment.name) == segment)
+    }
+    for name in ["", "a", "1-2.3", "2-1", "-1-2", "1-2.last.x", "1-2-x", "1-2-3-4"] {
+      #expect(LogSegment(name: name) == nil)
+    }
   }
 
   @Test("overlapping segments make one log; what lies behind a gap was never acknowledged")

@@ -1,4 +1,6 @@
 import FederationModel
+import Foundation
+import Synchronization
 import Testing
 
 @testable import ControlPlaneServer
@@ -18,6 +20,44 @@ import Testing
       #expect(try await reopened.read(run, from: 6, count: 3).bytes == Array("wor".utf8))
       #expect(try await reopened.read(run, from: 50, count: 3).bytes.isEmpty)
     }
+  }
+
+  private final class Clock: Sendable {
+    private let milliseconds = Mutex<Int64>(1000)
+    func set(_ value: Int64) { milliseconds.withLock { $0 = value } }
+    var now: Timestamp { milliseconds.withLock { Timestamp(milliseconds: $0) } }
+  }
+
+  @Test("When bytes came is known of each piece, after reopening, too; a log of one piece has no file for it")
+  func times() async throws {
+    try await withScratchDirectory { directory in
+      let clock = Clock()
+      let store = try await DirectoryLogStore(directory: directory) { clock.now }
+      _ = try await store.append(run, offset: 0, bytes: Array("one\n".utf8), last: false)
+      clock.set(2000)
+      _ = try await store.append(run, offset: 2, bytes: Array("e\ntwo\n".utf8), last: true)
+      clock.set(3000)
+      _ = try await store.append(run, offset: 4, bytes: Array("two\n".utf8), last: true)
+      let times = try await DirectoryLogStore(directory: directory).times(run)
+      #expect(
+        (Int64(0)..<9).map { times.moment(of: $0)?.milliseconds } == [
+          1000, 1000, 1000, 1000, 2000, 2000, 2000, 2000, nil,
+        ])
+      let short = RunID(incarnation: 7, counter: 43)
+      _ = try await store.append(short, offset: 0, bytes: [1], last: true)
+      #expect(try await store.times(short).marks == [.init(end: 1, moment: Timestamp(milliseconds: 3000))])
+      let files = FileManager.default.enumerator(atPath: directory)?.compactMap { $0 as? String } ?? []
+      #expect(files.filter { $0.hasSuffix(".times") }.count == 1)
+      try await store.delete(run)
+      #expect(try await store.times(run) == LogTimes())
+    }
+  }
+
+  @Test(
+    "What a crash left of a note is passed over",
+    arguments: ["4 1000\n8 20", "4 1000\n8 2012 3000\n", "4 1000\n9\n\nx y\n"])
+  func tornTimes(text: String) {
+    #expect(LogTimes(lines: Array(text.utf8)).marks == [.init(end: 4, moment: Timestamp(milliseconds: 1000))])
   }
 
   @Test("a gap is refused with the offset to send from")

@@ -85,7 +85,7 @@ struct ArgoSemanticsTests {
           templates:
           - name: main
             steps:
-            - - {name: a, template: work, withItems: [x], arguments: {parameters: [{name: p, value: p1}]}}
+            - - {name: a, template: work, withItems: [x], arguments: {parameters: [{name: p, value: "p1{{steps.name}}"}]}}
               - {name: b, template: inner}
           - name: inner
             dag: {tasks: [{name: t, template: again}]}

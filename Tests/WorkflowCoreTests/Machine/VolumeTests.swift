@@ -48,6 +48,30 @@ struct VolumeTests {
     }
   }
 
+  @Test(
+    "A file of a template's own in a volume claim is refused where it is written",
+    arguments: [
+      ("inputs: {artifacts: [{name: f, path: /mnt/vol/f}]}", "inputs.artifacts[0].path"),
+      ("outputs: {artifacts: [{name: f, path: /mnt/vol}]}", "outputs.artifacts[0].path"),
+      ("outputs: {parameters: [{name: p, valueFrom: {path: /mnt/vol/p}}]}", "outputs.parameters[0].valueFrom.path"),
+      ("outputs: {artifacts: [{name: f, path: /mnt/volume}]}", nil),
+    ] as [(String, String?)])
+  func filesInClaims(part: String, place: String?) throws {
+    let document = Self.claims.replacing("{name: make, container", with: "{name: make, \(part), container")
+      .replacing(
+        "{name: make, template: make}",
+        with: "{name: make, template: make\(part.hasPrefix("inputs") ? Self.given : "")}")
+    do {
+      _ = try MachineDriver(spec: document)
+      #expect(place == nil)
+    } catch let error as DocumentErrors {
+      let wanted = place.map { "spec.templates[1].\($0)" }
+      #expect(error.problems.map(\.path) == [wanted ?? "none"], "\(error.problems)")
+    }
+  }
+
+  private static let given = ", arguments: {artifacts: [{name: f, raw: {data: x}}]}"
+
   private static let claims = """
       entrypoint: main
       volumeClaimGC: {strategy: OnWorkflowCompletion}

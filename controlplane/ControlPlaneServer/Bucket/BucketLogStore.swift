@@ -2,7 +2,7 @@ public import FederationModel
 import NIOCore
 import Synchronization
 
-/// Logs in a bucket: each run's bytes in immutable segments, named by where they begin and end.
+/// Logs in a bucket: each run's bytes in immutable segments, named by where they begin and end, and when they came.
 ///
 /// An append returns when its segment is in the bucket, so that any control plane can go on where another one ended. A chatty run
 /// writes one segment a second; when its log is complete, many segments become one.
@@ -29,10 +29,14 @@ public final class BucketLogStore: LogStore {
   }
 
   private let bucket: ObjectBucket
+  private let now: @Sendable () -> Timestamp
   private let notifier = LogNotifier()
   private let state = Mutex(State())
 
-  init(_ bucket: ObjectBucket) { self.bucket = bucket }
+  init(_ bucket: ObjectBucket, now: @escaping @Sendable () -> Timestamp = { .wallClock }) {
+    self.bucket = bucket
+    self.now = now
+  }
 
   public func append(_ run: RunID, offset: Int64, bytes: [UInt8], last: Bool) async throws -> LogPosition {
     guard offset >= 0, bytes.count <= logChunkBytesMax else {
@@ -75,7 +79,7 @@ public final class BucketLogStore: LogStore {
     if !last, fresh.count < Self.segmentBytes, let written = state.withLock({ $0.known[run]?.writtenAt }) {
       try await Task.sleep(until: written + Self.pace)
     }
-    let segment = LogSegment(start: end, end: end + Int64(fresh.count), isLast: last)
+    let segment = LogSegment(start: end, end: end + Int64(fresh.count), isLast: last, moment: now())
     try await bucket.put(Self.directory(run) + "/" + segment.name, fresh)
     log.add(segment)
     remember(run, log)
@@ -132,6 +136,19 @@ public final class BucketLogStore: LogStore {
     }
   }
 
+  public func times(_ run: RunID) async throws -> LogTimes {
+    let segments = try await load(run).segments
+    let own = segments.compactMap { segment in segment.moment.map { LogTimes.Mark(end: segment.end, moment: $0) } }
+    // Those of a log whose segments were joined.
+    let path = Self.directory(run) + "/" + Self.timesName
+    guard segments.contains(where: { $0.moment == nil }), let size = try await bucket.size(path), size > 0,
+      let bytes = try await bucket.read(path, from: 0, count: Int(size))
+    else { return LogTimes(own) }
+    return LogTimes(LogTimes(lines: bytes).marks + own)
+  }
+
+  private static let timesName = "times"
+
   public func delete(_ run: RunID) async throws {
     state.withLock { $0.known[run] = nil }
     for entry in try await bucket.list(Self.directory(run)) {
@@ -182,6 +199,8 @@ public final class BucketLogStore: LogStore {
       }
     }
     defer { reader.cancel() }
+    let marks = try await times(run).marks
+    try await bucket.put(Self.directory(run) + "/" + Self.timesName, Array(marks.map(LogTimes.line).joined().utf8))
     let path = Self.directory(run) + "/" + whole.name
     try await bucket.put(path, stream: stream)
     guard try await bucket.size(path) == whole.end else { return }
@@ -199,23 +218,32 @@ struct LogSegment: Hashable, Sendable {
   var start: Int64
   var end: Int64
   var isLast: Bool
+  /// When they came; nil: at several moments, or nobody noted it.
+  var moment: Timestamp?
 
-  init(start: Int64, end: Int64, isLast: Bool) {
-    (self.start, self.end, self.isLast) = (start, end, isLast)
+  init(start: Int64, end: Int64, isLast: Bool, moment: Timestamp? = nil) {
+    (self.start, self.end, self.isLast, self.moment) = (start, end, isLast, moment)
   }
 
   /// nil for a name that is not one of ours.
   init?(name: String) {
     let parts = name.split(separator: ".", omittingEmptySubsequences: false)
     let numbers = parts[0].split(separator: "-", omittingEmptySubsequences: false).map { Int64($0) }
-    guard numbers.count == 2, let start = numbers[0], let end = numbers[1], 0 <= start, start <= end,
-      parts.count == 1 || parts.count == 2 && parts[1] == "last"
+    guard numbers.count == 2 || numbers.count == 3, let start = numbers[0], let end = numbers[1], 0 <= start,
+      start <= end, parts.count == 1 || parts.count == 2 && parts[1] == "last"
     else { return nil }
-    self.init(start: start, end: end, isLast: parts.count == 2)
+    var moment: Timestamp?
+    if numbers.count == 3 {
+      guard let milliseconds = numbers[2] else { return nil }
+      moment = Timestamp(milliseconds: milliseconds)
+    }
+    self.init(start: start, end: end, isLast: parts.count == 2, moment: moment)
   }
 
   /// Sorts as its numbers do.
-  var name: String { "\(Self.padded(start))-\(Self.padded(end))" + (isLast ? ".last" : "") }
+  var name: String {
+    "\(Self.padded(start))-\(Self.padded(end))" + (moment.map { "-\($0.milliseconds)" } ?? "") + (isLast ? ".last" : "")
+  }
   private static func padded(_ number: Int64) -> String {
     let digits = String(number)
     return String(repeating: "0", count: max(0, 16 - digits.count)) + digits

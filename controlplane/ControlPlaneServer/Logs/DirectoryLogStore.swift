@@ -7,13 +7,16 @@ import Synchronization
   import Darwin
 #endif
 
-/// Logs in one directory of the control plane: one file for each run, and beside it, once it is whole, an empty one that says so.
+/// Logs in one directory of the control plane: one file for each run, and beside it, once it is whole, a small one that says so, and when
+/// its last bytes came. A log that came in several pieces has a third, of when the others came: these times are not worth waiting for a
+/// disk, and may be lost in a crash.
 ///
 /// Appends of many runs share one round of `fsync`: a chunk waits for the round after its write, never for one of its own.
 public final class DirectoryLogStore: LogStore {
   private let root: String
   private let notifier = LogNotifier()
   private let rounds = SyncRounds()
+  private let now: @Sendable () -> Timestamp
   /// Serialises the writers of one run: `locks[run mod count]`.
   private let locks: [Lock] = (0..<64).map { _ in Lock() }
 
@@ -22,8 +25,13 @@ public final class DirectoryLogStore: LogStore {
   }
 
   /// - Parameter directory: Created with mode 0700 when missing.
-  public init(directory: String) async throws {
+  public convenience init(directory: String) async throws {
+    try await self.init(directory: directory) { .wallClock }
+  }
+
+  init(directory: String, now: @escaping @Sendable () -> Timestamp) async throws {
     root = directory
+    self.now = now
     try await Files.blocking {
       for shard in 0..<256 {
         let digits = String(shard, radix: 16)
@@ -49,7 +57,8 @@ public final class DirectoryLogStore: LogStore {
     let end = written.position.offset
     if last, !written.position.isComplete {
       try await Files.blocking { [self] in
-        try Files.replace(seal(run), with: Array("\(end)\n".utf8), temporary: seal(run) + ".partial")
+        let line = LogTimes.line(.init(end: end, moment: now()))
+        try Files.replace(seal(run), with: Array(line.utf8), temporary: seal(run) + ".partial")
       }
     } else if written.isNew {
       try await Files.blocking { [self] in try Files.syncDirectory(shard(run)) }
@@ -92,9 +101,22 @@ public final class DirectoryLogStore: LogStore {
     }
   }
 
+  public func times(_ run: RunID) async throws -> LogTimes {
+    try await Files.blocking { [self] in
+      var marks: [LogTimes.Mark] = []
+      for file in [times(of: run), seal(run)] {
+        guard let descriptor = try Files.openExisting(file, O_RDONLY) else { continue }
+        defer { _ = close(descriptor) }
+        let bytes = try Files.read(descriptor, at: 0, count: Int(try Files.size(of: descriptor, file)), file)
+        marks += LogTimes(lines: bytes).marks
+      }
+      return LogTimes(marks)
+    }
+  }
+
   public func delete(_ run: RunID) async throws {
     try await Files.blocking { [self] in
-      for file in [path(run), seal(run)] where unlink(file) != 0 && errno != ENOENT {
+      for file in [path(run), seal(run), times(of: run)] where unlink(file) != 0 && errno != ENOENT {
         throw Files.failure("unlink", file)
       }
     }
@@ -126,7 +148,11 @@ public final class DirectoryLogStore: LogStore {
         _ = close(descriptor)
         return Written(position: LogPosition(offset: size, isComplete: true), descriptor: nil, isNew: false)
       }
-      if !fresh.isEmpty { try Files.write(fresh, to: descriptor, at: size, path(run)) }
+      if !fresh.isEmpty {
+        try Files.write(fresh, to: descriptor, at: size, path(run))
+        // The seal says when the last bytes came: most logs come in one piece, and need no further file.
+        if !last { try note(size + Int64(fresh.count), of: run) }
+      }
       return Written(
         position: LogPosition(offset: size + Int64(fresh.count), isComplete: false), descriptor: descriptor,
         isNew: isNew)
@@ -136,8 +162,16 @@ public final class DirectoryLogStore: LogStore {
     }
   }
 
+  private func note(_ end: Int64, of run: RunID) throws {
+    let descriptor = try Files.open(times(of: run), O_WRONLY | O_CREAT)
+    defer { _ = close(descriptor) }
+    let line = LogTimes.line(.init(end: end, moment: now()))
+    try Files.write(line.utf8, to: descriptor, at: try Files.size(of: descriptor, times(of: run)), times(of: run))
+  }
+
   private func shard(_ run: RunID) -> String { root + "/" + run.hexadecimal.suffix(2) }
   private func path(_ run: RunID) -> String { "\(shard(run))/\(run.hexadecimal).log" }
+  private func times(of run: RunID) -> String { "\(shard(run))/\(run.hexadecimal).times" }
   private func seal(_ run: RunID) -> String { "\(shard(run))/\(run.hexadecimal).complete" }
 }
 

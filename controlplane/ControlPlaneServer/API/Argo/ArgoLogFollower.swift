@@ -9,6 +9,8 @@ struct ArgoLogFollower {
   struct Line: Hashable, Sendable {
     var pod: String
     var content: String
+    /// When it came; nil where nobody asked (`ArgoLogFollower.keepsTimes`).
+    var moment: Timestamp?
   }
 
   private struct Place {
@@ -26,6 +28,10 @@ struct ArgoLogFollower {
   /// nil once the logs that were there at first have been read.
   private var tailLines: Int?
   private let isPrevious: Bool
+  /// Lines that came before it are passed over.
+  private let since: Timestamp?
+  /// Whether lines say when they came.
+  private let keepsTimes: Bool
   /// Of a run that is over the rest is still on its way, as of the last `pull`.
   private(set) var isArriving = false
 
@@ -35,7 +41,13 @@ struct ArgoLogFollower {
   /// - Parameters:
   ///   - tailLines: Of what is there at the first `pull`, only that many lines of each pod; nil for all.
   ///   - isPrevious: What the run before the newest one wrote: of a task that began again.
-  init(services: APIServices, tailLines: Int?, isPrevious: Bool = false) {
+  ///   - since: Lines that came before it are passed over, and are none of `tailLines`.
+  ///   - keepsTimes: Whether lines are to say when they came.
+  init(
+    services: APIServices, tailLines: Int?, isPrevious: Bool = false, since: Timestamp? = nil, keepsTimes: Bool = false
+  ) {
+    self.since = since
+    self.keepsTimes = keepsTimes || since != nil
     self.services = services
     self.tailLines = tailLines
     self.isPrevious = isPrevious
@@ -77,10 +89,13 @@ struct ArgoLogFollower {
   @concurrent
   mutating func flush(of workflow: LoadedWorkflow, _ emit: @concurrent (Line) async throws -> Void) async throws {
     for node in workflow.nodes {
-      guard let partial = places[node.id]?.partial, !partial.isEmpty else { continue }
+      guard let place = places[node.id], !place.partial.isEmpty else { continue }
       places[node.id]!.partial = []
       let pod = ArgoNames.nodeID(workflow: workflow.row.name, node: node.name)
-      try await emit(Line(pod: pod, content: String(decoding: partial, as: UTF8.self)))
+      let times = keepsTimes ? try await services.logs.times(place.run) : LogTimes()
+      let line = Line(
+        pod: pod, content: String(decoding: place.partial, as: UTF8.self), moment: times.moment(of: place.offset - 1))
+      if isWanted(line) { try await emit(line) }
     }
   }
 
@@ -93,6 +108,9 @@ struct ArgoLogFollower {
     let pod = ArgoNames.nodeID(workflow: workflow, node: node.name)
     // Asked before the log is read: what arrives in between is read the next time.
     let isOver = Self.isOver(run)
+    // Of logs from before times were noted: when the run was there.
+    let ageless = run.finishedAt ?? run.startedAt
+    var times = LogTimes()
     while true {
       let slice = try await services.logs.read(run.id, from: place.offset, count: 64 << 10)
       if slice.bytes.isEmpty {
@@ -101,16 +119,20 @@ struct ArgoLogFollower {
         break
       }
       place.offset = slice.offset + Int64(slice.bytes.count)
-      for byte in slice.bytes {
+      if keepsTimes { times = try await services.logs.times(run.id) }
+      for (index, byte) in slice.bytes.enumerated() {
         if byte == UInt8(ascii: "\n") || place.partial.count >= Self.lineBytesMax {
-          try await put(Line(pod: pod, content: String(decoding: place.partial, as: UTF8.self)), emit)
+          let moment = keepsTimes ? times.moment(of: slice.offset + Int64(index)) ?? ageless : nil
+          try await put(Line(pod: pod, content: String(decoding: place.partial, as: UTF8.self), moment: moment), emit)
           place.partial.removeAll(keepingCapacity: true)
         }
         if byte != UInt8(ascii: "\n") { place.partial.append(byte) }
       }
     }
     if place.isComplete, !place.partial.isEmpty {
-      try await put(Line(pod: pod, content: String(decoding: place.partial, as: UTF8.self)), emit)
+      if keepsTimes { times = try await services.logs.times(run.id) }
+      let moment = keepsTimes ? times.moment(of: place.offset - 1) ?? ageless : nil
+      try await put(Line(pod: pod, content: String(decoding: place.partial, as: UTF8.self), moment: moment), emit)
       place.partial = []
     }
     places[node.id] = place
@@ -121,9 +143,15 @@ struct ArgoLogFollower {
 
   @concurrent
   private mutating func put(_ line: Line, _ emit: @concurrent (Line) async throws -> Void) async throws {
+    guard isWanted(line) else { return }
     guard tail != nil, let tailLines else { return try await emit(line) }
     tail!.append(line)
     if tail!.count > tailLines { tail!.removeFirst() }
+  }
+
+  private func isWanted(_ line: Line) -> Bool {
+    guard let since else { return true }
+    return line.moment.map { $0 >= since } ?? true
   }
 
   /// A log that nobody seals is over when its run is: at once when the cluster was lost with it, else after the time that the last

@@ -164,48 +164,68 @@ extension APIServer {
     {
       throw FederationError(.notFound, "workflow \(first.row.name) has no pod \(pod.prefix(200))")
     }
+    return ArgoStreamWriter.response(to: request) { stream in
+      try await logLines(first, options) {
+        try await stream.comment()
+      } send: { line in
+        try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
+      }
+    }
+  }
+
+  /// Hands over the lines that are wanted, until there can be no more.
+  ///
+  /// - Parameter idle: called now and then while nothing comes.
+  @concurrent
+  func logLines(
+    _ first: LoadedWorkflow, _ options: ArgoLogOptions, idle: @concurrent () async throws -> Void,
+    send: @concurrent (ArgoLogFollower.Line) async throws -> Void
+  ) async throws {
     let reference = WorkflowReference(project: first.row.project, name: first.row.name)
     let labels = PodLabels(first.row)
-    return ArgoStreamWriter.response(to: request) { stream in
-      try services.changes.enter()
-      defer { services.changes.leave() }
-      var follower = ArgoLogFollower(
-        services: services, tailLines: options.tailLines, isPrevious: options.isPrevious)
-      var bytes: [String: Int64] = [:]
-      var known = first
-      var version = services.changes.version
-      var quietSince = ContinuousClock.now
-      let began = ContinuousClock.now
-      @concurrent func put(_ line: ArgoLogFollower.Line) async throws {
-        guard bytes[line.pod, default: 0] < options.bytesMax ?? .max,
-          options.pattern?.isFound(in: line.content) ?? true
-        else { return }
-        bytes[line.pod, default: 0] += Int64(line.content.utf8.count) + 1
-        try await stream.send(["content": .string(line.content), "podName": .string(line.pod)])
+    try services.changes.enter()
+    defer { services.changes.leave() }
+    var follower = ArgoLogFollower(
+      services: services, tailLines: options.tailLines, isPrevious: options.isPrevious, since: options.since,
+      keepsTimes: options.showsTimes)
+    var bytes: [String: Int64] = [:]
+    var known = first
+    var version = services.changes.version
+    var quietSince = ContinuousClock.now
+    let began = ContinuousClock.now
+    @concurrent func put(_ line: ArgoLogFollower.Line) async throws {
+      guard bytes[line.pod, default: 0] < options.bytesMax ?? .max,
+        options.pattern?.isFound(in: line.content) ?? true
+      else { return }
+      var line = line
+      if options.showsTimes, let moment = line.moment {
+        line.content = RFC3339.formatMilliseconds(moment) + " " + line.content
+      }
+      bytes[line.pod, default: 0] += Int64(line.content.utf8.count) + 1
+      try await send(line)
+      quietSince = .now
+    }
+    while true {
+      let isChosen = { (node: NodeRecord) in
+        options.conditions.isEmpty || options.conditions.allSatisfy { $0.holds(for: labels.labels(of: node)) }
+      }
+      let isComplete = try await follower.pull(known, options.pod, where: isChosen, put)
+      if isComplete || services.changes.isClosed { return }
+      if !options.isFollowing || options.isPrevious {
+        // The output of a run that has just ended follows its end by a moment: who asks right then wants it whole.
+        guard follower.isArriving, .now - began < .seconds(5) else {
+          return try await follower.flush(of: known, put)
+        }
+      }
+      await services.changes.wait(after: version, timeout: .milliseconds(500))
+      if .now - quietSince > .seconds(15) {
+        try await idle()
         quietSince = .now
       }
-      while true {
-        let isChosen = { (node: NodeRecord) in
-          options.conditions.isEmpty || options.conditions.allSatisfy { $0.holds(for: labels.labels(of: node)) }
-        }
-        let isComplete = try await follower.pull(known, options.pod, where: isChosen, put)
-        if isComplete || services.changes.isClosed { return }
-        if !options.isFollowing || options.isPrevious {
-          // The output of a run that has just ended follows its end by a moment: who asks right then wants it whole.
-          guard follower.isArriving, .now - began < .seconds(5) else {
-            return try await follower.flush(of: known, put)
-          }
-        }
-        await services.changes.wait(after: version, timeout: .milliseconds(500))
-        if .now - quietSince > .seconds(15) {
-          try await stream.comment()
-          quietSince = .now
-        }
-        guard services.changes.version != version else { continue }
-        version = services.changes.version
-        guard let loaded = try await services.store.workflow(reference) else { return }
-        known = loaded
-      }
+      guard services.changes.version != version else { continue }
+      version = services.changes.version
+      guard let loaded = try await services.store.workflow(reference) else { return }
+      known = loaded
     }
   }
 }
@@ -227,44 +247,64 @@ struct ArgoLogOptions: Sendable {
   var isPrevious: Bool
   static let tailLinesMax = 10_000
 
-  /// - Parameter podName: where the path names it.
-  init(_ request: Request, podName: String? = nil) throws {
+  /// Lines that came before it are none; nil: all are.
+  var since: Timestamp?
+  /// Whether each line begins with when it came.
+  var showsTimes: Bool
+
+  /// - Parameters:
+  ///   - podName: where the path names it.
+  ///   - prefix: of the names of Kubernetes' own options.
+  init(_ request: Request, podName: String? = nil, prefix: String = "logOptions.") throws {
     func given(_ name: String) -> String? { request.query(name).flatMap { $0.isEmpty ? nil : $0 } }
-    for name in ["sinceSeconds", "sinceTime", "sinceTime.seconds", "sinceTime.nanos"]
-    where given("logOptions.\(name)") != nil {
-      throw Self.unknownMoments(name)
-    }
-    if try request.flag("logOptions.timestamps") { throw Self.unknownMoments("timestamps") }
-    if let stream = given("logOptions.stream"), stream != "All" {
+    if let stream = given(prefix + "stream"), stream != "All" {
       throw FederationError(
-        .invalidArgument, "logOptions.stream is All: a task's output is one, not \(stream.prefix(40))")
+        .invalidArgument, "\(prefix)stream is All: a task's output is one, not \(stream.prefix(40))")
     }
-    isPrevious = try request.flag("logOptions.previous")
+    since = try Self.since(prefix, given)
+    showsTimes = try request.flag(prefix + "timestamps")
+    isPrevious = try request.flag(prefix + "previous")
     conditions = try LabelCondition.selector(given("selector") ?? "")
     pattern = try given("grep").map { try LinePattern($0) }
-    bytesMax = try given("logOptions.limitBytes").map { text in
+    bytesMax = try given(prefix + "limitBytes").map { text in
       guard let count = Int64(text), count > 0 else {
-        throw FederationError(.invalidArgument, "logOptions.limitBytes is a positive number")
+        throw FederationError(.invalidArgument, "\(prefix)limitBytes is a positive number")
       }
       return count
     }
-    if let container = given("logOptions.container"), container != "main" {
+    if let container = given(prefix + "container"), container != "main" {
       throw FederationError(.invalidArgument, "tasks have one container, main, and none called \(container.prefix(80))")
     }
     pod = podName ?? given("podName")
-    isFollowing = try request.flag("logOptions.follow")
-    tailLines = try given("logOptions.tailLines").map { text in
+    isFollowing = try request.flag(prefix + "follow")
+    tailLines = try given(prefix + "tailLines").map { text in
       guard let count = Int(text), (0...Self.tailLinesMax).contains(count) else {
-        throw FederationError(.invalidArgument, "logOptions.tailLines is a number from 0 to \(Self.tailLinesMax)")
+        throw FederationError(.invalidArgument, "\(prefix)tailLines is a number from 0 to \(Self.tailLinesMax)")
       }
       return count
     }
   }
-}
 
-extension ArgoLogOptions {
-  private static func unknownMoments(_ name: String) -> FederationError {
-    FederationError(.invalidArgument, "logOptions.\(name) is not supported: when a line was written is not kept")
+  /// - Source: Kubernetes API v1, PodLogOptions; Argo's clients write a moment as seconds and nanoseconds, too.
+  private static func since(_ prefix: String, _ given: (String) -> String?) throws -> Timestamp? {
+    let times = ["sinceSeconds", "sinceTime", "sinceTime.seconds"].filter { given(prefix + $0) != nil }
+    guard let name = times.first else { return nil }
+    guard times.count == 1, let text = given(prefix + name) else {
+      throw FederationError(.invalidArgument, "at most one of \(prefix)sinceSeconds and sinceTime is given")
+    }
+    if name == "sinceTime" {
+      if let moment = RFC3339.parse(text) { return moment }
+      throw FederationError(
+        .invalidArgument, "\(prefix)sinceTime is a moment like 2026-01-31T08:00:00Z, not \(text.prefix(40))")
+    }
+    let range: ClosedRange<Int64> = name == "sinceSeconds" ? 1...10_000_000_000 : 0...10_000_000_000
+    let nanoseconds = Int64(given(prefix + "sinceTime.nanos") ?? "0")
+    guard let seconds = Int64(text), range.contains(seconds), let nanoseconds, (0..<1_000_000_000).contains(nanoseconds)
+    else {
+      throw FederationError(.invalidArgument, "\(prefix)\(name) is a whole number of seconds, not \(text.prefix(40))")
+    }
+    if name == "sinceSeconds" { return Timestamp.wallClock + .seconds(-seconds) }
+    return Timestamp(milliseconds: seconds * 1000 + nanoseconds / 1_000_000)
   }
 }
 

@@ -246,25 +246,33 @@ extension APIServer {
 
   private func podLog(_ request: Request, _ context: APIContext) async throws -> Response {
     let pod = try await pod(context)
-    if let container = request.query("container"), !["", "main"].contains(container) {
-      throw FederationError(.invalidArgument, "tasks have one container, main, and none called \(container.prefix(80))")
-    }
+    let options = try ArgoLogOptions(request, podName: pod.name, prefix: "")
     guard let run = pod.run else {
       throw FederationError(.invalidArgument, "container \"main\" in pod \"\(pod.name)\" is waiting to start")
     }
-    let tail = try request.query("tailLines").map { text in
-      guard let count = Int(text), (0...ArgoLogOptions.tailLinesMax).contains(count) else {
-        throw FederationError(.invalidArgument, "tailLines is a number from 0 to \(ArgoLogOptions.tailLinesMax)")
+    // What is asked line by line; else the bytes are handed on as they are.
+    if options.since != nil || options.showsTimes || options.isPrevious || options.bytesMax != nil {
+      guard let loaded = try await services.store.workflow(uid: pod.workflow.uid) else {
+        throw FederationError(.notFound, "pods \"\(pod.name)\" not found")
       }
-      return count
+      return Response(
+        status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
+        body: ResponseBody { writer in
+          var writer = writer
+          try await logLines(loaded, options) {
+          } send: { line in
+            try await writer.write(ByteBuffer(string: line.content + "\n"))
+          }
+          try await writer.finish(nil)
+        })
     }
-    let source = LogSource(services: services, run: run.id, isFollowing: try request.flag("follow"))
+    let source = LogSource(services: services, run: run.id, isFollowing: options.isFollowing)
     return Response(
       status: .ok, headers: [.contentType: "text/plain; charset=utf-8"],
       body: ResponseBody { writer in
         try services.changes.enter()
         defer { services.changes.leave() }
-        let start = try await tail.asyncMap { try await source.beginning(ofLast: $0) } ?? 0
+        let start = try await options.tailLines.asyncMap { try await source.beginning(ofLast: $0) } ?? 0
         _ = try await source.read(from: start) {
           try await writer.write(ByteBuffer(bytes: $0.bytes))
         } idle: {

@@ -71,7 +71,8 @@ extension OpenAPI {
 
   static let argoLogOptions = [
     "podName", "grep", "selector", "logOptions.container", "logOptions.follow", "logOptions.tailLines",
-    "logOptions.limitBytes", "logOptions.previous",
+    "logOptions.limitBytes", "logOptions.previous", "logOptions.sinceSeconds", "logOptions.sinceTime",
+    "logOptions.sinceTime.seconds", "logOptions.sinceTime.nanos", "logOptions.timestamps",
   ]
 
   private static let kubernetesOperations: [String: Operation] = {
@@ -83,7 +84,9 @@ extension OpenAPI {
       "POST \(namespace)/secrets": Operation(status: 201), "GET \(namespace)/secrets": Operation(),
       "GET \(namespace)/pods/:name": Operation(),
       "GET \(namespace)/pods/:name/log": Operation(
-        query: ["container", "follow", "tailLines"], contentType: "text/plain"),
+        query: [
+          "container", "follow", "limitBytes", "previous", "sinceSeconds", "sinceTime", "tailLines", "timestamps",
+        ], contentType: "text/plain"),
     ]
     for kind in ["configmaps", "secrets"] {
       for verb in ["GET", "PUT", "DELETE"] { all["\(verb) \(namespace)/\(kind)/:name"] = Operation() }
