@@ -48,6 +48,20 @@ extension Integration {
       return options
     }
 
+    @Test("submitit's functions run as jobs and arrays; failures and cancellations are told as on a Slurm cluster")
+    func submitit() async throws {
+      guard let python = try await ArgoClientTests.python() else { return }
+      try await Self.check("submitit_program.py", [], Self.options(python))
+    }
+
+    @Test("dask-jobqueue's workers are jobs, which reach their scheduler and go when they are not wanted")
+    func dask() async throws {
+      guard let python = try await ArgoClientTests.python() else { return }
+      var options = Self.options(python)
+      options.agents[0].keys["network"] = "host"
+      try await Self.check("dask_program.py", [], options)
+    }
+
     @Test("Snakemake's plugin for Slurm runs a workflow whose files travel with its jobs")
     func snakemakeStaged() async throws {
       guard let python = try await ArgoClientTests.python() else { return }

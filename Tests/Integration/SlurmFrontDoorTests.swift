@@ -148,6 +148,23 @@ extension Integration {
       }
     }
 
+    @Test("what a job has written until it is cancelled comes back, as on Slurm")
+    func cancelled() async throws {
+      try await Federation.with { federation in
+        let desk = try Desk(federation, "cancelled")
+        let number = try await desk.sbatch(
+          "-o", "c.out", "-e", "c.err", "--wrap", "echo half >half.txt; echo oops >&2; echo begun; sleep 600")
+        try await poll("it has begun", timeout: .seconds(60)) {
+          try await desk.run("job", "log", "\(number)").output.contains("begun")
+        }
+        #expect(try await desk.run("scancel", "\(number)").code == 0)
+        try await desk.ended(number)
+        #expect(desk.read("half.txt") == "half\n" && desk.read("c.err") == "oops\n")
+        #expect(desk.read("c.out")?.hasPrefix("begun\nslurmstepd: error: *** JOB \(number) ON ") == true)
+        #expect(try await desk.sacct(number, "State") == ["CANCELLED"])
+      }
+    }
+
     @Test("I10: jobs wait for each other by their ends, and say so; held ones wait for their release")
     func dependencies() async throws {
       try await Federation.with { federation in
@@ -209,17 +226,20 @@ extension Integration {
           return (code, output.trimmingCharacters(in: .whitespacesAndNewlines))
         }
         let (_, text) = try await submit(
-          "-e", "err.txt", "--wrap", "pwd; cat ../tools.txt; echo made >new.txt; echo wrong >&2; sleep 600")
+          "-e", "err.txt", "--wrap", "pwd; cat ../tools.txt; echo wrong >&2; echo made >new.txt; sleep 600")
         let number = try #require(Int64(text), "\(text)")
         // The file is there while the job runs, and nobody has fetched it.
         try await poll("the job has written into the directory", timeout: .seconds(60)) {
           (try? String(contentsOfFile: shared + "/ann/new.txt", encoding: .utf8)) == "made\n"
         }
         #expect(try await desk.run("squeue", "-h", "-j", "\(number)", "-o", "%N").output == "two")
+        let early = try String(contentsOfFile: shared + "/ann/slurm-\(number).out", encoding: .utf8)
+        #expect(early == "\(shared)/ann\noutside\n")
+        #expect(try String(contentsOfFile: shared + "/ann/err.txt", encoding: .utf8) == "wrong\n")
         #expect(try await desk.run("scancel", "\(number)").code == 0)
         try await desk.ended(number)
         let output = try String(contentsOfFile: shared + "/ann/slurm-\(number).out", encoding: .utf8)
-        #expect(output.hasPrefix("\(shared)/ann\noutside\n"), "\(output)")
+        #expect(output.hasPrefix(early + "slurmstepd: error: *** JOB \(number) ON two CANCELLED AT"), "\(output)")
         let (_, second) = try await submit("-e", "err.txt", "--wrap", "echo wrong >&2; test ! -e .fubini-script")
         try await desk.ended(try #require(Int64(second), "\(second)"))
         #expect(try String(contentsOfFile: shared + "/ann/err.txt", encoding: .utf8) == "wrong\n")
@@ -261,7 +281,8 @@ extension Integration {
         #expect(late.code == 2 && late.output.contains("limit.json cannot be read"), "\(late)")
         try desk.write("limit.json", #"{"max_run_time": 1}"#)
         let limited = try await desk.run(
-          "job", "submit", "-c", "sleep 300", "-m", "any", "-t", "c1_m1_cpu", "-p", "input", "-n", "late", "-i",
+          "job", "submit", "-c", "echo half >half.txt; sleep 300", "-m", "any", "-t", "c1_m1_cpu", "-p", "input", "-n",
+          "late", "-i",
           "limit.json", "-o", "name", "--project_id", "default")
         let other = try #require(limited.output.split(separator: "\n").compactMap { Int64($0) }.last, "\(limited)")
         try await poll("job \(number) has ended", timeout: .seconds(60)) {
@@ -281,6 +302,8 @@ extension Integration {
           try await desk.run("squeue", "-h", "-j", "\(other)").output.isEmpty
         }
         #expect(try await desk.sacct(other, "State") == ["TIMEOUT"])
+        let partial = try await desk.run("job", "download", "\(other)", "-p", "results")
+        #expect(partial.code == 0 && desk.read("results/\(other)/half.txt") == "half\n", "\(partial)")
         #expect(try await desk.run("job", "list", "-f", "-q").output == "\(other)")
         let third = try await desk.run(
           "job", "submit", "-c", "sleep 300", "-m", "any", "-t", "c1_m1_cpu", "-p", "input", "-o", "name",

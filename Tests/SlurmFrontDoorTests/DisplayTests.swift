@@ -81,6 +81,12 @@ struct DisplayTests {
     #expect(
       AccountingFormat.standard.line(done, .columns, Self.moment)
         == "         123 train-the+        gpu    science          1     FAILED      3:0 \n")
+    // As AiiDA asks: what nobody measures is empty.
+    var wide = done
+    (wide.nodes, wide.cpus, wide.memoryMebibytes) = (2, 8, 500)
+    #expect(
+      try AccountingFormat("AllocTRES,AveCPUFreq,MaxRSSTask,QOSRAW,NNodes").line(wide, .parsable2("|"), Self.moment)
+        == "cpu=8,mem=1000M,node=2||||2\n")
     let format = try AccountingFormat("JobIdRaw,State,elapsed,ExitCode")
     #expect(format.line(done, .parsable2("|"), Self.moment) == "123|FAILED|00:01:05|3:0\n")
     #expect(format.line(done, .parsable("|"), Self.moment) == "123|FAILED|00:01:05|3:0|\n")

@@ -10,6 +10,8 @@ public struct JobDetails: Hashable, Sendable, Codable {
   public var qos: String
   /// nil: one.
   public var nodes: Int64?
+  /// Whether the job writes its output into its file by itself, unless it has a log.
+  public var isDirect: Bool?
   /// Of all nodes, as `gpus`.
   public var cpus: Int64
   public var tasks: Int64
@@ -40,9 +42,11 @@ public struct JobDetails: Hashable, Sendable, Codable {
     user: String, host: String, account: String, partition: String, qos: String, cpus: Int64, tasks: Int64,
     memoryMebibytes: Int64?, gpus: Int64, timeLimitSeconds: Int64?, directory: String, command: String,
     output: String, error: String?, appends: Bool, comment: String, constraint: String, licences: String,
-    reservation: String, requeues: Bool, indices: [Int32]?, parallelism: Int?, notes: [String], nodes: Int64? = nil
+    reservation: String, requeues: Bool, indices: [Int32]?, parallelism: Int?, notes: [String], nodes: Int64? = nil,
+    isDirect: Bool? = nil
   ) {
     self.nodes = nodes
+    self.isDirect = isDirect
     self.user = user
     self.host = host
     self.account = account

@@ -17,7 +17,11 @@ public struct AccountingFormat: Hashable, Sendable {
 
   public static var fieldNames: [String] { names.values.map(\.heading).sorted() }
 
-  static let names: [String: (field: JobField, heading: String, width: Int)] = [
+  static let names = told.merging(
+    untold.split(whereSeparator: \.isWhitespace).map { ($0.lowercased(), (.nothing, String($0), 10)) }
+  ) { told, _ in told }
+
+  private static let told: [String: (field: JobField, heading: String, width: Int)] = [
     // Nobody measures these here; Slurm shows them so where nothing gathers them.
     "averss": (.nothing, "AveRSS", 10), "avecpu": (.nothing, "AveCPU", 10), "maxrss": (.nothing, "MaxRSS", 10),
     "maxvmsize": (.nothing, "MaxVMSize", 10), "systemcpu": (.noTime, "SystemCPU", 10),
@@ -25,7 +29,9 @@ public struct AccountingFormat: Hashable, Sendable {
     "cputime": (.cpuTime, "CPUTime", 10), "cputimeraw": (.cpuSeconds, "CPUTimeRAW", 10),
     "account": (.account, "Account", 10), "alloccpus": (.allocatedCPUs, "AllocCPUS", 10),
     "allocnodes": (.allocatedNodes, "AllocNodes", 10), "cluster": (.cluster, "Cluster", 10),
-    "comment": (.comment, "Comment", 14), "derivedexitcode": (.derivedExit, "DerivedExitCode", 15),
+    "alloctres": (.resources, "AllocTRES", 10), "reqtres": (.resources, "ReqTRES", 10),
+    "constraints": (.features, "Constraints", 18), "comment": (.comment, "Comment", 14),
+    "derivedexitcode": (.derivedExit, "DerivedExitCode", 15),
     "elapsed": (.elapsed, "Elapsed", 10), "elapsedraw": (.elapsedRaw, "ElapsedRaw", 10),
     "eligible": (.eligibleTime, "Eligible", 19), "end": (.endTime, "End", 19), "exitcode": (.exitCode, "ExitCode", 8),
     "jobid": (.id, "JobID", 12), "jobidraw": (.rawID, "JobIDRaw", 12), "jobname": (.name, "JobName", 10),
@@ -39,6 +45,18 @@ public struct AccountingFormat: Hashable, Sendable {
     "timelimit": (.limitLong, "Timelimit", 10),
     "timelimitraw": (.limitRaw, "TimelimitRaw", 12), "user": (.user, "User", 9), "workdir": (.directory, "WorkDir", 20),
   ]
+
+  /// What `sacct` can be asked for and nobody tells here: empty, as where nothing gathers it.
+  private static let untold = """
+    AdminComment AssocID AveCPUFreq AveDiskRead AveDiskWrite AvePages AveVMSize BlockID ConsumedEnergy
+    ConsumedEnergyRaw Container DBIndex Flags GID Group Layout MaxDiskRead MaxDiskReadNode MaxDiskReadTask
+    MaxDiskWrite MaxDiskWriteNode MaxDiskWriteTask MaxPages MaxPagesNode MaxPagesTask MaxRSSNode MaxRSSTask
+    MaxVMSizeNode MaxVMSizeTask McsLabel MinCPU MinCPUNode MinCPUTask QOSRAW ReqCPUFreq ReqCPUFreqGov ReqCPUFreqMax
+    ReqCPUFreqMin ReservationId Reserved ResvCPU ResvCPURAW SubmitLine Suspended SystemComment
+    TRESUsageInAve TRESUsageInMax TRESUsageInMaxNode TRESUsageInMaxTask TRESUsageInMin TRESUsageInMinNode
+    TRESUsageInMinTask TRESUsageInTot TRESUsageOutAve TRESUsageOutMax TRESUsageOutMaxNode TRESUsageOutMaxTask
+    TRESUsageOutMin TRESUsageOutMinNode TRESUsageOutMinTask TRESUsageOutTot UID WCKey WCKeyID
+    """
 
   /// Names in any case, each with `%WIDTH` or `%-WIDTH` for the left.
   public init(_ text: String) throws(SlurmRefusal) {

@@ -19,7 +19,8 @@ enum JobField: Hashable, Sendable {
   case startTime, state, compactState, submitTime, timeLeft, timeLimit, timeUsed, user, userID, directory, gres, output
   case error, exitCode, cluster, empty, zero, tasks, requiredNodes, oversubscribe, elapsed, sacctState, eligibleTime
   case nothing, noTime, cpuSeconds, cpuTime, notSaid, any, anySockets
-  case limitLong, allocatedCPUs, allocatedNodes, rawID, derivedExit, elapsedRaw, limitRaw, message, workflow, minimum
+  case resources, limitLong, allocatedCPUs, allocatedNodes, rawID, derivedExit, elapsedRaw, limitRaw, message, workflow,
+    minimum
 
   func value(_ line: JobLine, _ moment: DisplayMoment) -> String {
     switch self {
@@ -72,6 +73,7 @@ enum JobField: Hashable, Sendable {
     case .limitLong: line.timeLimitSeconds.map { SlurmTime.long($0) } ?? (line.step == nil ? "UNLIMITED" : "")
     case .allocatedCPUs: line.startedAt == nil ? "0" : "\(line.cpus)"
     case .allocatedNodes: line.startedAt == nil ? "0" : "\(line.nodes)"
+    case .resources: line.resources
     case .elapsedRaw: "\(line.elapsedSeconds(moment.now))"
     case .limitRaw: line.timeLimitSeconds.map { "\($0 / 60)" } ?? ""
     case .message: line.message

@@ -71,6 +71,12 @@ public struct JobLine: Hashable, Sendable, Codable {
     return [line]
   }
 
+  /// `cpu=4,mem=1000M,node=2`: of all nodes.
+  var resources: String {
+    let memory = memoryMebibytes.map { ",mem=\(MemorySize.text(mebibytes: $0 * nodes))" } ?? ""
+    return "cpu=\(cpus)\(memory),node=\(nodes)" + (gpus > 0 ? ",gres/gpu=\(gpus)" : "")
+  }
+
   /// `5`, and of those that wait `5-9%2`.
   var taskText: String {
     let isWaiting = state == .pending && startedAt == nil

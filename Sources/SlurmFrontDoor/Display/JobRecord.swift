@@ -10,8 +10,6 @@ public enum JobRecord {
       if let limit = line.parallelism { id += " ArrayTaskThrottle=\(limit)" }
     }
     let limit = line.timeLimitSeconds.map { SlurmTime.long($0) } ?? "UNLIMITED"
-    let memory = line.memoryMebibytes.map { ",mem=\(MemorySize.text(mebibytes: $0 * line.nodes))" } ?? ""
-    let gpus = line.gpus > 0 ? ",gres/gpu=\(line.gpus)" : ""
     var lines = [
       "\(id) JobName=\(line.name)", "UserId=\(line.user) Account=\(line.account) QOS=\(line.qos)",
       "JobState=\(line.state.rawValue) Reason=\(line.reason) "
@@ -23,7 +21,7 @@ public enum JobRecord {
       "Partition=\(line.partition) AllocNode:Sid=\(line.host):0",
       "NodeList=\(line.cluster)",
       "NumNodes=\(line.nodes) NumCPUs=\(line.cpus) NumTasks=\(line.taskCount)",
-      "TRES=cpu=\(line.cpus)\(memory),node=\(line.nodes)\(gpus)",
+      "TRES=\(line.resources)",
     ]
     if !line.constraint.isEmpty { lines.append("Features=\(line.constraint)") }
     if !line.comment.isEmpty { lines.append("Comment=\(line.comment)") }

@@ -23,6 +23,22 @@ public struct JobDocument: Sendable {
   public var outputFiles: [String] = []
   /// The directory is used in place: no file goes along or comes back.
   public var shared: SharedDirectory?
+  /// What a job that works in place writes at once: patterns of its output and, where that is another file, of its standard error.
+  /// nil: they come back.
+  public var direct: (output: String, error: String)? {
+    guard let shared else { return nil }
+    let output = request.output ?? FileNamePattern.standard(isArray: request.array != nil).text
+    let error = request.error == request.output ? nil : request.error
+    let patterns = [output] + (error.map { [$0] } ?? [])
+    // The node's name is another one to who reads, and a backslash is another language.
+    guard
+      patterns.allSatisfy({ pattern in
+        absolute(pattern).hasPrefix(shared.path + "/") && !pattern.contains("\\") && !pattern.contains(/%[0-9]*N/)
+          && !pattern.contains("..")
+      })
+    else { return nil }
+    return (absolute(output), error.map(absolute) ?? "")
+  }
 
   /// A data set that it reads.
   public struct Mount: Hashable, Sendable {
@@ -126,6 +142,8 @@ public struct JobDocument: Sendable {
       ("FUBINI_DIR", directory), ("FUBINI_INPUT", request.input.map(absolute) ?? ""),
       ("FUBINI_STDERR", request.error == nil || request.error == request.output ? "" : "1"),
       ("FUBINI_IN_PLACE", shared == nil ? "" : "1"), ("FUBINI_OUT", outputFiles.joined(separator: "\n")),
+      ("FUBINI_OUTPUT", direct?.output ?? ""), ("FUBINI_ERROR", direct?.error ?? ""),
+      ("FUBINI_APPENDS", request.appends ? "1" : ""),
     ]
     environment += warning
     // Nobody's text may be taken for a tag; a variable's value cannot be told apart from one.
@@ -203,7 +221,11 @@ public struct JobDocument: Sendable {
 
   private var federation: JSONValue {
     // What the script leaves goes home, so it is in the repository when the job is seen to have ended.
-    var members: [String: JSONValue] = ["stageOut": "eager"]
+    var members: [String: JSONValue] = [
+      "stageOut": "eager",
+      // Who is ended, or has to leave, has written until then.
+      "onPreempt": ["checkpoint": .string(Self.resultsArtifact), "grace": "30s"],
+    ]
     if let seconds = request.timeSeconds { members["walltime"] = .string("\(seconds)s") }
     if let qos = request.qos?.lowercased(), Self.classes.contains(qos) { members["priorityClass"] = .string(qos) }
     if let type = request.gpuType { members["gpuType"] = .string(type) }

@@ -59,6 +59,25 @@ public enum JobWrapper {
     touch "$home/mark"
     # The clock of the files is coarse: what is made from here on is newer than the mark.
     sleep 0.02 2>/dev/null || sleep 1
+    if [ -z "$FUBINI_IN_PLACE" ] && [ -f "$home/results.tar" ]; then
+      # Its last run had to leave: what that had made and changed is where the script left it.
+      tar -xf "$home/results.tar" --no-same-owner -C "$FUBINI_DIR" && rm -f "$home/results.tar" .fubini-stderr || exit 125
+    fi
+    if [ -n "$FUBINI_OUTPUT" ]; then
+      # In a directory that is shared output goes where it belongs at once, unless the cluster's user may not write there.
+      . "$home/names"
+      SLURM_STEP_ID=batch
+      expand "$FUBINI_OUTPUT" 0 0
+      output=$name
+      expand "$FUBINI_ERROR" 0 0
+      unset SLURM_STEP_ID
+      if [ -z "$FUBINI_APPENDS" ]; then true >"$output"; [ -z "$name" ] || true >"$name"; fi 2>/dev/null
+      if (true >>"$output" && true >>"${name:-$output}") 2>/dev/null; then
+        exec >>"$output" 2>&1
+        [ -z "$name" ] || exec 2>>"$name"
+        FUBINI_STDERR=
+      fi
+    fi
     input=${FUBINI_INPUT:-/dev/null}
     if [ -n "$FUBINI_STDERR" ]; then
       "$home/slurm_script" "$@" <"$input" 2>"$home/stderr" &
@@ -66,7 +85,15 @@ public enum JobWrapper {
       "$home/slurm_script" "$@" <"$input" 2>&1 &
     fi
     child=$!
-    trap 'kill -TERM $child 2>/dev/null' TERM
+    killer=
+    # Who does not listen leaves its files behind all the same: they are packed in what is left of the grace, of 30 s.
+    ending() {
+      kill -TERM $child 2>/dev/null
+      [ -z "$killer" ] || return 0
+      (sleep 20; kill -KILL $child) >/dev/null 2>&1 &
+      killer=$!
+    }
+    trap ending TERM
     trap 'kill -INT $child 2>/dev/null' INT
     timer=
     if [ -n "$FUBINI_SIGNAL" ]; then
@@ -81,7 +108,7 @@ public enum JobWrapper {
       code=$?
       kill -0 $child 2>/dev/null || break
     done
-    [ -z "$timer" ] || kill "$timer" 2>/dev/null
+    for helper in $timer $killer; do kill "$helper" 2>/dev/null; done
     if [ -n "$FUBINI_IN_PLACE" ]; then
       [ -n "$FUBINI_STDERR" ] || exit $code
       mv "$home/stderr" "$home/.fubini-stderr" && tar -C "$home" -cf "$home/results.tar" .fubini-stderr || code=125

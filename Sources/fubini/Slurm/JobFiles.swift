@@ -3,6 +3,7 @@ internal import FederationModel
 internal import FoundationEssentials
 internal import LocalProcess
 internal import SlurmFrontDoor
+internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -129,12 +130,15 @@ struct JobFiles: Sendable {
     var connection = client.connection
     connection.project = job.project
     let here = APIClient(connection: connection, http: client.http, retry: client.retry)
-    let output = try OutputFile(line.output, appends: job.details.appends)
+    // What the job has written there by itself stays. It could not where there is a log.
+    let isDirect = job.details.isDirect == true && task.run != nil
+    let output = try OutputFile(line.output, appends: job.details.appends, waitsForContent: isDirect)
     defer { output.close() }
     if let node = task.node, let run = task.run {
       let reader = LogReader(client: here, workflow: job.workflowUID, write: { output.write($0) })
       // The run is over, and who asks then gets its log whole; following would wait a minute for one that has no line.
       try await reader.read(RunLog(node: node, run: run, prefix: ""), follow: false)
+      try output.check()
     } else if !task.message.isEmpty {
       output.write(Array("fubini: \(task.message)\n".utf8))
     }
@@ -142,8 +146,11 @@ struct JobFiles: Sendable {
       // As Slurm writes it into the same file.
       let reason = line.state == .timeout ? "DUE TO TIME LIMIT " : ""
       let time = SlurmTime.moment(line.finishedAt, offset: SlurmHost.moment.offset) ?? "N/A"
-      output.write(
-        Array("slurmstepd: error: *** JOB \(line.number) ON \(line.cluster) CANCELLED AT \(time) \(reason)***\n".utf8))
+      let words = "slurmstepd: error: *** JOB \(line.number) ON \(line.cluster) CANCELLED AT \(time) \(reason)***\n"
+      // The cluster's user may have made the file, and then nobody else need be allowed to write into it.
+      let end = isDirect && !output.isOpen ? try? OutputFile(line.output, appends: true) : output
+      end?.write(Array(words.utf8))
+      if !(end === output) { end?.close() }
     }
     guard task.hasResults, let node = task.node else { return }
     try FileManager.default.createDirectory(atPath: Self.directory, withIntermediateDirectories: true)
@@ -160,19 +167,42 @@ struct JobFiles: Sendable {
 
 /// A file that a job's output is written to, as Slurm would have.
 final class OutputFile: Sendable {
-  private let descriptor: Int32
+  private let path: String
+  private let flags: Int32
+  /// -1: not open yet; -2: it could not be opened.
+  private let descriptor: Mutex<Int32>
 
-  init(_ path: String, appends: Bool) throws {
-    if path == "/dev/stdout" {
-      // Opened by its name, a file behind it would be emptied.
-      descriptor = dup(STDOUT_FILENO)
-      return
+  /// - Parameter waitsForContent: what is there stays until something is written.
+  init(_ path: String, appends: Bool, waitsForContent: Bool = false) throws {
+    self.path = path
+    flags = O_WRONLY | O_CREAT | O_CLOEXEC | (appends ? O_APPEND : O_TRUNC)
+    descriptor = Mutex(-1)
+    if !waitsForContent {
+      open()
+      try check()
     }
-    descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (appends ? O_APPEND : O_TRUNC), 0o666)
-    guard descriptor >= 0 else { throw ArtifactDownload.cannotWrite(path) }
+  }
+
+  @discardableResult private func open() -> Int32 {
+    descriptor.withLock { descriptor in
+      guard descriptor == -1 else { return descriptor }
+      // Opened by its name, a file behind it would be emptied.
+      descriptor = path == "/dev/stdout" ? dup(STDOUT_FILENO) : Glibc.open(path, flags, 0o666)
+      if descriptor < 0 { descriptor = -2 }
+      return descriptor
+    }
+  }
+
+  var isOpen: Bool { descriptor.withLock { $0 >= 0 } }
+
+  /// - Throws: where it could not be opened.
+  func check() throws {
+    if descriptor.withLock({ $0 == -2 }) { throw ArtifactDownload.cannotWrite(path) }
   }
 
   func write(_ bytes: [UInt8]) {
+    let descriptor = open()
+    guard descriptor >= 0 else { return }
     var rest = bytes[...]
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
@@ -182,7 +212,12 @@ final class OutputFile: Sendable {
     }
   }
 
-  func close() { _ = Glibc.close(descriptor) }
+  func close() {
+    descriptor.withLock { descriptor in
+      if descriptor >= 0 { _ = Glibc.close(descriptor) }
+      descriptor = -1
+    }
+  }
 }
 
 /// The files that a job has made or changed, on their way into the directory that it was submitted in.

@@ -132,7 +132,8 @@ struct JobDraft: Sendable {
     (document.outputFiles, document.shared) = (outputFiles, inPlace?.shared)
     let begin = try begin()
     let body = JobRequest(
-      name: name, document: try document.json(), details: details(in: directory), dependency: request.dependency?.text,
+      name: name, document: try document.json(), details: details(in: directory, isDirect: document.direct != nil),
+      dependency: request.dependency?.text,
       killsOnInvalidDependency: request.killsOnInvalidDependency, isHeld: request.isHeld,
       beginAt: begin.map { WireTime($0) }, submission: key)
     if !isDryRun {
@@ -184,7 +185,7 @@ struct JobDraft: Sendable {
     return time
   }
 
-  private func details(in directory: String) -> JobDetails {
+  private func details(in directory: String, isDirect: Bool) -> JobDetails {
     let output = request.output ?? FileNamePattern.standard(isArray: request.array != nil).text
     return JobDetails(
       user: SlurmHost.user, host: SlurmHost.name, account: request.account ?? "",
@@ -194,7 +195,8 @@ struct JobDraft: Sendable {
       error: request.error == request.output ? nil : request.error, appends: request.appends,
       comment: request.comment ?? "", constraint: request.constraint ?? "", licences: request.licences ?? "",
       reservation: request.reservation ?? "", requeues: request.requeues ?? false, indices: request.array?.indices,
-      parallelism: request.array?.parallelism, notes: request.notes, nodes: request.nodeCount)
+      parallelism: request.array?.parallelism, notes: request.notes, nodes: request.nodeCount,
+      isDirect: isDirect ? true : nil)
   }
 }
 
