@@ -1,6 +1,6 @@
 import Execution
 import FederationModel
-import FoundationEssentials
+import Foundation
 import KubernetesAPI
 import KubernetesSupport
 import Synchronization
