@@ -303,6 +303,54 @@ internal import Testing
       }.accountNames == ["runs", "argo"])
   }
 
+  /// A set of `first` and what depends on it.
+  private static func set(_ second: String, outputs: [OutputParameter] = []) throws -> JobManifest {
+    let list = [
+      RunContainers.Container(name: "first", role: .member, image: "a:1", command: ["a"]),
+      .init(name: second, role: .member, image: "b:1", command: ["b"], dependencies: ["first"]),
+    ]
+    return try manifest(
+      request {
+        $0.spec = TaskSpec(resources: Resources(cpuMillicores: 500, memory: .mebibytes(1)))
+        $0.spec.containers = RunContainers(list: list, retries: 2, retryPause: .seconds(1))
+        $0.spec.outputParameters = outputs
+        $0.privateFiles = [
+          RunFile(
+            path: ContainerPlan.fileName,
+            bytes: ContainerPlan(
+              containers: list.map { .init(name: $0.name, role: .member, arguments: $0.command) }
+            ).bytes)
+        ]
+      })
+  }
+
+  @Test("A container set is one pod, whose containers the agent's program starts in order")
+  func containerSet() throws {
+    let manifest = try Self.set("main")
+    let containers = Self.pod(manifest)["containers"]?.arrayValue ?? []
+    #expect(containers.compactMap { $0["image"]?.stringValue } == ["a:1", "b:1"])
+    #expect(
+      containers.last?["command"]?.arrayValue?.compactMap(\.stringValue)
+        == ["/fubini/agent", "pod-step", "--container", "main", "--", "b"])
+    #expect(
+      manifest.plan.containers == [
+        .init(name: "first", role: .member), .init(name: "main", role: .member, dependencies: ["first"]),
+      ])
+    #expect(manifest.plan.retries == 2 && manifest.plan.retryPauseMs == 1000 && manifest.plan.speaker == "main")
+    let annotations = manifest.job["spec"]?["template"]?["metadata"]?["annotations"]
+    #expect(annotations?[PodFacts.speakerAnnotation] == "main")
+    #expect(containers.first?["resources"] == nil && containers.last?["resources"]?["requests"]?["cpu"] == "500m")
+    #expect(manifest.runsAs == "b:1")
+    #expect(try Self.set("other").plan.speaker == "other")
+    let error = #expect(throws: FederationError.self) {
+      try Self.set("other", outputs: [OutputParameter(name: "x", path: "/tmp/x")])
+    }
+    #expect(error?.publicMessage.contains("outputs come from its container main") == true)
+    let annotation = try Self.manifest().job["spec"]?["template"]?["metadata"]?["annotations"]?[
+      PodFacts.speakerAnnotation]
+    #expect(annotation == nil)
+  }
+
   @Test("I9: an object's manifest is in the run's Secret, and its pod alone has a token of the task's account")
   func resource() throws {
     let request = Self.request {

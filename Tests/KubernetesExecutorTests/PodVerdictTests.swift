@@ -164,6 +164,55 @@ enum Objects {
     #expect(Self.verdict(wrong) == .stop(.init(phase: .error, message: "InvalidImageName: main: bad")))
   }
 
+  /// A container set of `a`, `main` and `z`.
+  private static func set(_ phase: String, _ containers: [JSONValue]) -> PodFacts {
+    Objects.pod(
+      ["phase": .string(phase), "containerStatuses": .array(containers)],
+      ["annotations": [PodFacts.speakerAnnotation: "main"]])
+  }
+  private static let good = #"{"fubini":"ended","wallMilliseconds":10}"#
+  private static let skipped = #"{"fubini":"skipped","error":"not started: container a"}"#
+
+  @Test(
+    "A container set ends when all of it has, by its container main, else by the first that failed; its time is all of theirs"
+  )
+  func sets() {
+    func end(_ containers: [JSONValue]) -> PodVerdict.End? {
+      guard case .ended(let end) = Self.verdict(Self.set("Failed", containers)) else { return nil }
+      return end
+    }
+    let done = Objects.ended(0, message: Self.good, "a"), main = Objects.ended(0, message: Self.good)
+    #expect(end([done, main])?.phase == .succeeded)
+    #expect(end([done, main])?.wallTime == .seconds(7))
+    let failed = Objects.ended(3, message: Self.good, "a")
+    #expect(end([failed, main])?.phase == .failed && end([failed, main])?.exitCode == 3)
+    #expect(end([failed, Objects.ended(4, message: Self.good)])?.exitCode == 4)
+    let never = Objects.ended(64, message: Self.skipped)
+    #expect(end([failed, never])?.exitCode == 3)
+    #expect(Self.set("Failed", [failed, never]).memberCodes.map(\.name) == ["a"])
+    let killed = Objects.ended(137, reason: "OOMKilled", "z")
+    #expect(end([killed, Objects.ended(143, message: Self.good)])?.message.hasPrefix("OOMKilled") == true)
+  }
+
+  @Test(
+    "A container set runs while one of it does, waits with a reason for one that cannot begin, and is stopped where one was killed"
+  )
+  func livingSets() {
+    let done = Objects.ended(0, message: Self.good, "a")
+    #expect(Self.verdict(Self.set("Running", [done, Objects.running()])) == .running(""))
+    #expect(
+      Self.verdict(Self.set("Running", [Objects.running("a"), Objects.ended(0, message: Self.good)])) == .running(""))
+    let missing = Self.set("Pending", [Objects.running("a"), Objects.waiting("ImagePullBackOff", "no x")])
+    #expect(Self.verdict(missing) == .queued("ImagePullBackOff: main: no x"))
+    #expect(
+      Self.verdict(Self.set("Running", [Objects.ended(3, message: Self.good, "a"), Objects.running()])) == .running(""))
+    let killed = Self.set("Running", [Objects.ended(137, reason: "OOMKilled", "a"), Objects.running()])
+    #expect(
+      Self.verdict(killed)
+        == .stop(.init(phase: .failed, message: "container a: OOMKilled", exitCode: 137, cause: .outOfMemory)))
+    #expect(Self.verdict(killed, cancelled: true) == .running(""))
+  }
+
   @Test("What a policy forbids ends the run, a quota does not")
   func forbidden() {
     let text = "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true"

@@ -18,13 +18,18 @@ public struct PodPlan: Hashable, Sendable, Codable {
     case main
     /// Ended when the main program has ended.
     case sidecar
+    /// Of a container set: starts when those that it depends on have ended well. The run ends when all have.
+    case member
   }
   public struct Container: Hashable, Sendable, Codable {
     public var name: String
     public var role: Role
-    public init(name: String, role: Role) {
+    /// Names of members; nil: none.
+    public var dependencies: [String]?
+    public init(name: String, role: Role, dependencies: [String]? = nil) {
       self.name = name
       self.role = role
+      self.dependencies = dependencies
     }
   }
   /// Where the pod has the agent's volumes.
@@ -42,6 +47,12 @@ public struct PodPlan: Hashable, Sendable, Codable {
     public var agent: String { program + "/agent" }
     /// Appears when the main program has ended.
     public var ended: String { state + "/ended" }
+    /// Appears when a member of a container set has ended: its exit code.
+    public func ended(_ member: String) -> String { "\(state)/ended-\(member)" }
+    /// When the first member of a container set began (CLOCK_BOOTTIME, nanoseconds).
+    public var began: String { state + "/began" }
+    /// A pipe for what the members of a container set write, which one of them passes on.
+    public var output: String { state + "/output" }
   }
 
   /// The copies of a program that start together or not at all, each in a pod of its own (I6).
@@ -85,6 +96,9 @@ public struct PodPlan: Hashable, Sendable, Codable {
   /// For so long files are tried to be moved, each time: an agent may be away for a while.
   public var transferMs: UInt64
   public var containers: [Container]
+  /// Of each member that fails; nil: none.
+  public var retries: UInt32?
+  public var retryPauseMs: UInt64?
   public var places: Places
 
   public init(
@@ -109,6 +123,12 @@ public struct PodPlan: Hashable, Sendable, Codable {
     self.transferMs = transferMs
     self.containers = containers
     self.places = places
+  }
+
+  /// The member of a container set whose output is the run's: it passes on what the others write, and ends last.
+  public var speaker: String? {
+    guard containers.contains(where: { $0.role == .member }) else { return nil }
+    return containers.first { $0.name == RunContainers.resultName }?.name ?? containers.last?.name
   }
 
   /// The variables by which the programs are told: this plan, and of the run's Secret the token and the authority.
@@ -142,6 +162,8 @@ public struct PodNotice: Hashable, Sendable, Codable {
     case superseded
     /// Other members of its gang were not there in time: nothing was started.
     case incomplete
+    /// A member of a container set that was not started, because one that it depends on has failed.
+    case skipped
   }
   public var fubini: Kind
   public var error: String?

@@ -88,9 +88,7 @@ struct JobManifest: Sendable {
         "metadata": [
           "labels": .object(labels),
           // Autoscalers leave the nodes of runs alone: moving one would mean to begin it anew.
-          "annotations": [
-            "cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true",
-          ],
+          "annotations": .object(Self.annotations(plan)),
         ], "spec": pod.spec,
       ]),
     ]
@@ -142,6 +140,14 @@ struct JobManifest: Sendable {
     ]
   }
 
+  private static func annotations(_ plan: PodPlan) -> [String: JSONValue] {
+    var annotations: [String: JSONValue] = [
+      "cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true",
+    ]
+    if let speaker = plan.speaker { annotations[PodFacts.speakerAnnotation] = .string(speaker) }
+    return annotations
+  }
+
   private static func plan(
     _ request: RunRequest, _ circumstances: Circumstances, _ files: PodVolumes, _ containers: PodContainers
   ) throws(FederationError) -> PodPlan {
@@ -156,7 +162,14 @@ struct JobManifest: Sendable {
       directories.insert(PodVolumes.parent(of: path))
     }
     directories.remove("/")
-    return PodPlan(
+    let isSet = containers.lasting.contains { $0.role == .member }
+    guard outputs.isEmpty || !isSet || containers.lasting.contains(where: { $0.name == RunContainers.resultName })
+    else {
+      throw FederationError(
+        .invalidArgument,
+        "a container set's outputs come from its container \(RunContainers.resultName), and it has none of that name")
+    }
+    var plan = PodPlan(
       run: request.id, url: circumstances.access.url, inputs: files.inputs, outputs: outputs,
       directories: directories.sorted(),
       capturesResult: spec.capturesResult, walltimeMs: milliseconds(request.walltime),
@@ -164,9 +177,24 @@ struct JobManifest: Sendable {
       graceMs: UInt64(max(0, spec.terminationGrace.milliseconds)),
       disconnectLimitMs: milliseconds(request.disconnectLimit),
       containers: containers.lasting.map {
-        PodPlan.Container(name: $0.name, role: $0.role == .main ? .main : .sidecar)
-      },
-      sliceMs: milliseconds(request.slice))
+        PodPlan.Container(
+          name: $0.name, role: $0.role.planned, dependencies: $0.dependencies.isEmpty ? nil : $0.dependencies)
+      }, sliceMs: milliseconds(request.slice))
+    if isSet, let set = spec.containers {
+      plan.retries = UInt32(clamping: set.retries)
+      plan.retryPauseMs = milliseconds(set.retryPause)
+    }
+    return plan
+  }
+}
+
+extension RunContainers.Role {
+  fileprivate var planned: PodPlan.Role {
+    switch self {
+    case .main: .main
+    case .member: .member
+    case .sidecar, .initial: .sidecar
+    }
   }
 }
 
@@ -192,6 +220,8 @@ struct PodContainers {
     /// Entries of `env`.
     var environment: [JSONValue]
     var probes = RunProbes()
+    /// Of a container set: names of those that must have ended well before.
+    var dependencies: [String] = []
   }
 
   private let request: RunRequest
@@ -238,10 +268,6 @@ struct PodContainers {
       let plan = try? ContainerPlan(bytes: file.bytes), plan.containers.count == containers.list.count
     else { throw FederationError(.internal, "the plan of the run's containers is not there") }
     for (container, planned) in zip(containers.list, plan.containers) {
-      guard container.role != .member else {
-        throw FederationError(
-          .unplaceable, "this agent runs no container sets on Kubernetes: use a dag of tasks, or another cluster")
-      }
       let (image, _) = try image(container.image)
       let variables = planned.environment.map { text in
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
@@ -251,11 +277,12 @@ struct PodContainers {
         name: container.name, role: container.role, image: image, command: planned.arguments,
         workingDirectory: container.workingDirectory ?? request.spec.workingDirectory,
         environment: hidden(variables, "env-\(container.name)", &secrets),
-        probes: container.probes ?? RunProbes())
+        probes: container.probes ?? RunProbes(), dependencies: container.dependencies)
       if container.role == .initial { initial.append(made) } else { lasting.append(made) }
-      if container.name == RunContainers.resultName { runsAs = image }
+      if container.name == RunContainers.resultName || runsAs.isEmpty { runsAs = image }
     }
-    guard lasting.contains(where: { $0.name == RunContainers.resultName }) else {
+    // Of a container set none has to be called so.
+    guard lasting.contains(where: { $0.name == RunContainers.resultName || $0.role == .member }) else {
       throw FederationError(.invalidArgument, "none of the run's containers is called \(RunContainers.resultName)")
     }
   }

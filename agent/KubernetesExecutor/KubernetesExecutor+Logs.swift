@@ -106,7 +106,7 @@ extension KubernetesExecutor {
   /// - Returns: whether all that there is was read.
   private func copyLog(_ key: LogKey, of pod: PodFacts, follows: Bool) async -> Bool {
     let path = KubernetesPath.object("v1", "pods", namespace: pod.namespace, name: pod.name, "log")
-    var query = [("container", RunContainers.resultName)]
+    var query = [("container", pod.logContainer)]
     if follows { query.append(("follow", "true")) }
     guard let file = logSink(key) else { return false }
     let observer = LogGrowth(file) { [weak self] size in await self?.logGrew(key.run, to: size) }

@@ -3,6 +3,7 @@ internal import FederationModel
 internal import KubernetesAPI
 internal import Logging
 internal import ProcessExecutor
+internal import Supervisor
 
 /// What becomes of runs: three watches for each namespace. A watch that breaks says nothing about any run.
 extension KubernetesExecutor {
@@ -296,10 +297,26 @@ extension KubernetesExecutor {
     }
   }
 
+  /// Where the agent looks for it on every cluster.
+  private func noteMembers(of run: TrackedRun) {
+    guard let codes = run.logPods.first?.memberCodes, !codes.isEmpty else { return }
+    let root = workspace(for: run.id).root
+    do throws(FederationError) {
+      try HostFiles.makeDirectories("/.fubini", below: root)
+      try HostFiles.write(
+        root + ContainerPlan.endsPath, Array(codes.map { "\($0.name) \($0.code)\n" }.joined().utf8), mode: 0o644)
+    } catch {
+      logger.warning(
+        "how the containers of a set ended could not be noted",
+        metadata: ["run": "\(run.id.hexadecimal)", "error": "\(error.publicMessage)"])
+    }
+  }
+
   private func conclude(_ id: RunID, _ end: PodVerdict.End) {
     guard var run = runs[id], !run.isOver else { return }
     logsWaiting = logsWaiting.filter { $0.run != id }
     gangLogs[id] = nil
+    noteMembers(of: run)
     run.told = RunObservation(
       id: id, phase: end.phase, exitCode: end.exitCode, message: end.message,
       runsAs: run.logPods.isEmpty ? nil : run.runsAs, logBytes: Self.logSize(workspace(for: id).log),

@@ -76,6 +76,13 @@ struct PodFacts: Hashable, Sendable {
     var message: String
     var startedAt: Timestamp?
     var finishedAt: Timestamp?
+    /// Its times are those of a whole container set, and not of the container that decides.
+    var isOfSet = false
+
+    /// Whether it has ended under the agent's program, which then says how.
+    var hasNotice: Bool { message.utf8.first == 0x7b }
+    /// It was not started, because one that it depends on has failed.
+    var isSkipped: Bool { message.hasPrefix(#"{"#) && message.contains(#""fubini":"skipped""#) }
   }
   struct Container: Hashable, Sendable {
     var name: String
@@ -104,8 +111,13 @@ struct PodFacts: Hashable, Sendable {
   var isDeleting: Bool
   var conditions: [String: Condition]
   var containers: [Container]
+  /// Of a container set: the container whose output is the run's; nil: it is none.
+  var speaker: String?
+  var address: String?
   /// The object is gone; this is how it was last seen.
   var isGone = false
+
+  static let speakerAnnotation = "fubini.dev/container-set"
 
   /// nil for a pod that is not ours.
   init?(_ object: JSONValue, mark: String) {
@@ -127,6 +139,8 @@ struct PodFacts: Hashable, Sendable {
     reason = status["reason"]?.stringValue ?? ""
     message = bounded(status["message"]?.stringValue ?? "")
     node = object["spec"]?["nodeName"]?.stringValue
+    speaker = metadata["annotations"]?[Self.speakerAnnotation]?.stringValue
+    address = status["podIP"]?.stringValue.flatMap { $0.isEmpty ? nil : $0 }
     conditions = [:]
     for condition in status["conditions"]?.arrayValue ?? [] {
       guard let type = condition["type"]?.stringValue else { continue }
@@ -162,18 +176,67 @@ struct PodFacts: Hashable, Sendable {
   }
 
   var main: Container? { containers.first { !$0.isInitial && $0.name == RunContainers.resultName } }
+  /// All but the init containers.
+  private var lasting: [Container] { containers.filter { !$0.isInitial } }
 
-  /// How the main container ended.
-  var mainEnd: End? { if case .terminated(let end)? = main?.state { end } else { nil } }
-  var isMainRunning: Bool { if case .running? = main?.state { true } else { false } }
+  /// How the main container ended; of a container set, how all of them did.
+  var mainEnd: End? {
+    guard speaker == nil else { return setEnd }
+    return if case .terminated(let end)? = main?.state { end } else { nil }
+  }
+  var isMainRunning: Bool {
+    guard speaker == nil else {
+      // Those that have not begun yet may have a reason for that.
+      return lasting.contains(where: \.isRunning) && lasting.allSatisfy { $0.isRunning || $0.end != nil }
+    }
+    return main?.isRunning == true
+  }
   /// Whether the main container has begun at any time.
-  var hasStarted: Bool { isMainRunning || mainEnd != nil }
+  var hasStarted: Bool {
+    speaker == nil ? isMainRunning || mainEnd != nil : lasting.contains { $0.isRunning || $0.end != nil }
+  }
   /// Whether any container of it has begun at any time: then it may have its files, and no other pod may be the run.
   var hasBegun: Bool {
     containers.contains { if case .waiting = $0.state { false } else { $0.state != .unknown } }
   }
+  /// Whose log is the run's.
+  var logContainer: String { speaker ?? RunContainers.resultName }
+
+  /// What decides is what was ended from outside, else the container `main`, else the first that failed.
+  private var setEnd: End? {
+    let ends = lasting.compactMap(\.end)
+    guard !ends.isEmpty, ends.count == lasting.count else { return nil }
+    let failed = lasting.filter { $0.end.map { $0.exitCode != 0 && !$0.isSkipped } ?? false }
+    let decisive =
+      failed.first { $0.end?.hasNotice == false } ?? failed.first { $0.name == RunContainers.resultName }
+      ?? failed.first ?? lasting.first { $0.name == speaker } ?? lasting[0]
+    var end = decisive.end!
+    end.startedAt = ends.compactMap(\.startedAt).min()
+    end.finishedAt = ends.compactMap(\.finishedAt).max()
+    end.isOfSet = true
+    return end
+  }
+
+  /// A member that was ended from outside, so that those which depend on it cannot know that: all of the set is to end.
+  var brokenMember: Container? {
+    guard speaker != nil, !isTerminal else { return nil }
+    return lasting.first { $0.end.map { $0.exitCode != 0 && !$0.hasNotice } ?? false }
+  }
+
+  /// Exit codes of the members of a container set that were started and have ended.
+  var memberCodes: [(name: String, code: Int32)] {
+    guard speaker != nil else { return [] }
+    return lasting.compactMap { container in
+      container.end.flatMap { $0.isSkipped ? nil : (container.name, $0.exitCode) }
+    }
+  }
   /// Nothing of it runs any more, as its node says.
   var isTerminal: Bool { phase == "Succeeded" || phase == "Failed" }
+}
+
+extension PodFacts.Container {
+  var isRunning: Bool { if case .running = state { true } else { false } }
+  var end: PodFacts.End? { if case .terminated(let end) = state { end } else { nil } }
 }
 
 /// One event about an object of a run.

@@ -107,7 +107,7 @@ struct PodTemplate {
   func dressed(_ container: PodContainers.Container, mounts: [JSONValue], plan: PodPlan? = nil) -> JSONValue {
     var command = container.command.map(KubernetesText.literal)
     if plan != nil { command = [PodPlan.Places().agent, "pod-step", "--container", container.name, "--"] + command }
-    let isMain = container.name == RunContainers.resultName
+    let isMain = container.name == (plan?.speaker ?? RunContainers.resultName)
     var value: [String: JSONValue] = [
       "name": .string(container.name), "image": .string(container.image),
       "command": .array(command.map { .string($0) }), "securityContext": context(container.name),

@@ -104,6 +104,13 @@ enum PodVerdict: Hashable, Sendable {
       // Our finalizer keeps the Job, and so its pods: whoever deletes it wants them to end.
       return .stop(End(phase: .cancelled, message: deletedJob))
     }
+    if !situation.isCancelRequested, !pod.isDeleting, let member = pod.brokenMember, let end = member.end {
+      let why = end.reason.isEmpty ? "exit code \(end.exitCode)" : end.reason
+      return .stop(
+        End(
+          phase: .failed, message: "container \(member.name): \(why)", exitCode: end.exitCode,
+          cause: end.reason == "OOMKilled" ? .outOfMemory : nil))
+    }
     if pod.mainEnd != nil { return .running("its program has ended; its other containers are ending") }
     if pod.isMainRunning {
       if isNodeSilent(pod) {
@@ -377,7 +384,7 @@ enum PodVerdict: Hashable, Sendable {
   }
 
   private static func wallTime(_ end: PodFacts.End, _ said: Notice?) -> Duration? {
-    if let exact = said?.wallTime { return exact }
+    if !end.isOfSet, let exact = said?.wallTime { return exact }
     guard let started = end.startedAt, let finished = end.finishedAt else { return nil }
     return max(.zero, finished - started)
   }

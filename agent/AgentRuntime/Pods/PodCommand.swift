@@ -11,6 +11,12 @@ internal import Supervisor
 /// Runs one command of a container to its end, as its first process: passes signals on to its process group, reaps what it leaves, passes
 /// its output on, and ends it at its limits.
 final class PodCommand {
+  /// Where the output of a container goes whose own nobody reads: each line behind its name.
+  struct Relay {
+    /// A pipe, which does not block.
+    var pipe: Int32
+    var name: String
+  }
   struct Limits {
     /// From SIGTERM to SIGKILL.
     var graceMs: UInt64
@@ -18,6 +24,8 @@ final class PodCommand {
     var endAfterMs: UInt64?
     /// A file whose appearance asks for the end.
     var endFile: String?
+    /// From where on a slice counts (CLOCK_BOOTTIME, nanoseconds); nil: from the start.
+    var began: UInt64?
   }
   enum Reason: Equatable { case own, limit, slice, fenced, endFile, signal }
   struct End {
@@ -40,6 +48,9 @@ final class PodCommand {
   private let lease: PodLease?
   private let variables: [String]
   private let signals: Int32
+  private let relay: Relay?
+  /// Of a line that is relayed when it is whole.
+  private var line: [UInt8] = []
   private var tail: OutputTail?
   /// The command's standard output; -1 when it has ours.
   private var output: Int32 = -1
@@ -57,11 +68,14 @@ final class PodCommand {
   ///     are taken would take them instead.
   ///   - keepsOutput: of the end of its standard output; nil: it writes to ours.
   ///   - variables: `NAME=VALUE`, in the place of the container's own of these names.
+  ///   - relay: of both its outputs; nil: they are ours.
   init(
-    _ limits: Limits, lease makeLease: (() -> PodLease)?, keepsOutput: Int?, variables: [String] = []
+    _ limits: Limits, lease makeLease: (() -> PodLease)?, keepsOutput: Int?, variables: [String] = [],
+    relay: Relay? = nil
   ) throws {
     self.limits = limits
     self.variables = variables
+    self.relay = relay
     tail = keepsOutput.map(OutputTail.init)
     signals = csupervisor_signals_create()
     guard signals >= 0 else { throw POSIXFile.failure("Cannot take signals", -signals) }
@@ -73,7 +87,7 @@ final class PodCommand {
   func run(_ arguments: [String]) throws -> End {
     if let end = awaitLease() { return end }
     var ends: [Int32] = [-1, -1]
-    if tail != nil {
+    if tail != nil || relay != nil {
       guard csupervisor_pipe(&ends) == 0 else { throw POSIXFile.failure("Cannot make a pipe") }
       csupervisor_set_nonblocking(ends[0])
     }
@@ -81,7 +95,7 @@ final class PodCommand {
     let (child, step) = ProcessSpawn.start(
       // Whether privileges may grow is what the pod says.
       SupervisedRun(id: 0, arguments: arguments, environment: environment, isSandboxed: true),
-      input: 0, output: ends[1] >= 0 ? ends[1] : 1, error: 2, kept: -1)
+      input: 0, output: ends[1] >= 0 ? ends[1] : 1, error: relay == nil ? 2 : ends[1], kept: -1)
     if ends[1] >= 0 { close(ends[1]) }
     guard child > 0 else {
       let what = step == Int32(CSUPERVISOR_EXEC.rawValue) ? "execute \(arguments[0])" : "start a process"
@@ -91,7 +105,7 @@ final class PodCommand {
     }
     pid = child
     let now = SystemClock.boottimeNanoseconds
-    lease?.began(at: now)
+    lease?.began(at: limits.began ?? now)
     endAt = limits.endAfterMs.map { Self.moment(now, $0) } ?? .max
     nextLook = limits.endFile == nil ? .max : now
     while status == nil {
@@ -149,13 +163,13 @@ final class PodCommand {
     var files = [pollfd(fd: signals, events: Int16(POLLIN), revents: 0)]
     // What is not taken from us is not taken from the command: it waits then, as if it wrote there itself.
     if output >= 0, pending.isEmpty { files.append(pollfd(fd: output, events: Int16(POLLIN), revents: 0)) }
-    if !pending.isEmpty { files.append(pollfd(fd: 1, events: Int16(POLLOUT), revents: 0)) }
+    if !pending.isEmpty { files.append(pollfd(fd: sink, events: Int16(POLLOUT), revents: 0)) }
     let next = min(endAt, killAt, nextLook, lease?.expiry ?? .max, reason == .own ? lease?.sliceEnd ?? .max : .max)
     let now = SystemClock.boottimeNanoseconds
     let milliseconds = next == .max ? -1 : Int32(clamping: next > now ? (next - now) / 1_000_000 + 1 : 0)
     guard poll(&files, nfds_t(files.count), milliseconds) > 0 else { return }
     for file in files where file.revents != 0 {
-      if file.fd == signals { takeSignals() } else if file.fd == 1 { passOn() } else { takeOutput() }
+      if file.fd == signals { takeSignals() } else if file.fd == sink { passOn() } else { takeOutput() }
     }
   }
 
@@ -212,6 +226,30 @@ final class PodCommand {
 
   // MARK: Output
 
+  private var sink: Int32 { relay?.pipe ?? 1 }
+
+  /// What is to be passed on of what was read: for a relay whole lines, which go through a pipe in one piece.
+  ///
+  /// - Parameter isLast: what is left of a line is one.
+  private func told(_ bytes: ArraySlice<UInt8>, isLast: Bool = false) -> [UInt8] {
+    guard let relay else { return Array(bytes) }
+    let head = Array("\(relay.name): ".utf8)
+    let most = Self.passBytes - head.count - 1
+    var text: [UInt8] = []
+    // A NUL would be the end of all output.
+    line += bytes.map { $0 == 0 ? 0x20 : $0 }
+    while let end = line.firstIndex(of: 0x0a).map({ min($0, most) }) ?? (line.count >= most ? most : nil) {
+      let isWhole = end < line.count && line[end] == 0x0a
+      text += head + line[..<end] + [0x0a]
+      line.removeFirst(isWhole ? end + 1 : end)
+    }
+    if isLast, !line.isEmpty {
+      text += head + line + [0x0a]
+      line = []
+    }
+    return text
+  }
+
   /// - Returns: whether there may be more at once.
   @discardableResult
   private func takeOutput() -> Bool {
@@ -220,21 +258,27 @@ final class PodCommand {
     let got = read(output, &buffer, buffer.count)
     if got > 0 {
       tail?.add(buffer[..<got])
-      pending = buffer[..<got]
+      pending = told(buffer[..<got])[...]
       return true
     }
     if got < 0, errno == EINTR || errno == EAGAIN { return errno == EINTR }
     close(output)
     output = -1
-    return false
+    pending = told([], isLast: true)[...]
+    return !pending.isEmpty
   }
 
   private func passOn() {
-    let piece = Array(pending.prefix(Self.passBytes))
-    let put = write(1, piece, piece.count)
+    var piece = Array(pending.prefix(Self.passBytes))
+    // Lines of several containers come through one pipe.
+    if relay != nil, let end = piece.lastIndex(of: 0x0a) { piece.removeSubrange((end + 1)...) }
+    let put = write(sink, piece, piece.count)
     if put > 0 {
       pending = pending.dropFirst(put)
-    } else if put < 0, errno != EINTR, errno != EAGAIN {
+    } else if put < 0, errno == EAGAIN {
+      var file = pollfd(fd: sink, events: Int16(POLLOUT), revents: 0)
+      poll(&file, 1, 100)
+    } else if put < 0, errno != EINTR {
       // Nobody reads our output any more: what is kept of it counts.
       pending = []
     }

@@ -173,7 +173,11 @@ public enum PodPrograms {
         throw FederationError(.invalidArgument, "the run's plan has no container \(arguments[1])")
       }
       let command = Array(arguments[3...])
-      return container.role == .main ? try main(orders, command) : try sidecar(orders, command)
+      switch container.role {
+      case .main: return try main(orders, command)
+      case .sidecar: return try sidecar(orders, command)
+      case .member: return try member(orders, container, command)
+      }
     } catch {
       say(text(of: error))
       return 2
@@ -228,6 +232,78 @@ public enum PodPrograms {
       orders.leave(.ended, wallMs: end.wallMs)
     }
     return end.code
+  }
+
+  /// One of a container set. By its notice it is known whether it was started, and whether it ended by itself.
+  private static func member(
+    _ orders: Orders, _ container: PodPlan.Container, _ arguments: [String]
+  ) throws -> Int32 {
+    let plan = orders.plan
+    let member = try PodMember(plan, container)
+    defer { member.stopForwarding() }
+    var notice = PodNotice(.ended)
+    var end = PodCommand.End(code: 0, reason: .own, failure: nil, output: [])
+    switch try member.awaitDependencies() {
+    case .met: end = try run(orders, member, container, arguments)
+    case .failed(let name):
+      end.code = PodPlan.filesFailed
+      notice = PodNotice(.skipped, error: "not started: container \(name), on which it depends, has failed")
+    case .signal(let number): (end.code, end.reason) = (128 + number, .signal)
+    case .late: (end.code, end.reason) = (128 + SIGTERM, .limit)
+    }
+    notice.wallMilliseconds = end.wallMs
+    if let failure = end.failure { notice = PodNotice(.start, error: failure) }
+    if end.reason == .fenced { notice = PodNotice(.fenced, error: "the agent's lease has run out") }
+    if end.reason == .slice {
+      notice = PodNotice(
+        .slice, error: "the program was ended where what was held for it ends", wallMilliseconds: end.wallMs)
+    }
+    if end.reason == .limit {
+      let isWalltime = (plan.walltimeMs ?? .max) <= (plan.activeDeadlineMs ?? .max)
+      notice.fubini = isWalltime ? .walltime : .activeDeadline
+      notice.error = "the program was ended at its limit"
+    }
+    try member.tellEnd(end.code)
+    if member.isSpeaker { try member.awaitOthers() }
+    member.stopForwarding()
+    if container.name == RunContainers.resultName, ![.fenced, .skipped, .start].contains(notice.fubini) {
+      do { try sendFiles(orders, end.output) } catch {
+        orders.leave(.outputs, text(of: error), wallMs: end.wallMs)
+        return PodPlan.filesFailed
+      }
+    }
+    orders.leave(notice.fubini, notice.error, wallMs: notice.wallMilliseconds)
+    return end.code
+  }
+
+  /// Again and again, where it fails by itself and may be started again.
+  private static func run(
+    _ orders: Orders, _ member: PodMember, _ container: PodPlan.Container, _ arguments: [String]
+  ) throws -> PodCommand.End {
+    let plan = orders.plan
+    let isResult = container.name == RunContainers.resultName
+    if isResult { for directory in plan.directories { try? POSIXFile.makeDirectories(directory, mode: 0o755) } }
+    let lease =
+      plan.disconnectLimitMs == nil && plan.sliceMs == nil
+      ? nil : PodLease(limitMs: plan.disconnectLimitMs, sliceMs: plan.sliceMs, client: orders.client)
+    var retries = plan.retries ?? 0
+    while true {
+      let command = try PodCommand(
+        .init(
+          graceMs: plan.graceMs, endAfterMs: try member.remaining().map { max(1, $0) }, began: try member.beginning()),
+        lease: lease.map { lease in { lease } },
+        keepsOutput: isResult && plan.capturesResult ? PodFileStore.outputBytesMax : nil,
+        variables: orders.gangVariables,
+        relay: member.isSpeaker ? nil : .init(pipe: member.output, name: container.name))
+      var end = try command.run(arguments)
+      guard end.code != 0, end.reason == .own, retries > 0 else { return end }
+      retries -= 1
+      say("container \(container.name): \(end.failure ?? "exit code \(end.code)"); it is started again")
+      guard try member.pause(milliseconds: plan.retryPauseMs ?? 0) else {
+        end.reason = .signal
+        return end
+      }
+    }
   }
 
   /// Lets the sidecars end.
