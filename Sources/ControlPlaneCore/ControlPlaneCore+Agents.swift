@@ -207,7 +207,12 @@ extension ControlPlaneCore {
       handle(.taskStarted(run.row.task.node, cluster: name, runsAs: event.runsAs), in: run.row.task.workflow)
       noteUpcoming(after: run.row.task.node, in: run.row.task.workflow)
     }
-    if event.isReady { handle(.taskReady(run.row.task.node), in: run.row.task.workflow) }
+    if event.isReady {
+      if let address = event.address, clusters[name]!.inventory.runAddress == nil {
+        workflows[run.row.task.workflow]?.machine.taskReachable(run.row.task.node, at: address, onlyInCluster: true)
+      }
+      handle(.taskReady(run.row.task.node), in: run.row.task.workflow)
+    }
   }
 
   /// Keeps the cluster's slots and link backlog in step with a run's phase.

@@ -345,6 +345,8 @@ public struct AgentEvent: Hashable, Sendable {
   public var isUnpaid: Bool
   /// With `running`: of a daemon that can be used now.
   public var isReady: Bool
+  /// With `isReady`: where runs of the same cluster reach it, and no others; nil: where the inventory says.
+  public var address: String?
   /// With a terminal phase, where it did not end by itself.
   public var cause: RunEndCause?
   public init(

@@ -63,8 +63,10 @@ import Testing
     let running = RunTableInput.observed([RunObservation(id: RunID(7), phase: .running, runsAs: "host")])
     _ = turn(&table, running)
     #expect(table.awaitedDaemons == [RunID(7)])
-    let told = try events(turn(&table, .ready(RunID(7)), .ready(RunID(7))).changes)
+    let ready = RunTableInput.ready(RunID(7), address: "10.1.2.3")
+    let told = try events(turn(&table, ready, ready).changes)
     #expect(told.map(\.phase) == [.running] && told.map(\.ready) == [true])
+    #expect(told.map(\.address) == ["10.1.2.3"])
     #expect(table.awaitedDaemons.isEmpty)
     var restarted = RunTable(
       restoring: JournalContents(

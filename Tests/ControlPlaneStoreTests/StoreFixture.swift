@@ -127,7 +127,7 @@ enum Sample {
     record.restarts = 3
     record.checkpoints = ["state": artifact]
     record.isHeldWhole = true
-    record.daemon = NodeDaemon(address: "10.0.0.7", isReady: true)
+    record.daemon = NodeDaemon(address: "10.0.0.7", isReady: true, isOfCluster: true)
     return NodeRow(workflow: WorkflowID(workflow), record: record)
   }
 

@@ -6,13 +6,13 @@ processes in bubblewrap, over this machine's programs with a root of their own. 
         --directory DIR --nodes '[{"name": "n1", "capacity": {"cpu": "8", "memory": "16Gi"}, "labels": {}, "taints": []}]'
         [--program IMAGE=/host/file:/path/in/container] [--instant SECONDS]
 
-As a kubelet does: init containers in order, then the containers together; emptyDir, secret, configMap, projected secrets, hostPath and
+As a kubelet does: readiness probes; init containers in order, then the containers together; emptyDir, secret, configMap, projected secrets, hostPath and
 claims (a directory for each), tokens of service accounts; subPath, readOnly; env with references; termination messages; grace at deletion;
 activeDeadlineSeconds; logs over TLS. Restart policy Never alone. What image it is does not matter, but for
 fubini-test/missing (cannot be pulled), fubini-test/oom (killed for its memory) and fubini-test/evict (evicted).
 With --instant nothing runs: each pod succeeds so many seconds after it was bound. It ends when its parent does.
 """
-import argparse, base64, concurrent.futures, datetime, glob, http.client, http.server, json, os, re, shutil, signal, ssl
+import argparse, base64, concurrent.futures, datetime, glob, http.client, http.server, json, os, re, shutil, signal, socket, ssl
 import subprocess, sys, threading, time, urllib.parse
 
 STRATEGIC = "application/strategic-merge-patch+json"
@@ -319,7 +319,7 @@ class Pod:
     def __init__(self, cluster, pod, ended):
         self.cluster, self.pod, self.meta, self.spec = cluster, pod, pod["metadata"], pod["spec"]
         self.directory = os.path.join(cluster.options.directory, "pods", self.meta["uid"])
-        self.states, self.processes, self.children = {}, {}, {}
+        self.states, self.processes, self.children, self.affirmed = {}, {}, {}, set()
         self.ending, self.deleted, self.lost = threading.Event(), False, False
         self.phase, self.reason, self.message, self.started = "Pending", None, None, now()
         self.ended = ended
@@ -338,13 +338,13 @@ class Pod:
         def statuses(inits):
             return [{"name": c["name"], "image": c["image"], "imageID": "fubini-test", "restartCount": 0,
                      "containerID": "bubblewrap://%s-%s" % (self.meta["uid"], c["name"]),
-                     "ready": "running" in self.states.get(c["name"], {}), "started": "running" in self.states.get(c["name"], {}),
+                     "ready": self.is_ready(c), "started": "running" in self.states.get(c["name"], {}),
                      "state": self.states.get(c["name"]) or {"waiting": {"reason": "PodInitializing" if self.phase == "Pending"
                               and self.spec.get("initContainers") else "ContainerCreating"}}}
                     for c, init in self.containers() if init == inits]
         done = all(self.states.get(c["name"], {}).get("terminated", {}).get("exitCode") == 0
                    for c, init in self.containers() if init)
-        ready = all("running" in self.states.get(c["name"], {}) for c in self.spec["containers"])
+        ready = all(self.is_ready(c) for c in self.spec["containers"])
         status = {
             "phase": self.phase, "reason": self.reason, "message": self.message, "hostIP": "127.0.0.1", "podIP": "127.0.0.1",
             "podIPs": [{"ip": "127.0.0.1"}], "startTime": self.started, "containerStatuses": statuses(False),
@@ -353,6 +353,42 @@ class Pod:
                            for kind, value in (("PodScheduled", True), ("Initialized", done), ("ContainersReady", ready),
                                                ("Ready", ready))]}
         self.cluster.status(self.pod, **status)
+
+    def is_ready(self, container):
+        return "running" in self.states.get(container["name"], {}) and (
+            not container.get("readinessProbe") or container["name"] in self.affirmed)
+
+    def probe(self, container):
+        """Asks whether it is ready, until it has ended."""
+        probe, name, good = container["readinessProbe"], container["name"], 0
+        self.ending.wait(probe.get("initialDelaySeconds", 0))
+        while "running" in self.states.get(name, {}) and not self.ended:
+            good = good + 1 if self.answers(probe, self.children.get(name)) else 0
+            was = name in self.affirmed
+            if good >= probe.get("successThreshold", 1):
+                self.affirmed.add(name)
+            else:
+                self.affirmed.discard(name)
+            if was != (name in self.affirmed):
+                self.report()
+            time.sleep(probe.get("periodSeconds", 10))
+
+    @staticmethod
+    def answers(probe, child):
+        timeout = probe.get("timeoutSeconds", 1)
+        try:
+            if source := probe.get("exec"):
+                return subprocess.run(["nsenter", "-t", str(child), "-m", "-p", "--"] + source["command"], timeout=timeout,
+                                      stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+            if source := probe.get("tcpSocket"):
+                socket.create_connection((source.get("host") or "127.0.0.1", source["port"]), timeout).close()
+                return True
+            source = probe["httpGet"]
+            connection = http.client.HTTPConnection(source.get("host") or "127.0.0.1", source["port"], timeout=timeout)
+            connection.request("GET", source.get("path") or "/")
+            return 200 <= connection.getresponse().status < 400
+        except (OSError, http.client.HTTPException, subprocess.TimeoutExpired):
+            return False
 
     def fail(self, reason, message):
         self.reason, self.message = reason, message
@@ -451,6 +487,8 @@ class Pod:
         log.close()
         self.processes[name] = process
         self.states[name] = {"running": {"startedAt": now()}}
+        if container.get("readinessProbe"):
+            threading.Thread(target=self.probe, args=(container,), daemon=True).start()
         image = container["image"]
         if image.startswith("fubini-test/oom"):
             threading.Timer(0.5, self.signal, (name, signal.SIGKILL, "OOMKilled")).start()

@@ -55,6 +55,9 @@ public protocol Executor: Sendable {
   /// Whether a daemon that runs can be used: see `RunFeature.daemons`.
   func isReady(_ id: RunID) async -> Bool
 
+  /// Where runs of this cluster reach a daemon that is ready; nil: where the inventory says (`runAddress`), or by loopback.
+  func address(of id: RunID) async -> String?
+
   /// Everything that happens to runs from now on. One stream at a time: a new one ends the one before.
   ///
   /// Never drops a phase. Holds at most a few entries per run that is not forgotten, which bounds it by the cluster's slots.
@@ -94,6 +97,7 @@ public struct AwaitedRun: Hashable, Sendable, Codable {
 
 extension Executor {
   public func isReady(_ id: RunID) async -> Bool { false }
+  public func address(of id: RunID) async -> String? { nil }
   /// A cluster without a queue of its own has no place to give.
   public func queueAhead(_ runs: [AwaitedRun]) async -> [RunID] { runs.map(\.request.id) }
   public func extend(_ slices: [RunID: Duration]) async throws {}

@@ -90,7 +90,7 @@ extension KubernetesExecutor {
       queues: configuration.usesKueue || !configuration.pools.isEmpty,
       startsGangs: startsGangs, partitions: self.capacity.partitions(pools: configuration.pools), disk: disk?.rounded,
       closed: closed, executor: "kubernetes", notices: notices)
-    inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods, .resources]
+    inventory.features = [.artifacts, .objects, .volumes, .containers, .http, .probes, .pods, .resources, .daemons]
     inventory.serviceAccounts = configuration.accountNames
     inventory.labels = self.capacity.machineLabels
     if configuration.isPrivileged { inventory.features!.insert(.privilegedPods) }

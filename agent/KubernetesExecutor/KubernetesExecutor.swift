@@ -141,6 +141,15 @@ public actor KubernetesExecutor: Executor {
     files.renewLease(boottimeNanoseconds: boottimeNanoseconds)
   }
 
+  /// Kubernetes asks the probes of its containers, and says so of the pod.
+  public func isReady(_ id: RunID) async -> Bool {
+    guard let run = runs[id], !run.isOver, let pod = run.logPod else { return false }
+    return !pod.isGone && !pod.isDeleting && pod.isMainRunning && pod.conditions["Ready"]?.isTrue == true
+      && pod.address != nil
+  }
+
+  public func address(of id: RunID) async -> String? { runs[id]?.logPod?.address }
+
   /// The room for the files of runs, which all come through here.
   var disk: DiskRoom? {
     guard let room = HostFiles.room(at: configuration.stateDirectory) else { return nil }

@@ -252,9 +252,12 @@ public struct NodeDaemon: Hashable, Sendable, Codable {
   public var address: String
   /// It has been ready, and nothing waits for it any more; also when it has ended since.
   public var isReady: Bool
-  public init(address: String, isReady: Bool = false) {
+  /// The address is of its cluster's own network, like a pod's: no other cluster reaches it. nil: false.
+  public var isOfCluster: Bool?
+  public init(address: String, isReady: Bool = false, isOfCluster: Bool? = nil) {
     self.address = address
     self.isReady = isReady
+    self.isOfCluster = isOfCluster
   }
 }
 

@@ -7,11 +7,11 @@ public import FederationModel
 extension WorkflowMachine {
   func isDaemon(_ node: Int32) -> Bool { program.hasDaemons && plan(of: node)?.template.isDaemon == true }
 
-  /// Where others reach a daemon's run; told before its node runs.
-  public mutating func taskReachable(_ node: NodeID, at address: String) {
-    guard liveTask(node) != nil, isDaemon(node.ordinal) else { return }
+  /// Where others reach a daemon's run; told before its node is ready. What was ready once keeps its address.
+  public mutating func taskReachable(_ node: NodeID, at address: String, onlyInCluster: Bool = false) {
+    guard let index = liveTask(node), isDaemon(node.ordinal), !nodes[index].isDaemoned else { return }
     for ordinal in [node.ordinal, retry(of: node.ordinal)].compactMap(\.self) {
-      nodes[Int(ordinal)].daemon = NodeDaemon(address: address)
+      nodes[Int(ordinal)].daemon = NodeDaemon(address: address, isOfCluster: onlyInCluster ? true : nil)
       markChanged(ordinal)
     }
   }
@@ -38,8 +38,9 @@ extension WorkflowMachine {
 
   /// From now on nothing waits for the node, and it keeps others from nothing.
   private mutating func serve(_ node: Int32) {
-    nodes[Int(node)].daemon = NodeDaemon(
-      address: nodes[Int(node)].daemon?.address ?? RunAddress.loopback, isReady: true)
+    var daemon = nodes[Int(node)].daemon ?? NodeDaemon(address: RunAddress.loopback)
+    daemon.isReady = true
+    nodes[Int(node)].daemon = daemon
     markChanged(node)
     leaveGate(node)
     freeSlots(of: node)
@@ -113,10 +114,12 @@ extension WorkflowMachine {
     )
   }
 
-  /// Where a daemon runs that others reach by loopback alone.
+  /// Where a daemon runs that no other cluster reaches.
   private func cluster(ofLocal node: Int32) -> ClusterName? {
     let record = nodes[Int(node)]
-    guard (record.daemon.map { RunAddress.isLoopback($0.address) }) == true else { return nil }
+    guard (record.daemon.map { $0.isOfCluster == true || RunAddress.isLoopback($0.address) }) == true else {
+      return nil
+    }
     return record.hostCluster ?? liveAttempts(of: node).last.flatMap { nodes[Int($0)].hostCluster }
   }
 }

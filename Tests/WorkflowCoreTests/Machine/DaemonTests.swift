@@ -64,6 +64,23 @@ struct DaemonTests {
     #expect(ended?["daemoned"] == nil)
   }
 
+  @Test("what mentions a daemon with an address of its cluster's own network runs beside it, and its address stays")
+  func ownNetwork() throws {
+    var driver = try driver(Self.steps)
+    let server = driver.open[0]
+    try begin(&driver, server, on: "k8s", at: RunAddress.loopback)
+    driver.machine.taskReachable(server, at: "10.0.0.7", onlyInCluster: true)
+    driver.send(.taskReady(server))
+    // An agent that has begun anew tells it again.
+    driver.machine.taskReachable(server, at: "10.0.0.8", onlyInCluster: true)
+    driver.send(.taskReady(server))
+    #expect(driver.launched == ["wf[0].db", "wf[1].use"])
+    let spec = try driver.machine.taskSpec(for: driver.open[1])
+    #expect(spec.arguments == ["10.0.0.7:80"] && spec.beside == Companion("k8s", .daemon))
+    driver.end(driver.open[1], .good())
+    #expect(try driver.machine.taskSpec(for: driver.open[1]).beside == nil, "it mentions none")
+  }
+
   @Test("a daemon that dies is no failure, before it was ready or after; one that is lost is an error")
   func death() throws {
     var early = try driver(Self.steps)

@@ -163,7 +163,9 @@ final class RunDriver: Sendable {
   /// Asks of the daemons that run whether they can be used, until they can.
   private func watchDaemons() async {
     while !Task.isCancelled {
-      for id in table.withLock({ $0.awaitedDaemons }) where await executor.isReady(id) { await tell(.ready(id)) }
+      for id in table.withLock({ $0.awaitedDaemons }) where await executor.isReady(id) {
+        await tell(.ready(id, address: await executor.address(of: id)))
+      }
       guard (try? await Task.sleep(for: Self.readinessPeriod)) != nil else { return }
     }
   }

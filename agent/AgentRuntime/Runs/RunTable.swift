@@ -144,7 +144,7 @@ struct RunTable: Sendable {
       for id in ids { paused(id, in: .queued, reason: reason, at: now) }
     case .submissionFailed(let id, let message): submissionFailed(id, message: message, at: now)
     case .observed(let observations): for observation in observations { observed(observation, at: now) }
-    case .ready(let id): ready(id, at: now)
+    case .ready(let id, let address): ready(id, address, at: now)
     case .collected(let id, let outputs): collected(id, outputs, at: now)
     case .logAcknowledged(let id, let offset, let isComplete):
       logAcknowledged(id, offset: offset, isComplete: isComplete)
@@ -453,9 +453,9 @@ extension RunTable {
     }
   }
 
-  private mutating func ready(_ id: RunID, at now: Timestamp) {
+  private mutating func ready(_ id: RunID, _ address: String?, at now: Timestamp) {
     guard awaitedDaemons.remove(id) != nil, let run = runs[id], run.state == .submitted(.running) else { return }
-    append(event: .running, of: id, isReady: true, at: now)
+    append(event: .running, of: id, isReady: true, address: address, at: now)
   }
 
   /// The run has a place in the executor's queue already. An end there is the run's end: nobody can start it any more.
@@ -515,7 +515,7 @@ extension RunTable {
 
   private mutating func append(
     event phase: RunPhase, of id: RunID, message: String = "", outcome: Wire.Outcome? = nil, isReady: Bool = false,
-    at now: Timestamp
+    address: String? = nil, at now: Timestamp
   ) {
     lastSequence += 1
     hasNewEvents = true
@@ -528,6 +528,7 @@ extension RunTable {
     if let outcome { event.outcome = outcome }
     event.runsAs = runs[id]?.runsAs ?? ""
     event.ready = isReady
+    event.address = address ?? ""
     // Serializing a message of our own making into memory does not fail.
     let payload = (try? event.serializedBytes() as Data) ?? Data()
     changes.append(.event(sequence: lastSequence, id, payload: payload))

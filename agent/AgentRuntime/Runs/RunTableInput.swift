@@ -29,8 +29,8 @@ enum RunTableInput: Sendable {
   /// The executor will never take this run.
   case submissionFailed(RunID, message: String)
   case observed([RunObservation])
-  /// A daemon can be used.
-  case ready(RunID)
+  /// A daemon can be used; its own address, where it has one.
+  case ready(RunID, address: String?)
   case collected(RunID, CollectedOutputs)
   case logAcknowledged(RunID, offset: Int64, isComplete: Bool)
   /// A heartbeat that was sent then has been answered. It is told in order with what the session said before: the lease beside the

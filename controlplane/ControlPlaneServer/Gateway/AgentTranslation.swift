@@ -178,6 +178,7 @@ extension AgentEvent {
       usage: RunUsage(event.outcome), isUnpaid: phase.isTerminal && event.outcome.unpaid,
       isReady: phase == .running && event.ready)
     // A word of a later release than ours is nothing that we could tell.
+    if isReady, !event.address.isEmpty { address = event.address.told(253) }
     if phase.isTerminal { cause = RunEndCause(rawValue: event.outcome.cause) }
   }
 }

@@ -2855,6 +2855,12 @@ public nonisolated struct Fubini_Agent_V1_RunEvent: @unchecked Sendable {
     set {_uniqueStorage()._ready = newValue}
   }
 
+  /// With `ready`: where runs of the same cluster reach it; empty: where the inventory says.
+  public var address: String {
+    get {_storage._address}
+    set {_uniqueStorage()._address = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -7764,7 +7770,7 @@ nonisolated extension Fubini_Agent_V1_RunEvents: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RunEvent"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}run_id\0\u{1}phase\0\u{3}at_ms\0\u{1}message\0\u{1}outcome\0\u{3}runs_as\0\u{2}5ready\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}run_id\0\u{1}phase\0\u{3}at_ms\0\u{1}message\0\u{1}outcome\0\u{3}runs_as\0\u{2}5ready\0\u{1}address\0")
 
   fileprivate class _StorageClass {
     var _sequence: UInt64 = 0
@@ -7775,6 +7781,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
     var _outcome: Fubini_Agent_V1_Outcome? = nil
     var _runsAs: String = String()
     var _ready: Bool = false
+    var _address: String = String()
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -7793,6 +7800,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
       _outcome = source._outcome
       _runsAs = source._runsAs
       _ready = source._ready
+      _address = source._address
     }
   }
 
@@ -7819,6 +7827,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
         case 6: try { try decoder.decodeSingularMessageField(value: &_storage._outcome) }()
         case 7: try { try decoder.decodeSingularStringField(value: &_storage._runsAs) }()
         case 60: try { try decoder.decodeSingularBoolField(value: &_storage._ready) }()
+        case 61: try { try decoder.decodeSingularStringField(value: &_storage._address) }()
         default: break
         }
       }
@@ -7855,6 +7864,9 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
       if _storage._ready != false {
         try visitor.visitSingularBoolField(value: _storage._ready, fieldNumber: 60)
       }
+      if !_storage._address.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._address, fieldNumber: 61)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -7872,6 +7884,7 @@ nonisolated extension Fubini_Agent_V1_RunEvent: SwiftProtobuf.Message, SwiftProt
         if _storage._outcome != rhs_storage._outcome {return false}
         if _storage._runsAs != rhs_storage._runsAs {return false}
         if _storage._ready != rhs_storage._ready {return false}
+        if _storage._address != rhs_storage._address {return false}
         return true
       }
       if !storagesAreEqual {return false}
