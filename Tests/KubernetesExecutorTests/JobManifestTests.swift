@@ -2,6 +2,7 @@ internal import Execution
 internal import FederationModel
 internal import Foundation
 internal import ProcessExecutor
+internal import Supervisor
 internal import Testing
 
 @testable internal import KubernetesExecutor
@@ -383,8 +384,10 @@ internal import Testing
     #expect(Self.mount(first, "/var/run/secrets/kubernetes.io/serviceaccount") == nil)
     #expect(Self.mount(main, RunResource.outputDirectory) != nil)
     #expect(manifest.plan.outputs == [RunResource.path(ofOutput: 0)])
-    let told = main["env"]?.arrayValue?.first { $0["name"]?.stringValue == ResourceOwner.variable }?["value"]
-    #expect(told?.stringValue.flatMap { ResourceOwner($0) }?.reference["uid"] == "u-1")
+    let variables = main["env"]?.arrayValue ?? []
+    let told = variables.first { $0["name"]?.stringValue == ResourceOwner.variable }
+    let owner = ResourceOwner(told?["value"]?.stringValue ?? "")
+    #expect(owner?.uid == "u-1" && owner?.reference["uid"]?.stringValue == "u-1")
     // No other run has a token.
     #expect(!(try Self.manifest()).job.description.contains("serviceAccountToken"))
   }

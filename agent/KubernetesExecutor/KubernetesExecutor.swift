@@ -143,12 +143,12 @@ public actor KubernetesExecutor: Executor {
 
   /// Kubernetes asks the probes of its containers, and says so of the pod.
   public func isReady(_ id: RunID) async -> Bool {
-    guard let run = runs[id], !run.isOver, let pod = run.logPod else { return false }
+    guard let run = runs[id], !run.isOver, let pod = run.logPod(nil) else { return false }
     return !pod.isGone && !pod.isDeleting && pod.isMainRunning && pod.conditions["Ready"]?.isTrue == true
       && pod.address != nil
   }
 
-  public func address(of id: RunID) async -> String? { runs[id]?.logPod?.address }
+  public func address(of id: RunID) async -> String? { runs[id]?.logPod(nil)?.address }
 
   /// The room for the files of runs, which all come through here.
   var disk: DiskRoom? {
