@@ -84,7 +84,10 @@ struct ResourceRunTests {
     do {
       return try await fixture.admin.get(
         KubernetesPath.object("v1", "configmaps", namespace: fixture.namespace, name: name))
-    } catch let error as FederationError where error.code == .notFound { return nil }
+    } catch {
+      guard error.code == .notFound else { throw error }
+      return nil
+    }
   }
 
   @Test(
@@ -242,8 +245,10 @@ struct ResourceRunTests {
       await keeper.drop([workflow], keeping: [])
       #expect(fixture.executor.workflows().isEmpty)
       try await waitUntil(timeout: .seconds(60)) {
-        let left = (try? await Self.configMap(fixture, "one"), try? await Self.configMap(fixture, "two"))
-        return left.0 == .some(nil) && left.1 == .some(nil)
+        do {
+          let (one, two) = (try await Self.configMap(fixture, "one"), try await Self.configMap(fixture, "two"))
+          return one == nil && two == nil
+        } catch { return false }
       }
       try await waitUntil { (try? await fixture.isEmpty()) == true }
     }

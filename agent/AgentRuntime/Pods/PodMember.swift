@@ -35,11 +35,12 @@ final class PodMember {
     signals = csupervisor_signals_create()
     guard signals >= 0 else { throw POSIXFile.failure("Cannot take signals", -signals) }
     let path = plan.places.output
-    if mkfifo(path, 0o666) == 0 {
-      chmod(path, 0o666)
-    } else if errno != EEXIST {
-      throw POSIXFile.failure("Cannot make \(path)")
-    }
+    // Containers may have users of their own: it appears with the mode that all of them need.
+    let own = "\(path)-\(container.name)-new"
+    unlink(own)
+    guard mkfifo(own, 0o666) == 0, chmod(own, 0o666) == 0 else { throw POSIXFile.failure("Cannot make \(own)") }
+    defer { unlink(own) }
+    guard link(own, path) == 0 || errno == EEXIST else { throw POSIXFile.failure("Cannot make \(path)") }
     // Open in both ways it is never at its end, and nobody has to be there to write to it.
     let pipe = try POSIXFile.open(path, O_RDWR | (isSpeaker ? 0 : O_NONBLOCK))
     if isSpeaker {
