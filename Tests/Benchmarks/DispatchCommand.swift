@@ -299,23 +299,38 @@ struct Dispatch {
 
   /// One dag, and what it takes of the control plane's memory.
   func large(tasks: Int) async throws {
-    let process = try federation.controlPlane()
-    // 5: forget the peak so far. - Source: proc(5), /proc/PID/clear_refs.
-    try? "5".write(toFile: "/proc/\(process.pid)/clear_refs", atomically: false, encoding: .utf8)
-    let before = process.memory()
+    let memory = try ControlPlaneMemory(federation)
     let name = "g-\(getpid())"
     let began = ContinuousClock.now
     _ = try await federation.client().submit(Documents.dag(name, tasks, width: 100), timeout: .seconds(60))
     try await awaitAll(name, 1, timeout: .seconds(600))
     let took = ContinuousClock.now - began
-    guard let before, let after = process.memory() else { throw HarnessError("the control plane is gone") }
     Report.line(
       "dag of \(tasks) tasks",
       "\(Report.format(took.seconds, 1)) s, \(Report.format(Double(tasks) / took.seconds, 0)) tasks/s")
-    let perTask = Double(after.peak - before.resident) / Double(tasks)
+    try memory.report(tasks: tasks)
+  }
+}
+
+/// What a measurement takes of the control plane's memory, from `init` on.
+struct ControlPlaneMemory {
+  private let process: OwnedProcess
+  private let before: Int64
+
+  init(_ federation: Federation) throws {
+    process = try federation.controlPlane()
+    // 5: forget the peak so far. - Source: proc(5), /proc/PID/clear_refs.
+    try? "5".write(toFile: "/proc/\(process.pid)/clear_refs", atomically: false, encoding: .utf8)
+    guard let memory = process.memory() else { throw HarnessError("the control plane is gone") }
+    before = memory.resident
+  }
+
+  func report(tasks: Int) throws {
+    guard let after = process.memory() else { throw HarnessError("the control plane is gone") }
+    let perTask = Double(after.peak - before) / Double(tasks)
     Report.line(
       "control plane memory",
-      "\(before.resident >> 20) MiB before, \(after.peak >> 20) MiB at most, \(after.resident >> 20) MiB after; "
+      "\(before >> 20) MiB before, \(after.peak >> 20) MiB at most, \(after.resident >> 20) MiB after; "
         + "\(Int(perTask)) bytes/task")
   }
 }

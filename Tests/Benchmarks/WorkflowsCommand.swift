@@ -94,15 +94,23 @@ struct WorkflowsCommand: AsyncParsableCommand {
       let bench = Dispatch(federation: federation, connection: try await .connect(federation.database))
       let client = try federation.client()
       let list = Self.list(items)
-      var seconds: [Double] = []
+      var (seconds, reads, size): ([Double], [Double], Int) = ([], [], 0)
+      let memory = try ControlPlaneMemory(federation)
       for copy in 0..<max(1, options.repeats) {
         let name = "gather-\(getpid())-\(copy)"
         let began = ContinuousClock.now
         _ = try await client.submit(Documents.gatherGiven(name, list), timeout: .seconds(120))
         try await bench.awaitAll(name, 1, timeout: .seconds(600))
         seconds.append((ContinuousClock.now - began).seconds)
+        let asked = ContinuousClock.now
+        let whole = try await client.send("GET", "/api/v1/workflows/default/\(name)")
+        guard whole.status == 200 else { throw HarnessError("the workflow cannot be read: \(whole.text.prefix(200))") }
+        reads.append((ContinuousClock.now - asked).seconds)
+        size = whole.text.utf8.count
       }
       Report.figure("\(items) items of withParam and their reducer, through the control plane", seconds, "s", digits: 2)
+      Report.figure("all of it as Argo's clients read it, \(size >> 20) MiB", reads, "s", digits: 2)
+      try memory.report(tasks: items * max(1, options.repeats))
       await bench.connection.close()
     }
   }

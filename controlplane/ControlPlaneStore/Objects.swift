@@ -127,6 +127,20 @@ extension ControlPlaneStore {
     }
   }
 
+  /// How many may hold one semaphore; nil: it has no limit.
+  ///
+  /// - Parameters:
+  ///   - kind: as the lock's is written.
+  ///   - name: of the config map, or the key of the database.
+  ///   - key: of the config map's value; empty for the database.
+  public func semaphoreLimit(_ kind: String, _ name: String, key: String, in project: ProjectName) async throws -> Int?
+  {
+    let rows = try await run(
+      "SELECT limit_count FROM semaphore_limits WHERE project = $1 AND kind = $2 AND name = $3 AND key = $4",
+      .text(project.text), .text(kind), .text(name), .text(key))
+    return try rows.rows.first.map { Int(try $0.int(0)) }
+  }
+
   /// Removes an object, and the limits of a config map's semaphores.
   ///
   /// - Returns: the revision that it had.

@@ -237,6 +237,56 @@ import WorkflowCore
     }
   }
 
+  @Test("Limits of semaphores are set as Argo's clients do: keys of the database, and values of config maps")
+  func syncLimits() async throws {
+    try await APIFixture.use { fixture in
+      try await fixture.application.test(.router) { client in
+        let token = fixture.userA
+        func send(
+          _ method: HTTPRequest.Method, _ path: String, _ body: String? = nil
+        ) async throws -> (HTTPResponse.Status, JSONValue) {
+          let answer = try await client.send(method, "/api/v1/sync/a\(path)", token: token, body: body)
+          return (answer.status, try answer.json)
+        }
+        func phase(_ name: String, _ lock: String) async throws -> String? {
+          let body = """
+            {"workflow":{"metadata":{"name":"\(name)"},"spec":{"entrypoint":"m","synchronization":{"semaphores":[\(lock)]},\
+            "templates":[{"name":"m","suspend":{}}]}}}
+            """
+          let answer = try await client.send(.post, "/api/v1/workflows/a", token: token, body: body)
+          #expect(answer.status == .ok, "\(String(buffer: answer.body))")
+          return try answer.json["status"]?["phase"]?.stringValue
+        }
+        let key = #"{"database":{"key":"licence"}}"#
+        #expect(try await phase("before", key) == "Error")
+        let made = try await send(.post, "", #"{"type":"DATABASE","key":"licence","limit":1}"#)
+        #expect(made.0 == .ok && made.1["limit"] == 1 && made.1["key"] == "licence")
+        #expect(try await phase("first", key) == "Running")
+        #expect(try await phase("second", key) == "Pending")
+        #expect(try await send(.post, "", #"{"type":"DATABASE","key":"licence","limit":5}"#).0 == .conflict)
+        #expect(try await send(.put, "/licence", #"{"type":1,"limit":2}"#).0 == .ok)
+        let second = try await client.send(.get, "/api/v1/workflows/a/second", token: token).json
+        #expect(second["status"]?["phase"] == "Running")
+        #expect(try await send(.get, "/licence?type=DATABASE").1["limit"] == 2)
+        #expect(try await send(.delete, "/licence?type=DATABASE").0 == .ok)
+        #expect(try await send(.get, "/licence?type=DATABASE").0 == .notFound)
+        #expect(try await send(.put, "/licence", #"{"type":"DATABASE","limit":2}"#).0 == .notFound)
+        #expect(try await phase("after", key) == "Error")
+        // A config map is made where there is none, and keeps its other values.
+        #expect(try await send(.post, "", #"{"cmName":"conf","key":"width","limit":1}"#).0 == .ok)
+        #expect(try await send(.post, "", #"{"type":"CONFIGMAP","cmName":"conf","key":"depth","limit":7}"#).0 == .ok)
+        #expect(try await send(.get, "/width?cmName=conf").1["limit"] == 1)
+        let map = try await client.send(.get, "/api/v1/namespaces/a/configmaps/conf", token: token).json
+        #expect(map["data"] == ["width": "1", "depth": "7"])
+        #expect(try await phase("third", #"{"configMapKeyRef":{"name":"conf","key":"width"}}"#) == "Running")
+        for (path, body) in [
+          ("", #"{"type":"DATABASE","key":"k","limit":0}"#), ("", #"{"type":"DATABASE","limit":1}"#),
+          ("", #"{"key":"k","limit":1}"#), ("", #"{"type":"FILE","key":"k","limit":1}"#),
+        ] { #expect(try await send(.post, path, body).0 == .badRequest, "\(body)") }
+      }
+    }
+  }
+
   @Test("The whole numbers of a config map are the limits of the semaphores that it names, as they are now")
   func semaphores() async throws {
     try await APIFixture.use { fixture in

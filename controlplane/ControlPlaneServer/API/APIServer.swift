@@ -68,7 +68,8 @@ struct APIServer: Sendable {
   var routes: [Route] {
     let described =
       serverRoutes + workflowRoutes + planRoutes + streamRoutes + clusterRoutes + dataRoutes + argoRoutes
-      + argoObjectRoutes + argoSubmitRoutes + argoArchiveRoutes + argoArtifactRoutes + kubernetesRoutes + objectRoutes
+      + argoObjectRoutes + argoSubmitRoutes + argoArchiveRoutes + argoArtifactRoutes + argoSyncRoutes + kubernetesRoutes
+      + objectRoutes
       + jobRoutes + machineTypeRoutes
     return described + [documentRoute(describing: described)]
   }

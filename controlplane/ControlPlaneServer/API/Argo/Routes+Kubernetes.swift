@@ -103,7 +103,7 @@ extension APIServer {
     return try Self.configMap(try JSONBody.decode(JSONValue.self, from: bytes), named: name)
   }
 
-  private static func configMap(_ value: JSONValue, named name: String?) throws -> ObjectDraft {
+  static func configMap(_ value: JSONValue, named name: String?) throws -> ObjectDraft {
     guard case .object(var object) = value, ["ConfigMap", nil].contains(object["kind"]?.stringValue) else {
       throw FederationError(.invalidArgument, "the body is a ConfigMap")
     }
@@ -124,15 +124,22 @@ extension APIServer {
     guard patch.objectValue != nil else {
       throw FederationError(.invalidArgument, "the body is a merge patch: an object; JSON patches are not taken")
     }
-    let (name, project) = (try context.parameter("name"), try Self.namespace(context))
-    let author = try context.signedIn().principal
+    let changed = try await patchConfigMap(
+      try context.parameter("name"), patch, in: try Self.namespace(context), as: try context.signedIn().principal)
+    return .json(changed.rendered())
+  }
+
+  /// - Throws: `.notFound`; `.unavailable` when others change it all the time.
+  func patchConfigMap(
+    _ name: String, _ patch: JSONValue, in project: ProjectName, as author: Principal
+  ) async throws -> StoredObject {
     for attempt in 0..<3 {
       let object = try await services.objects.object(.configMap, name, in: project)
       let value = try JSONDecoder().decode(JSONValue.self, from: Data(object.document.utf8))
       var draft = try Self.configMap(Self.merged(value, patch), named: name)
       let isConditional = draft.revision != nil
       draft.revision = draft.revision ?? object.revision
-      do { return .json(try await services.objects.update(draft, in: project, as: author).rendered()) } catch let error
+      do { return try await services.objects.update(draft, in: project, as: author) } catch let error
         as FederationError where error.code == .failedPrecondition && !isConditional && attempt < 2
       { continue }
     }
