@@ -63,6 +63,7 @@ public enum JobWrapper {
       # Its last run had to leave: what that had made and changed is where the script left it.
       tar -xf "$home/results.tar" --no-same-owner -C "$FUBINI_DIR" && rm -f "$home/results.tar" .fubini-stderr || exit 125
     fi
+    direct=
     if [ -n "$FUBINI_OUTPUT" ]; then
       # In a directory that is shared output goes where it belongs at once, unless the cluster's user may not write there.
       . "$home/names"
@@ -75,11 +76,13 @@ public enum JobWrapper {
       if (true >>"$output" && true >>"${name:-$output}") 2>/dev/null; then
         exec >>"$output" 2>&1
         [ -z "$name" ] || exec 2>>"$name"
-        FUBINI_STDERR=
+        FUBINI_STDERR= direct=1
       fi
     fi
     input=${FUBINI_INPUT:-/dev/null}
-    if [ -n "$FUBINI_STDERR" ]; then
+    if [ -n "$direct" ]; then
+      "$home/slurm_script" "$@" <"$input" &
+    elif [ -n "$FUBINI_STDERR" ]; then
       "$home/slurm_script" "$@" <"$input" 2>"$home/stderr" &
     else
       "$home/slurm_script" "$@" <"$input" 2>&1 &
