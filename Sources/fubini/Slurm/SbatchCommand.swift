@@ -270,12 +270,31 @@ struct JobWait: Sendable {
 }
 
 enum SrunCommand {
+  /// Those of the step, which the job's own `srun` reads.
+  private static let ofStep = [
+    SlurmOption("label", "l", .none), SlurmOption("unbuffered", "u", .none), SlurmOption("mpi"),
+    SlurmOption("kill-on-bad-exit", "K", .optional), SlurmOption("cpu-bind"), SlurmOption("exact", nil, .none),
+    SlurmOption("overlap", nil, .none), SlurmOption("wait", "W"), SlurmOption("relative", "r"),
+  ]
+  private static let refused = [
+    SlurmOption("pty", nil, .none, .refused("a job has no terminal")),
+    SlurmOption("multi-prog", nil, .none, .refused("the tasks of a step run one program")),
+    SlurmOption("jobid", nil, .required, .refused("steps are started by the job's own script")),
+  ]
+  static let table = OptionTable(
+    "srun",
+    SbatchOptions.table.options.filter { !["array", "ignore-pbs", "parsable", "wait", "wrap"].contains($0.name) }
+      + ofStep + refused)
+
   /// A command as a job that is waited for, with its output here.
   static func run(_ arguments: [String]) async throws -> Int32 {
-    var table = SbatchOptions.table
-    table.program = "srun"
     let scan = try table.scan(arguments, stopsAtOperand: true)
-    let request = try BatchRequest(directives: [], environment: [], arguments: scan.options)
+    for option in scan.options where refused.contains(where: { $0.name == option.name }) {
+      try SqueueCommand.refuse(option, table)
+    }
+    let (own, step) = (Set(ofStep.map(\.name)), scan.options)
+    let request = try BatchRequest(
+      directives: [], environment: [], arguments: step.filter { !own.contains($0.name) })
     if request.asksFor != nil {
       Terminal.line(
         request.asksFor == "version" ? SbatchCommand.version : "Usage: srun [OPTIONS...] executable [args...]")
@@ -284,10 +303,9 @@ enum SrunCommand {
     guard !scan.operands.isEmpty else {
       throw SlurmRefusal(lines: ["fatal: No command given to execute."], exitCode: 1)
     }
-    guard request.array == nil, request.wrapped == nil else {
-      throw SlurmRefusal.error("srun takes neither --array nor --wrap")
-    }
-    let words = scan.operands.map { "'" + $0.replacing("'", with: "'\\''") + "'" }.joined(separator: " ")
+    let given = step.filter { own.contains($0.name) }.map { "--\($0.name)" + ($0.value.map { "=\($0)" } ?? "") }
+    let words = (given + ["--"] + scan.operands).map { "'" + $0.replacing("'", with: "'\\''") + "'" }
+      .joined(separator: " ")
     let name = request.jobName ?? String(scan.operands[0].split(separator: "/").last ?? "srun")
     var draft = JobDraft(
       request, script: "#!/bin/sh\nexec srun -n \(request.taskCount) \(words)\n", command: scan.operands[0], name: name)
