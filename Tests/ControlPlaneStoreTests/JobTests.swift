@@ -44,6 +44,22 @@ struct JobTests {
     }
   }
 
+  @Test("tasks are left out of an array while it waits; what was said of one first holds")
+  func leftOut() async throws {
+    try await Self.withProject { store, _ in
+      let job = try #require(try await store.create(Self.row("array", count: 4)))
+      func leave(_ tasks: [Int32: String]) async throws -> Bool {
+        try await store.leaveOut(tasks, of: job.number, by: "ann", at: Timestamp(milliseconds: 5))
+      }
+      #expect(job.leftOut.isEmpty)
+      #expect(try await leave([1: JobRow.cancelledTask, 2: "b"]))
+      #expect(try await leave([2: "c", 3: "d"]))
+      #expect(try await store.job(job.number)?.leftOut == [1: JobRow.cancelledTask, 2: "b", 3: "d"])
+      #expect(try await store.beginSubmission(of: job.number))
+      #expect(try await !leave([0: "e"]))
+    }
+  }
+
   @Test("submissions at once get numbers of their own")
   func concurrent() async throws {
     try await Self.withProject { store, _ in

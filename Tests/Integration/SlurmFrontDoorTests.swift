@@ -169,6 +169,37 @@ extension Integration {
       }
     }
 
+    @Test("aftercorr: the tasks start whose counterparts ended well; tasks of an array that waits are cancelled alone")
+    func counterparts() async throws {
+      try await Federation.with { federation in
+        let desk = try Desk(federation, "corr")
+        let first = try await desk.sbatch("--array=0-2", "--wrap", "[ $SLURM_ARRAY_TASK_ID != 1 ]")
+        let second = try await desk.sbatch(
+          "--array=0-2", "-d", "aftercorr:\(first)", "-o", "corr.%a", "--wrap", "echo $SLURM_JOB_ID")
+        let held = try await desk.sbatch(
+          "--hold", "--array=1-4", "-o", "held.%a", "--wrap", "echo $SLURM_ARRAY_TASK_ID")
+        let some = try await desk.run("scancel", "\(held)_[2-3]")
+        #expect(some.code == 0, "\(some)")
+        #expect(
+          try await desk.run("squeue", "-h", "-j", "\(held)", "-o", "%i %r").output == "\(held)_[1,4] JobHeldUser")
+        #expect(try await desk.run("scontrol", "release", "\(held)").code == 0)
+        for job in [first, second, held] { try await desk.ended(job) }
+        #expect(
+          try await desk.sacct(second, "JobID,State") == [
+            "\(second)_0|COMPLETED", "\(second)_1|CANCELLED", "\(second)_2|COMPLETED",
+          ])
+        #expect(desk.read("corr.0") == "\(second)\n" && desk.read("corr.2") == "\(second + 2)\n")
+        #expect(
+          try await desk.sacct(held, "JobID,State") == [
+            "\(held)_1|COMPLETED", "\(held)_2|CANCELLED", "\(held)_3|CANCELLED", "\(held)_4|COMPLETED",
+          ])
+        #expect(desk.read("held.4") == "4\n")
+        let whole = try await desk.sbatch("--hold", "--array=1-2", "--wrap", "true")
+        #expect(try await desk.run("scancel", "\(whole)_1", "\(whole)_2").code == 0)
+        #expect(try await desk.sacct(whole, "State") == ["CANCELLED", "CANCELLED"])
+      }
+    }
+
     @Test("I10: jobs wait for each other by their ends, and say so; held ones wait for their release")
     func dependencies() async throws {
       try await Federation.with { federation in

@@ -86,6 +86,19 @@ struct OptionTests {
       ])
   }
 
+  @Test("a document of an array can do without some of its tasks; the others keep their places")
+  func kept() throws {
+    let document = try JobDocument(
+      Self.request(["--array=1-4"]), name: "a", directory: "/d", host: "h", user: "u", project: "p",
+      submissionKey: "slurm/x/submission.tar", arguments: []
+    ).json()
+    let kept = JobDocument.keeping(document) { $0 % 2 == 0 }.description
+    for (task, ordinal) in [(1, 0), (2, 1), (3, 2), (4, 3)] {
+      #expect(kept.contains(#""ordinal":"\#(ordinal)""#) == (task % 2 == 0), "\(kept)")
+    }
+    #expect(JobDocument.keeping(document) { _ in true } == document)
+  }
+
   @Test("what cannot be obeyed is refused, and what has no effect says why")
   func effects() throws {
     let refusal = #expect(throws: SlurmRefusal.self) { try Self.request(["--nodefile=n1"]) }

@@ -84,11 +84,15 @@ struct ValueTests {
     #expect(after.verdict { _ in .open(startedSecondsAgo: 120) } == .met)
     #expect(after.verdict { _ in .open(startedSecondsAgo: nil) } == .waiting)
     #expect(try JobDependency("singleton").verdict { _ in .open(startedSecondsAgo: 1) } == .waiting)
+    // Task by task it is looked at once the other array is over.
+    let each = try JobDependency("aftercorr:5")
+    #expect(each.text == "aftercorr:5" && each.verdict { _ in .failed } == .met)
+    #expect(each.verdict { _ in .open(startedSecondsAgo: 1) } == .waiting && each.verdict { _ in .unknown } == .never)
     // A job that nobody knows any more may have ended any way.
     #expect(try JobDependency("afterany:9").verdict { _ in .unknown } == .met)
     #expect(try JobDependency("afterok:9").verdict { _ in .unknown } == .never)
     for text in [
-      "", "afterok", "afterok:", "afterok:x", "singleton:1", "afterok:1,afterany:2?afterok:3", "aftercorr:1",
+      "", "afterok", "afterok:", "afterok:x", "singleton:1", "afterok:1,afterany:2?afterok:3", "expand:1",
       "afterok:1+2",
     ] {
       #expect(throws: SlurmRefusal.self, "\(text)") { try JobDependency(text) }

@@ -36,6 +36,11 @@ public struct JobRow: Hashable, Sendable {
   public var endedAt: Timestamp?
   /// The key of its archive in the project's repository; it goes with the row. Empty: nobody has said it.
   public var submission = ""
+  /// Tasks of its array that are not submitted with it, and why: `JobRow.cancelledTask`, or what they depend on did not end well.
+  public var leftOut: [Int32: String] = [:]
+
+  /// Of a task that was cancelled before its array was submitted.
+  public static let cancelledTask = "cancelled"
 
   public init(
     taskCount: Int64, project: ProjectName, name: String, submittedBy: String, submittedAt: Timestamp, uid: String,
@@ -99,7 +104,7 @@ extension ControlPlaneStore {
       made AS (
         INSERT INTO jobs (\(Self.jobColumns))
         SELECT first, $2, $3, $4, $5, $6, $7, replace($8, '\(JobRow.numberMark)', first::text), $9, $10, $11, $12, $13,
-          $14, $15, $16, 'waiting', $17, '', NULL, $18 FROM taken
+          $14, $15, $16, 'waiting', $17, '', NULL, $18, '{}' FROM taken
         ON CONFLICT (request_key) DO NOTHING RETURNING *),
       noted AS (
         INSERT INTO audit (at_ms, actor, action, object, detail, address)
@@ -159,6 +164,28 @@ extension ControlPlaneStore {
       "UPDATE jobs SET state = 'submitting', reason = '' WHERE number = $1 AND state = 'waiting' AND NOT is_held",
       .int8(number)
     ).affectedRows == 1
+  }
+
+  /// Leaves tasks out of an array that waits; what was said of a task before holds.
+  ///
+  /// - Returns: whether it was still waiting.
+  public func leaveOut(
+    _ tasks: [Int32: String], of number: Int64, by user: String, address: String = "", at now: Timestamp
+  ) async throws -> Bool {
+    try await run(
+      """
+      WITH changed AS (
+        UPDATE jobs SET left_out = ($2::jsonb || left_out::jsonb)::text WHERE number = $1 AND state = 'waiting'
+        RETURNING *)
+      INSERT INTO audit (at_ms, actor, action, object, detail, address)
+      SELECT $3, $4, 'job.leave-out', project || '/' || number, $5, $6 FROM changed
+      """, .int8(number), .text(try RowJSON.encode(Self.texts(tasks))), .int8(now.milliseconds), .text(user),
+      .text(tasks.keys.sorted().prefix(100).map { "\($0)" }.joined(separator: ",")), .text(address)
+    ).affectedRows == 1
+  }
+
+  private static func texts(_ tasks: [Int32: String]) -> [String: String] {
+    Dictionary(uniqueKeysWithValues: tasks.map { ("\($0.key)", $0.value) })
   }
 
   /// Its workflow is there: the document is not needed any more.
@@ -236,7 +263,7 @@ extension ControlPlaneStore {
 
   private static let jobColumns = """
     number, task_count, project, name, submitted_by, submitted_ms, uid, workflow, request_key, request_hash, document, \
-    details, dependency, kills_on_invalid, is_held, begin_ms, state, reason, message, ended_ms, submission
+    details, dependency, kills_on_invalid, is_held, begin_ms, state, reason, message, ended_ms, submission, left_out
     """
 
   private static func job(_ row: PostgresRow) throws -> JobRow {
@@ -252,6 +279,9 @@ extension ControlPlaneStore {
     job.message = try row.text(18)
     job.endedAt = try RowDecoder.moment(row, 19)
     job.submission = try row.text(20)
+    for (task, why) in try RowJSON.decode([String: String].self, try row.text(21)) {
+      if let task = Int32(task) { job.leftOut[task] = why }
+    }
     return job
   }
 }

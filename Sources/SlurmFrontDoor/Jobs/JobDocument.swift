@@ -135,6 +135,25 @@ public struct JobDocument: Sendable {
     return .object(template)
   }
 
+  /// A document of an array with some of its tasks alone.
+  public static func keeping(_ document: JSONValue, _ isKept: (Int32) -> Bool) -> JSONValue {
+    switch document {
+    case .object(var members):
+      if case .array(let items)? = members["withItems"] {
+        members["withItems"] = .array(
+          items.filter { item in
+            guard case .object(let values) = item, case .string(let text)? = values[taskParameter],
+              let task = Int32(text)
+            else { return true }
+            return isKept(task)
+          })
+      }
+      return .object(members.mapValues { keeping($0, isKept) })
+    case .array(let elements): return .array(elements.map { keeping($0, isKept) })
+    default: return document
+    }
+  }
+
   private func script() throws(SlurmRefusal) -> JSONValue {
     var environment = JobEnvironment.variables(
       request, name: name, directory: directory, host: host, user: user, project: project)

@@ -4,6 +4,8 @@ public struct JobDependency: Hashable, Sendable, Codable {
     /// It has begun, or was cancelled.
     case after
     case afterany, afternotok, afterok
+    /// Each task of an array waits for the task with its index. Tasks are known by their index here once the other array is over.
+    case aftercorr
     /// Every earlier job of this name and user is over.
     case singleton
   }
@@ -52,8 +54,9 @@ public struct JobDependency: Hashable, Sendable, Codable {
   private static func conditions(_ text: Substring) throws(SlurmRefusal) -> [Condition] {
     var parts = text.split(separator: ":", omittingEmptySubsequences: false)[...]
     let word = parts.popFirst().map { String($0).lowercased() } ?? ""
-    if ["aftercorr", "afterburstbuffer", "expand"].contains(word) {
-      throw .error("--dependency=\(word) is not supported here: use afterany, afterok, afternotok, after or singleton")
+    if ["afterburstbuffer", "expand"].contains(word) {
+      throw .error(
+        "--dependency=\(word) is not supported here: use afterany, afterok, afternotok, aftercorr, after or singleton")
     }
     guard let kind = Kind(rawValue: word) else { throw invalid }
     if kind == .singleton {
@@ -104,10 +107,13 @@ public struct JobDependency: Hashable, Sendable, Codable {
     case (.after, .open(let started)):
       started.map { $0 >= (condition.delayMinutes ?? 0) * 60 } == true ? .met : .waiting
     case (.after, _), (.afterany, .succeeded), (.afterany, .failed), (.afterany, .unknown), (.afterok, .succeeded),
-      (.afternotok, .failed):
+      (.afternotok, .failed), (.aftercorr, .succeeded), (.aftercorr, .failed):
       .met
-    case (.afterok, .failed), (.afterok, .unknown), (.afternotok, .succeeded), (.afternotok, .unknown): .never
-    case (.singleton, .open), (.afterany, .open), (.afterok, .open), (.afternotok, .open): .waiting
+    case (.afterok, .failed), (.afterok, .unknown), (.afternotok, .succeeded), (.afternotok, .unknown),
+      (.aftercorr, .unknown):
+      .never
+    case (.singleton, .open), (.afterany, .open), (.afterok, .open), (.afternotok, .open), (.aftercorr, .open):
+      .waiting
     case (.singleton, _): .met
     }
   }

@@ -148,7 +148,8 @@ extension APIServer {
     case .waiting, .submitting:
       let reason = row.isHeld ? PendingReason.held : row.reason.isEmpty ? PendingReason.priority : row.reason
       return indices.map {
-        JobTaskDocument(task: $0, phase: .pending, reason: reason, message: Self.sentence(row, reason))
+        Self.leftOut($0, row)
+          ?? JobTaskDocument(task: $0, phase: .pending, reason: reason, message: Self.sentence(row, reason))
       }
     case .cancelled, .refused:
       return indices.map {
@@ -173,7 +174,14 @@ extension APIServer {
       let task = record.inputs.parameter(SlurmFrontDoor.JobDocument.taskParameter).flatMap { Int32($0) }
       found[details.indices == nil ? nil : task] = Self.task(record, view, head, task: task, code)
     }
-    return indices.map { index in found[index] ?? Self.missing(index, head) }
+    return indices.map { index in found[index] ?? Self.leftOut(index, row) ?? Self.missing(index, head) }
+  }
+
+  /// A task that was left out of its array, for `scancel` or `aftercorr`.
+  private static func leftOut(_ index: Int32?, _ row: JobRow) -> JobTaskDocument? {
+    guard let index, let why = row.leftOut[index] else { return nil }
+    let message = why == JobRow.cancelledTask ? JobDesk.cancelReason : why
+    return JobTaskDocument(task: index, phase: .failed, reason: "None", message: message, isCancelled: true)
   }
 
   private static func sentence(_ row: JobRow, _ reason: String) -> String {
@@ -264,11 +272,14 @@ extension APIServer {
     let job = try await job(context)
     let answer = AcceptedDocument(name: "\(job.number)", project: job.project.text)
     if job.state == .waiting {
-      guard body.tasks == nil else {
-        throw FederationError(
-          .failedPrecondition, "job \(job.number) has not been submitted yet; cancel all of it, or its tasks later")
-      }
-      if try await services.store.end(
+      if let tasks = try Self.wanted(body.tasks, of: job) {
+        let cancelled = Dictionary(tasks.map { ($0, JobRow.cancelledTask) }, uniquingKeysWith: { first, _ in first })
+        if try await services.store.leaveOut(
+          cancelled, of: job.number, by: caller.user, address: caller.principal.address, at: .wallClock)
+        {
+          return try .json(answer)
+        }
+      } else if try await services.store.end(
         job.number, as: .cancelled, from: .waiting, reason: "None", message: JobDesk.cancelReason, by: caller.user,
         address: caller.principal.address, at: .wallClock)
       {
@@ -298,6 +309,18 @@ extension APIServer {
       .workflow(WorkflowReference(project: job.project, name: job.workflow), command), as: caller.principal,
       idempotency: nil)
     return try .json(answer)
+  }
+
+  /// Those of a waiting array's tasks that are to be left out; nil: nothing of it would be left.
+  ///
+  /// - Throws: `.notFound` for tasks that it does not have.
+  private static func wanted(_ tasks: [Int32]?, of job: JobRow) throws -> [Int32]? {
+    guard let tasks else { return nil }
+    let details = try JSONDecoder().decode(JobDetails.self, from: Data(job.details.utf8))
+    let wanted = Set(tasks).intersection(details.indices ?? [])
+    guard !wanted.isEmpty else { throw FederationError(.notFound, "job \(job.number) has none of these tasks") }
+    let rest = Set(details.indices ?? []).subtracting(wanted).subtracting(job.leftOut.keys)
+    return rest.isEmpty ? nil : wanted.sorted()
   }
 
   private func holdJob(_ request: Request, _ context: APIContext, _ isHeld: Bool) async throws -> Response {

@@ -32,10 +32,7 @@ struct JobDesk: Sendable {
     if job.isHeld { return .waiting(PendingReason.held) }
     if let begin = job.beginAt, begin > now { return .waiting(PendingReason.beginTime) }
     guard !job.dependency.isEmpty else { return .ready }
-    let dependency: JobDependency
-    do { dependency = try JobDependency(job.dependency) } catch {
-      throw FederationError(.internal, "the dependency of job \(job.number) cannot be read", cause: error)
-    }
+    let dependency = try Self.dependency(of: job)
     var known: [JobDependency.Condition: JobDependency.Standing] = [:]
     for condition in dependency.conditions where known[condition] == nil {
       known[condition] = try await standing(of: condition, for: job, now: now)
@@ -45,6 +42,47 @@ struct JobDesk: Sendable {
     case .waiting: .waiting(PendingReason.dependency)
     case .never: .never
     }
+  }
+
+  /// `aftercorr` of a job that is no array is `afterok`.
+  private static func dependency(of job: JobRow) throws -> JobDependency {
+    var dependency: JobDependency
+    do { dependency = try JobDependency(job.dependency) } catch {
+      throw FederationError(.internal, "the dependency of job \(job.number) cannot be read", cause: error)
+    }
+    guard try indices(of: job) == nil else { return dependency }
+    for index in dependency.conditions.indices where dependency.conditions[index].kind == .aftercorr {
+      dependency.conditions[index].kind = .afterok
+    }
+    return dependency
+  }
+
+  private static func indices(of job: JobRow) throws -> [Int32]? {
+    try JSONDecoder().decode(JobDetails.self, from: Data(job.details.utf8)).indices
+  }
+
+  /// Leaves out the tasks of an array whose counterparts (`aftercorr`) did not end well.
+  ///
+  /// - Returns: the job as it is to be submitted; nil where nothing of it is left.
+  private func corresponding(_ job: JobRow, now: Timestamp) async throws -> JobRow? {
+    guard let indices = try Self.indices(of: job) else { return job }
+    var job = job
+    if job.dependency.contains(JobDependency.Kind.aftercorr.rawValue) {
+      for condition in try Self.dependency(of: job).conditions where condition.kind == .aftercorr {
+        var unmet: [Int32: String] = [:]
+        for task in indices where job.leftOut[task] == nil {
+          let counterpart = JobDependency.Condition(.afterok, job: condition.job, task: task)
+          // One that the other array does not have ended as little as one that failed.
+          if try await standing(of: counterpart, for: job, now: now) != .succeeded {
+            unmet[task] = "task \(task) of job \(condition.job) did not end well"
+          }
+        }
+        guard !unmet.isEmpty else { continue }
+        guard try await store.leaveOut(unmet, of: job.number, by: job.submittedBy, at: now) else { return job }
+        job.leftOut.merge(unmet) { first, _ in first }
+      }
+    }
+    return indices.allSatisfy { job.leftOut[$0] != nil } ? nil : job
   }
 
   /// Jobs of other projects are as if they were not there.
@@ -121,12 +159,20 @@ struct JobDesk: Sendable {
 
   private func submitWorkflow(of job: JobRow) async throws {
     if try await store.workflowHead(uid: job.uid) != nil { return }
-    let open = try Self.definition(job.document, number: job.number)
+    let open = try Self.definition(try Self.document(of: job), number: job.number)
     let definition = try await objects.resolved(open, in: job.project)
     let key = IdempotencyKey(key: "job/\(job.uid)", requestHash: Self.hash("job\n\(job.uid)"))
     _ = try await commands.perform(
       .submit(Submission(definition: definition, project: job.project, name: job.workflow, uid: job.uid)),
       as: Principal(user: job.submittedBy, address: "jobs"), idempotency: key)
+  }
+
+  /// Without the tasks that are left out.
+  static func document(of job: JobRow) throws -> String {
+    guard !job.leftOut.isEmpty else { return job.document }
+    let document = try JSONDecoder().decode(JSONValue.self, from: Data(job.document.utf8))
+    let kept = SlurmFrontDoor.JobDocument.keeping(document) { job.leftOut[$0] == nil }
+    return String(decoding: try JSONEncoder().encode(kept), as: UTF8.self)
   }
 
   static func definition(_ document: String, number: Int64) throws -> WorkflowDefinition {
@@ -145,7 +191,12 @@ struct JobDesk: Sendable {
   /// Looks at a job once more: submits it, ends it, or notes why it waits.
   func advance(_ job: JobRow, now: Timestamp) async throws {
     guard job.state == .waiting else { return try await submit(job, now: now) }
-    switch try await standing(of: job, now: now) {
+    var standing = try await standing(of: job, now: now)
+    var job = job
+    if standing == .ready {
+      if let whole = try await corresponding(job, now: now) { job = whole } else { standing = .never }
+    }
+    switch standing {
     case .ready: try await submit(job, now: now)
     case .waiting(let reason): if reason != job.reason { try await store.noteReason(reason, of: job.number) }
     case .never:
