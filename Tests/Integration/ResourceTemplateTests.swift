@@ -13,7 +13,7 @@ extension Integration {
     "End to end: resource templates", .serialized, .timeLimit(.minutes(5)),
     .enabled(if: LocalKubernetes.isLocal, "\(LocalKubernetes.unavailability)"))
   struct ResourceTemplateTests {
-    private static func with(_ body: (Federation, KubernetesClient) async throws -> Void) async throws {
+    private static func with(_ body: @Sendable (Federation, KubernetesClient) async throws -> Void) async throws {
       var options = FederationOptions()
       options.agents = [.init("edge")]
       try await Federation.with(options) { federation in
@@ -104,7 +104,7 @@ extension Integration {
         let path = KubernetesPath.object("v1", "configmaps", namespace: "fubini-default", name: "made")
         #expect(try await admin.get(path)["data"]?["value"] == "42")
         #expect(try await client.send("DELETE", "/api/v1/workflows/default/made").status == 200)
-        try await waitUntil(timeout: .seconds(60)) {
+        try await waitUntil("the object is gone", timeout: .seconds(60)) {
           do {
             _ = try await admin.get(path)
             return false
@@ -129,7 +129,7 @@ extension Integration {
           ),
           "\(make.message)")
         _ = try await client.submit(Self.document("unlisted", account: "root"))
-        try await waitUntil(timeout: .seconds(30)) {
+        try await waitUntil("the reason of its wait", timeout: .seconds(30)) {
           let nodes = (try? await client.workflow("unlisted").nodes) ?? []
           return nodes.contains {
             $0.displayName == "make" && $0.phase == .pending
