@@ -108,7 +108,7 @@ extension Integration {
           do {
             _ = try await admin.get(path)
             return false
-          } catch { return error.code == .notFound }
+          } catch { return (error as? FederationError)?.code == .notFound }
         }
       }
     }
