@@ -74,12 +74,16 @@ enum KubernetesMember {
   /// Declares the cluster, applies the manifest that this prints, and starts an agent outside with the rights, the configuration and the
   /// token of the one that a Deployment would start.
   ///
-  /// - Parameter settings: further lines of the agent's block `kubernetes`.
+  /// - Parameters:
+  ///   - options: further ones of `cluster create`.
+  ///   - settings: further lines of the agent's block `kubernetes`.
   static func join(
-    _ name: String, image: String, to federation: Federation, _ cluster: LocalKubernetes, settings: [String] = []
+    _ name: String, image: String, to federation: Federation, _ cluster: LocalKubernetes, options: [String] = [],
+    settings: [String] = []
   ) async throws {
     let (code, manifest) = try await federation.fubini(
-      ["cluster", "create", name, "--kind", "kubernetes", "--project", "default", "--image", image, "--print-manifest"])
+      ["cluster", "create", name, "--kind", "kubernetes", "--project", "default", "--image", image, "--print-manifest"]
+        + options)
     guard code == 0 else { throw HarnessError("cluster create ended with \(code): \(manifest)") }
     let client = try cluster.client()
     var configuration = ""

@@ -312,6 +312,39 @@ struct KubernetesRunTests {
   }
 
   @Test(
+    "I3: a run outlives its first slice when it is extended; one that is not is ended there while its agent is gone")
+  func slices() async throws {
+    try await KubernetesFixture.with { fixture in
+      for id in [Self.id(1), Self.id(2)] {
+        try await fixture.submit(
+          fixture.request(id, "echo up; \(id == Self.id(1) ? "sleep 20; echo went on" : "exec sleep 600")") {
+            $0.slice = .seconds(8)
+            $0.walltime = .seconds(3600)
+          })
+      }
+      for id in [Self.id(1), Self.id(2)] { try await fixture.wait(for: id, "its start") { $0.phase == .running } }
+      #expect(await fixture.executor.canExtend())
+      try await fixture.executor.extend([Self.id(1): .seconds(300), Self.id(9): .seconds(300)])
+      try await fixture.executor.extend([Self.id(1): .seconds(2)])
+      #expect(!FileManager.default.fileExists(atPath: fixture.executor.workspace(for: Self.id(9)).directory))
+      try await fixture.restartAgent {
+        try await waitUntil(timeout: .seconds(60)) {
+          let job = try? await fixture.admin.get(fixture.jobPath(Self.id(2)))
+          return job?["status"]?["failed"]?.integerValue == 1
+        }
+      }
+      let known = try await fixture.executor.reattach(known: [Self.id(1), Self.id(2)])
+      #expect(known.first { $0.id == Self.id(1) }?.phase.isTerminal == false, "\(known)")
+      let second = try await fixture.end(of: Self.id(2))
+      #expect(second.phase == .failed && second.isUnpaid && second.message.contains("used up"), "\(second)")
+      #expect(second.wallTime! >= .seconds(8) && second.wallTime! < .seconds(30), "\(second)")
+      let first = try await fixture.end(of: Self.id(1))
+      #expect(first.phase == .succeeded && !first.isUnpaid, "\(first)")
+      #expect(fixture.log(Self.id(1)).hasSuffix("went on\n"))
+    }
+  }
+
+  @Test(
     "So many Jobs take no more than six requests each, and none while they live",
     .enabled(if: LocalKubernetes.isLocal, "so many pods are too many for somebody's nodes"))
   func many() async throws {
