@@ -221,6 +221,9 @@ public struct RunWorkspace: Hashable, Sendable {
   public var standardOutput: String { directory + "/stdout" }
   /// Milliseconds of the program's wall time that are held for it, where whoever ends it asks for them: the digits alone.
   public var slice: String { directory + "/slice" }
+  /// How the program has asked to be told that it must leave, where whoever tells it asks for that: the number of a signal, a space, and
+  /// milliseconds from it to SIGKILL. There once it must.
+  public var farewell: String { directory + "/farewell" }
 
   public init(directory: String, root: String) {
     self.directory = directory

@@ -91,6 +91,8 @@ public struct PodPlan: Hashable, Sendable, Codable {
   public var sliceMs: UInt64?
   /// From SIGTERM to SIGKILL.
   public var graceMs: UInt64
+  /// Whether the program may have asked to be told in another way that it must leave: then the agent is asked, when SIGTERM comes. nil: no.
+  public var hasFarewell: Bool?
   /// Without the agent's lease for so long, the program is killed, and it does not start before there is one. nil: never.
   public var disconnectLimitMs: UInt64?
   /// For so long files are tried to be moved, each time: an agent may be away for a while.

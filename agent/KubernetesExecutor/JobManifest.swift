@@ -65,6 +65,7 @@ struct JobManifest: Sendable {
     runsAs = containers.runsAs
     var plan = try Self.plan(request, circumstances, files, containers)
     let size = request.spec.federation.gangSize
+    if request.spec.federation.onPreempt != nil { plan.hasFarewell = true }
     if size > 1 { plan.gang = PodPlan.Gang(size: size, name: name.text) }
     self.plan = plan
     shared = SharedPodFiles(inputs: files.sources, outputs: plan.outputs, gangSize: plan.gang?.size)

@@ -14,11 +14,15 @@ extension KubernetesExecutor {
   private static var turnPatience: Duration { .seconds(300) }
   private static var attachPatience: Duration { .seconds(15) }
 
-  /// Kubernetes knows one way to ask a program to end, which is SIGTERM: other signals are not passed on.
+  /// Kubernetes knows one way to ask a program to end, which is SIGTERM: the agent's program in the pod then asks which signal is meant.
   public func cancel(_ id: RunID, grace: Duration, signal: PreemptionHook.Signal?) async throws {
     guard let run = runs[id], !run.isOver else { return }
     runs[id]!.isCancelRequested = true
     runs[id]!.cancelGrace = min(run.cancelGrace ?? grace, grace)
+    if let signal {
+      let text = "\(signal.number) \(max(0, grace.milliseconds))"
+      try HostFiles.replace(workspace(for: id).farewell, with: text.utf8, mode: 0o600)
+    }
     await deleteLiving(id)
     consider(id)
   }

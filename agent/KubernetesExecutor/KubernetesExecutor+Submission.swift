@@ -110,8 +110,7 @@ extension KubernetesExecutor {
     let path = workspace(for: id).slice
     let held = HostFiles.read(path, limit: 32).flatMap { Int64(String(decoding: $0, as: UTF8.self)) } ?? 0
     guard slice.milliseconds > held else { return }
-    try HostFiles.write(path + ".new", String(slice.milliseconds).utf8, mode: 0o600)
-    guard rename(path + ".new", path) == 0 else { throw HostFiles.failure("write the slice of a run", errno) }
+    try HostFiles.replace(path, with: String(slice.milliseconds).utf8, mode: 0o600)
   }
 
   /// - Returns: false when the run has ended, because the Secret's name is taken.

@@ -69,6 +69,14 @@ package enum HostFiles {
   }
 
   /// At most `limit` bytes; nil when there is no such file. Neither a link is followed, nor does a FIFO block.
+  /// Puts a file in the place of what is there, whole.
+  package static func replace(
+    _ path: String, with bytes: some Collection<UInt8>, mode: UInt32
+  ) throws(FederationError) {
+    try write(path + ".new", bytes, mode: mode)
+    guard rename(path + ".new", path) == 0 else { throw failure("replace \(path)") }
+  }
+
   package static func read(_ path: String, limit: Int) -> [UInt8]? {
     let file = csupervisor_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0)
     guard file >= 0 else { return nil }

@@ -60,4 +60,40 @@ import Testing
     #expect(try await step.end() == 128 + SIGTERM, "\(step.errors)")
     #expect(pods.notice?.fubini == .slice)
   }
+
+  @Test("a command that must leave is told by the signal that it has asked for, with that grace; at another end by SIGTERM")
+  func farewell() async throws {
+    let pods = try PodFixture()
+    try pods.share()
+    let plan = pods.plan {
+      $0.hasFarewell = true
+      $0.graceMs = 500
+    }
+    // A trap ends `wait` and the loop goes on: each signal is written down, and the second ends it.
+    let script = "trap 'echo usr1; sleep 2; echo saved; exit 0' USR1; trap 'echo term; exit 5' TERM; echo up; sleep 60 & wait"
+    func up(_ step: PodProcess) async throws { try await waitUntil { step.output.contains("up") } }
+    try await pods.serving {
+      let other = try pods.step(script, plan)
+      try await up(other)
+      kill(other.processID, SIGTERM)
+      #expect(try await other.end() == 5, "\(other.errors)")
+      #expect(other.output == "up\nterm\n")
+      try pods.directory.write("10 30000", to: "run/farewell")
+      let step = try pods.step(script, plan)
+      try await up(step)
+      kill(step.processID, SIGTERM)
+      #expect(try await step.end() == 0, "\(step.errors)")
+      #expect(step.output == "up\nusr1\nsaved\n", "with more than its usual grace")
+      let plain = try pods.step(script, pods.plan())
+      try await up(plain)
+      kill(plain.processID, SIGTERM)
+      #expect(try await plain.end() == 5, "nobody asks for a program that has not asked for anything")
+    }
+    // Without an agent.
+    let alone = try pods.step(script, plan)
+    try await up(alone)
+    kill(alone.processID, SIGTERM)
+    #expect(try await alone.end() == 5, "\(alone.errors)")
+    #expect(alone.output == "up\nterm\n")
+  }
 }

@@ -1,6 +1,7 @@
 internal import CSupervisor
 internal import FederationModel
 internal import Supervisor
+internal import Synchronization
 
 #if canImport(Glibc)
   internal import Glibc
@@ -26,6 +27,12 @@ final class PodCommand {
     var endFile: String?
     /// From where on a slice counts (CLOCK_BOOTTIME, nanoseconds); nil: from the start.
     var began: UInt64?
+  }
+  /// How a program has asked to be told that it must leave.
+  struct Farewell: Equatable {
+    var signal: Int32
+    /// From it to SIGKILL.
+    var graceMs: UInt64
   }
   enum Reason: Equatable { case own, limit, slice, fenced, endFile, signal }
   struct End {
@@ -62,17 +69,39 @@ final class PodCommand {
   private var endAt: UInt64 = .max
   private var killAt: UInt64 = .max
   private var nextLook: UInt64 = .max
+  private let askFarewell: (@Sendable () -> Farewell?)?
+  private var question: Question?
+
+  /// What the agent is asked once SIGTERM has come.
+  private final class Question: Sendable {
+    /// Without an answer until then it is SIGTERM.
+    let end: UInt64
+    private let answer = Mutex<Farewell??>(nil)
+    var answered: Farewell?? { answer.withLock { $0 } }
+
+    init(until end: UInt64, _ ask: @escaping @Sendable () -> Farewell?) {
+      self.end = end
+      _ = BlockingWork.begin { [self] in
+        let farewell = ask()
+        answer.withLock { $0 = .some(farewell) }
+      }
+    }
+  }
+  private static let questionMs: UInt64 = 3000
+  private static let questionLookMs: UInt64 = 50
 
   /// - Parameters:
   ///   - lease: without it the command neither starts nor goes on. Made here, because it has threads: those that are there before signals
   ///     are taken would take them instead.
   ///   - keepsOutput: of the end of its standard output; nil: it writes to ours.
+  ///   - farewell: asked when SIGTERM comes; nil: what comes is what is meant.
   ///   - variables: `NAME=VALUE`, in the place of the container's own of these names.
   ///   - relay: of both its outputs; nil: they are ours.
   init(
     _ limits: Limits, lease makeLease: (() -> PodLease)?, keepsOutput: Int?, variables: [String] = [],
-    relay: Relay? = nil
+    relay: Relay? = nil, farewell: (@Sendable () -> Farewell?)? = nil
   ) throws {
+    askFarewell = farewell
     self.limits = limits
     self.variables = variables
     self.relay = relay
@@ -164,8 +193,9 @@ final class PodCommand {
     // What is not taken from us is not taken from the command: it waits then, as if it wrote there itself.
     if output >= 0, pending.isEmpty { files.append(pollfd(fd: output, events: Int16(POLLIN), revents: 0)) }
     if !pending.isEmpty { files.append(pollfd(fd: sink, events: Int16(POLLOUT), revents: 0)) }
-    let next = min(endAt, killAt, nextLook, lease?.expiry ?? .max, reason == .own ? lease?.sliceEnd ?? .max : .max)
     let now = SystemClock.boottimeNanoseconds
+    let look = question != nil && killAt == .max ? Self.moment(now, Self.questionLookMs) : nextLook
+    let next = min(endAt, killAt, look, lease?.expiry ?? .max, reason == .own ? lease?.sliceEnd ?? .max : .max)
     let milliseconds = next == .max ? -1 : Int32(clamping: next > now ? (next - now) / 1_000_000 + 1 : 0)
     guard poll(&files, nfds_t(files.count), milliseconds) > 0 else { return }
     for file in files where file.revents != 0 {
@@ -178,6 +208,11 @@ final class PodCommand {
       let signal = csupervisor_signals_next(signals)
       if signal == 0 { break }
       if signal == SIGCHLD { continue }
+      if signal == SIGTERM, let askFarewell, question == nil, reason == .own {
+        reason = .signal
+        question = Question(until: Self.moment(SystemClock.boottimeNanoseconds, Self.questionMs), askFarewell)
+        continue
+      }
       kill(-pid, signal)
       if signal == SIGTERM || signal == SIGINT { beginEnd(.signal, with: nil) }
     }
@@ -204,6 +239,12 @@ final class PodCommand {
   private func passTime() {
     guard status == nil else { return }
     let now = SystemClock.boottimeNanoseconds
+    if let question, killAt == .max, question.answered != nil || now >= question.end {
+      let farewell = (question.answered ?? nil) ?? Farewell(signal: SIGTERM, graceMs: limits.graceMs)
+      kill(-pid, farewell.signal)
+      killAt = Self.moment(now, farewell.graceMs)
+      (endAt, nextLook) = (.max, .max)
+    }
     if let lease, now >= lease.expiry {
       reason = .fenced
       kill(-pid, SIGKILL)

@@ -12,7 +12,7 @@ internal import NIOHTTP1
 /// One request of a pod, and its answer.
 struct PodExchange {
   typealias Parts = NIOAsyncChannelInboundStream<HTTPServerRequestPart>.AsyncIterator
-  enum Route: String { case inputs, outputs, stdout, lease, members }
+  enum Route: String { case inputs, outputs, stdout, lease, members, farewell }
 
   let head: HTTPRequestHead
   let store: PodFileStore
@@ -33,6 +33,9 @@ struct PodExchange {
       switch (head.method, route) {
       case (.GET, .inputs): try await sendInputs(run)
       case (.GET, .lease): try await sendLease(run)
+      case (.GET, .farewell):
+        let text = try await BlockingWork.run { [store] in try store.farewell(of: run) }
+        try await text == nil ? send(.noContent) : send(.ok, text!)
       case (.GET, .members):
         try await send(.ok, String(try await BlockingWork.run { [store] in try store.members(of: run) }))
       case (.PUT, .outputs):

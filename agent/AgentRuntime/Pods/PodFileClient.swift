@@ -160,6 +160,20 @@ struct PodFileClient: Sendable {
     return (words.first.flatMap { UInt64($0) }, words.dropFirst().first.flatMap { UInt64($0) })
   }
 
+  /// How the program has asked to be told that it must leave; nil: by SIGTERM, as at every other end.
+  func farewell() throws -> PodCommand.Farewell? {
+    let connection = try connect()
+    defer { connection.close() }
+    let head = try connection.send("GET", target("farewell"), headers: headers)
+    try check(head, of: connection)
+    if head.status == 204 { return nil }
+    let text = String(decoding: try connection.body(head, limit: 64), as: UTF8.self)
+    let words = text.split { $0 == " " || $0 == "\n" }
+    guard words.count == 2, let signal = Int32(words[0]), LiveRun.farewells.contains(signal), let grace = UInt64(words[1])
+    else { return nil }
+    return PodCommand.Farewell(signal: signal, graceMs: grace)
+  }
+
   /// How many members of the run's gang have come.
   func members() throws -> Int {
     let connection = try connect()

@@ -19,6 +19,7 @@ internal import Synchronization
 /// - `PUT /v1/runs/RUN/outputs`: a tar stream.
 /// - `PUT /v1/runs/RUN/stdout`: the end of the program's standard output.
 /// - `GET /v1/runs/RUN/members`: of a gang, how many of its pods have come.
+/// - `GET /v1/runs/RUN/farewell`: of a run that must leave, the signal that it has asked for and milliseconds of grace; 204 without.
 /// - `GET /v1/runs/RUN/lease`: milliseconds since the agent's session was last known to be alive, `-` when it never was; then, where the
 ///   run is paid for as it goes on, how many of its wall time are held for it. 404 when there is neither.
 ///

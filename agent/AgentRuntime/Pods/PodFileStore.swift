@@ -91,6 +91,12 @@ struct PodFileStore: Sendable {
     return UInt64(String(decoding: try POSIXFile.readAll(file.descriptor, limit: 32), as: UTF8.self))
   }
 
+  /// See `RunWorkspace.farewell`; nil: it is told as at every other end.
+  func farewell(of run: RunID) throws -> String? {
+    guard let file = try OpenedFile.open(workspace(run).farewell) else { return nil }
+    return String(decoding: try POSIXFile.readAll(file.descriptor, limit: 64), as: UTF8.self)
+  }
+
   // MARK: To the pod
 
   /// Writes a tar stream of everything that the pod gets.

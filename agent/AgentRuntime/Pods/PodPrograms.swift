@@ -205,7 +205,8 @@ public enum PodPrograms {
       .init(graceMs: plan.graceMs, endAfterMs: [plan.walltimeMs, plan.activeDeadlineMs].compactMap(\.self).min()),
       lease: plan.disconnectLimitMs == nil && plan.sliceMs == nil
         ? nil : { PodLease(limitMs: plan.disconnectLimitMs, sliceMs: plan.sliceMs, client: orders.client) },
-      keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil, variables: orders.gangVariables)
+      keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil, variables: orders.gangVariables,
+      farewell: plan.hasFarewell == true ? { try? orders.client.farewell() } : nil)
     defer { tellEnd(plan.places) }
     let end = try command.run(arguments)
     tellEnd(plan.places)
