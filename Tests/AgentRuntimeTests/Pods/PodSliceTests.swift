@@ -61,7 +61,8 @@ import Testing
     #expect(pods.notice?.fubini == .slice)
   }
 
-  @Test("a command that must leave is told by the signal that it has asked for, with that grace; at another end by SIGTERM")
+  @Test(
+    "a command that must leave is told by the signal that it has asked for, with that grace; at another end by SIGTERM")
   func farewell() async throws {
     let pods = try PodFixture()
     try pods.share()
@@ -70,7 +71,8 @@ import Testing
       $0.graceMs = 500
     }
     // A trap ends `wait` and the loop goes on: each signal is written down, and the second ends it.
-    let script = "trap 'echo usr1; sleep 2; echo saved; exit 0' USR1; trap 'echo term; exit 5' TERM; echo up; sleep 60 & wait"
+    let script =
+      "trap 'echo usr1; sleep 2; echo saved; exit 0' USR1; trap 'echo term; exit 5' TERM; echo up; sleep 60 & wait"
     func up(_ step: PodProcess) async throws { try await waitUntil { step.output.contains("up") } }
     try await pods.serving {
       let other = try pods.step(script, plan)

@@ -169,7 +169,8 @@ struct PodFileClient: Sendable {
     if head.status == 204 { return nil }
     let text = String(decoding: try connection.body(head, limit: 64), as: UTF8.self)
     let words = text.split { $0 == " " || $0 == "\n" }
-    guard words.count == 2, let signal = Int32(words[0]), LiveRun.farewells.contains(signal), let grace = UInt64(words[1])
+    guard words.count == 2, let signal = Int32(words[0]), let grace = UInt64(words[1]),
+      PreemptionHook.Signal.allCases.contains(where: { $0.number == signal })
     else { return nil }
     return PodCommand.Farewell(signal: signal, graceMs: grace)
   }

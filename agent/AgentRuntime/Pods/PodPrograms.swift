@@ -201,12 +201,17 @@ public enum PodPrograms {
     let plan = orders.plan
     // The command may have a user that can make these; whether it needs them shows there.
     for directory in plan.directories { try? POSIXFile.makeDirectories(directory, mode: 0o755) }
+    let client = orders.client
+    var lease: (() -> PodLease)?
+    if plan.disconnectLimitMs != nil || plan.sliceMs != nil {
+      lease = { PodLease(limitMs: plan.disconnectLimitMs, sliceMs: plan.sliceMs, client: client) }
+    }
+    var farewell: (@Sendable () -> PodCommand.Farewell?)?
+    if plan.hasFarewell == true { farewell = { try? client.farewell() } }
     let command = try PodCommand(
       .init(graceMs: plan.graceMs, endAfterMs: [plan.walltimeMs, plan.activeDeadlineMs].compactMap(\.self).min()),
-      lease: plan.disconnectLimitMs == nil && plan.sliceMs == nil
-        ? nil : { PodLease(limitMs: plan.disconnectLimitMs, sliceMs: plan.sliceMs, client: orders.client) },
-      keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil, variables: orders.gangVariables,
-      farewell: plan.hasFarewell == true ? { try? orders.client.farewell() } : nil)
+      lease: lease, keepsOutput: plan.capturesResult ? PodFileStore.outputBytesMax : nil,
+      variables: orders.gangVariables, farewell: farewell)
     defer { tellEnd(plan.places) }
     let end = try command.run(arguments)
     tellEnd(plan.places)
