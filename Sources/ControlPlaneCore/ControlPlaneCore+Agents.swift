@@ -263,7 +263,8 @@ extension ControlPlaneCore {
       row.cancelReason = nil
       return endUnpaid(row, outcome, because: shortage)
     }
-    if event.phase == .lost, entry.isReplaceable {
+    // Where its own cluster took its place, its program is known to have ended: it may begin elsewhere, as after a preemption of ours.
+    if event.phase == .lost, entry.isReplaceable || event.cause == .preempted {
       if isPreempted(row) { row.cancelReason = nil }
       if replace(row) { return }
     }

@@ -226,6 +226,32 @@ struct CoreCommandTests {
     }
   }
 
+  @Test(
+    "A run that its own cluster preempted is placed again, whatever its task says of disconnections; another loss ends it",
+    arguments: [RunEndCause.preempted, .nodeFailure])
+  func preemptedByItsCluster(_ cause: RunEndCause) throws {
+    var federation = Federation(seed: 3, clusters: ["a"])
+    _ = try federation.submit("one", replaceable("wait"))
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    federation.deliver("a")
+    let run = try #require(federation.database.runs.keys.first)
+    var event = AgentEvent(
+      sequence: 1, run: run, phase: .lost, at: .epoch, message: "gone",
+      outcome: TaskOutcome(phase: .lost, message: "gone"))
+    event.cause = cause
+    federation.apply(.agentEvents("a", federation.agents["a"]!.session!, [event]))
+    federation.settle()
+    federation.plan()
+    federation.settle()
+    let runs = federation.database.runs.values
+    #expect(runs.filter { $0.phase == .lost }.count == 1)
+    #expect(runs.count { !$0.phase.isTerminal } == (cause == .preempted ? 1 : 0), "\(runs.map(\.phase))")
+    let phase = federation.database.workflows.values.first?.status.phase
+    #expect(phase == (cause == .preempted ? .running : .error), "\(String(describing: phase))")
+  }
+
   @Test("I8: when most agents vanish at once every limit is extended once, by a bounded time")
   func suspectsItself() throws {
     var federation = Federation(seed: 4, clusters: ["a", "b", "c"])

@@ -64,7 +64,8 @@ extension APIServer {
       as FederationError where error.code == .notFound && value != nil
     {
       let draft = try Self.configMap(change, named: limit.lock.name)
-      _ = try await services.objects.create(draft, in: limit.project, uid: WorkflowName.uuid(Self.randomBytes()), as: author)
+      _ = try await services.objects.create(
+        draft, in: limit.project, uid: WorkflowName.uuid(Self.randomBytes()), as: author)
     }
     return .json(limit.rendered)
   }
