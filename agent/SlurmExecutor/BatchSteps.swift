@@ -63,8 +63,6 @@ enum BatchSteps {
     shift 4
     set -f
     trap : INT
-    # What the script asked for it says with each step.
-    unset SLURM_NTASKS SLURM_NPROCS SLURM_NTASKS_PER_NODE SLURM_CPUS_PER_TASK SLURM_TASKS_PER_NODE
     mkdir "$private" && mkfifo "$steps/door" && exec 5<>"$steps/door" || exit 125
     relay='cd "/fubini/steps/$1" || exit
     cat <&6 >out 9>&- & a=$!
@@ -89,6 +87,8 @@ enum BatchSteps {
       rm -rf "$d"
     }
     serve() {
+      # What the script asked for it says with each step.
+      unset SLURM_NTASKS SLURM_NPROCS SLURM_NTASKS_PER_NODE SLURM_CPUS_PER_TASK SLURM_TASKS_PER_NODE
       while read -r line <&5; do
         set -- $line
         [ $# -ge 2 ] || continue
@@ -163,7 +163,7 @@ enum BatchSteps {
     cat <"$d/out" 3<&- & a=$!
     cat <"$d/err" >&2 3<&- & b=$!
     cat <&3 >"$d/in" 2>/dev/null & c=$!
-    until read -r code <"$d/code"; do :; done
+    until { read -r code <"$d/code"; } 2>/dev/null; do :; done
     wait $a $b
     kill $c 2>/dev/null
     rm -rf "$d"
