@@ -48,12 +48,6 @@ extension Integration {
       return options
     }
 
-    @Test("submitit's functions run as jobs and arrays; failures and cancellations are told as on a Slurm cluster")
-    func submitit() async throws {
-      guard let python = try await ArgoClientTests.python() else { return }
-      try await Self.check("submitit_program.py", [], Self.options(python))
-    }
-
     @Test("dask-jobqueue's workers are jobs, which reach their scheduler and go when they are not wanted")
     func dask() async throws {
       guard let python = try await ArgoClientTests.python() else { return }
@@ -69,14 +63,20 @@ extension Integration {
     }
 
     @Test("Snakemake's plugin for Slurm runs a workflow in a directory that clusters share")
-    func snakemakeInPlace() async throws {
+    func snakemakeInPlace() async throws { try await Self.checkInPlace("snakemake_program.py", ["shared"]) }
+
+    @Test("submitit's functions run as jobs and arrays; failures and cancellations are told as on a Slurm cluster")
+    func submitit() async throws { try await Self.checkInPlace("submitit_program.py", []) }
+
+    /// The same in a directory that the cluster's user may write in.
+    private static func checkInPlace(_ program: String, _ arguments: [String]) async throws {
       guard let python = try await ArgoClientTests.python() else { return }
       let shared = "/tmp/fubini-lab-\(UInt64.random(in: 0 ... .max))"
       try FileManager.default.createDirectory(atPath: shared + "/ann", withIntermediateDirectories: true)
       try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: shared + "/ann")
       defer { try? FileManager.default.removeItem(atPath: shared) }
       try "lab\n".write(toFile: shared + "/.fubini-shared", atomically: true, encoding: .utf8)
-      try await Self.check("snakemake_program.py", ["shared"], Self.options(python, claims: shared)) { _, directory in
+      try await check(program, arguments, options(python, claims: shared)) { _, directory in
         try FileManager.default.createSymbolicLink(atPath: directory, withDestinationPath: shared + "/ann")
       }
     }
