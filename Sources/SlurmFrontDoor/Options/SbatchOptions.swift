@@ -58,6 +58,7 @@ public enum SbatchOptions {
       ("wait-all-nodes", nil, .required))
     + idle("the jobs' limit is their --time", ("time-min", nil, .required), ("delay-boot", nil, .required))
     + idle("only #SBATCH lines are read", ("ignore-pbs", nil, .none))
+    + idle("the environment that --export names goes along, not a login shell's", ("get-user-env", nil, .optional))
     + idle("nothing is shown of it", ("extra", nil, .required), ("mcs-label", nil, .required))
 
   private static func no(_ reason: String, _ names: (String, Character?, SlurmOption.Argument)...) -> [SlurmOption] {
@@ -73,7 +74,6 @@ public enum SbatchOptions {
     + no("burst buffers are not supported; use data sets", ("bb", nil, .required), ("bbf", nil, .required))
     + no("nodes are not booted for a job", ("reboot", nil, .none))
     + no("a deadline is set in workflows (activeDeadlineSeconds)", ("deadline", nil, .required))
-    + no("the environment of a login shell is not made; use --export", ("get-user-env", nil, .optional))
     + no("variables are given with --export", ("export-file", nil, .required))
     + no(
       "GPUs are counted by --gpus, --gpus-per-node, --gpus-per-task or --gres", ("gpus-per-socket", nil, .required),
