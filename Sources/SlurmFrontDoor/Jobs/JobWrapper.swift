@@ -107,7 +107,7 @@ public enum JobWrapper {
     fi
     code=0
     while :; do
-      wait $child
+      wait $child 2>/dev/null
       code=$?
       kill -0 $child 2>/dev/null || break
     done
