@@ -123,7 +123,7 @@ enum BatchSteps {
     setsid "$enter" "$@" 5<&- &
     main=$!
     # The sandbox's own process would die of it; what it holds is told.
-    trap 'for p in $(ps -o pid= --ppid $main); do kill -TERM -- -$p 2>/dev/null; done' TERM
+    trap 'for p in $(ps -o pid= --ppid $main); do kill -s TERM -- -$p 2>/dev/null; done' TERM
     while :; do wait $main; code=$?; kill -0 $main 2>/dev/null || break; done
     kill -TERM $server 2>/dev/null
     exit $code
