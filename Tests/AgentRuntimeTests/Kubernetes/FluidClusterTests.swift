@@ -153,7 +153,8 @@ struct FluidClusterTests {
       try await waitUntil(timeout: .seconds(60)) { (await setup.reading()?.bytesDone ?? 0) >= Self.size / 4 }
       let told = try await setup.told { setup.isReady($0) }
       #expect(setup.fixture.client.requestCount - requests <= 2)
-      #expect(told.last { setup.isReady($0) }?.ready.size == Self.size)
+      let ready = told.last { setup.isReady($0) }
+      #expect(ready?.ready.size == Self.size)
       #expect(try await setup.fluid.objects("dataloads").count == 1)
       try setup.fluid.write("ACGT\n", to: "a.txt", of: name)
       let request = setup.fixture.request(RunID(incarnation: 5, counter: 1), "cat /data/a.txt; ! touch /data/b") {
@@ -230,7 +231,8 @@ struct FluidClusterTests {
         $0.ceiling = 80
       }
       let told = try await setup.told { $0.progress.waiting.contains("80.0 %") }
-      #expect(!told.contains { setup.isReady($0) })
+      let isReady = told.contains { setup.isReady($0) }
+      #expect(!isReady)
       setup.fluid.behaviour.withLock { $0.ceiling = 100 }
       _ = try await setup.told { setup.isReady($0) }
     }
@@ -242,7 +244,8 @@ struct FluidClusterTests {
       setup.fluid.behaviour.withLock { $0.files = "4" }
       await setup.prefetch()
       let told = try await setup.told { !$0.failed.message.isEmpty }
-      #expect(told.contains { $0.failed.message.contains("4 files, not 3") }, "\(told)")
+      let says = told.contains { $0.failed.message.contains("4 files, not 3") }
+      #expect(says, "\(told)")
     }
   }
 
@@ -253,7 +256,8 @@ struct FluidClusterTests {
       try await setup.fluid.makeDataset(place.dataset, labels: ["app": "theirs"])
       await setup.prefetch()
       let told = try await setup.told { !$0.failed.message.isEmpty }
-      #expect(told.contains { $0.failed.message.contains("somebody else's") }, "\(told)")
+      let says = told.contains { $0.failed.message.contains("somebody else's") }
+      #expect(says, "\(told)")
       await setup.orders.apply(.with { $0.evict = [Self.key.text] })
       try await Task.sleep(for: .seconds(2))
       let dataset = try await setup.dataset()
