@@ -47,8 +47,8 @@ extension Integration {
       try await federation.node("endless", "endless", is: ["Pending"], timeout: .seconds(120))
       try await poll("it was ended where its money ends", timeout: .seconds(90)) {
         let runs = try await federation.query(
-          "SELECT message FROM runs WHERE message LIKE 'budget exhausted: project default has %'")
-        return !runs.isEmpty
+          "SELECT count(*) FROM runs WHERE message LIKE 'budget exhausted: project default has %'")
+        return try runs[0].int(0) > 0
       }
       budget = try await client.get("/v1/projects/default/budget")
       #expect(budget.spent.micros <= 550_000 && budget.reserved.micros == 0, "\(budget)")
