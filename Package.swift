@@ -142,6 +142,7 @@ let package = Package(
         .embedInCode("V0034__grants.sql"),
         .embedInCode("V0035__run_causes.sql"),
         .embedInCode("V0036__machine_types.sql"),
+        .embedInCode("V0046__left_out_tasks.sql"),
       ],
       swiftSettings: settings),
     .target(

@@ -38,6 +38,7 @@ public enum EmbeddedMigrations {
       ("V0034__grants.sql", String(decoding: PackageResources.V0034__grants_sql, as: UTF8.self)),
       ("V0035__run_causes.sql", String(decoding: PackageResources.V0035__run_causes_sql, as: UTF8.self)),
       ("V0036__machine_types.sql", String(decoding: PackageResources.V0036__machine_types_sql, as: UTF8.self)),
+      ("V0046__left_out_tasks.sql", String(decoding: PackageResources.V0046__left_out_tasks_sql, as: UTF8.self)),
     ]
   }
 }
