@@ -76,15 +76,27 @@ extension LocalKubernetes {
 
   /// A kubeconfig of this cluster for somebody else.
   public func writeKubeconfig(token: String, namespace: String = "default", to path: String) throws {
-    let text = """
-      apiVersion: v1
-      kind: Config
-      current-context: test
-      clusters: [{name: test, cluster: {server: "\(server)", certificate-authority: \(certificateAuthority)}}]
-      contexts: [{name: test, context: {cluster: test, user: test, namespace: \(namespace)}}]
-      users: [{name: test, user: {token: "\(token)"}}]
-      """
-    try PrivateFile.write(text + "\n", to: path)
+    var cluster: [String: JSONValue]
+    if isExternal {
+      let given = try KubernetesConnection.kubeconfig(kubeconfig, context: nil)
+      cluster = ["server": .string(given.server), "insecure-skip-tls-verify": .bool(!given.verifiesServer)]
+      if let name = given.serverName { cluster["tls-server-name"] = .string(name) }
+      if let pem = given.certificateAuthority {
+        cluster["certificate-authority-data"] = .string(Data(pem).base64EncodedString())
+      }
+    } else {
+      cluster = ["server": .string(server), "certificate-authority": .string(certificateAuthority)]
+    }
+    let configuration: JSONValue = [
+      "apiVersion": "v1", "kind": "Config", "current-context": "test",
+      "clusters": [["name": "test", "cluster": .object(cluster)]],
+      "contexts": [
+        ["name": "test", "context": ["cluster": "test", "user": "test", "namespace": .string(namespace)]]
+      ],
+      "users": [["name": "test", "user": ["token": .string(token)]]],
+    ]
+    // JSON is YAML.
+    try PrivateFile.write(configuration.description + "\n", to: path)
   }
 
   private func startEtcd() throws {
