@@ -28,7 +28,7 @@ internal import Testing
       #expect(first.finish(isLast: true))
       #expect(!second.finish(isLast: false), "its last line may not be whole")
       #expect(try Self.text(path) == "11: x\n0: ab\n0: \n0: c\n")
-      #expect(log.size == 22)
+      #expect(log.size == 21)
     }
   }
 

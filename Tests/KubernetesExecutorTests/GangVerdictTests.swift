@@ -138,7 +138,7 @@ internal import Testing
 
   @Test("I1: of two pods of a rank the one that began counts, and the other is ended")
   func secondPod() {
-    let pods = [Self.ended(0, 0), Self.ended(1, 0), Self.ended(2, 0), Self.running(1, uid: "later")]
+    let pods = [Self.ended(0, 0), Self.ended(1, 0), Self.ended(2, 0), Self.running(1, uid: "pod-9")]
     guard case .stop(let end) = Self.verdict(pods) else {
       Issue.record("\(Self.verdict(pods))")
       return
