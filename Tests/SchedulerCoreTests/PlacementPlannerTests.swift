@@ -117,7 +117,7 @@ struct PlacementPlannerTests {
     "I10: what a batch system cannot do for a task is its reason",
     arguments: [
       (RunFeature.daemons, "batch systems have none of that"),
-      (.claims, "its operator declares one (`claims.directory`"),
+      (.claims, "its operator declares it (`claims.directory`"),
       (.pods, "it is no cluster of Kubernetes"), (.privilegedPods, "`kubernetes.privileged`"),
       (.resources, "that takes a Kubernetes cluster"),
     ])
