@@ -40,7 +40,10 @@ struct FluidClusterTests {
               $0.project = "p"
               $0.size = FluidClusterTests.size
               $0.files = 3
-              $0.manifest = .with { $0.key = "list" }
+              $0.manifest = .with {
+                $0.key = "list"
+                $0.sha256 = String(repeating: "0", count: 64)
+              }
               $0.sources = [.with { $0.origin.uri = "s3://bucket/genomes?endpoint=minio" }]
             }
           ]
