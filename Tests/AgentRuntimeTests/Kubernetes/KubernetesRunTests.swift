@@ -70,7 +70,7 @@ struct KubernetesRunTests {
         fixture.request(Self.id(3), "true") { $0.spec.image = "fubini-test/missing" },
         fixture.request(Self.id(4), "tail /dev/zero") {
           if LocalKubernetes.isLocal { $0.spec.image = "fubini-test/oom" }
-          $0.spec.resources = Resources(cpuMillicores: 100, memory: ByteCount(64 << 20))
+          $0.spec.limits = Resources(memory: ByteCount(64 << 20))
         },
         fixture.request(Self.id(5), "sleep 60") { $0.walltime = .seconds(1) })
       let failed = try await fixture.end(of: Self.id(1))
