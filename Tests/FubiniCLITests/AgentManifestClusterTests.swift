@@ -101,7 +101,7 @@ struct AgentManifestClusterTests {
     ("batch", "jobs"), ("batch", "jobs/status"), ("batch", "cronjobs"), ("", "pods"), ("", "pods/log"),
     ("", "pods/exec"), ("", "pods/eviction"), ("", "events"), ("", "secrets"), ("", "configmaps"),
     ("", "serviceaccounts"), ("", "serviceaccounts/token"), ("", "nodes"), ("", "namespaces"), ("apps", "deployments"),
-    ("", "persistentvolumeclaims"), ("", "services"), ("rbac.authorization.k8s.io", "roles"),
+    ("", "persistentvolumeclaims"), ("", "services"), ("", "resourcequotas"), ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
   ]
 

@@ -120,11 +120,14 @@ extension KubernetesExecutor {
     await Task.detached(priority: .utility) { HostFiles.remove(root) }.value
   }
 
-  /// Its files go at once; its objects as soon as the API server answers.
+  /// Its files go at once; its objects as soon as the API server answers. A run that is not known to be over keeps both until it is.
   public func forget(_ ids: [RunID]) async throws {
     var going: [RunID] = []
     for id in ids {
-      if let run = runs[id], !run.isOver { continue }
+      if let run = runs[id], !run.isOver {
+        runs[id]!.isForgetDue = true
+        continue
+      }
       let directory = workspace(for: id).directory
       let namespace =
         runs[id]?.namespace

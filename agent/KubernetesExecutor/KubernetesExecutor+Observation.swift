@@ -323,5 +323,6 @@ extension KubernetesExecutor {
       wallTime: end.wallTime, isUnpaid: end.isUnpaid, cause: end.cause)
     runs[id] = run
     observers.yield(run.told)
+    if run.isForgetDue { Task { try await forget([id]) } }
   }
 }

@@ -37,6 +37,8 @@ struct TrackedRun: Sendable {
   var deletionDue: ContinuousClock.Instant?
   /// Its log is being read to its end.
   var isEnding = false
+  /// Its end was recorded before this agent began, which has still to find out that it is over.
+  var isForgetDue = false
 
   /// What was told last; terminal: the run is over.
   var told: RunObservation

@@ -118,23 +118,27 @@ struct ClaimAndQuotaTests {
         [
           "apiVersion": "v1", "kind": "Pod", "metadata": ["name": .string(name)],
           "spec": [
+            "restartPolicy": "Never",
             "containers": [
               [
                 "name": "main", "image": "debian:12", "command": ["sleep", "600"],
                 "resources": ["requests": ["cpu": "1", "memory": "64Mi"]],
               ]
-            ]
+            ],
           ],
         ]
       }
-      _ = try await fixture.admin.create(
-        KubernetesPath.collection("v1", "pods", namespace: fixture.namespace), pod("theirs"))
       _ = try await fixture.admin.create(
         KubernetesPath.collection("v1", "resourcequotas", namespace: fixture.namespace),
         [
           "apiVersion": "v1", "kind": "ResourceQuota", "metadata": ["name": "team"],
           "spec": ["hard": ["requests.cpu": "4", "requests.memory": "1Gi", "pods": "10"]],
         ])
+      // Until the quota's own count is there no pod is let in.
+      let empty = ResourceQuota(cpuMillicores: 4000, memoryBytes: 1 << 30, runs: 10)
+      try await waitUntil(timeout: .seconds(60)) { await told() == empty }
+      _ = try await fixture.admin.create(
+        KubernetesPath.collection("v1", "pods", namespace: fixture.namespace), pod("theirs"))
       let whole = ResourceQuota(cpuMillicores: 3000, memoryBytes: (1 << 30) - (64 << 20), runs: 9)
       try await waitUntil(timeout: .seconds(60)) { await told() == whole }
       try await fixture.submit(

@@ -211,7 +211,7 @@ final class KubernetesFixture: Sendable {
     let name = "agent-\(UInt32.random(in: 0 ... .max))"
     func rules(_ isNamespaced: Bool) -> JSONValue {
       .array(
-        rights.filter { $0.isNamespaced == isNamespaced }.map {
+        rights.filter { $0.isNamespaced == isNamespaced && !$0.verbs.isEmpty }.map {
           [
             "apiGroups": [.string($0.group)], "resources": [.string($0.name)],
             "verbs": .array($0.verbs.map { .string($0) }),
