@@ -63,6 +63,21 @@ struct KubernetesRightsTests {
         fixture.request(Self.id(4), "echo up; sleep 60"))
       // As if its journal had not noted the submission.
       try await fixture.executor.submit([short])
+      // Somebody else's Job has the name of a run.
+      _ = try await fixture.admin.create(
+        KubernetesPath.collection("batch/v1", "jobs", namespace: fixture.namespace),
+        [
+          "apiVersion": "batch/v1", "kind": "Job", "metadata": ["name": .string(fixture.name(Self.id(5)))],
+          "spec": [
+            "template": [
+              "spec": [
+                "restartPolicy": "Never", "containers": [["name": "c", "image": "x", "command": ["sleep", "60"]]],
+              ]
+            ]
+          ],
+        ])
+      try await fixture.submit(fixture.request(Self.id(5), "true"))
+      #expect(try await fixture.end(of: Self.id(5)).phase == .error)
       #expect(try await fixture.end(of: Self.id(1)).phase == .succeeded)
       try await fixture.wait(for: Self.id(3), "the reason of its wait") { $0.message.contains("Insufficient") }
       for id in [Self.id(2), Self.id(4)] {
@@ -77,7 +92,7 @@ struct KubernetesRightsTests {
         try await fixture.executor.cancel(id, grace: .zero)
         #expect(try await fixture.end(of: id).phase == .cancelled)
       }
-      try await fixture.executor.forget((1...4).map(Self.id))
+      try await fixture.executor.forget((1...5).map(Self.id))
       try await waitUntil(timeout: .seconds(60)) { (try? await fixture.isEmpty()) == true }
       _ = await fixture.executor.refreshInventory()
 
