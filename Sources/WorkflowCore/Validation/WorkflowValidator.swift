@@ -266,7 +266,9 @@ struct WorkflowValidator {
     func check(_ place: String?, _ part: DocumentPath) {
       guard let place, place == directory || place.hasPrefix(directory.hasSuffix("/") ? directory : directory + "/")
       else { return }
-      report("lies in a volume claim: artifacts and values are read and written outside of volume claims", at: part)
+      report(
+        "files in a volume claim are not supported: artifacts and values are read and written outside of them", at: part
+      )
     }
     for (number, artifact) in template.inputs.artifacts.enumerated() {
       check(artifact.path, path / "inputs" / "artifacts" / number / "path")
