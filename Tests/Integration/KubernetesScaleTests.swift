@@ -13,7 +13,7 @@ extension Integration {
     "End to end: many Jobs of one agent", .serialized, .timeLimit(.minutes(20)),
     .enabled(if: LocalKubernetes.isLocal, "\(LocalKubernetes.unavailability)"))
   struct KubernetesScaleTests {
-    @Test("An agent with many Jobs at once stays within 64 MiB")
+    @Test("An agent with many Jobs at once stays within 64 MiB, a debug build within 32 MiB of what it had before")
     func memory() async throws {
       let count = Int(ProcessInfo.processInfo.environment["FUBINI_TEST_JOBS"] ?? "") ?? 100
       var options = FederationOptions()
@@ -49,7 +49,9 @@ extension Integration {
           print(
             "\(count) Jobs in \(ContinuousClock.now - began): agent \(before >> 20) MiB before, \(memory.peak >> 20) MiB at most"
           )
-          #expect(memory.peak <= 64 << 20)
+          // A debug build is larger from the beginning.
+          let isReleased = ProcessInfo.processInfo.environment["FUBINI_TEST_BINARIES"] != nil
+          #expect(memory.peak <= (isReleased ? 64 << 20 : before + (32 << 20)))
         }
       }
     }
