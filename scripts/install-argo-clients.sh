@@ -18,6 +18,11 @@ if [ ! -e "$cache/ready" ]; then
   done
   [ -x "$cache/venv/bin/pip" ] || { echo "python3 cannot make a virtual environment: see $cache/log" >&2; exit 3; }
   timeout 900 "$cache/venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" >>"$cache/log" 2>&1 || {
+    # That is our fault, and no reason to skip.
+    if grep -q ResolutionImpossible "$cache/log"; then
+      echo "the versions in $requirements contradict each other: see $cache/log" >&2
+      exit 1
+    fi
     echo "PyPI is not there: see $cache/log" >&2
     exit 3
   }
