@@ -90,10 +90,11 @@ extension Integration {
       let installer = Integration.repositoryFile("scripts/install-argo-clients.sh")
       let result = try await run(
         .name("sh"), arguments: [installer], output: .string(limit: 4096), error: .string(limit: 1 << 16))
-      guard result.terminationStatus.isSuccess else {
+      if result.terminationStatus == .exited(3) {
         print("skipped: \(result.standardError)")
         return nil
       }
+      guard result.terminationStatus.isSuccess else { throw HarnessError("\(result.standardError)") }
       return result.standardOutput.trimmingCharacters(in: .whitespacesAndNewlines)
     }
 
