@@ -23,7 +23,7 @@ struct ClaimAndQuotaTests {
       $0.spec.claims = [
         ClaimVolume(
           name: "work", workflow: .init(uid: workflow, goesWithFailure: goesWithFailure),
-          mounts: [.init(path: "/work")],
+          mounts: [.init(path: "/claim")],
           specification: ["accessModes": ["ReadWriteOnce"], "resources": ["requests": ["storage": "1Mi"]]])
       ]
     }
@@ -43,12 +43,12 @@ struct ClaimAndQuotaTests {
     try await KubernetesFixture.with(settings: { $0.workflowClaims = .init() }) { fixture in
       let features = await fixture.executor.inventory().features
       #expect(features?.contains(.claims) == true)
-      try await fixture.submit(Self.run(fixture, 1, "echo from the first >/work/file"))
+      try await fixture.submit(Self.run(fixture, 1, "echo from the first >/claim/file"))
       let first = try await fixture.end(of: Self.id(1))
       #expect(first.phase == .succeeded, "\(first.message) \(fixture.log(Self.id(1)))")
       try await fixture.submit(
-        Self.run(fixture, 2, "cat /work/file"),
-        Self.run(fixture, 3, "ls -A /work", workflow: "w2", goesWithFailure: false))
+        Self.run(fixture, 2, "cat /claim/file"),
+        Self.run(fixture, 3, "ls -A /claim", workflow: "w2", goesWithFailure: false))
       for counter: UInt32 in [2, 3] {
         let end = try await fixture.end(of: Self.id(counter))
         #expect(end.phase == .succeeded, "\(end.message) \(fixture.log(Self.id(counter)))")
@@ -72,11 +72,11 @@ struct ClaimAndQuotaTests {
   @Test("An agent that starts anew knows the claims that it made; a later run of the workflow mounts the same")
   func restart() async throws {
     try await KubernetesFixture.with(settings: { $0.workflowClaims = .init() }) { fixture in
-      try await fixture.submit(Self.run(fixture, 1, "echo kept >/work/file"))
+      try await fixture.submit(Self.run(fixture, 1, "echo kept >/claim/file"))
       _ = try await fixture.end(of: Self.id(1))
       try await fixture.restartAgent()
       try await waitUntil(timeout: .seconds(60)) { await fixture.executor.claimOwners().map(\.workflow) == ["w1"] }
-      try await fixture.submit(Self.run(fixture, 2, "cat /work/file"))
+      try await fixture.submit(Self.run(fixture, 2, "cat /claim/file"))
       let end = try await fixture.end(of: Self.id(2))
       #expect(end.phase == .succeeded, "\(end.message)")
       #expect(fixture.log(Self.id(2)).contains("kept"))
