@@ -42,8 +42,8 @@ public enum RunFeature: String, Hashable, Sendable, Codable, CaseIterable, Compa
     case .probes:
       "it cannot look after a container's health by probes: that takes a sandbox, and an agent of this release or a later one"
     case .daemons:
-      "it cannot run a daemon that other runs reach: that takes processes in sandboxes which share the machine's network "
-        + "(`network: host`), and batch systems have none of that"
+      "it cannot run a daemon that other runs reach: that takes a Kubernetes cluster, or processes in sandboxes which share the "
+        + "machine's network (`network: host`), and batch systems have none of that"
     case .claims:
       "it has no room for volume claims of workflows: its operator declares it (`claims.directory` in the agent's configuration, or "
         + "`kubernetes.workflowClaims`)"

@@ -1,15 +1,47 @@
 internal import FederationModel
 
-/// What counts of a Dataset.
-///
-/// - Source: Fluid, api/v1alpha1/dataset_types.go.
-struct FluidDatasetFacts: Hashable, Sendable {
+/// Which object of Fluid's it is.
+struct FluidIdentity: Hashable, Sendable {
   var name: String
   var namespace: String
   var uid: String
-  /// What it is a replica of, for one that this agent has made; nil: it is somebody else's.
+  /// What it is of, when this agent has made it; nil: it is somebody else's (I7).
   var key: DataKey?
-  var isDeleting = false
+  var isDeleting: Bool
+
+  init?(_ object: JSONValue, mark: String) {
+    guard let metadata = object["metadata"], let name = metadata["name"]?.stringValue,
+      let uid = metadata["uid"]?.stringValue
+    else { return nil }
+    self.name = name
+    self.uid = uid
+    namespace = metadata["namespace"]?.stringValue ?? ""
+    key = FluidObject.key(metadata, mark: mark)
+    isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
+  }
+}
+
+/// What counts of an object of Fluid's.
+protocol FluidFacts: Hashable, Sendable {
+  var identity: FluidIdentity { get set }
+}
+
+extension FluidFacts {
+  var name: String { identity.name }
+  var namespace: String { identity.namespace }
+  var uid: String { identity.uid }
+  var key: DataKey? { identity.key }
+  var isDeleting: Bool {
+    get { identity.isDeleting }
+    set { identity.isDeleting = newValue }
+  }
+}
+
+/// What counts of a Dataset.
+///
+/// - Source: Fluid, api/v1alpha1/dataset_types.go.
+struct FluidDatasetFacts: FluidFacts {
+  var identity: FluidIdentity
   /// `Bound` is the one in which it can be mounted.
   var phase = ""
   /// Of all its bytes; nil while Fluid does not know.
@@ -24,14 +56,8 @@ struct FluidDatasetFacts: Hashable, Sendable {
   var problem = ""
 
   init?(_ object: JSONValue, mark: String) {
-    guard let metadata = object["metadata"], let name = metadata["name"]?.stringValue,
-      let uid = metadata["uid"]?.stringValue
-    else { return nil }
-    self.name = name
-    self.uid = uid
-    namespace = metadata["namespace"]?.stringValue ?? ""
-    key = FluidObject.key(metadata, mark: mark)
-    isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
+    guard let identity = FluidIdentity(object, mark: mark) else { return nil }
+    self.identity = identity
     guard let status = object["status"] else { return }
     phase = status["phase"]?.stringValue ?? ""
     if let states = status["cacheStates"] {
@@ -53,26 +79,15 @@ struct FluidDatasetFacts: Hashable, Sendable {
 /// What counts of a DataLoad.
 ///
 /// - Source: Fluid, api/v1alpha1/dataload_types.go and status.go.
-struct FluidLoadFacts: Hashable, Sendable {
-  var name: String
-  var namespace: String
-  var uid: String
-  /// nil: somebody else's.
-  var key: DataKey?
-  var isDeleting = false
+struct FluidLoadFacts: FluidFacts {
+  var identity: FluidIdentity
   /// `Pending`, `Executing`, `Complete` or `Failed`.
   var phase = ""
   var message = ""
 
   init?(_ object: JSONValue, mark: String) {
-    guard let metadata = object["metadata"], let name = metadata["name"]?.stringValue,
-      let uid = metadata["uid"]?.stringValue
-    else { return nil }
-    self.name = name
-    self.uid = uid
-    namespace = metadata["namespace"]?.stringValue ?? ""
-    key = FluidObject.key(metadata, mark: mark)
-    isDeleting = metadata["deletionTimestamp"]?.stringValue != nil
+    guard let identity = FluidIdentity(object, mark: mark) else { return nil }
+    self.identity = identity
     phase = object["status"]?["phase"]?.stringValue ?? ""
     message =
       object["status"]?["conditions"]?.arrayValue?.last.map {
