@@ -25,15 +25,19 @@ def fail():
     raise ValueError("as it should")
 
 
-def ended(job):
-    """The state, once it is over: submitit itself is content with the result's file."""
+def state_when(job, holds):
+    """The state, once it is as wanted: submitit itself is content with the result's file."""
     begin = time.monotonic()
     while True:
         state = job.watcher.get_state(job.job_id, mode="force")
-        if state not in ("PENDING", "RUNNING", "COMPLETING"):
+        if holds(state):
             return state
         assert time.monotonic() - begin < 60, state
         time.sleep(0.5)
+
+
+def ended(job):
+    return state_when(job, lambda state: state not in ("PENDING", "RUNNING", "COMPLETING"))
 
 
 def main():
@@ -49,8 +53,7 @@ def main():
     assert "as it should" in str(broken.exception()), broken.exception()
     assert "as it should" in broken.stderr()
     long = executor.submit(time.sleep, 600)
-    while long.state != "RUNNING":
-        time.sleep(0.5)
+    state_when(long, lambda state: state == "RUNNING")
     long.cancel()
     assert ended(long).startswith("CANCELLED"), long.state
     print("submitit: all is as on Slurm")

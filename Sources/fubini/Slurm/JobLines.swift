@@ -83,7 +83,7 @@ struct JobReading: Sendable {
 
   func jobs(numbered numbers: [Int64]) async throws -> [FederationAPI.JobDocument] {
     var found: [FederationAPI.JobDocument] = []
-    var rest = numbers[...]
+    var rest = Set(numbers).sorted()[...]
     while !rest.isEmpty {
       let portion = rest.prefix(500)
       rest = rest.dropFirst(500)
