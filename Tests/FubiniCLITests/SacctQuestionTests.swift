@@ -18,7 +18,8 @@ struct SacctQuestionTests {
     let jobs = try question("-j", "6", "-j", "2,3_1").filter
     #expect(jobs.selectors?.map(\.job) == [6, 2, 3])
     let lists = try question(
-      "-A", "a", "-A", "b", "-r", "one", "-r", "two", "--name", "x", "--name=y", "-u", "bob", "-u", "eve", "-s", "CD", "-s",
+      "-A", "a", "-A", "b", "-r", "one", "-r", "two", "--name", "x", "--name=y", "-u", "bob", "-u", "eve", "-s", "CD",
+      "-s",
       "F", "-M", "c1", "-M", "c2"
     ).filter
     #expect(lists.accounts == ["a", "b"])
