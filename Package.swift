@@ -143,6 +143,7 @@ let package = Package(
         .embedInCode("V0035__run_causes.sql"),
         .embedInCode("V0036__machine_types.sql"),
         .embedInCode("V0046__left_out_tasks.sql"),
+        .embedInCode("V0052__partition_prices.sql"),
       ],
       swiftSettings: settings),
     .target(

@@ -39,6 +39,7 @@ public enum EmbeddedMigrations {
       ("V0035__run_causes.sql", String(decoding: PackageResources.V0035__run_causes_sql, as: UTF8.self)),
       ("V0036__machine_types.sql", String(decoding: PackageResources.V0036__machine_types_sql, as: UTF8.self)),
       ("V0046__left_out_tasks.sql", String(decoding: PackageResources.V0046__left_out_tasks_sql, as: UTF8.self)),
+      ("V0052__partition_prices.sql", String(decoding: PackageResources.V0052__partition_prices_sql, as: UTF8.self)),
     ]
   }
 }

@@ -34,7 +34,17 @@ extension ControlPlaneCore {
 
   /// - Parameter period: its prices replace what always holds when it has neither beginning nor end.
   mutating func setPrices(of name: ClusterName, _ period: PricePeriod, _ principal: Principal) throws -> Reply {
-    var spec = try entry(name).row.spec
+    let cluster = try entry(name)
+    let there = cluster.inventory.partitions.map(\.name)
+    if !there.isEmpty,
+      let unknown = (period.prices.partitions ?? [:]).keys.sorted().first(where: { !there.contains($0) })
+    {
+      throw FederationError(
+        .invalidArgument,
+        "cluster \(name) has no partition or pool \(unknown): it has \(there.sorted().prefix(20).joined(separator: ", "))"
+      )
+    }
+    var spec = cluster.row.spec
     (spec.prices, spec.pricePeriods) = try priced(spec.prices, spec.pricePeriods, by: period, name)
     clusters[name]!.row.spec = spec
     wantsPlacement = true

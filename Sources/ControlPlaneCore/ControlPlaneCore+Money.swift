@@ -168,8 +168,7 @@ extension ControlPlaneCore {
   /// What a placement must hold.
   func hold(for placement: Placement, _ requirement: Requirement, on cluster: ClusterEntry) -> Hold {
     guard let budget = budgetView(of: requirement) else { return .nothing }
-    var view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
-    view.enter(SpotChoice(isSpot: placement.isSpot))
+    let view = cluster.view(defaultBandwidth: configuration.defaultBandwidth, at: now).part(of: placement)
     let egress = egressQuotes(of: placement).plannedCost
     guard let amount = budget.reservation(for: requirement, on: view, egress: egress),
       ledger.refusal(of: amount, for: requirement.project, by: requirement.member) == nil

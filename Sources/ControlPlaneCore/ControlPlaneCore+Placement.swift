@@ -252,8 +252,7 @@ extension ControlPlaneCore {
     }
     // It may have been taken back since the plan was made.
     guard !placement.isSpot || view.spot.map({ $0.offer.percent > 0 }) == true else { return false }
-    view.enter(SpotChoice(isSpot: placement.isSpot))
-    view = view.open(to: requirement)
+    view = view.part(of: placement).open(to: requirement)
     // A price may have changed since the plan was made.
     let egress = egressQuotes(of: placement).plannedCost
     guard view.isAffordable(for: requirement, egress: egress, lasting: expectedRuntime(of: requirement)) else {
@@ -326,7 +325,13 @@ extension ControlPlaneCore {
     guard let workflow = workflows[row.task.workflow]?.row, let known = try? spec(of: row.task, for: row.cluster) else {
       return nil
     }
-    let spec = withNotice(known, of: row)
+    var spec = withNotice(known, of: row)
+    // Where prices depend on the partition it goes where it was quoted for.
+    if let partition = row.quote?.partition {
+      var hints = spec.federation.slurm ?? SlurmHints()
+      hints.partition = partition
+      spec.federation.slurm = hints
+    }
     let held = ledger.reservations[row.id]
     var walltime = spec.federation.walltime ?? (spec.activeDeadline == nil ? held?.bound : nil)
     var slice = held.flatMap { $0.isRenewable ? $0.slice : nil }

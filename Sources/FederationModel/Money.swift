@@ -63,6 +63,11 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   /// Factors on the three hourly prices for runs of a priority class, by its name; a class that is not named pays them whole. nil: none
   /// is named.
   public var classFactors: [String: Double]?
+  /// Hourly prices of runs on single partitions of a Slurm cluster, or node pools of a Kubernetes cluster, by name, in place of the three
+  /// above; nil: none has its own.
+  public var partitions: [String: HourlyPrices]?
+  /// Of a quote: the partition or pool that it was made for, to which the run is sent. nil: prices did not depend on it.
+  public var partition: String?
 
   public init(
     currency: String, coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0, egressGibibyte: Double = 0,
@@ -77,14 +82,34 @@ public struct PriceSheet: Hashable, Sendable, Codable {
     self.classFactors = classFactors
   }
 
+  /// What runs on one partition pay, for all classes; where no partition has prices of its own, nothing changes.
+  public func quoted(on partition: String?) -> PriceSheet {
+    guard let partitions else { return self }
+    var sheet = self
+    (sheet.partitions, sheet.partition) = (nil, partition)
+    guard let own = partition.flatMap({ partitions[$0] }) else { return sheet }
+    (sheet.coreHour, sheet.gibibyteHour, sheet.gpuHour) = (own.coreHour, own.gibibyteHour, own.gpuHour)
+    return sheet
+  }
+
   /// What runs of one class pay: the factors are worked in, so that a quote is the same numbers whoever reads it.
   public func quoted(to priorityClass: PriorityClass) -> PriceSheet {
-    guard let classFactors else { return self }
-    let factor = classFactors[priorityClass.rawValue] ?? 1
-    return PriceSheet(
+    guard classFactors != nil || partitions != nil else { return self }
+    let factor = classFactors?[priorityClass.rawValue] ?? 1
+    var sheet = PriceSheet(
       currency: currency, coreHour: coreHour * factor, gibibyteHour: gibibyteHour * factor, gpuHour: gpuHour * factor,
       egressGibibyte: egressGibibyte, storageGibibyteHour: storageGibibyteHour)
+    sheet.partition = partition
+    return sheet
   }
+
+  /// Whether nothing is asked for a run, wherever on the cluster it is.
+  public var isFree: Bool {
+    coreHour == 0 && gibibyteHour == 0 && gpuHour == 0
+      && (partitions ?? [:]).values.allSatisfy { $0 == HourlyPrices() }
+  }
+
+  public static let partitionsMax = 64
 
   /// The highest price that is taken, in minor units: far above any real one, and sums of products of it are still exact enough.
   public static let priceMax = 1e11
@@ -92,8 +117,9 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   /// What is wrong with it, for whoever wrote it; nil when nothing is.
   public var problem: String? {
     if let problem = Money.problem(ofCurrency: currency) { return problem }
+    let ofPartitions = (partitions ?? [:]).values.flatMap { [$0.coreHour, $0.gibibyteHour, $0.gpuHour] }
     guard
-      [coreHour, gibibyteHour, gpuHour, egressGibibyte, storageGibibyteHour ?? 0].allSatisfy({
+      ([coreHour, gibibyteHour, gpuHour, egressGibibyte, storageGibibyteHour ?? 0] + ofPartitions).allSatisfy({
         (0...Self.priceMax).contains($0)
       })
     else {
@@ -106,6 +132,13 @@ public struct PriceSheet: Hashable, Sendable, Codable {
       }
       guard (0...1000).contains(factor) else { return "the factor of a class is a number from 0 to 1000" }
     }
+    guard (partitions ?? [:]).count <= Self.partitionsMax else {
+      return "at most \(Self.partitionsMax) partitions have prices of their own"
+    }
+    if let name = partitions?.keys.sorted().first(where: { !SlurmHints.isOptionText($0) }) {
+      return "\"\(name.prefix(40))\" is no name of a partition or pool"
+    }
+    guard partition == nil else { return "`partition` is told of quotes; prices of partitions are in `partitions`" }
     return nil
   }
 
@@ -121,5 +154,18 @@ public struct PriceSheet: Hashable, Sendable, Codable {
   /// Minor units, not yet rounded, for keeping `size` pinned for `duration`.
   public func cost(ofKeeping size: ByteCount, for duration: Duration) -> Double {
     (storageGibibyteHour ?? 0) * Double(size.bytes) / 1_073_741_824 * max(0, duration.seconds) / 3600
+  }
+}
+
+/// What one partition or node pool charges, in minor units: see `PriceSheet`, whose currency it has.
+public struct HourlyPrices: Hashable, Sendable, Codable {
+  public var coreHour: Double
+  public var gibibyteHour: Double
+  public var gpuHour: Double
+
+  public init(coreHour: Double = 0, gibibyteHour: Double = 0, gpuHour: Double = 0) {
+    self.coreHour = coreHour
+    self.gibibyteHour = gibibyteHour
+    self.gpuHour = gpuHour
   }
 }

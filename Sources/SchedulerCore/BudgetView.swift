@@ -28,7 +28,7 @@ public struct BudgetView: Hashable, Sendable {
   /// How long a run may take on a cluster: its author's limit, else the project's, within what the cluster's partition gives.
   public func bound(of requirement: Requirement, on cluster: ClusterView) -> Duration {
     if let bound = requirement.bound { return bound }
-    let limit = PartitionFit.chosen(cluster.inventory.partitions, requirement)?.timeLimit
+    let limit = PartitionFit.chosen(on: cluster, requirement)?.timeLimit
     return limit.map { min($0, defaultWalltime) } ?? defaultWalltime
   }
 

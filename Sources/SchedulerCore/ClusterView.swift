@@ -42,6 +42,10 @@ public struct ClusterView: Sendable {
   public var renewsSlices = false
   /// The part of it that may be taken back; nil: none.
   public var spot: SpotView?
+  /// What our runs have of its partitions that hold a slot and were sent to one, by name.
+  public var partitionsUsed: [String: Resources] = [:]
+  /// While tasks of one requirement look at it: where they go, and what the whole of it charges.
+  var enteredPartition: EnteredPartition?
   /// Seconds that the tasks take which this pass has left waiting for it (`placementPolicy: local-first`).
   var heldSeconds = 0.0
 

@@ -99,6 +99,15 @@ extension ClusterView {
   public func part(for requirement: Requirement, lasting runtime: Duration) -> ClusterView {
     var view = self
     view.enter(choice(for: requirement, lasting: runtime))
+    view.enter(partition: view.partition(for: requirement))
+    return view
+  }
+
+  /// The cluster as the part that a placement goes to.
+  public func part(of placement: Placement) -> ClusterView {
+    var view = self
+    view.enter(SpotChoice(isSpot: placement.isSpot))
+    view.enter(partition: placement.partition)
     return view
   }
 
@@ -115,7 +124,7 @@ extension ClusterView {
       return SpotChoice(isSpot: !isRestLarge)
     }
     let bound = requirement.hints.walltime ?? runtime
-    let regular = spec.prices?.quoted(to: requirement.hints.priorityClass)
+    let regular = rest.regular(for: requirement)
     let refusal = SpotBid.refusal(
       of: sheet, regular: regular, bid: requirement.hints.maxPrice, for: requirement.priced, lasting: bound, egress: 0)
     guard isRestLarge else { return SpotChoice(isSpot: true) }
@@ -127,6 +136,13 @@ extension ClusterView {
     let cost = sheet.cost(of: requirement.priced, for: bound)
     let isDearer = regular.map { $0.currency == sheet.currency && cost > $0.cost(of: requirement.priced, for: bound) }
     return SpotChoice(isSpot: isDearer != true || !rest.hasRoom(for: requirement.resources, lasting: runtime))
+  }
+}
+
+extension ClusterView {
+  /// What a requirement pays on what is not spot.
+  fileprivate func regular(for requirement: Requirement) -> PriceSheet? {
+    spec.prices?.quoted(on: partition(for: requirement)).quoted(to: requirement.hints.priorityClass)
   }
 }
 

@@ -94,7 +94,9 @@ extension AgentProcess {
     settings.queue = kubernetes.queue
     settings.queues = kubernetes.queues
     settings.pools = kubernetes.pools.map {
-      .init(name: $0.name, resources: $0.resources, nodesMax: $0.nodesMax, startupTime: $0.startupTime)
+      .init(
+        name: $0.name, resources: $0.resources, nodesMax: $0.nodesMax, startupTime: $0.startupTime,
+        nodeLabel: $0.nodeLabel)
     }
     settings.jobsMax = configuration.slots ?? kubernetes.maxJobs
     if let text = getenv(kubernetesMinimumVariable).map({ String(cString: $0) }),

@@ -10,13 +10,17 @@ struct ClusterCapacity: Hashable, Sendable {
     var gpus: [String: Int64]
     /// Of `MachineLabels` alone.
     var labels: [String: String] = [:]
+    /// The declared pool whose label it has; nil: none.
+    var pool: String?
   }
+  /// The partition of nodes that are in no pool with a label.
+  static let rest = "nodes"
   /// By name.
   var nodes: [String: Node] = [:]
   /// Nodes that do not count, and why, as words and how many.
   var unusable: [String: Int] = [:]
-  /// What pods that are not ours ask for, on the nodes that count.
-  var taken = Resources.zero
+  /// What pods that are not ours ask for, on the nodes that count, by the nodes' partition.
+  private(set) var taken: [String: Resources] = [:]
   var takenGPUs: [String: Int64] = [:]
 
   var total: Resources {
@@ -29,6 +33,7 @@ struct ClusterCapacity: Hashable, Sendable {
 
   var free: Resources {
     let total = total
+    let taken = taken.values.reduce(Resources.zero, +)
     return Resources(
       cpuMillicores: max(0, total.cpuMillicores - taken.cpuMillicores),
       memory: max(.zero, total.memory - taken.memory), gpus: max(0, total.gpus - takenGPUs.values.reduce(0, +)))
@@ -45,7 +50,10 @@ struct ClusterCapacity: Hashable, Sendable {
   /// Takes a node in.
   ///
   /// - Parameter tolerations: of all pods of runs, as in a PodSpec.
-  mutating func add(node object: JSONValue, tolerations: [JSONValue], selector: [String: String]) {
+  mutating func add(
+    node object: JSONValue, tolerations: [JSONValue], selector: [String: String],
+    pools: [KubernetesExecutorConfiguration.Pool] = []
+  ) {
     guard let name = object["metadata"]?["name"]?.stringValue else { return }
     let labels = object["metadata"]?["labels"]
     func exclude(_ why: String) { unusable[why, default: 0] += 1 }
@@ -73,13 +81,20 @@ struct ClusterCapacity: Hashable, Sendable {
       if count > 0 { node.gpus[GPUType.name(of: resource, nodeLabels: labels) ?? "", default: 0] += count }
     }
     for label in MachineLabels.names { node.labels[label] = labels?[label]?.stringValue }
+    node.pool =
+      pools.first { pool in
+        !pool.nodeLabel.isEmpty && pool.nodeLabel.allSatisfy { labels?[$0.key]?.stringValue == $0.value }
+      }?.name
     nodes[name] = node
   }
+
+  /// How many nodes of a pool are there.
+  func count(of pool: KubernetesExecutorConfiguration.Pool) -> Int { nodes.values.count { $0.pool == pool.name } }
 
   /// Takes in what a pod asks for, unless it is ours.
   mutating func add(pod object: JSONValue, mark: String) {
     guard object["metadata"]?["labels"]?[ObjectName.markLabel]?.stringValue != mark,
-      let node = object["spec"]?["nodeName"]?.stringValue, nodes[node] != nil,
+      let node = object["spec"]?["nodeName"]?.stringValue.flatMap({ nodes[$0] }),
       !["Succeeded", "Failed"].contains(object["status"]?["phase"]?.stringValue ?? "")
     else { return }
     var sum = Resources.zero
@@ -91,7 +106,7 @@ struct ClusterCapacity: Hashable, Sendable {
         takenGPUs[resource, default: 0] += Self.amount(value)
       }
     }
-    taken += sum
+    taken[node.pool ?? Self.rest, default: .zero] += sum
   }
 
   /// What fits on one node, and how long nodes are waited for that are not there yet: empty while nothing is known.
@@ -101,24 +116,32 @@ struct ClusterCapacity: Hashable, Sendable {
     let waits = pools.min { $0.startupTime < $1.startupTime }.map {
       [PartitionWait(cpus: cores($0.resources), median: $0.startupTime, upper: $0.startupTime * 2, samples: 0)]
     }
+    /// Cores of the nodes of a partition that are there, and what others leave of them.
+    func there(_ name: String) -> (total: Int64, free: Int64) {
+      let total = nodes.values.filter { ($0.pool ?? Self.rest) == name }.reduce(0) { $0 + $1.allocatable.cpuMillicores }
+      return (total / 1000, max(0, total - (taken[name] ?? .zero).cpuMillicores) / 1000)
+    }
     var found: [Partition] = []
-    if !nodes.isEmpty {
-      let all = nodes.values
+    let all = nodes.values.filter { $0.pool == nil }
+    if !all.isEmpty {
       var gpus: [String: Int64] = [:]
       for node in all { gpus.merge(node.gpus, uniquingKeysWith: +) }
+      let cpus = there(Self.rest)
       found.append(
         Partition(
-          name: "nodes", isDefault: true, nodes: all.count, usableNodes: all.count, cpus: cores(total),
-          freeCPUs: cores(free), cpusPerNode: all.map { cores($0.allocatable) }.max() ?? 0,
+          name: Self.rest, isDefault: true, nodes: all.count, usableNodes: all.count, cpus: cpus.total,
+          freeCPUs: cpus.free, cpusPerNode: all.map { cores($0.allocatable) }.max() ?? 0,
           memoryPerNode: all.map(\.allocatable.memory).max() ?? .zero, gpus: gpus,
           gpusPerNode: all.map { $0.gpus.values.reduce(0, +) }.max() ?? 0, waits: waits ?? []))
     }
     for pool in pools {
       let one = pool.resources
+      let cpus = there(pool.name)
       found.append(
         Partition(
           name: pool.name, nodes: pool.nodesMax, usableNodes: pool.nodesMax,
-          cpus: cores(one) * Int64(pool.nodesMax), cpusPerNode: cores(one), memoryPerNode: one.memory,
+          cpus: max(0, cores(one) * Int64(pool.nodesMax) - (cpus.total - cpus.free)), freeCPUs: cpus.free,
+          cpusPerNode: cores(one), memoryPerNode: one.memory,
           gpus: one.gpus > 0 ? [one.gpuType ?? "": one.gpus * Int64(pool.nodesMax)] : [:], gpusPerNode: one.gpus,
           waits: [
             PartitionWait(cpus: cores(one), median: pool.startupTime, upper: pool.startupTime * 2, samples: 0)

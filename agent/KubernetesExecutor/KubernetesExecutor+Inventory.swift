@@ -19,9 +19,10 @@ extension KubernetesExecutor {
     for namespace in configuration.allNamespaces { await refreshQuotas(of: namespace) }
     var found = ClusterCapacity()
     let (tolerations, selector, mark) = (configuration.tolerations, configuration.nodeSelector, mark)
+    let pools = configuration.pools
     do throws(FederationError) {
       _ = try await client.list(KubernetesPath.collection("v1", "nodes")) {
-        found.add(node: $0, tolerations: tolerations, selector: selector)
+        found.add(node: $0, tolerations: tolerations, selector: selector, pools: pools)
       }
       refusals["list nodes"] = nil
     } catch {
@@ -75,7 +76,9 @@ extension KubernetesExecutor {
 
   public func inventory() async -> ClusterInventory {
     var capacity = capacity.free
-    for pool in configuration.pools { capacity += pool.resources * pool.nodesMax }
+    for pool in configuration.pools {
+      capacity += pool.resources * max(0, pool.nodesMax - self.capacity.count(of: pool))
+    }
     capacity.gpuType = nil
     var inventory = ClusterInventory(
       capacity: capacity, slots: configuration.jobsMax,
@@ -140,7 +143,8 @@ extension KubernetesExecutor {
     for pool in configuration.pools {
       notices.append(
         "pool \(pool.name): up to \(pool.nodesMax) nodes, made when they are wanted, in about "
-          + "\(pool.startupTime.components.seconds) s")
+          + "\(pool.startupTime.components.seconds) s"
+          + (pool.nodeLabel.isEmpty ? "; without `nodeLabel` no run is sent to it" : ""))
     }
     if !leaving.isEmpty, leaving.values.contains(where: { $0.failures > 2 }) {
       notices.append("objects of \(leaving.count) finished runs could not be deleted yet")

@@ -19,7 +19,12 @@ public struct KubernetesExecutorConfiguration: Sendable, Equatable {
     public var nodesMax: Int
     /// From the wish to the node being ready.
     public var startupTime: Duration
-    public init(name: String, resources: Resources, nodesMax: Int, startupTime: Duration) {
+    /// The one label that its nodes have, and no others; empty: runs cannot be sent to it, and its nodes are not told apart.
+    public var nodeLabel: [String: String]
+    public init(
+      name: String, resources: Resources, nodesMax: Int, startupTime: Duration, nodeLabel: [String: String] = [:]
+    ) {
+      self.nodeLabel = nodeLabel
       self.name = name
       self.resources = resources
       self.nodesMax = nodesMax

@@ -193,6 +193,11 @@ struct PodTemplate {
     if task.resources.gpus > 0, let label = GPUType.nodeLabel(task.resources.gpuType) {
       selector[label.key] = label.value
     }
+    if let name = task.federation.slurm?.partition {
+      let pool = configuration.pools.first { $0.name == name }
+      selector.merge(pool?.nodeLabel ?? [:]) { author, _ in author }
+      if pool == nil, name == ClusterCapacity.rest, let affinity = affinityBesidePools { spec["affinity"] = affinity }
+    }
     if !selector.isEmpty { spec["nodeSelector"] = .object(selector.mapValues { .string($0) }) }
     if !configuration.tolerations.isEmpty { spec["tolerations"] = .array(configuration.tolerations) }
     if !configuration.imagePullSecrets.isEmpty {
@@ -207,6 +212,23 @@ struct PodTemplate {
       spec["activeDeadlineSeconds"] = .integer(max(1, min(Int64(Int32.max), most.milliseconds / 1000)))
     }
     return .object(spec)
+  }
+
+  /// What is quoted the price of nodes that are in no pool takes those of a pool only where nothing else has room: a run is not to wait
+  /// because a price has changed hands.
+  private var affinityBesidePools: JSONValue? {
+    let labels = configuration.pools.flatMap(\.nodeLabel).sorted { ($0.key, $0.value) < ($1.key, $1.value) }
+    guard !labels.isEmpty else { return nil }
+    let terms: [JSONValue] = labels.map {
+      ["key": .string($0.key), "operator": "NotIn", "values": [.string($0.value)]]
+    }
+    return [
+      "nodeAffinity": [
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+          ["weight": 100, "preference": ["matchExpressions": .array(terms)]]
+        ]
+      ]
+    ]
   }
 
   /// From SIGTERM to SIGKILL, with time for outputs behind the program's own.

@@ -125,7 +125,7 @@ enum DeltaEncoder {
     [
       ("cluster", "text"), ("currency", "text"), ("core_hour", "float8"), ("gibibyte_hour", "float8"),
       ("gpu_hour", "float8"), ("egress_gibibyte", "float8"), ("class_factors", "text"),
-      ("storage_gibibyte_hour", "float8"),
+      ("storage_gibibyte_hour", "float8"), ("partitions", "text"),
     ])
 
   private static func clusters(_ rows: [ClusterRow]) throws -> [PostgresStatement] {
@@ -159,6 +159,7 @@ enum DeltaEncoder {
       p.append(column: priced) { $0.1.egressGibibyte }
       try p.append(column: priced) { try $0.1.classFactors.map { try RowJSON.encode($0) } }
       p.append(column: priced) { $0.1.storageGibibyteHour }
+      try p.append(column: priced) { try $0.1.partitions.map { try RowJSON.encode($0) } }
       unit.append(PostgresStatement(priceSQL, p))
     }
     return unit

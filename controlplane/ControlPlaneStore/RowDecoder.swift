@@ -155,17 +155,18 @@ enum RowDecoder {
   static let clusters = """
     SELECT name, kind, labels, project, created_ms, cordon_reason, is_draining, revoked_ms, journal, acked_sequence,
       is_adopting, currency, core_hour, gibibyte_hour, gpu_hour, egress_gibibyte, class_factors,
-      price_periods, storage_gibibyte_hour, spot
+      price_periods, storage_gibibyte_hour, spot, partitions
     FROM clusters LEFT JOIN price_sheets ON cluster = name ORDER BY name
     """
 
   static func cluster(_ row: PostgresRow) throws -> ClusterRow {
-    let prices = try row.optionalText(11).map {
+    var prices = try row.optionalText(11).map {
       PriceSheet(
         currency: $0, coreHour: try row.double(12), gibibyteHour: try row.double(13), gpuHour: try row.double(14),
         egressGibibyte: try row.double(15), storageGibibyteHour: try row.optionalDouble(18),
         classFactors: try row.optionalText(16).map { try RowJSON.decode([String: Double].self, $0) })
     }
+    prices?.partitions = try row.optionalText(20).map { try RowJSON.decode([String: HourlyPrices].self, $0) }
     let spec = ClusterSpec(
       name: ClusterName(try row.text(0)), kind: try word(try row.text(1), ClusterKind.self),
       labels: try RowJSON.decode([String: String].self, try row.text(2)), prices: prices,

@@ -19,6 +19,7 @@ extension ForecastSimulation {
     guard let budget, requirement.project == basis.project else { return true }
     var view = sites[site].view(at: time)
     view.enter(SpotChoice(isSpot: tasks[index].isSpot))
+    view.enter(partition: tasks[index].partition)
     // As if it were renewed as far as it is expected to run: in the course nobody is ended for want of money.
     let expected = Duration.seconds(
       groups[tasks[index].group].pending.expectedRuntime.seconds / max(0.001, sites[site].base.speed))
@@ -62,7 +63,8 @@ extension ForecastSimulation {
   /// What a task's run is quoted: the spot price of now, which nobody knows of another time.
   private func prices(of index: Int, on site: Int) -> PriceSheet? {
     let sheet = tasks[index].isSpot ? sites[site].base.spot?.prices : sites[site].base.spec.prices
-    return sheet?.quoted(to: groups[tasks[index].group].pending.requirement.hints.priorityClass)
+    return sheet?.quoted(on: tasks[index].partition).quoted(
+      to: groups[tasks[index].group].pending.requirement.hints.priorityClass)
   }
 
   mutating func price(_ index: Int, _ site: Int, _ seconds: Double, egress: Double) {

@@ -46,6 +46,8 @@ struct ForecastSimulation {
     var site = -1
     /// It takes the site's spot capacity.
     var isSpot = false
+    /// The partition that its run is quoted for.
+    var partition: String?
     /// Seconds of the run there, expected and in this course.
     var expected = 0.0
     var actual = 0.0
@@ -353,6 +355,7 @@ struct ForecastSimulation {
     guard let site = sites.firstIndex(where: { $0.name == placement.cluster }) else { return }
     let egress = egress(of: placement, to: site)
     tasks[index].isSpot = placement.isSpot
+    tasks[index].partition = placement.partition
     guard hold(index, on: site, egress: egress) else { return }
     let group = tasks[index].group
     if let place = groups[group].waiting.firstIndex(of: index) { groups[group].waiting.remove(at: place) }
@@ -366,7 +369,7 @@ struct ForecastSimulation {
     }
     sites[site].bind(
       groups[group].pending.requirement.resources, index, isStaging: inputs.at > time,
-      isShort: groups[group].pending.expectedRuntime < ClusterView.shortTask, isSpot: placement.isSpot)
+      isShort: groups[group].pending.expectedRuntime < ClusterView.shortTask, to: placement)
     events.insert(Event(at: max(inputs.at, time + wait), kind: .staged, task: index))
     let row = tasks[index].row
     guard row >= 0 else { return }

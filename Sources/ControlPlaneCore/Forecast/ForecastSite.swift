@@ -29,6 +29,9 @@ struct ForecastSite: Sendable {
   private var spotSlotsHeld: Int
   /// Tasks on spot capacity that are not over.
   private var spot: Set<Int> = []
+  /// Where tasks that are not over were sent, of those whose prices depend on it.
+  private var partitions: [Int: String] = [:]
+  private var partitionsHeld: [String: Resources]
   // What really runs.
   private var busy = Resources.zero
   private var staging: Set<Int> = []
@@ -44,6 +47,7 @@ struct ForecastSite: Sendable {
     }
     spotHeld = view.spot?.used ?? .zero
     spotSlotsHeld = view.spot?.slotsUsed ?? 0
+    partitionsHeld = view.partitionsUsed
     held = view.inventory.capacity - view.free
     slotsHeld = view.freeSlots.map { (view.inventory.slots ?? 0) - $0 } ?? 0
     longRuns = view.longRuns
@@ -74,6 +78,7 @@ struct ForecastSite: Sendable {
     view.longRuns = longRuns
     view.spot?.used = spotHeld
     view.spot?.slotsUsed = spotSlotsHeld
+    view.partitionsUsed = partitionsHeld
     view.cache?.used += brought
     // One that takes longer than expected takes nobody knows how long: as a leader sees it.
     let ends = running.map { $0.expectedEnd > time ? $0.expectedEnd - time : max(1, (time - $0.expectedEnd) / 10) }
@@ -102,8 +107,9 @@ struct ForecastSite: Sendable {
 
   // MARK: Runs
 
-  mutating func bind(_ resources: Resources, _ task: Int, isStaging: Bool, isShort: Bool, isSpot: Bool) {
-    if isSpot { spot.insert(task) }
+  mutating func bind(_ resources: Resources, _ task: Int, isStaging: Bool, isShort: Bool, to placement: Placement) {
+    if placement.isSpot { spot.insert(task) }
+    partitions[task] = placement.partition
     if !isShort {
       long.insert(task)
       longRuns += 1
@@ -120,6 +126,7 @@ struct ForecastSite: Sendable {
   private mutating func hold(_ resources: Resources, _ task: Int) {
     held += resources
     slotsHeld += 1
+    if let partition = partitions[task] { partitionsHeld[partition, default: .zero] += resources }
     guard spot.contains(task) else { return }
     spotHeld += resources
     spotSlotsHeld += 1
@@ -151,9 +158,11 @@ struct ForecastSite: Sendable {
   mutating func release(_ task: Int, _ resources: Resources) {
     if long.remove(task) != nil { longRuns -= 1 }
     let isSpot = spot.remove(task) != nil
+    let partition = partitions.removeValue(forKey: task)
     if staging.remove(task) != nil { return }
     held -= resources
     slotsHeld -= 1
+    if let partition { partitionsHeld[partition]? -= resources }
     if isSpot {
       spotHeld -= resources
       spotSlotsHeld -= 1

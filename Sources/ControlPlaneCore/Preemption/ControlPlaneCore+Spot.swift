@@ -81,7 +81,7 @@ extension ControlPlaneCore {
     let spec = clusters[placement.cluster]!.row.spec
     let priorityClass = requirement.hints.priorityClass
     guard placement.isSpot, let offer = spec.spot else {
-      return (spec.prices(at: now)?.quoted(to: priorityClass), nil)
+      return (spec.prices(at: now)?.quoted(on: placement.partition).quoted(to: priorityClass), nil)
     }
     let bound = requirement.hints.walltime ?? expectedRuntime(of: requirement)
     return (

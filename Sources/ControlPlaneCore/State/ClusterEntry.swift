@@ -26,6 +26,8 @@ struct ClusterEntry: Sendable {
   /// Of the runs on spot capacity that hold a slot.
   private var spotUsed = Resources.zero
   private var spotSlotsUsed = 0
+  /// Of the runs that hold a slot and were quoted for a partition, by its name.
+  private var partitionsUsed: [String: Resources] = [:]
   /// Runs on spot capacity that are not over.
   private(set) var spotRuns = 0
   /// The terms under which its spot runs were last looked at; nil: they were not, or not all of them.
@@ -103,6 +105,7 @@ struct ClusterEntry: Sendable {
     view.longRuns = longRuns
     view.renewsSlices = renewsSlices
     view.headroom = headroom
+    view.partitionsUsed = partitionsUsed
     view.spot = row.spec.spot.map {
       SpotView(offer: $0, prices: row.spec.spotPrices(at: now), used: spotUsed, slotsUsed: spotSlotsUsed)
     }
@@ -158,6 +161,10 @@ struct ClusterEntry: Sendable {
   private mutating func note(_ run: RunEntry, _ change: Int) {
     useByClass[run.priorityClass, default: (.zero, 0)].slots += change
     useByClass[run.priorityClass]!.resources += run.row.resources * change
+    if let partition = run.row.quote?.partition {
+      let used = (partitionsUsed[partition] ?? .zero) + run.row.resources * change
+      partitionsUsed[partition] = used == .zero ? nil : used
+    }
     guard run.row.spot != nil else { return }
     spotUsed += run.row.resources * change
     spotSlotsUsed += change

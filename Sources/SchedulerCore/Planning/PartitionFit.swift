@@ -17,8 +17,32 @@ enum PartitionFit {
   }
 
   /// The partition whose queue is waited in: the one that is asked for, else the first that fits, the default before others.
-  static func chosen(_ partitions: [Partition], _ requirement: Requirement) -> Partition? {
-    candidates(partitions, requirement).first { misfit($0, requirement) == nil }
+  ///
+  /// Where prices depend on it, of a Kubernetes cluster's node pools the cheapest one that has room, after the nodes that are in none.
+  static func chosen(on cluster: ClusterView, _ requirement: Requirement) -> Partition? {
+    let partitions = cluster.inventory.partitions
+    if let name = cluster.partition { return partitions.first { $0.name == name } }
+    let fitting = candidates(partitions, requirement).filter { misfit($0, requirement) == nil }
+    guard fitting.count > 1, cluster.inventory.executor == "kubernetes", let sheet = cluster.spec.prices,
+      sheet.partitions != nil
+    else { return fitting.first }
+    func cost(_ pool: Partition) -> Double {
+      sheet.quoted(on: pool.name).cost(of: requirement.priced, for: .seconds(3600))
+    }
+    func wait(_ pool: Partition) -> Double { pool.waits.first?.median.seconds ?? 0 }
+    let ranked = fitting.sorted { a, b in
+      if a.isDefault != b.isDefault { return a.isDefault }
+      return (cost(a), wait(a), a.name) < (cost(b), wait(b), b.name)
+    }
+    return ranked.first { hasRoom($0, cluster, requirement.resources) } ?? ranked.first
+  }
+
+  /// Whether a run fits beside ours: on nodes that are there, or that a pool may still make.
+  private static func hasRoom(_ partition: Partition, _ cluster: ClusterView, _ wanted: Resources) -> Bool {
+    let used = cluster.partitionsUsed[partition.name] ?? .zero
+    let cores = partition.isDefault ? partition.freeCPUs : partition.cpus
+    return wanted.cpuMillicores + used.cpuMillicores <= cores * 1000
+      && wanted.gpus + used.gpus <= partition.gpus.values.reduce(0, +)
   }
 
   private static func candidates(_ partitions: [Partition], _ requirement: Requirement) -> [Partition] {

@@ -132,6 +132,7 @@ struct PlacementPass {
     for index in clusters.indices where clusters[index].spot != nil {
       clusters[index].enter(start[index].choice(for: requirement, lasting: group.expectedRuntime))
     }
+    for index in clusters.indices { clusters[index].enter(partition: clusters[index].partition(for: requirement)) }
     for index in clusters.indices where !clusters[index].claims.isEmpty || clusters[index].headroom != nil {
       let part = clusters[index].withheld(from: requirement)
       guard !part.isNothing else { continue }
@@ -143,6 +144,7 @@ struct PlacementPass {
   mutating func giveBack() {
     for (index, part) in withheld { clusters[index].giveBack(part) }
     withheld = [:]
+    for index in clusters.indices { clusters[index].leavePartition() }
     for index in clusters.indices where clusters[index].spot != nil { clusters[index].leave() }
   }
 

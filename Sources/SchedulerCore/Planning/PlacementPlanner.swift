@@ -69,6 +69,8 @@ public struct Placement: Hashable, Sendable {
   public var isAhead: Bool
   /// It takes spot capacity.
   public var isSpot = false
+  /// The partition or pool that it is quoted for and sent to; nil: prices do not depend on it.
+  public var partition: String?
   /// It went by age: see `ProjectTurns.agedPeriod`.
   public var isAged = false
 }

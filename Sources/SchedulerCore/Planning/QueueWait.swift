@@ -11,7 +11,9 @@ enum QueueWait {
     let wanted = requirement.resources
     let cores = (wanted.cpuMillicores + 999) / 1000
     var wait = 0.0
-    if let partition = PartitionFit.chosen(cluster.inventory.partitions, requirement), partition.freeCPUs < cores {
+    if let partition = PartitionFit.chosen(on: cluster, requirement),
+      partition.freeCPUs - (cluster.partitionsUsed[partition.name]?.cpuMillicores ?? 0) / 1000 < cores
+    {
       wait = partition.wait(cpus: cores)?.seconds ?? 0
     }
     let capacity = cluster.inventory.capacity.cpuMillicores

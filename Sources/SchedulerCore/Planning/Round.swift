@@ -219,6 +219,7 @@ struct Round {
           task: task, cluster: pass.clusters[index].spec.name, table: tableOfCluster[index]!, moving: missing,
           sources: sources, isAhead: isAhead))
       pass.plan.placements[pass.plan.placements.count - 1].isSpot = pass.clusters[index].isSpot
+      pass.plan.placements[pass.plan.placements.count - 1].partition = pass.clusters[index].partition
       if isAhead {
         pass.ledger.slots[index].book(until: end)
         pass.reservations[index]?.admit(requirement.resources, until: end)
@@ -250,6 +251,7 @@ struct Round {
 
   private func take(_ index: Int, until end: Double, _ pass: inout PlacementPass) {
     pass.clusters[index].free -= requirement.resources
+    pass.clusters[index].takePartition(requirement)
     if pass.clusters[index].freeSlots != nil { pass.clusters[index].freeSlots! -= 1 }
     if group.expectedRuntime >= ClusterView.shortTask { pass.clusters[index].longRuns += 1 }
     if pass.clusters[index].firstEnd != nil { pass.ledger.slots[index].add(until: end) }

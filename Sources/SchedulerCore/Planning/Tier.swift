@@ -11,7 +11,7 @@ public enum Tier: String, Hashable, Sendable, CaseIterable {
   public init(of spec: ClusterSpec) {
     if let named = spec.labels[Self.label].flatMap({ Tier(rawValue: $0) }) {
       self = named
-    } else if spec.prices.map({ $0.coreHour == 0 && $0.gibibyteHour == 0 && $0.gpuHour == 0 }) ?? true {
+    } else if spec.prices?.isFree ?? true {
       self = .local
     } else {
       self = spec.kind == .slurm ? .supercomputer : .cloud

@@ -23,6 +23,13 @@ struct PriceCommand: AsyncParsableCommand {
     @Option(help: "One GiB that a user keeps pinned for an hour.") var storageGibHour: String?
     @Option(name: .customLong("class"), help: "CLASS=FACTOR on the hourly prices, as idle=0.4; may be repeated.")
     var classes: [String] = []
+    @Option(
+      name: .customLong("partition"),
+      help: """
+        NAME:core-hour=0.2,gib-hour=0.01,gpu-hour=6, of one partition or node pool, in place of the cluster's hourly \
+        prices; may be repeated.
+        """)
+    var partitions: [String] = []
     @Flag(help: "Of its spot capacity: hourly prices alone. Who bids less leaves after its notice.") var spot = false
     @Option(help: "From this moment: 2026-03-01T00:00:00Z") var from: String?
     @Option(help: "Until before this moment.") var until: String?
@@ -52,10 +59,37 @@ struct PriceCommand: AsyncParsableCommand {
         else { throw CommandFailure(.usage, "A class is given once, like idle=0.4, not \"\(text)\".") }
       }
       if !factors.isEmpty { sheet.classFactors = factors }
+      for text in partitions {
+        let (name, prices) = try Self.partition(text)
+        guard sheet.partitions?[name] == nil else {
+          throw CommandFailure(.usage, "The prices of partition \(name) are given twice.")
+        }
+        sheet.partitions = (sheet.partitions ?? [:]).merging([name: prices]) { $1 }
+      }
       if let problem = sheet.problem { throw CommandFailure(.usage, "\(problem).") }
       return PriceRequest(
         prices: sheet, from: try from.map(Self.moment), until: try until.map(Self.moment),
         spot: spot ? true : nil)
+    }
+
+    private static func partition(_ text: String) throws -> (String, HourlyPrices) {
+      let halves = text.split(separator: ":", maxSplits: 1)
+      var prices = HourlyPrices()
+      var given: Swift.Set<String> = []
+      for word in halves.count == 2 ? halves[1].split(separator: ",") : [] {
+        let pair = word.split(separator: "=", maxSplits: 1).map(String.init)
+        guard pair.count == 2, given.insert(pair[0]).inserted else { break }
+        switch pair[0] {
+        case "core-hour": prices.coreHour = try amount(pair[1])
+        case "gib-hour": prices.gibibyteHour = try amount(pair[1])
+        case "gpu-hour": prices.gpuHour = try amount(pair[1])
+        default: throw CommandFailure(.usage, "A partition has core-hour, gib-hour and gpu-hour, not \"\(pair[0])\".")
+        }
+      }
+      guard halves.count == 2, given.count == halves[1].split(separator: ",").count else {
+        throw CommandFailure(.usage, "A partition's prices are like gpu:core-hour=0.2,gpu-hour=6, not \"\(text)\".")
+      }
+      return (String(halves[0]), prices)
     }
 
     /// Whole units as minor units.
@@ -107,6 +141,12 @@ struct PriceCommand: AsyncParsableCommand {
               factors.isEmpty ? "-" : factors.joined(separator: ","), item.from?.description ?? "-",
               item.until?.description ?? "-",
             ])
+        for (name, own) in (sheet.partitions ?? [:]).sorted(by: { $0.key < $1.key }) {
+          table.rows.append(
+            ["\(place): \(name)", item.isInForce ? "*" : ""]
+              + [own.coreHour, own.gibibyteHour, own.gpuHour].map { Display.price($0, sheet.currency) }
+              + ["", "", "", "", ""])
+        }
       }
       return table.render()
     }

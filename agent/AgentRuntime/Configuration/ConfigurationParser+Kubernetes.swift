@@ -10,7 +10,7 @@ extension ConfigurationParser {
     "claims", "kueue", "pools", "maxJobs", "fluid", "workflowClaims",
   ]
   private static let tolerationKeys = ["key", "operator", "value", "effect", "tolerationSeconds"]
-  private static let poolKeys = ["name", "resources", "max", "startupTime"]
+  private static let poolKeys = ["name", "resources", "max", "startupTime", "nodeLabel"]
 
   /// - Throws: `.invalidArgument` with the key and what it may be.
   static func kubernetes(_ node: Node) throws -> KubernetesConfiguration {
@@ -131,10 +131,13 @@ extension ConfigurationParser {
       case "name": pool.name = try text(path, value)
       case "max": pool.nodesMax = try number(path, value, 1...100_000)
       case "startupTime": pool.startupTime = try duration(path, value)
+      case "nodeLabel":
+        pool.nodeLabel = try texts(path, value)
+        guard pool.nodeLabel.count == 1 else { throw invalid(path, "one label, {KEY: VALUE}", value) }
       default: pool.resources = try resources(path, value)
       }
     }
-    guard !pool.name.isEmpty, pool.resources.cpuMillicores > 0 else {
+    guard !pool.name.isEmpty, pool.name != "nodes", pool.resources.cpuMillicores > 0 else {
       throw invalid(key, "a list of {name, resources: {cpu, memory, gpus, gpuType}, max, startupTime}", node)
     }
     return pool

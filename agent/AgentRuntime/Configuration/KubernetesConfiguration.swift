@@ -17,6 +17,8 @@ public struct KubernetesConfiguration: Sendable, Equatable {
     public var nodesMax = 1
     /// `startupTime`: until a node that is wanted is ready.
     public var startupTime = Duration.seconds(300)
+    /// `nodeLabel`: `{KEY: VALUE}`, that its nodes have and no others; empty: none.
+    public var nodeLabel: [String: String] = [:]
     public init() {}
   }
 

@@ -68,10 +68,11 @@ extension PriceRequest {
   fileprivate var period: PricePeriod {
     get throws {
       if let problem = prices.problem { throw FederationError(.invalidArgument, problem) }
-      if spot == true, prices.egressGibibyte != 0 || prices.storageGibibyteHour != nil {
+      if spot == true, prices.egressGibibyte != 0 || prices.storageGibibyteHour != nil || prices.partitions != nil {
         throw FederationError(
           .invalidArgument,
-          "spot capacity has hourly prices alone: what leaves a cluster or is kept there costs the same")
+          "spot capacity has hourly prices alone: what leaves a cluster or is kept there costs the same, and it is one "
+            + "part in all partitions")
       }
       let (from, until) = (from?.timestamp, until?.timestamp)
       if let from, let until, from >= until {
