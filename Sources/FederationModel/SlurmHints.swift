@@ -1,4 +1,5 @@
-/// What a task asks of a Slurm cluster beyond its resources (`federation.slurm`); other kinds of cluster do not look at it.
+/// What a task asks of a Slurm cluster beyond its resources (`federation.slurm`). Of it, other kinds of cluster look at `partition` alone: on
+/// Kubernetes it is a node pool that its operator declares.
 ///
 /// Texts are Slurm's own words for the option of that name. They become arguments of `sbatch`, never of a shell.
 ///

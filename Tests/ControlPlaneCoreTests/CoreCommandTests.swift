@@ -96,6 +96,43 @@ struct CoreCommandTests {
     #expect(spec.prices(at: now + .seconds(3600))?.coreHour == 1_000_000)
   }
 
+  @Test("A run is quoted the prices of its partition, is told to go there, and pays them whatever comes after")
+  func partitionsBind() throws {
+    var federation = Federation(seed: 16, clusters: ["a"])
+    var agent = federation.agents["a"]!
+    func partition(_ name: String, isDefault: Bool, cores: Int64) -> Partition {
+      Partition(
+        name: name, isDefault: isDefault, nodes: 1, usableNodes: 1, cpus: cores, freeCPUs: cores, cpusPerNode: cores,
+        memoryPerNode: .gibibytes(64))
+    }
+    agent.partitions = [partition("small", isDefault: true, cores: 1), partition("large", isDefault: false, cores: 8)]
+    federation.agents["a"] = agent
+    federation.apply(.inventoryChanged("a", try #require(agent.session), agent.inventory))
+    var sheet = PriceSheet(currency: "CNY", coreHour: 3600)
+    sheet.partitions = ["large": HourlyPrices(coreHour: 7200)]
+    federation.command(.setPrices("a", PricePeriod(prices: sheet)))
+    var unknown = sheet
+    unknown.partitions = ["lagre": HourlyPrices(coreHour: 1)]
+    let mistake = federation.command(.setPrices("a", PricePeriod(prices: unknown)))
+    federation.settle()
+    guard case .failure(let refusal)? = federation.replies[mistake] else {
+      Issue.record("a partition that is not there was given a price")
+      return
+    }
+    #expect(refusal.publicMessage.contains("no partition or pool lagre: it has large, small"))
+    _ = try federation.submit(
+      "one", single.replacing("container: {", with: "container: {resources: {requests: {cpu: 2}}, "))
+    federation.settle()
+    federation.planHere()
+    let run = try #require(federation.database.runs.values.first)
+    #expect(run.quote?.coreHour == 7200 && run.quote?.partition == "large")
+    #expect(federation.agents["a"]!.runs[run.id]?.assignment.spec.federation.slurm?.partition == "large")
+    federation.command(.setPrices("a", PricePeriod(prices: PriceSheet(currency: "CNY", coreHour: 1))))
+    federation.startHere()
+    federation.endHere(run.id, TaskOutcome(phase: .succeeded, exitCode: 0), seconds: 10)
+    #expect(federation.database.runs[run.id]?.charge == Amount("0.40"), "10 s of two cores at 72 an hour")
+  }
+
   @Test("Periods of prices are bounded, the same time again replaces, and what is over makes room")
   func pricePeriods() throws {
     var federation = Federation(seed: 15, clusters: ["a"])

@@ -34,6 +34,7 @@ struct SimulatedAgent {
   /// What it says of itself beyond that.
   var closed: String?
   var executor: String?
+  var partitions: [Partition] = []
   /// What its cluster's own quotas leave.
   var quotas: [ProjectName: ResourceQuota]?
   /// It can be told that more is held for a run.
@@ -63,6 +64,7 @@ struct SimulatedAgent {
       executor: executor)
     inventory.features = Set(RunFeature.allCases)
     inventory.quotas = quotas
+    inventory.partitions = partitions
     return inventory
   }
 

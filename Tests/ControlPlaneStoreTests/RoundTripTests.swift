@@ -31,6 +31,7 @@ struct RoundTripTests {
               pricePeriods: [PricePeriod(prices: PriceSheet(currency: "CNY"), until: Sample.now)],
               reclaimedAt: Sample.now, reason: "maintenance")), createdAt: Sample.now),
       ]
+      delta.clusters[3].spec.prices?.partitions = ["a100": HourlyPrices(coreHour: 0.1, gibibyteHour: 2, gpuHour: 3)]
       delta.explanations = [ExplanationRow(id: 9, workflow: WorkflowID(1), at: Sample.now, document: "{}")]
       delta.agents = [Sample.agent("a"), Sample.agent("b")]
       delta.events = [

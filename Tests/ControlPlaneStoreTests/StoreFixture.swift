@@ -168,6 +168,7 @@ enum Sample {
       bytesIn: ByteCount(5), bytesOut: ByteCount(6), stagingMilliseconds: 7, wallMilliseconds: 8, runsAs: "sha256:1")
     row.preemptedFor = TaskID(workflow: WorkflowID(workflow), node: NodeID(7))
     row.cause = .outOfMemory
+    row.quote?.partition = "a100"
     row.spot = SpotTerms(
       bid: phase == .running ? Money("3 CNY") : nil, bound: .milliseconds(1500), notice: .seconds(9),
       isEvicted: phase != .running)

@@ -113,15 +113,23 @@ import Testing
     let command = try PriceCommand.Set.parse([
       "edge", "--currency", "CNY", "--core-hour", "0.30", "--egress-gib", "1", "--class", "idle=0.4", "--class",
       "offline=0.8",
+      "--partition", "gpu:core-hour=0.5,gpu-hour=6", "--partition", "high-mem:gib-hour=0.02",
       "--from", "2026-03-01T00:00:00Z",
     ])
     let request = try command.request()
     #expect(request.prices.coreHour == 30 && request.prices.egressGibibyte == 100 && request.prices.gpuHour == 0)
     #expect(request.prices.classFactors == ["idle": 0.4, "offline": 0.8])
+    #expect(
+      request.prices.partitions
+        == ["gpu": HourlyPrices(coreHour: 50, gpuHour: 600), "high-mem": HourlyPrices(gibibyteHour: 2)])
     #expect(request.from == Documents.moment(0) && request.until == nil)
     for wrong in [
       ["--core-hour", "much"], ["--core-hour=-1"], ["--core-hour", "nan"], ["--class", "idle"], ["--class", "lazy=1"],
-      ["--class", "idle=1", "--class", "idle=2"], ["--from", "tomorrow"], ["--core-hour", "1e30"],
+      ["--class", "idle=1", "--class", "idle=2"], ["--partition", "gpu"], ["--partition", "gpu:"],
+      ["--partition", "gpu:core-hour"], ["--partition", "gpu:core-hour=1,core-hour=2"],
+      ["--partition", "gpu:egress-gib=1"],
+      ["--partition", "gpu:core-hour=1", "--partition", "gpu:core-hour=2"], ["--partition", ":core-hour=1"],
+      ["--from", "tomorrow"], ["--core-hour", "1e30"],
     ] {
       #expect(throws: CommandFailure.self, "\(wrong)") {
         try PriceCommand.Set.parse(["edge", "--currency", "CNY"] + wrong).request()

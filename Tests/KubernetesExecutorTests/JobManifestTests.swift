@@ -149,6 +149,29 @@ internal import Testing
     #expect(resources?["requests"]?["nvidia.com/mig-1g.5gb"] == "2")
   }
 
+  @Test("A run that was quoted for a pool goes to its nodes; one that was quoted for none avoids them where it can")
+  func pools() throws {
+    var configuration = Self.configuration()
+    configuration.pools = [
+      .init(
+        name: "gpu", resources: Resources(cpuMillicores: 8000), nodesMax: 2, startupTime: .seconds(60),
+        nodeLabel: ["pool": "g"]),
+      .init(name: "plain", resources: Resources(cpuMillicores: 8000), nodesMax: 2, startupTime: .seconds(60)),
+    ]
+    func pod(_ partition: String?) throws -> JSONValue {
+      Self.pod(
+        try Self.manifest(
+          Self.request { $0.spec.federation.slurm = partition.map { SlurmHints(partition: $0) } }, configuration))
+    }
+    #expect(try pod("gpu")["nodeSelector"]?["pool"] == "g")
+    #expect(try pod("gpu")["affinity"] == nil)
+    for name in [nil, "plain"] { #expect(try pod(name)["nodeSelector"]?["pool"] == nil) }
+    let wish = try pod("nodes")["affinity"]?["nodeAffinity"]?["preferredDuringSchedulingIgnoredDuringExecution"]
+    let term = wish?.arrayValue?.first?["preference"]?["matchExpressions"]?.arrayValue?.first
+    #expect(term == ["key": "pool", "operator": "NotIn", "values": ["g"]])
+    #expect(try pod(nil)["affinity"] == nil)
+  }
+
   @Test(
     "A kind of GPU is a resource, and a node's label where the resource does not say it",
     arguments: [
@@ -493,5 +516,30 @@ internal import Testing
     #expect(partitions[1].gpus == ["H100": 16])
     #expect(partitions[1].wait(cpus: 1) == .seconds(240))
     #expect(ClusterCapacity().partitions(pools: []).isEmpty)
+  }
+
+  @Test("Nodes of a pool that has a label are the pool's, and count once")
+  func pooled() {
+    let pool = KubernetesExecutorConfiguration.Pool(
+      name: "big", resources: Resources(cpuMillicores: 16_000, memory: .gibibytes(64)), nodesMax: 3,
+      startupTime: .seconds(60), nodeLabel: ["pool": "b"])
+    var capacity = ClusterCapacity()
+    for (name, labels) in [("a", [:]), ("b", ["pool": "b"]), ("c", ["pool": "other"])] as [(String, JSONValue)] {
+      capacity.add(
+        node: Self.node(name, ["cpu": "16", "memory": "64Gi"], labels: labels), tolerations: [], selector: [:],
+        pools: [pool])
+    }
+    capacity.add(
+      pod: [
+        "metadata": ["labels": [:]], "status": ["phase": "Running"],
+        "spec": ["nodeName": "b", "containers": [["resources": ["requests": ["cpu": "4"]]]]],
+      ], mark: "m")
+    #expect(capacity.count(of: pool) == 1)
+    let partitions = capacity.partitions(pools: [pool])
+    #expect(partitions.map(\.name) == ["nodes", "big"])
+    #expect(
+      partitions.map(\.cpus) == [32, 44], "of the pool two nodes may still come, and one has somebody else's pod")
+    #expect(partitions.map(\.freeCPUs) == [32, 12])
+    #expect(capacity.free.cpuMillicores == 44_000)
   }
 }

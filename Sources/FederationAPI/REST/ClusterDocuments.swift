@@ -147,10 +147,13 @@ public struct ClusterLiveDocument: Hashable, Sendable, Codable {
   public var clockSkewMilliseconds: Int64?
   /// nil: its agent is too old to say.
   public var tenancy: TenancyDocument?
+  /// Partitions of a Slurm cluster that its agent may use, or node pools of a Kubernetes cluster (`nodes`: what is in none), sorted; nil:
+  /// it has none.
+  public var partitions: [String]?
   public init(
     isConnected: Bool, agentVersion: String, activeRuns: Int, cpuMillicores: Int64, memoryBytes: Int64, gpus: Int64,
     gpuTypes: [String], slots: Int?, measuredBandwidth: Double?, notices: [String], agentProtocol: UInt32? = nil,
-    clockSkewMilliseconds: Int64? = nil, tenancy: TenancyDocument? = nil
+    clockSkewMilliseconds: Int64? = nil, tenancy: TenancyDocument? = nil, partitions: [String]? = nil
   ) {
     self.isConnected = isConnected
     self.agentVersion = agentVersion
@@ -165,6 +168,7 @@ public struct ClusterLiveDocument: Hashable, Sendable, Codable {
     self.agentProtocol = agentProtocol
     self.clockSkewMilliseconds = clockSkewMilliseconds
     self.tenancy = tenancy
+    self.partitions = partitions
   }
 }
 

@@ -70,6 +70,7 @@ struct ClusterCommand: AsyncParsableCommand {
           let tenancy = cluster.live?.tenancy.map { "tenancy: \(([$0.kind] + $0.projects).joined(separator: " "))\n" }
           return ClusterText.table([cluster], isWide: true) + ClusterText.spot(cluster.spot)
             + (tenancy.map(Terminal.printable) ?? "")
+            + (cluster.live?.partitions.map { Terminal.printable("partitions: \($0.joined(separator: " "))\n") } ?? "")
             + notices.map { "notice: \(Terminal.printable($0))\n" }.joined()
         }
       }

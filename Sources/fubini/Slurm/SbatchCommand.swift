@@ -96,13 +96,16 @@ struct JobDraft: Sendable {
     var allowed = asked.isEmpty ? names : names.filter { asked.contains($0) }
     guard let partition = request.partition else { return (names.filter { !allowed.contains($0) }, nil) }
     let words = partition.split(separator: ",").map(String.init)
-    // A cluster is a partition of the federation, by its name or by its label; any other word is for Slurm clusters to know.
+    // A cluster is a partition of the federation, by its name or by its label; any other word is for Slurm clusters to know, or a pool of Kubernetes ones.
     let named = list.items.filter { cluster -> Bool in
       allowed.contains(cluster.name)
         && (words.contains(cluster.name) || cluster.labels[Self.partitionLabel].map { words.contains($0) } ?? false)
     }.map(\.name)
     if !named.isEmpty { return (names.filter { !named.contains($0) }, nil) }
-    allowed = list.items.filter { allowed.contains($0.name) && $0.kind == .slurm }.map(\.name)
+    allowed = list.items.filter { cluster in
+      let isPool = cluster.kind == .kubernetes && cluster.live?.partitions?.contains { words.first == $0 } == true
+      return allowed.contains(cluster.name) && (cluster.kind == .slurm || isPool)
+    }.map(\.name)
     guard !allowed.isEmpty else {
       throw SlurmRefusal.error("invalid partition specified: \(partition)").adding(
         "error: Batch job submission failed: Invalid partition name specified")

@@ -49,7 +49,7 @@ import Testing
         claims: [shared]
         workflowClaims: {storageClass: fast, maxSize: 100Gi}
         kueue: {queue: all, queues: {physics: physics-queue}}
-        pools: [{name: gpu, resources: {cpu: 8, memory: 64Gi, gpus: 1, gpuType: A100}, max: 4, startupTime: 5m}]
+        pools: [{name: gpu, resources: {cpu: 8, memory: 64Gi, gpus: 1, gpuType: A100}, max: 4, startupTime: 5m, nodeLabel: {pool: g}}]
         maxJobs: 50
       """
     ).validated()
@@ -59,6 +59,7 @@ import Testing
     #expect(
       kubernetes.pools[0].resources == Resources(cpuMillicores: 8000, memory: .gibibytes(64), gpus: 1, gpuType: "A100"))
     #expect(kubernetes.pools[0].startupTime == .seconds(300))
+    #expect(kubernetes.pools[0].nodeLabel == ["pool": "g"])
     let connection = KubernetesConnection(server: "https://x")
     let settings = try AgentProcess.kubernetesConfiguration(
       configuration, connection, federationID: "fed", cluster: "c")
@@ -141,6 +142,8 @@ import Testing
       ("kubernetes: {cache: {claim: a, hostPath: /b}}", "kubernetes.cache"),
       ("kubernetes: {cache: {hostPath: b}}", "kubernetes.cache.hostPath"),
       ("kubernetes: {pools: [{name: x}]}", "kubernetes.pools"),
+      ("kubernetes: {pools: [{name: nodes, resources: {cpu: 1}}]}", "kubernetes.pools"),
+      ("kubernetes: {pools: [{name: x, resources: {cpu: 1}, nodeLabel: {a: b, c: d}}]}", "kubernetes.pools"),
       ("kubernetes: {maxJobs: 0}", "kubernetes.maxJobs"),
       ("kubernetes: {image: x, filesAddress: \"https://x:1\", context: y}", "kubernetes.kubeconfig"),
       (block + "claims: {directory: /x}", "kubernetes.claims"),

@@ -108,6 +108,7 @@ import Testing
           (sheet.replacing("CNY", with: "yuan"), ""), (sheet.replacing(":10", with: ":-1"), ""),
           (sheet.replacing(":10", with: ":1e300"), ""), (sheet + #","classFactors":{"lazy":1}"#, ""),
           (sheet, #","from":"2999-01-01T00:00:00Z","until":"2998-01-01T00:00:00Z""#),
+          (sheet + #","partitions":{"gpu":{"coreHour":-1,"gibibyteHour":0,"gpuHour":0}}"#, ""),
           (sheet, #","until":"2020-01-01T00:00:00Z""#), (sheet, #","from":"soon""#),
         ] { #expect(try await set(prices, more) == .badRequest, "\(prices) \(more)") }
         let list = try await client.send(.get, "/v1/prices", token: fixture.userA)

@@ -222,7 +222,8 @@ extension ClusterDocument {
           gpus: $0.inventory.capacity.gpus, gpuTypes: $0.inventory.gpuTypes, slots: $0.inventory.slots,
           measuredBandwidth: $0.measuredBandwidth, notices: $0.inventory.notices,
           agentProtocol: session?.agreement.version, clockSkewMilliseconds: session?.clockSkew?.milliseconds,
-          tenancy: $0.inventory.tenancy.map(TenancyDocument.init))
+          tenancy: $0.inventory.tenancy.map(TenancyDocument.init),
+          partitions: $0.inventory.partitions.isEmpty ? nil : $0.inventory.partitions.map(\.name).sorted())
       }, spot: row.spec.spot.map(SpotDocument.init))
   }
 }
