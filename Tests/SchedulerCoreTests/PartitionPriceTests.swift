@@ -77,8 +77,8 @@ struct PartitionPriceTests {
     }
     #expect(price(task()) == 10)
     #expect(price(task { $0.slurm = SlurmHints(partition: "large") }) == 30)
-    #expect(price(task(cores: 16)) == 16 * 30, "only large has so many cores on one node")
-    #expect(price(task(gpus: 2)) == 20 + 2 * 500)
+    #expect(price(task(cores: 16)) == 480, "only large has so many cores on one node")
+    #expect(price(task(gpus: 2)) == 1020)
     #expect(partitions(task(gpus: 1), tasks: 1, on: Self.slurm) == ["gpu"])
     #expect(partitions(task(), tasks: 1, on: Self.slurm) == ["cpu"], "its price is the cluster's, and binds as well")
   }

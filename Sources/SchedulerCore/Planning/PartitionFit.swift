@@ -18,7 +18,8 @@ enum PartitionFit {
 
   /// The partition whose queue is waited in: the one that is asked for, else the first that fits, the default before others.
   ///
-  /// Where prices depend on it, of a Kubernetes cluster's node pools the cheapest one that has room, after the nodes that are in none.
+  /// Where prices depend on it, of a Kubernetes cluster's node pools the cheapest one that has room, after the nodes that are in none; those
+  /// with GPUs last for whoever wants none.
   static func chosen(on cluster: ClusterView, _ requirement: Requirement) -> Partition? {
     let partitions = cluster.inventory.partitions
     if let name = cluster.partition { return partitions.first { $0.name == name } }
@@ -29,9 +30,12 @@ enum PartitionFit {
     func cost(_ pool: Partition) -> Double {
       sheet.quoted(on: pool.name).cost(of: requirement.priced, for: .seconds(3600))
     }
+    // What has GPUs is kept for those who ask for some.
+    func isWaste(_ pool: Partition) -> Bool { requirement.copy.gpus == 0 && pool.gpusPerNode > 0 }
     func wait(_ pool: Partition) -> Double { pool.waits.first?.median.seconds ?? 0 }
     let ranked = fitting.sorted { a, b in
       if a.isDefault != b.isDefault { return a.isDefault }
+      if isWaste(a) != isWaste(b) { return isWaste(b) }
       return (cost(a), wait(a), a.name) < (cost(b), wait(b), b.name)
     }
     return ranked.first { hasRoom($0, cluster, requirement.resources) } ?? ranked.first
