@@ -21,7 +21,7 @@ public struct Partition: Hashable, Sendable, Codable {
   /// Of the largest usable node.
   public var cpusPerNode: Int64
   public var memoryPerNode: ByteCount
-  /// Devices on usable nodes by type; the empty type is one that Slurm gives no name.
+  /// Devices on usable nodes by type, less what others have of them where that is known; the empty type is one that Slurm gives no name.
   public var gpus: [String: Int64]
   public var gpusPerNode: Int64
   /// By ascending size; empty while nothing is known.

@@ -82,6 +82,8 @@ public struct SpotTerms: Hashable, Sendable, Codable {
   public var notice: Duration
   /// It was told to leave.
   public var isEvicted: Bool
+  /// Where it would have gone on what is not spot, if prices depend on that: what it is compared with when it has named no bid.
+  public var partition: String?
 
   public init(bid: Money?, bound: Duration, notice: Duration, isEvicted: Bool = false) {
     self.bid = bid

@@ -31,6 +31,33 @@ extension ClusterView {
     enteredPartition = nil
   }
 
+  /// It as each other pool that a requirement may go to when that has room. Empty for partitions of Slurm, where it goes to one.
+  func otherPools(for requirement: Requirement) -> [ClusterView] {
+    guard let name = partition, inventory.hasPools else { return [] }
+    return PartitionFit.fitting(inventory.partitions, requirement).filter { $0.name != name }.map { pool in
+      var view = self
+      view.leavePartition()
+      view.enter(partition: pool.name)
+      return view
+    }
+  }
+
+  /// What a requirement pays where it takes no spot capacity, whatever part is looked at.
+  func regularQuote(for requirement: Requirement) -> PriceSheet? {
+    var whole = self
+    whole.leavePartition()
+    whole.leave()
+    return whole.spec.prices?.quoted(on: whole.partition(for: requirement)).quoted(
+      to: requirement.hints.priorityClass)
+  }
+
+  /// By all of its prices, whatever part is looked at.
+  var tier: Tier {
+    var spec = spec
+    if let entered = enteredPartition { spec.prices = entered.prices }
+    return Tier(of: spec)
+  }
+
   /// A task was placed: where the next one of its requirement goes is asked again.
   mutating func takePartition(_ requirement: Requirement) {
     guard let name = partition else { return }
@@ -38,4 +65,9 @@ extension ClusterView {
     leavePartition()
     enter(partition: partition(for: requirement))
   }
+}
+
+extension ClusterInventory {
+  /// Whether its partitions are pools of nodes that one scheduler sees together.
+  var hasPools: Bool { executor == ClusterKind.kubernetes.rawValue }
 }

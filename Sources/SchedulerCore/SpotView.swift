@@ -49,9 +49,6 @@ extension ClusterView {
   /// Of what is looked at: why it is not spot capacity.
   var spotNote: String? { spot?.entered?.choice.note }
 
-  /// What is not spot costs, while the spot part is looked at.
-  var regularPrices: PriceSheet? { spot?.entered.map(\.prices) ?? spec.prices }
-
   /// Until `leave` the cluster is one of its two parts alone. On a cluster without spot capacity nothing changes.
   ///
   /// What runs on one part physically have of the other, because that was made larger meanwhile, is not there until they have left; but
@@ -124,7 +121,7 @@ extension ClusterView {
       return SpotChoice(isSpot: !isRestLarge)
     }
     let bound = requirement.hints.walltime ?? runtime
-    let regular = rest.regular(for: requirement)
+    let regular = regularQuote(for: requirement)
     let refusal = SpotBid.refusal(
       of: sheet, regular: regular, bid: requirement.hints.maxPrice, for: requirement.priced, lasting: bound, egress: 0)
     guard isRestLarge else { return SpotChoice(isSpot: true) }
@@ -136,13 +133,6 @@ extension ClusterView {
     let cost = sheet.cost(of: requirement.priced, for: bound)
     let isDearer = regular.map { $0.currency == sheet.currency && cost > $0.cost(of: requirement.priced, for: bound) }
     return SpotChoice(isSpot: isDearer != true || !rest.hasRoom(for: requirement.resources, lasting: runtime))
-  }
-}
-
-extension ClusterView {
-  /// What a requirement pays on what is not spot.
-  fileprivate func regular(for requirement: Requirement) -> PriceSheet? {
-    spec.prices?.quoted(on: partition(for: requirement)).quoted(to: requirement.hints.priorityClass)
   }
 }
 

@@ -8,6 +8,8 @@ struct ClusterCapacity: Hashable, Sendable {
     var allocatable: Resources
     /// Devices by type; the empty type: one without a name.
     var gpus: [String: Int64]
+    /// Of each resource of devices the type that it counts as.
+    var gpuTypes: [String: String] = [:]
     /// Of `MachineLabels` alone.
     var labels: [String: String] = [:]
     /// The declared pool whose label it has; nil: none.
@@ -21,7 +23,8 @@ struct ClusterCapacity: Hashable, Sendable {
   var unusable: [String: Int] = [:]
   /// What pods that are not ours ask for, on the nodes that count, by the nodes' partition.
   private(set) var taken: [String: Resources] = [:]
-  var takenGPUs: [String: Int64] = [:]
+  /// Devices of them by partition and type.
+  private(set) var takenGPUs: [String: [String: Int64]] = [:]
 
   var total: Resources {
     var sum = Resources.zero
@@ -36,7 +39,8 @@ struct ClusterCapacity: Hashable, Sendable {
     let taken = taken.values.reduce(Resources.zero, +)
     return Resources(
       cpuMillicores: max(0, total.cpuMillicores - taken.cpuMillicores),
-      memory: max(.zero, total.memory - taken.memory), gpus: max(0, total.gpus - takenGPUs.values.reduce(0, +)))
+      memory: max(.zero, total.memory - taken.memory),
+      gpus: max(0, total.gpus - takenGPUs.values.reduce(0) { $0 + $1.values.reduce(0, +) }))
   }
 
   /// `MachineLabels` that all of its nodes have alike; of the agent's own machine while no node is known.
@@ -78,7 +82,10 @@ struct ClusterCapacity: Hashable, Sendable {
       ), gpus: [:])
     for (resource, value) in allocatable where GPUType.isGPU(resource) {
       let count = Self.amount(value)
-      if count > 0 { node.gpus[GPUType.name(of: resource, nodeLabels: labels) ?? "", default: 0] += count }
+      guard count > 0 else { continue }
+      let type = GPUType.name(of: resource, nodeLabels: labels) ?? ""
+      node.gpus[type, default: 0] += count
+      node.gpuTypes[resource] = type
     }
     for label in MachineLabels.names { node.labels[label] = labels?[label]?.stringValue }
     node.pool =
@@ -97,16 +104,17 @@ struct ClusterCapacity: Hashable, Sendable {
       let node = object["spec"]?["nodeName"]?.stringValue.flatMap({ nodes[$0] }),
       !["Succeeded", "Failed"].contains(object["status"]?["phase"]?.stringValue ?? "")
     else { return }
+    let partition = node.pool ?? Self.rest
     var sum = Resources.zero
     for container in object["spec"]?["containers"]?.arrayValue ?? [] {
       let requests = container["resources"]?["requests"]?.objectValue ?? [:]
       sum.cpuMillicores += Self.amount(requests["cpu"], scale: 1000)
       sum.memory += ByteCount(Self.amount(requests["memory"]))
       for (resource, value) in requests where GPUType.isGPU(resource) {
-        takenGPUs[resource, default: 0] += Self.amount(value)
+        takenGPUs[partition, default: [:]][node.gpuTypes[resource] ?? "", default: 0] += Self.amount(value)
       }
     }
-    taken[node.pool ?? Self.rest, default: .zero] += sum
+    taken[partition, default: .zero] += sum
   }
 
   /// What fits on one node, and how long nodes are waited for that are not there yet: empty while nothing is known.
@@ -121,6 +129,10 @@ struct ClusterCapacity: Hashable, Sendable {
       let total = nodes.values.filter { ($0.pool ?? Self.rest) == name }.reduce(0) { $0 + $1.allocatable.cpuMillicores }
       return (total / 1000, max(0, total - (taken[name] ?? .zero).cpuMillicores) / 1000)
     }
+    /// Less what others have of them.
+    func left(_ gpus: [String: Int64], _ name: String) -> [String: Int64] {
+      gpus.merging(takenGPUs[name]?.filter { gpus[$0.key] != nil } ?? [:]) { max(0, $0 - $1) }
+    }
     var found: [Partition] = []
     let all = nodes.values.filter { $0.pool == nil }
     if !all.isEmpty {
@@ -131,7 +143,7 @@ struct ClusterCapacity: Hashable, Sendable {
         Partition(
           name: Self.rest, isDefault: true, nodes: all.count, usableNodes: all.count, cpus: cpus.total,
           freeCPUs: cpus.free, cpusPerNode: all.map { cores($0.allocatable) }.max() ?? 0,
-          memoryPerNode: all.map(\.allocatable.memory).max() ?? .zero, gpus: gpus,
+          memoryPerNode: all.map(\.allocatable.memory).max() ?? .zero, gpus: left(gpus, Self.rest),
           gpusPerNode: all.map { $0.gpus.values.reduce(0, +) }.max() ?? 0, waits: waits ?? []))
     }
     for pool in pools {
@@ -142,7 +154,8 @@ struct ClusterCapacity: Hashable, Sendable {
           name: pool.name, nodes: pool.nodesMax, usableNodes: pool.nodesMax,
           cpus: max(0, cores(one) * Int64(pool.nodesMax) - (cpus.total - cpus.free)), freeCPUs: cpus.free,
           cpusPerNode: cores(one), memoryPerNode: one.memory,
-          gpus: one.gpus > 0 ? [one.gpuType ?? "": one.gpus * Int64(pool.nodesMax)] : [:], gpusPerNode: one.gpus,
+          gpus: left(one.gpus > 0 ? [one.gpuType ?? "": one.gpus * Int64(pool.nodesMax)] : [:], pool.name),
+          gpusPerNode: one.gpus,
           waits: [
             PartitionWait(cpus: cores(one), median: pool.startupTime, upper: pool.startupTime * 2, samples: 0)
           ]))

@@ -36,10 +36,10 @@ extension SlurmExecutor {
   /// The partitions that the operator counts, with the queue waits that are estimated. The default is the one that runs go to for which
   /// nobody names one.
   var reportedPartitions: [Partition] {
-    partitions.filter { isCounted($0.name) }.map {
-      partition in
+    let named = configuration.partition.flatMap { name in partitions.contains { $0.name == name } ? name : nil }
+    return partitions.filter { isCounted($0.name) }.map { partition in
       Partition(
-        name: partition.name, isDefault: configuration.partition.map { $0 == partition.name } ?? partition.isDefault,
+        name: partition.name, isDefault: named.map { $0 == partition.name } ?? partition.isDefault,
         state: Partition.State(rawValue: partition.availability.rawValue) ?? .down, timeLimit: partition.timeLimit,
         defaultTime: partition.defaultTime, nodes: partition.nodes, usableNodes: partition.usableNodes,
         cpus: partition.cpus, freeCPUs: partition.freeCpus, cpusPerNode: partition.cpusPerNode,

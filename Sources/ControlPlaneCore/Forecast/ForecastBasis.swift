@@ -106,7 +106,8 @@ extension ControlPlaneCore {
       let elapsed = run.row.startedAt.map { max(0, (now - $0).seconds) } ?? 0
       // As `ExpectedEnd`: one that takes longer than expected takes nobody knows how long.
       let rest = elapsed < expected ? expected - elapsed : max(1, elapsed / 10)
-      return ExpectedRelease(resources: run.row.resources, end: rest, isSpot: run.row.spot != nil)
+      return ExpectedRelease(
+        resources: run.row.resources, end: rest, isSpot: run.row.spot != nil, partition: run.row.quote?.partition)
     }.sorted { ($0.end, $0.resources.cpuMillicores) < ($1.end, $1.resources.cpuMillicores) }
   }
 }

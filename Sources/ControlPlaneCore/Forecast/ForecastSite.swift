@@ -11,6 +11,8 @@ struct ForecastSite: Sendable {
     var expectedEnd: Double
     /// It is on spot capacity.
     var isSpot = false
+    /// The partition that it was quoted for.
+    var partition: String?
   }
 
   /// As it was at the beginning.
@@ -43,7 +45,8 @@ struct ForecastSite: Sendable {
   init(_ view: ClusterView, running: [ExpectedRelease]) {
     base = view
     self.running = running.map {
-      Running(resources: $0.resources, task: -1, expectedEnd: $0.end, isSpot: $0.isSpot)
+      Running(
+        resources: $0.resources, task: -1, expectedEnd: $0.end, isSpot: $0.isSpot, partition: $0.partition)
     }
     spotHeld = view.spot?.used ?? .zero
     spotSlotsHeld = view.spot?.slotsUsed ?? 0
@@ -63,6 +66,7 @@ struct ForecastSite: Sendable {
   mutating func adopt(_ number: Int, as task: Int) {
     running[number].task = task
     if running[number].isSpot { spot.insert(task) }
+    partitions[task] = running[number].partition
     // Which of them are short ones is not told: those that end first.
     if running.count - number <= base.longRuns { long.insert(task) }
   }

@@ -29,8 +29,9 @@ extension ControlPlaneCore {
 
   private mutating func makeRoom(inQueueOf name: ClusterName, for asking: RunEntry, among here: [RunEntry]) {
     // Those that were asked to leave for it, or for another, are as good as gone; whoever comes before it takes its part first.
-    var free = clusters[name]!.inventory.capacity
-    for run in here where run.row.cancelReason == nil && run.row.id != asking.row.id {
+    let part = queuedPart(of: asking, on: name)
+    var free = part.capacity
+    for run in here where part.holds(run) && run.row.cancelReason == nil && run.row.id != asking.row.id {
       let isBefore = run.priorityClass <= asking.priorityClass && run.row.id < asking.row.id
       if run.row.phase == .running || isBefore && run.holdsSlot { free -= run.row.resources }
     }
@@ -38,13 +39,33 @@ extension ControlPlaneCore {
     guard !missing.isNone else { return }
     guard let project = workflows[asking.row.task.workflow]?.row.project else { return }
     let victims = victims(
-      below: asking.priorityClass, on: name, bandwidth: configuration.defaultBandwidth, for: project, reclaims: false)
+      below: asking.priorityClass, on: name, bandwidth: configuration.defaultBandwidth, for: project, reclaims: false
+    )
+    .filter { part.holds(runs[$0.run]!) }
     let running = victims.filter { runs[$0.run]!.row.phase == .running }
     guard
       let choice = VictimChoice.choose(
-        making: missing, from: running, capacity: clusters[name]!.inventory.capacity)
+        making: missing, from: running, capacity: part.capacity)
     else { return }
     let ahead = victims.map(\.run).filter { runs[$0]!.row.phase != .running && $0 < asking.row.id }
     for run in choice.runs + ahead.sorted() { preempt(run, for: asking.row.task, asking.priorityClass) }
+  }
+
+  /// The part of a cluster that a queued run waits for: the node pool that it was quoted for and is bound to, else all of it.
+  private struct QueuedPart {
+    var capacity: Resources
+    var pool: String?
+    func holds(_ run: RunEntry) -> Bool { pool == nil || run.row.quote?.partition == pool }
+  }
+
+  private func queuedPart(of run: RunEntry, on name: ClusterName) -> QueuedPart {
+    let cluster = clusters[name]!
+    guard cluster.row.spec.kind == .kubernetes, let partition = run.row.quote?.partition,
+      let pool = cluster.inventory.partitions.first(where: { $0.name == partition && !$0.isDefault })
+    else { return QueuedPart(capacity: cluster.inventory.capacity, pool: nil) }
+    let capacity = Resources(
+      cpuMillicores: pool.cpus * 1000, memory: ByteCount(pool.memoryPerNode.bytes * Int64(pool.usableNodes)),
+      gpus: pool.gpus.values.reduce(0, +))
+    return QueuedPart(capacity: capacity, pool: partition)
   }
 }

@@ -84,10 +84,10 @@ extension ControlPlaneCore {
       return (spec.prices(at: now)?.quoted(on: placement.partition).quoted(to: priorityClass), nil)
     }
     let bound = requirement.hints.walltime ?? expectedRuntime(of: requirement)
-    return (
-      spec.spotPrices(at: now)?.quoted(to: priorityClass),
-      SpotTerms(bid: requirement.hints.maxPrice, bound: bound, notice: offer.notice)
-    )
+    var terms = SpotTerms(bid: requirement.hints.maxPrice, bound: bound, notice: offer.notice)
+    terms.partition = clusters[placement.cluster]!.view(defaultBandwidth: configuration.defaultBandwidth, at: now)
+      .partition(for: requirement)
+    return (spec.spotPrices(at: now)?.quoted(to: priorityClass), terms)
   }
 
   // MARK: Leaving
@@ -136,7 +136,8 @@ extension ControlPlaneCore {
       let run = runs[id]!
       guard let sheet = review.prices?.quoted(to: run.priorityClass),
         let refusal = SpotBid.refusal(
-          of: sheet, regular: review.regular?.quoted(to: run.priorityClass), bid: run.row.spot!.bid, for: run.priced,
+          of: sheet, regular: review.regular?.quoted(on: run.row.spot!.partition).quoted(to: run.priorityClass),
+          bid: run.row.spot!.bid, for: run.priced,
           lasting: run.row.spot!.bound, egress: run.row.egress.plannedCost)
       else { continue }
       leaving.append((id, "\(refusal) on \(name)"))

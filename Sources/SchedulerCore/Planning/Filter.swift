@@ -23,9 +23,7 @@ enum Filter {
     let over = quota?.rejection(
       of: cluster.spec, within: cluster.inventory.quota(of: requirement.project), for: requirement)
     if let over, !over.isTemporary { return over }
-    let money =
-      price(cluster, requirement, egress, expectedRuntime)
-      ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
+    let money = money(cluster, requirement, egress, expectedRuntime, budget)
     if let money, !money.isTemporary { return money }
     return over ?? money
       ?? moment(cluster, requirement, missing: missing, expectedRuntime: expectedRuntime)
@@ -188,6 +186,14 @@ enum Filter {
     return PartitionFit.rejection(of: inventory.partitions, for: requirement)
   }
 
+  /// What an author or a project does not pay.
+  static func money(
+    _ cluster: ClusterView, _ requirement: Requirement, _ egress: Double, _ expectedRuntime: Duration,
+    _ budget: BudgetView?
+  ) -> Rejection? {
+    price(cluster, requirement, egress, expectedRuntime) ?? budget.flatMap { afford(cluster, requirement, egress, $0) }
+  }
+
   static func price(
     _ cluster: ClusterView, _ requirement: Requirement, _ egress: Double, _ expectedRuntime: Duration
   ) -> Rejection? {
@@ -206,13 +212,19 @@ enum Filter {
     }
     // The bound is what may be charged at most, so it is the walltime that counts where one is given.
     let bound = requirement.hints.walltime ?? expectedRuntime
-    let cost = (sheet.cost(of: requirement.priced, for: bound) + egress).rounded(.up)
-    guard cost <= Double(limit.minorUnits) else {
-      let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
-      return Rejection("TooExpensive", "it would cost \(price), maxPrice is \(limit)")
+    func cost(_ sheet: PriceSheet) -> Double { (sheet.cost(of: requirement.priced, for: bound) + egress).rounded(.up) }
+    guard cost(sheet) > Double(limit.minorUnits) else { return nil }
+    let price = Money(minorUnits: Int64(min(cost(sheet), 9e18)), currency: sheet.currency)
+    // A cheaper pool may have room later.
+    let isTemporary = cluster.otherPools(for: requirement).contains {
+      cost($0.spec.prices!.quoted(to: requirement.hints.priorityClass)) <= Double(limit.minorUnits)
     }
-    return nil
+    return Rejection(
+      "TooExpensive", "it would cost \(price), maxPrice is \(limit)" + pool(cluster), isTemporary: isTemporary)
   }
+
+  /// Which of a cluster's pools a price is of.
+  private static func pool(_ cluster: ClusterView) -> String { cluster.partition.map { " (\($0))" } ?? "" }
 
   /// A price that changes is no reason for ever.
   private static func spotPrice(
@@ -223,7 +235,7 @@ enum Filter {
       return Rejection("NoSpotPrice", "its spot capacity has no price yet", isTemporary: true)
     }
     return SpotBid.refusal(
-      of: sheet, regular: cluster.regularPrices?.quoted(to: hints.priorityClass), bid: hints.maxPrice,
+      of: sheet, regular: cluster.regularQuote(for: requirement), bid: hints.maxPrice,
       for: requirement.priced, lasting: hints.walltime ?? expectedRuntime, egress: egress
     ).map { Rejection(Rejection.spotPrice, $0, isTemporary: true) }
   }
@@ -244,13 +256,18 @@ enum Filter {
         "OtherCurrency", "the budget of project \(project) is in \(budget.currency), the cluster's price in \(other)")
     }
     guard let available = budget.available, amount > available else { return nil }
-    // What is reserved for runs that are not over may come back.
-    let isTemporary = amount <= budget.unspent
+    // What is reserved for runs that are not over may come back, and a cheaper pool may have room later.
+    let mayComeBack = amount <= budget.unspent
+    let isTemporary =
+      mayComeBack
+      || cluster.otherPools(for: requirement).contains {
+        budget.reservation(for: requirement, on: $0, egress: egress).map { $0 <= budget.unspent } ?? false
+      }
     let owner = budget.member.map { "\($0) in project \(project)" } ?? "project \(project)"
     return Rejection(
       Rejection.overBudget,
       "it may cost \(amount) \(budget.currency), and \(owner) has \(max(.zero, available)) \(budget.currency) left"
-        + (isTemporary ? " until runs end that hold the rest" : "")
+        + (mayComeBack ? " until runs end that hold the rest" : "")
         + "; an administrator can grant more: fubini budget "
         + (budget.member.map { "member set \(project) \($0) AMOUNT" } ?? "set \(project) AMOUNT \(budget.currency)"),
       isTemporary: isTemporary)

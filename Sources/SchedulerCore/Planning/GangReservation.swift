@@ -7,7 +7,10 @@ public struct ExpectedRelease: Hashable, Sendable {
   public var end: Double
   /// It is on spot capacity.
   public var isSpot: Bool
-  public init(resources: Resources, end: Double, isSpot: Bool = false) {
+  /// The partition that it was quoted for; nil: none.
+  public var partition: String?
+  public init(resources: Resources, end: Double, isSpot: Bool = false, partition: String? = nil) {
+    self.partition = partition
     self.resources = resources
     self.end = end
     self.isSpot = isSpot

@@ -63,17 +63,24 @@ struct LocalFirst {
   ///
   /// - Parameter egress: minor units that the sources of its inputs charge.
   func priceRejection(_ cluster: ClusterView, egress: Double) -> Rejection? {
-    guard let limit = policy.priceThreshold, Tier(of: cluster.spec) != .local else { return nil }
+    guard let limit = policy.priceThreshold, cluster.tier != .local else { return nil }
     guard let sheet = cluster.spec.prices?.quoted(to: requirement.hints.priorityClass) else {
       return Rejection("NoPrice", "local-first bursts for at most \(limit), and the cluster has no price")
     }
     guard sheet.currency == limit.currency else {
       return Rejection("OtherCurrency", "the burst's limit is in \(limit.currency), the price in \(sheet.currency)")
     }
-    let cost = (sheet.cost(of: requirement.priced, for: .seconds(runtime)) + egress).rounded(.up)
-    guard cost > Double(limit.minorUnits) else { return nil }
-    let price = Money(minorUnits: Int64(min(cost, 9e18)), currency: sheet.currency)
-    return Rejection("BurstTooExpensive", "it would cost \(price), local-first bursts for at most \(limit)")
+    func cost(_ sheet: PriceSheet) -> Double {
+      (sheet.cost(of: requirement.priced, for: .seconds(runtime)) + egress).rounded(.up)
+    }
+    guard cost(sheet) > Double(limit.minorUnits) else { return nil }
+    let price = Money(minorUnits: Int64(min(cost(sheet), 9e18)), currency: sheet.currency)
+    // A cheaper pool may have room later.
+    let isTemporary = cluster.otherPools(for: requirement).contains {
+      cost($0.spec.prices!.quoted(to: requirement.hints.priorityClass)) <= Double(limit.minorUnits)
+    }
+    return Rejection(
+      "BurstTooExpensive", "it would cost \(price), local-first bursts for at most \(limit)", isTemporary: isTemporary)
   }
 
   /// Why a cluster is not used before the tiers `earlier` are.

@@ -23,22 +23,26 @@ enum PartitionFit {
   static func chosen(on cluster: ClusterView, _ requirement: Requirement) -> Partition? {
     let partitions = cluster.inventory.partitions
     if let name = cluster.partition { return partitions.first { $0.name == name } }
-    let fitting = candidates(partitions, requirement).filter { misfit($0, requirement) == nil }
-    guard fitting.count > 1, cluster.inventory.executor == "kubernetes", let sheet = cluster.spec.prices,
-      sheet.partitions != nil
-    else { return fitting.first }
+    guard cluster.inventory.hasPools, let sheet = cluster.spec.prices, sheet.partitions != nil else {
+      return candidates(partitions, requirement).first { misfit($0, requirement) == nil }
+    }
     func cost(_ pool: Partition) -> Double {
       sheet.quoted(on: pool.name).cost(of: requirement.priced, for: .seconds(3600))
     }
     // What has GPUs is kept for those who ask for some.
     func isWaste(_ pool: Partition) -> Bool { requirement.copy.gpus == 0 && pool.gpusPerNode > 0 }
     func wait(_ pool: Partition) -> Double { pool.waits.first?.median.seconds ?? 0 }
-    let ranked = fitting.sorted { a, b in
+    let ranked = fitting(partitions, requirement).sorted { a, b in
       if a.isDefault != b.isDefault { return a.isDefault }
       if isWaste(a) != isWaste(b) { return isWaste(b) }
       return (cost(a), wait(a), a.name) < (cost(b), wait(b), b.name)
     }
     return ranked.first { hasRoom($0, cluster, requirement.resources) } ?? ranked.first
+  }
+
+  /// Those that may ever start it.
+  static func fitting(_ partitions: [Partition], _ requirement: Requirement) -> [Partition] {
+    candidates(partitions, requirement).filter { misfit($0, requirement) == nil }
   }
 
   /// Whether a run fits beside ours: on nodes that are there, or that a pool may still make.

@@ -11,10 +11,10 @@ enum QueueWait {
     let wanted = requirement.resources
     let cores = (wanted.cpuMillicores + 999) / 1000
     var wait = 0.0
-    if let partition = PartitionFit.chosen(on: cluster, requirement),
-      partition.freeCPUs - (cluster.partitionsUsed[partition.name]?.cpuMillicores ?? 0) / 1000 < cores
-    {
-      wait = partition.wait(cpus: cores)?.seconds ?? 0
+    if let partition = PartitionFit.chosen(on: cluster, requirement) {
+      // Slurm counts our runs among those that are not idle; of nodes of Kubernetes only others' pods are taken off.
+      let ours = cluster.inventory.hasPools ? cluster.partitionsUsed[partition.name]?.cpuMillicores ?? 0 : 0
+      if partition.freeCPUs - ours / 1000 < cores { wait = partition.wait(cpus: cores)?.seconds ?? 0 }
     }
     let capacity = cluster.inventory.capacity.cpuMillicores
     let excess = wanted.cpuMillicores - cluster.free.cpuMillicores

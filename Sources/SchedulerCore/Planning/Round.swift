@@ -16,6 +16,8 @@ struct Round {
   private var shownWait: [Int: Double] = [:]
   /// One table for each cluster chosen in this turn: the runs that follow the first were decided on the same grounds.
   private var tableOfCluster: [Int: Int] = [:]
+  /// `placementPolicy: local-first`, once its tiers are asked.
+  private var tiers: LocalFirst?
   private var request: ScoringRequest
   /// Bytes were promised, or the requirement has not been scored: a rescore of one cluster does not mend it.
   private var isStale = true
@@ -69,11 +71,21 @@ struct Round {
   /// Asks a cluster again what depends on the moment.
   private mutating func review(_ index: Int, _ pass: PlacementPass) {
     rejections[index] =
-      Filter.moment(
+      dearer(index, pass)
+      ?? Filter.moment(
         pass.clusters[index], requirement, missing: pass.missing(inputs, on: index),
         expectedRuntime: group.expectedRuntime)
     keepForOthers(index, pass)
     keepForGang(index, pass)
+  }
+
+  /// Where prices depend on the pool, the next task may go to one that is not paid for.
+  private func dearer(_ index: Int, _ pass: PlacementPass) -> Rejection? {
+    let cluster = pass.clusters[index]
+    guard cluster.partition != nil else { return nil }
+    let egress = pass.egress(inputs, to: index, pass.ledger)
+    return Filter.money(cluster, requirement, egress, group.expectedRuntime, group.budget)
+      ?? tiers?.priceRejection(cluster, egress: egress)
   }
 
   // MARK: Preemption
@@ -389,7 +401,7 @@ extension Round {
   /// The clusters of a tier that take the requirement, now or when they have room.
   func members(of tier: Tier, _ pass: PlacementPass) -> [Int] {
     pass.clusters.indices.filter {
-      Tier(of: pass.clusters[$0].spec) == tier && pass.clusters[$0].closedBecause == nil
+      pass.clusters[$0].tier == tier && pass.clusters[$0].closedBecause == nil
         && rejections[$0]?.isTemporary ?? true
     }
   }
@@ -399,6 +411,7 @@ extension Round {
   /// - Parameter waiting: tasks of the requirement that wait, those that are about to be placed among them.
   mutating func begin(_ tiers: LocalFirst, _ pass: PlacementPass, waiting: Int) {
     let clusters = pass.clusters
+    self.tiers = tiers
     for index in clusters.indices where rejections[index]?.isTemporary ?? true {
       if let reason = tiers.priceRejection(clusters[index], egress: pass.egress(inputs, to: index, pass.ledger)) {
         rejections[index] = reason
@@ -408,7 +421,7 @@ extension Round {
     for tier in Tier.allCases {
       let reason = tiers.heldRejection(tier, waiting: waiting, earlier: earlier)
       let note = tiers.note(tier, waiting: waiting, earlier: earlier)
-      for index in clusters.indices where Tier(of: clusters[index].spec) == tier {
+      for index in clusters.indices where clusters[index].tier == tier {
         (passedOver[index], notes[index]) = (reason, note)
         // Nobody starts at once where nothing is free; what waits in this pass already comes first.
         if rejections[index]?.code == Rejection.full {
@@ -421,7 +434,7 @@ extension Round {
   }
 
   mutating func open(_ tier: Tier, _ tiers: LocalFirst, _ pass: PlacementPass) {
-    for index in pass.clusters.indices where Tier(of: pass.clusters[index].spec) == tier {
+    for index in pass.clusters.indices where pass.clusters[index].tier == tier {
       passOver(index, tiers, pass)
     }
   }
