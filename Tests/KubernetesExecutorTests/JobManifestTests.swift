@@ -542,4 +542,27 @@ internal import Testing
     #expect(partitions.map(\.freeCPUs) == [32, 12])
     #expect(capacity.free.cpuMillicores == 44_000)
   }
+
+  @Test("Devices that others' pods have are taken off the partition that they are in")
+  func pooledDevices() {
+    let pool = KubernetesExecutorConfiguration.Pool(
+      name: "gpu", resources: Resources(cpuMillicores: 16_000, gpus: 4, gpuType: "A100"), nodesMax: 2,
+      startupTime: .seconds(60), nodeLabel: ["pool": "g"])
+    var capacity = ClusterCapacity()
+    for (name, label) in [("a", "none"), ("b", "g")] as [(String, JSONValue)] {
+      capacity.add(
+        node: Self.node(
+          name, ["cpu": "16", "memory": "64Gi", "nvidia.com/gpu": "4"],
+          labels: [GPUType.productLabel: "A100", "pool": label]), tolerations: [], selector: [:], pools: [pool])
+      capacity.add(
+        pod: [
+          "metadata": ["labels": [:]], "status": ["phase": "Running"],
+          "spec": [
+            "nodeName": .string(name), "containers": [["resources": ["requests": ["nvidia.com/gpu": "3"]]]],
+          ],
+        ], mark: "m")
+    }
+    #expect(capacity.partitions(pools: [pool]).map(\.gpus) == [["A100": 1], ["A100": 5]])
+    #expect(capacity.free.gpus == 2)
+  }
 }

@@ -111,6 +111,77 @@ struct PartitionPriceTests {
     #expect(partitions(task(), tasks: 1, on: used) == ["large"], "what our runs have there counts")
   }
 
+  @Test("a pool that is too dear now, while a cheaper one is full, is no reason for ever")
+  func laterIsCheaper() {
+    var full = Self.kubernetes
+    full.partitionsUsed = ["nodes": Resources(cpuMillicores: 2000), "cheap": Resources(cpuMillicores: 4000)]
+    func rejection(_ change: (inout FederationHints) -> Void, _ budget: BudgetView? = nil) -> Rejection? {
+      var group = PendingGroup(requirement: task(change), tasks: [], waiting: 1, expectedRuntime: .seconds(3600))
+      group.budget = budget
+      return PlacementPlanner().explain(group, in: SchedulingSnapshot(clusters: [full], groups: [])).candidates[0]
+        .rejection
+    }
+    let limit = rejection { $0.maxPrice = Money("0.20 CNY") }
+    #expect(limit?.code == "TooExpensive" && limit?.isTemporary == true, "\(String(describing: limit))")
+    #expect(limit?.message.contains("(large)") == true)
+    let never = rejection { $0.maxPrice = Money("0.05 CNY") }
+    #expect(never?.code == "TooExpensive" && never?.isTemporary == false)
+    let named = rejection { ($0.maxPrice, $0.slurm) = (Money("0.20 CNY"), SlurmHints(partition: "large")) }
+    #expect(named?.isTemporary == false, "it goes nowhere else")
+    let budget = BudgetView(
+      currency: "CNY", available: Amount("0.20"), unspent: Amount("0.20")!, defaultWalltime: .seconds(3600))
+    let poor = rejection({ _ in }, budget)
+    #expect(poor?.code == Rejection.overBudget && poor?.isTemporary == true)
+    #expect(poor?.message.contains("until runs end") == false, "nothing is held that could come back")
+  }
+
+  @Test("within a pass no task goes on to a pool that is not paid for")
+  func limitWithinPass() {
+    #expect(
+      partitions(task { $0.maxPrice = Money("0.10 CNY") }, tasks: 5, on: Self.kubernetes) == ["nodes", "nodes"])
+    let first = PlacementPolicy(priceThreshold: Money("0.15 CNY"))
+    #expect(
+      partitions(task { $0.placementPolicy = first }, tasks: 9, on: Self.kubernetes)
+        == ["nodes", "nodes", "cheap", "cheap", "cheap", "cheap"])
+  }
+
+  @Test("a spot price is compared with that of the partition that a task would go to otherwise")
+  func spot() {
+    var view = Self.slurm
+    view.spot = SpotView(
+      offer: SpotOffer(percent: 50, notice: .seconds(60)),
+      prices: PriceSheet(currency: "CNY", coreHour: 1, gpuHour: 200))
+    let plan = PlacementPlanner().plan(
+      SchedulingSnapshot(
+        clusters: [view],
+        groups: [
+          PendingGroup(
+            requirement: task(gpus: 1) { $0.spot = .allow }, tasks: [TaskID(workflow: WorkflowID(1), node: NodeID(0))],
+            expectedRuntime: .seconds(3600))
+        ]))
+    #expect(plan.placements.map(\.isSpot) == [true], "a GPU is 5.00 there, whatever the rest of the cluster asks")
+    #expect(plan.placements.map(\.partition) == [nil])
+  }
+
+  @Test("on Slurm idle cores are idle beside our own runs; on Kubernetes those of our runs are taken off")
+  func waits() {
+    func wait(_ view: ClusterView, _ name: String, cores: Int64) -> Double? {
+      var view = view
+      view.partitionsUsed = [name: Resources(cpuMillicores: 2000)]
+      for index in view.inventory.partitions.indices {
+        view.inventory.partitions[index].waits = [
+          PartitionWait(cpus: .max, median: .seconds(500), upper: .seconds(900), samples: 1)
+        ]
+        if view.inventory.partitions[index].name == name { view.inventory.partitions[index].freeCPUs = 2 }
+      }
+      return PlacementPlanner().explain(
+        task(cores: cores) { $0.slurm = SlurmHints(partition: name) }, expectedRuntime: .seconds(60), on: [view]
+      ).candidates[0].estimate?.waitSeconds
+    }
+    #expect(wait(Self.slurm, "cpu", cores: 2) == 0)
+    #expect(wait(Self.kubernetes, "nodes", cores: 2) == 500)
+  }
+
   @Test("where no partition has a price of its own, nothing is chosen and nothing changes")
   func without() {
     let plain = Self.cluster(
