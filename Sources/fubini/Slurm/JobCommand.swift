@@ -194,7 +194,7 @@ struct JobCommand: AsyncParsableCommand {
   struct Terminate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract:
-        "End jobs: they are asked to end, and killed when they do not. Files of a job that is ended do not come back.",
+        "End jobs: they are asked to end, and killed when they do not. What they have made until then comes back.",
       aliases: ["kill"])
     @OptionGroup var jobs: JobNumbers
     func run() async throws {
