@@ -166,6 +166,8 @@ extension Integration {
           echo "code $?"
           srun --output=/dev/null echo unseen; echo "code $?"
           "$FUBINI_STEPS/srun" --chdir=/etc true; echo "code $?"
+          "$FUBINI_STEPS/srun" --nodelist=/etc/hostname true; echo "code $?"
+          srun -N 1 -n 1 seq 1 100000 2>/dev/null | head -1
           srun sleep 300 &
           sleep 1; kill $!; wait $!; echo "ended"
           """)
@@ -176,7 +178,8 @@ extension Integration {
         #expect(
           lines.filter { !$0.hasPrefix("srun: ") && !$0.hasPrefix("slurmstepd") } == [
             "once on hpc-1: 2 4 2(x2) 2(x2)", "hpc-1", "hpc-2", "0 0 hpc-1 \(number)", "1 1 hpc-1 \(number)",
-            "2 0 hpc-2 \(number)", "3 1 hpc-2 \(number)", "ONE TWO", "code 5", "code 0", "code 1", "ended",
+            "2 0 hpc-2 \(number)", "3 1 hpc-2 \(number)", "ONE TWO", "code 5", "code 0", "code 1", "code 1", "1",
+            "ended",
           ], "\(lines)")
         #expect(lines.contains("srun: error: --chdir=/etc cannot be passed on to a step here"))
         for rank in 0..<4 { #expect(desk.read("rank.\(rank)") == "it's\nhere\n") }
@@ -192,6 +195,73 @@ extension Integration {
         try await poll("no process of the job is left: \(cluster.jobProcesses)", timeout: .seconds(60)) {
           cluster.jobProcesses.isEmpty
         }
+      }
+    }
+
+    @Test("a batch script that is told to end has its grace: it starts steps, and what they made comes back")
+    func graceOfBatchScript() async throws {
+      try await Self.with { federation, _, _ in
+        let desk = try SlurmFrontDoorTests.Desk(federation, "grace")
+        try desk.write(
+          "job.sh",
+          """
+          #!/bin/bash
+          #SBATCH -N 2 -t 5
+          trap 'srun -N 2 -n 2 sh -c "echo saved >saved.\\$SLURM_PROCID"; exit 0' TERM
+          srun -N 1 -n 1 echo up
+          sleep 600 & wait
+          """)
+        let number = try await desk.sbatch("job.sh")
+        try await poll("it is up", timeout: .seconds(60)) {
+          try await desk.run("job", "log", "\(number)").output.contains("up")
+        }
+        #expect(try await desk.run("scancel", "\(number)").code == 0)
+        try await desk.ended(number)
+        #expect(desk.read("saved.0") == "saved\n" && desk.read("saved.1") == "saved\n")
+      }
+    }
+
+    @Test("an author's environment is the program's: no program outside of the sandbox obeys it")
+    func environment() async throws {
+      try await Self.with { federation, _, client in
+        let mark = "/tmp/fubini-escape-\(UInt64.random(in: 0 ... .max))"
+        defer { try? FileManager.default.removeItem(atPath: mark) }
+        // A job identifier of somebody else's, programs of its own before the system's, and a value that no line holds.
+        let variables = #"""
+          env:
+                - {name: PATH, value: "root/tmp:/usr/local/bin:/usr/bin:/bin"}
+                - {name: SLURM_JOB_ID, value: "1"}
+                - {name: SLURM_TASK_PROLOG, value: "root/tmp/rm"}
+                - {name: NOTE, value: "it's\ntwo lines $HOME"}
+          """#
+        let script = """
+          mkdir -p /tmp
+          printf '#!/bin/sh\\necho escaped >\(mark)\\nexec /bin/rm "$@"\\n' >/tmp/rm; chmod 755 /tmp/rm
+          cp /tmp/rm /tmp/mkdir; cp /tmp/rm /tmp/cat; cp /tmp/rm /tmp/mktemp; cp /tmp/rm /tmp/ps
+          echo "$PATH|$SLURM_JOB_ID|$NOTE" >seen.$SLURMD_NODENAME
+          [ -z "${FUBINI_STEPS:-}" ] || "$FUBINI_STEPS/srun" --ntasks=2 -- /bin/sh -c 'echo "$NOTE" >step.$SLURM_PROCID'
+          export -p | grep -c FUBINI_ENV >clutter || true
+          """
+        for (name, more) in [("gang", ""), ("steps", ", slurm: {nodes: 2, batch: true}")] {
+          let document = Self.gang(name, size: 2, script, more: more).replacing(
+            "resources: {requests", with: variables + "\n      resources: {requests", maxReplacements: 1)
+          let submitted = try await client.submit(document).name
+          let detail = try await client.finished(submitted, timeout: .seconds(120))
+          let node = try #require(detail.nodes.first)
+          try #require(detail.summary.phase == .succeeded, "\(name): \(node.message)")
+          let copied = try await federation.fubini([
+            "cp", "\(submitted)/\(node.displayName):ranks", federation.path(name),
+          ])
+          try #require(copied.code == 0, "\(copied.output)")
+          func read(_ file: String) -> String? {
+            try? String(contentsOfFile: federation.path("\(name)/\(file)"), encoding: .utf8)
+          }
+          let seen = read("seen.hpc-1") ?? read("seen.hpc-2")
+          #expect(seen == "root/tmp:/usr/local/bin:/usr/bin:/bin|1|it's\ntwo lines $HOME\n", "\(name)")
+          #expect(read("clutter") == "0\n", "\(name)")
+          if name == "steps" { #expect(read("step.0") == "it's\ntwo lines $HOME\n") }
+        }
+        #expect(!FileManager.default.fileExists(atPath: mark))
       }
     }
 

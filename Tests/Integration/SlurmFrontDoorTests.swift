@@ -122,6 +122,11 @@ extension Integration {
         #expect(step.code == 0 && desk.read("step.out") == "")
         let logs = try FileManager.default.contentsOfDirectory(atPath: desk.home).filter { $0.hasSuffix("_01.log") }
         #expect(logs.count == 1 && desk.read(logs.first ?? "") == "1\n", "\(logs)")
+        // Each task has the whole of a file.
+        try desk.write("given.txt", "given\n")
+        let fed = try await desk.run(
+          "sbatch", "--wait", "-n", "2", "-o", "fed.out", "--wrap", "mkdir x; srun -n 2 -D x -i given.txt cat")
+        #expect(fed.code == 0 && desk.read("fed.out") == "given\ngiven\n", "\(desk.read("fed.out") ?? "")")
       }
     }
 

@@ -200,6 +200,19 @@ struct SupervisorTests {
     #expect(try client.waitForEnd(12).reason == .cancelled)
   }
 
+  @Test("what an author names is the program's environment, and not that of the sandbox's own program")
+  func environmentOfSandbox() throws {
+    var run = sandboxed(61, "printf '<%s|%s|%s>' \"$NOTE\" \"$PATH\" \"${EMPTY-unset}\"")
+    // The dynamic linker says of each program that obeys such a variable that it does: `LD_PRELOAD` is one of the same kind.
+    run.environment = ["PATH=/usr/bin:/bin", "NOTE=it's\ntwo lines", "EMPTY=", "LD_DEBUG=files"]
+    #expect(try client.start(run).body == [0])
+    #expect(try client.waitForEnd(61).reason == .exited)
+    let log = fixture.text(fixture.path(61, "output.log"))
+    #expect(log.contains("<it's\ntwo lines|/usr/bin:/bin|>"), "\(log.suffix(400))")
+    #expect(log.contains("initialize program: /bin/sh"))
+    #expect(!log.contains("initialize program: bwrap"))
+  }
+
   @Test("walltime and active deadline end a run beside it")
   func limits() throws {
     var run = shell(13, "sleep 300")

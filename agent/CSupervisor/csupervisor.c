@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/memfd.h>
 #include <linux/openat2.h>
 #include <malloc.h>
 #ifdef __GLIBC__
@@ -93,7 +94,10 @@ static int place_descriptors(const struct csupervisor_spawn *spawn) {
   int kept = -1;
   if (spawn->kept >= 0 && (kept = fcntl(spawn->kept, F_DUPFD_CLOEXEC, 10)) < 0) return -1;
   if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) return -1;
+  int told = -1;
+  if (spawn->told >= 0 && (told = fcntl(spawn->told, F_DUPFD_CLOEXEC, 10)) < 0) return -1;
   if (kept >= 0 && dup2(kept, 3) < 0) return -1;
+  if (told >= 0 && dup2(told, 4) < 0) return -1;
   return 0;
 }
 
@@ -202,6 +206,26 @@ int csupervisor_is_in_memory(const char *path) {
   struct statfs system;
   if (statfs(path, &system) < 0) return -errno;
   return system.f_type == TMPFS_MAGIC ? 1 : 0;
+}
+
+int csupervisor_memory_file(const void *bytes, size_t count) {
+  int file = (int)syscall(SYS_memfd_create, "fubini", MFD_CLOEXEC);
+  if (file < 0) return -errno;
+  for (size_t written = 0; written < count;) {
+    ssize_t put = write(file, (const char *)bytes + written, count - written);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0 || (written += (size_t)put) > count) {
+      int problem = put < 0 ? errno : EIO;
+      close(file);
+      return -problem;
+    }
+  }
+  if (lseek(file, 0, SEEK_SET) < 0) {
+    int problem = errno;
+    close(file);
+    return -problem;
+  }
+  return file;
 }
 
 int csupervisor_set_subreaper(void) { return prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 ? -errno : 0; }

@@ -25,10 +25,12 @@ enum BatchSteps {
 
   /// Puts the door around a run, and its files beside it where it has not been started.
   ///
-  /// - Parameter program: `srun` as the nodes have it.
+  /// - Parameters:
+  ///   - program: `srun` as the nodes have it.
+  ///   - secrets: names of the variables that the run gets besides, which `AuthorEnvironment.veiled` has renamed.
   /// - Throws: `.failedPrecondition` where steps would run as root; `.unplaceable` without a sandbox.
   static func spread(
-    _ run: inout SupervisedRun, in workspace: RunWorkspace, program: String
+    _ run: inout SupervisedRun, in workspace: RunWorkspace, program: String, secrets: [String] = []
   ) throws(FederationError) {
     guard run.user == nil else { throw FederationError(.failedPrecondition, Gang.rootNotice) }
     guard run.isSandboxed, let end = run.arguments.firstIndex(of: "--") else {
@@ -40,6 +42,7 @@ enum BatchSteps {
       try HostFiles.write(workspace.root + directory + "/srun", inside.utf8, mode: 0o755)
       try HostFiles.write(enter, entering(Array(run.arguments[...end])).utf8, mode: 0o700)
     }
+    AuthorEnvironment.veil(&run, secrets: secrets)
     run.isSandboxed = false
     run.arguments =
       ["/bin/sh", "-c", outside, "sh", workspace.root + directory, workspace.directory + "/steps", program, enter]
@@ -52,82 +55,95 @@ enum BatchSteps {
     #!/bin/sh
     case ${PMI_FD:-} in 3) exec 9<&3; PMI_FD=9; export PMI_FD ;; esac
     exec 3</dev/null
-    exec \(sandbox.map(BatchScript.quoted).joined(separator: " ")) "$@"
+    \(AuthorEnvironment.functions)
+    enter \(sandbox.map(BatchScript.quoted).joined(separator: " ")) "$@"
 
     """
   }
 
   /// Beside the script, outside: arguments are the door's directory, one of its own, `srun`, and what enters the sandbox; then the script.
-  private static let outside = #"""
-    steps=$1 private=$2 program=$3 enter=$4
-    shift 4
-    set -f
-    trap : INT
-    mkdir "$private" && mkfifo "$steps/door" && exec 5<>"$steps/door" || exit 125
-    relay='cd "/fubini/steps/$1" || exit
-    cat <&6 >out 9>&- & a=$!
-    cat <&7 >err 9>&- & b=$!
-    cat <in >&9 2>/dev/null & c=$!
-    exec 9>&-
-    wait $a $b
-    read -r code <&8
-    kill $c 2>/dev/null
-    echo "${code:-1}" >code'
-    step() {
-      d=$private/$1
-      mkdir "$d" && mkfifo "$d/in" "$d/out" "$d/err" "$d/code" || exit
-      "$enter" /bin/sh -c "$relay" sh "$1" 9>"$d/in" 6<"$d/out" 7<"$d/err" 8<>"$d/code" </dev/null >/dev/null 2>&1 &
-      id=$1; shift
-      "$@" "$enter" /bin/sh "/fubini/steps/$id/run" <"$d/in" >"$d/out" 2>"$d/err" &
-      child=$!
-      trap 'kill -TERM $child 2>/dev/null' TERM
-      while :; do wait $child; code=$?; kill -0 $child 2>/dev/null || break; done
-      echo $code >"$d/code"
-      wait
-      rm -rf "$d"
-    }
-    serve() {
-      # What the script asked for it says with each step.
-      unset SLURM_NTASKS SLURM_NPROCS SLURM_NTASKS_PER_NODE SLURM_CPUS_PER_TASK SLURM_TASKS_PER_NODE
-      while read -r line <&5; do
-        set -- $line
-        [ $# -ge 2 ] || continue
-        verb=$1 id=$2
-        shift 2
-        case $id in *[!A-Za-z0-9]*) continue ;; esac
-        if [ "$verb" = stop ]; then
-          eval "child=\${step_$id:-}"
-          [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
-          continue
-        fi
-        [ ! -e "$private/$id" ] || continue
-        bad=
-        for word; do
-          case $word in
-          *[!A-Za-z0-9_.,:=+@*/-]*) case $word in --nodelist=* | --exclude=*) ;; *) bad=$word ;; esac ;;
-          --ntasks=* | --nodes=* | --ntasks-per-node=* | --cpus-per-task=* | --nodelist=* | --exclude=* | --relative=*) ;;
-          --mem=* | --mem-per-cpu=* | --gres=* | --gpus=* | --gpus-per-task=* | --gpus-per-node=* | --cpu-bind=*) ;;
-          --mpi=* | --distribution=* | --hint=* | --threads-per-core=* | --time=* | --wait=* | --kill-on-bad-exit=*) ;;
-          --exact | --exclusive | --overlap | --label | --unbuffered | --overcommit | --job-name=*) ;;
-          *) bad=$word ;;
-          esac
+  private static let outside =
+    AuthorEnvironment.functions + #"""
+      steps=$1 private=$2 program=$3 enter=$4
+      shift 4
+      set -f
+      trap : TERM INT USR1 USR2
+      mkdir "$private" && mkfifo "$steps/door" && exec 5<>"$steps/door" || exit 125
+      relay='cd "/fubini/steps/$1" || exit
+      cat <&6 >out 7<&- 9>&- & a=$!
+      cat <&7 >err 6<&- 9>&- & b=$!
+      cat <in >&9 2>/dev/null & c=$!
+      exec 6<&- 7<&- 9>&-
+      wait $a $b
+      read -r code <&8
+      kill $c 2>/dev/null
+      echo "${code:-1}" >code'
+      step() {
+        d=$private/$1
+        mkdir "$d" && mkfifo "$d/in" "$d/out" "$d/err" "$d/code" || exit
+        # In a group of its own: what passes on the end of a step outlives the signals that the step gets.
+        setsid "$enter" /bin/sh -c "$relay" sh "$1" 9>"$d/in" 6<"$d/out" 7<"$d/err" 8<>"$d/code" </dev/null >/dev/null 2>&1 &
+        id=$1; shift
+        "$@" "$enter" /bin/sh "/fubini/steps/$id/run" <"$d/in" >"$d/out" 2>"$d/err" &
+        child=$!
+        trap 'kill -TERM $child 2>/dev/null' TERM
+        trap : INT USR1 USR2
+        while :; do wait $child; code=$?; kill -0 $child 2>/dev/null || break; done
+        echo $code >"$d/code"
+        wait
+        rm -rf "$d"
+      }
+      serve() {
+        # What the script asked for it says with each step.
+        unset SLURM_NTASKS SLURM_NPROCS SLURM_NTASKS_PER_NODE SLURM_CPUS_PER_TASK SLURM_TASKS_PER_NODE
+        forget
+        # A signal to the job is none to whoever starts its steps: the script may start more until its end.
+        trap : TERM INT USR1 USR2
+        while :; do
+          # Steps that are over are taken leave of.
+          jobs >/dev/null 2>&1
+          read -r line <&5 || continue
+          set -- $line
+          [ $# -ge 2 ] || continue
+          verb=$1 id=$2
+          shift 2
+          case $id in *[!A-Za-z0-9]*) continue ;; esac
+          if [ "$verb" = stop ]; then
+            eval "child=\${step_$id:-}"
+            [ -z "$child" ] || kill -TERM "$child" 2>/dev/null
+            continue
+          fi
+          [ ! -e "$private/$id" ] || continue
+          bad=
+          for word; do
+            case $word in
+            # With a slash a list of nodes would be a file's name.
+            --nodelist=* | --exclude=*) case ${word#--*=} in *[!][A-Za-z0-9_.,-]*) bad=$word ;; esac ;;
+            *[!A-Za-z0-9_.,:=+@*-]*) bad=$word ;;
+            --ntasks=* | --nodes=* | --ntasks-per-node=* | --cpus-per-task=* | --relative=*) ;;
+            --mem=* | --mem-per-cpu=* | --gres=* | --gpus=* | --gpus-per-task=* | --gpus-per-node=* | --cpu-bind=*) ;;
+            --mpi=* | --distribution=* | --hint=* | --threads-per-core=* | --time=* | --wait=* | --kill-on-bad-exit=*) ;;
+            --exact | --exclusive | --overlap | --label | --unbuffered | --overcommit | --job-name=*) ;;
+            *) bad=$word ;;
+            esac
+          done
+          if [ -z "$bad" ]; then step "$id" "$program" "$@" 5<&- &
+          else step "$id" /bin/sh -c 'echo "srun: error: $1 cannot be passed on to a step here" >&2; exit 1' sh "$bad" 5<&- &
+          fi
+          eval "step_$id=$!"
         done
-        if [ -z "$bad" ]; then step "$id" "$program" "$@" 5<&- &
-        else step "$id" /bin/sh -c 'echo "srun: error: $1 cannot be passed on to a step here" >&2; exit 1' sh "$bad" 5<&- &
-        fi
-        eval "step_$id=$!"
-      done
-    }
-    serve &
-    server=$!
-    setsid "$enter" "$@" 5<&- &
-    main=$!
-    # The sandbox's own process would die of it; what it holds is told.
-    trap 'for p in $(ps -o pid= --ppid $main); do kill -s TERM -- -$p 2>/dev/null; done' TERM
-    while :; do wait $main; code=$?; kill -0 $main 2>/dev/null || break; done
-    kill -TERM $server 2>/dev/null
-    exit $code
-    """#
+      }
+      serve &
+      server=$!
+      setsid "$enter" "$@" 5<&- &
+      main=$!
+      # The sandbox's own process would die of it; what it holds is told.
+      tell() { for p in $(ps -o pid= --ppid $main); do kill -s $1 -- -$p 2>/dev/null; done; }
+      for signal in TERM INT USR1 USR2; do trap "tell $signal" $signal; done
+      while :; do wait $main; code=$?; kill -0 $main 2>/dev/null || break; done
+      kill -KILL $server 2>/dev/null
+      exit $code
+      """#
 
   /// What the script calls: the options of `srun`, each one word, and a program. `\(directory)/srun` in the sandbox.
   private static let inside = #"""

@@ -12,12 +12,12 @@ enum Gang {
   /// copies it has killed. It stays while the program ends in its grace. Descriptor 3 is what a sandbox is told to keep;
   /// beyond the first node nobody holds it.
   private static let aroundCopy = """
-    note=$1; shift; trap : TERM INT; "$@" 3</dev/null; code=$?
+    note=$1; shift; trap : TERM INT USR1 USR2; "$@" 3</dev/null; code=$?
     [ $code = 0 ] || (set -C; echo $code >"$note") 2>/dev/null
     exit $code
     """
   private static let aroundAll = """
-    note=$1; shift; trap : TERM INT; "$@"; code=$?
+    note=$1; shift; trap : TERM INT USR1 USR2; "$@"; code=$?
     [ $code = 0 ] || [ ! -s "$note" ] || read -r code <"$note"
     exit $code
     """
@@ -25,9 +25,10 @@ enum Gang {
   /// - Parameters:
   ///   - program: `srun` as the nodes have it.
   ///   - note: a file that all copies can make, and that is not there.
+  ///   - secrets: names of the variables that the run gets besides, which `AuthorEnvironment.veiled` has renamed.
   /// - Throws: `.failedPrecondition` where copies would run as root.
   static func spread(
-    _ run: inout SupervisedRun, shape: JobShape, program: String, note: String
+    _ run: inout SupervisedRun, shape: JobShape, program: String, note: String, secrets: [String] = []
   ) throws(FederationError) {
     guard run.user == nil else { throw FederationError(.failedPrecondition, rootNotice) }
     // Each line of the log begins with the number of its copy. `srun` takes the allocation from its environment, but not the
@@ -38,9 +39,14 @@ enum Gang {
     ]
     if let nodes = shape.nodes { arguments.append("--nodes=\(nodes)") }
     if let tasks = shape.tasksPerNode { arguments.append("--ntasks-per-node=\(tasks)") }
+    var copy = run.arguments
+    if run.isSandboxed {
+      AuthorEnvironment.veil(&run, secrets: secrets)
+      copy = ["/bin/sh", "-c", AuthorEnvironment.functions + #"enter "$@""#, "sh"] + copy
+    }
     run.isSandboxed = false
     run.arguments =
-      ["/bin/sh", "-c", aroundAll, "sh", note] + arguments + ["/bin/sh", "-c", aroundCopy, "sh", note] + run.arguments
+      ["/bin/sh", "-c", aroundAll, "sh", note] + arguments + ["/bin/sh", "-c", aroundCopy, "sh", note] + copy
   }
 
   /// Where nodes have `srun`: beside `sbatch`, if the operator says where that is, else as this machine's `PATH` has it. Runs

@@ -107,17 +107,26 @@ extension SlurmExecutor {
     let workspace = workspace(for: request.id)
     if shape.isBatch { limited = BatchSteps.opening(limited) }
     var supervised = try preparation.supervisedRun(limited, in: workspace, includesSecrets: false)
-    if shape.isBatch {
-      try BatchSteps.spread(&supervised, in: workspace, program: gangProgram)
-    } else if shape.gangSize > 1 {
-      try Gang.spread(&supervised, shape: shape, program: gangProgram, note: workspace.directory + "/first-failure")
+    var secrets = request.secrets.map { (name: $0.name, value: $0.value) }
+    if shape.gangSize > 1 {
+      let names = secrets.map(\.name)
+      if supervised.isSandboxed {
+        secrets = secrets.compactMap { secret in AuthorEnvironment.veiled(secret.name).map { ($0, secret.value) } }
+      }
+      if shape.isBatch {
+        try BatchSteps.spread(&supervised, in: workspace, program: gangProgram, secrets: names)
+      } else {
+        try Gang.spread(
+          &supervised, shape: shape, program: gangProgram, note: workspace.directory + "/first-failure",
+          secrets: names)
+      }
     }
     do throws(SystemFailure) {
       try files.writeRequest(supervised)
       if supervised.sliceMs > 0 { try files.raiseSlice(toMs: supervised.sliceMs, of: supervised.id) }
       if !request.secrets.isEmpty || !request.privateFiles.isEmpty {
         try files.writeSecrets(
-          request.secrets.map { "\($0.name)=\($0.value)" },
+          secrets.map { "\($0.name)=\($0.value)" },
           request.privateFiles.map { PrivateFile(path: $0.path, mode: $0.mode, bytes: $0.bytes) }, of: supervised.id)
       }
     } catch {

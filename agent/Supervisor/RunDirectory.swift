@@ -18,11 +18,13 @@ struct RunDirectory {
     text.utf8.count == 16 ? UInt64(text, radix: 16) : nil
   }
 
+  static let markPrefix = "FUBINI_RUN="
+
   /// What every process of the run has in its environment unless it takes it away. Of this run of this supervisor alone:
   /// another federation's agent beside it may count its runs as we do (I7).
   var environmentMark: String {
     let name = path[path.index(after: path.lastIndex(of: "/") ?? path.startIndex)...]
-    return "FUBINI_RUN=\(name)-\(Self.hexadecimal(Self.checksum(Array(path.utf8)[...])))"
+    return "\(Self.markPrefix)\(name)-\(Self.hexadecimal(Self.checksum(Array(path.utf8)[...])))"
   }
 
   var log: String { path + "/output.log" }

@@ -134,7 +134,7 @@ enum StepPrograms {
     [ -n "$n" ] || n=${SLURM_NTASKS:-$all}
     case $n in '' | *[!0-9]* | 0) fatal "error: Invalid numeric value \"$n\" for --ntasks." ;; esac
     SLURM_STEP_ID=0
-    while step=$home/step.$SLURM_STEP_ID; ! mkdir "$step" 2>/dev/null; do
+    while step=$home/step.$SLURM_STEP_ID; [ -e "$step" ] || ! mkdir "$step" 2>/dev/null; do
       [ -d "$step" ] || fatal "error: $step cannot be made"
       SLURM_STEP_ID=$((SLURM_STEP_ID + 1))
     done
@@ -144,7 +144,14 @@ enum StepPrograms {
     [ -z "$dir" ] || export FUBINI_STEP_DIR="$dir"
     # A file for each task is opened by the task; one for all of them here.
     many() { case $1 in *%*[tnN]*) true ;; *) false ;; esac }
-    if [ -n "$in" ]; then if many "$in"; then export FUBINI_STEP_IN="$in"; else expand "$in" 0 0; exec <"$name" || exit 1; fi; fi
+    # Tasks beside each other read the file each for itself: a shell gives what it does not wait for no input.
+    if [ -n "$in" ]; then
+      if many "$in"; then export FUBINI_STEP_IN="$in"
+      elif [ "$n" -gt 1 ] || [ -n "$label" ]; then
+        case $in in /* | none) ;; *) in=$PWD/$in ;; esac
+        export FUBINI_STEP_IN="$in"
+      else expand "$in" 0 0; exec <"$name" || exit 1; fi
+    fi
     if [ -n "$out" ] && [ -z "$err" ]; then err="&1"; fi
     if [ -n "$out" ]; then
       if many "$out"; then export FUBINI_STEP_OUT="$out"; else expand "$out" 0 0; exec >"$name" || exit 1; fi

@@ -72,7 +72,8 @@ public struct KubectlFlags: Hashable, Sendable {
       }
     }
     if isServerSide, forcesConflicts == nil { forcesConflicts = false }
-    if forces, action == .delete { graceSeconds = 0 }
+    // As kubectl: without grace only for whoever says `--force`.
+    if action == .delete { graceSeconds = forces ? graceSeconds ?? 0 : graceSeconds.map { max(1, $0) } }
     try take(positional, action)
   }
 

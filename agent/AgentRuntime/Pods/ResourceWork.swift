@@ -218,6 +218,8 @@ struct ResourceWork: Sendable {
   }
 
   private func delete(_ objects: [JSONValue], _ flags: KubectlFlags) async throws(FederationError) {
+    // All of them first: one may be kept until another is gone, as a claim is for its pod.
+    var deleted: [(place: Place, uid: String?)] = []
     for place in try await placesToDelete(objects, flags) {
       var options: [String: JSONValue] = [
         "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": .string(flags.propagationPolicy),
@@ -231,7 +233,9 @@ struct ResourceWork: Sendable {
         continue
       }
       // Of an object that ends at once its server answers with a Status that names it.
-      let uid = left["metadata"]?["uid"]?.stringValue ?? left["details"]?["uid"]?.stringValue
+      deleted.append((place, left["metadata"]?["uid"]?.stringValue ?? left["details"]?["uid"]?.stringValue))
+    }
+    for (place, uid) in deleted {
       if flags.waits { try await awaitAbsence(of: place, uid: uid) }
       say("\(place.title) deleted")
     }

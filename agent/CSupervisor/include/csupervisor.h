@@ -20,6 +20,8 @@ struct csupervisor_spawn {
   int standard_input, standard_output, standard_error;
   // Becomes descriptor 3 and stays open across exec; -1 for none.
   int kept;
+  // Becomes descriptor 4 and stays open across exec; -1 for none.
+  int told;
   // Opened `cgroup.procs` files to which the child writes itself before anything else; -1 for none.
   int cgroup_procs[3];
   // Negative: as the parent.
@@ -66,6 +68,9 @@ int csupervisor_exchange(const char *a, const char *b);
 
 // Whether a path lies on a tmpfs: 1, 0, or -errno.
 int csupervisor_is_in_memory(const char *path);
+
+// A file in memory with these bytes, at its beginning (close-on-exec), or -errno.
+int csupervisor_memory_file(const void *bytes, size_t count);
 
 int csupervisor_set_subreaper(void);
 // Opens or creates; returns a descriptor (close-on-exec) or -errno.

@@ -250,8 +250,14 @@ public actor FluidDatasets {
   private func ensureRuntime(_ place: FluidPlace) async throws(FederationError) {
     guard place.isMade, let runtime = configuration.runtime,
       let dataset = datasets[Name(namespace: place.namespace, name: place.dataset)], dataset.key == place.key,
-      !dataset.isDeleting, dataset.phase != "Bound", !ensured.contains(dataset.uid)
+      !dataset.isDeleting
     else { return }
+    // One that was bound and is not any more may have lost its runtime.
+    guard dataset.phase != "Bound" else {
+      ensured.remove(dataset.uid)
+      return
+    }
+    guard !ensured.contains(dataset.uid) else { return }
     let collection = KubernetesPath.collection(
       FluidConfiguration.version, runtime.resource, namespace: place.namespace)
     do throws(FederationError) {
@@ -349,6 +355,8 @@ public actor FluidDatasets {
     }
   }
 
+  private func isUnwanted(_ key: DataKey) -> Bool { wanted[key] == nil && kept[key] == nil }
+
   /// Deletes what is to go, and what an agent that died has left.
   private func clear() async {
     var found: [DataKey: ContinuousClock.Instant] = [:]
@@ -358,19 +366,30 @@ public actor FluidDatasets {
     }
     orphans = found
     for key in leaving.sorted() {
-      guard wanted[key] == nil, kept[key] == nil else {
+      guard isUnwanted(key) else {
         leaving.remove(key)
         continue
       }
       do throws(FederationError) {
         let name = "fubini-\(mark)-\(FNV.text(key.text))"
         for load in loads.values where load.name == name && load.key == key && !load.isDeleting {
-          try await delete("dataloads", load.name, load.uid, in: load.namespace)
+          guard isUnwanted(key) else { break }
+          // From now on nobody takes it for one that stays.
           loads[Name(namespace: load.namespace, name: name)]?.isDeleting = true
+          do throws(FederationError) { try await delete("dataloads", load.name, load.uid, in: load.namespace) } catch {
+            loads[Name(namespace: load.namespace, name: name)]?.isDeleting = false
+            throw error
+          }
         }
         for dataset in datasets.values where dataset.name == name && dataset.key == key && !dataset.isDeleting {
-          try await delete("datasets", dataset.name, dataset.uid, in: dataset.namespace)
+          guard isUnwanted(key) else { break }
           datasets[Name(namespace: dataset.namespace, name: name)]?.isDeleting = true
+          do throws(FederationError) {
+            try await delete("datasets", dataset.name, dataset.uid, in: dataset.namespace)
+          } catch {
+            datasets[Name(namespace: dataset.namespace, name: name)]?.isDeleting = false
+            throw error
+          }
         }
         leaving.remove(key)
       } catch {
