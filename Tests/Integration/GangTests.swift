@@ -226,6 +226,9 @@ extension Integration {
       try await Self.with { federation, _, client in
         let mark = "/tmp/fubini-escape-\(UInt64.random(in: 0 ... .max))"
         defer { try? FileManager.default.removeItem(atPath: mark) }
+        let file = federation.path("token.txt")
+        try "s3cr3t".write(toFile: file, atomically: true, encoding: .utf8)
+        #expect(try await federation.fubini(["secret", "set", "lab", "--file", "token=\(file)"]).code == 0)
         // A job identifier of somebody else's, programs of its own before the system's, and a value that no line holds.
         let variables = #"""
           env:
@@ -233,12 +236,13 @@ extension Integration {
                 - {name: SLURM_JOB_ID, value: "1"}
                 - {name: SLURM_TASK_PROLOG, value: "root/tmp/rm"}
                 - {name: NOTE, value: "it's\ntwo lines $HOME"}
+                - {name: TOKEN, valueFrom: {secretKeyRef: {name: lab, key: token}}}
           """#
         let script = """
           mkdir -p /tmp
           printf '#!/bin/sh\\necho escaped >\(mark)\\nexec /bin/rm "$@"\\n' >/tmp/rm; chmod 755 /tmp/rm
           cp /tmp/rm /tmp/mkdir; cp /tmp/rm /tmp/cat; cp /tmp/rm /tmp/mktemp; cp /tmp/rm /tmp/ps
-          echo "$PATH|$SLURM_JOB_ID|$NOTE" >seen.$SLURMD_NODENAME
+          echo "$PATH|$SLURM_JOB_ID|${#TOKEN}|$NOTE" >seen.$SLURMD_NODENAME
           [ -z "${FUBINI_STEPS:-}" ] || "$FUBINI_STEPS/srun" --ntasks=2 -- /bin/sh -c 'echo "$NOTE" >step.$SLURM_PROCID'
           export -p | grep -c FUBINI_ENV >clutter || true
           """
@@ -257,7 +261,7 @@ extension Integration {
             try? String(contentsOfFile: federation.path("\(name)/\(file)"), encoding: .utf8)
           }
           let seen = read("seen.hpc-1") ?? read("seen.hpc-2")
-          #expect(seen == "root/tmp:/usr/local/bin:/usr/bin:/bin|1|it's\ntwo lines $HOME\n", "\(name)")
+          #expect(seen == "root/tmp:/usr/local/bin:/usr/bin:/bin|1|6|it's\ntwo lines $HOME\n", "\(name)")
           #expect(read("clutter") == "0\n", "\(name)")
           if name == "steps" { #expect(read("step.0") == "it's\ntwo lines $HOME\n") }
         }
