@@ -18,6 +18,7 @@ extension Integration {
     static let standIn = """
       #!/bin/bash -eu
       printf '%s\\n' "$@" >>"$(dirname "$0")/called.$$"
+      echo "bind ${APPTAINER_BIND-nothing}" >>"$(dirname "$0")/called.$$"
       test "$1" = exec; shift
       roots=(--tmpfs / --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64
         --proc /proc --dev /dev --unshare-pid --die-with-parent)
@@ -33,6 +34,7 @@ extension Integration {
           *) echo "no option of apptainer exec that is known here: $1" >&2; exit 64 ;;
         esac
       done
+      for name in ${!APPTAINERENV_@}; do binds+=(--unsetenv "$name" --setenv "${name#APPTAINERENV_}" "${!name}"); done
       image=$1; shift
       exec bwrap "${roots[@]}" --ro-bind "$image/etc" /etc "${binds[@]}" --chdir "$directory" -- "$@"
       """
@@ -74,13 +76,14 @@ extension Integration {
           let node = try #require(detail.nodes.first { $0.type == "Pod" })
           #expect(node.run?.runsAs == "apptainer:\(tools)/image")
           let log = try await client.log(name, node: node.name)
-          #expect(log == "image-of-the-test\nfrom the document\nGPU 0\nno /etc/passwd\n")
+          #expect(log == "image-of-the-test\nfrom the document\nGPU 0\nno /etc/passwd\nit's /root\n")
           let used = try String(contentsOfFile: tools + "/used/project", encoding: .utf8)
           #expect(used == "default\n")
           let calls = try manager.contentsOfDirectory(atPath: tools).filter { $0.hasPrefix("called.") }
           try #require(calls.count == 1)
           let words = try String(contentsOfFile: "\(tools)/\(calls[0])", encoding: .utf8).split(separator: "\n")
           #expect(words.prefix(5) == ["exec", "--contain", "--ipc", "--pid", "--no-home"])
+          #expect(words.contains("bind nothing"), "what an author names is the container's")
           #expect(words.contains("--nv") && words.contains("\(tools)/image"))
           // An image that no rule names is refused before anything is started.
           let other = try await client.submit(Integration.shell("true", name: "other")).name
@@ -106,11 +109,13 @@ extension Integration {
           script:
             image: special:1
             command: [sh, -eu]
+            env: [{name: NOTE, value: "it's"}, {name: APPTAINER_BIND, value: /root}]
             source: |
               cat /etc/release /data/in/text
               echo
               echo "GPU $CUDA_VISIBLE_DEVICES"
               [ -e /etc/passwd ] || echo no /etc/passwd
+              echo "$NOTE $APPTAINER_BIND"
               echo result >/results/out
             resources: {requests: {cpu: "1"}, limits: {nvidia.com/gpu: "1"}}
       """

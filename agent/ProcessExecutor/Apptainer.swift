@@ -49,3 +49,27 @@ struct Apptainer {
     return "\(source):\(path):\(mode)"
   }
 }
+
+/// What an author names, as Apptainer takes it for the container. In its own environment it would obey some of it: `APPTAINER_BIND`
+/// shows what the author wants of the host.
+///
+/// - Source: Apptainer's user guide, "Environment and Metadata".
+package enum ApptainerEnvironment {
+  /// Of what such a run runs as.
+  package static let imagePrefix = Apptainer.prefix
+
+  /// nil for what Apptainer decides by itself.
+  ///
+  /// - Parameter program: by its name it may be SingularityCE, whose prefix is another.
+  package static func veiled(_ variable: String, program: String) -> String? {
+    guard variable != "HOME" else { return nil }
+    let name = program.split(separator: "/").last ?? ""
+    return (name.hasPrefix("singularity") ? "SINGULARITYENV_" : "APPTAINERENV_") + variable
+  }
+
+  static func veiled(_ given: [EnvironmentVariable], program: String) -> [EnvironmentVariable] {
+    given.compactMap { one in
+      veiled(one.name, program: program).map { EnvironmentVariable(name: $0, value: one.value) }
+    }
+  }
+}

@@ -159,6 +159,8 @@ package struct RunPreparation {
         inputs: run.inputs, mounts: run.spec.directoryMounts ?? [], shared: shared,
         usesGPUs: run.spec.resources.gpus > 0
       ).arguments(command)
+      supervised.environment = environment(
+        ApptainerEnvironment.veiled(run.spec.environment + secrets, program: program), workspace, enclosing)
       supervised.workingDirectory = workspace.root
     }
     return supervised

@@ -107,7 +107,13 @@ extension SlurmExecutor {
     let workspace = workspace(for: request.id)
     if shape.isBatch { limited = BatchSteps.opening(limited) }
     var supervised = try preparation.supervisedRun(limited, in: workspace, includesSecrets: false)
+    let runsAs = records.runsAs(request.id)
     var secrets = request.secrets.map { (name: $0.name, value: $0.value) }
+    if let program = preparation.apptainer, runsAs?.hasPrefix(ApptainerEnvironment.imagePrefix) == true {
+      secrets = secrets.compactMap { secret in
+        ApptainerEnvironment.veiled(secret.name, program: program).map { ($0, secret.value) }
+      }
+    }
     if shape.gangSize > 1 {
       let names = secrets.map(\.name)
       if supervised.isSandboxed {
@@ -132,7 +138,6 @@ extension SlurmExecutor {
     } catch {
       throw HostFiles.failure("write the request of a run", error.code)
     }
-    let runsAs = records.runsAs(request.id)
     if runs[request.id] == nil {
       runs[request.id] = TrackedRun(id: request.id, request: supervised, runsAs: runsAs, now: clock.now)
     } else {
