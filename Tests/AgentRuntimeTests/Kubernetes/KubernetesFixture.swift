@@ -194,6 +194,17 @@ final class KubernetesFixture: Sendable {
     return names
   }
 
+  /// The cluster's nodes, by name.
+  func nodes() async throws -> [(name: String, labels: [String: String], path: String)] {
+    var nodes: [(name: String, labels: [String: String], path: String)] = []
+    _ = try await admin.list(KubernetesPath.collection("v1", "nodes")) {
+      let name = $0["metadata"]?["name"]?.stringValue ?? ""
+      let labels = $0["metadata"]?["labels"]?.objectValue?.compactMapValues(\.stringValue) ?? [:]
+      nodes.append((name, labels, KubernetesPath.object("v1", "nodes", name: name)))
+    }
+    return nodes.sorted { $0.name < $1.name }
+  }
+
   /// Whether nothing of ours is left in the namespace.
   func isEmpty() async throws -> Bool {
     for (version, resource) in [("batch/v1", "jobs"), ("v1", "pods"), ("v1", "secrets")] {

@@ -269,6 +269,53 @@ struct KubernetesRunTests {
     }
   }
 
+  @Test("A run that was quoted for a node pool waits for a node of it, and runs there")
+  func pool() async throws {
+    let label = "fubini.test/pool"
+    try await KubernetesFixture.with(
+      configure: {
+        $0.nodes = [
+          .init(name: "node-1", capacity: ["cpu": "64", "memory": "64Gi"]),
+          .init(name: "node-2", capacity: ["cpu": "4", "memory": "8Gi"], labels: [label: "burst"]),
+        ]
+      },
+      settings: {
+        $0.pools = [
+          .init(
+            name: "burst", resources: Resources(cpuMillicores: 4000, memory: .gibibytes(8)), nodesMax: 3,
+            startupTime: .seconds(60), nodeLabel: [label: "burst"])
+        ]
+      }
+    ) { fixture in
+      try await fixture.submit(
+        fixture.request(Self.id(1), "echo hello") { $0.spec.federation.slurm = SlurmHints(partition: "burst") })
+      if fixture.cluster.isExternal {
+        // No node is of the pool yet; an autoscaler would make one.
+        try await fixture.wait(for: Self.id(1), "its reason") { $0.message.contains("FailedScheduling") }
+        let node = try #require(try await fixture.nodes().first)
+        _ = try await fixture.admin.patch(
+          node.path, ["metadata": ["labels": [label: "burst"]]], type: .merge)
+      }
+      let end = try await fixture.end(of: Self.id(1))
+      let labels = try await fixture.nodes().filter { $0.labels[label] == "burst" }
+      let pod = try #require(try await fixture.names("v1", "pods").first)
+      let there = try await fixture.admin.get(
+        KubernetesPath.object("v1", "pods", namespace: fixture.namespace, name: pod))
+      for node in labels where fixture.cluster.isExternal {
+        _ = try await fixture.admin.patch(node.path, ["metadata": ["labels": [label: .null]]], type: .merge)
+      }
+      #expect(end.phase == .succeeded, "\(end.message)")
+      #expect(labels.map(\.name) == [there["spec"]?["nodeName"]?.stringValue])
+      guard !fixture.cluster.isExternal else { return }
+      // One of its nodes is there, and two more may be made.
+      _ = await fixture.executor.refreshInventory()
+      let partitions = await fixture.executor.inventory().partitions
+      #expect(partitions.map(\.name) == ["nodes", "burst"])
+      #expect(partitions.map(\.freeCPUs) == [64, 4] && partitions.map(\.cpus) == [64, 12])
+      #expect(await fixture.executor.inventory().capacity.cpuMillicores == 76_000)
+    }
+  }
+
   @Test(
     "The inventory says what nodes have, what others take of it, and why an old version is refused",
     .enabled(if: LocalKubernetes.isLocal, "somebody's nodes are not known"))
