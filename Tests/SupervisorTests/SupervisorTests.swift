@@ -278,7 +278,9 @@ struct SupervisorTests {
     end = try client.waitForEnd(21)
     #expect(end.reason == .notStarted && end.message.contains("cannot execute /no/such/program"), "\(end)")
     _ = try client.start(
-      SupervisedRun(id: 22, arguments: ["/bin/sh", "-c", "exit 3"], mounts: [fixture.directory], isSandboxed: true))
+      SupervisedRun(
+        id: 22, arguments: ["bwrap", "--dev-bind", "/", "/", "/bin/sh", "-c", "exit 3"], mounts: [fixture.directory],
+        isSandboxed: true))
     end = try client.waitForEnd(22)
     #expect(end.reason == .exited && end.waitStatus == 3 << 8, "\(end)")
   }

@@ -110,7 +110,8 @@ public struct SupervisedRun: Hashable, Sendable {
   /// Both nil (as the supervisor), or both set; needs root.
   public var user: UInt32?
   public var group: UInt32?
-  /// Whether the program lives in a PID namespace whose init holds descriptor 3 and dies with its parent.
+  /// Whether the program is bubblewrap, and what it starts lives in a PID namespace whose init holds descriptor 3 and dies with its
+  /// parent. The environment is then that of what it starts.
   public var isSandboxed: Bool
   public var capturesStandardOutput: Bool
   /// Milliseconds since the start; 0 for none.
