@@ -167,7 +167,7 @@ extension Integration {
           srun --output=/dev/null echo unseen; echo "code $?"
           "$FUBINI_STEPS/srun" --chdir=/etc true; echo "code $?"
           "$FUBINI_STEPS/srun" --nodelist=/etc/hostname true; echo "code $?"
-          srun -N 1 -n 1 seq 1 100000 2>/dev/null | head -1
+          mkfifo held; srun -N 1 -n 1 seq 1 100000 0<>held 2>/dev/null | head -1; rm held
           srun sleep 300 &
           sleep 1; kill $!; wait $!; echo "ended"
           """)
@@ -236,6 +236,7 @@ extension Integration {
                 - {name: SLURM_JOB_ID, value: "1"}
                 - {name: SLURM_TASK_PROLOG, value: "root/tmp/rm"}
                 - {name: NOTE, value: "it's\ntwo lines $HOME"}
+                - {name: NAMES, value: "x};echo${IFS}escaped>MARK;: ${x"}
                 - {name: TOKEN, valueFrom: {secretKeyRef: {name: lab, key: token}}}
           """#
         let script = """
@@ -248,7 +249,8 @@ extension Integration {
           """
         for (name, more) in [("gang", ""), ("steps", ", slurm: {nodes: 2, batch: true}")] {
           let document = Self.gang(name, size: 2, script, more: more).replacing(
-            "resources: {requests", with: variables + "\n      resources: {requests", maxReplacements: 1)
+            "resources: {requests", with: variables.replacing("MARK", with: mark) + "\n      resources: {requests",
+            maxReplacements: 1)
           let submitted = try await client.submit(document).name
           let detail = try await client.finished(submitted, timeout: .seconds(120))
           let node = try #require(detail.nodes.first)

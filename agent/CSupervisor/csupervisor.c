@@ -213,18 +213,15 @@ int csupervisor_memory_file(const void *bytes, size_t count) {
   if (file < 0) return -errno;
   for (size_t written = 0; written < count;) {
     ssize_t put = write(file, (const char *)bytes + written, count - written);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0 || (written += (size_t)put) > count) {
-      int problem = put < 0 ? errno : EIO;
+    if (put >= 0) {
+      written += (size_t)put;
+    } else if (errno != EINTR) {
+      int problem = errno;
       close(file);
       return -problem;
     }
   }
-  if (lseek(file, 0, SEEK_SET) < 0) {
-    int problem = errno;
-    close(file);
-    return -problem;
-  }
+  lseek(file, 0, SEEK_SET);
   return file;
 }
 

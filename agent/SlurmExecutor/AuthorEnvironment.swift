@@ -8,7 +8,8 @@ internal import Supervisor
 /// Names that a shell cannot have are left out, as shells leave them out.
 enum AuthorEnvironment {
   private static let prefix = "FUBINI_ENV_"
-  private static let names = "FUBINI_ENV_NAMES"
+  /// Lists the variables. No author's variable can have this name on the way: theirs begin with the prefix.
+  private static let names = "FUBINI_NAMES"
 
   /// A variable as it travels; nil for one that cannot.
   static func veiled(_ variable: String) -> String? { isName(variable) ? prefix + variable : nil }
@@ -43,25 +44,26 @@ enum AuthorEnvironment {
   }
 
   /// Shell functions: `enter BUBBLEWRAP ARGUMENTS...` becomes the sandbox, in which the author's variables have their names;
-  /// `forget` drops them. The file is gone before anything of the author's runs.
+  /// `forget` drops them. The file has lost its name before it holds anything.
   static let functions = #"""
     enter() {
       bubblewrap=$1; shift
       file=$(umask 077; mktemp -p /dev/shm 2>/dev/null || mktemp) || exit 125
+      exec 4<"$file"
       {
-        for name in ${FUBINI_ENV_NAMES:-}; do
+        rm -f "$file"
+        for name in ${FUBINI_NAMES:-}; do
+          case $name in *[!A-Za-z0-9_]*) exit 125 ;; esac
           eval "value=\${FUBINI_ENV_$name-}"
           printf '%s\0' --unsetenv "FUBINI_ENV_$name" --setenv "$name" "$value"
         done
-        printf '%s\0' --unsetenv FUBINI_ENV_NAMES
+        printf '%s\0' --unsetenv FUBINI_NAMES
       } >"$file" || exit 125
-      exec 4<"$file"
-      rm -f "$file"
       exec "$bubblewrap" --args 4 "$@"
     }
     forget() {
-      for name in ${FUBINI_ENV_NAMES:-}; do unset "FUBINI_ENV_$name"; done
-      unset FUBINI_ENV_NAMES
+      for name in ${FUBINI_NAMES:-}; do unset "FUBINI_ENV_$name"; done
+      unset FUBINI_NAMES
     }
 
     """#

@@ -72,7 +72,7 @@ enum BatchSteps {
       relay='cd "/fubini/steps/$1" || exit
       cat <&6 >out 7<&- 9>&- & a=$!
       cat <&7 >err 6<&- 9>&- & b=$!
-      cat <in >&9 2>/dev/null & c=$!
+      cat <in >&9 2>/dev/null 6<&- 7<&- & c=$!
       exec 6<&- 7<&- 9>&-
       wait $a $b
       read -r code <&8
