@@ -144,7 +144,7 @@ extension KubernetesExecutor {
       notices.append(
         "pool \(pool.name): up to \(pool.nodesMax) nodes, made when they are wanted, in about "
           + "\(pool.startupTime.components.seconds) s"
-          + (pool.nodeLabel.isEmpty ? "; without `nodeLabel` no run is sent to it" : ""))
+          + (pool.nodeLabel.isEmpty ? "; without `nodeLabel` no run can be sent to it alone" : ""))
     }
     if !leaving.isEmpty, leaving.values.contains(where: { $0.failures > 2 }) {
       notices.append("objects of \(leaving.count) finished runs could not be deleted yet")

@@ -122,7 +122,9 @@ extension ConfigurationParser {
   }
 
   private static func pool(_ key: String, _ node: Node) throws -> KubernetesConfiguration.Pool {
-    guard let mapping = node.mapping else { throw invalid(key, "a list of {name, resources, max, startupTime}", node) }
+    guard let mapping = node.mapping else {
+      throw invalid(key, "a list of {name, resources, max, startupTime, nodeLabel}", node)
+    }
     var pool = KubernetesConfiguration.Pool()
     for (name, value) in mapping {
       let name = try self.name(name, in: poolKeys, of: key + ".")
@@ -137,8 +139,11 @@ extension ConfigurationParser {
       default: pool.resources = try resources(path, value)
       }
     }
-    guard !pool.name.isEmpty, pool.name != "nodes", pool.resources.cpuMillicores > 0 else {
-      throw invalid(key, "a list of {name, resources: {cpu, memory, gpus, gpuType}, max, startupTime}", node)
+    guard !pool.name.isEmpty, pool.resources.cpuMillicores > 0 else {
+      throw invalid(key, "a list of {name, resources: {cpu, memory, gpus, gpuType}, max, startupTime, nodeLabel}", node)
+    }
+    guard pool.name != "nodes" else {
+      throw invalid(key, "a name other than nodes, which are those that are in no pool", node)
     }
     return pool
   }
